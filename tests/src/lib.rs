@@ -1,0 +1,1 @@
+//! What the live and lab tests share.

@@ -1,0 +1,1 @@
+//! The flags. One definition yields `--help`, the man page and the completions.

@@ -1,0 +1,174 @@
+//! Processes: what an event says of them, and what a report shows of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Length of a clock tick in `/proc/PID/stat` (`USER_HZ` is 100 on every supported architecture).
+pub const TICK_NS: u64 = 10_000_000;
+
+/// Identity of a process: a pid alone can be used again.
+///
+/// `/proc` knows start times in ticks of 10 ms only, the kernel's events in nanoseconds; two
+/// identities are therefore equal where pid and tick are.
+#[derive(Clone, Copy, Debug, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessId {
+    /// Process id in the tracer's pid namespace.
+    pub pid: u32,
+    /// When it started: `CLOCK_BOOTTIME`, nanoseconds.
+    pub start_ns: u64,
+}
+
+impl ProcessId {
+    /// Start time in clock ticks.
+    pub const fn start_ticks(self) -> u64 {
+        self.start_ns / TICK_NS
+    }
+}
+
+impl PartialEq for ProcessId {
+    fn eq(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.start_ticks() == other.start_ticks()
+    }
+}
+
+impl std::hash::Hash for ProcessId {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.pid.hash(state);
+        self.start_ticks().hash(state);
+    }
+}
+
+/// A task as a kernel event saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// The process.
+    #[serde(flatten)]
+    pub id: ProcessId,
+    /// The thread, as in the tracer's pid namespace.
+    pub tid: u32,
+    /// Process id as the process sees itself.
+    pub ns_pid: u32,
+    /// Its parent, as in the tracer's pid namespace; 0 where unseen.
+    pub ppid: u32,
+    /// Name of the thread (at most 15 bytes).
+    pub comm: String,
+    /// Real user id.
+    pub uid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Audit login uid, where set.
+    pub login_uid: Option<u32>,
+    /// Audit session, where set. systemd-logind names its sessions after it.
+    pub audit_session: Option<u32>,
+    /// Path of its cgroup (cgroup2, from the root of the mount), where known.
+    pub cgroup: Option<String>,
+    /// Inode number of its pid namespace.
+    pub pid_ns: u32,
+    /// A thread of the kernel.
+    pub kernel_thread: bool,
+    /// It was already in `do_exit`.
+    pub exiting: bool,
+    /// A kernel worker that acts for a process: io_uring or vhost.
+    pub io_worker: bool,
+}
+
+/// A parent of a task as a kernel event saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ancestor {
+    /// The process.
+    #[serde(flatten)]
+    pub id: ProcessId,
+    /// Its name.
+    pub comm: String,
+    /// Its real user id.
+    pub uid: u32,
+}
+
+/// A process as the report shows it: everything known of it at the time of the verdict.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// Process id in the tracer's pid namespace; 0 where it has none there.
+    pub pid: u32,
+    /// Process id as the process sees itself.
+    pub ns_pid: Option<u32>,
+    /// `CLOCK_BOOTTIME` of its start, nanoseconds.
+    pub start_ns: Option<u64>,
+    /// Its name: `comm`, at most 15 bytes.
+    pub comm: Option<String>,
+    /// Path of its executable.
+    pub exe: Option<String>,
+    /// Its arguments, as last seen.
+    pub cmdline: Option<Vec<String>>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// Name of that user.
+    pub user: Option<String>,
+    /// Its parent.
+    pub ppid: Option<u32>,
+    /// Path of its cgroup.
+    pub cgroup: Option<String>,
+    /// systemd unit of the system manager.
+    pub unit: Option<String>,
+    /// systemd unit of a user manager.
+    pub user_unit: Option<String>,
+    /// systemd slice.
+    pub slice: Option<String>,
+    /// Login session.
+    pub session: Option<Session>,
+    /// Container.
+    pub container: Option<Container>,
+    /// Job of a batch system.
+    pub job: Option<BatchJob>,
+    /// Its parents, nearest first.
+    pub ancestors: Vec<AncestorProcess>,
+}
+
+/// A parent as the report shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AncestorProcess {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its arguments, where they were seen.
+    pub cmdline: Option<Vec<String>>,
+}
+
+/// A login session of systemd-logind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// Its id: `3`, `c2`.
+    pub id: String,
+    /// Whose it is.
+    pub user: Option<String>,
+    /// Where the user came from.
+    pub remote_host: Option<String>,
+    /// Its terminal.
+    pub tty: Option<String>,
+    /// PAM service that opened it: `sshd`, `login`, …
+    pub service: Option<String>,
+}
+
+/// A container, or a virtual machine's payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Container {
+    /// `docker`, `podman`, `containerd`, `cri-o`, `lxc`, `nspawn`, `runc`, …
+    pub runtime: String,
+    /// Its id.
+    pub id: String,
+    /// Its name, where the runtime tells.
+    pub name: Option<String>,
+    /// Kubernetes pod (its name, or else its uid).
+    pub pod: Option<String>,
+    /// Kubernetes namespace.
+    pub namespace: Option<String>,
+}
+
+/// A job of a batch system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BatchJob {
+    /// `slurm`, `cron`, `at`, …
+    pub manager: String,
+    /// Its id there.
+    pub id: String,
+}

@@ -1,0 +1,59 @@
+//! Time: the wall clock for people, `CLOCK_BOOTTIME` for order.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A point in time on both clocks.
+///
+/// `boot_ns` orders events and survives steps of the wall clock; `time` is what the clock on the
+/// wall showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Moment {
+    /// UTC wall-clock time.
+    pub time: Time,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub boot_ns: u64,
+}
+
+/// UTC wall-clock time with nanoseconds; RFC 3339 in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "String", extend("format" = "date-time"))]
+pub struct Time(pub Timestamp);
+
+impl Time {
+    /// From nanoseconds since the Unix epoch; values outside of jiff's range are clamped to it.
+    pub fn from_unix_ns(ns: i128) -> Self {
+        Self(Timestamp::from_nanosecond(ns).unwrap_or(if ns < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        }))
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub fn unix_ns(self) -> i128 {
+        self.0.as_nanosecond()
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.9}", self.0)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
+}

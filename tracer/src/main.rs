@@ -1,0 +1,3 @@
+//! `killtrace`: arguments in, exit status out.
+
+fn main() {}

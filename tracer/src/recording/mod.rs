@@ -1,0 +1,1 @@
+//! The evidence file: written as it comes, read back whole or in part.

@@ -1,0 +1,1 @@
+//! Records out: text, JSON lines, Markdown. Looks nothing up.

@@ -1,0 +1,350 @@
+//! What the story says: the records of the report, in the words of the published schema.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{Grade, Header, LossPlace, Moment, Process, Signal, Source};
+
+/// One record of the report; one line of `--format json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Record {
+    /// First: the machine and the hooks.
+    Header(Header),
+    /// A signal was sent to a target.
+    Signal(SignalRecord),
+    /// A target ended, raw.
+    Exit(ExitRecord),
+    /// The verdict on that end.
+    Death(Box<Death>),
+    /// Events were lost.
+    Loss(LossRecord),
+    /// Last: counts.
+    Summary(Summary),
+}
+
+/// A signal was sent to a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SignalRecord {
+    /// When.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// Who sent it; for a signal of the kernel's own, whose act led to it (`null` where nobody's did).
+    pub sender: Option<Process>,
+    /// To whom.
+    pub target: Process,
+    /// The thread, where it was sent to one only.
+    pub target_tid: Option<u32>,
+    /// The signal.
+    pub signal: Signal,
+    /// How many of the same between the same two were folded into this record after the first.
+    pub repeated: u64,
+}
+
+/// A target ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExitRecord {
+    /// When.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// Who.
+    pub process: Process,
+    /// How.
+    pub outcome: Outcome,
+    /// The deciding signal where one is known already, and how long before the end it came.
+    pub after: Option<AfterSignal>,
+}
+
+/// An end that followed a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AfterSignal {
+    /// Its name.
+    pub signal: String,
+    /// Its sender, as text: `systemd[1]`, or `the kernel`.
+    pub from: String,
+    /// From the signal to the end, nanoseconds.
+    pub delay_ns: u64,
+}
+
+/// How a process ended, as `wait(2)` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Outcome {
+    /// By a signal.
+    Signaled {
+        /// Its name.
+        signal: String,
+        /// A core was dumped.
+        core_dumped: bool,
+    },
+    /// By itself.
+    Exited {
+        /// Exit code, 0 to 255.
+        status: u8,
+    },
+}
+
+impl Outcome {
+    /// Decodes a wait status.
+    pub fn from_wait_status(status: u32) -> Self {
+        let signal = (status & 0x7f) as u8;
+        if signal == 0 {
+            Self::Exited { status: (status >> 8 & 0xff) as u8 }
+        } else {
+            Self::Signaled {
+                signal: crate::evidence::signal_name(signal),
+                core_dumped: status & 0x80 != 0,
+            }
+        }
+    }
+}
+
+/// The verdict on the end of one target process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Death {
+    /// When it ended.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// Who ended.
+    pub victim: Process,
+    /// How.
+    pub outcome: Outcome,
+    /// Who did it.
+    pub killer: Killer,
+    /// The signal that decided it.
+    pub signal: Option<Signal>,
+    /// Why.
+    pub cause: Cause,
+    /// Neighbouring causes, and why they are not it.
+    pub considered: Vec<Considered>,
+    /// How it came about: in order of time, from the earliest cause known to the death.
+    pub chain: Vec<Link>,
+    /// What to do about it, best first.
+    pub fixes: Vec<Fix>,
+    /// What could not be known.
+    pub gaps: Vec<String>,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Killer {
+    /// What kind of killer.
+    pub kind: KillerKind,
+    /// The process; for `kernel`, the one whose act or end led to it.
+    pub process: Option<Process>,
+}
+
+/// What kind of killer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KillerKind {
+    /// Another process sent the signal.
+    Process,
+    /// The kernel decided.
+    Kernel,
+    /// The victim itself.
+    #[serde(rename = "self")]
+    Itself,
+    /// Nobody.
+    None,
+}
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// Which story.
+    pub id: CauseId,
+    /// The story in a few words.
+    pub title: String,
+    /// One or two sentences for this very case: the verdict of the text report.
+    pub explanation: String,
+    /// How well it is proven.
+    pub evidence: Grade,
+    /// The settings that decided it.
+    pub settings: Vec<DecidingSetting>,
+}
+
+/// A setting that decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DecidingSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// The file it stands in; `null`: the compiled-in default.
+    pub file: Option<String>,
+    /// The line there.
+    pub line: Option<u32>,
+}
+
+/// A neighbouring cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Considered {
+    /// Which.
+    pub id: CauseId,
+    /// It is proven not to be it; else it is merely less well supported.
+    pub ruled_out: bool,
+    /// What speaks against it.
+    pub because: String,
+}
+
+/// One step of the chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// When.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// What kind of event.
+    pub event: LinkEvent,
+    /// Who acted.
+    pub actor: Option<Process>,
+    /// The event in words.
+    pub text: String,
+    /// How well it is proven.
+    pub evidence: Grade,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Kinds of links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the contract's words; docs/output.md explains each")]
+pub enum LinkEvent {
+    TcpClosed,
+    SshDisconnect,
+    ProcessExit,
+    SessionClosed,
+    BusCall,
+    Job,
+    UnitState,
+    Timeout,
+    Oom,
+    Terminal,
+    Command,
+    Signal,
+    Death,
+}
+
+/// Something to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fix {
+    /// In a few words.
+    pub title: String,
+    /// Exact commands, to be run in this order.
+    pub commands: Vec<String>,
+    /// What they bring about.
+    pub effect: String,
+    /// What else they bring about.
+    pub side_effect: Option<String>,
+    /// How to see that it took.
+    pub verify: Option<String>,
+    /// Where it is documented.
+    pub reference: Option<String>,
+}
+
+/// Events were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LossRecord {
+    /// When it was noticed.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// How many.
+    pub dropped: u64,
+    /// Where.
+    #[serde(rename = "where")]
+    pub place: LossPlace,
+    /// More, in words.
+    pub detail: Option<String>,
+}
+
+/// The last record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// When.
+    #[serde(flatten)]
+    pub at: Moment,
+    /// Signals sent to targets, as far as they were shown.
+    pub signals: u64,
+    /// Deaths reported.
+    pub deaths: u64,
+    /// Events lost.
+    pub losses: u64,
+    /// Targets still alive at the end.
+    pub alive: u64,
+    /// Why the trace ended.
+    pub reason: String,
+}
+
+macro_rules! cause_ids {
+    ($($variant:ident = $word:literal, $title:literal;)*) => {
+        /// Which story: the vocabulary of `cause.id`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum CauseId {
+            $(#[doc = $title] #[serde(rename = $word)] $variant,)*
+        }
+
+        impl CauseId {
+            /// Every cause, in the order of the contract.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word for it in every output.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),* }
+            }
+
+            /// The story in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+        }
+    };
+}
+
+cause_ids! {
+    LogindKillUserProcesses = "logind-kill-user-processes", "logind ended the session's processes at logout";
+    LogindUserStopped = "logind-user-stopped", "the user's service manager was stopped after the last logout";
+    SshdPerConnectionUnit = "sshd-per-connection-unit", "systemd cleaned up the unit of one ssh connection";
+    LogindTerminate = "logind-terminate", "somebody had logind terminate the session or the user";
+    LogindIdleStop = "logind-idle-stop", "logind stopped the idle session";
+    UnitStopRequested = "unit-stop-requested", "somebody asked for the unit to be stopped";
+    UnitDependency = "unit-dependency", "another unit pulled this one down";
+    UnitMainProcessExited = "unit-main-process-exited", "the unit's main process ended and the rest was cleaned up";
+    UnitStartTimeout = "unit-start-timeout", "the unit took too long to start";
+    UnitStopTimeout = "unit-stop-timeout", "the unit took too long to stop";
+    UnitRuntimeMax = "unit-runtime-max", "the unit reached its maximum run time";
+    UnitWatchdog = "unit-watchdog", "the unit missed its watchdog";
+    UnitOomPolicy = "unit-oom-policy", "systemd stopped the unit after an out-of-memory kill in it";
+    SystemdOomd = "systemd-oomd", "systemd-oomd chose the cgroup";
+    SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
+    SystemShutdown = "system-shutdown", "the system is going down";
+    KernelOomGlobal = "kernel-oom-global", "the machine ran out of memory";
+    KernelOomCgroup = "kernel-oom-cgroup", "a cgroup reached its memory limit";
+    UserspaceOom = "userspace-oom", "an out-of-memory daemon chose it";
+    TerminalClosed = "terminal-closed", "its terminal hung up";
+    TerminalInterrupt = "terminal-interrupt", "somebody typed an interrupt key";
+    SessionLeaderExited = "session-leader-exited", "the leader of its terminal session ended";
+    ParentDied = "parent-died", "its parent ended (PR_SET_PDEATHSIG)";
+    PidNamespaceInitExited = "pid-namespace-init-exited", "the init of its pid namespace ended";
+    TracerExited = "tracer-exited", "its ptrace tracer ended";
+    ContainerStop = "container-stop", "its container was stopped";
+    ContainerKill = "container-kill", "its container was killed";
+    BatchJobEnded = "batch-job-ended", "its batch job ended or was cancelled";
+    TimeoutCommand = "timeout-command", "a timeout command ended it";
+    CpuLimit = "cpu-limit", "it used up its CPU time limit";
+    FileSizeLimit = "file-size-limit", "it wrote past its file size limit";
+    UserCommand = "user-command", "somebody ran a kill command";
+    ProcessSignal = "process-signal", "another program sent the signal";
+    Crash = "crash", "it crashed";
+    Abort = "abort", "it aborted itself";
+    SeccompViolation = "seccomp-violation", "it made a forbidden system call";
+    BrokenPipe = "broken-pipe", "it wrote to a pipe nobody reads";
+    TimerExpired = "timer-expired", "its own timer expired";
+    OrphanedProcessGroup = "orphaned-process-group", "its stopped job was orphaned";
+    AsyncIo = "async-io", "an input/output event signalled it";
+    Sysrq = "sysrq", "somebody used the magic SysRq key";
+    BpfProgram = "bpf-program", "a BPF program signalled it";
+    HardwareMemoryError = "hardware-memory-error", "a page of its memory failed";
+    ExitedByItself = "exited-by-itself", "nobody killed it";
+    Unknown = "unknown", "what ended it is unknown";
+}

@@ -1,0 +1,1 @@
+//! What userspace knows. Alone reads the machine.
