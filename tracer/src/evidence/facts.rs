@@ -207,7 +207,7 @@ pub struct TcpChange {
 /// States of a TCP connection, as `enum tcp_state` in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "RFC 9293 explains each")]
+#[expect(missing_docs, reason = "RFC 9293 explains each")]
 pub enum TcpState {
     Established,
     SynSent,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Signal numbers that the code speaks of by name (the same on x86-64 and arm64).
 pub mod sig {
-    #![allow(missing_docs, reason = "the names are the documentation: signal(7)")]
+    #![expect(missing_docs, reason = "the names are the documentation: signal(7)")]
     pub const SIGHUP: u8 = 1;
     pub const SIGINT: u8 = 2;
     pub const SIGQUIT: u8 = 3;
@@ -141,7 +141,7 @@ pub struct Signal {
 /// How a signal came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the contract's words; docs/output.md explains each")]
+#[expect(missing_docs, reason = "the contract's words; docs/output.md explains each")]
 pub enum Mechanism {
     Kill,
     Tkill,

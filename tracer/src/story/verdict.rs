@@ -10,11 +10,11 @@ use crate::evidence::{Grade, Header, LossPlace, Moment, Process, Signal, Source}
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {
     /// First: the machine and the hooks.
-    Header(Header),
+    Header(Box<Header>),
     /// A signal was sent to a target.
-    Signal(SignalRecord),
+    Signal(Box<SignalRecord>),
     /// A target ended, raw.
-    Exit(ExitRecord),
+    Exit(Box<ExitRecord>),
     /// The verdict on that end.
     Death(Box<Death>),
     /// Events were lost.
@@ -209,7 +209,7 @@ pub struct Link {
 /// Kinds of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the contract's words; docs/output.md explains each")]
+#[expect(missing_docs, reason = "the contract's words; docs/output.md explains each")]
 pub enum LinkEvent {
     TcpClosed,
     SshDisconnect,
