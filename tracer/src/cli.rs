@@ -4,6 +4,7 @@ mod duration;
 mod signal_set;
 mod target;
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ pub use duration::{DurationError, parse_duration};
 pub use signal_set::{HIDDEN_BY_DEFAULT, SignalSet, SignalSetError};
 pub use target::{MAX_PID, TargetError, TargetSpec};
 
-/// Where the report's form is named in the long help.
+/// The end of the long help.
 const EXAMPLES: &str = "\
 Examples:
   Who keeps killing tmux?
@@ -131,7 +132,7 @@ pub struct TraceArgs {
         value_name = "PID",
         action = ArgAction::Append,
         value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)),
+        value_parser = parse_pid,
     )]
     pub pids: Vec<u32>,
 
@@ -260,30 +261,67 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
 
 /// A usage error of clap's as one sentence that ends with what to do.
 pub fn usage_sentence(error: &clap::Error) -> String {
-    let invalid = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
+    let texts = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.as_str()],
+        Some(ContextValue::Strings(texts)) => texts.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
     };
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && let Some(word) = invalid(ContextKind::InvalidSubcommand)
-    {
-        let word = crate::report::escape::terminal(word);
-        return format!(
-            "'{word}' is no verb of killtrace: say `--target {word}` to watch a process of that \
-             name, or `-- {word}` to start it"
-        );
+    let text = |kind| texts(kind).into_iter().next().unwrap_or_default();
+    let argument = text(ContextKind::InvalidArg);
+    let option = argument.split_whitespace().next().unwrap_or_default();
+    let sentence = match error.kind() {
+        ErrorKind::InvalidSubcommand => stray(text(ContextKind::InvalidSubcommand)),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => stray(argument),
+        ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
+            "" => format!("there is no option {argument}: see `killtrace --help`"),
+            similar => format!("there is no option {argument}: do you mean {similar}?"),
+        },
+        ErrorKind::ValueValidation => {
+            let value = text(ContextKind::InvalidValue);
+            let why = error.source().map_or_else(String::new, ToString::to_string);
+            format!("{option} '{value}': {why}")
+        }
+        ErrorKind::InvalidValue => match text(ContextKind::InvalidValue) {
+            "" => format!("{option} needs a value: write {argument}"),
+            value => {
+                let known = texts(ContextKind::ValidValue).join(", ");
+                format!("{option} '{value}': use one of {known}")
+            }
+        },
+        ErrorKind::ArgumentConflict => {
+            let prior = texts(ContextKind::PriorArg).join(" and ");
+            format!("{argument} and {prior} exclude each other: leave one out")
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!(
+                "{} is missing: see `killtrace --help`",
+                texts(ContextKind::InvalidArg).join(" ")
+            )
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            format!("{first}: see `killtrace --help`")
+        }
+    };
+    crate::report::escape::terminal(&sentence).into_owned()
+}
+
+/// Somebody wrote `killtrace tmux`.
+fn stray(word: &str) -> String {
+    format!(
+        "'{word}' is no verb of killtrace: write `--target {word}` to watch a process of that name, or \
+         `-- {word}` to start it"
+    )
+}
+
+/// Reads a pid.
+fn parse_pid(text: &str) -> Result<u32, TargetError> {
+    match text.trim().parse() {
+        Ok(pid @ 1..=MAX_PID) => Ok(pid),
+        _ => Err(TargetError::Pid(text.to_owned())),
     }
-    let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n").map(|paragraph| {
-        paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>()
-    });
-    let mut sentence = paragraphs.next().unwrap_or_default().join(" ");
-    if let Some(rest) = sentence.strip_prefix("error: ") {
-        sentence = rest.to_owned();
-    }
-    let tip = paragraphs.flatten().find_map(|line| line.strip_prefix("tip: "));
-    let remedy = tip.unwrap_or("see `killtrace --help`");
-    crate::report::escape::terminal(&format!("{sentence}; {remedy}")).into_owned()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub enum TargetError {
     #[error("nothing follows '{0}:': write {0}:{1}")]
     NothingAfter(&'static str, &'static str),
     /// A number that is no pid.
-    #[error("there is no pid {0}: pids go from 1 to 4194304")]
+    #[error("there is no such pid: pids are numbers from 1 to 4194304")]
     Pid(String),
     /// A prefix that is not known.
     #[error(

@@ -1,1 +1,0 @@
-//! Stand-ins for what tells who and where.
