@@ -3,10 +3,10 @@
 use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::Way;
-use super::manager::manager_of;
-use super::verdict::{Cause, Considered, Death, Fix, Link};
+use super::manager::{UnitStop, manager_of};
+use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link};
 use super::world::{Seen, World};
-use super::{mechanism, signals};
+use super::{fixes, mechanism, signals, units};
 use crate::evidence::{Exit, Grade, Header};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -29,7 +29,8 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
         .max_by_key(|(at, finding)| (finding.fit, finding.grade, std::cmp::Reverse(*at)))
         .map_or(0, |(at, _)| at);
     // `causes::nothing::unknown` always answers.
-    let finding = findings.swap_remove(best);
+    let mut finding = findings.swap_remove(best);
+    tell_escalation(&case, &mut finding);
     considered.extend(findings.iter().filter(|other| other.fit >= causes::Fit::Program).map(
         |other| Considered {
             id: other.id,
@@ -43,6 +44,19 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     all_gaps.extend(finding.gaps.iter().cloned());
     all_gaps.extend(blind_spots(&case, header));
     tell(&case, finding, considered, all_gaps, lost)
+}
+
+/// SIGKILL after a first signal that did not help belongs to every story of a stop.
+fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
+    let Some(stop) = UnitStop::of(case).filter(|_| finding.id != CauseId::UnitStopTimeout) else {
+        return;
+    };
+    if let Some((clause, setting)) = units::escalation_clause(case, &stop) {
+        finding.explanation.push_str(&clause);
+        finding.settings.push(setting);
+        let template = units::template(&stop.unit);
+        finding.fixes.push(fixes::stop_timeout(&template, units::section(&stop.unit)));
+    }
 }
 
 fn tell(

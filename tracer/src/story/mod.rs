@@ -17,6 +17,8 @@ mod mechanism;
 mod people;
 mod si_code;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod units;
 pub mod verdict;
 mod words;

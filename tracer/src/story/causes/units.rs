@@ -17,17 +17,6 @@ fn victim(case: &Case<'_>) -> String {
     words::name_pid(&case.victim_process())
 }
 
-/// What the escalation adds to every story of a stop.
-fn with_escalation(mut finding: Finding, case: &Case<'_>, stop: &UnitStop<'_>) -> Finding {
-    if let Some((clause, setting)) = units::escalation_clause(case, stop) {
-        finding.explanation.push_str(&clause);
-        finding.settings.push(setting);
-        let template = units::template(&stop.unit);
-        finding.fixes.push(fixes::stop_timeout(&template, units::section(&stop.unit)));
-    }
-    finding
-}
-
 /// The process that asked for the stop: over the bus, or by a command whose arguments name the unit.
 fn requester(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(Actor, Grade)> {
     if let Some(call) = stop.request {
@@ -131,7 +120,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         .gap("no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request"),
     };
     let finding = finding.links(links).fixes([fixes::look_at_unit(&stop.unit)]);
-    Some(Opinion::Is(Box::new(with_escalation(finding, case, &stop))))
+    finding.answer()
 }
 
 /// Units whose stop or start takes the victim's unit down, by property of the victim's unit.
@@ -217,7 +206,7 @@ fn dependency_finding(
     .links([units::job_link(case, other)])
     .links(units::stop_links(case, stop))
     .fixes([fixes::look_at_unit(&stop.unit)]);
-    Some(Opinion::Is(Box::new(with_escalation(finding, case, stop))))
+    finding.answer()
 }
 
 /// The main process ended and the manager cleaned up the rest.
@@ -255,7 +244,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links([exit_link(case, main), units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
     .fixes([fixes::own_unit(&program), fixes::kill_mode_process(&template)]);
-    Some(Opinion::Is(Box::new(with_escalation(finding, case, &stop))))
+    finding.answer()
 }
 
 /// SIGKILL after `TimeoutStopSec=`, where nothing more specific says why the stop was begun.
@@ -345,7 +334,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         "infinity",
         "the unit is given all the time it wants",
     )]);
-    Some(Opinion::Is(Box::new(with_escalation(finding, case, &stop))))
+    finding.answer()
 }
 
 /// systemd stopped the unit since the kernel's OOM killer had struck in it.
@@ -401,7 +390,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     .links(reported)
     .links(units::stop_links(case, &stop))
     .fixes([fixes::oom_policy(&template), fixes::memory_limit(Some(&template))]);
-    Some(Opinion::Is(Box::new(with_escalation(finding, case, &stop))))
+    finding.answer()
 }
 
 /// `systemctl kill` and its methods.
