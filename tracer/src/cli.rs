@@ -156,18 +156,11 @@ pub struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
 
-    /// Keep every event and all evidence in FILE, for `killtrace replay`.
-    ///
-    /// A name that ends in .zst is compressed. The file may hold user names, addresses and command
-    /// lines: it is readable by its owner only; see --redact.
-    #[arg(short = 'w', long = "record", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub record: Option<PathBuf>,
-
     /// Read the kernel's types from FILE instead of /sys/kernel/btf/vmlinux.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub btf: Option<PathBuf>,
 
-    /// The program to start and follow.
+    /// The program to start and follow, behind `--`.
     #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
@@ -208,6 +201,14 @@ pub struct ReportArgs {
     /// Colour the report [auto: on a terminal, unless NO_COLOR is set].
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
     pub color: ColorChoice,
+
+    /// Keep every event and all evidence in FILE, for `killtrace replay`.
+    ///
+    /// A name that ends in .zst is compressed. The file may hold user names, addresses and command
+    /// lines: it is readable by its owner only; see --redact.
+    /// With `replay`, writes the recording once more, such as a redacted one to be given away.
+    #[arg(short = 'w', long = "record", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub record: Option<PathBuf>,
 
     /// Replace users, hosts, addresses and arguments by stable stand-ins, in report and recording.
     #[arg(long, global = true)]

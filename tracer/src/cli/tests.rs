@@ -56,7 +56,7 @@ fn options_of_the_contract_are_understood() {
     assert_eq!(cli.trace.pids, [1, 2, 3]);
     assert!(cli.trace.follow && cli.trace.once && !cli.trace.all);
     assert_eq!(cli.trace.duration, Some(Duration::from_secs(5400)));
-    assert_eq!(cli.trace.record.as_deref(), Some("x.zst".as_ref()));
+    assert_eq!(cli.report.record.as_deref(), Some("x.zst".as_ref()));
     assert_eq!(cli.trace.btf.as_deref(), Some("b".as_ref()));
     assert_eq!((cli.report.time, cli.report.relative, cli.report.verbose), (3, true, 1));
     assert_eq!((cli.report.format, cli.report.color), (Format::Markdown, ColorChoice::Never));

@@ -19,10 +19,10 @@ fn record(path: &Path, number: u32) -> Vec<u8> {
     for number in 0..number {
         assert_eq!(recorder.evidence(&user(number)), None);
         if number % 100 == 0 {
-            assert_eq!(recorder.flush(&user(number)), None);
+            assert_eq!(recorder.flush(samples::at(i64::from(number))), None);
         }
     }
-    assert_eq!(recorder.flush(&user(0)), None);
+    assert_eq!(recorder.flush(samples::at(i64::from(0))), None);
     std::fs::read(path).expect("the recording")
 }
 
@@ -116,12 +116,12 @@ fn a_full_disk_is_told_once_and_tracing_goes_on() {
     let mut recorder = Recorder::create(&path, &samples::header()).expect("a recording");
     other_end.join().expect("the reader");
     assert_eq!(recorder.evidence(&user(0)), None, "it waits for its block");
-    let (sentence, lost) = recorder.flush(&user(1)).expect("the failure is told");
+    let (sentence, lost) = recorder.flush(samples::at(i64::from(1))).expect("the failure is told");
     assert!(sentence.contains("tracing goes on"), "{sentence}");
     let Fact::Lost(lost) = lost.fact else { panic!("{lost:?}") };
     assert_eq!((lost.dropped, lost.place), (1, LossPlace::Recording));
     assert_eq!(recorder.evidence(&user(2)), None, "it is told once");
-    assert_eq!(recorder.flush(&user(3)), None);
+    assert_eq!(recorder.flush(samples::at(i64::from(3))), None);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn end_and_losses_survive_the_file() {
     let end = Fact::End(End { reason: "interrupted".into() }).at(samples::at(9), Source::Tracer);
     let mut recorder = Recorder::create(&path, &samples::header()).expect("a recording");
     assert_eq!(recorder.evidence(&end), None);
-    assert_eq!(recorder.flush(&end), None);
+    assert_eq!(recorder.flush(samples::at(9)), None);
     let (header, mut reader) = Reader::open(&path).expect("a recording");
     assert_eq!(header, samples::header());
     assert_eq!(reader.next_evidence(), Ok(Some(end)));

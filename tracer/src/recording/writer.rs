@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::evidence::{Evidence, Fact, Header, LossPlace, Lost, Source};
+use crate::evidence::{Evidence, Fact, Header, LossPlace, Lost, Moment, Source};
 
 use super::{RecordingError, RecordingLine};
 
@@ -82,8 +82,11 @@ impl Recorder {
                 return None;
             }
             // What was lost goes first, so that the reader knows where the gap is.
-            let lost =
-                lost(evidence, failure.dropped, "the recording could not be written for a while");
+            let lost = lost(
+                evidence.at,
+                failure.dropped,
+                "the recording could not be written for a while",
+            );
             failure.tried = Instant::now();
             if self.push(&RecordingLine::Evidence(Box::new(lost))).is_err() {
                 return None;
@@ -94,12 +97,12 @@ impl Recorder {
             self.pending += 1;
             if self.is_due() { self.write_block() } else { Ok(()) }
         });
-        self.outcome(result, evidence)
+        self.outcome(result, evidence.at)
     }
 
     /// Writes what is waiting. To be called when nothing has come for a while, and at the end; `now`
-    /// gives the time for a loss that it may have to tell of.
-    pub fn flush(&mut self, now: &Evidence) -> Option<(String, Evidence)> {
+    /// is the time of a loss that it may have to tell of.
+    pub fn flush(&mut self, now: Moment) -> Option<(String, Evidence)> {
         if self.block.is_empty() {
             return None;
         }
@@ -113,7 +116,7 @@ impl Recorder {
     }
 
     /// Turns a failed write into a loss, and tells of it the first time.
-    fn outcome(&mut self, result: io::Result<()>, at: &Evidence) -> Option<(String, Evidence)> {
+    fn outcome(&mut self, result: io::Result<()>, at: Moment) -> Option<(String, Evidence)> {
         let Err(error) = result else {
             if self.block.is_empty() {
                 self.failed = None;
@@ -181,9 +184,9 @@ impl Recorder {
 }
 
 /// A loss at the time of `at`.
-fn lost(at: &Evidence, dropped: u64, detail: &str) -> Evidence {
+fn lost(at: Moment, dropped: u64, detail: &str) -> Evidence {
     let lost = Lost { dropped, place: LossPlace::Recording, detail: Some(detail.to_owned()) };
-    Fact::Lost(lost).at(at.at, Source::Tracer)
+    Fact::Lost(lost).at(at, Source::Tracer)
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -107,20 +107,6 @@ impl<W: Write> Reporter<W> {
         self.write(&text)
     }
 
-    /// Shows what was folded so far. To be called when nothing has come for a second.
-    ///
-    /// # Errors
-    /// As [`record`](Self::record).
-    pub fn settle(&mut self) -> io::Result<()> {
-        match &mut self.renderer {
-            Renderer::Text(text) => {
-                let due = text.settle();
-                self.write(&due)
-            }
-            Renderer::Json | Renderer::Markdown(_) => Ok(()),
-        }
-    }
-
     fn write(&mut self, text: &str) -> io::Result<()> {
         if text.is_empty() {
             return Ok(());

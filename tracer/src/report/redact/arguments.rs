@@ -37,6 +37,29 @@ const ENDING: &[&str] = &[
     "setsid",
 ];
 
+/// Those of them that run another program.
+const OTHERS: &[&str] = &["sudo", "doas", "nohup", "setsid", "timeout"];
+
+/// Those of them whose plain arguments name a unit, a container, a session or a job.
+const NAMING: &[&str] = &[
+    "systemctl",
+    "loginctl",
+    "machinectl",
+    "service",
+    "docker",
+    "podman",
+    "nerdctl",
+    "ctr",
+    "crictl",
+    "runc",
+    "crun",
+    "scancel",
+];
+
+/// Shells, whose clustered options (`-lc`) tell whether somebody sits at them.
+const SHELLS: &[&str] =
+    &["sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "-bash", "-sh", "-zsh"];
+
 /// Verbs of those programs.
 const VERBS: &[&str] = &[
     "stop",
@@ -101,17 +124,32 @@ impl Redactor {
         if title {
             return arguments.iter().map(|argument| self.title(argument)).collect();
         }
-        let mut ends = false;
         let mut out = Vec::with_capacity(arguments.len());
+        let mut program = String::new();
+        let mut verb = String::new();
         for (number, argument) in arguments.into_iter().enumerate() {
             let base = argument.rsplit('/').next().unwrap_or_default();
-            let ending = ENDING.contains(&base);
-            let shown = if number == 0 {
-                self.program(&argument)
-            } else if argument.is_empty() {
-                argument
-            } else if ends && (ending || is_telling(&argument)) {
+            if number == 0 {
+                program = base.to_owned();
+                out.push(self.program(&argument));
+                continue;
+            }
+            let ends = ENDING.contains(&program.as_str());
+            let shown = if argument.is_empty()
+                || is_option(&argument, SHELLS.contains(&program.as_str()))
+            {
                 self.text(&argument)
+            } else if ends && OTHERS.contains(&program.as_str()) && ENDING.contains(&base) {
+                // `sudo kill -9 1`, but not `vim kill`.
+                program = base.to_owned();
+                self.text(&argument)
+            } else if ends && is_telling(&argument) {
+                if VERBS.contains(&argument.as_str()) {
+                    verb = argument.clone();
+                }
+                self.text(&argument)
+            } else if ends && is_subject(&argument, &program, &verb) {
+                if verb.ends_with("-user") { self.user(&argument) } else { self.text(&argument) }
             } else if let Some((option, value)) = long_option(&argument).filter(|_| ends) {
                 let value =
                     if is_telling(value) { value.to_owned() } else { self.names.argument(value) };
@@ -119,8 +157,6 @@ impl Redactor {
             } else {
                 self.names.argument(&argument)
             };
-            // `sudo kill -9 1`, but not `vim kill`.
-            ends |= ending && (number == 0 || ends);
             out.push(shown);
         }
         out
@@ -188,22 +224,37 @@ fn is_plain_option(text: &str) -> bool {
         && text[2..].bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
+/// Whether an argument is the bare name of an option, which tells nothing of anybody.
+fn is_option(argument: &str, of_shell: bool) -> bool {
+    let letters = argument.strip_prefix('-').unwrap_or_default();
+    let cluster = if of_shell { 4 } else { 1 };
+    argument == "--"
+        || is_plain_option(argument)
+        || (1..=cluster).contains(&letters.len())
+            && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
 /// Whether an argument of such a program says what it did and nothing else.
 fn is_telling(argument: &str) -> bool {
     let number = |text: &str| {
         !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit())
     };
-    let duration = argument.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or(argument);
     if let Some(option) = argument.strip_prefix('-') {
-        let letter = option.len() == 1 && option.bytes().all(|byte| byte.is_ascii_alphabetic());
-        return argument == "--" || letter || signal_number(option).is_some() || is_plain_option(argument)
-            // A whole process group: `kill -- -4242`.
-            || number(option);
+        // `-TERM`, `-9`, and a whole process group: `kill -- -4242`.
+        return signal_number(option).is_some() || number(option);
     }
+    let duration = argument.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or(argument);
     number(duration)
         || VERBS.contains(&argument)
         || signal_number(argument).is_some()
         || UNITS.iter().any(|suffix| argument.ends_with(suffix) && !argument.contains('/'))
+}
+
+/// Whether an argument is what the verb acted upon: such names stay wherever they stand.
+fn is_subject(argument: &str, program: &str, verb: &str) -> bool {
+    let plain = argument.len() <= 255
+        && argument.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte));
+    plain && NAMING.contains(&program) && (program == "service" || !verb.is_empty())
 }
 
 fn is_terminal(text: &str) -> bool {

@@ -40,6 +40,12 @@ fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usiz
     {
         return Some((length, stand_in));
     }
+    // The fingerprint of a key tells who came as well as a name does.
+    if let Some(print) = text.strip_prefix("SHA256:") {
+        let end = print.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c)));
+        let end = end.unwrap_or(print.len());
+        return Some(("SHA256:".len() + end, format!("SHA256:{}", names.argument(&print[..end]))));
+    }
     names.name_at(text).map(|(length, stand_in)| (length, stand_in.to_owned()))
 }
 

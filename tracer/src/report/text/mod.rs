@@ -1,7 +1,6 @@
 //! The report for people: live lines like strace's, and under them the verdict as a short story.
 
 mod clock;
-mod fold;
 mod line;
 mod live;
 mod verdict;
@@ -13,7 +12,6 @@ use crate::evidence::Moment;
 use crate::report::{ReportOptions, Verbosity, words};
 use crate::story::verdict::{Death, Record, SignalRecord, Summary};
 
-use fold::Fold;
 use line::{Line, Tone};
 
 /// Writes records as text.
@@ -23,7 +21,6 @@ pub struct Text {
     verbosity: Verbosity,
     style: ClockStyle,
     clock: Clock,
-    fold: Fold,
     /// Time of the last live line, on `CLOCK_BOOTTIME`.
     previous: Option<u64>,
     /// The last line written was empty, or nothing has been written.
@@ -38,7 +35,6 @@ impl Text {
             verbosity: options.verbosity,
             style: options.clock,
             clock: Clock::new(options.clock, 0),
-            fold: Fold::default(),
             previous: None,
             after_gap: true,
         }
@@ -55,61 +51,36 @@ impl Text {
                     self.live(&mut out, header.at, live::header(header));
                 }
             }
-            Record::Signal(signal) => {
-                let folded = self.fold.take(signal);
-                self.signals(&mut out, &folded.due);
-                if folded.show {
-                    self.signals(&mut out, std::slice::from_ref(signal));
-                }
-            }
+            Record::Signal(signal) => self.signal(&mut out, signal),
             Record::Exit(exit) => {
-                self.settle_into(&mut out);
                 if self.verbosity != Verbosity::Quiet {
                     self.live(&mut out, exit.at, live::exit(exit));
                 }
             }
             Record::Death(death) => {
-                self.settle_into(&mut out);
                 self.death(&mut out, death);
             }
             Record::Loss(loss) => {
-                self.settle_into(&mut out);
                 self.live(&mut out, loss.at, live::loss(loss));
             }
             Record::Summary(summary) => {
-                self.settle_into(&mut out);
                 self.summary(&mut out, summary);
             }
         }
         out
     }
 
-    /// The counts of signals that were folded and not shown yet.
-    pub fn settle(&mut self) -> String {
-        let mut out = String::new();
-        self.settle_into(&mut out);
-        out
-    }
-
-    fn settle_into(&mut self, out: &mut String) {
-        let due = self.fold.drain();
-        self.signals(out, &due);
-    }
-
-    fn signals(&mut self, out: &mut String, records: &[impl std::borrow::Borrow<SignalRecord>]) {
+    fn signal(&mut self, out: &mut String, record: &SignalRecord) {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        for record in records {
-            let record = record.borrow();
-            self.live(out, record.at, live::signal(record));
-            if self.verbosity == Verbosity::Verbose {
-                let indent = self.time_width(record.at);
-                for line in live::signal_details(record) {
-                    let mut padded = Line::default().with(Tone::Plain, " ".repeat(indent));
-                    padded.append(line);
-                    padded.write(out, self.layout, indent + 2);
-                }
+        self.live(out, record.at, live::signal(record));
+        if self.verbosity == Verbosity::Verbose {
+            let indent = self.time_width(record.at);
+            for line in live::signal_details(record) {
+                let mut padded = Line::default().with(Tone::Plain, " ".repeat(indent));
+                padded.append(line);
+                padded.write(out, self.layout, indent + 2);
             }
         }
     }
