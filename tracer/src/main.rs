@@ -12,7 +12,11 @@ use killtrace::commands::{self, Failure, tell};
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
-        let why = panic.payload_as_str().unwrap_or("unknown");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let why = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown");
         tell(&format!(
             "internal error{place}: {why}; please report it with the command and this line"
         ));
