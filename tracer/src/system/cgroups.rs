@@ -89,8 +89,12 @@ impl Cgroups {
 
     /// Inode number of a cgroup2 directory, which is its id in the kernel.
     pub fn id(&self, path: &str) -> Option<u64> {
-        let directory = directory(self.unified.as_ref()?, path)?;
-        fs::metadata(directory).ok().map(|metadata| metadata.ino())
+        fs::metadata(self.unified_directory(path)?).ok().map(|metadata| metadata.ino())
+    }
+
+    /// The directory of a cgroup2 path.
+    pub fn unified_directory(&self, path: &str) -> Option<PathBuf> {
+        directory(self.unified.as_ref()?, path)
     }
 
     /// A path as a user may write it, with or without the mount point in front, as one in the hierarchy.

@@ -137,10 +137,21 @@ impl Processes {
         Some(text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned())
     }
 
-    /// Name and arguments, the cheap part of [`Processes::look`].
-    pub(super) fn names(&self, pid: u32) -> Option<(String, Vec<String>)> {
-        let stat = self.stat(pid).ok()?;
-        Some((stat.comm, parse_cmdline(&self.bytes(pid, "cmdline"))))
+    /// Its name.
+    pub fn comm(&self, pid: u32) -> Option<String> {
+        self.stat(pid).ok().map(|stat| stat.comm)
+    }
+
+    /// Inode numbers of the sockets it has open.
+    pub fn sockets(&self, pid: u32) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.file(pid, "fd")) else {
+            return Vec::new();
+        };
+        let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        let inode = |link: PathBuf| {
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        };
+        links.filter_map(inode).collect()
     }
 
     fn file(&self, pid: u32, name: &str) -> PathBuf {
