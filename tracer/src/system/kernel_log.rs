@@ -50,7 +50,9 @@ pub fn open() -> io::Result<File> {
 
 /// Reads the log for as long as the trace lasts.
 pub async fn follow(context: Arc<Context>, file: File) {
-    let log = match AsyncFd::register_with_interest(file, Interest::READABLE) {
+    // SAFETY: the file owns its descriptor, which stays open and the same until the file is dropped with `log`.
+    let log = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
+    let log = match log {
         Ok(log) => log,
         Err(error) => {
             context.sources.set("kernel-log", format!("{PATH} cannot be waited for: {error}"));

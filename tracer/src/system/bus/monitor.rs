@@ -207,10 +207,8 @@ mod tests {
     use super::*;
 
     fn call(path: &str, interface: &str, member: &str) -> bool {
-        let message = Message::method_call(path, member)
-            .and_then(|call| call.interface(interface))
-            .and_then(|call| call.build(&()))
-            .expect("a message");
+        let message =
+            Message::method_call(path, member).interface(interface).build(&()).expect("a message");
         acting_call(Manager::System, &message.header()).is_some()
     }
 

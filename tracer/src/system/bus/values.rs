@@ -92,18 +92,15 @@ mod tests {
     #[test]
     fn arguments_are_told() {
         let message = Message::method_call("/org/freedesktop/systemd1", "StopUnit")
-            .and_then(|call| call.build(&("session-3.scope", "fail", 7u32, vec![1u8, 0xab], true)))
+            .build(&("session-3.scope", "fail", 7u32, vec![1u8, 0xab], true))
             .expect("a message");
         assert_eq!(
             arguments(&message),
             [json!("session-3.scope"), json!("fail"), json!(7), json!("01ab"), json!(true)]
         );
-        let message = Message::method_call("/x", "One")
-            .and_then(|call| call.build(&"only"))
-            .expect("a message");
+        let message = Message::method_call("/x", "One").build(&"only").expect("a message");
         assert_eq!(plain_arguments(&message), [json!("only")]);
-        let message =
-            Message::method_call("/x", "None").and_then(|call| call.build(&())).expect("a message");
+        let message = Message::method_call("/x", "None").build(&()).expect("a message");
         assert_eq!(arguments(&message), Vec::<Value>::new());
     }
 
