@@ -1,9 +1,10 @@
 //! What all witnesses share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 use zbus::Connection;
 
@@ -15,6 +16,9 @@ use crate::evidence::Manager;
 
 /// How long a question waits for a connection that is being made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Of how many units it is remembered what was heard.
+const MAX_HEARD: usize = 4096;
 
 /// Shared by the witnesses; cheap to reach, never locked across an await.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Context {
     managers: Mutex<HashMap<Manager, Link>>,
     /// Units of targets: every change of theirs is followed up.
     watched: Mutex<HashMap<(Manager, String), bool>>,
+    /// What was last heard of each unit.
+    heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
 }
 
 impl Context {
@@ -46,7 +52,26 @@ impl Context {
             system_bus: Link::default(),
             managers: Mutex::default(),
             watched: Mutex::default(),
+            heard: Mutex::default(),
         }
+    }
+
+    /// Leaves of a unit's properties those that are not what they were when last heard: a manager announces
+    /// all of them together, whichever changed.
+    pub fn news(
+        &self,
+        manager: Manager,
+        unit: &str,
+        mut properties: BTreeMap<String, Value>,
+    ) -> BTreeMap<String, Value> {
+        let mut heard = lock(&self.heard);
+        if heard.len() >= MAX_HEARD {
+            heard.clear();
+        }
+        let known = heard.entry((manager, unit.to_owned())).or_default();
+        properties.retain(|name, value| known.get(name) != Some(value));
+        known.extend(properties.clone());
+        properties
     }
 
     /// The connection to a service manager, and whether it is asked for the first time: then somebody

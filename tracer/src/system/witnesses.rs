@@ -26,6 +26,9 @@ use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnap
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
 
+/// Niceness of the thread that listens.
+const HURRIED: i32 = -10;
+
 /// Which witnesses to listen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -72,6 +75,7 @@ impl Witnesses {
         }
         let (stop, stopped) = oneshot::channel();
         let run = move || {
+            hurry();
             // An error means that the handle was dropped, which is the sign to stop as well.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
@@ -250,6 +254,13 @@ impl Drop for Witnesses {
 /// Where the target cannot exist.
 pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
     targets::find(&Processes::new(Cgroups::detect()), &Root::default(), matcher)
+}
+
+/// Gives this thread precedence, where that is allowed: the time of what is heard is the time at which
+/// it is read.
+fn hurry() {
+    // SAFETY: setpriority takes integers only; 0 is the calling thread. Without the right to do it nothing changes.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HURRIED) };
 }
 
 fn identity(process: &ProcessSnapshot) -> ProcessId {

@@ -107,13 +107,15 @@ fn start(since: i64, kernel_log_attached: bool) -> io::Result<Child> {
         command.args(["+", "_TRANSPORT=kernel"]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    // SAFETY: prctl is async-signal-safe, takes integers only, and nothing else runs between fork and exec.
-    unsafe { command.pre_exec(die_with_parent) };
+    // SAFETY: between fork and exec only two system calls are made, without locks or allocation.
+    unsafe { command.pre_exec(become_child) };
     command.spawn()
 }
 
-/// The child ends with the thread that started it, however that ends.
-fn die_with_parent() -> io::Result<()> {
+/// In the child: it ends with the thread that started it, however that ends, and needs none of its haste.
+fn become_child() -> io::Result<()> {
+    // SAFETY: setpriority takes integers only; 0 is the calling process, and more niceness is always allowed.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     // SAFETY: PR_SET_PDEATHSIG takes a signal number; no memory is involved.
     let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

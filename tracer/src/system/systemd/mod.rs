@@ -4,6 +4,8 @@
 //! root, need no bus, and carry every signal without a subscription (`src/core/dbus.c:bus_foreach_bus`);
 //! where that cannot be had, PID 1 is asked over the system bus.
 
+mod private_socket;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use super::bus::values;
 use super::clock;
 use super::context::{Context, Link};
 use super::sources::ATTACHED;
+use private_socket::PrivateSocket;
+
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
 use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties};
 
@@ -74,17 +78,10 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let path = socket(manager);
     loop {
         let why = match connect(&path).await {
-            Ok((connection, mut stream)) => {
+            Ok((connection, stream)) => {
                 link.up(connection);
                 context.sources.set(&source(manager), ATTACHED);
-                while let Some(Ok(message)) = stream.next().await {
-                    signal(&context, manager, clock::now(), &message);
-                }
-                let why = "the service manager closed the connection".to_owned();
-                if manager == Manager::System {
-                    context.outbox.lost(LossPlace::Bus, 0, format!("{}: {why}", source(manager)));
-                }
-                why
+                read_along(&context, manager, stream).await
             }
             Err(why) => why,
         };
@@ -99,6 +96,24 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     }
 }
 
+/// Takes every signal until the connection breaks; says why it did.
+async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: MessageStream) -> String {
+    let mut heard = false;
+    let why = loop {
+        match stream.next().await {
+            Some(Ok(message)) => signal(context, manager, clock::now(), &message),
+            Some(Err(error)) => break error.to_string(),
+            None => break "the service manager closed the connection".to_owned(),
+        }
+        heard = true;
+    };
+    // A user's manager ends with the user's last session: nothing more is to be heard from it.
+    if heard && manager == Manager::System {
+        context.outbox.lost(LossPlace::Bus, 0, format!("{}: {why}", source(manager)));
+    }
+    why
+}
+
 fn socket(manager: Manager) -> String {
     match manager {
         Manager::System => "/run/systemd/private".to_owned(),
@@ -108,9 +123,8 @@ fn socket(manager: Manager) -> String {
 
 async fn connect(path: &str) -> Result<(Connection, MessageStream), String> {
     let stream = tokio::net::UnixStream::connect(path).await;
-    let stream = stream.and_then(tokio::net::UnixStream::into_std);
     let stream = stream.map_err(|error| format!("cannot connect to {path}: {error}"))?;
-    let building = Builder::unix_stream(stream).p2p().method_timeout(ASK_LIMIT).build();
+    let building = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT).build();
     let built = tokio::time::timeout(ASK_LIMIT, building).await;
     let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
     let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
@@ -179,7 +193,7 @@ fn changed(context: &Arc<Context>, manager: Manager, at: Moment, unit: String, m
         return;
     };
     refresh(context, manager, &unit);
-    let properties = wanted(changed);
+    let properties = context.news(manager, &unit, wanted(changed));
     if !properties.is_empty() {
         let fact = Fact::Unit(UnitProperties { manager, unit, properties });
         context.outbox.say_at(at, Source::Bus, fact);
@@ -199,8 +213,12 @@ pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
     tokio::spawn(async move {
         tokio::time::sleep(REFRESH_AFTER).await;
         context.refreshed(manager, &unit);
-        // A scope is gone as soon as it is empty: that it can no longer be asked is no loss.
-        if let Ok(properties) = unit_properties(&context, manager, &unit).await {
+        // Asking for a unit that is gone makes the manager load an empty one of that name.
+        let gone =
+            |all: &BTreeMap<String, Value>| all.get("LoadState") == Some(&Value::from("not-found"));
+        if let Ok(properties) = unit_properties(&context, manager, &unit).await
+            && !gone(&properties)
+        {
             let properties = UnitProperties { manager, unit, properties };
             context.outbox.say(Source::BusProperty, Fact::Unit(properties));
         }
