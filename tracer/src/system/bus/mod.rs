@@ -84,7 +84,7 @@ fn name(bus: Manager) -> String {
 async fn read_along(monitor: &Arc<Monitor>, mut stream: MessageStream) -> String {
     while let Some(message) = stream.next().await {
         match message {
-            Ok(message) => monitor.take(message),
+            Ok(message) => monitor.take(&message),
             Err(error) => return error.to_string(),
         }
     }
@@ -96,7 +96,7 @@ async fn connect(
     bus: Manager,
 ) -> Result<(Arc<Monitor>, MessageStream), String> {
     let questions = open(bus).await?;
-    let own = questions.unique_name().map(|name| name.to_string()).unwrap_or_default();
+    let own = questions.unique_name().map(ToString::to_string).unwrap_or_default();
     if bus == Manager::System {
         context.system_bus.up(questions.clone());
     }
