@@ -46,12 +46,19 @@ pub async fn listen(context: Arc<Context>, bus: Manager) {
         if bus == Manager::System {
             context.system_bus.down(why.clone());
         }
-        if was_attached {
-            context.outbox.lost(LossPlace::Bus, 0, format!("the {} broke: {why}", name(bus)));
-            was_attached = false;
+        if was_attached && bus != Manager::System {
+            // A user's bus ends with the user's last session: nothing more is to be heard there.
+            tracing::debug!(why, "the bus of a user ended");
+        } else if was_attached {
+            context.outbox.lost(
+                LossPlace::Bus,
+                0,
+                format!("the connection to the bus broke: {why}"),
+            );
         } else {
             context.outbox.unavailable(source(bus), why);
         }
+        was_attached = false;
         if matches!(bus, Manager::User(uid) if !Path::new(&user_socket(uid)).exists()) {
             return;
         }
@@ -70,13 +77,6 @@ fn source(bus: Manager) -> String {
     match bus {
         Manager::System => "bus".to_owned(),
         Manager::User(uid) => format!("bus of user {uid}"),
-    }
-}
-
-fn name(bus: Manager) -> String {
-    match bus {
-        Manager::System => "connection to the system bus".to_owned(),
-        Manager::User(uid) => format!("connection to the bus of user {uid}"),
     }
 }
 
