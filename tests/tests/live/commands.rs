@@ -1,8 +1,10 @@
 //! `killtrace -- CMD`, and selections other than by pid.
 
+use std::process::{Command, Output};
+
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, KillerKind, Outcome};
-use killtrace_tests::live::{By, Stage, Trace, play_under};
+use killtrace_tests::live::{By, Stage, Trace, play_under, program, require_root};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
@@ -79,4 +81,31 @@ fn all_deaths() {
     trace.stop();
     assert_eq!(death.killer.process.map(|killer| killer.pid), cast.pid("killer"));
     assert_eq!(death.cause.id, CauseId::ProcessSignal);
+}
+
+fn run(args: &[&str]) -> Output {
+    let output = Command::new(program("killtrace")).args(args).output();
+    output.unwrap_or_else(|error| panic!("cannot start killtrace: {error}"))
+}
+
+/// A pid that nobody has is said so in one sentence.
+#[test]
+fn no_such_pid() {
+    require_root();
+    // Above the largest pid that Linux gives (4,194,304).
+    let output = run(&["-p", "4194305"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty());
+    assert!(said.starts_with("killtrace: ") && said.contains("4194305"), "{said}");
+}
+
+/// The tool's own proof, for whoever cannot run these tests.
+#[test]
+fn doctor_tests_itself() {
+    require_root();
+    let output = run(&["doctor", "--self-test"]);
+    let report = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{report}{said}");
 }

@@ -66,9 +66,9 @@ fn huponexit() {
     play("huponexit").killed(Mechanism::Kill, by, CauseId::ProcessSignal);
 }
 
-/// bash passes its terminal's hangup on to its jobs by kill(2); the terminal is why.
+/// bash passes its terminal's hangup on to its jobs by kill(2).
 #[test]
 fn bash_terminal_closed() {
     let by = By::Process("shell");
-    play("bash-terminal-closed").killed(Mechanism::Kill, by, CauseId::TerminalClosed);
+    play("bash-terminal-closed").killed(Mechanism::Kill, by, CauseId::SessionLeaderExited);
 }
