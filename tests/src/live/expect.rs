@@ -166,7 +166,7 @@ impl Played {
         if wrong.text.is_empty() {
             return;
         }
-        let verdict = serde_json::to_string_pretty(death).unwrap_or_default();
+        let verdict = serde_json::to_string(death).unwrap_or_default();
         panic!(
             "{}: the verdict is wrong\n{}\n{verdict}\n{}",
             self.cast.scene.name,
