@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod output;
+pub mod plan;
 pub mod replay;
 pub mod trace;
 
@@ -48,9 +49,9 @@ impl Failure {
 /// Where that cannot be done.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Some(verb) = cli.verb else {
-        return trace::run(&trace::Plan::new(cli.trace, cli.report)?);
+        return trace::run(&plan::Plan::new(cli.trace, cli.report)?);
     };
-    if let Some(option) = trace::first_given(&cli.trace) {
+    if let Some(option) = plan::first_given(&cli.trace) {
         return Err(Failure::Usage(format!(
             "{option} says what to trace, and this verb does not trace: leave one of them out"
         )));

@@ -3,7 +3,7 @@
 //!
 //! Pure text: no file is read. The algorithm for units is that of systemd (`cg_path_get_unit`,
 //! `cg_path_get_user_unit`, `cg_path_get_session` in `src/basic/cgroup-util.c`); the grammar of the
-//! container runtimes is in [`super::cgroup_container`].
+//! container runtimes is in `cgroup_container.rs`.
 
 use super::cgroup_container::{batch_job, container, machine};
 use super::{BatchJob, Container};

@@ -19,9 +19,8 @@ const PATH: &str = "/dev/kmsg";
 const MAX_RECORD: usize = 16 << 10;
 
 /// What is of interest has one of these in it.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 15] = [
     "oom-kill",
-    "oom_kill",
     "oom_reaper",
     "oom-killer",
     "Out of memory",

@@ -12,6 +12,7 @@ mod dossier;
 mod journal;
 mod kernel_log;
 mod logind;
+pub mod machine;
 mod outbox;
 pub mod processes;
 pub mod settings;

@@ -80,7 +80,7 @@ impl Processes {
             ppid: stat.ppid,
             comm: stat.comm,
             exe: self.exe(pid),
-            cmdline: parse_cmdline(&self.bytes(pid, "cmdline")),
+            cmdline: self.cmdline(pid),
             uid,
             ns_pids,
             cgroup,
@@ -140,6 +140,11 @@ impl Processes {
     /// Its name.
     pub fn comm(&self, pid: u32) -> Option<String> {
         self.stat(pid).ok().map(|stat| stat.comm)
+    }
+
+    /// Its arguments.
+    pub fn cmdline(&self, pid: u32) -> Vec<String> {
+        parse_cmdline(&self.bytes(pid, "cmdline"))
     }
 
     /// Inode numbers of the sockets it has open.

@@ -136,12 +136,31 @@ pub fn find(processes: &Processes, root: &Root, matcher: &Matcher) -> Result<Fou
 
 fn all(processes: &Processes, matcher: &Matcher) -> Found {
     let own = std::process::id();
-    let pids = processes.pids().into_iter().filter(|pid| *pid != own);
+    let pids = processes
+        .pids()
+        .into_iter()
+        .filter(|pid| *pid != own && may_match(processes, matcher, *pid));
     let looked = pids.filter_map(|pid| processes.look(pid).ok());
     Found {
         processes: looked.filter(|process| matcher.matches(process)).collect(),
         ..Found::default()
     }
+}
+
+/// A first sieve that reads less than a whole look at the process.
+fn may_match(processes: &Processes, matcher: &Matcher, pid: u32) -> bool {
+    let Matcher::Name(name) = matcher else {
+        return true;
+    };
+    let Some(comm) = processes.comm(pid) else {
+        return false;
+    };
+    is_called(
+        name,
+        &comm,
+        processes.exe(pid).as_deref(),
+        processes.cmdline(pid).first().map(String::as_str),
+    )
 }
 
 fn of_unit(

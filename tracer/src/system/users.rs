@@ -14,24 +14,45 @@ const MAX_BUFFER: usize = 1 << 20;
 
 /// The user with this number, where the machine knows it.
 pub fn by_uid(uid: u32) -> Option<User> {
-    lookup(|entry, buffer, size, result| {
+    by_number(uid, user)
+}
+
+/// The number of a user's own group.
+pub fn primary_group(uid: u32) -> Option<u32> {
+    by_number(uid, |entry| Some(entry.pw_gid))
+}
+
+fn by_number<T>(uid: u32, take: impl Fn(&libc::passwd) -> Option<T>) -> Option<T> {
+    let ask = |entry, buffer, size, result| {
         // SAFETY: `lookup` passes an entry, a buffer of `size` bytes and a result, all valid for writes for the call.
         unsafe { libc::getpwuid_r(uid, entry, buffer, size, result) }
-    })
+    };
+    lookup(ask, take)
 }
 
 /// The user with this name.
 pub fn by_name(name: &str) -> Option<User> {
     let name = CString::new(name).ok()?;
-    lookup(|entry, buffer, size, result| {
-        // SAFETY: as in `by_uid`; `name` is a NUL-terminated string that outlives the call.
+    let ask = |entry, buffer, size, result| {
+        // SAFETY: as in `by_number`; `name` is a NUL-terminated string that outlives the call.
         unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, size, result) }
-    })
+    };
+    lookup(ask, user)
+}
+
+/// What evidence says of an entry, whose strings are those that libc just filled in.
+fn user(entry: &libc::passwd) -> Option<User> {
+    let name = text(entry.pw_name)?;
+    let linger = linger(&name, Path::new(LINGER));
+    Some(User { uid: entry.pw_uid, home: text(entry.pw_dir), name, linger })
 }
 
 type Entry = *mut libc::passwd;
 
-fn lookup(ask: impl Fn(Entry, *mut libc::c_char, usize, *mut Entry) -> i32) -> Option<User> {
+fn lookup<T>(
+    ask: impl Fn(Entry, *mut libc::c_char, usize, *mut Entry) -> i32,
+    take: impl Fn(&libc::passwd) -> Option<T>,
+) -> Option<T> {
     let mut buffer: Vec<libc::c_char> = vec![0; 1 << 10];
     loop {
         // SAFETY: `passwd` consists of integers and raw pointers, for all of which zero is a valid value.
@@ -45,9 +66,7 @@ fn lookup(ask: impl Fn(Entry, *mut libc::c_char, usize, *mut Entry) -> i32) -> O
         if error != 0 || result.is_null() {
             return None;
         }
-        let name = text(entry.pw_name)?;
-        let linger = linger(&name, Path::new(LINGER));
-        return Some(User { uid: entry.pw_uid, home: text(entry.pw_dir), name, linger });
+        return take(&entry);
     }
 }
 

@@ -4,7 +4,6 @@ use std::ffi::{CString, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
@@ -35,14 +34,14 @@ pub struct Ended(libc::c_int);
 
 impl Ended {
     /// Its exit status as a shell gives it: its own, or 128+N.
-    pub fn exit_code(self) -> ExitCode {
+    pub fn exit_code(self) -> u8 {
         let status = self.0;
         let code = if libc::WIFSIGNALED(status) {
             128 + libc::WTERMSIG(status)
         } else {
             libc::WEXITSTATUS(status)
         };
-        ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+        u8::try_from(code).unwrap_or(u8::MAX)
     }
 }
 

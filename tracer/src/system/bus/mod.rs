@@ -46,12 +46,19 @@ pub async fn listen(context: Arc<Context>, bus: Manager) {
         if bus == Manager::System {
             context.system_bus.down(why.clone());
         }
-        if was_attached {
-            context.outbox.lost(LossPlace::Bus, 0, format!("the {} broke: {why}", name(bus)));
-            was_attached = false;
+        if was_attached && bus != Manager::System {
+            // A user's bus ends with the user's last session: nothing more is to be heard there.
+            tracing::debug!(why, "the bus of a user ended");
+        } else if was_attached {
+            context.outbox.lost(
+                LossPlace::Bus,
+                0,
+                format!("the connection to the bus broke: {why}"),
+            );
         } else {
             context.outbox.unavailable(source(bus), why);
         }
+        was_attached = false;
         if matches!(bus, Manager::User(uid) if !Path::new(&user_socket(uid)).exists()) {
             return;
         }
@@ -73,18 +80,11 @@ fn source(bus: Manager) -> String {
     }
 }
 
-fn name(bus: Manager) -> String {
-    match bus {
-        Manager::System => "connection to the system bus".to_owned(),
-        Manager::User(uid) => format!("connection to the bus of user {uid}"),
-    }
-}
-
 /// Hands every message to the monitor until the connection breaks; says why it did.
 async fn read_along(monitor: &Arc<Monitor>, mut stream: MessageStream) -> String {
     while let Some(message) = stream.next().await {
         match message {
-            Ok(message) => monitor.take(message),
+            Ok(message) => monitor.take(&message),
             Err(error) => return error.to_string(),
         }
     }
@@ -96,7 +96,7 @@ async fn connect(
     bus: Manager,
 ) -> Result<(Arc<Monitor>, MessageStream), String> {
     let questions = open(bus).await?;
-    let own = questions.unique_name().map(|name| name.to_string()).unwrap_or_default();
+    let own = questions.unique_name().map(ToString::to_string).unwrap_or_default();
     if bus == Manager::System {
         context.system_bus.up(questions.clone());
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use zbus::Message;
 use zbus::message::{Header, Type};
+use zbus::names::InterfaceName;
 
 use super::super::clock;
 use super::super::context::{Context, lock};
@@ -60,10 +61,10 @@ impl Monitor {
     }
 
     /// Takes one message, in the order of the bus.
-    pub fn take(self: &Arc<Self>, message: Message) {
+    pub fn take(self: &Arc<Self>, message: &Message) {
         let at = clock::now();
         match message.message_type() {
-            Type::MethodCall => self.call(at, &message),
+            Type::MethodCall => self.call(at, message),
             Type::MethodReturn => self.answer(&message.header(), true),
             Type::Error => self.answer(&message.header(), false),
             Type::Signal => self.signal(at, message),
@@ -121,7 +122,7 @@ impl Monitor {
         }
     }
 
-    fn signal(self: &Arc<Self>, at: Moment, message: Message) {
+    fn signal(self: &Arc<Self>, at: Moment, message: &Message) {
         let header = message.header();
         let (Some(sender), Some(path), Some(member)) =
             (header.sender(), header.path(), header.member())
@@ -130,24 +131,24 @@ impl Monitor {
         };
         let (sender, path, member) = (sender.as_str(), path.as_str(), member.as_str());
         if sender == "org.freedesktop.DBus" && member == "NameOwnerChanged" {
-            self.name_changed(&message);
+            self.name_changed(message);
         } else if path.starts_with("/org/freedesktop/systemd1") {
             // Where there is a direct connection to the manager, the same comes over that, unfailingly.
             let direct = self.context.sources.is_attached(&systemd::source(self.bus));
             if !direct && self.peers.is_owner("org.freedesktop.systemd1", sender) {
-                systemd::signal(&self.context, self.bus, at, &message);
+                systemd::signal(&self.context, self.bus, at, message);
             }
         } else if path.starts_with("/org/freedesktop/login1")
             && self.peers.is_owner("org.freedesktop.login1", sender)
         {
-            logind::signal(&self.context, at, &message);
+            logind::signal(&self.context, at, message);
             if member.starts_with("PrepareFor") {
-                self.announce(at, &message);
+                self.announce(at, message);
             }
         } else if path.starts_with("/org/freedesktop/oom1")
             && self.peers.is_owner("org.freedesktop.oom1", sender)
         {
-            self.announce(at, &message);
+            self.announce(at, message);
         }
     }
 
@@ -181,7 +182,7 @@ impl Monitor {
 fn acting_call(bus: Manager, header: &Header<'_>) -> Option<BusCall> {
     let path = header.path()?.as_str();
     let member = header.member()?.as_str();
-    let interface = header.interface().map(|interface| interface.as_str());
+    let interface = header.interface().map(InterfaceName::as_str);
     let ours = PATHS.iter().any(|prefix| {
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });

@@ -76,9 +76,11 @@ pub fn link(context: &Arc<Context>, manager: Manager) -> Link {
 /// Listens to a manager for as long as the trace lasts, or as the manager exists.
 async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let path = socket(manager);
+    let mut attached = false;
     loop {
         let why = match connect(&path).await {
             Ok((connection, stream)) => {
+                attached = true;
                 link.up(connection);
                 context.sources.set(&source(manager), ATTACHED);
                 read_along(&context, manager, stream).await
@@ -87,7 +89,9 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         };
         link.down(why.clone());
         context.sources.set(&source(manager), why.clone());
-        context.outbox.unavailable(source(manager), why);
+        if !attached {
+            context.outbox.unavailable(source(manager), why);
+        }
         // A user's manager that is gone does not come back for this trace's targets.
         if manager != Manager::System && !Path::new(&path).exists() {
             return;

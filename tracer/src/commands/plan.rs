@@ -1,4 +1,4 @@
-//! Tracing: what the arguments ask for, checked and put together.
+//! What the arguments of a trace ask for, checked and put together.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,18 +121,6 @@ pub fn first_given(trace: &TraceArgs) -> Option<&'static str> {
 
 fn usage(sentence: &str) -> Failure {
     Failure::Usage(sentence.to_owned())
-}
-
-/// Traces until there is no reason to go on; gives the exit status.
-///
-/// # Errors
-/// Where this machine cannot be traced.
-pub fn run(plan: &Plan) -> Result<u8, Failure> {
-    let words = plan.target_words().join(", ");
-    Err(anyhow::anyhow!(
-        "cannot trace {words}: this build has no kernel side; `killtrace replay` works"
-    )
-    .into())
 }
 
 #[cfg(test)]
