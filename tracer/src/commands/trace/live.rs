@@ -72,8 +72,12 @@ impl<'a> Live<'a> {
             header = redactor.header(header);
         }
         let mut output = Output::open(&plan.report)?;
-        let recorder =
-            plan.report.record.as_deref().map(|path| Recorder::create(path, &header)).transpose()?;
+        let recorder = plan
+            .report
+            .record
+            .as_deref()
+            .map(|path| Recorder::create(path, &header))
+            .transpose()?;
         let reader = output.records(&[Record::Header(Box::new(header.clone()))])?;
         let mut live = Self {
             plan,

@@ -95,7 +95,10 @@ impl Wanted {
     }
 
     /// The specs that nothing matches among these processes.
-    pub fn unmatched(&self, running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)]) -> Vec<String> {
+    pub fn unmatched(
+        &self,
+        running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)],
+    ) -> Vec<String> {
         let matches = |matcher: &Matcher| {
             running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
