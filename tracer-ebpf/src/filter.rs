@@ -94,7 +94,8 @@ pub fn has_cgroup(id: u64) -> bool {
 /// Makes a cgroup a target.
 #[inline(always)]
 pub fn remember_cgroup(id: u64) {
-    if CGROUPS.insert(&id, &1, u64::from(BPF_NOEXIST)).is_err() {
+    let value = 1;
+    if CGROUPS.insert(&id, &value, u64::from(BPF_NOEXIST)).is_err() {
         emit::lost(loss::TARGETS_FULL);
     }
 }

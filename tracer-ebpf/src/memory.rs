@@ -88,7 +88,6 @@ pub fn read_user<const N: usize>(address: u64, len: u32, into: &mut [u8; N]) -> 
 #[inline(always)]
 pub fn clear<T>(value: *mut T) {
     // SAFETY: the caller's pointer covers `size_of::<T>()` writable bytes; the verifier checks it.
-    let _ = unsafe {
-        bpf_probe_read_kernel(value.cast(), size_of::<T>() as u32, core::ptr::null())
-    };
+    let _ =
+        unsafe { bpf_probe_read_kernel(value.cast(), size_of::<T>() as u32, core::ptr::null()) };
 }

@@ -147,7 +147,8 @@ fn registers(current: Address) -> Address {
     }
     // They lie at the top of the stack, below what is left free there: 16 bytes with
     // `CONFIG_X86_FRED` (6.9 and later).
-    let top = current.load::<u64>(offset!(task_stack)).wrapping_add(u64::from(config!(thread_size)));
+    let top =
+        current.load::<u64>(offset!(task_stack)).wrapping_add(u64::from(config!(thread_size)));
     let registers = Address(top.wrapping_sub(u64::from(offset!(regs_size))));
     if config!(arch) != arch::X86_64 || from_user(registers) {
         return registers;
