@@ -1,1 +1,3 @@
 //! What the live and lab tests share.
+
+pub mod lab;
