@@ -116,13 +116,14 @@ impl Login {
         wait_for("the ssh client to end", PATIENCE, || Ok(self.client.try_wait()?))
     }
 
-    /// The first prompt is the distribution's; ours is one that no program prints by chance.
+    /// The first prompt is the distribution's; ours is one that no program prints by chance. Programs
+    /// are not to wait in a pager.
     fn wait_for_shell(&mut self) -> Result<()> {
         self.wait_for_screen("alice's shell", |screen| {
             String::from_utf8_lossy(screen).contains('$').then_some(())
         })?;
         let (half, other_half) = PROMPT.split_at(5);
-        self.type_text(&format!("PS1={half}'{other_half}'\n"))?;
+        self.type_text(&format!("export PAGER=cat; PS1={half}'{other_half}'\n"))?;
         self.wait_for_screen("alice's prompt", |screen| {
             String::from_utf8_lossy(screen).ends_with(PROMPT).then_some(())
         })

@@ -6,6 +6,7 @@
 mod commands;
 mod connections;
 mod death;
+mod itself;
 mod logout;
 
 use killtrace_tests::lab::{Lab, Login, Options};
