@@ -1,3 +1,6 @@
-//! What the live and lab tests share.
+//! What the live and lab tests share: fixture programs that end in every way, and the harnesses
+//! that watch them end.
 
+pub mod fixtures;
 pub mod lab;
+pub mod live;

@@ -1,1 +1,329 @@
-//! The flags. One definition yields `--help`, the man page and the completions.
+//! The flags. One definition yields `-h`, `--help`, the man page and the completions.
+
+mod duration;
+mod signal_set;
+mod target;
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+
+pub use duration::{DurationError, parse_duration};
+pub use signal_set::{HIDDEN_BY_DEFAULT, SignalSet, SignalSetError};
+pub use target::{MAX_PID, TargetError, TargetSpec};
+
+/// The end of the long help.
+const EXAMPLES: &str = "\
+Examples:
+  Who keeps killing tmux?
+      sudo killtrace --target tmux
+
+  Watch one process until it dies, as with strace:
+      sudo killtrace -p 4242
+
+  Start a program and follow it and its children:
+      sudo killtrace -- make -j8
+
+  A service, a container, or everything:
+      sudo killtrace --target unit:nginx.service
+      sudo killtrace --target container:web
+      sudo killtrace --all
+
+  Wait for it overnight, keep the evidence, tell the story again elsewhere:
+      sudo killtrace --target tmux --once --record tmux.kill.zst
+      killtrace replay tmux.kill.zst
+
+  For a bug report, without names and addresses:
+      killtrace replay tmux.kill.zst --redact --format markdown
+
+Exit status:
+  0 done · 1 could not trace · 2 usage; with -- CMD its own, 128+N if signal N ended it.";
+
+/// The synopsis; clap's own would not show the ways to name a target apart.
+const USAGE: &str = "\
+killtrace [OPTIONS] --target T…
+       killtrace [OPTIONS] -p PID…
+       killtrace [OPTIONS] -- CMD [ARGS…]
+       killtrace [OPTIONS] --all
+       killtrace replay [OPTIONS] FILE
+       killtrace doctor [--self-test]";
+
+/// Tells who killed a process, on whose behalf, and how to stop it happening again.
+///
+/// killtrace watches signals in the kernel, and the service manager, the login manager and the
+/// journal around it. For each target that ends it says who ended it, which event and which setting
+/// led to that, how well each step is proven, and what to change.
+///
+/// Tracing needs root or the capabilities that `killtrace doctor` lists; replay needs nothing.
+#[derive(Debug, Parser)]
+#[command(
+    name = "killtrace",
+    version,
+    override_usage = USAGE,
+    after_help = "`killtrace --help` explains more and shows examples.",
+    after_long_help = EXAMPLES,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+)]
+pub struct Cli {
+    /// What to do; without a verb: trace.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// What to trace.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// How to report.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// What killtrace does besides tracing.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Tell the story again from a recording, on any machine and without privileges.
+    #[command(override_usage = "killtrace replay [OPTIONS] FILE")]
+    Replay {
+        /// A file written by --record; `-` reads standard input.
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Say what this machine offers to killtrace, and what each missing thing costs.
+    #[command(override_usage = "killtrace doctor [OPTIONS]")]
+    Doctor {
+        /// Start harmless children, kill them in several ways, and check each verdict.
+        #[arg(long)]
+        self_test: bool,
+    },
+    /// Print a completion script for a shell.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page.
+    #[command(hide = true)]
+    Man,
+}
+
+/// What to trace.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "What to trace")]
+pub struct TraceArgs {
+    /// Trace T: a process name, a pid, unit:NAME, cgroup:PATH, user:NAME or container:NAME_OR_ID.
+    ///
+    /// Can be given several times. A name matches the executable's base name, the process name
+    /// (comm) and a leading `name:` in a rewritten title such as `tmux: server`. A name that nothing
+    /// matches yet is waited for. For a name that looks like something else, write name:NAME.
+    #[arg(long = "target", value_name = "T", action = ArgAction::Append)]
+    pub targets: Vec<TargetSpec>,
+
+    /// Trace this process, and end when the last one given has died.
+    ///
+    /// Can be given several times, or once with commas: -p 12,34.
+    #[arg(
+        short = 'p',
+        long = "pid",
+        value_name = "PID",
+        action = ArgAction::Append,
+        value_delimiter = ',',
+        value_parser = parse_pid,
+    )]
+    pub pids: Vec<u32>,
+
+    /// Report every death by a signal on this machine.
+    #[arg(long, conflicts_with_all = ["targets", "pids", "command"])]
+    pub all: bool,
+
+    /// Follow the children of the targets; always on with -- CMD.
+    #[arg(short = 'f', long = "follow")]
+    pub follow: bool,
+
+    /// Run CMD as this user, by name or uid [default: who called sudo, else the caller].
+    #[arg(short = 'u', long = "user", value_name = "USER", requires = "command", value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+
+    /// Stop after the first death reported.
+    #[arg(long)]
+    pub once: bool,
+
+    /// Stop after this time: 30s, 5m, 1h30m, 500ms.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+
+    /// Read the kernel's types from FILE instead of /sys/kernel/btf/vmlinux.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub btf: Option<PathBuf>,
+
+    /// The program to start and follow, behind `--`.
+    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// How to report. These are understood before and after a verb.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "How to report")]
+pub struct ReportArgs {
+    /// Show these signals only: signal=TERM,KILL, or all but these: signal=!CHLD.
+    ///
+    /// As in strace; `all` and `none` are understood too. Without it, signal 0, CHLD, URG, WINCH and
+    /// CONT are left out of the live lines. The verdict always knows them all.
+    #[arg(short = 'e', value_name = "signal=SET", global = true)]
+    pub signals: Option<SignalSet>,
+
+    /// Report also the ends that no signal preceded, of processes that came and went by themselves.
+    #[arg(long, global = true)]
+    pub exits: bool,
+
+    /// Write the report to FILE instead of standard output.
+    #[arg(short = 'o', long = "output", value_name = "FILE", global = true, value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The form of the report.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Text, global = true)]
+    pub format: Format,
+
+    /// Show the time of day in seconds; -tt in microseconds; -ttt as seconds since 1970.
+    ///
+    /// Without it the time of day is shown in milliseconds.
+    #[arg(short = 't', action = ArgAction::Count, global = true)]
+    pub time: u8,
+
+    /// Show the time since the line before.
+    #[arg(short = 'r', long = "relative", global = true)]
+    pub relative: bool,
+
+    /// Colour the report [auto: on a terminal, unless NO_COLOR is set].
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
+    pub color: ColorChoice,
+
+    /// Keep every event and all evidence in FILE, for `killtrace replay`.
+    ///
+    /// A name that ends in .zst is compressed. The file may hold user names, addresses and command
+    /// lines: it is readable by its owner only; see --redact.
+    /// With `replay`, writes the recording once more, such as a redacted one to be given away.
+    #[arg(short = 'w', long = "record", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub record: Option<PathBuf>,
+
+    /// Replace users, hosts, addresses and arguments by stable stand-ins, in report and recording.
+    #[arg(long, global = true)]
+    pub redact: bool,
+
+    /// Show verdicts only, no live lines.
+    #[arg(short = 'q', long = "quiet", global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Show more: full command lines, where they ran, kernel paths; -vv also logs to stderr.
+    #[arg(short = 'v', long = "verbose", action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// The forms of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+    /// For an issue or a wiki.
+    Markdown,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Writes the man page, in roff.
+///
+/// # Errors
+/// What `out` fails with.
+pub fn man_page(out: &mut dyn io::Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).section("8").manual("killtrace").render(out)
+}
+
+/// Writes the completion script for `shell`.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "killtrace", out);
+}
+
+/// A usage error of clap's as one sentence that ends with what to do.
+pub fn usage_sentence(error: &clap::Error) -> String {
+    let texts = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.as_str()],
+        Some(ContextValue::Strings(texts)) => texts.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let text = |kind| texts(kind).into_iter().next().unwrap_or_default();
+    let argument = text(ContextKind::InvalidArg);
+    let option = argument.split_whitespace().next().unwrap_or_default();
+    let sentence = match error.kind() {
+        ErrorKind::InvalidSubcommand => stray(text(ContextKind::InvalidSubcommand)),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => stray(argument),
+        ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
+            "" => format!("there is no option {argument}: see `killtrace --help`"),
+            similar => format!("there is no option {argument}: do you mean {similar}?"),
+        },
+        ErrorKind::ValueValidation => {
+            let value = text(ContextKind::InvalidValue);
+            let why = error.source().map_or_else(String::new, ToString::to_string);
+            format!("{option} '{value}': {why}")
+        }
+        ErrorKind::InvalidValue => match text(ContextKind::InvalidValue) {
+            "" => format!("{option} needs a value: write {argument}"),
+            value => {
+                let known = texts(ContextKind::ValidValue).join(", ");
+                format!("{option} '{value}': use one of {known}")
+            }
+        },
+        ErrorKind::ArgumentConflict => {
+            let prior = texts(ContextKind::PriorArg).join(" and ");
+            format!("{argument} and {prior} exclude each other: leave one out")
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!(
+                "{} is missing: see `killtrace --help`",
+                texts(ContextKind::InvalidArg).join(" ")
+            )
+        }
+        _ => {
+            let rendered = error.render().to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            let first = first.strip_prefix("error: ").unwrap_or(first);
+            format!("{first}: see `killtrace --help`")
+        }
+    };
+    crate::report::escape::terminal(&sentence).into_owned()
+}
+
+/// Somebody wrote `killtrace tmux`.
+fn stray(word: &str) -> String {
+    format!(
+        "'{word}' is no verb of killtrace: write `--target {word}` to watch a process of that name, or \
+         `-- {word}` to start it"
+    )
+}
+
+/// Reads a pid.
+fn parse_pid(text: &str) -> Result<u32, TargetError> {
+    match text.trim().parse() {
+        Ok(pid @ 1..=MAX_PID) => Ok(pid),
+        _ => Err(TargetError::Pid(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,15 @@
 //! tells is computed from values of these types and from nothing else, so that a recording of them
 //! repeats the verdict on any machine.
 
+mod cgroup_container;
+pub mod cgroup_path;
 mod facts;
 mod header;
 mod process;
 mod signal;
 mod time;
 
+pub use cgroup_path::CgroupOwner;
 pub use facts::*;
 pub use header::*;
 pub use process::*;

@@ -57,3 +57,11 @@ impl<'de> Deserialize<'de> for Time {
         text.parse().map(Self).map_err(serde::de::Error::custom)
     }
 }
+
+impl Moment {
+    /// Another moment of the same boot, by its `boot_ns`, with the wall clock read as now.
+    pub fn shifted(self, boot_ns: u64) -> Self {
+        let delta = i128::from(boot_ns) - i128::from(self.boot_ns);
+        Self { time: Time::from_unix_ns(self.time.unix_ns() + delta), boot_ns }
+    }
+}

@@ -1,1 +1,117 @@
-//! Records out: text, JSON lines, Markdown. Looks nothing up.
+//! The report: records of the story in, text, JSON or Markdown out. Nothing here looks at the machine.
+
+pub mod escape;
+mod json;
+mod markdown;
+pub mod redact;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod words;
+
+use std::io::{self, Write};
+
+use crate::story::verdict::Record;
+
+pub use text::{ClockStyle, Layout};
+
+use markdown::Markdown;
+use text::Text;
+
+/// How much to tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Verdicts and losses.
+    Quiet,
+    /// Live lines as well.
+    #[default]
+    Normal,
+    /// Full command lines, kernel paths, sources as well.
+    Verbose,
+}
+
+/// The form of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReportForm {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// For an issue or a wiki.
+    Markdown,
+}
+
+/// How to write the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// Its form.
+    pub form: ReportForm,
+    /// How times are shown in text.
+    pub clock: ClockStyle,
+    /// How much to tell in text.
+    pub verbosity: Verbosity,
+    /// Width and colour of text.
+    pub layout: Layout,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self {
+            form: ReportForm::default(),
+            clock: ClockStyle::default(),
+            verbosity: Verbosity::default(),
+            layout: Layout { width: None, colour: false },
+        }
+    }
+}
+
+/// Writes records to a stream, one by one, each flushed so that a reader sees it at once.
+#[derive(Debug)]
+pub struct Reporter<W> {
+    out: W,
+    renderer: Renderer,
+}
+
+#[derive(Debug)]
+enum Renderer {
+    Text(Box<Text>),
+    Json,
+    Markdown(Box<Markdown>),
+}
+
+impl<W: Write> Reporter<W> {
+    /// A report that has not begun.
+    pub fn new(out: W, options: &ReportOptions) -> Self {
+        let renderer = match options.form {
+            ReportForm::Text => Renderer::Text(Box::new(Text::new(options))),
+            ReportForm::Json => Renderer::Json,
+            ReportForm::Markdown => Renderer::Markdown(Box::default()),
+        };
+        Self { out, renderer }
+    }
+
+    /// Writes one record.
+    ///
+    /// # Errors
+    /// What the stream fails with; [`io::ErrorKind::BrokenPipe`] means that nobody reads any more.
+    pub fn record(&mut self, record: &Record) -> io::Result<()> {
+        let text = match &mut self.renderer {
+            Renderer::Text(text) => text.record(record),
+            Renderer::Json => json::record(record)?,
+            Renderer::Markdown(markdown) => markdown.record(record),
+        };
+        self.write(&text)
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+}

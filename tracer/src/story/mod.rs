@@ -1,3 +1,27 @@
 //! The story: evidence in, verdict out. Pure: nothing in here reads a file, a clock or the network.
+//!
+//! [`Engine`] takes evidence and gives records. [`world`] holds what was true when, [`decide`] finds
+//! the signal that decided a death, [`mechanism`] says how that signal came about, [`causes`] why, and
+//! [`judge`] puts the verdict together.
 
+mod actor;
+mod case;
+mod causes;
+mod decide;
+mod ending;
+mod engine;
+mod fixes;
+mod judge;
+mod manager;
+mod mechanism;
+mod people;
+mod si_code;
+mod signals;
+#[cfg(test)]
+mod tests;
+mod units;
 pub mod verdict;
+mod words;
+mod world;
+
+pub use engine::Engine;

@@ -1,1 +1,29 @@
 //! What userspace knows. Alone reads the machine.
+//!
+//! [`Witnesses`] listens to the bus, the service managers, the journal and the kernel's log, and looks at
+//! the processes that matter; everything that it learns becomes evidence.
+
+mod bus;
+pub mod cgroups;
+pub mod clock;
+mod containers;
+mod context;
+mod dossier;
+mod journal;
+mod kernel_log;
+mod logind;
+pub mod machine;
+mod outbox;
+pub mod processes;
+pub mod settings;
+mod sources;
+mod ssh;
+mod systemd;
+mod targets;
+mod terminals;
+pub mod users;
+mod witnesses;
+
+pub use sources::{ATTACHED, CONNECTING};
+pub use targets::{Found, Matcher, TargetError};
+pub use witnesses::{Options, Witnesses, running_processes};

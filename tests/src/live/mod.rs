@@ -1,0 +1,62 @@
+//! The live tests' harness: plays a scene under the eyes of killtrace, on the real kernel.
+//!
+//! [`play`] is all that most tests need; [`Stage`] and [`Trace`] are its two halves. Everything here
+//! panics with a sentence where something is not as it must be: it is for tests only.
+
+mod expect;
+mod lines;
+mod stage;
+mod trace;
+
+use std::path::PathBuf;
+
+pub use expect::{By, Played};
+pub use stage::{Cast, Stage};
+pub use trace::{Ended, QuietTrace, Trace};
+
+/// Plays the scene while `killtrace -p VICTIM…` watches all of its victims.
+pub fn play(scene: &str) -> Played {
+    let stage = Stage::open(scene);
+    let pids = stage.victims().into_iter().map(|(_, pid)| pid.to_string());
+    let args: Vec<String> = pids.flat_map(|pid| ["-p".to_owned(), pid]).collect();
+    let trace = Trace::start(scene, &args);
+    play_under(stage, trace)
+}
+
+/// Plays the scene, while a killtrace that ends by itself watches it.
+pub fn play_under(mut stage: Stage, trace: Trace) -> Played {
+    stage.begin();
+    let who = stage.end();
+    Played::new(who, trace.finish())
+}
+
+/// A program of this workspace, as built for these tests.
+pub fn program(name: &str) -> PathBuf {
+    if name == "killtrace"
+        && let Some(path) = std::env::var_os("KILLTRACE_BIN")
+    {
+        return path.into();
+    }
+    // The test itself is target/PROFILE/deps/live-HASH.
+    let path = std::env::current_exe()
+        .ok()
+        .and_then(|test| Some(test.parent()?.parent()?.join(name)))
+        .unwrap_or_else(|| panic!("cannot tell where {name} was built"));
+    assert!(path.exists(), "{} is not there: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// Where the recordings and logs of the tests are kept, to be looked at when one fails.
+pub fn keepsakes() -> PathBuf {
+    let place = program("killtrace-fixture").with_file_name("live-recordings");
+    std::fs::create_dir_all(&place)
+        .unwrap_or_else(|error| panic!("cannot make {}: {error}", place.display()));
+    place
+}
+
+/// These tests load programs into the kernel.
+pub fn require_root() {
+    // SAFETY: takes nothing.
+    let user = unsafe { libc::geteuid() };
+    assert_eq!(user, 0, "the live tests need root: run them as root, e.g. by `cargo xtask test`");
+}

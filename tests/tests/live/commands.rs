@@ -1,0 +1,111 @@
+//! `killtrace -- CMD`, and selections other than by pid.
+
+use std::process::{Command, Output};
+
+use killtrace::evidence::Mechanism;
+use killtrace::story::verdict::{CauseId, KillerKind, Outcome};
+use killtrace_tests::live::{By, Stage, Trace, play_under, program, require_root};
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// killtrace exits with the status of its command.
+#[test]
+fn command_that_exits() {
+    let trace = Trace::start("command-exits", &words(&["--", "sh", "-c", "exit 3"]));
+    let (ended, status) = trace.exit();
+    assert_eq!(status.code(), Some(3), "{}", ended.complaint());
+    let death = ended.deaths().next().expect("a verdict on the command");
+    assert_eq!(death.outcome, Outcome::Exited { status: 3 });
+    assert_eq!((death.killer.kind, death.cause.id), (KillerKind::None, CauseId::ExitedByItself));
+}
+
+/// … and with 128+N where a signal ended it.
+#[test]
+fn command_that_is_killed() {
+    let trace = Trace::start("command-killed", &words(&["--", "sh", "-c", "kill -KILL $$"]));
+    let (ended, status) = trace.exit();
+    assert_eq!(status.code(), Some(137), "{}", ended.complaint());
+    let death = ended.deaths().next().expect("a verdict on the command");
+    assert_eq!(death.killer.kind, KillerKind::Itself, "{}", ended.complaint());
+}
+
+/// The children of the command are followed.
+#[test]
+fn command_whose_child_is_killed() {
+    let script = r#"sh -c 'kill -TERM $$; :' & wait $!; exit 0"#;
+    let trace = Trace::start("command-child", &words(&["--", "sh", "-c", script]));
+    let (ended, status) = trace.exit();
+    assert_eq!(status.code(), Some(0), "{}", ended.complaint());
+    let killed = Outcome::Signaled { signal: "SIGTERM".to_owned(), core_dumped: false };
+    let count = ended.deaths().filter(|death| death.outcome == killed).count();
+    assert_eq!(count, 1, "{}", ended.complaint());
+}
+
+/// Everybody in a cgroup.
+#[test]
+fn target_cgroup() {
+    let stage = Stage::open("cgroup-kill");
+    let cgroup = stage.text("cgroup").rsplit('/').next().unwrap_or_default().to_owned();
+    let trace = Trace::of(&stage, &["--once", "--target", &format!("cgroup:/{cgroup}")]);
+    let played = play_under(stage, trace);
+    let by = By::Process("killer");
+    let death = played.killed(Mechanism::CgroupKill, by, CauseId::ProcessSignal);
+    assert_eq!(death.victim.cgroup, Some(format!("/{cgroup}")));
+}
+
+/// Everybody of a user.
+#[test]
+fn target_user() {
+    let stage = Stage::open("kill-other-user");
+    let victim = stage.pid("victim");
+    let mut trace = Trace::of(&stage, &["--target", "user:nobody"]);
+    let mut stage = stage;
+    stage.begin();
+    let death = trace.death_of(victim);
+    stage.end();
+    trace.stop();
+    assert_eq!(death.victim.user.as_deref(), Some("nobody"));
+}
+
+/// Deaths that nobody asked for are reported with --all, and told as well.
+#[test]
+fn all_deaths() {
+    let mut stage = Stage::open("kill-sender-gone");
+    let victim = stage.pid("victim");
+    let mut trace = Trace::start("all-deaths", &words(&["--all"]));
+    stage.begin();
+    let death = trace.death_of(victim);
+    let cast = stage.end();
+    trace.stop();
+    assert_eq!(death.killer.process.map(|killer| killer.pid), cast.pid("killer"));
+    assert_eq!(death.cause.id, CauseId::ProcessSignal);
+}
+
+fn run(args: &[&str]) -> Output {
+    let output = Command::new(program("killtrace")).args(args).output();
+    output.unwrap_or_else(|error| panic!("cannot start killtrace: {error}"))
+}
+
+/// A pid that nobody has is said so in one sentence.
+#[test]
+fn no_such_pid() {
+    require_root();
+    // Above the largest pid that Linux gives (4,194,304).
+    let output = run(&["-p", "4194305"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty());
+    assert!(said.starts_with("killtrace: ") && said.contains("4194305"), "{said}");
+}
+
+/// The tool's own proof, for whoever cannot run these tests.
+#[test]
+fn doctor_tests_itself() {
+    require_root();
+    let output = run(&["doctor", "--self-test"]);
+    let report = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{report}{said}");
+}

@@ -1,0 +1,108 @@
+//! Faults, aborts and forbidden system calls.
+
+use killtrace::evidence::Mechanism;
+use killtrace::story::verdict::{CauseId, Outcome};
+use killtrace_tests::live::{By, play};
+
+/// A fault of that kind.
+fn fault(scene: &str, code: &str) {
+    let played = play(scene);
+    let death = played.killed(Mechanism::Fault, By::Itself, CauseId::Crash);
+    assert_eq!(death.signal.as_ref().map(|signal| signal.si_code.as_str()), Some(code));
+}
+
+#[test]
+fn null_pointer() {
+    fault("null-pointer", "SEGV_MAPERR");
+}
+
+#[test]
+fn wild_pointer() {
+    let code = if cfg!(target_arch = "x86_64") { "SI_KERNEL" } else { "SEGV_MAPERR" };
+    fault("wild-pointer", code);
+}
+
+#[test]
+fn read_only_memory() {
+    fault("read-only-memory", "SEGV_ACCERR");
+}
+
+#[test]
+fn stack_overflow() {
+    fault("stack-overflow", "SEGV_MAPERR");
+}
+
+#[test]
+fn truncated_file() {
+    fault("truncated-file", "BUS_ADRERR");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn division_by_zero() {
+    fault("division-by-zero", "FPE_INTDIV");
+}
+
+#[test]
+fn illegal_instruction() {
+    let code = if cfg!(target_arch = "x86_64") { "ILL_ILLOPN" } else { "ILL_ILLOPC" };
+    fault("illegal-instruction", code);
+}
+
+#[test]
+fn breakpoint() {
+    let code = if cfg!(target_arch = "x86_64") { "SI_KERNEL" } else { "TRAP_BRKPT" };
+    fault("breakpoint", code);
+}
+
+#[test]
+fn fault_in_thread() {
+    fault("fault-in-thread", "SEGV_MAPERR");
+}
+
+#[test]
+fn core_dump() {
+    let played = play("core-dump");
+    let death = played.killed(Mechanism::Fault, By::Itself, CauseId::Crash);
+    let dumped = Outcome::Signaled { signal: "SIGSEGV".to_owned(), core_dumped: true };
+    assert_eq!(death.outcome, dumped);
+}
+
+#[test]
+fn abort() {
+    play("abort").killed(Mechanism::Tgkill, By::Itself, CauseId::Abort);
+}
+
+fn forbidden(scene: &str) {
+    let played = play(scene);
+    let death = played.killed(Mechanism::Seccomp, By::Itself, CauseId::SeccompViolation);
+    assert_eq!(death.signal.as_ref().map(|signal| signal.si_code.as_str()), Some("SYS_SECCOMP"));
+}
+
+#[test]
+fn seccomp_kill_process() {
+    forbidden("seccomp-kill-process");
+}
+
+#[test]
+fn seccomp_kill_thread() {
+    forbidden("seccomp-kill-thread");
+}
+
+#[test]
+fn seccomp_trap() {
+    forbidden("seccomp-trap");
+}
+
+/// The kernel ends it without generating a signal.
+#[test]
+fn seccomp_strict() {
+    play("seccomp-strict").caused("victim", By::Itself, CauseId::SeccompViolation);
+}
+
+/// One thread's end is not the process's.
+#[test]
+fn seccomp_one_thread() {
+    let played = play("seccomp-one-thread");
+    played.verdict("victim", None, By::Nobody, CauseId::ExitedByItself);
+}

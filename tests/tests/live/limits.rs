@@ -1,0 +1,81 @@
+//! Limits, timers, pipes and other ends that a process brings on itself.
+
+use killtrace::evidence::Mechanism;
+use killtrace::story::verdict::CauseId;
+use killtrace_tests::live::{By, play};
+
+#[test]
+fn rlimit_cpu_soft() {
+    play("rlimit-cpu-soft").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+}
+
+#[test]
+fn rlimit_cpu_hard() {
+    play("rlimit-cpu-hard").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+}
+
+#[test]
+fn rlimit_rttime() {
+    play("rlimit-rttime").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+}
+
+#[test]
+fn rlimit_fsize() {
+    play("rlimit-fsize").killed(Mechanism::RlimitFsize, By::Kernel, CauseId::FileSizeLimit);
+}
+
+/// Who ran while the timer expired is nobody's business.
+fn timer(scene: &str) {
+    play(scene).killed(Mechanism::Timer, By::Itself, CauseId::TimerExpired);
+}
+
+#[test]
+fn alarm() {
+    timer("alarm");
+}
+
+#[test]
+fn itimer_virtual() {
+    timer("itimer-virtual");
+}
+
+#[test]
+fn itimer_prof() {
+    timer("itimer-prof");
+}
+
+#[test]
+fn timer_kill() {
+    timer("timer-kill");
+}
+
+#[test]
+fn timer_term() {
+    timer("timer-term");
+}
+
+#[test]
+fn sigio() {
+    play("sigio").killed(Mechanism::AsyncIo, By::Kernel, CauseId::AsyncIo);
+}
+
+#[test]
+fn sigio_setsig() {
+    play("sigio-setsig").killed(Mechanism::AsyncIo, By::Kernel, CauseId::AsyncIo);
+}
+
+#[test]
+fn sigpipe() {
+    play("sigpipe").killed(Mechanism::Pipe, By::Itself, CauseId::BrokenPipe);
+}
+
+#[test]
+fn sigpipe_socket() {
+    play("sigpipe-socket").killed(Mechanism::Pipe, By::Itself, CauseId::BrokenPipe);
+}
+
+/// The program that the kernel ran is not the victim's doing, though the victim was on the CPU.
+#[test]
+fn bpf_send_signal() {
+    play("bpf-send-signal").killed(Mechanism::BpfSendSignal, By::Kernel, CauseId::BpfProgram);
+}

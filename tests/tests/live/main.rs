@@ -1,0 +1,15 @@
+//! Live tests: every way to die of docs/ways-to-die.md, on the real kernel, as root.
+//!
+//! Each test watches processes of its own and disturbs no other. When one fails it prints the
+//! verdict and where the recording is, which `killtrace replay` repeats.
+
+mod cgroups;
+mod commands;
+mod crashes;
+mod exits;
+mod hard;
+mod kills;
+mod kin;
+mod limits;
+mod terminals;
+mod unharmed;

@@ -1,0 +1,187 @@
+//! Where the report goes, and how it looks there.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+
+use crate::cli::{ColorChoice, Format, ReportArgs};
+use crate::report::{ClockStyle, Layout, ReportForm, ReportOptions, Reporter, Verbosity};
+use crate::story::verdict::Record;
+
+/// Narrowest terminal that is believed; some say 0 or 1.
+const MIN_WIDTH: u16 = 20;
+/// Width of a terminal that does not tell.
+const USUAL_WIDTH: u16 = 80;
+
+/// The report, open for writing.
+#[derive(Debug)]
+pub struct Output {
+    reporter: Reporter<Box<dyn Stream>>,
+}
+
+/// What a report can be written to.
+trait Stream: Write + Send + std::fmt::Debug {}
+impl<T: Write + Send + std::fmt::Debug> Stream for T {}
+
+/// Whether somebody still reads the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// As far as can be known.
+    There,
+    /// The pipe is closed: nothing is left to do.
+    Gone,
+}
+
+impl Output {
+    /// Opens standard output, or the file of `-o`.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn open(args: &ReportArgs) -> anyhow::Result<Self> {
+        let path = args.output.as_deref().filter(|path| path.as_os_str() != "-");
+        let (stream, terminal): (Box<dyn Stream>, bool) = match path {
+            None => (Box::new(io::stdout()), io::stdout().is_terminal()),
+            Some(path) => {
+                let file = File::create(path).with_context(|| {
+                    format!(
+                        "cannot write the report to {}, choose another file with -o",
+                        path.display()
+                    )
+                })?;
+                let terminal = file.is_terminal();
+                (Box::new(file), terminal)
+            }
+        };
+        Ok(Self { reporter: Reporter::new(stream, &options(args, &Surroundings::here(terminal))) })
+    }
+
+    /// Writes records.
+    ///
+    /// # Errors
+    /// Where they cannot be written though somebody may read, such as on a full disk.
+    pub fn records(&mut self, records: &[Record]) -> anyhow::Result<Reader> {
+        for record in records {
+            match self.reporter.record(record) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
+                Err(error) => {
+                    return Err(error)
+                        .context("cannot write the report, choose another place with -o");
+                }
+            }
+        }
+        Ok(Reader::There)
+    }
+}
+
+/// What decides on colour and width.
+#[derive(Clone, Copy, Debug)]
+struct Surroundings {
+    terminal: bool,
+    /// `NO_COLOR` is set and not empty (no-color.org).
+    no_colour: bool,
+    /// `TERM=dumb`
+    dumb: bool,
+    columns: Option<u16>,
+}
+
+impl Surroundings {
+    fn here(terminal: bool) -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            terminal,
+            no_colour: set("NO_COLOR").is_some(),
+            dumb: set("TERM").is_some_and(|term| term == "dumb"),
+            columns: terminal_size::terminal_size().map(|(width, _)| width.0),
+        }
+    }
+}
+
+fn options(args: &ReportArgs, around: &Surroundings) -> ReportOptions {
+    let colour = match args.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => around.terminal && !around.no_colour && !around.dumb,
+    };
+    let columns = around.columns.filter(|columns| *columns >= MIN_WIDTH).unwrap_or(USUAL_WIDTH);
+    ReportOptions {
+        form: match args.format {
+            Format::Text => ReportForm::Text,
+            Format::Json => ReportForm::Json,
+            Format::Markdown => ReportForm::Markdown,
+        },
+        clock: match (args.relative, args.time) {
+            (true, _) => ClockStyle::Relative,
+            (false, 0) => ClockStyle::Milliseconds,
+            (false, 1) => ClockStyle::Seconds,
+            (false, 2) => ClockStyle::Microseconds,
+            (false, _) => ClockStyle::Epoch,
+        },
+        verbosity: match (args.quiet, args.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, _) => Verbosity::Verbose,
+        },
+        // What is not a terminal gets whole lines, for grep and for editors that wrap by themselves.
+        layout: Layout { width: around.terminal.then_some(usize::from(columns)), colour },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(color: ColorChoice, around: Surroundings) -> (Option<usize>, bool) {
+        let args = ReportArgs { color, ..ReportArgs::default() };
+        let layout = options(&args, &around).layout;
+        (layout.width, layout.colour)
+    }
+
+    #[test]
+    fn colour_and_width_are_for_terminals() {
+        let terminal =
+            Surroundings { terminal: true, no_colour: false, dumb: false, columns: Some(132) };
+        let pipe = Surroundings { terminal: false, ..terminal };
+        assert_eq!(layout(ColorChoice::Auto, terminal), (Some(132), true));
+        assert_eq!(layout(ColorChoice::Auto, pipe), (None, false));
+        assert_eq!(layout(ColorChoice::Always, pipe), (None, true));
+        assert_eq!(layout(ColorChoice::Never, terminal), (Some(132), false));
+        assert_eq!(
+            layout(ColorChoice::Auto, Surroundings { no_colour: true, ..terminal }),
+            (Some(132), false)
+        );
+        assert_eq!(
+            layout(ColorChoice::Always, Surroundings { no_colour: true, ..terminal }),
+            (Some(132), true)
+        );
+        assert_eq!(
+            layout(ColorChoice::Auto, Surroundings { dumb: true, ..terminal }),
+            (Some(132), false)
+        );
+        assert_eq!(
+            layout(ColorChoice::Auto, Surroundings { columns: Some(0), ..terminal }),
+            (Some(80), true)
+        );
+    }
+
+    #[test]
+    fn a_report_file_that_cannot_be_made_is_told() {
+        let args = ReportArgs { output: Some("/no/such/folder/x".into()), ..ReportArgs::default() };
+        let error = format!("{:#}", Output::open(&args).expect_err("no such folder"));
+        assert!(error.contains("/no/such/folder/x") && error.contains("-o"), "{error}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
+        let record = Record::Signal(Box::new(crate::report::samples::signal()));
+        let args = ReportArgs { output: Some("/dev/full".into()), ..ReportArgs::default() };
+        let mut output = Output::open(&args).expect("/dev/full");
+        assert!(output.records(std::slice::from_ref(&record)).is_err());
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let stream: Box<dyn Stream> = Box::new(writer);
+        let mut output = Output { reporter: Reporter::new(stream, &ReportOptions::default()) };
+        assert_eq!(output.records(&[record]).expect("no failure"), Reader::Gone);
+    }
+}

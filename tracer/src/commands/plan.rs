@@ -1,0 +1,161 @@
+//! What the arguments of a trace ask for, checked and put together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::{ReportArgs, TargetSpec, TraceArgs};
+use crate::evidence::TraceOptions;
+
+use super::Failure;
+
+/// A program to start and follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name or path.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Run it as this user, by name or uid.
+    pub user: Option<String>,
+}
+
+/// What to trace and how, checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Targets of `--target`.
+    pub targets: Vec<TargetSpec>,
+    /// Processes of `-p`, each once: the trace ends when the last of them has died.
+    pub pids: Vec<u32>,
+    /// The program after `--`.
+    pub command: Option<Command>,
+    /// Follow children.
+    pub follow: bool,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// The kernel's types, where they are not `/sys/kernel/btf/vmlinux`.
+    pub btf: Option<PathBuf>,
+    /// What the header and the story need: `--all`, `--exits`, `--once`, `-e`.
+    pub options: TraceOptions,
+    /// How to report, and where to record.
+    pub report: ReportArgs,
+}
+
+impl Plan {
+    /// Checks the arguments.
+    ///
+    /// # Errors
+    /// Where no target is given, or where what is given makes no sense together.
+    pub fn new(trace: TraceArgs, report: ReportArgs) -> Result<Self, Failure> {
+        let nothing = trace.targets.is_empty() && trace.pids.is_empty() && trace.command.is_empty();
+        if nothing && !trace.all {
+            return Err(usage(
+                "nothing to trace: give --target NAME, -p PID, -- CMD or --all; `killtrace --help` shows examples",
+            ));
+        }
+        if trace.user.is_some() && trace.command.is_empty() {
+            return Err(usage("-u says who runs CMD: give the program as well, -u USER -- CMD"));
+        }
+        let mut words = trace.command.into_iter();
+        let command = words.next().map(|program| Command {
+            program,
+            args: words.collect(),
+            user: trace.user,
+        });
+        if command.as_ref().is_some_and(|command| command.program.is_empty()) {
+            return Err(usage("the name of the program after -- is empty: write -- CMD ARGS"));
+        }
+        let mut pids = trace.pids;
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(Self {
+            targets: trace.targets,
+            pids,
+            follow: trace.follow || command.is_some(),
+            command,
+            duration: trace.duration,
+            btf: trace.btf,
+            options: TraceOptions {
+                exits: report.exits,
+                all: trace.all,
+                hidden_signals: report.signals.unwrap_or_default().hidden(),
+                once: trace.once,
+            },
+            report,
+        })
+    }
+
+    /// The targets in words, for the header.
+    pub fn target_words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
+        words.extend(self.pids.iter().map(ToString::to_string));
+        if let Some(command) = &self.command {
+            let mut line = format!("-- {}", command.program.to_string_lossy());
+            for argument in &command.args {
+                line.push(' ');
+                line.push_str(&argument.to_string_lossy());
+            }
+            words.push(line);
+        }
+        if self.options.all {
+            words.push("--all".to_owned());
+        }
+        words
+    }
+}
+
+/// The first of the options that only a trace understands, where one is given.
+pub fn first_given(trace: &TraceArgs) -> Option<&'static str> {
+    let given = [
+        (!trace.targets.is_empty(), "--target"),
+        (!trace.pids.is_empty(), "-p"),
+        (trace.all, "--all"),
+        (trace.follow, "-f"),
+        (trace.user.is_some(), "-u"),
+        (trace.once, "--once"),
+        (trace.duration.is_some(), "--duration"),
+        (!trace.command.is_empty(), "-- CMD"),
+    ];
+    given.into_iter().find_map(|(given, option)| given.then_some(option))
+}
+
+fn usage(sentence: &str) -> Failure {
+    Failure::Usage(sentence.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn plan(line: &[&str]) -> Result<Plan, String> {
+        let cli = Cli::try_parse_from(std::iter::once("killtrace").chain(line.iter().copied()))
+            .unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        Plan::new(cli.trace, cli.report).map_err(|failure| {
+            assert_eq!(failure.status(), 2);
+            failure.sentence()
+        })
+    }
+
+    #[test]
+    fn a_plan_needs_a_target() {
+        assert!(plan(&[]).expect_err("no target").contains("--target NAME"));
+        assert!(plan(&["-f", "--once"]).expect_err("no target").contains("nothing to trace"));
+        assert!(plan(&["--all", "-u", "alice"]).expect_err("no program").contains("-- CMD"));
+        assert!(plan(&["--", ""]).expect_err("no program").contains("empty"));
+    }
+
+    #[test]
+    fn a_command_is_followed_and_others_are_not() {
+        let command = plan(&["-u", "alice", "--", "make", "-j8"]).expect("a plan");
+        assert!(command.follow);
+        assert_eq!(command.target_words(), ["-- make -j8"]);
+        assert_eq!(command.command.and_then(|command| command.user).as_deref(), Some("alice"));
+        let named = plan(&["--target", "tmux", "-p", "9,7", "-p", "7"]).expect("a plan");
+        assert!(!named.follow);
+        assert_eq!(named.target_words(), ["tmux", "7", "9"]);
+        assert_eq!(named.options.hidden_signals, [0, 17, 18, 23, 28]);
+    }
+}

@@ -1,0 +1,183 @@
+//! `killtrace -- CMD`: the command, held at the gate until every hook is attached.
+
+use std::ffi::{CString, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use anyhow::{Context as _, bail};
+
+/// As whom the command runs.
+#[derive(Clone, Debug)]
+pub struct RunAs {
+    /// Real and effective user id.
+    pub uid: libc::uid_t,
+    /// Real and effective group id.
+    pub gid: libc::gid_t,
+    /// Login name, for the supplementary groups.
+    pub name: CString,
+    /// Home directory, for `HOME`.
+    pub home: Option<OsString>,
+}
+
+/// A command that has been forked but waits before its exec.
+#[derive(Debug)]
+pub struct Child {
+    pid: u32,
+    gate: Option<std::fs::File>,
+    complaint: std::fs::File,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended(libc::c_int);
+
+impl Ended {
+    /// Its exit status as a shell gives it: its own, or 128+N.
+    pub fn exit_code(self) -> u8 {
+        let status = self.0;
+        let code = if libc::WIFSIGNALED(status) {
+            128 + libc::WTERMSIG(status)
+        } else {
+            libc::WEXITSTATUS(status)
+        };
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
+}
+
+impl Child {
+    /// Forks the command. Has to be called while the process has one thread only.
+    ///
+    /// # Errors
+    /// Where a word holds a zero byte, or the system refuses a pipe or a process.
+    pub fn hold(command: Vec<OsString>, run_as: Option<&RunAs>) -> anyhow::Result<Self> {
+        let words: Vec<CString> = command
+            .into_iter()
+            .map(|word| CString::new(word.into_vec()))
+            .collect::<Result<_, _>>()
+            .context("an argument of the command holds a zero byte, which no program can be given")?;
+        let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
+        argv.push(std::ptr::null());
+        if argv.len() < 2 {
+            bail!("no command was given after --");
+        }
+        let home = run_as.and_then(|user| user.home.clone()).map(|home| {
+            let mut assignment = b"HOME=".to_vec();
+            assignment.extend(home.into_vec());
+            CString::new(assignment)
+        });
+        let home = home.transpose().context("the home directory's name holds a zero byte")?;
+        let (gate_out, gate_in) = pipe()?;
+        let (complaint_out, complaint_in) = pipe()?;
+        // SAFETY: the process has one thread (see above), so the child may run any code.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()).context("the system refused another process"),
+            0 => {
+                drop((gate_in, complaint_out));
+                let error = wait_and_exec(&gate_out, run_as, home.as_deref(), &argv);
+                let number = error.raw_os_error().unwrap_or(libc::EINVAL);
+                let _ = std::fs::File::from(complaint_in).write_all(&number.to_ne_bytes());
+                // SAFETY: ends the child at once, without running the parent's exit handlers.
+                unsafe { libc::_exit(127) }
+            }
+            pid => Ok(Self {
+                pid: pid.cast_unsigned(),
+                gate: Some(gate_in.into()),
+                complaint: complaint_out.into(),
+            }),
+        }
+    }
+
+    /// Its process id.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Opens the gate: the command is executed.
+    ///
+    /// # Errors
+    /// Where it could not be executed; says why.
+    pub fn release(&mut self) -> io::Result<()> {
+        if let Some(mut gate) = self.gate.take() {
+            gate.write_all(b"!")?;
+        }
+        let mut number = [0; 4];
+        // The pipe closes without a word when the exec succeeds.
+        match self.complaint.read_exact(&mut number) {
+            Ok(()) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// How it ended, where it has.
+    ///
+    /// # Errors
+    /// Where it is not a child any more.
+    pub fn ended(&self) -> io::Result<Option<Ended>> {
+        let mut status = 0;
+        // SAFETY: the pid is that of a child of ours, and status is written only during the call.
+        match unsafe { libc::waitpid(self.pid.cast_signed(), &raw mut status, libc::WNOHANG) } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(None),
+            _ => Ok(Some(Ended(status))),
+        }
+    }
+}
+
+fn pipe() -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the array has room for the two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error()).context("the system refused a pipe");
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let out = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+    // SAFETY: as above.
+    let into = unsafe { OwnedFd::from_raw_fd(ends[1]) };
+    Ok((out, into))
+}
+
+/// In the child: waits for the word, changes the user, executes. Returns only what went wrong.
+fn wait_and_exec(
+    gate: &OwnedFd,
+    run_as: Option<&RunAs>,
+    home: Option<&std::ffi::CStr>,
+    argv: &[*const libc::c_char],
+) -> io::Error {
+    let mut word = 0_u8;
+    // SAFETY: reads one byte into a byte of ours.
+    let read = unsafe { libc::read(gate.as_raw_fd(), (&raw mut word).cast(), 1) };
+    if read != 1 {
+        // The tracer gave up: there is nothing to run.
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(127) }
+    }
+    if let Some(user) = run_as
+        && let Err(error) = become_user(user)
+    {
+        return error;
+    }
+    if let Some(home) = home {
+        // SAFETY: the string lives until the exec that follows.
+        unsafe { libc::putenv(home.as_ptr().cast_mut()) };
+    }
+    // Rust ignores SIGPIPE; the command is to find it as every program expects it.
+    // SAFETY: sets a disposition that has no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // SAFETY: argv ends with a null pointer, and its strings live as long as the parent's copies.
+    unsafe { libc::execvp(argv[0], argv.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn become_user(user: &RunAs) -> io::Result<()> {
+    // SAFETY: the name is a valid C string.
+    let groups = unsafe { libc::initgroups(user.name.as_ptr(), user.gid) };
+    // SAFETY: changes the credentials of this process only.
+    let group = unsafe { libc::setgid(user.gid) };
+    // SAFETY: as above.
+    let done = unsafe { libc::setuid(user.uid) };
+    if groups != 0 || group != 0 || done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

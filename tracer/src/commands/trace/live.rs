@@ -1,0 +1,345 @@
+//! The live loop: evidence in from the kernel and the witnesses, records out, until there is a reason
+//! to end.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, sleep_until};
+
+use super::child::{Child, Ended};
+use super::say_tracing;
+use super::targets::Wanted;
+use crate::commands::output::{Output, Reader};
+use crate::commands::plan::Plan;
+use crate::commands::{Failure, tell};
+use crate::evidence::{
+    End, Evidence, Fact, Header, ProcessId, SCHEMA, Settled, Source, Target, TargetReason,
+};
+use crate::kernel::Kernel;
+use crate::recording::Recorder;
+use crate::report::redact::Redactor;
+use crate::story::Engine;
+use crate::story::verdict::Record;
+use crate::system::{Options, Witnesses, clock, machine};
+
+/// How long a verdict waits for late witnesses: the bus and the journal are read by other processes
+/// than the one that died.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long the header waits for the sources of userspace to answer.
+const SOURCES: Duration = Duration::from_millis(20);
+
+/// How often the time is looked at for verdicts that are due, and the recording is flushed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long the end of the command is waited for in the kernel's own words.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A trace under way.
+pub struct Live<'a> {
+    plan: &'a Plan,
+    wanted: Wanted,
+    kernel: Kernel,
+    witnesses: Witnesses,
+    heard: UnboundedReceiver<Evidence>,
+    engine: Engine,
+    output: Output,
+    recorder: Option<Recorder>,
+    redactor: Option<Redactor>,
+    child: Option<Child>,
+    ended: Option<(Ended, Instant)>,
+    announced: HashSet<ProcessId>,
+    reader: Reader,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Live<'a> {
+    /// Starts everything that listens, writes the header, lets the command go.
+    pub async fn start(
+        plan: &'a Plan,
+        kernel: Kernel,
+        wanted: Wanted,
+        child: Option<Child>,
+    ) -> Result<Self, Failure> {
+        let (sender, heard) = unbounded_channel();
+        let witnesses = Witnesses::start(sender, Options::default())?;
+        witnesses.ready(SOURCES).await;
+        let mut redactor = plan.report.redact.then(Redactor::new);
+        let mut header = header(plan, &kernel, &witnesses);
+        if let Some(redactor) = &mut redactor {
+            header = redactor.header(header);
+        }
+        let mut output = Output::open(&plan.report)?;
+        let recorder =
+            plan.report.record.as_deref().map(|path| Recorder::create(path, &header)).transpose()?;
+        let reader = output.records(&[Record::Header(Box::new(header.clone()))])?;
+        let mut live = Self {
+            plan,
+            wanted,
+            kernel,
+            witnesses,
+            heard,
+            engine: Engine::new(header),
+            output,
+            recorder,
+            redactor,
+            child,
+            ended: None,
+            announced: HashSet::new(),
+            reader,
+            deadline: plan.duration.map(|duration| Instant::now() + duration),
+        };
+        live.announce()?;
+        Ok(live)
+    }
+
+    /// Tells of the targets that run, and opens the gate for the command.
+    fn announce(&mut self) -> Result<(), Failure> {
+        for port in self.witnesses.ports() {
+            self.kernel.add_port(port);
+        }
+        let running = self.wanted.running();
+        let waiting = self.wanted.unmatched(&running);
+        let mut found = Vec::new();
+        for (id, reason, process) in running {
+            self.kernel.add_target(id, self.plan.follow);
+            self.target(id, reason)?;
+            if let Some(process) = process {
+                found.push(format!("{}[{}]", process.comm, process.pid));
+            }
+        }
+        say_tracing(self.plan, &found, &waiting);
+        if let Some(child) = &mut self.child
+            && let Err(error) = child.release()
+        {
+            let program = self.plan.command.as_ref().map(|command| command.program.clone());
+            let program = program.unwrap_or_default().to_string_lossy().into_owned();
+            return Err(anyhow::anyhow!("cannot run {program}: {error}").into());
+        }
+        Ok(())
+    }
+
+    /// Runs until there is a reason to end; gives the exit status.
+    pub async fn run(&mut self) -> Result<u8, Failure> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut quit = signal(SignalKind::quit())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut tick = Instant::now() + TICK;
+        let mut batch = Vec::new();
+        let reason = loop {
+            if let Some(reason) = self.reason_to_end() {
+                break reason;
+            }
+            tokio::select! {
+                biased;
+                () = either(&mut interrupt, &mut quit) => {
+                    // The command gets the key as well; its end is what is waited for.
+                    if self.child.is_none() {
+                        break "interrupted";
+                    }
+                }
+                () = either(&mut terminate, &mut hangup) => break "terminated",
+                result = self.kernel.next(&mut batch) => {
+                    result?;
+                    self.from_kernel(&mut batch)?;
+                }
+                Some(evidence) = self.heard.recv() => self.take(evidence)?,
+                () = sleep_until(tick) => {}
+            }
+            if Instant::now() >= tick {
+                self.settle()?;
+                self.reap()?;
+                tick = Instant::now() + TICK;
+            }
+        };
+        self.end(reason, &mut batch)?;
+        Ok(self.ended.map_or(0, |(ended, _)| ended.exit_code()))
+    }
+
+    /// Why the trace is over, where it is.
+    fn reason_to_end(&self) -> Option<&'static str> {
+        if self.reader == Reader::Gone {
+            return Some("nobody reads the report");
+        }
+        if self.plan.options.once && self.engine.deaths() > 0 {
+            return Some("once");
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Some("duration");
+        }
+        if self.engine.pending().next().is_some() {
+            return None;
+        }
+        if let (Some((_, at)), Some(id)) = (self.ended, self.wanted.command) {
+            let told = !self.engine.alive().any(|alive| alive == id);
+            return (told || at.elapsed() > LAST_WORDS).then_some("command ended");
+        }
+        let over = self.wanted.only_pids() && self.engine.alive().next().is_none();
+        over.then_some("targets gone")
+    }
+
+    /// Takes what the kernel saw, with what userspace can add at once going before each.
+    fn from_kernel(&mut self, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
+        for mut evidence in batch.drain(..).collect::<Vec<_>>() {
+            self.new_target(&mut evidence)?;
+            self.witnesses.consider(&evidence);
+            while let Ok(heard) = self.heard.try_recv() {
+                self.take(heard)?;
+            }
+            self.take(evidence)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of a target that the kernel side has found by itself.
+    fn new_target(&mut self, evidence: &mut Evidence) -> Result<(), Failure> {
+        let (id, reason) = match &mut evidence.fact {
+            Fact::Exec(exec) if exec.is_target => {
+                if self.wanted.is_mistaken(exec) {
+                    exec.is_target = false;
+                    self.kernel.forget(exec.task.id.pid);
+                    return Ok(());
+                }
+                (exec.task.id, TargetReason::Matched)
+            }
+            Fact::Fork(fork) if fork.is_target => (fork.child.id, TargetReason::Child),
+            Fact::Signal(signal) if signal.is_target => (signal.target.id, TargetReason::Matched),
+            Fact::Cgroup(change) if !change.removed => {
+                let path = change.path.as_deref();
+                if path.is_some_and(|path| self.wanted.has_cgroup(path)) {
+                    self.kernel.add_cgroup(change.id);
+                }
+                return Ok(());
+            }
+            Fact::Exit(exit) => {
+                self.announced.remove(&exit.task.id);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        // With --all everything is one: there is nothing to tell.
+        if self.plan.options.all || self.announced.contains(&id) {
+            return Ok(());
+        }
+        self.target(id, reason)
+    }
+
+    fn target(&mut self, id: ProcessId, reason: TargetReason) -> Result<(), Failure> {
+        if !self.announced.insert(id) {
+            return Ok(());
+        }
+        let evidence = Fact::Target(Target { id, reason }).at(clock::now(), Source::Tracer);
+        self.witnesses.consider(&evidence);
+        self.take(evidence)?;
+        while let Ok(heard) = self.heard.try_recv() {
+            if let Fact::Process(process) = &heard.fact {
+                // What becomes of its parents can explain what becomes of it.
+                let parents = process.parents.iter().filter(|parent| parent.pid > 1);
+                for parent in parents.filter(|parent| !self.announced.contains(parent)) {
+                    self.kernel.add_witness(*parent);
+                }
+            }
+            self.take(heard)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a piece of evidence and reports what follows from it.
+    fn take(&mut self, evidence: Evidence) -> Result<(), Failure> {
+        let evidence = match &mut self.redactor {
+            Some(redactor) => redactor.evidence(evidence),
+            None => evidence,
+        };
+        let trouble = self.recorder.as_mut().and_then(|recorder| recorder.evidence(&evidence));
+        let records = self.engine.observe(&evidence);
+        self.show(&records)?;
+        self.trouble(trouble)
+    }
+
+    /// The recording could not be written: told once, and a loss of the trace.
+    fn trouble(&mut self, trouble: Option<(String, Evidence)>) -> Result<(), Failure> {
+        let Some((sentence, lost)) = trouble else { return Ok(()) };
+        tell(&sentence);
+        let records = self.engine.observe(&lost);
+        self.show(&records)
+    }
+
+    fn show(&mut self, records: &[Record]) -> Result<(), Failure> {
+        if self.reader == Reader::There && !records.is_empty() {
+            self.reader = self.output.records(records)?;
+        }
+        Ok(())
+    }
+
+    /// Declares the verdicts due whose witnesses have had their time.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let now = clock::now();
+        let wait = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+        let due: Vec<ProcessId> = self
+            .engine
+            .pending()
+            .filter(|(_, ended_ns)| now.boot_ns.saturating_sub(*ended_ns) >= wait)
+            .map(|(id, _)| id)
+            .collect();
+        for id in due {
+            if self.plan.options.once && self.engine.deaths() > 0 {
+                break;
+            }
+            self.take(Fact::Settled(Settled { id }).at(now, Source::Tracer))?;
+        }
+        let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
+        self.trouble(trouble)
+    }
+
+    /// Looks whether the command has ended.
+    fn reap(&mut self) -> Result<(), Failure> {
+        if let Some(child) = &self.child
+            && self.ended.is_none()
+            && let Some(ended) = child.ended()?
+        {
+            self.ended = Some((ended, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Takes what has come meanwhile, and closes the report.
+    fn end(&mut self, reason: &str, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
+        self.kernel.drain(batch);
+        if !(self.plan.options.once && self.engine.deaths() > 0) {
+            self.from_kernel(batch)?;
+        }
+        let now = clock::now();
+        self.take(Fact::End(End { reason: reason.to_owned() }).at(now, Source::Tracer))?;
+        let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
+        self.trouble(trouble)
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+fn header(plan: &Plan, kernel: &Kernel, witnesses: &Witnesses) -> Header {
+    let machine = machine::Machine::here();
+    Header {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: clock::now(),
+        kernel: machine.kernel,
+        arch: machine.arch,
+        hostname: machine.hostname,
+        boot_id: machine.boot_id,
+        systemd: machine::systemd_version(),
+        targets: plan.target_words(),
+        hooks: kernel.hooks().clone(),
+        sources: witnesses.sources(),
+        options: plan.options.clone(),
+        utc_offset: machine.utc_offset,
+    }
+}

@@ -1,0 +1,89 @@
+//! `killtrace`: attach, follow, tell.
+
+mod child;
+mod live;
+mod targets;
+
+use std::ffi::CString;
+
+use anyhow::Context as _;
+
+use super::plan::{Command, Plan};
+use super::{Failure, tell};
+use crate::kernel::Kernel;
+use crate::system::users;
+use child::{Child, RunAs};
+use live::Live;
+use targets::Wanted;
+
+/// Traces until there is no reason to go on; gives the exit status.
+///
+/// # Errors
+/// Where this machine cannot be traced, or what is to be traced does not exist.
+pub fn run(plan: &Plan) -> Result<u8, Failure> {
+    // Before anything makes a thread: the command is forked, and waits.
+    let child = plan.command.as_ref().map(hold).transpose()?;
+    let wanted = Wanted::new(plan, child.as_ref().map(Child::pid))?;
+    let kernel = Kernel::attach(&wanted.selection(plan), plan.btf.as_deref())
+        .map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the system refused an event loop")?;
+    let status = runtime.block_on(async {
+        let mut live = Live::start(plan, kernel, wanted, child).await?;
+        live.run().await
+    })?;
+    // The bus and the journal may be in the middle of an answer that nobody waits for.
+    runtime.shutdown_background();
+    Ok(status)
+}
+
+/// Forks the command as the user who is to run it.
+fn hold(command: &Command) -> Result<Child, Failure> {
+    let run_as = run_as(command.user.as_deref())?;
+    let mut words = vec![command.program.clone()];
+    words.extend(command.args.iter().cloned());
+    Ok(Child::hold(words, run_as.as_ref())?)
+}
+
+/// Who runs the command: `-u USER`, else whoever called sudo; `None`: the caller.
+fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    let (entry, gid) = match (user, number("SUDO_UID")) {
+        (Some(name), _) => {
+            let by_name = users::by_name(name);
+            let entry = by_name.or_else(|| users::by_uid(name.parse().ok()?));
+            let entry = entry.ok_or_else(|| {
+                Failure::Usage(format!(
+                    "there is no user {name}; give -u a name or number that `getent passwd` knows"
+                ))
+            })?;
+            (entry, None)
+        }
+        (None, Some(uid)) if uid != 0 => match users::by_uid(uid) {
+            Some(entry) => (entry, number("SUDO_GID")),
+            None => return Ok(None),
+        },
+        (None, _) => return Ok(None),
+    };
+    let gid = gid.or_else(|| users::primary_group(entry.uid));
+    let gid = gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
+    let name = CString::new(entry.name.clone()).context("the user's name holds a zero byte")?;
+    Ok(Some(RunAs { uid: entry.uid, gid, name, home: entry.home.map(Into::into) }))
+}
+
+/// Says on standard error that tracing has begun, in the one line that scripts wait for.
+fn say_tracing(plan: &Plan, found: &[String], waiting: &[String]) {
+    let what = plan.target_words().join(", ");
+    let now = match found {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        many if many.len() <= 8 => format!(": {}", many.join(", ")),
+        many => format!(": {} processes", many.len()),
+    };
+    tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
+    for name in waiting {
+        tell(&format!("nothing matches {name} yet; waiting for it"));
+    }
+}

@@ -1,0 +1,172 @@
+//! The targets: what was asked for, what runs of it, what matches later.
+
+use std::collections::HashSet;
+
+use crate::cli::TargetSpec;
+use crate::commands::Failure;
+use crate::commands::plan::Plan;
+use crate::evidence::{CgroupOwner, Exec, ProcessId, ProcessSnapshot, TargetReason, sig};
+use crate::kernel::Selection;
+use crate::system::{Found, Matcher, running_processes};
+
+/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the zero).
+const COMM_LEN: usize = 15;
+
+/// What was asked for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Each `--target`, as given and as it is looked for.
+    specs: Vec<(String, Matcher)>,
+    /// Processes of `-p`.
+    pub pids: Vec<ProcessId>,
+    /// The command after `--`.
+    pub command: Option<ProcessId>,
+    /// What the specs meant when the trace was prepared.
+    first: Vec<Found>,
+    follow: bool,
+}
+
+impl Wanted {
+    /// Looks everything up.
+    ///
+    /// # Errors
+    /// Where a target cannot exist: no such pid, user, unit, cgroup or container.
+    pub fn new(plan: &Plan, command: Option<u32>) -> Result<Self, Failure> {
+        let specs: Vec<_> =
+            plan.targets.iter().map(|spec| (spec.to_string(), matcher(spec))).collect();
+        let find = |matcher: &Matcher| running_processes(matcher).map_err(anyhow::Error::from);
+        let first = specs.iter().map(|(_, matcher)| find(matcher)).collect::<Result<_, _>>()?;
+        let identify = |pid: u32| -> Result<ProcessId, anyhow::Error> {
+            let found = find(&Matcher::Pid(pid))?;
+            found
+                .processes
+                .first()
+                .map(identity)
+                .ok_or_else(|| anyhow::anyhow!("process {pid} ended before it could be traced"))
+        };
+        Ok(Self {
+            pids: plan.pids.iter().map(|pid| identify(*pid)).collect::<Result<_, _>>()?,
+            command: command.map(identify).transpose()?,
+            specs,
+            first,
+            follow: plan.follow,
+        })
+    }
+
+    /// What the kernel side looks for.
+    pub fn selection(&self, plan: &Plan) -> Selection {
+        let names = self.specs.iter().filter_map(|(_, matcher)| match matcher {
+            Matcher::Name(name) => Some(name.clone()),
+            _ => None,
+        });
+        let running = self.first.iter().flat_map(|found| found.processes.iter().map(identity));
+        let pids = self.pids.iter().copied().chain(self.command).chain(running);
+        Selection {
+            names: names.collect(),
+            pids: pids.collect(),
+            cgroups: self.first.iter().flat_map(|found| found.cgroups.iter().copied()).collect(),
+            watch_cgroups: self.has_cgroups(),
+            uids: self.first.iter().filter_map(|found| found.uid).collect(),
+            all: plan.options.all,
+            follow: plan.follow,
+            muted: muted(plan),
+            tcp_ports: vec![22],
+        }
+    }
+
+    /// Whether a target is a group of processes that may come to be later.
+    fn has_cgroups(&self) -> bool {
+        self.specs.iter().any(|(_, matcher)| {
+            matches!(matcher, Matcher::Unit(_) | Matcher::Cgroup(_) | Matcher::Container(_))
+        })
+    }
+
+    /// The processes that run, each once, with why they are targets.
+    pub fn running(&self) -> Vec<(ProcessId, TargetReason, Option<ProcessSnapshot>)> {
+        let mut known = HashSet::new();
+        let named = self.pids.iter().map(|id| (*id, TargetReason::Pid, None));
+        let command = self.command.iter().map(|id| (*id, TargetReason::Command, None));
+        // Once more: what has come since the first look was missed by it, and may have been there
+        // before the hooks were.
+        let found = self.specs.iter().filter_map(|(_, matcher)| running_processes(matcher).ok());
+        let found = found.flat_map(|found| found.processes);
+        let found = found.map(|process| (identity(&process), TargetReason::Running, Some(process)));
+        named.chain(command).chain(found).filter(|(id, ..)| known.insert(*id)).collect()
+    }
+
+    /// The specs that nothing matches among these processes.
+    pub fn unmatched(&self, running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)]) -> Vec<String> {
+        let matches = |matcher: &Matcher| {
+            running.iter().any(|(.., process)| {
+                process.as_ref().is_some_and(|process| matcher.matches(process))
+            })
+        };
+        let missing = self.specs.iter().filter(|(_, matcher)| !matches(matcher));
+        missing.map(|(spec, _)| spec.clone()).collect()
+    }
+
+    /// Whether the kernel, which compares 15 bytes, took a program for a target that is none.
+    pub fn is_mistaken(&self, exec: &Exec) -> bool {
+        let names: Vec<&str> = self
+            .specs
+            .iter()
+            .filter_map(|(_, matcher)| match matcher {
+                Matcher::Name(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        let only_names = names.len() == self.specs.len() && self.pids.is_empty();
+        let long = names.iter().any(|name| name.len() > COMM_LEN);
+        if !long || !only_names || self.follow || self.command.is_some() {
+            return false;
+        }
+        let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let called = [base(&exec.filename), exec.task.comm.clone()];
+        !names.iter().any(|name| called.iter().any(|called| called == name))
+    }
+
+    /// Whether a cgroup that has just been made belongs to a target.
+    pub fn has_cgroup(&self, path: &str) -> bool {
+        let owner = CgroupOwner::of(path);
+        self.specs.iter().any(|(_, matcher)| match matcher {
+            Matcher::Unit(unit) => [&owner.unit, &owner.user_unit]
+                .into_iter()
+                .flatten()
+                .any(|it| it == unit || it.strip_suffix(".service") == Some(unit)),
+            Matcher::Container(wanted) => owner.container.as_ref().is_some_and(|container| {
+                container.name.as_deref() == Some(wanted) || container.id.starts_with(wanted)
+            }),
+            _ => false,
+        })
+    }
+
+    /// Whether the trace is over when these processes have ended: `-p` and nothing else.
+    pub fn only_pids(&self) -> bool {
+        self.specs.is_empty() && self.command.is_none() && !self.pids.is_empty()
+    }
+}
+
+/// A process's identity.
+pub fn identity(process: &ProcessSnapshot) -> ProcessId {
+    ProcessId { pid: process.pid, start_ns: process.start_ns }
+}
+
+fn matcher(spec: &TargetSpec) -> Matcher {
+    match spec {
+        TargetSpec::Name(name) => Matcher::Name(name.clone()),
+        TargetSpec::Pid(pid) => Matcher::Pid(*pid),
+        TargetSpec::Unit(name) => Matcher::Unit(name.clone()),
+        TargetSpec::Cgroup(path) => Matcher::Cgroup(path.clone()),
+        TargetSpec::User(name) => Matcher::User(name.clone()),
+        TargetSpec::Container(name) => Matcher::Container(name.clone()),
+    }
+}
+
+/// Signals that the kernel side need not even record: those that end nobody and that nobody asked to
+/// see. They come in floods (SIGCHLD, Go's SIGURG).
+fn muted(plan: &Plan) -> u64 {
+    [sig::SIGCHLD, sig::SIGURG, sig::SIGWINCH]
+        .into_iter()
+        .filter(|number| plan.options.hidden_signals.contains(number))
+        .fold(0, |mask, number| mask | 1 << (number - 1))
+}

@@ -1,0 +1,268 @@
+//! Command lines: the program stays, its arguments go, but for those that say whom a command ended.
+
+use crate::evidence::signal_number;
+
+use super::Redactor;
+
+/// Programs whose arguments tell how somebody was ended: verbs, signals, units and numbers stay.
+const ENDING: &[&str] = &[
+    "kill",
+    "pkill",
+    "killall",
+    "killall5",
+    "skill",
+    "timeout",
+    "systemctl",
+    "loginctl",
+    "machinectl",
+    "docker",
+    "podman",
+    "nerdctl",
+    "ctr",
+    "crictl",
+    "kubectl",
+    "runc",
+    "crun",
+    "scancel",
+    "shutdown",
+    "reboot",
+    "poweroff",
+    "halt",
+    "init",
+    "telinit",
+    "service",
+    "sudo",
+    "doas",
+    "nohup",
+    "setsid",
+];
+
+/// Those of them that run another program.
+const OTHERS: &[&str] = &["sudo", "doas", "nohup", "setsid", "timeout"];
+
+/// Those of them whose plain arguments name a unit, a container, a session or a job.
+const NAMING: &[&str] = &[
+    "systemctl",
+    "loginctl",
+    "machinectl",
+    "service",
+    "docker",
+    "podman",
+    "nerdctl",
+    "ctr",
+    "crictl",
+    "runc",
+    "crun",
+    "scancel",
+];
+
+/// Shells, whose clustered options (`-lc`) tell whether somebody sits at them.
+const SHELLS: &[&str] =
+    &["sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "-bash", "-sh", "-zsh"];
+
+/// Verbs of those programs.
+const VERBS: &[&str] = &[
+    "stop",
+    "start",
+    "restart",
+    "try-restart",
+    "reload",
+    "isolate",
+    "kill",
+    "kill-session",
+    "kill-user",
+    "terminate-session",
+    "terminate-user",
+    "poweroff",
+    "reboot",
+    "halt",
+    "kexec",
+    "soft-reboot",
+    "delete",
+    "rm",
+    "down",
+    "compose",
+    "container",
+    "pod",
+    "exec",
+    "run",
+    "pause",
+    "now",
+    "reset-failed",
+    "rescue",
+    "emergency",
+    "default",
+    "exit",
+    "daemon-reexec",
+];
+
+/// Suffixes of unit names.
+const UNITS: &[&str] =
+    &[".service", ".scope", ".slice", ".socket", ".target", ".timer", ".mount", ".path"];
+
+/// Words that stay in a rewritten title.
+const TITLE: &[&str] = &[
+    "server",
+    "client",
+    "master",
+    "worker",
+    "process",
+    "[priv]",
+    "[net]",
+    "[listener]",
+    "[accepted]",
+    "[pam]",
+    "[session-auth]",
+    "listener",
+];
+
+impl Redactor {
+    /// A command line.
+    pub(super) fn command_line(&mut self, arguments: Vec<String>) -> Vec<String> {
+        let title =
+            arguments.first().is_some_and(|first| first.contains(": ") || first.contains(' '));
+        if title {
+            return arguments.iter().map(|argument| self.title(argument)).collect();
+        }
+        let mut out = Vec::with_capacity(arguments.len());
+        let mut program = String::new();
+        let mut verb = String::new();
+        for (number, argument) in arguments.into_iter().enumerate() {
+            let base = argument.rsplit('/').next().unwrap_or_default();
+            if number == 0 {
+                program = base.to_owned();
+                out.push(self.program(&argument));
+                continue;
+            }
+            let ends = ENDING.contains(&program.as_str());
+            let shown = if argument.is_empty()
+                || is_option(&argument, SHELLS.contains(&program.as_str()))
+            {
+                self.text(&argument)
+            } else if ends && OTHERS.contains(&program.as_str()) && ENDING.contains(&base) {
+                // `sudo kill -9 1`, but not `vim kill`.
+                program = base.to_owned();
+                self.text(&argument)
+            } else if ends && is_telling(&argument) {
+                if VERBS.contains(&argument.as_str()) {
+                    verb = argument.clone();
+                }
+                self.text(&argument)
+            } else if ends && is_subject(&argument, &program, &verb) {
+                if verb.ends_with("-user") { self.user(&argument) } else { self.text(&argument) }
+            } else if let Some((option, value)) = long_option(&argument).filter(|_| ends) {
+                let value =
+                    if is_telling(value) { value.to_owned() } else { self.names.argument(value) };
+                format!("{option}={value}")
+            } else {
+                self.names.argument(&argument)
+            };
+            out.push(shown);
+        }
+        out
+    }
+
+    /// The path of a program: its own name stays, as it is the process's.
+    pub(super) fn program(&mut self, path: &str) -> String {
+        let shown = self.text(path);
+        match path.rsplit_once('/') {
+            // A path under home, whose name would have gone with the rest.
+            Some((_, base)) if shown != path && !base.is_empty() && shown.starts_with('/') => {
+                let base = self.text(base);
+                let folder = shown.rsplit_once('/').map_or("", |(folder, _)| folder);
+                format!("{folder}/{base}")
+            }
+            _ => shown,
+        }
+    }
+
+    /// A title that a process gave itself: `sshd-session: alice@pts/0`.
+    fn title(&mut self, title: &str) -> String {
+        let (program, rest) = match title.split_once(": ") {
+            Some((program, rest)) => (program, rest),
+            None => return self.untitled(title),
+        };
+        // `sshd: alice@pts/0`, `sshd: alice [priv]`, but `sshd: /usr/sbin/sshd -D [listener] …`.
+        let sshd = program.rsplit('/').next().is_some_and(|base| base.starts_with("sshd"));
+        let words: Vec<_> = rest
+            .split(' ')
+            .enumerate()
+            .map(|(number, word)| match word.split_once('@') {
+                _ if word.is_empty() || TITLE.contains(&word) => word.to_owned(),
+                Some((user, tty)) if sshd && number == 0 && is_terminal(tty) => {
+                    format!("{}@{tty}", self.user(user))
+                }
+                None if sshd && number == 0 && word == "unknown" => word.to_owned(),
+                None if sshd && number == 0 && !word.contains('/') => self.user(word),
+                _ => self.names.argument(word),
+            })
+            .collect();
+        format!("{}: {}", self.program(program), words.join(" "))
+    }
+
+    /// A title without a colon: the first word is the program.
+    fn untitled(&mut self, title: &str) -> String {
+        let mut words = title.split(' ');
+        let mut out = self.program(words.next().unwrap_or_default());
+        for word in words {
+            out.push(' ');
+            let telling = word.is_empty() || TITLE.contains(&word);
+            out.push_str(&if telling { word.to_owned() } else { self.names.argument(word) });
+        }
+        out
+    }
+}
+
+/// `--signal=TERM` in its two parts.
+fn long_option(argument: &str) -> Option<(&str, &str)> {
+    argument.split_once('=').filter(|(option, _)| is_plain_option(option))
+}
+
+fn is_plain_option(text: &str) -> bool {
+    text.len() > 2
+        && text.starts_with("--")
+        && text[2..].bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+/// Whether an argument is the bare name of an option, which tells nothing of anybody.
+fn is_option(argument: &str, of_shell: bool) -> bool {
+    let letters = argument.strip_prefix('-').unwrap_or_default();
+    let cluster = if of_shell { 4 } else { 1 };
+    argument == "--"
+        || is_plain_option(argument)
+        || (1..=cluster).contains(&letters.len())
+            && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Whether an argument of such a program says what it did and nothing else.
+fn is_telling(argument: &str) -> bool {
+    let number = |text: &str| {
+        !text.is_empty() && text.len() <= 10 && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    if let Some(option) = argument.strip_prefix('-') {
+        // `-TERM`, `-9`, and a whole process group: `kill -- -4242`.
+        return signal_number(option).is_some() || number(option);
+    }
+    let duration = argument.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or(argument);
+    number(duration)
+        || VERBS.contains(&argument)
+        || signal_number(argument).is_some()
+        || UNITS.iter().any(|suffix| argument.ends_with(suffix) && !argument.contains('/'))
+}
+
+/// Whether an argument is what the verb acted upon: such names stay wherever they stand.
+fn is_subject(argument: &str, program: &str, verb: &str) -> bool {
+    let plain = argument.len() <= 255
+        && argument.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte));
+    plain && NAMING.contains(&program) && (program == "service" || !verb.is_empty())
+}
+
+fn is_terminal(text: &str) -> bool {
+    text == "notty"
+        || text.split(',').all(|one| {
+            ["pts/", "tty"].iter().any(|prefix| {
+                one.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+            })
+        })
+}

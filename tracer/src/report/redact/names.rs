@@ -1,0 +1,310 @@
+//! The tables of stand-ins.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// How many of one kind get stand-ins of their own; those after share one. Bounds the memory.
+const MAX_NAMES: usize = 100_000;
+/// How many users and hosts are looked for in texts.
+const MAX_SOUGHT: usize = 4096;
+
+/// Words that are replaced only where nothing but a user or a host can stand: as parts of texts and
+/// names they carry the story.
+const COMMON: &[&str] = &[
+    "app",
+    "as",
+    "at",
+    "background",
+    "by",
+    "client",
+    "closed",
+    "closing",
+    "code",
+    "connection",
+    "container",
+    "cron",
+    "daemon",
+    "debian",
+    "disconnected",
+    "docker",
+    "error",
+    "exit",
+    "exited",
+    "failed",
+    "for",
+    "from",
+    "host",
+    "in",
+    "init",
+    "invalid",
+    "job",
+    "kernel",
+    "kill",
+    "killed",
+    "killing",
+    "linux",
+    "localhost",
+    "logind",
+    "machine",
+    "main",
+    "manager",
+    "master",
+    "new",
+    "of",
+    "on",
+    "oom",
+    "opened",
+    "out",
+    "podman",
+    "port",
+    "process",
+    "pts",
+    "removed",
+    "restart",
+    "root",
+    "run",
+    "scope",
+    "screen",
+    "server",
+    "service",
+    "session",
+    "sig",
+    "signal",
+    "slice",
+    "slurm",
+    "socket",
+    "ssh",
+    "sshd",
+    "start",
+    "started",
+    "status",
+    "stop",
+    "stopped",
+    "stopping",
+    "system",
+    "systemd",
+    "target",
+    "term",
+    "the",
+    "timeout",
+    "tmux",
+    "to",
+    "tty",
+    "unit",
+    "unknown",
+    "user",
+    "waiting",
+    "watchdog",
+    "with",
+];
+
+/// Stand-ins of one kind.
+#[derive(Debug)]
+struct Table {
+    prefix: &'static str,
+    known: HashMap<String, String>,
+}
+
+impl Table {
+    fn new(prefix: &'static str) -> Self {
+        Self { prefix, known: HashMap::new() }
+    }
+
+    fn get(&mut self, real: &str) -> String {
+        if let Some(stand_in) = self.known.get(real) {
+            return stand_in.clone();
+        }
+        if self.known.len() >= MAX_NAMES {
+            return format!("{}other", self.prefix);
+        }
+        let stand_in = format!("{}{}", self.prefix, self.known.len() + 1);
+        self.known.insert(real.to_owned(), stand_in.clone());
+        stand_in
+    }
+}
+
+/// All stand-ins.
+#[derive(Debug)]
+pub struct Names {
+    users: Table,
+    hosts: Table,
+    arguments: Table,
+    paths: Table,
+    texts: Table,
+    addresses: HashMap<IpAddr, IpAddr>,
+    v4: u32,
+    v6: u32,
+    /// Home directories and what stands for them, longest first.
+    homes: Vec<(String, String)>,
+    /// Users and hosts to be looked for in texts, longest first.
+    sought: Vec<(String, String)>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            users: Table::new("user-"),
+            hosts: Table::new("host-"),
+            arguments: Table::new("arg-"),
+            paths: Table::new("path-"),
+            texts: Table::new("text-"),
+            addresses: HashMap::new(),
+            v4: 0,
+            v6: 0,
+            homes: Vec::new(),
+            sought: Vec::new(),
+        }
+    }
+}
+
+impl Names {
+    /// A user.
+    pub fn user(&mut self, name: &str) -> String {
+        let stand_in = self.users.get(name);
+        self.seek(name, &stand_in);
+        stand_in
+    }
+
+    /// A host by name.
+    pub fn host(&mut self, name: &str) -> String {
+        if name.is_empty() || name == "localhost" {
+            return name.to_owned();
+        }
+        let stand_in = self.hosts.get(name);
+        self.seek(name, &stand_in);
+        stand_in
+    }
+
+    /// An argument.
+    pub fn argument(&mut self, text: &str) -> String {
+        self.arguments.get(text)
+    }
+
+    /// The rest of a path under a home directory.
+    pub fn path(&mut self, text: &str) -> String {
+        self.paths.get(text)
+    }
+
+    /// A text of which nothing is known.
+    pub fn unknown_text(&mut self, text: &str) -> String {
+        self.texts.get(text)
+    }
+
+    /// Makes a home directory known.
+    pub fn home(&mut self, home: &str, user: &str) {
+        let home = home.trim_end_matches('/');
+        let is_own = home.len() > 1 && home.starts_with('/') && home != "/root" && home != "/home";
+        if is_own
+            && self.homes.len() < MAX_SOUGHT
+            && !self.homes.iter().any(|(known, _)| known == home)
+        {
+            self.homes.push((home.to_owned(), format!("/home/{user}")));
+            self.homes.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
+        }
+    }
+
+    /// The home directory that a text begins with: its length, and what stands for it.
+    pub fn home_at(&mut self, text: &str) -> Option<(usize, String)> {
+        let ends = |length: usize| {
+            !text[length..].starts_with(|c: char| is_word(c) || c == '-' || c == '.')
+        };
+        if let Some((home, stand_in)) =
+            self.homes.iter().find(|(home, _)| text.starts_with(home.as_str()) && ends(home.len()))
+        {
+            return Some((home.len(), stand_in.clone()));
+        }
+        if text.starts_with("/root/") {
+            return Some(("/root".len(), "/root".to_owned()));
+        }
+        let base = ["/home/", "/var/home/"].into_iter().find(|base| text.starts_with(base))?;
+        let name_length = text[base.len()..].find(|c: char| !(is_word(c) || "-.$".contains(c)));
+        let end = name_length.map_or(text.len(), |length| base.len() + length);
+        if end == base.len() {
+            return None;
+        }
+        let user = self.user(&text[base.len()..end]);
+        Some((end, format!("/home/{user}")))
+    }
+
+    /// The user or host that a text begins with: its length, and what stands for it.
+    pub fn name_at(&self, text: &str) -> Option<(usize, &str)> {
+        self.sought
+            .iter()
+            .find(|(name, _)| {
+                text.starts_with(name.as_str()) && !text[name.len()..].starts_with(is_word)
+            })
+            .map(|(name, stand_in)| (name.len(), stand_in.as_str()))
+    }
+
+    /// An address; those of the machine itself stay.
+    pub fn address(&mut self, real: IpAddr) -> IpAddr {
+        if real.is_loopback() || real.is_unspecified() {
+            return real;
+        }
+        if let IpAddr::V6(v6) = real
+            && let Some(v4) = v6.to_ipv4_mapped()
+        {
+            return match self.address(v4.into()) {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+                v6 @ IpAddr::V6(_) => v6,
+            };
+        }
+        if let Some(stand_in) = self.addresses.get(&real) {
+            return *stand_in;
+        }
+        let full = self.addresses.len() >= MAX_NAMES;
+        let stand_in = match real {
+            IpAddr::V4(_) if full => documentation_v4(u32::MAX).into(),
+            IpAddr::V6(_) if full => documentation_v6(u32::MAX).into(),
+            IpAddr::V4(_) => {
+                self.v4 += 1;
+                documentation_v4(self.v4).into()
+            }
+            IpAddr::V6(_) => {
+                self.v6 += 1;
+                documentation_v6(self.v6).into()
+            }
+        };
+        if !full {
+            self.addresses.insert(real, stand_in);
+        }
+        stand_in
+    }
+
+    /// Whether an address was seen already.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    fn seek(&mut self, name: &str, stand_in: &str) {
+        let common = COMMON.contains(&name.to_ascii_lowercase().as_str());
+        let number = name.bytes().all(|byte| byte.is_ascii_digit());
+        let known = self.sought.iter().any(|(known, _)| known == name);
+        if common || number || known || self.sought.len() >= MAX_SOUGHT {
+            return;
+        }
+        self.sought.push((name.to_owned(), stand_in.to_owned()));
+        self.sought.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
+    }
+}
+
+/// Whether a character belongs to a word, so that a name does not end before it.
+pub fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The addresses of RFC 5737, then those of RFC 2544, 198.18.0.0/15.
+fn documentation_v4(number: u32) -> Ipv4Addr {
+    let octet = (number.wrapping_sub(1) % 254 + 1) as u8;
+    match number.wrapping_sub(1) / 254 {
+        0 => Ipv4Addr::new(192, 0, 2, octet),
+        1 => Ipv4Addr::new(198, 51, 100, octet),
+        2 => Ipv4Addr::new(203, 0, 113, octet),
+        _ => Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() | number & 0x1_ffff),
+    }
+}
+
+/// The addresses of RFC 3849, 2001:db8::/32.
+fn documentation_v6(number: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number))
+}

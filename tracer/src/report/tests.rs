@@ -1,0 +1,202 @@
+//! What people see, in every form.
+
+use super::*;
+use crate::evidence::{LossPlace, Mechanism, SignalResult};
+use crate::story::verdict::{LossRecord, SignalRecord, Summary};
+
+use samples::at;
+
+fn report(options: &ReportOptions, records: &[Record]) -> String {
+    let mut out = Vec::new();
+    let mut reporter = Reporter::new(&mut out, options);
+    for record in records {
+        reporter.record(record).expect("a vector takes everything");
+    }
+    String::from_utf8(out).expect("text")
+}
+
+fn text(width: Option<usize>, colour: bool) -> ReportOptions {
+    ReportOptions { layout: Layout { width, colour }, ..ReportOptions::default() }
+}
+
+fn header() -> Record {
+    Record::Header(Box::new(samples::header()))
+}
+
+fn death(death: crate::story::verdict::Death) -> Record {
+    Record::Death(Box::new(death))
+}
+
+fn signal(change: impl FnOnce(&mut SignalRecord)) -> Record {
+    let mut record = samples::signal();
+    change(&mut record);
+    Record::Signal(Box::new(record))
+}
+
+fn summary(deaths: u64, losses: u64) -> Record {
+    Record::Summary(Summary {
+        at: at(20_000),
+        signals: 14,
+        deaths,
+        losses,
+        alive: 1,
+        reason: "interrupted".into(),
+    })
+}
+
+fn logout() -> Vec<Record> {
+    vec![
+        header(),
+        signal(|_| ()),
+        Record::Exit(Box::new(samples::exit())),
+        death(samples::death()),
+        summary(1, 0),
+    ]
+}
+
+fn storm() -> Vec<Record> {
+    let kernel = |number, name: &str, code: &str, mechanism, ms| {
+        signal(|record| {
+            record.at = at(ms);
+            record.signal.number = number;
+            record.signal.name = name.into();
+            record.signal.si_code = code.into();
+            record.signal.mechanism = mechanism;
+            record.signal.kernel_path = vec!["__tty_hangup".into(), "tty_vhangup".into()];
+        })
+    };
+    let mut records = vec![header()];
+    records.push(signal(|record| {
+        record.signal.result = SignalResult::AlreadyPending;
+        record.repeated = 4211;
+    }));
+    records.extend([
+        kernel(1, "SIGHUP", "SI_KERNEL", Mechanism::TtyHangup, 600),
+        kernel(10, "SIGUSR1", "SI_KERNEL", Mechanism::UnknownKernel, 700),
+        kernel(14, "SIGALRM", "SI_TIMER", Mechanism::Timer, 800),
+        signal(|record| {
+            record.at = at(900);
+            record.target_tid = Some(2050);
+        }),
+        Record::Loss(LossRecord {
+            at: at(1000),
+            dropped: 1204,
+            place: LossPlace::RingBuffer,
+            detail: None,
+        }),
+        summary(0, 1204),
+    ]);
+    records
+}
+
+#[test]
+fn text_of_a_logout_80_columns() {
+    insta::assert_snapshot!(report(&text(Some(80), false), &logout()));
+}
+
+#[test]
+fn text_of_a_logout_in_a_pipe() {
+    insta::assert_snapshot!(report(&text(None, false), &logout()));
+}
+
+#[test]
+fn text_of_a_logout_narrow() {
+    insta::assert_snapshot!(report(&text(Some(50), false), &logout()));
+}
+
+#[test]
+fn text_of_a_logout_in_colour() {
+    let coloured = report(&text(Some(120), true), &logout());
+    insta::assert_snapshot!(coloured.replace('\u{1b}', "␛"));
+}
+
+#[test]
+fn text_of_a_logout_verbose() {
+    let options = ReportOptions { verbosity: Verbosity::Verbose, ..text(Some(110), false) };
+    insta::assert_snapshot!(report(&options, &logout()));
+}
+
+#[test]
+fn text_of_a_logout_quiet_with_relative_times() {
+    let options = ReportOptions {
+        verbosity: Verbosity::Quiet,
+        clock: ClockStyle::Relative,
+        ..text(Some(100), false)
+    };
+    insta::assert_snapshot!(report(&options, &logout()));
+}
+
+#[test]
+fn text_of_a_storm() {
+    insta::assert_snapshot!(report(&text(Some(100), false), &storm()));
+}
+
+#[test]
+fn text_of_other_deaths() {
+    let records = [header(), death(samples::crash()), death(samples::unknown()), summary(2, 0)];
+    insta::assert_snapshot!(report(&text(Some(90), false), &records));
+}
+
+#[test]
+fn text_of_hostile_names() {
+    let shown = report(&text(Some(90), false), &[header(), death(samples::hostile())]);
+    assert!(!shown.lines().any(|line| line.contains(escape::is_unsafe)), "{shown:?}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn markdown_of_a_logout() {
+    let options = ReportOptions { form: ReportForm::Markdown, ..ReportOptions::default() };
+    insta::assert_snapshot!(report(&options, &logout()));
+}
+
+#[test]
+fn markdown_of_hostile_names() {
+    let options = ReportOptions { form: ReportForm::Markdown, ..ReportOptions::default() };
+    let shown = report(&options, &[header(), death(samples::hostile()), death(samples::unknown())]);
+    assert!(!shown.lines().any(|line| line.contains(escape::is_unsafe)), "{shown:?}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn markdown_without_deaths_and_with_losses() {
+    let options = ReportOptions { form: ReportForm::Markdown, ..ReportOptions::default() };
+    insta::assert_snapshot!(report(&options, &storm()));
+}
+
+#[test]
+fn json_of_a_logout() {
+    let options = ReportOptions { form: ReportForm::Json, ..ReportOptions::default() };
+    let shown = report(&options, &logout());
+    for line in shown.lines() {
+        let back: Record = serde_json::from_str(line).expect("a record");
+        assert_eq!(json::record(&back).expect("JSON"), format!("{line}\n"), "reads back as itself");
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn json_of_hostile_names_is_safe_on_a_terminal() {
+    let options = ReportOptions { form: ReportForm::Json, ..ReportOptions::default() };
+    let shown = report(&options, &[death(samples::hostile())]);
+    assert!(!shown.trim_end().contains(escape::is_unsafe), "{shown:?}");
+    assert_eq!(
+        serde_json::from_str::<Record>(&shown).expect("a record"),
+        death(samples::hostile())
+    );
+}
+
+#[test]
+fn a_reader_that_went_away_is_told_apart() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let error = Reporter::new(Gone, &text(None, false)).record(&signal(|_| ())).expect_err("gone");
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}

@@ -1,0 +1,97 @@
+//! Times of the text report, with strace's choices.
+
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+use crate::evidence::Moment;
+
+/// How times are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockStyle {
+    /// Time of day in milliseconds.
+    #[default]
+    Milliseconds,
+    /// `-t`: time of day in seconds.
+    Seconds,
+    /// `-tt`: time of day in microseconds.
+    Microseconds,
+    /// `-ttt`: seconds since 1970, with microseconds.
+    Epoch,
+    /// `-r`: seconds since the line before, with microseconds.
+    Relative,
+}
+
+/// Shows times in the zone of the machine that traced.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    style: ClockStyle,
+    zone: TimeZone,
+}
+
+impl Clock {
+    /// `utc_offset` is in seconds east of UTC; one that no place on earth has counts as UTC.
+    pub fn new(style: ClockStyle, utc_offset: i32) -> Self {
+        let offset = Offset::from_seconds(utc_offset).unwrap_or(Offset::UTC);
+        Self { style, zone: TimeZone::fixed(offset) }
+    }
+
+    /// The time of a line; `previous` is the line before, on `CLOCK_BOOTTIME`.
+    pub fn show(&self, at: Moment, previous: Option<u64>) -> String {
+        let time = at.time.0;
+        match self.style {
+            ClockStyle::Milliseconds => self.of_day(time, "%H:%M:%S%.3f"),
+            ClockStyle::Seconds => self.of_day(time, "%H:%M:%S"),
+            ClockStyle::Microseconds => self.of_day(time, "%H:%M:%S%.6f"),
+            ClockStyle::Epoch => {
+                let ns = at.time.unix_ns().max(0);
+                format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000)
+            }
+            ClockStyle::Relative => {
+                let passed = at.boot_ns.saturating_sub(previous.unwrap_or(at.boot_ns));
+                format!("{:>6}.{:06}", passed / 1_000_000_000, passed % 1_000_000_000 / 1000)
+            }
+        }
+    }
+
+    /// The date, where the style does not tell it.
+    pub fn date(&self, at: Moment) -> Option<String> {
+        match self.style {
+            ClockStyle::Epoch | ClockStyle::Relative => None,
+            _ => Some(self.of_day(at.time.0, "%Y-%m-%d")),
+        }
+    }
+
+    fn of_day(&self, time: Timestamp, format: &str) -> String {
+        time.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Time;
+
+    #[test]
+    fn times_are_shown_as_strace_shows_them() {
+        let at =
+            Moment { time: Time::from_unix_ns(1_790_838_128_912_345_678), boot_ns: 5_000_001_000 };
+        let show = |style| Clock::new(style, 7200).show(at, Some(1_999_999_000));
+        assert_eq!(show(ClockStyle::Milliseconds), "09:02:08.912");
+        assert_eq!(show(ClockStyle::Seconds), "09:02:08");
+        assert_eq!(show(ClockStyle::Microseconds), "09:02:08.912345");
+        assert_eq!(show(ClockStyle::Epoch), "1790838128.912345");
+        assert_eq!(show(ClockStyle::Relative), "     3.000002");
+    }
+
+    #[test]
+    fn impossible_times_and_offsets_do_no_harm() {
+        for ns in [i128::MIN, -1, i128::MAX] {
+            let at = Moment { time: Time::from_unix_ns(ns), boot_ns: u64::MAX };
+            for style in [ClockStyle::Milliseconds, ClockStyle::Epoch, ClockStyle::Relative] {
+                for offset in [i32::MIN, 0, 93_599, i32::MAX] {
+                    assert!(!Clock::new(style, offset).show(at, Some(0)).is_empty());
+                }
+            }
+        }
+    }
+}

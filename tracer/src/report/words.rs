@@ -1,0 +1,269 @@
+//! The words that every form of the report has in common: names, counts, times, what became of a signal.
+
+use crate::evidence::{
+    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, signal_number,
+};
+use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
+
+use super::escape;
+
+/// Longest process name shown; `comm` has at most 15 bytes, an executable's name more.
+const MAX_NAME: usize = 64;
+
+/// A process as the report names it: `tmux: server[2041]`. Escaped for a terminal.
+pub fn process(process: &Process) -> String {
+    let pid = match process.pid {
+        0 => "pid outside this namespace".to_owned(),
+        pid => pid.to_string(),
+    };
+    format!("{}[{pid}]", name(process))
+}
+
+/// The name alone: `comm`, else the executable's, else `?`. Escaped for a terminal.
+pub fn name(process: &Process) -> String {
+    let base = |path: &str| path.rsplit('/').next().map(str::to_owned);
+    let name = process
+        .comm
+        .clone()
+        .filter(|comm| !comm.is_empty())
+        .or_else(|| process.exe.as_deref().and_then(base))
+        .unwrap_or_else(|| "?".to_owned());
+    escape::shortened(&name, MAX_NAME)
+}
+
+/// Whether it is the same process, as far as is known.
+pub fn same(a: &Process, b: &Process) -> bool {
+    a.pid == b.pid
+        && a.pid != 0
+        && (a.start_ns == b.start_ns || a.start_ns.is_none() || b.start_ns.is_none())
+}
+
+/// Whether the kernel itself decided on signals of this kind.
+pub const fn is_kernels(mechanism: Mechanism) -> bool {
+    !matches!(
+        mechanism,
+        Mechanism::Kill
+            | Mechanism::Tkill
+            | Mechanism::Tgkill
+            | Mechanism::Sigqueue
+            | Mechanism::PidfdSendSignal
+            | Mechanism::CgroupKill
+            | Mechanism::BpfSendSignal
+    )
+}
+
+/// How a signal came about, in words.
+pub const fn mechanism(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Kill => "kill(2)",
+        Mechanism::Tkill => "tkill(2)",
+        Mechanism::Tgkill => "tgkill(2)",
+        Mechanism::Sigqueue => "sigqueue(3)",
+        Mechanism::PidfdSendSignal => "pidfd_send_signal(2)",
+        Mechanism::CgroupKill => "cgroup.kill",
+        Mechanism::OomKill => "out of memory",
+        Mechanism::TtyHangup => "terminal hangup",
+        Mechanism::TtySignal => "typed at the terminal",
+        Mechanism::OrphanedPgrp => "orphaned process group",
+        Mechanism::ParentDeathSignal => "parent died (PR_SET_PDEATHSIG)",
+        Mechanism::PidNamespaceExit => "init of its pid namespace ended",
+        Mechanism::PtraceExitKill => "tracer ended (PTRACE_O_EXITKILL)",
+        Mechanism::RlimitCpu => "CPU time limit (RLIMIT_CPU)",
+        Mechanism::RlimitFsize => "file size limit (RLIMIT_FSIZE)",
+        Mechanism::Timer => "timer expired",
+        Mechanism::Fault => "fault",
+        Mechanism::Seccomp => "seccomp filter",
+        Mechanism::Pipe => "broken pipe",
+        Mechanism::Sysrq => "magic SysRq key",
+        Mechanism::BpfSendSignal => "bpf_send_signal() of a BPF program",
+        Mechanism::MemoryFailure => "memory failure",
+        Mechanism::AsyncIo => "asynchronous input/output",
+        Mechanism::ThreadGroupExit => "its process ended",
+        Mechanism::UnknownKernel => "reason unknown",
+    }
+}
+
+/// How a signal came about, with the detail that this very one carries.
+pub fn mechanism_of(signal: &Signal) -> String {
+    let words = mechanism(signal.mechanism);
+    match signal.mechanism {
+        Mechanism::Fault | Mechanism::Timer | Mechanism::MemoryFailure | Mechanism::AsyncIo => {
+            format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME))
+        }
+        Mechanism::UnknownKernel => match signal.kernel_path.first() {
+            Some(function) => format!("in {}", escape::shortened(function, MAX_NAME)),
+            None => words.to_owned(),
+        },
+        _ => words.to_owned(),
+    }
+}
+
+/// What became of a signal: `delivered, caught by a handler`.
+pub fn fate(signal: &Signal) -> String {
+    let result = match signal.result {
+        SignalResult::Delivered => "delivered",
+        SignalResult::Ignored => "ignored",
+        SignalResult::AlreadyPending => "already pending",
+        SignalResult::Blocked => "blocked for now",
+        SignalResult::Lost => "lost: the queue of signals was full",
+    };
+    let then = match (signal.result, signal.disposition) {
+        (SignalResult::Ignored | SignalResult::Lost, _) | (_, None) => return result.to_owned(),
+        (_, Some(Disposition::Handler)) => "caught by a handler",
+        (_, Some(Disposition::Ignore)) => "to be ignored",
+        (_, Some(Disposition::Default)) => default_action(signal.number),
+    };
+    format!("{result}, {then}")
+}
+
+/// What a signal does by default, signal(7).
+const fn default_action(number: u8) -> &'static str {
+    match number {
+        0 => "a mere probe",
+        17 | 23 | 28 => "by default ignored",
+        18 => "by default continues",
+        19..=22 => "by default stops",
+        3..=8 | 11 | 24 | 25 | 31 => "by default fatal, with a core dump",
+        _ => "by default fatal",
+    }
+}
+
+/// Who sent a signal: the process, or the kernel, with the process whose act led to it.
+pub fn sender(record: &SignalRecord) -> (String, Option<String>) {
+    match &record.sender {
+        Some(sender) if !is_kernels(record.signal.mechanism) => (process(sender), None),
+        Some(sender) if !same(sender, &record.target) => {
+            ("kernel".to_owned(), Some(process(sender)))
+        }
+        _ => ("kernel".to_owned(), None),
+    }
+}
+
+/// How it ended: `exited with 0`, `killed by SIGSEGV (core dumped)`.
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exited { status } => format!("exited with {status}"),
+        Outcome::Signaled { signal, core_dumped } => {
+            let core = if *core_dumped { " (core dumped)" } else { "" };
+            format!("killed by {}{core}", escape::shortened(signal, MAX_NAME))
+        }
+    }
+}
+
+/// How it ended and after what: `exited with 0, 1 ms after SIGTERM from systemd[1]`.
+pub fn outcome_after(how: &Outcome, after: Option<&AfterSignal>) -> String {
+    let words = outcome(how);
+    let Some(after) = after else { return words };
+    let from = escape::shortened(&after.from, 2 * MAX_NAME);
+    let delay = delay(after.delay_ns);
+    match how {
+        Outcome::Signaled { signal, .. } if *signal == after.signal => {
+            format!("{words} from {from}, {delay} after it was sent")
+        }
+        _ => format!(
+            "{words}, {delay} after {} from {from}",
+            escape::shortened(&after.signal, MAX_NAME)
+        ),
+    }
+}
+
+/// Who did it: `systemd[1]`, `the kernel, after sshd[20]`, `itself`, `nobody`.
+pub fn killer(killer: &Killer) -> String {
+    match (killer.kind, &killer.process) {
+        (KillerKind::Process, Some(by)) => process(by),
+        (KillerKind::Process, None) => "an unknown process".to_owned(),
+        (KillerKind::Kernel, Some(by)) => format!("the kernel, after {}", process(by)),
+        (KillerKind::Kernel, None) => "the kernel".to_owned(),
+        (KillerKind::Itself, _) => "itself".to_owned(),
+        (KillerKind::None, _) => "nobody".to_owned(),
+    }
+}
+
+/// A span of time with two or three digits that matter: `0.4 ms`, `12 ms`, `10.1 s`, `3 min 20 s`.
+pub fn delay(ns: u64) -> String {
+    let tenths = |value: u64, unit: u64| format!("{}.{}", value / unit, value % unit * 10 / unit);
+    match ns {
+        0..1_000_000 => format!("{} ms", tenths(ns, 1_000_000)),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        1_000_000_000..60_000_000_000 => format!("{} s", tenths(ns, 1_000_000_000)),
+        60_000_000_000..3_600_000_000_000 => {
+            format!("{} min {} s", ns / 60_000_000_000, ns / 1_000_000_000 % 60)
+        }
+        _ => format!("{} h {} min", ns / 3_600_000_000_000, ns / 60_000_000_000 % 60),
+    }
+}
+
+/// A number with its digits in groups of three.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 death`, `3 deaths`.
+pub fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Where events were lost, in words.
+pub const fn place(place: LossPlace) -> &'static str {
+    match place {
+        LossPlace::RingBuffer => "in the kernel's ring buffer",
+        LossPlace::Recursion => "by a hook that was already running on its CPU",
+        LossPlace::Bus => "on the bus",
+        LossPlace::Journal => "in the journal's stream",
+        LossPlace::Map => "for want of room in a kernel map",
+        LossPlace::Recording => "in the recording",
+    }
+}
+
+/// Whether a signal of this name ends a process by default; decides how loudly it is coloured.
+pub fn is_fatal(signal: &str) -> bool {
+    signal_number(signal)
+        .is_none_or(|number| default_action(number).starts_with("by default fatal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_time_are_short() {
+        for (ns, words) in [
+            (0, "0.0 ms"),
+            (450_000, "0.4 ms"),
+            (1_200_000, "1 ms"),
+            (999_999_999, "999 ms"),
+            (10_095_000_000, "10.0 s"),
+            (90_000_000_000, "1 min 30 s"),
+            (u64::MAX, "5124095 h 34 min"),
+        ] {
+            assert_eq!(delay(ns), words);
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1000), "1,000");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "death"), "1 death");
+        assert_eq!(counted(2, "death"), "2 deaths");
+    }
+
+    #[test]
+    fn an_unnamed_process_is_still_named() {
+        let mut someone = Process::default();
+        assert_eq!(process(&someone), "?[pid outside this namespace]");
+        someone.pid = 7;
+        someone.exe = Some("/usr/bin/tm\u{1b}ux".into());
+        assert_eq!(process(&someone), "tm\\33ux[7]");
+    }
+}

@@ -1,0 +1,163 @@
+//! Who is behind a process: the command somebody typed, the person, the place.
+
+use super::case::Case;
+use super::words;
+use crate::evidence::{Process, ProcessId};
+
+const SHELLS: [&str; 12] =
+    ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
+const CHANGES_USER: [&str; 6] = ["sudo", "su", "doas", "pkexec", "runuser", "run0"];
+const CRON: [&str; 5] = ["cron", "crond", "anacron", "fcron", "dcron"];
+const AT: [&str; 1] = ["atd"];
+/// Where a chain of parents stops being somebody's doing and becomes the system's.
+const ROOTS: [&str; 10] = [
+    "systemd",
+    "init",
+    "sshd",
+    "sshd-session",
+    "login",
+    "tmux: server",
+    "screen",
+    "containerd-shim",
+    "conmon",
+    "cron",
+];
+
+/// Whether a name is that of a shell (a login shell's leading `-` included).
+pub fn is_shell(comm: &str) -> bool {
+    SHELLS.contains(&comm.trim_start_matches('-'))
+}
+
+/// Who is behind a process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Actor {
+    /// The process itself.
+    pub process: Process,
+    /// What was run: the outermost command below the shell or the system's own process.
+    pub command: Process,
+    /// Whose doing: the user that logged in, else the owner of that command.
+    pub user: Option<String>,
+    /// Where: `ssh session 7 from 203.0.113.9`, `a cron job`, `unit backup.service`.
+    pub place: Option<String>,
+    /// The shell it was run in.
+    pub shell: Option<Process>,
+}
+
+impl Actor {
+    /// Looks up the chain of parents of a process.
+    pub fn behind(case: &Case<'_>, id: ProcessId) -> Self {
+        let process = case.process(id);
+        let mut command = process.clone();
+        let mut shell = None;
+        let mut cron = None;
+        for parent in case.world.people.parents(id) {
+            let parent = case.process(parent);
+            let comm = parent.comm.clone().unwrap_or_default();
+            if CRON.contains(&comm.as_str()) || AT.contains(&comm.as_str()) {
+                cron = Some(comm);
+                break;
+            }
+            if parent.pid <= 1 || ROOTS.iter().any(|root| comm.starts_with(root)) {
+                break;
+            }
+            if is_shell(&comm) && !runs_script(&parent) {
+                shell.get_or_insert(parent);
+            } else if shell.is_none() {
+                command = parent;
+            }
+        }
+        let user = login_user(case, id, shell.as_ref().unwrap_or(&command));
+        let place = place(case, id, cron.as_deref());
+        Self { process, command, user, place, shell }
+    }
+
+    /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
+    pub fn sentence(&self) -> String {
+        let who = self.user.as_deref().unwrap_or("somebody");
+        let what = words::command_line(&self.command);
+        match &self.place {
+            Some(place) => format!("{who} ran \"{what}\" in {place}"),
+            None => format!("{who} ran \"{what}\""),
+        }
+    }
+
+    /// The place and the shell, as a clause: `in bash[77] in alice's ssh session 3`.
+    pub fn whereabouts(&self) -> String {
+        let shell = self.shell.as_ref().map(|shell| format!("from {}", words::name_pid(shell)));
+        let place = self.place.as_ref().map(|place| match &self.user {
+            Some(user) if place.starts_with("ssh session") || place.starts_with("session") => {
+                format!("in {user}'s {place}")
+            }
+            _ => format!("in {place}"),
+        });
+        [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// `bash script.sh` and `sh -c …` act for whoever started them; a bare shell is somebody typing.
+fn runs_script(shell: &Process) -> bool {
+    shell
+        .cmdline
+        .as_ref()
+        .is_some_and(|args| args.iter().skip(1).any(|arg| !arg.starts_with('-') || arg == "-c"))
+}
+
+fn login_user(case: &Case<'_>, id: ProcessId, outermost: &Process) -> Option<String> {
+    let people = &case.world.people;
+    let ids = std::iter::once(id).chain(people.parents(id));
+    let login = ids.clone().find_map(|id| people.get(id)?.login_uid);
+    if let Some(user) = login.and_then(|uid| case.world.user(uid)) {
+        return Some(user.name.clone());
+    }
+    // Without an audit login uid: whoever stood behind the outermost change of user.
+    let mut changed = ids.clone().filter_map(|id| {
+        let known = people.get(id)?;
+        let comm = known.comm.as_deref()?;
+        CHANGES_USER.contains(&comm).then(|| known.environment.get("SUDO_USER").cloned()).flatten()
+    });
+    if let Some(user) = changed.next_back() {
+        return Some(user);
+    }
+    let session = ids.filter_map(|id| case.process(id).session?.user).next();
+    session.or_else(|| outermost.user.clone())
+}
+
+fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
+    let people = &case.world.people;
+    let ids: Vec<_> = std::iter::once(id).chain(people.parents(id)).collect();
+    if let Some(cron) = cron {
+        let kind = if AT.contains(&cron) { "an at job" } else { "a cron job" };
+        return Some(kind.to_owned());
+    }
+    let process = case.process(id);
+    if let Some(container) = &process.container {
+        let name = container.name.as_deref().unwrap_or(&container.id);
+        return Some(format!("{} container {name}", container.runtime));
+    }
+    if let Some(session) = ids.iter().find_map(|id| case.process(*id).session) {
+        let remote = session.remote_host.clone().or_else(|| ssh_peer(case, &ids));
+        let kind = if session.service.as_deref() == Some("sshd") || remote.is_some() {
+            "ssh session"
+        } else {
+            "session"
+        };
+        let from = remote.map(|host| format!(" from {host}"));
+        let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
+        return Some(format!("{kind} {}{}", session.id, from.or(on).unwrap_or_default()));
+    }
+    if let Some(peer) = ssh_peer(case, &ids) {
+        return Some(format!("an ssh login from {peer}"));
+    }
+    let unit = process.user_unit.or(process.unit);
+    unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
+        Some("cron" | "crond") => "a cron job".to_owned(),
+        _ => format!("unit {unit}"),
+    })
+}
+
+fn ssh_peer(case: &Case<'_>, ids: &[ProcessId]) -> Option<String> {
+    ids.iter().find_map(|id| {
+        let connection = case.world.people.get(*id)?.environment.get("SSH_CONNECTION")?;
+        connection.split(' ').next().map(str::to_owned)
+    })
+}

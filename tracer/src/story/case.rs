@@ -1,0 +1,183 @@
+//! The case: one death, the signal that decided it, and the world around it.
+
+use super::decide::{self, Blow, Way};
+use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
+use super::world::{Seen, World};
+use super::{signals, words};
+use crate::evidence::{
+    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, Process, ProcessId, SignalSent, Source,
+    Task,
+};
+
+/// One death to be explained.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// Everything known.
+    pub world: &'a World,
+    /// The end.
+    pub exit: &'a Seen<Exit>,
+    /// Who ended.
+    pub victim: ProcessId,
+    /// How.
+    pub outcome: Outcome,
+    /// The signal that decided it, where one did.
+    pub blow: Option<Blow<'a>>,
+    /// Where the victim lived.
+    pub placement: CgroupOwner,
+}
+
+impl<'a> Case<'a> {
+    /// The case of one end.
+    pub fn new(world: &'a World, exit: &'a Seen<Exit>) -> Self {
+        let victim = exit.value.task.id;
+        let blow = decide::decide(world, exit);
+        // Where it lived when it was struck: a dying process may have been moved.
+        let cgroup = blow
+            .and_then(|blow| blow.signal.value.target.cgroup.clone())
+            .or_else(|| world.people.get(victim).and_then(|known| known.cgroup.clone()));
+        Self {
+            world,
+            exit,
+            victim,
+            outcome: Outcome::from_wait_status(exit.value.status),
+            blow,
+            placement: cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default(),
+        }
+    }
+
+    /// A process as the report shows it.
+    pub fn process(&self, id: ProcessId) -> Process {
+        self.world.people.process(id, &|session| signals::session(self.world, session))
+    }
+
+    /// A task of an event as the report shows it: its own words win over what was known before.
+    pub fn task(&self, task: &Task) -> Process {
+        signals::task(self.world, task)
+    }
+
+    /// The victim as the report shows it.
+    pub fn victim_process(&self) -> Process {
+        let mut process = signals::task(self.world, &self.exit.value.task);
+        // At its end a process may have been moved to the root; where it lived is what matters.
+        if let Some(cgroup) = self.blow.and_then(|blow| blow.signal.value.target.cgroup.as_deref())
+        {
+            signals::place(&mut process, cgroup, self.world);
+        }
+        process
+    }
+
+    /// The sender of the deciding signal.
+    pub fn sender(&self) -> Option<&'a Task> {
+        self.blow.map(|blow| &blow.signal.value.sender)
+    }
+
+    /// The time of the blow, or of the end where there was none.
+    pub fn struck_ns(&self) -> u64 {
+        self.blow.map_or(self.exit.ns(), |blow| blow.signal.ns())
+    }
+
+    /// Who did it.
+    pub fn killer(&self) -> Killer {
+        let Some(blow) = self.blow else {
+            return Killer { kind: KillerKind::None, process: None };
+        };
+        let (kind, process) = signals::originator(&blow.signal.value, blow.mechanism);
+        Killer { kind, process: process.map(|task| self.task(task)) }
+    }
+
+    /// The unit the victim lived in and the manager it belongs to: the innermost one.
+    pub fn unit(&self) -> Option<(Manager, &str)> {
+        if let (Some(unit), Some(uid)) = (&self.placement.user_unit, self.placement.owner_uid) {
+            return Some((Manager::User(uid), unit));
+        }
+        self.placement.unit.as_deref().map(|unit| (Manager::System, unit))
+    }
+
+    /// A setting that decided, where it is known; values are looked for under each scope in turn.
+    pub fn setting(&self, scopes: &[&str], name: &str) -> Option<DecidingSetting> {
+        scopes.iter().find_map(|scope| self.world.setting(scope, name)).map(|seen| {
+            DecidingSetting {
+                name: seen.value.name.clone(),
+                value: seen.value.value.clone(),
+                file: seen.value.file.clone(),
+                line: seen.value.line,
+            }
+        })
+    }
+
+    /// A link of the chain.
+    pub fn link(
+        &self,
+        at: Moment,
+        event: LinkEvent,
+        source: Source,
+        actor: Option<Process>,
+        text: impl Into<String>,
+    ) -> Link {
+        Link { at, event, actor, text: text.into(), evidence: source.grade(), source }
+    }
+
+    /// The link of one signal.
+    pub fn signal_link(&self, seen: &Seen<SignalSent>, mechanism: Mechanism) -> Link {
+        let signal = signals::signal(&seen.value, mechanism);
+        let (_, originator) = signals::originator(&seen.value, mechanism);
+        let actor = originator.map(|task| self.task(task));
+        let victim = words::name_pid(&self.task(&seen.value.target));
+        let who = actor.as_ref().map_or_else(|| "the kernel".to_owned(), words::name_pid);
+        let text = if matches!(mechanism, Mechanism::Kill) {
+            format!("{who} sent {} to {victim}", signal.name)
+        } else {
+            format!("{who} sent {} to {victim} ({})", signal.name, words::mechanism(mechanism))
+        };
+        let text = if signals::is_kernels_own(mechanism) {
+            kernel_sent(&signal.name, &victim, mechanism, actor.as_ref())
+        } else {
+            text
+        };
+        self.link(seen.at, LinkEvent::Signal, Source::Kernel, actor, text)
+    }
+
+    /// The last link.
+    pub fn death_link(&self) -> Link {
+        let victim = self.victim_process();
+        let name = words::name_pid(&victim);
+        let text = match (&self.outcome, self.blow) {
+            (Outcome::Signaled { signal, core_dumped }, _) => {
+                let core = if *core_dumped { ", core dumped" } else { "" };
+                format!("{name} was killed by {signal}{core}")
+            }
+            (Outcome::Exited { status }, Some(blow)) if blow.way == Way::CaughtThenExited => {
+                let delay = words::span(self.exit.ns().saturating_sub(blow.signal.ns()));
+                let signal = crate::evidence::signal_name(blow.signal.value.number);
+                format!("{name} exited with {status}, {delay} after {signal}")
+            }
+            (Outcome::Exited { status }, _) => format!("{name} exited with {status}"),
+        };
+        Link {
+            at: self.exit.at,
+            event: LinkEvent::Death,
+            actor: Some(victim),
+            text,
+            evidence: Grade::Observed,
+            source: Source::Kernel,
+        }
+    }
+}
+
+fn kernel_sent(
+    signal: &str,
+    victim: &str,
+    mechanism: Mechanism,
+    actor: Option<&Process>,
+) -> String {
+    let way = words::mechanism(mechanism);
+    match actor {
+        Some(actor) => {
+            format!(
+                "the kernel sent {signal} to {victim} ({way}, through {})",
+                words::name_pid(actor)
+            )
+        }
+        None => format!("the kernel sent {signal} to {victim} ({way})"),
+    }
+}

@@ -1,0 +1,239 @@
+//! Deaths by somebody's command or another program.
+
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{Grade, signal_name};
+use crate::story::actor::{Actor, is_shell};
+use crate::story::case::Case;
+use crate::story::decide::Way;
+use crate::story::manager::manager_of;
+use crate::story::signals;
+use crate::story::verdict::CauseId;
+use crate::story::{units, words};
+
+/// Programs whose purpose is to send signals.
+const KILLERS: [&str; 12] = [
+    "kill",
+    "pkill",
+    "killall",
+    "killall5",
+    "skill",
+    "xkill",
+    "fuser",
+    "slay",
+    "pkexec",
+    "htop",
+    "top",
+    "start-stop-daem",
+];
+
+/// Whether the blow was dealt by a process that asked for it, other than the victim.
+fn dealt(case: &Case<'_>) -> bool {
+    case.blow.is_some_and(|blow| {
+        !signals::is_kernels_own(blow.mechanism) && blow.signal.value.sender.id != case.victim
+    })
+}
+
+fn way(case: &Case<'_>) -> &'static str {
+    match case.blow.map(|blow| blow.way) {
+        Some(Way::CaughtThenExited) => " It caught the signal and exited.",
+        Some(Way::Reraised) => " It caught the signal, and then sent it to itself to end.",
+        _ => "",
+    }
+}
+
+/// The sender claimed to be somebody else (`rt_sigqueueinfo` lets it).
+fn forged(case: &Case<'_>) -> String {
+    let Some(blow) = case.blow else { return String::new() };
+    let shown = signals::signal(&blow.signal.value, blow.mechanism);
+    let sender = &blow.signal.value.sender;
+    let same_ns = sender.pid_ns == blow.signal.value.target.pid_ns;
+    match shown.si_pid {
+        Some(pid)
+            if blow.mechanism == crate::evidence::Mechanism::Sigqueue
+                && same_ns
+                && i64::from(pid) != i64::from(sender.ns_pid) =>
+        {
+            format!(" Its siginfo names pid {pid} as the sender, which is not true.")
+        }
+        _ => String::new(),
+    }
+}
+
+/// kill, pkill, killall, a shell's builtin.
+pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
+    if !dealt(case) {
+        return None;
+    }
+    let blow = case.blow?;
+    let sender = &blow.signal.value.sender;
+    if manager_of(sender).is_some() {
+        return None;
+    }
+    let shell = is_shell(&sender.comm);
+    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted(case, sender.id) {
+        return None;
+    }
+    let actor = Actor::behind(case, sender.id);
+    let process = case.task(sender);
+    let name = words::name_pid(&process);
+    let signal = signal_name(blow.signal.value.number);
+    let victim = words::name_pid(&case.victim_process());
+    let told = if shell {
+        let place = actor.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
+        let user = actor.user.clone().map(|user| format!(" ({user}{place})")).unwrap_or_default();
+        format!("a kill builtin of the shell {name}, \"{}\"{user}", words::command_line(&process))
+    } else {
+        let whereabouts = actor.whereabouts();
+        let command = words::command_line(&process);
+        let who = actor.user.clone().unwrap_or_else(|| "somebody".to_owned());
+        let via = if actor.command.pid == process.pid {
+            String::new()
+        } else {
+            format!(", part of \"{}\"", words::command_line(&actor.command))
+        };
+        format!("{who} ran \"{command}\"{via} {whereabouts}").trim_end().to_owned()
+    };
+    Finding::new(
+        CauseId::UserCommand,
+        Fit::Program,
+        Grade::Observed,
+        format!("{victim} got {signal} from {name}: {told}.{}{}", forged(case), way(case)),
+    )
+    .links(units::command_link(case, &actor))
+    .answer()
+}
+
+/// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody.
+fn scripted(case: &Case<'_>, id: crate::evidence::ProcessId) -> bool {
+    const INTERPRETERS: [&str; 5] = ["python", "perl", "ruby", "node", "lua"];
+    let process = case.process(id);
+    let comm = process.comm.unwrap_or_default();
+    INTERPRETERS.iter().any(|name| comm.starts_with(name))
+        && process.cmdline.is_some_and(|args| args.iter().any(|arg| arg == "-c" || arg == "-e"))
+}
+
+/// Another program did it by itself.
+pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow?;
+    if signals::is_kernels_own(blow.mechanism) {
+        return None;
+    }
+    let sender = &blow.signal.value.sender;
+    let victim = words::name_pid(&case.victim_process());
+    let signal = signal_name(blow.signal.value.number);
+    if sender.id == case.victim {
+        return Finding::new(
+            CauseId::ProcessSignal,
+            Fit::Fallback,
+            Grade::Observed,
+            format!("{victim} sent {signal} to itself ({}).", words::mechanism(blow.mechanism)),
+        )
+        .answer();
+    }
+    let actor = Actor::behind(case, sender.id);
+    let process = case.task(sender);
+    let name = words::name_pid(&process);
+    let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
+    let relation = if parent { ", its parent" } else { "" };
+    let whereabouts = actor.whereabouts();
+    let command = words::command_line(&process);
+    let owner = process.user.clone().map(|user| format!(" of {user}")).unwrap_or_default();
+    let by = format!("{name}{relation}, the program \"{command}\"{owner} {whereabouts}");
+    let because = if blow.mechanism == crate::evidence::Mechanism::CgroupKill {
+        " It wrote cgroup.kill, which kills a whole cgroup."
+    } else {
+        ""
+    };
+    Finding::new(
+        CauseId::ProcessSignal,
+        if manager_of(sender).is_some() { Fit::Fallback } else { Fit::Mechanism },
+        Grade::Observed,
+        format!(
+            "{victim} got {signal} from {}.{because}{}{}",
+            by.trim_end(),
+            forged(case),
+            way(case)
+        ),
+    )
+    .links(units::command_link(case, &actor))
+    .answer()
+}
+
+/// coreutils `timeout` and its kind.
+pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
+    const PROGRAMS: [&str; 4] = ["timeout", "timelimit", "gtimeout", "chrt-timeout"];
+    if !dealt(case) {
+        return None;
+    }
+    let blow = case.blow?;
+    let sender = &blow.signal.value.sender;
+    if !PROGRAMS.contains(&sender.comm.as_str()) {
+        return None;
+    }
+    // It ends what it has started: the victim is below it.
+    if !case.world.people.parents(case.victim).contains(&sender.id) {
+        return None;
+    }
+    let process = case.task(sender);
+    let actor = Actor::behind(case, sender.id);
+    let name = words::name_pid(&process);
+    let signal = signal_name(blow.signal.value.number);
+    let ran =
+        case.world.people.get(sender.id).and_then(|known| known.exec_ns).map(|started| {
+            format!(" after {}", words::span(blow.signal.ns().saturating_sub(started)))
+        });
+    // timeout passes on signals that it gets itself.
+    let passed_on = case.world.signals_to(sender.id).iter().find(|signal| {
+        signal.ns() <= blow.signal.ns()
+            && signal.ns() + 1_000_000_000 >= blow.signal.ns()
+            && signal.value.number == blow.signal.value.number
+            && signal.value.sender.id != sender.id
+            && !signals::is_kernels_own(crate::story::mechanism::of(&signal.value))
+    });
+    if passed_on.is_some() {
+        return None;
+    }
+    Finding::new(
+        CauseId::TimeoutCommand,
+        Fit::Exact,
+        Grade::Inferred,
+        format!(
+            "{} got {signal} from {name}{}, which runs it with a time limit: \"{}\".{}",
+            words::name_pid(&case.victim_process()),
+            ran.unwrap_or_default(),
+            words::command_line(&process),
+            way(case)
+        ),
+    )
+    .links(units::command_link(case, &actor))
+    .answer()
+}
+
+/// Slurm, cron, at.
+pub fn batch(case: &Case<'_>) -> Option<Opinion> {
+    const DAEMONS: [&str; 5] = ["slurmstepd", "slurmd", "pbs_mom", "sge_execd", "condor_starter"];
+    if !dealt(case) {
+        return None;
+    }
+    let sender = case.sender()?;
+    let daemon = DAEMONS.contains(&sender.comm.as_str());
+    if !daemon {
+        return None;
+    }
+    let victim = case.victim_process();
+    let job = victim
+        .job
+        .as_ref()
+        .map_or_else(|| "its job".to_owned(), |job| format!("{} job {}", job.manager, job.id));
+    Finding::new(
+        CauseId::BatchJobEnded,
+        Fit::Program,
+        Grade::Inferred,
+        format!(
+            "{} was ended by {}: {job} ended, ran out of time or was cancelled.",
+            words::name_pid(&victim),
+            words::name_pid(&case.task(sender))
+        ),
+    )
+    .answer()
+}

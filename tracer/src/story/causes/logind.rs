@@ -1,0 +1,298 @@
+//! Deaths that systemd-logind asked for: at logout, on request, for idleness.
+
+use super::{Finding, Fit, Opinion, is_not};
+use crate::evidence::{BusCall, Grade, Manager};
+use crate::story::actor::Actor;
+use crate::story::case::Case;
+use crate::story::ending::{Ending, call_link};
+use crate::story::manager::{UnitStop, stop_job};
+use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
+use crate::story::world::Seen;
+use crate::story::{fixes, units, words};
+
+const S: u64 = 1_000_000_000;
+const SCOPE: &[&str] = &["logind.conf"];
+
+/// Who owns the session: the user named in verdict and fixes.
+fn owner(case: &Case<'_>, session: &str) -> String {
+    let state = case.world.session(session);
+    state
+        .as_ref()
+        .and_then(|state| state.user.clone())
+        .or_else(|| {
+            let uid = state.as_ref().and_then(|state| state.uid).or(case.placement.owner_uid)?;
+            case.world.user(uid).map(|user| user.name.clone())
+        })
+        .or_else(|| case.victim_process().user)
+        .unwrap_or_else(|| "its user".to_owned())
+}
+
+fn from_logind(call: &BusCall) -> bool {
+    call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
+        || (call.sender.comm.as_deref() == Some("systemd-logind") && call.sender.uid == Some(0))
+}
+
+/// A request to logind to end this session or its user.
+fn terminate_call<'a>(
+    case: &Case<'a>,
+    session: Option<&str>,
+    uid: Option<u32>,
+    before_ns: u64,
+) -> Option<&'a Seen<BusCall>> {
+    case.world.calls.iter().rev().find(|seen| {
+        let call = &seen.value;
+        if seen.ns() > before_ns + S || seen.ns() + 30 * S < before_ns {
+            return false;
+        }
+        let first = call.args.first();
+        let text = first.and_then(|arg| arg.as_str());
+        let number = first.and_then(serde_json::Value::as_u64).and_then(|n| u32::try_from(n).ok());
+        let object = |kind: &str, key: &str| {
+            call.path == format!("/org/freedesktop/login1/{kind}/{}", units::bus_label(key))
+        };
+        match call.member.as_str() {
+            "TerminateSession" | "KillSession" => session.is_some() && text == session,
+            "TerminateUser" | "KillUser" => uid.is_some() && number == uid,
+            "TerminateSeat" => true,
+            "Terminate" | "Kill" => {
+                session.is_some_and(|id| object("session", id))
+                    || uid.is_some_and(|uid| object("user", &format!("_{uid}")))
+            }
+            _ => false,
+        }
+    })
+}
+
+/// `loginctl terminate-session` and the like.
+pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::of(case)?;
+    let session = stop.session_id();
+    let uid = case.placement.owner_uid;
+    let call = terminate_call(case, session, uid, stop.began_ns)?;
+    let actor = call.value.sender.process.map(|id| Actor::behind(case, id));
+    let who = match (&actor, call.value.sender.uid) {
+        (Some(actor), _) => actor.sentence(),
+        (None, Some(uid)) => {
+            let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
+            format!("a process of {user} asked logind to")
+        }
+        (None, None) => "somebody asked logind to".to_owned(),
+    };
+    let victim = words::name_pid(&case.victim_process());
+    let what = session.map_or_else(
+        || "the user's units were stopped".to_owned(),
+        |id| format!("session {id}'s scope was stopped"),
+    );
+    let mut finding = Finding::new(
+        CauseId::LogindTerminate,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{victim} was ended by {}: {who} ({}), and {what}.",
+            stop.manager_name(case),
+            call.value.member
+        ),
+    )
+    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links([call_link(case, call)])
+    .links(units::stop_links(case, &stop));
+    if actor.is_none() {
+        finding = finding.gap("the caller was gone before the bus could name its process");
+    }
+    finding.answer()
+}
+
+/// `StopIdleSessionSec=`
+pub fn idle(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::of(case)?;
+    let session = stop.session_id()?;
+    let said = case.world.journal.iter().rev().find(|line| {
+        units::from_daemon(&line.value, "systemd-logind")
+            && line.value.message.contains("is idle, stopping")
+            && (line.value.fields.get("SESSION_ID").map(String::as_str) == Some(session)
+                || line.value.message.contains(&format!("\"{session}\"")))
+            && line.ns() <= stop.began_ns + S
+            && line.ns() + 30 * S >= stop.began_ns
+    })?;
+    let setting = case.setting(SCOPE, "StopIdleSessionSec");
+    let victim = words::name_pid(&case.victim_process());
+    let limit = setting.as_ref().map_or_else(String::new, |setting| {
+        format!(" (StopIdleSessionSec={}{})", setting.value, units::location(setting))
+    });
+    let text = format!("systemd-logind logged \"{}\"", said.value.message);
+    Finding::new(
+        CauseId::LogindIdleStop,
+        Fit::Exact,
+        Grade::Reported,
+        format!(
+            "{victim} was ended by {}: logind stopped session {session} since it had been idle{limit}.",
+            stop.manager_name(case)
+        ),
+    )
+    .settings([setting])
+    .links([case.link(said.at, LinkEvent::Timeout, said.source, None, text)])
+    .links(units::stop_links(case, &stop))
+    .fixes([fixes::no_idle_stop(), fixes::linger_and_scope(&owner(case, session), &program(case))])
+    .answer()
+}
+
+fn program(case: &Case<'_>) -> String {
+    let process = case.victim_process();
+    let exe = process.exe.as_deref().and_then(|exe| exe.rsplit('/').next()).map(str::to_owned);
+    exe.or(process.comm).unwrap_or_else(|| "PROGRAM".to_owned())
+}
+
+/// `KillUserProcesses=yes`
+pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::LogindKillUserProcesses;
+    let stop = UnitStop::of(case)?;
+    let Some(session) = stop.session_id() else {
+        let comm = case.victim_process().comm.unwrap_or_default();
+        return is_not(ID, format!("{comm} was in {}, not in a login session's scope", stop.unit));
+    };
+    if let Some(because) = refuted(case, &stop, session) {
+        return is_not(ID, because);
+    }
+    let setting = case.setting(SCOPE, "KillUserProcesses");
+    let by_logind = stop.request.filter(|call| from_logind(&call.value));
+    let known_yes = setting.as_ref().is_some_and(|setting| is_true(&setting.value));
+    let ending = Ending::of(case, &stop.unit, Some(session), stop.began_ns);
+    let user = owner(case, session);
+    let grade = if by_logind.is_some() && known_yes { Grade::Observed } else { Grade::Inferred };
+    let why = match &setting {
+        Some(setting) => {
+            format!("because KillUserProcesses={}{}", setting.value, units::location(setting))
+        }
+        None => {
+            "as logind does where KillUserProcesses=yes (the setting could not be read)".to_owned()
+        }
+    };
+    let ended = ending.clause().unwrap_or_else(|| format!("{user}'s login had ended"));
+    let victim = words::name_pid(&case.victim_process());
+    let mut finding = Finding::new(
+        ID,
+        if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
+        grade,
+        format!(
+            "{victim} ({user}) was ended by {}: {user} was logged out ({ended}), and session \
+             {session}'s scope was stopped {why}.",
+            stop.manager_name(case)
+        ),
+    )
+    .settings([setting])
+    .settings([users_setting(case, "KillExcludeUsers"), users_setting(case, "KillOnlyUsers")])
+    .links(ending.links(case))
+    .links(units::stop_links(case, &stop))
+    .fixes([
+        fixes::linger_and_scope(&user, &program(case)),
+        fixes::exclude_user(&user),
+        fixes::keep_user_processes(),
+    ]);
+    if ending.is_network_failure() {
+        finding.fixes.push(fixes::keep_alive());
+    }
+    if by_logind.is_none() {
+        finding = finding.gap("logind's own request was not seen on the bus; the session's end and the setting are the evidence");
+    }
+    finding.answer()
+}
+
+fn users_setting(case: &Case<'_>, name: &str) -> Option<DecidingSetting> {
+    case.setting(SCOPE, name).filter(|setting| setting.file.is_some() && !setting.value.is_empty())
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "y" | "t")
+}
+
+/// What proves that logind did not kill at logout of its own accord.
+fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String> {
+    if let Some(call) = terminate_call(case, Some(session), case.placement.owner_uid, stop.began_ns)
+    {
+        return Some(format!(
+            "logind was asked to ({}), it did not act by itself",
+            call.value.member
+        ));
+    }
+    if let Some(call) = stop.request
+        && !from_logind(&call.value)
+        && call.value.sender.process.is_some()
+    {
+        let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
+        return Some(format!("{who}, not logind, asked for the stop of {}", stop.unit));
+    }
+    let waits = case.world.journal.iter().find(|line| {
+        units::from_daemon(&line.value, "systemd-logind")
+            && line.value.message.starts_with(&format!("Session {session} logged out. Waiting"))
+    });
+    if let Some(line) = waits {
+        return Some(format!("logind logged \"{}\", so it left them alone", line.value.message));
+    }
+    let setting = case.setting(SCOPE, "KillUserProcesses")?;
+    let listed = users_setting(case, "KillOnlyUsers")
+        .is_some_and(|only| only.value.split_whitespace().any(|user| user == owner(case, session)));
+    if is_true(&setting.value)
+        || listed
+        || stop.request.is_some_and(|call| from_logind(&call.value))
+    {
+        return None;
+    }
+    Some(format!("KillUserProcesses={}{}", setting.value, units::location(&setting)))
+}
+
+/// The last logout without lingering.
+pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::LogindUserStopped;
+    let stop = UnitStop::of(case)?;
+    let uid = case.placement.owner_uid?;
+    let manager_unit = format!("user@{uid}.service");
+    if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
+        let comm = case.victim_process().comm.unwrap_or_default();
+        return is_not(ID, format!("{comm} was in {}, not below {manager_unit}", stop.unit));
+    }
+    let user = case.world.user(uid);
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
+    if user.and_then(|user| user.linger) == Some(true) {
+        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
+    }
+    let runtime_dir = format!("user-runtime-dir@{uid}.service");
+    let slice = format!("user-{uid}.slice");
+    let job = [&manager_unit, &runtime_dir, &slice]
+        .into_iter()
+        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns));
+    let Some(job) = job else {
+        return is_not(ID, format!("{manager_unit} was not being stopped"));
+    };
+    if terminate_call(case, None, Some(uid), job.ns()).is_some() {
+        return is_not(ID, "logind was asked to end the user".to_owned());
+    }
+    let by_logind =
+        crate::story::manager::request_for(case.world, Manager::System, &job.value.unit, job.ns());
+    if let Some(call) = by_logind.filter(|call| !from_logind(&call.value)) {
+        let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
+        return is_not(ID, format!("{who}, not logind, asked for the stop of {}", job.value.unit));
+    }
+    let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
+    let delay = case.setting(SCOPE, "UserStopDelaySec");
+    let victim = words::name_pid(&case.victim_process());
+    let links: Vec<Link> = by_logind
+        .map(|call| call_link(case, call))
+        .into_iter()
+        .chain([units::job_link(case, job)])
+        .collect();
+    Finding::new(
+        ID,
+        if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
+        grade,
+        format!(
+            "{victim} ({name}) was ended by {}: {name}'s last session was over, {name} does not \
+             linger, and {manager_unit}, which it ran below, was stopped.",
+            stop.manager_name(case)
+        ),
+    )
+    .settings([delay])
+    .links(links)
+    .links(units::stop_links(case, &stop))
+    .fixes([fixes::linger(&name)])
+    .answer()
+}

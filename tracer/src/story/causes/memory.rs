@@ -1,0 +1,222 @@
+//! Deaths for memory: the kernel's OOM killer, systemd-oomd, and its kind in userspace.
+
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{CgroupLimits, Grade, KernelLogLine, Mechanism, OomVictim, Source, sig};
+use crate::story::case::Case;
+use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::world::Seen;
+use crate::story::{fixes, units, words};
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+/// The kernel's own summary of one OOM kill (`oom_kill_process`, "oom-kill:constraint=…").
+struct Summary {
+    memcg: bool,
+    oom_memcg: Option<String>,
+}
+
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn summary<'a>(case: &Case<'a>) -> Option<(&'a Seen<KernelLogLine>, Summary)> {
+    let line = near_log(case, |message| message.contains("oom-kill:constraint="))?;
+    let message = line.value.message.split_once("oom-kill:").map_or("", |(_, rest)| rest);
+    let memcg = field(message, "constraint") == Some("CONSTRAINT_MEMCG");
+    let oom_memcg = field(message, "oom_memcg").map(str::to_owned);
+    Some((line, Summary { memcg, oom_memcg }))
+}
+
+fn near_log<'a>(case: &Case<'a>, test: impl Fn(&str) -> bool) -> Option<&'a Seen<KernelLogLine>> {
+    case.world
+        .kernel_log
+        .iter()
+        .rev()
+        .find(|line| line.ns().abs_diff(case.struck_ns()) <= 500 * MS && test(&line.value.message))
+}
+
+/// The mark that the OOM killer set right after the signal.
+fn mark<'a>(case: &Case<'a>) -> Option<&'a Seen<OomVictim>> {
+    case.world.oom_victims.iter().rev().find(|mark| {
+        mark.value.global_tid == case.victim.pid && mark.ns().abs_diff(case.struck_ns()) <= 100 * MS
+    })
+}
+
+/// The kernel's OOM killer: which limit, who triggered it.
+pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow?;
+    let marked = mark(case);
+    let proven = blow.mechanism == Mechanism::OomKill;
+    let fits = blow.signal.value.number == sig::SIGKILL
+        && blow.mechanism == Mechanism::UnknownKernel
+        && marked.is_some();
+    if !proven && !fits {
+        return None;
+    }
+    let stack = &blow.signal.value.stack;
+    let by_stack = stack.iter().any(|frame| frame.contains("mem_cgroup_out_of_memory"));
+    let whole_group = stack.iter().any(|frame| frame == "oom_kill_memcg_member");
+    let log = summary(case);
+    let memcg = log.as_ref().map_or(by_stack, |(_, summary)| summary.memcg);
+    let trigger = case.task(&blow.signal.value.sender);
+    let name = words::name_pid(&case.victim_process());
+    let trigger_name = words::name_pid(&trigger);
+    let own = blow.signal.value.sender.id == case.victim;
+    let by = if own {
+        "its own request for memory".to_owned()
+    } else {
+        format!("a request by {trigger_name}")
+    };
+    let limits = limits(case, log.as_ref().and_then(|(_, summary)| summary.oom_memcg.as_deref()));
+    let (id, text) = if memcg {
+        (
+            CauseId::KernelOomCgroup,
+            cgroup_text(&name, log.as_ref().map(|(_, s)| s), limits, &by, whole_group),
+        )
+    } else {
+        (
+            CauseId::KernelOomGlobal,
+            format!(
+                "{name} was killed by the kernel's OOM killer: the machine had no memory left ({by} \
+                 could not be met), and {name} was chosen as what frees the most."
+            ),
+        )
+    };
+    let unit = case.placement.unit.clone().filter(|unit| unit.ends_with(".service"));
+    let fix = if memcg { fixes::memory_limit(unit.as_deref()) } else { fixes::more_memory() };
+    let mut finding = Finding::new(id, Fit::Exact, Grade::Observed, text)
+        .links(oom_links(case, &trigger_name, marked, log.as_ref().map(|(line, _)| *line)))
+        .fixes([fix]);
+    if log.is_none() && !by_stack {
+        finding = finding.gap("the kernel's log was not seen: whether a cgroup's limit or the whole machine ran out is taken from the kernel's stack");
+    }
+    finding.answer()
+}
+
+fn limits<'a>(case: &Case<'a>, group: Option<&str>) -> Option<&'a CgroupLimits> {
+    let by_group = group.and_then(|group| case.world.limits.get(group));
+    let own = case.victim_process().cgroup;
+    by_group
+        .or_else(|| {
+            let own = own?;
+            let above = |path: &&String| own.starts_with(path.as_str());
+            let nearest = case
+                .world
+                .limits
+                .iter()
+                .filter(|(path, seen)| above(path) && seen.value.memory_max.is_some());
+            nearest.max_by_key(|(path, _)| path.len()).map(|(_, seen)| seen)
+        })
+        .map(|seen| &seen.value)
+}
+
+fn cgroup_text(
+    name: &str,
+    summary: Option<&Summary>,
+    limits: Option<&CgroupLimits>,
+    by: &str,
+    whole_group: bool,
+) -> String {
+    let group = summary
+        .and_then(|summary| summary.oom_memcg.clone())
+        .or_else(|| limits.map(|limits| limits.cgroup.clone()))
+        .map_or_else(|| "its cgroup".to_owned(), |group| format!("cgroup {group}"));
+    let limit = limits
+        .and_then(|limits| limits.memory_max)
+        .map(|max| format!(" of {}", words::bytes(max)))
+        .unwrap_or_default();
+    let whole = if whole_group {
+        " Since memory.oom.group is set, every process of the group was killed."
+    } else {
+        ""
+    };
+    format!(
+        "{name} was killed by the kernel's OOM killer: {group} had reached its memory limit{limit} \
+         when {by} could not be met.{whole}"
+    )
+}
+
+fn oom_links(
+    case: &Case<'_>,
+    trigger: &str,
+    mark: Option<&Seen<OomVictim>>,
+    log: Option<&Seen<KernelLogLine>>,
+) -> Vec<Link> {
+    let victim = words::name_pid(&case.victim_process());
+    let mut links = Vec::new();
+    let at = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
+    let marked = if mark.is_some() { " and marked it as its victim" } else { "" };
+    let text = format!(
+        "the kernel's OOM killer chose {victim}{marked}; {trigger} had asked for memory (it is not the killer)"
+    );
+    links.push(case.link(at, LinkEvent::Oom, Source::Kernel, None, text));
+    if let Some(line) = log {
+        let text = format!("the kernel logged \"{}\"", line.value.message);
+        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
+        link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
+        links.push(link);
+    }
+    links
+}
+
+/// systemd-oomd chose the cgroup.
+pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
+    let sender = case.sender()?;
+    let unit = sender.cgroup.as_deref().map(crate::evidence::CgroupOwner::of)?.unit;
+    // `comm` alone could be anybody's; its unit is the system's own.
+    if unit.as_deref() != Some("systemd-oomd.service") {
+        return None;
+    }
+    let said = case.world.journal.iter().rev().find(|line| {
+        units::from_daemon(&line.value, "systemd-oomd")
+            && line.value.message.starts_with("Killed ")
+            && line.ns().abs_diff(case.struck_ns()) <= 5 * S
+    });
+    let why = said.map_or_else(String::new, |line| format!(": \"{}\"", line.value.message));
+    let link = said.map(|line| {
+        let text = format!("systemd-oomd logged \"{}\"", line.value.message);
+        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
+        link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
+        link
+    });
+    let victim_unit =
+        case.unit().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
+    Finding::new(
+        CauseId::SystemdOomd,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} was killed by systemd-oomd[{}], which chose {victim_unit}{why}.",
+            words::name_pid(&case.victim_process()),
+            sender.id.pid
+        ),
+    )
+    .links(link)
+    .fixes([fixes::oomd_avoid(&units::template(&victim_unit)), fixes::more_memory()])
+    .answer()
+}
+
+/// earlyoom and its kind.
+pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
+    const DAEMONS: [&str; 7] =
+        ["earlyoom", "nohang", "oomd", "bustd", "low-memory-moni", "lmkd", "psi-notify"];
+    let sender = case.sender()?;
+    if !DAEMONS.contains(&sender.comm.as_str()) || sender.id == case.victim {
+        return None;
+    }
+    let process = case.task(sender);
+    Finding::new(
+        CauseId::UserspaceOom,
+        Fit::Program,
+        // The name could be anybody's.
+        Grade::Inferred,
+        format!(
+            "{} was ended by {}, a daemon that kills when memory runs short.",
+            words::name_pid(&case.victim_process()),
+            words::name_pid(&process)
+        ),
+    )
+    .fixes([fixes::more_memory()])
+    .answer()
+}

@@ -1,0 +1,160 @@
+//! The causes: each looks at the case and says whether it is the story, or why it cannot be.
+//!
+//! To add one: a function in a file of its family, a line in [`ALL`], a recorded case. All are asked;
+//! the best proven one is the verdict, and those that are refuted are shown as ruled out.
+
+mod commands;
+mod containers;
+mod kernel;
+mod logind;
+mod memory;
+mod nothing;
+mod own_doing;
+mod sshd;
+mod terminal;
+mod units;
+
+use super::case::Case;
+use super::verdict::{CauseId, DecidingSetting, Fix, Link};
+use crate::evidence::Grade;
+
+/// What a cause says of a case.
+#[derive(Debug)]
+pub enum Opinion {
+    /// This is the story.
+    Is(Box<Finding>),
+    /// It cannot be the story.
+    IsNot {
+        /// Which cause.
+        id: CauseId,
+        /// What speaks against it.
+        because: String,
+    },
+}
+
+/// How specific a story is. Of two that both fit, the more specific one tells more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// Nothing better is known.
+    Fallback,
+    /// What the signal's sender and mechanism say by themselves.
+    Mechanism,
+    /// A known program or habit behind the sender.
+    Program,
+    /// Circumstances around the unit say why.
+    Circumstance,
+    /// An event was seen that is this very story.
+    Exact,
+}
+
+/// A story that fits.
+#[derive(Debug)]
+pub struct Finding {
+    /// Which.
+    pub id: CauseId,
+    /// How specific it is.
+    pub fit: Fit,
+    /// How well it is proven.
+    pub grade: Grade,
+    /// It in one or two sentences.
+    pub explanation: String,
+    /// The settings that decided.
+    pub settings: Vec<DecidingSetting>,
+    /// What led to the signal; the signals and the death itself are added to every chain.
+    pub links: Vec<Link>,
+    /// What to do, best first.
+    pub fixes: Vec<Fix>,
+    /// What could not be known.
+    pub gaps: Vec<String>,
+}
+
+impl Finding {
+    fn new(id: CauseId, fit: Fit, grade: Grade, explanation: impl Into<String>) -> Self {
+        Self {
+            id,
+            fit,
+            grade,
+            explanation: explanation.into(),
+            settings: Vec::new(),
+            links: Vec::new(),
+            fixes: Vec::new(),
+            gaps: Vec::new(),
+        }
+    }
+
+    fn settings(mut self, settings: impl IntoIterator<Item = Option<DecidingSetting>>) -> Self {
+        self.settings.extend(settings.into_iter().flatten());
+        self
+    }
+
+    fn links(mut self, links: impl IntoIterator<Item = Link>) -> Self {
+        self.links.extend(links);
+        self
+    }
+
+    fn fixes(mut self, fixes: impl IntoIterator<Item = Fix>) -> Self {
+        self.fixes.extend(fixes);
+        self
+    }
+
+    fn gap(mut self, gap: impl Into<String>) -> Self {
+        self.gaps.push(gap.into());
+        self
+    }
+
+    // Always `Some`: it ends the chain of calls in a cause's function.
+    #[expect(clippy::unnecessary_wraps, reason = "the type of a cause's answer")]
+    fn answer(self) -> Option<Opinion> {
+        Some(Opinion::Is(Box::new(self)))
+    }
+}
+
+// Always `Some`: the type of a cause's answer.
+#[expect(clippy::unnecessary_wraps, reason = "the type of a cause's answer")]
+fn is_not(id: CauseId, because: impl Into<String>) -> Option<Opinion> {
+    Some(Opinion::IsNot { id, because: because.into() })
+}
+
+/// One cause: looks at the case, answers or has nothing to say.
+pub type Cause = fn(&Case<'_>) -> Option<Opinion>;
+
+/// Every cause. The order decides only between equals.
+pub const ALL: &[Cause] = &[
+    logind::terminated,
+    logind::idle,
+    logind::kill_user_processes,
+    logind::user_stopped,
+    sshd::per_connection_unit,
+    units::shutdown,
+    units::killed_by_client,
+    units::stop_timeout,
+    units::time_ran_out,
+    units::oom_policy,
+    units::stop_requested,
+    units::dependency,
+    units::main_process_exited,
+    memory::kernel_oom,
+    memory::oomd,
+    memory::userspace_oom,
+    terminal::closed,
+    terminal::leader_exited,
+    terminal::interrupt,
+    terminal::orphaned,
+    kernel::parent_died,
+    kernel::pid_namespace,
+    kernel::tracer_exited,
+    kernel::limits,
+    kernel::others,
+    own_doing::crash,
+    own_doing::abort,
+    own_doing::seccomp,
+    own_doing::pipe,
+    own_doing::timer,
+    containers::stopped,
+    commands::batch,
+    commands::timeout,
+    commands::user_command,
+    commands::process_signal,
+    nothing::by_itself,
+    nothing::unknown,
+];

@@ -1,0 +1,212 @@
+//! Deaths that a process brought on itself: faults, aborts, forbidden calls, pipes, timers.
+
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{Grade, Mechanism, SignalInfo, Source, sig, signal_name};
+use crate::story::case::Case;
+use crate::story::decide::Blow;
+use crate::story::verdict::{CauseId, LinkEvent, Outcome};
+use crate::story::{fixes, si_code, words};
+
+fn victim(case: &Case<'_>) -> String {
+    words::name_pid(&case.victim_process())
+}
+
+fn program(case: &Case<'_>) -> String {
+    case.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
+}
+
+fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
+    case.blow.filter(|blow| blow.mechanism == mechanism)
+}
+
+fn core(case: &Case<'_>) -> &'static str {
+    match case.outcome {
+        Outcome::Signaled { core_dumped: true, .. } => " A core was dumped.",
+        _ => "",
+    }
+}
+
+/// What a fault was, in words.
+fn fault_words(number: u8, code: i32) -> &'static str {
+    match (number, code) {
+        (sig::SIGSEGV, 1) => "it used an address where nothing is mapped",
+        (sig::SIGSEGV, 2) => "it used memory in a way its protection forbids",
+        (sig::SIGSEGV, 3) => "a bounds check failed",
+        (sig::SIGSEGV, 4) => "a protection key forbids the access",
+        (sig::SIGSEGV, 8 | 9) => "a memory tag did not match",
+        (sig::SIGSEGV, 10) => "a control-flow protection check failed (shadow stack or IBT)",
+        (sig::SIGSEGV, si_code::SI_KERNEL) => {
+            "a general protection fault, or a stack on which the kernel could not place a signal frame"
+        }
+        (sig::SIGBUS, 1) => "an address was not aligned as needed",
+        (sig::SIGBUS, 2) => {
+            "it touched a mapped file beyond its end, or memory that could not be had"
+        }
+        (sig::SIGBUS, _) => "a bus error",
+        (sig::SIGILL, _) => {
+            "it ran an instruction that this processor does not have or does not allow"
+        }
+        (sig::SIGFPE, 1) => "it divided an integer by zero",
+        (sig::SIGFPE, _) => "an arithmetic error",
+        (sig::SIGTRAP, _) => "it ran into a breakpoint that no debugger handled",
+        _ => "an exception of the processor",
+    }
+}
+
+/// SIGSEGV and its kind.
+pub fn crash(case: &Case<'_>) -> Option<Opinion> {
+    let blow = blow_with(case, Mechanism::Fault)?;
+    let number = blow.signal.value.number;
+    let (code, address) = match blow.signal.value.info {
+        SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
+        SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
+    };
+    // The address means nothing where the processor gave none.
+    let address = address
+        .filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP)
+        .map(|address| format!(" at address {address:#x}"))
+        .unwrap_or_default();
+    let signal = signal_name(number);
+    let what = fault_words(number, code);
+    let name = si_code::name(number, code);
+    let text = format!("{} crashed: {what}{address}", victim(case));
+    let link = case.link(
+        blow.signal.at,
+        LinkEvent::Signal,
+        Source::Kernel,
+        None,
+        format!("{text} ({signal}, {name})"),
+    );
+    Finding::new(
+        CauseId::Crash,
+        Fit::Exact,
+        Grade::Observed,
+        format!("{text} ({signal}, {name}).{}", core(case)),
+    )
+    .links([link])
+    .fixes([fixes::core_dump(&program(case))])
+    .answer()
+}
+
+/// abort(3): SIGABRT to itself.
+pub fn abort(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow?;
+    let sent = &blow.signal.value;
+    if sent.number != sig::SIGABRT || sent.sender.id != case.victim {
+        return None;
+    }
+    Finding::new(
+        CauseId::Abort,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} aborted itself: it sent SIGABRT to itself, as abort(3) and failed assertions do.{}",
+            victim(case),
+            core(case)
+        ),
+    )
+    .fixes([fixes::core_dump(&program(case))])
+    .answer()
+}
+
+/// A system call that seccomp forbids.
+pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::SeccompViolation;
+    if let Some(blow) = blow_with(case, Mechanism::Seccomp) {
+        // `_sigsys`: call address, then the number of the system call and the architecture.
+        let call = match (&blow.signal.value.syscall, blow.signal.value.info) {
+            (Some(call), _) => Some(call.name.clone()),
+            (None, SignalInfo::Real { fields, .. }) => Some(format!("number {}", fields[1] as u32)),
+            (None, _) => None,
+        };
+        let which = call.map(|call| format!(" ({call})")).unwrap_or_default();
+        return Finding::new(
+            ID,
+            Fit::Exact,
+            Grade::Observed,
+            format!(
+                "{} made a system call{which} that its seccomp filter forbids, and the kernel ended it.{}",
+                victim(case),
+                core(case)
+            ),
+        )
+        .answer();
+    }
+    if case.blow.is_some() {
+        return None;
+    }
+    // Strict mode kills without generating a signal: SIGKILL and nobody who sent it.
+    let killed = case.exit.value.status & 0x7f;
+    let strict = case.exit.value.seccomp == 1 && killed == u32::from(sig::SIGKILL);
+    let filtered = case.exit.value.seccomp == 2 && killed == u32::from(sig::SIGSYS);
+    if !strict && !filtered {
+        return None;
+    }
+    let mode = if strict { "seccomp strict mode" } else { "a seccomp filter" };
+    Finding::new(
+        ID,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{} ran under {mode} and was ended by it: no signal was sent by anybody, which is how \
+             the kernel ends a process (or its last thread) for a forbidden system call.",
+            victim(case)
+        ),
+    )
+    .answer()
+}
+
+/// SIGPIPE.
+pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
+    let blow = blow_with(case, Mechanism::Pipe)?;
+    // The likeliest reader: a process with the same parent that ended just before.
+    let siblings = case.world.people.parents(case.victim);
+    let reader = case.world.exits.iter().rev().find(|exit| {
+        exit.value.task.id != case.victim
+            && exit.ns() <= blow.signal.ns()
+            && exit.ns() + 5_000_000_000 >= blow.signal.ns()
+            && siblings.first().is_some_and(|parent| parent.pid == exit.value.task.ppid)
+    });
+    let who = reader.map(|exit| {
+        format!(
+            " (perhaps {}, which had ended just before)",
+            words::name_pid(&case.task(&exit.value.task))
+        )
+    });
+    Finding::new(
+        CauseId::BrokenPipe,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.",
+            victim(case),
+            who.unwrap_or_default()
+        ),
+    )
+    .links(reader.map(|exit| {
+        let mut link = crate::story::ending::exit_link(case, exit);
+        link.evidence = Grade::Observed;
+        link
+    }))
+    .answer()
+}
+
+/// alarm(2), setitimer(2), timer_create(2).
+pub fn timer(case: &Case<'_>) -> Option<Opinion> {
+    let blow = blow_with(case, Mechanism::Timer)?;
+    let signal = signal_name(blow.signal.value.number);
+    let which = match blow.signal.value.number {
+        sig::SIGALRM if blow.signal.value.info == SignalInfo::Privileged => {
+            "alarm(2) or setitimer(2)"
+        }
+        sig::SIGVTALRM | sig::SIGPROF => "setitimer(2)",
+        _ => "timer_create(2)",
+    };
+    Finding::new(
+        CauseId::TimerExpired,
+        Fit::Exact,
+        Grade::Observed,
+        format!("{} got {signal} from a timer of its own that ran out ({which}).", victim(case)),
+    )
+    .answer()
+}

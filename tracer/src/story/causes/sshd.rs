@@ -1,0 +1,93 @@
+//! One unit per ssh connection: its end takes along everything that the login had started.
+
+use super::{Finding, Fit, Opinion, is_not};
+use crate::evidence::{Grade, Manager};
+use crate::story::case::Case;
+use crate::story::ending::{Ending, exit_link};
+use crate::story::manager::UnitStop;
+use crate::story::verdict::CauseId;
+use crate::story::{fixes, units, words};
+
+/// Whether a unit is made for one ssh connection: an instance of `sshd@.service`, Debian's
+/// `ssh@.service`, or those of systemd-ssh-generator.
+fn is_per_connection(unit: &str) -> bool {
+    let Some((template, instance)) = unit.split_once('@') else { return false };
+    let ssh =
+        matches!(template, "sshd" | "ssh" | "sshd-generated" | "sshd-vsock" | "sshd-unix-local");
+    ssh && instance.ends_with(".service") && instance != ".service"
+}
+
+/// `sshd@….service` was cleaned up since its sshd had ended.
+pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::SshdPerConnectionUnit;
+    let stop = UnitStop::of(case)?;
+    if !is_per_connection(&stop.unit) {
+        let comm = case.victim_process().comm.unwrap_or_default();
+        // Worth saying only where an ssh login is behind it at all.
+        return case.placement.session.as_ref().and_then(|_| {
+            is_not(ID, format!("{comm} was in {}, not in a unit of sshd's", stop.unit))
+        });
+    }
+    if let Some(job) = stop.job {
+        let kind = job.value.job_type.as_deref().unwrap_or("stop");
+        return is_not(ID, format!("a {kind} job for {} was under way", stop.unit));
+    }
+    let ending = Ending::of(case, &stop.unit, None, stop.began_ns);
+    let main = stop.main_exit;
+    let Some(sshd) = main.or_else(|| ending.sshd.last().copied()) else {
+        return is_not(ID, format!("no sshd of {} was seen to end", stop.unit));
+    };
+    let template = stop.unit.split_once('@').map(|(name, _)| format!("{name}@.service"))?;
+    let scopes = [stop.unit.as_str(), template.as_str()];
+    let kill_mode =
+        case.setting(&scopes, "KillMode").or_else(|| units::property_setting(&stop, "KillMode"));
+    let victim = words::name_pid(&case.victim_process());
+    let user = case.victim_process().user.map(|user| format!(" ({user})")).unwrap_or_default();
+    let mode = kill_mode.as_ref().map_or_else(
+        || "KillMode=control-group, the default".to_owned(),
+        |setting| format!("KillMode={}{}", setting.value, units::location(setting)),
+    );
+    let ended = ending.clause().map(|clause| format!(" ({clause})")).unwrap_or_default();
+    let socket = format!("{}.socket", template.trim_end_matches("@.service"));
+    let mut links = ending.links(case);
+    if !ending.sshd.iter().any(|exit| exit.value.task.id == sshd.value.task.id) {
+        links.push(exit_link(case, sshd));
+    }
+    let grade = if stop.manager == Manager::System { Grade::Observed } else { Grade::Inferred };
+    Finding::new(
+        ID,
+        Fit::Exact,
+        grade,
+        format!(
+            "{victim}{user} was ended by {}: it lived in {}, the unit of a single ssh connection. \
+             When that connection's sshd had ended{ended}, systemd cleaned up the unit's cgroup \
+             ({mode}).",
+            stop.manager_name(case),
+            stop.unit
+        ),
+    )
+    .settings([kill_mode])
+    .links(links)
+    .links([units::cleanup_link(case, &stop, sshd)])
+    .links(units::stop_links(case, &stop))
+    .fixes([
+        fixes::pam_systemd(),
+        fixes::long_running_sshd(&socket),
+        fixes::kill_mode_process(&template),
+    ])
+    .answer()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_per_connection;
+
+    #[test]
+    fn units_of_one_connection_are_told_from_the_daemon() {
+        assert!(is_per_connection("sshd@0-10.0.0.1:22-203.0.113.5:51276.service"));
+        assert!(is_per_connection("ssh@3-10.0.0.1:22-203.0.113.5:51276.service"));
+        assert!(!is_per_connection("ssh.service"));
+        assert!(!is_per_connection("sshd@.service"));
+        assert!(!is_per_connection("getty@tty1.service"));
+    }
+}

@@ -1,0 +1,200 @@
+//! Deaths through a terminal: hangups, the end of the session's leader, keys.
+
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{Grade, Mechanism, Source, Task};
+use crate::story::case::Case;
+use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::{fixes, words};
+
+fn tty(case: &Case<'_>) -> String {
+    let by_kernel = case.blow.and_then(|blow| blow.signal.value.tty.clone());
+    let by_proc = case
+        .world
+        .people
+        .get(case.victim)
+        .and_then(|known| known.tty.as_deref())
+        .map(|tty| tty.trim_start_matches("/dev/").to_owned());
+    // The kernel says `pts0`, everybody else `pts/0`.
+    let pretty = by_kernel.map(|name| {
+        let number = name.strip_prefix("pts").filter(|rest| rest.parse::<u32>().is_ok());
+        number.map_or(name.clone(), |number| format!("pts/{number}"))
+    });
+    pretty.or(by_proc).unwrap_or_else(|| "its terminal".to_owned())
+}
+
+fn program(case: &Case<'_>) -> String {
+    case.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
+}
+
+fn has(case: &Case<'_>, function: &str) -> bool {
+    case.blow.is_some_and(|blow| blow.signal.value.stack.iter().any(|frame| frame == function))
+}
+
+fn hangup_link(case: &Case<'_>, text: String, actor: Option<&Task>) -> Option<Link> {
+    let blow = case.blow?;
+    let actor = actor.map(|task| case.task(task));
+    Some(case.link(blow.signal.at, LinkEvent::Terminal, Source::Kernel, actor, text))
+}
+
+/// The other end of the terminal was closed, or it hung up.
+pub fn closed(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::TtyHangup)?;
+    if has(case, "disassociate_ctty") && !has(case, "tty_release") {
+        return None;
+    }
+    let sender = &blow.signal.value.sender;
+    let tty = tty(case);
+    let vhangup = blow.signal.value.syscall.as_ref().is_some_and(|call| call.name == "vhangup");
+    let (how, actor) = if sender.kernel_thread {
+        (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
+    } else if vhangup {
+        (
+            format!("{} hung up {tty} with vhangup(2)", words::name_pid(&case.task(sender))),
+            Some(sender),
+        )
+    } else if sender.exiting {
+        let name = words::name_pid(&case.task(sender));
+        (format!("{name}, which held the other end of {tty}, had ended"), Some(sender))
+    } else {
+        (
+            format!("{} closed the other end of {tty}", words::name_pid(&case.task(sender))),
+            Some(sender),
+        )
+    };
+    Finding::new(
+        CauseId::TerminalClosed,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} got SIGHUP since its terminal hung up: {how}.",
+            words::name_pid(&case.victim_process())
+        ),
+    )
+    .links(hangup_link(case, how, actor))
+    .fixes([fixes::detach(&program(case))])
+    .answer()
+}
+
+/// The leader of the terminal session ended (or gave the terminal up), or a shell passed SIGHUP on.
+pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow?;
+    let sent = &blow.signal.value;
+    let by_kernel = blow.mechanism == Mechanism::TtyHangup && has(case, "disassociate_ctty");
+    let victim = words::name_pid(&case.victim_process());
+    let leader = case.task(&sent.sender);
+    let name = words::name_pid(&leader);
+    if by_kernel {
+        let tty = tty(case);
+        let did = if sent.sender.exiting { "ended" } else { "gave up its terminal" };
+        let text = format!("{name}, the leader of the session on {tty}, {did}");
+        return Finding::new(
+            CauseId::SessionLeaderExited,
+            Fit::Exact,
+            Grade::Observed,
+            format!(
+                "{victim} got SIGHUP: {text}, and the kernel told the processes in its foreground."
+            ),
+        )
+        .links(hangup_link(case, text, Some(&sent.sender)))
+        .fixes([fixes::detach(&program(case))])
+        .answer();
+    }
+    // A shell that gets SIGHUP, or has huponexit set, sends it on to its jobs.
+    let by_shell = sent.number == crate::evidence::sig::SIGHUP
+        && blow.mechanism == Mechanism::Kill
+        && crate::story::actor::is_shell(&sent.sender.comm)
+        && case.world.people.parents(case.victim).first() == Some(&sent.sender.id);
+    if !by_shell {
+        return None;
+    }
+    let hung_up = case.world.signals_to(sent.sender.id).iter().any(|signal| {
+        signal.value.number == crate::evidence::sig::SIGHUP && signal.ns() <= blow.signal.ns()
+    });
+    let ended = case.world.exit_of(sent.sender.id);
+    let near_end = ended.is_some_and(|exit| exit.ns().abs_diff(blow.signal.ns()) < 2_000_000_000);
+    if !hung_up && !near_end {
+        return None;
+    }
+    let why = if hung_up { "itself got SIGHUP" } else { "was ending" };
+    Finding::new(
+        CauseId::SessionLeaderExited,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{victim} got SIGHUP from its shell {name}, which {why} and passed it on to its jobs."
+        ),
+    )
+    .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
+    .fixes([fixes::detach(&program(case))])
+    .answer()
+}
+
+/// Ctrl-C, Ctrl-\ and their kind.
+pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::TtySignal)?;
+    let number = blow.signal.value.number;
+    let key = match number {
+        crate::evidence::sig::SIGINT => "Ctrl-C (the interrupt key)",
+        crate::evidence::sig::SIGQUIT => "Ctrl-\\ (the quit key)",
+        crate::evidence::sig::SIGTSTP => "Ctrl-Z (the suspend key)",
+        _ => "a signal key",
+    };
+    let tty = tty(case);
+    let ioctl = has(case, "pty_unix98_ioctl") || has(case, "tty_ioctl");
+    let holders = blow
+        .signal
+        .value
+        .tty
+        .as_deref()
+        .and_then(|tty| case.world.terminals.get(tty))
+        .map(|terminal| {
+            let names: Vec<String> = terminal
+                .value
+                .holders
+                .iter()
+                .map(|id| words::name_pid(&case.process(*id)))
+                .collect();
+            words::list(&names)
+        })
+        .filter(|names| !names.is_empty());
+    let held = holders.map(|names| format!(", whose other end {names} holds")).unwrap_or_default();
+    let text = if ioctl {
+        format!(
+            "{} injected {key} into {tty}",
+            words::name_pid(&case.task(&blow.signal.value.sender))
+        )
+    } else {
+        format!("somebody typed {key} in {tty}{held}")
+    };
+    let signal = crate::evidence::signal_name(number);
+    let actor = ioctl.then_some(&blow.signal.value.sender);
+    Finding::new(
+        CauseId::TerminalInterrupt,
+        Fit::Exact,
+        Grade::Observed,
+        format!("{} got {signal}: {text}.", words::name_pid(&case.victim_process())),
+    )
+    .links(hangup_link(case, text, actor))
+    .answer()
+}
+
+/// A stopped job lost its last link to its shell.
+pub fn orphaned(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::OrphanedPgrp)?;
+    let parent = words::name_pid(&case.task(&blow.signal.value.sender));
+    let text =
+        format!("{parent} ended and left a stopped process group without a parent in its session");
+    Finding::new(
+        CauseId::OrphanedProcessGroup,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} belonged to a stopped job; when {parent} ended, nobody was left who could continue \
+             it, and the kernel sent SIGHUP and SIGCONT.",
+            words::name_pid(&case.victim_process())
+        ),
+    )
+    .links(hangup_link(case, text, Some(&blow.signal.value.sender)))
+    .fixes([fixes::detach(&program(case))])
+    .answer()
+}

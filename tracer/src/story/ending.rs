@@ -1,0 +1,297 @@
+//! How a login ended: the network connection, sshd's own words, its processes, logind.
+
+use super::case::Case;
+use super::verdict::{Link, LinkEvent};
+use super::words;
+use super::world::Seen;
+use crate::evidence::{
+    BusCall, CgroupOwner, Exit, JournalLine, ProcessId, Source, TcpChange, TcpState,
+};
+
+const S: u64 = 1_000_000_000;
+
+/// How long before the stop the end of the connection is looked for. sshd ends within milliseconds
+/// of it, except where logind first waits 20 s after PAM closed the session.
+const WINDOW: u64 = 60 * S;
+
+/// Errors of `include/uapi/asm-generic/errno.h` that end a connection.
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+
+/// The end of one ssh login, as far as it was seen.
+#[derive(Debug, Default)]
+pub struct Ending<'a> {
+    /// The change of state that began it.
+    pub tcp: Option<&'a Seen<TcpChange>>,
+    /// sshd's own words.
+    pub words: Vec<&'a Seen<JournalLine>>,
+    /// Ends of its sshd processes, in order of time.
+    pub sshd: Vec<&'a Seen<Exit>>,
+    /// `ReleaseSession` by whoever opened the session.
+    pub release: Option<&'a Seen<BusCall>>,
+    /// The address of the other end.
+    pub peer: Option<String>,
+}
+
+impl<'a> Ending<'a> {
+    /// Collects it for the unit (session scope or per-connection service) that was stopped at `began_ns`.
+    pub fn of(case: &Case<'a>, unit: &str, session: Option<&str>, began_ns: u64) -> Self {
+        let mut sshd: Vec<_> = case
+            .world
+            .exits
+            .iter()
+            .filter(|exit| exit.ns() <= began_ns && exit.ns() + WINDOW >= began_ns)
+            .filter(|exit| exit.value.task.comm.starts_with("sshd"))
+            .filter(|exit| lived_in(case, &exit.value, unit) || is_leader(case, exit, session))
+            .collect();
+        sshd.sort_by_key(|exit| exit.ns());
+        let words = sshd_words(case, &sshd, began_ns);
+        let peer = peer(case, unit, session);
+        let tcp = connection(case, peer.as_deref(), &sshd, began_ns);
+        let release = session.and_then(|id| {
+            case.world.calls.iter().rev().find(|call| {
+                call.value.member == "ReleaseSession"
+                    && call.value.args.first().and_then(|arg| arg.as_str()) == Some(id)
+                    && call.ns() <= case.exit.ns()
+            })
+        });
+        let remote = tcp.map(|tcp| tcp.value.remote.to_string());
+        Self { tcp, words, sshd, release, peer: remote.or(peer) }
+    }
+
+    /// Whether the network rather than a person ended it.
+    pub fn is_network_failure(&self) -> bool {
+        let timed_out = self.tcp.is_some_and(|tcp| said(&tcp.value) == Ended::TimedOut);
+        timed_out || self.words.iter().any(|line| line.value.message.starts_with("Timeout, client"))
+    }
+
+    /// What ended the login, as a clause.
+    pub fn clause(&self) -> Option<String> {
+        let silent =
+            self.words.iter().any(|line| line.value.message.starts_with("Timeout, client"));
+        if silent {
+            let from = self.peer.as_deref().map(|peer| format!(" from {peer}")).unwrap_or_default();
+            return Some(format!("sshd had heard nothing more{from} (ClientAliveInterval)"));
+        }
+        if let Some(tcp) = self.tcp {
+            return Some(match said(&tcp.value) {
+                Ended::Peer => format!("{} had closed the ssh connection", tcp.value.remote),
+                Ended::Reset => format!("{} had reset the ssh connection", tcp.value.remote),
+                Ended::TimedOut => {
+                    format!("the ssh connection to {} had timed out", tcp.value.remote)
+                }
+                Ended::Here => format!("sshd had closed the connection to {}", tcp.value.remote),
+            });
+        }
+        (!self.sshd.is_empty()).then(|| "the ssh connection's sshd had ended".to_owned())
+    }
+
+    /// Its links of the chain.
+    pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
+        let mut links = Vec::new();
+        if let Some(tcp) = self.tcp {
+            links.push(tcp_link(case, tcp));
+        }
+        for line in &self.words {
+            let actor = line.value.pid.and_then(|pid| case.world.people.at(pid, line.ns()));
+            let actor = actor.map(|id| case.process(id));
+            let text = match &actor {
+                Some(actor) => {
+                    format!("{} logged \"{}\"", words::name_pid(actor), line.value.message)
+                }
+                None => format!("sshd logged \"{}\"", line.value.message),
+            };
+            links.push(case.link(line.at, LinkEvent::SshDisconnect, line.source, actor, text));
+        }
+        for exit in &self.sshd {
+            links.push(exit_link(case, exit));
+        }
+        if let Some(call) = self.release {
+            links.push(call_link(case, call));
+        }
+        links
+    }
+}
+
+/// Whether a process that ended lived in a unit.
+pub fn lived_in(case: &Case<'_>, exit: &Exit, unit: &str) -> bool {
+    let known = case.world.people.get(exit.task.id).and_then(|known| known.cgroup.as_deref());
+    exit.task.cgroup.as_deref().into_iter().chain(known).any(|cgroup| {
+        let owner = CgroupOwner::of(cgroup);
+        owner.unit.as_deref() == Some(unit) || owner.user_unit.as_deref() == Some(unit)
+    })
+}
+
+fn is_leader(case: &Case<'_>, exit: &Seen<Exit>, session: Option<&str>) -> bool {
+    let leader = session.and_then(|id| case.world.session(id)).and_then(|state| state.leader);
+    leader == Some(exit.value.task.id.pid)
+}
+
+/// What sshd logged about the end of the connection.
+fn sshd_words<'a>(
+    case: &Case<'a>,
+    sshd: &[&Seen<Exit>],
+    began_ns: u64,
+) -> Vec<&'a Seen<JournalLine>> {
+    const SAID: [&str; 8] = [
+        "Received disconnect from",
+        "Disconnected from",
+        "Connection closed by",
+        "Connection reset by",
+        "Timeout, client not responding",
+        "Read error from remote host",
+        "Received signal",
+        "Exiting on signal",
+    ];
+    case.world
+        .journal
+        .iter()
+        .filter(|line| line.ns() <= began_ns + S && line.ns() + WINDOW >= began_ns)
+        .filter(|line| sshd.iter().any(|exit| Some(exit.value.task.id.pid) == line.value.pid))
+        .filter(|line| {
+            let message = &line.value.message;
+            SAID.iter().any(|start| message.starts_with(start)) || message.contains("Broken pipe")
+        })
+        .collect()
+}
+
+/// The other end of the login's connection: from the unit's own name (`sshd@0-LOCAL-REMOTE.service`),
+/// or from `SSH_CONNECTION` of whoever lived there.
+fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
+    if let Some(instance) = unit.split_once('@').and_then(|(_, rest)| rest.strip_suffix(".service"))
+        && let Some((_, remote)) = instance.rsplit_once('-')
+        && remote.contains(':')
+    {
+        return Some(remote.to_owned());
+    }
+    let people = &case.world.people;
+    let own = std::iter::once(case.victim).chain(people.parents(case.victim));
+    let others = people.iter().filter(|(_, known)| {
+        let owner = known.cgroup.as_deref().map(CgroupOwner::of);
+        owner.is_some_and(|owner| {
+            owner.unit.as_deref() == Some(unit)
+                && (session.is_none() || owner.session.as_deref() == session)
+        })
+    });
+    let mut ids: Vec<ProcessId> = own.chain(others.map(|(id, _)| id)).collect();
+    ids.dedup();
+    ids.into_iter().find_map(|id| {
+        let variable = people.get(id)?.environment.get("SSH_CONNECTION")?;
+        let mut parts = variable.split(' ');
+        let (host, port) = (parts.next()?, parts.next()?);
+        Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    })
+}
+
+/// The change of state by which the connection left `ESTABLISHED`.
+fn connection<'a>(
+    case: &Case<'a>,
+    peer: Option<&str>,
+    sshd: &[&Seen<Exit>],
+    began_ns: u64,
+) -> Option<&'a Seen<TcpChange>> {
+    let left = |change: &&Seen<TcpChange>| {
+        change.value.from == TcpState::Established
+            && change.ns() <= began_ns
+            && change.ns() + WINDOW >= began_ns
+    };
+    if let Some(peer) = peer {
+        let of_peer = case
+            .world
+            .tcp
+            .iter()
+            .filter(left)
+            .find(|change| change.value.remote.to_string() == peer);
+        if of_peer.is_some() {
+            return of_peer;
+        }
+    }
+    // The address is not known: a connection that this login's own sshd closed, or the only one there was.
+    let by_sshd = case
+        .world
+        .tcp
+        .iter()
+        .filter(left)
+        .find(|change| sshd.iter().any(|exit| exit.value.task.id == change.value.task.id));
+    by_sshd.or_else(|| {
+        let mut all = case.world.tcp.iter().filter(left).filter(|change| {
+            sshd.first()
+                .is_some_and(|exit| change.ns() <= exit.ns() && change.ns() + 2 * S >= exit.ns())
+        });
+        match (all.next(), all.next()) {
+            (Some(only), None) if peer.is_none() => Some(only),
+            _ => None,
+        }
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Peer,
+    Reset,
+    TimedOut,
+    Here,
+}
+
+fn said(change: &TcpChange) -> Ended {
+    match (change.to, change.error) {
+        (_, ECONNRESET) => Ended::Reset,
+        (_, ETIMEDOUT) => Ended::TimedOut,
+        (TcpState::CloseWait, _) => Ended::Peer,
+        _ => Ended::Here,
+    }
+}
+
+fn tcp_link(case: &Case<'_>, tcp: &Seen<TcpChange>) -> Link {
+    let remote = tcp.value.remote;
+    let (text, actor) = match said(&tcp.value) {
+        Ended::Peer => (format!("{remote} closed the connection (FIN)"), None),
+        Ended::Reset => (format!("{remote} reset the connection (RST)"), None),
+        Ended::TimedOut => (format!("the connection to {remote} timed out"), None),
+        Ended::Here => {
+            let actor = case.task(&tcp.value.task);
+            let name = words::name_pid(&actor);
+            (format!("{name} closed the connection to {remote}"), Some(actor))
+        }
+    };
+    case.link(tcp.at, LinkEvent::TcpClosed, tcp.source, actor, text)
+}
+
+/// The link of the end of a process.
+pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
+    let process = case.task(&exit.value.task);
+    let title = words::command_line(&process);
+    let name = words::name_pid(&process);
+    let title = if process.comm.as_deref() == Some(title.as_str()) {
+        String::new()
+    } else {
+        format!(" \"{title}\"")
+    };
+    let outcome = match super::verdict::Outcome::from_wait_status(exit.value.status) {
+        super::verdict::Outcome::Exited { status } => format!("exited with {status}"),
+        super::verdict::Outcome::Signaled { signal, .. } => format!("was killed by {signal}"),
+    };
+    let text = format!("{name}{title} {outcome}");
+    case.link(exit.at, LinkEvent::ProcessExit, Source::Kernel, Some(process), text)
+}
+
+/// The link of a bus call.
+pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
+    let actor = call.value.sender.process.map(|id| case.process(id));
+    let peer = |peer: &crate::evidence::BusPeer| {
+        let known = peer.process.map(|id| words::name_pid(&case.process(id)));
+        known
+            .or_else(|| peer.comm.clone())
+            .or_else(|| peer.well_known.clone())
+            .unwrap_or_else(|| peer.name.clone())
+    };
+    let args: Vec<String> = call.value.args.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "{} called {}({}) of {}",
+        peer(&call.value.sender),
+        call.value.member,
+        args.join(", "),
+        peer(&call.value.destination)
+    );
+    case.link(call.at, LinkEvent::BusCall, call.source, actor, text)
+}

@@ -1,0 +1,300 @@
+//! The engine: evidence in, records out, in the order in which a reader wants them.
+
+use super::decide;
+use super::judge;
+use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
+use super::words;
+use super::world::{Seen, World};
+use super::{mechanism, signals};
+use crate::evidence::{
+    Disposition, Evidence, Exit, Fact, Header, Lost, Moment, ProcessId, SignalSent, TargetReason,
+    sig,
+};
+
+const S: u64 = 1_000_000_000;
+
+/// How many equal signals are shown one by one before further ones are only counted.
+const SHOWN_BEFORE_FOLDING: u64 = 10;
+
+/// Turns evidence into the records of a report. Pure: the same evidence yields the same records.
+#[derive(Debug)]
+pub struct Engine {
+    header: Header,
+    world: World,
+    pending: Vec<Seen<Exit>>,
+    fold: Option<Fold>,
+    losses_untold: Vec<String>,
+    signals: u64,
+    deaths: u64,
+    losses: u64,
+    observed: u64,
+    last: Moment,
+    ended: bool,
+}
+
+/// A run of equal signals.
+#[derive(Debug)]
+struct Fold {
+    key: (ProcessId, ProcessId, u8),
+    began_ns: u64,
+    shown: u64,
+    latest: Option<Box<SignalRecord>>,
+    repeated: u64,
+}
+
+impl Engine {
+    /// An engine for a trace or recording that begins with this header.
+    pub fn new(header: Header) -> Self {
+        let last = header.at;
+        Self {
+            header,
+            world: World::default(),
+            pending: Vec::new(),
+            fold: None,
+            losses_untold: Vec::new(),
+            signals: 0,
+            deaths: 0,
+            losses: 0,
+            observed: 0,
+            last,
+            ended: false,
+        }
+    }
+
+    /// Ends that await their verdict: who, and when they ended (`CLOCK_BOOTTIME`, nanoseconds).
+    pub fn pending(&self) -> impl Iterator<Item = (ProcessId, u64)> {
+        self.pending.iter().map(|exit| (exit.value.task.id, exit.ns()))
+    }
+
+    /// Deaths reported so far.
+    pub const fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    /// Targets that are known and have not ended.
+    pub fn alive(&self) -> impl Iterator<Item = ProcessId> {
+        self.world.targets.keys().copied().filter(|id| !self.world.ended.contains(id))
+    }
+
+    /// Takes in one piece of evidence; what there is to report for it comes back.
+    pub fn observe(&mut self, evidence: &Evidence) -> Vec<Record> {
+        let mut records = Vec::new();
+        if self.ended {
+            return records;
+        }
+        self.world.observe(evidence);
+        if evidence.at.boot_ns > self.last.boot_ns {
+            self.last = evidence.at;
+        }
+        self.observed += 1;
+        if self.observed.is_multiple_of(1024) {
+            self.world.prune(self.last.boot_ns);
+        }
+        match &evidence.fact {
+            Fact::Signal(signal) if signal.is_target => {
+                self.signal(evidence.at, signal, &mut records);
+            }
+            Fact::Exit(exit) if exit.is_target => {
+                self.unfold(&mut records);
+                let seen = Seen { at: evidence.at, source: evidence.source, value: exit.clone() };
+                self.exit(seen, &mut records);
+            }
+            Fact::Settled(settled) => self.verdict(settled.id, &mut records),
+            Fact::Lost(lost) => self.lost(evidence.at, lost, &mut records),
+            Fact::End(end) => {
+                self.end(&end.reason, &mut records);
+            }
+            _ => self.unfold_old(evidence.at, &mut records),
+        }
+        records
+    }
+
+    /// The evidence is over: what is still pending is judged by what is there.
+    pub fn finish(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        if !self.ended {
+            self.end("the recording breaks off here", &mut records);
+        }
+        records
+    }
+
+    fn end(&mut self, reason: &str, records: &mut Vec<Record>) {
+        self.unfold(records);
+        // With --once the first verdict was the last.
+        if !(self.header.options.once && self.deaths > 0) {
+            let pending: Vec<ProcessId> = self.pending().map(|(id, _)| id).collect();
+            for id in pending {
+                self.verdict(id, records);
+            }
+        }
+        self.ended = true;
+        records.push(Record::Summary(Summary {
+            at: self.last,
+            signals: self.signals,
+            deaths: self.deaths,
+            losses: self.losses,
+            alive: self.alive().count() as u64,
+            reason: reason.to_owned(),
+        }));
+    }
+
+    fn signal(&mut self, at: Moment, sent: &SignalSent, records: &mut Vec<Record>) {
+        self.signals += 1;
+        if self.header.options.hidden_signals.contains(&sent.number) {
+            return;
+        }
+        let key = (sent.sender.id, sent.target.id, sent.number);
+        let same = self
+            .fold
+            .as_ref()
+            .is_some_and(|fold| fold.key == key && at.boot_ns < fold.began_ns + S);
+        if !same {
+            self.unfold(records);
+            self.fold =
+                Some(Fold { key, began_ns: at.boot_ns, shown: 0, latest: None, repeated: 0 });
+        }
+        let shown = self.fold.as_ref().map_or(0, |fold| fold.shown);
+        if shown < SHOWN_BEFORE_FOLDING {
+            records.push(Record::Signal(Box::new(self.signal_record(at, sent))));
+            if let Some(fold) = &mut self.fold {
+                fold.shown += 1;
+            }
+            return;
+        }
+        // The first that is folded stands for all that follow.
+        let first = self.fold.as_ref().is_some_and(|fold| fold.latest.is_none());
+        let record = first.then(|| Box::new(self.signal_record(at, sent)));
+        if let Some(fold) = &mut self.fold {
+            match record {
+                Some(record) => fold.latest = Some(record),
+                None => fold.repeated += 1,
+            }
+        }
+    }
+
+    fn signal_record(&self, at: Moment, sent: &SignalSent) -> SignalRecord {
+        let mechanism = mechanism::of(sent);
+        let sender = if signals::is_kernels_own(mechanism) {
+            signals::originator(sent, mechanism).1
+        } else {
+            Some(&sent.sender)
+        };
+        SignalRecord {
+            at,
+            sender: sender.map(|task| signals::task(&self.world, task)),
+            target: signals::task(&self.world, &sent.target),
+            target_tid: (!sent.to_process).then_some(sent.target.tid),
+            signal: signals::signal(sent, mechanism),
+            repeated: 0,
+        }
+    }
+
+    /// Shows what was folded.
+    fn unfold(&mut self, records: &mut Vec<Record>) {
+        if let Some(Fold { latest: Some(mut record), repeated, .. }) = self.fold.take() {
+            record.repeated = repeated;
+            records.push(Record::Signal(record));
+        }
+    }
+
+    fn unfold_old(&mut self, now: Moment, records: &mut Vec<Record>) {
+        if self.fold.as_ref().is_some_and(|fold| now.boot_ns > fold.began_ns + S) {
+            self.unfold(records);
+        }
+    }
+
+    fn exit(&mut self, exit: Seen<Exit>, records: &mut Vec<Record>) {
+        let id = exit.value.task.id;
+        if self.pending.iter().any(|pending| pending.value.task.id == id) {
+            // Two threads can both see themselves as the last one; the later record has the final status.
+            self.pending.retain(|pending| pending.value.task.id != id);
+            self.pending.push(exit);
+            return;
+        }
+        if !self.is_reported(&exit) {
+            self.world.forget(id);
+            return;
+        }
+        let blow = decide::decide(&self.world, &exit);
+        let after = blow.map(|blow| {
+            let (_, originator) = signals::originator(&blow.signal.value, blow.mechanism);
+            let by_process = !signals::is_kernels_own(blow.mechanism);
+            let from = originator.filter(|_| by_process).map_or_else(
+                || "the kernel".to_owned(),
+                |task| words::name_pid(&signals::task(&self.world, task)),
+            );
+            AfterSignal {
+                signal: crate::evidence::signal_name(blow.signal.value.number),
+                from,
+                delay_ns: exit.ns().saturating_sub(blow.signal.ns()),
+            }
+        });
+        records.push(Record::Exit(Box::new(ExitRecord {
+            at: exit.at,
+            process: signals::task(&self.world, &exit.value.task),
+            outcome: Outcome::from_wait_status(exit.value.status),
+            after,
+        })));
+        self.pending.push(exit);
+    }
+
+    /// Every death by a signal and every end after a caught signal; of others those that were named,
+    /// started by us or running before, and all with `--exits`.
+    fn is_reported(&self, exit: &Seen<Exit>) -> bool {
+        let options = &self.header.options;
+        if options.exits || exit.value.status & 0x7f != 0 {
+            return true;
+        }
+        let id = exit.value.task.id;
+        if options.all {
+            return decide::decide(&self.world, exit).is_some();
+        }
+        let named = matches!(
+            self.world.targets.get(&id),
+            Some(TargetReason::Pid | TargetReason::Command | TargetReason::Running)
+        );
+        named || self.world.signals_to(id).iter().any(|signal| was_caught(&signal.value))
+    }
+
+    fn verdict(&mut self, id: ProcessId, records: &mut Vec<Record>) {
+        let Some(at) = self.pending.iter().position(|exit| exit.value.task.id == id) else {
+            return;
+        };
+        let exit = self.pending.remove(at);
+        let gaps = std::mem::take(&mut self.losses_untold);
+        let death = judge::judge(&self.world, &self.header, &exit, gaps);
+        self.deaths += 1;
+        self.world.forget(id);
+        records.push(Record::Death(Box::new(death)));
+    }
+
+    fn lost(&mut self, at: Moment, lost: &Lost, records: &mut Vec<Record>) {
+        self.unfold(records);
+        self.losses += lost.dropped.max(1);
+        let place = serde_json::to_value(lost.place).ok();
+        let place = place.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
+        let detail = lost.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        let count = match lost.dropped {
+            0 => "events were lost".to_owned(),
+            1 => "1 event was lost".to_owned(),
+            many => format!("{many} events were lost"),
+        };
+        self.losses_untold.push(format!("{count}: {place}{detail}"));
+        records.push(Record::Loss(LossRecord {
+            at,
+            dropped: lost.dropped,
+            place: lost.place,
+            detail: lost.detail.clone(),
+        }));
+    }
+
+    /// The header of the trace.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+fn was_caught(signal: &SignalSent) -> bool {
+    signal.disposition == Some(Disposition::Handler)
+        && !matches!(signal.number, sig::SIGCHLD | sig::SIGURG | sig::SIGWINCH | sig::SIGCONT)
+}

@@ -1,0 +1,334 @@
+//! What to do about it: every remedy that is ever suggested, in one place.
+//!
+//! Remedies fit the case (real unit, user and signal names) and are never dangerous by default: none
+//! kills, deletes or weakens security silently, and each says what else it brings about.
+
+use super::verdict::Fix;
+
+/// Drop-in directory of logind's configuration.
+const LOGIND_DROP_IN: &str = "/etc/systemd/logind.conf.d/zz-killtrace.conf";
+
+fn fix(title: &str, commands: Vec<String>, effect: &str) -> Fix {
+    Fix {
+        title: title.to_owned(),
+        commands,
+        effect: effect.to_owned(),
+        side_effect: None,
+        verify: None,
+        reference: None,
+    }
+}
+
+impl Fix {
+    fn but(mut self, side_effect: &str) -> Self {
+        self.side_effect = Some(side_effect.to_owned());
+        self
+    }
+
+    fn check(mut self, verify: impl Into<String>) -> Self {
+        self.verify = Some(verify.into());
+        self
+    }
+
+    fn see(mut self, reference: &str) -> Self {
+        self.reference = Some(reference.to_owned());
+        self
+    }
+}
+
+/// Quotes a word for the shell where it needs it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn drop_in(unit: &str, section: &str, line: &str) -> Vec<String> {
+    let unit = quoted(unit);
+    vec![
+        format!("sudo mkdir -p /etc/systemd/system/{unit}.d"),
+        format!(
+            "printf '[{section}]\\n{line}\\n' | sudo tee /etc/systemd/system/{unit}.d/50-killtrace.conf"
+        ),
+        "sudo systemctl daemon-reload".to_owned(),
+    ]
+}
+
+/// Start it below the user's service manager, which outlives the sessions when lingering.
+pub fn linger_and_scope(user: &str, program: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "start it outside the login session",
+        vec![
+            format!("loginctl enable-linger {user}"),
+            format!("systemd-run --user --scope {}", quoted(program)),
+        ],
+        "the program lives under the user's service manager, which lingering keeps running after logout",
+    )
+    .but("the user's service manager runs from boot on; lingering alone does not protect what runs in a session")
+    .check(format!("loginctl show-user {user} -p Linger; systemd-cgls --user-unit"))
+    .see("loginctl(1), systemd-run(1)")
+}
+
+/// Let a user's service manager outlive the logins.
+pub fn linger(user: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "keep the user's service manager after logout",
+        vec![format!("loginctl enable-linger {user}")],
+        "units of the user keep running when the last session ends, and start at boot",
+    )
+    .but("the user's service manager runs from boot on")
+    .check(format!("loginctl show-user {user} -p Linger"))
+    .see("loginctl(1)")
+}
+
+/// `KillUserProcesses=no`
+pub fn keep_user_processes() -> Fix {
+    fix(
+        "let processes survive the logout, for every user",
+        vec![
+            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
+            format!("printf '[Login]\\nKillUserProcesses=no\\n' | sudo tee {LOGIND_DROP_IN}"),
+            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
+        ],
+        "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
+    )
+    .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
+    .check("busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager KillUserProcesses")
+    .see("logind.conf(5)")
+}
+
+/// `KillExcludeUsers=`
+pub fn exclude_user(user: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "let this user's processes survive the logout",
+        vec![
+            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
+            format!("printf '[Login]\\nKillExcludeUsers=root {user}\\n' | sudo tee {LOGIND_DROP_IN}"),
+            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
+        ],
+        "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
+    )
+    .but("forgotten processes of this user stay")
+    .see("logind.conf(5)")
+}
+
+/// `StopIdleSessionSec=infinity`
+pub fn no_idle_stop() -> Fix {
+    fix(
+        "do not stop idle sessions",
+        vec![
+            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
+            "printf '[Login]\\nStopIdleSessionSec=infinity\\n' | sudo tee /etc/systemd/logind.conf.d/zz-killtrace.conf".to_owned(),
+            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
+        ],
+        "sessions are never stopped for being idle",
+    )
+    .but("idle logins stay open; a security policy may demand the limit")
+    .see("logind.conf(5)")
+}
+
+/// pam_systemd for sshd.
+pub fn pam_systemd() -> Fix {
+    fix(
+        "give ssh logins a session of their own",
+        vec![
+            "sudo apt install libpam-systemd".to_owned(),
+            "echo 'UsePAM yes' | sudo tee /etc/ssh/sshd_config.d/10-use-pam.conf".to_owned(),
+        ],
+        "pam_systemd moves each login into a session scope, which the end of the connection's unit does not touch",
+    )
+    .but("logind's rules apply to logins from then on, KillUserProcesses= among them; `session optional pam_systemd.so` has to be in the PAM stack of sshd (pam-auth-update adds it on Debian)")
+    .check("in a new login: cat /proc/self/cgroup should name session-N.scope")
+    .see("pam_systemd(8)")
+}
+
+/// One long-running sshd instead of one per connection.
+pub fn long_running_sshd(socket: &str) -> Fix {
+    let socket = quoted(socket);
+    fix(
+        "run one sshd instead of one unit per connection",
+        vec![format!("sudo systemctl disable --now {socket}"), "sudo systemctl enable --now ssh.service".to_owned()],
+        "connections no longer have a unit of their own that is cleaned up after them (the service is called sshd.service outside Debian and Ubuntu)",
+    )
+    .but("sshd runs all the time; keep the present login open until a new one has worked")
+    .check("systemctl status ssh.service; then log in anew")
+    .see("sshd(8)")
+}
+
+/// `KillMode=process` for a unit.
+pub fn kill_mode_process(unit: &str) -> Fix {
+    fix(
+        "let what the unit started outlive its main process",
+        drop_in(unit, "Service", "KillMode=process"),
+        "systemd ends only the main process and leaves the others alone",
+    )
+    .but("left-over processes run on unmanaged; systemd.kill(5) advises against it")
+    .check(format!("systemctl show -p KillMode {}", quoted(unit)))
+    .see("systemd.kill(5)")
+}
+
+/// A unit of its own for a helper.
+pub fn own_unit(program: &str) -> Fix {
+    fix(
+        "run it as a unit of its own",
+        vec![format!("sudo systemd-run --unit=my-job {}", quoted(program))],
+        "it no longer depends on the unit that started it",
+    )
+    .check("systemctl status my-job")
+    .see("systemd-run(1)")
+}
+
+/// A longer `TimeoutStopSec=`.
+pub fn stop_timeout(unit: &str, section: &str) -> Fix {
+    fix(
+        "give it more time to stop",
+        drop_in(unit, section, "TimeoutStopSec=5min"),
+        "SIGKILL follows only after five minutes",
+    )
+    .but("stopping and shutting down may take that long; better make the program end on SIGTERM")
+    .check(format!("systemctl show -p TimeoutStopUSec {}", quoted(unit)))
+    .see("systemd.service(5), systemd.scope(5)")
+}
+
+/// A changed time limit of a unit.
+pub fn unit_limit(unit: &str, section: &str, name: &str, value: &str, effect: &str) -> Fix {
+    fix(&format!("raise {name}"), drop_in(unit, section, &format!("{name}={value}")), effect)
+        .check(format!("systemctl cat {}", quoted(unit)))
+        .see("systemd.service(5)")
+}
+
+/// `OOMPolicy=continue`
+pub fn oom_policy(unit: &str) -> Fix {
+    fix(
+        "let the unit go on when one of its processes is killed for memory",
+        drop_in(unit, "Service", "OOMPolicy=continue"),
+        "systemd leaves the other processes of the unit alone",
+    )
+    .but("the service runs on without the process that was killed")
+    .check(format!("systemctl show -p OOMPolicy {}", quoted(unit)))
+    .see("systemd.service(5)")
+}
+
+/// `ManagedOOMPreference=avoid`
+pub fn oomd_avoid(unit: &str) -> Fix {
+    fix(
+        "have systemd-oomd choose others first",
+        drop_in(unit, "Service", "ManagedOOMPreference=avoid"),
+        "systemd-oomd kills this unit only when nothing else is left",
+    )
+    .but("something else is killed instead; honoured for units of the system manager only")
+    .see("systemd.resource-control(5)")
+}
+
+/// More memory for a cgroup.
+pub fn memory_limit(unit: Option<&str>) -> Fix {
+    match unit {
+        Some(unit) => fix(
+            "raise the unit's memory limit",
+            drop_in(unit, "Service", "MemoryMax=infinity"),
+            "the unit is limited by the machine's memory only",
+        )
+        .but("a leak in it can then exhaust the machine; choose a value rather than infinity where you know one")
+        .check(format!("systemctl show -p MemoryMax {}", quoted(unit)))
+        .see("systemd.resource-control(5)"),
+        None => fix(
+            "raise the memory limit of the cgroup or container",
+            Vec::new(),
+            "the group may use more before the kernel kills in it",
+        )
+        .see("cgroups(7)"),
+    }
+}
+
+/// Less memory pressure on the machine.
+pub fn more_memory() -> Fix {
+    fix(
+        "find what uses the memory",
+        vec!["ps -eo pid,user,rss,comm --sort=-rss | head".to_owned(), "free -h".to_owned()],
+        "shows the largest processes; then limit them, or add memory or swap",
+    )
+    .see("the kernel's log at the time of the kill lists every process with its memory")
+}
+
+/// Detach from the terminal.
+pub fn detach(program: &str) -> Fix {
+    fix(
+        "run it detached from the terminal",
+        vec![
+            format!("tmux new -s main {}", quoted(program)),
+            format!("# or: setsid -f {}", quoted(program)),
+        ],
+        "it no longer gets SIGHUP when the terminal closes",
+    )
+    .see("tmux(1), setsid(1), nohup(1)")
+}
+
+/// The client's and the server's keep-alives.
+pub fn keep_alive() -> Fix {
+    fix(
+        "keep a quiet connection alive",
+        vec![
+            "# on the client, in ~/.ssh/config:  ServerAliveInterval 30".to_owned(),
+            "# on the server, in sshd_config:  ClientAliveInterval 60 and ClientAliveCountMax 10"
+                .to_owned(),
+        ],
+        "short network outages no longer end the login",
+    )
+    .see("ssh_config(5), sshd_config(5)")
+}
+
+/// Who starts and stops this unit.
+pub fn look_at_unit(unit: &str) -> Fix {
+    fix(
+        "see what the unit is bound to",
+        vec![
+            format!("systemctl cat {}", quoted(unit)),
+            format!("systemctl list-dependencies --reverse --all {}", quoted(unit)),
+        ],
+        "shows the dependencies through which a stop spreads to it",
+    )
+    .see("systemd.unit(5)")
+}
+
+/// A core dump to look into.
+pub fn core_dump(program: &str) -> Fix {
+    fix(
+        "look into the crash",
+        vec![
+            format!("coredumpctl info {}", quoted(program)),
+            format!(
+                "# or: ulimit -c unlimited; {} …; gdb {} core",
+                quoted(program),
+                quoted(program)
+            ),
+        ],
+        "shows where in the program it happened",
+    )
+    .see("coredumpctl(1), core(5)")
+}
+
+/// A higher resource limit.
+pub fn resource_limit(flag: &str, name: &str, property: &str) -> Fix {
+    fix(
+        &format!("raise {name}"),
+        vec![format!("ulimit -{flag} unlimited"), format!("# in a unit: {property}=infinity")],
+        "the limit no longer applies to what is started from this shell",
+    )
+    .see("setrlimit(2), bash(1), systemd.exec(5)")
+}
+
+/// A longer grace period of a container.
+pub fn container_grace(runtime: &str, name: &str) -> Fix {
+    fix(
+        "give the container more time, or an init that handles SIGTERM",
+        vec![format!("{} stop -t 60 {}", quoted(runtime), quoted(name)), "# or start it with --init".to_owned()],
+        "SIGKILL follows later, or is not needed: process 1 of a container ignores SIGTERM unless it handles it",
+    )
+    .see("docker-stop(1), podman-stop(1)")
+}

@@ -1,0 +1,164 @@
+//! The verdict on one death: every cause is asked, the best proven one tells the story.
+
+use super::case::Case;
+use super::causes::{self, Finding, Opinion};
+use super::decide::Way;
+use super::manager::{UnitStop, manager_of};
+use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link};
+use super::world::{Seen, World};
+use super::{fixes, mechanism, signals, units};
+use crate::evidence::{Exit, Grade, Header};
+
+/// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
+pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
+    let case = Case::new(world, exit);
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut considered: Vec<Considered> = Vec::new();
+    for opinion in causes::ALL.iter().filter_map(|cause| cause(&case)) {
+        match opinion {
+            Opinion::Is(finding) => findings.push(*finding),
+            Opinion::IsNot { id, because } => {
+                considered.push(Considered { id, ruled_out: true, because });
+            }
+        }
+    }
+    // The first of the best: `max_by_key` would take the last.
+    let best = findings
+        .iter()
+        .enumerate()
+        .max_by_key(|(at, finding)| (finding.fit, finding.grade, std::cmp::Reverse(*at)))
+        .map_or(0, |(at, _)| at);
+    // `causes::nothing::unknown` always answers.
+    let mut finding = findings.swap_remove(best);
+    tell_escalation(&case, &mut finding);
+    considered.extend(findings.iter().filter(|other| other.fit >= causes::Fit::Program).map(
+        |other| Considered {
+            id: other.id,
+            ruled_out: false,
+            because: format!("also fits, but tells less than {}", finding.id.as_str()),
+        },
+    ));
+    considered.retain(|other| other.id != finding.id);
+    let lost = !gaps.is_empty();
+    let mut all_gaps = gaps;
+    all_gaps.extend(finding.gaps.iter().cloned());
+    all_gaps.extend(blind_spots(&case, header));
+    tell(&case, finding, considered, all_gaps, lost)
+}
+
+/// SIGKILL after a first signal that did not help belongs to every story of a stop.
+fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
+    let Some(stop) = UnitStop::of(case).filter(|_| finding.id != CauseId::UnitStopTimeout) else {
+        return;
+    };
+    if let Some((clause, setting)) = units::escalation_clause(case, &stop) {
+        finding.explanation.push_str(&clause);
+        finding.settings.push(setting);
+        let template = units::template(&stop.unit);
+        finding.fixes.push(fixes::stop_timeout(&template, units::section(&stop.unit)));
+    }
+}
+
+fn tell(
+    case: &Case<'_>,
+    finding: Finding,
+    considered: Vec<Considered>,
+    gaps: Vec<String>,
+    lost: bool,
+) -> Death {
+    let mut settings = finding.settings;
+    let mut known = std::collections::HashSet::new();
+    settings.retain(|setting| known.insert((setting.name.clone(), setting.value.clone())));
+    Death {
+        at: case.exit.at,
+        victim: case.victim_process(),
+        outcome: case.outcome.clone(),
+        killer: case.killer(),
+        signal: case.blow.map(|blow| signals::signal(&blow.signal.value, blow.mechanism)),
+        cause: Cause {
+            id: finding.id,
+            title: finding.id.title().to_owned(),
+            explanation: finding.explanation,
+            evidence: grade(case, finding.grade, lost),
+            settings,
+        },
+        considered,
+        chain: chain(case, finding.links),
+        fixes: distinct(finding.fixes),
+        gaps,
+    }
+}
+
+/// The cause is no better proven than that the signal led to the end at all, and nothing that rests
+/// on an absence is called observed where events were lost.
+fn grade(case: &Case<'_>, found: Grade, lost: bool) -> Grade {
+    let no_signal = case.blow.is_none();
+    let link = case.blow.map_or(Grade::Observed, |blow| blow.grade);
+    if lost && no_signal { Grade::Inferred } else { found.min(link) }
+}
+
+fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
+    if let Some(blow) = case.blow {
+        let told = links.iter().any(|link| {
+            link.event == super::verdict::LinkEvent::Signal && link.at == blow.signal.at
+        });
+        if !told {
+            let mut link = case.signal_link(blow.signal, blow.mechanism);
+            if blow.way == Way::Reraised {
+                link.text.push_str(", which it caught");
+            }
+            links.push(link);
+        }
+        if blow.way == Way::Reraised {
+            links.extend(reraised(case));
+        }
+    }
+    links.retain(|link| link.at.boot_ns <= case.exit.ns());
+    links.sort_by_key(|link| link.at.boot_ns);
+    links.dedup_by(|a, b| a.text == b.text);
+    links.push(case.death_link());
+    links
+}
+
+fn reraised(case: &Case<'_>) -> Option<Link> {
+    let number = case.blow?.signal.value.number;
+    let own =
+        case.world.signals_to(case.victim).iter().rev().find(|signal| {
+            signal.value.number == number && signal.value.sender.id == case.victim
+        })?;
+    Some(case.signal_link(own, mechanism::of(&own.value)))
+}
+
+fn distinct(fixes: Vec<Fix>) -> Vec<Fix> {
+    let mut titles = std::collections::HashSet::new();
+    fixes.into_iter().filter(|fix| titles.insert(fix.title.clone())).collect()
+}
+
+/// Sources that were closed although this case would have needed them.
+fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let by_manager = case.sender().is_some_and(|sender| manager_of(sender).is_some());
+    if by_manager {
+        for source in ["bus", "journal"] {
+            let seen_later = case
+                .world
+                .unavailable
+                .iter()
+                .rev()
+                .find(|gone| gone.value.what == source)
+                .map(|gone| gone.value.why.clone());
+            let at_start = header.sources.get(source).filter(|state| *state != "attached");
+            let at_start = at_start.filter(|state| *state != "connecting").cloned();
+            if let Some(why) = seen_later.or(at_start) {
+                gaps.push(format!("{source} not readable: {why}"));
+            }
+        }
+    }
+    let dropped = case.world.signals_dropped.get(&case.victim).copied().unwrap_or(0);
+    if dropped > 0 {
+        gaps.push(format!(
+            "{dropped} signals in the middle of a storm to this process were counted but not kept"
+        ));
+    }
+    gaps
+}

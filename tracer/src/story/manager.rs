@@ -1,0 +1,303 @@
+//! How a service manager came to signal a process of one of its units.
+
+use super::case::Case;
+use super::words;
+use super::world::{Seen, UnitHistory, World};
+use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, ProcessId, SignalSent, Task, sig};
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+/// How late a bus message can be seen after the signal it led to: both are read by different
+/// processes, and the signal is stamped in the kernel.
+const BUS_LAG: u64 = 250 * MS;
+
+/// Which service manager a sender is: by what cannot be forged, its pid or its cgroup, not by its
+/// name alone.
+pub fn manager_of(sender: &Task) -> Option<Manager> {
+    if sender.id.pid == 1 && matches!(sender.comm.as_str(), "systemd" | "init") {
+        return Some(Manager::System);
+    }
+    if sender.comm != "systemd" {
+        return None;
+    }
+    let cgroup = sender.cgroup.as_deref()?;
+    let owner = CgroupOwner::of(cgroup);
+    let uid = owner.owner_uid?;
+    (cgroup.ends_with("/init.scope")
+        && owner.unit.as_deref() == Some(&format!("user@{uid}.service"))
+        && sender.uid == uid)
+        .then_some(Manager::User(uid))
+}
+
+/// A service manager signalled the victim: which unit, and what had happened before.
+#[derive(Debug)]
+pub struct UnitStop<'a> {
+    /// Which manager.
+    pub manager: Manager,
+    /// The victim's unit there.
+    pub unit: String,
+    /// First signal of the manager to the victim in this round.
+    pub first: &'a Seen<SignalSent>,
+    /// When the manager began to stop the unit, as far as is known: the job, or the first signal.
+    pub began_ns: u64,
+    /// The stop (or restart) job that was under way.
+    pub job: Option<&'a Seen<Job>>,
+    /// A bus call that asked for it.
+    pub request: Option<&'a Seen<BusCall>>,
+    /// The unit's main process had ended just before.
+    pub main_exit: Option<&'a Seen<Exit>>,
+    /// What is known of the unit.
+    pub history: Option<&'a UnitHistory>,
+    /// The deciding signal was the second blow: SIGKILL after the first did not help.
+    pub escalated: bool,
+}
+
+impl<'a> UnitStop<'a> {
+    /// The stop behind the deciding signal, where its sender is a service manager.
+    pub fn of(case: &Case<'a>) -> Option<Self> {
+        let blow = case.blow?;
+        let manager = manager_of(&blow.signal.value.sender)?;
+        let unit = match manager {
+            Manager::System => case.placement.unit.clone(),
+            Manager::User(_) => case.placement.user_unit.clone(),
+        }?;
+        let world = case.world;
+        let first = first_of_round(world, case.victim, blow.signal);
+        let job = stop_job(world, manager, &unit, first.ns());
+        let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
+        let history = world.unit_of(manager, &unit);
+        Some(Self {
+            manager,
+            request: request_for(world, manager, &unit, began_ns),
+            main_exit: main_exit(world, manager, &unit, history, first),
+            escalated: first.ns() < blow.signal.ns() && blow.signal.value.number == sig::SIGKILL,
+            unit,
+            first,
+            began_ns,
+            job,
+            history,
+        })
+    }
+
+    /// How the manager is called: `systemd[1]`, `alice's systemd --user[812]`.
+    pub fn manager_name(&self, case: &Case<'_>) -> String {
+        let sender = case.task(&self.first.value.sender);
+        match self.manager {
+            Manager::System => words::name_pid(&sender),
+            Manager::User(uid) => {
+                let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
+                format!("{user}'s systemd --user[{}]", sender.pid)
+            }
+        }
+    }
+
+    /// Whether the unit is the scope of a login session.
+    pub fn session_id(&self) -> Option<&str> {
+        self.unit.strip_prefix("session-")?.strip_suffix(".scope")
+    }
+}
+
+/// The first signal that the same sender sent to the victim in one go: a stop takes `TimeoutStopSec`
+/// (90 s by default, more where set) between SIGTERM and SIGKILL.
+fn first_of_round<'a>(
+    world: &'a World,
+    victim: ProcessId,
+    last: &'a Seen<SignalSent>,
+) -> &'a Seen<SignalSent> {
+    world
+        .signals_to(victim)
+        .iter()
+        .filter(|signal| {
+            signal.value.sender.id == last.value.sender.id
+                && signal.ns() <= last.ns()
+                && signal.ns() + 600 * S >= last.ns()
+                && signal.value.number != sig::SIGCONT
+        })
+        .min_by_key(|signal| signal.ns())
+        .unwrap_or(last)
+}
+
+/// The stop or restart job of a unit that was under way at a time.
+pub fn stop_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    let mut found: Option<&Seen<Job>> = None;
+    for seen in world.jobs.iter() {
+        let job = &seen.value;
+        if job.manager != manager || job.unit != unit || seen.ns() > at_ns + BUS_LAG {
+            continue;
+        }
+        let stops = !matches!(
+            job_type(world, seen),
+            Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
+        );
+        match (&job.result, found) {
+            (None, _) if stops => {
+                // A job may be told twice: first as it was seen, then with its type.
+                found = match found {
+                    Some(before) if before.value.id == job.id && job.job_type.is_none() => {
+                        Some(before)
+                    }
+                    _ => Some(seen),
+                };
+            }
+            (Some(_), Some(before)) if before.value.id == job.id && seen.ns() < at_ns => {
+                found = None;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The type of a job: as it was seen on the bus, else as the manager logged it (a job may be gone
+/// before it can be asked).
+pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
+    let by_bus = job.value.job_type.as_deref();
+    by_bus.or_else(|| {
+        let id = job.value.id.to_string();
+        let logged = world.journal.iter().rev().find(|line| {
+            line.value.fields.get("JOB_ID") == Some(&id)
+                && line.value.about_unit.as_deref() == Some(&job.value.unit)
+                && line.ns().abs_diff(job.ns()) < 90 * S
+        })?;
+        logged.value.fields.get("JOB_TYPE").map(String::as_str)
+    })
+}
+
+/// Methods of systemd's manager and units that stop something.
+const STOPPING: [&str; 20] = [
+    "StopUnit",
+    "RestartUnit",
+    "TryRestartUnit",
+    "ReloadOrRestartUnit",
+    "ReloadOrTryRestartUnit",
+    "EnqueueUnitJob",
+    "KillUnit",
+    "KillUnitSubgroup",
+    "QueueSignalUnit",
+    "StopUnitWithFlags",
+    "RestartUnitWithFlags",
+    "Stop",
+    "Restart",
+    "TryRestart",
+    "ReloadOrRestart",
+    "ReloadOrTryRestart",
+    "EnqueueJob",
+    "Kill",
+    "KillSubgroup",
+    "QueueSignal",
+];
+
+/// Whether a call asks systemd to stop or signal something, and which unit.
+pub fn stops_which(call: &BusCall) -> Option<String> {
+    if !STOPPING.contains(&call.member.as_str()) {
+        return None;
+    }
+    if call.path == "/org/freedesktop/systemd1" {
+        return call.args.first()?.as_str().map(str::to_owned);
+    }
+    call.path.strip_prefix("/org/freedesktop/systemd1/unit/").map(unit_of_path)
+}
+
+/// Undoes systemd's escaping of unit names in object paths (`session_2d3_2escope`).
+fn unit_of_path(path: &str) -> String {
+    let mut name = Vec::with_capacity(path.len());
+    let bytes = path.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = (bytes[at] == b'_')
+            .then(|| path.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        name.push(hex.unwrap_or(bytes[at]));
+        at += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+/// The bus call that asked for the stop of a unit.
+pub fn request_for<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    began_ns: u64,
+) -> Option<&'a Seen<BusCall>> {
+    world
+        .calls
+        .iter()
+        .filter(|call| call.value.bus == manager)
+        .filter(|call| call.ns() <= began_ns + BUS_LAG && call.ns() + 5 * S >= began_ns)
+        .rfind(|call| stops_which(&call.value).is_some_and(|stopped| same_unit(&stopped, unit)))
+}
+
+/// `nginx` and `nginx.service` are the same to systemctl.
+pub fn same_unit(said: &str, unit: &str) -> bool {
+    said == unit || (!said.contains('.') && unit.strip_suffix(".service") == Some(said))
+}
+
+/// The end of the unit's main process shortly before the first signal.
+fn main_exit<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    history: Option<&UnitHistory>,
+    first: &Seen<SignalSent>,
+) -> Option<&'a Seen<Exit>> {
+    let main_pids: Vec<u64> = history
+        .map(|history| {
+            let named = |change: &Seen<std::collections::BTreeMap<String, serde_json::Value>>| {
+                let pid = |name: &str| change.value.get(name).and_then(serde_json::Value::as_u64);
+                [pid("MainPID"), pid("ExecMainPID")]
+            };
+            history.changes.iter().flat_map(named).flatten().filter(|pid| *pid != 0).collect()
+        })
+        .unwrap_or_default();
+    let in_unit =
+        |exit: &Exit| {
+            let Some(cgroup) = exit.task.cgroup.as_deref().or_else(|| {
+                world.people.get(exit.task.id).and_then(|known| known.cgroup.as_deref())
+            }) else {
+                return false;
+            };
+            let owner = CgroupOwner::of(cgroup);
+            match manager {
+                Manager::System => owner.unit.as_deref() == Some(unit),
+                Manager::User(_) => owner.user_unit.as_deref() == Some(unit),
+            }
+        };
+    let recent = || {
+        world
+            .exits
+            .iter()
+            .rev()
+            .filter(|exit| exit.ns() <= first.ns() && exit.ns() + 10 * S >= first.ns())
+    };
+    let known_main = recent().find(|exit| main_pids.contains(&u64::from(exit.value.task.id.pid)));
+    // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
+    known_main.or_else(|| {
+        let by_descent = |exit: &&Seen<Exit>| {
+            exit.value.task.id != first.value.target.id
+                && exit.value.task.ppid == first.value.sender.id.pid
+                && exit.ns() + S >= first.ns()
+                && in_unit(&exit.value)
+        };
+        if main_pids.is_empty() { recent().find(by_descent) } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names_come_back_from_object_paths() {
+        assert_eq!(unit_of_path("session_2d3_2escope"), "session-3.scope");
+        assert_eq!(unit_of_path("tmux_2eservice"), "tmux.service");
+        assert_eq!(unit_of_path("odd_"), "odd_");
+    }
+}

@@ -1,0 +1,178 @@
+//! How a signal came about: from what the kernel was doing, not from what `si_code` claims.
+//!
+//! The order follows what can be trusted. A function on the kernel's stack is proof and comes
+//! first; where no stack was taken, `info`, the sender's state and its system call decide, in the
+//! order in which they exclude each other. `si_code` is the sender's word wherever
+//! `rt_sigqueueinfo` is involved and is never asked there.
+
+use super::si_code;
+use crate::evidence::{Mechanism, SignalInfo, SignalSent, sig};
+
+/// Kernel functions that prove a mechanism, in order of precedence: the innermost decision comes
+/// first, so that what merely led to it (an exit, an ioctl) does not win.
+const MARKERS: &[(&str, Mechanism)] = &[
+    ("__oom_kill_process", Mechanism::OomKill),
+    ("oom_kill_process", Mechanism::OomKill),
+    ("oom_kill_memcg_member", Mechanism::OomKill),
+    ("bpf_send_signal_common", Mechanism::BpfSendSignal),
+    ("do_bpf_send_signal", Mechanism::BpfSendSignal),
+    ("__cgroup_kill", Mechanism::CgroupKill),
+    ("cgroup_kill_write", Mechanism::CgroupKill),
+    ("cgroup_post_fork", Mechanism::CgroupKill),
+    ("pidfs_file_release", Mechanism::PidfdSendSignal),
+    ("zap_pid_ns_processes", Mechanism::PidNamespaceExit),
+    ("reboot_pid_ns", Mechanism::PidNamespaceExit),
+    ("exit_ptrace", Mechanism::PtraceExitKill),
+    ("posixtimer_send_sigqueue", Mechanism::Timer),
+    ("posix_timer_fn", Mechanism::Timer),
+    ("posix_timer_event", Mechanism::Timer),
+    ("alarm_handle_timer", Mechanism::Timer),
+    ("it_real_fn", Mechanism::Timer),
+    ("check_cpu_itimer", Mechanism::Timer),
+    ("isig", Mechanism::TtySignal),
+    ("__isig", Mechanism::TtySignal),
+    ("pty_unix98_ioctl", Mechanism::TtySignal),
+    ("kill_orphaned_pgrp", Mechanism::OrphanedPgrp),
+    ("tty_signal_session_leader", Mechanism::TtyHangup),
+    ("__tty_hangup", Mechanism::TtyHangup),
+    ("disassociate_ctty", Mechanism::TtyHangup),
+    ("__do_SAK", Mechanism::Sysrq),
+    ("send_sig_all", Mechanism::Sysrq),
+    ("__handle_sysrq", Mechanism::Sysrq),
+    ("kill_cad_pid", Mechanism::Sysrq),
+    ("kill_accessing_process", Mechanism::MemoryFailure),
+    ("kill_procs", Mechanism::MemoryFailure),
+    ("kill_proc", Mechanism::MemoryFailure),
+    ("memory_failure", Mechanism::MemoryFailure),
+    ("kill_me_maybe", Mechanism::MemoryFailure),
+    ("kill_me_now", Mechanism::MemoryFailure),
+    ("force_sig_seccomp", Mechanism::Seccomp),
+    ("__seccomp_filter", Mechanism::Seccomp),
+    ("generic_write_check_limits", Mechanism::RlimitFsize),
+    ("inode_newsize_ok", Mechanism::RlimitFsize),
+    ("pipe_write", Mechanism::Pipe),
+    ("anon_pipe_write", Mechanism::Pipe),
+    ("sk_stream_error", Mechanism::Pipe),
+    ("unix_stream_sendmsg", Mechanism::Pipe),
+    ("send_sigio_to_task", Mechanism::AsyncIo),
+    ("send_sigio", Mechanism::AsyncIo),
+    ("send_sigurg", Mechanism::AsyncIo),
+    ("kill_fasync", Mechanism::AsyncIo),
+    ("kill_pid_usb_asyncio", Mechanism::AsyncIo),
+    ("__do_notify", Mechanism::AsyncIo),
+    ("force_sig_fault", Mechanism::Fault),
+    ("force_sig_fault_to_task", Mechanism::Fault),
+    ("force_sig_info_to_task", Mechanism::Fault),
+    ("force_fatal_sig", Mechanism::Fault),
+    ("force_sig", Mechanism::Fault),
+    ("signal_setup_done", Mechanism::Fault),
+];
+
+/// How the signal came about.
+pub fn of(signal: &SignalSent) -> Mechanism {
+    if let Some(proven) = by_stack(signal) {
+        return proven;
+    }
+    match signal.info {
+        SignalInfo::None => without_info(signal),
+        SignalInfo::Privileged => privileged(signal),
+        SignalInfo::Real { code, .. } => with_info(signal, code),
+    }
+}
+
+fn by_stack(signal: &SignalSent) -> Option<Mechanism> {
+    // `posix_cpu_timers_work` fires both limits and CPU-time timers; only the latter carry a siginfo.
+    if on_stack(signal, "posix_cpu_timers_work")
+        && !on_stack(signal, "check_cpu_itimer")
+        && signal.info == SignalInfo::Privileged
+        && matches!(signal.number, sig::SIGKILL | sig::SIGXCPU)
+    {
+        return Some(Mechanism::RlimitCpu);
+    }
+    MARKERS.iter().find(|(marker, _)| on_stack(signal, marker)).map(|(_, mechanism)| *mechanism)
+}
+
+fn on_stack(signal: &SignalSent, function: &str) -> bool {
+    signal.stack.iter().any(|frame| frame == function)
+}
+
+fn to_itself(signal: &SignalSent) -> bool {
+    signal.sender.id == signal.target.id
+}
+
+fn syscall(signal: &SignalSent) -> &str {
+    signal.syscall.as_ref().map_or("", |call| call.name.as_str())
+}
+
+/// `SEND_SIG_NOINFO`: looks like `SI_USER` to the victim, although nobody called kill(2).
+fn without_info(signal: &SignalSent) -> Mechanism {
+    match (signal.number, to_itself(signal)) {
+        (sig::SIGPIPE, true) => return Mechanism::Pipe,
+        (sig::SIGXFSZ, true) => return Mechanism::RlimitFsize,
+        _ => {}
+    }
+    if signal.sender.exiting && signal.parent_death_signal == signal.number {
+        return Mechanism::ParentDeathSignal;
+    }
+    if signal.number == sig::SIGKILL && !signal.sender.exiting && !signal.sender.kernel_thread {
+        let writes = signal.written_cgroup.is_some() || signal.sender.io_worker;
+        let forks = matches!(syscall(signal), "clone" | "clone3" | "fork" | "vfork");
+        if writes || forks {
+            return Mechanism::CgroupKill;
+        }
+    }
+    Mechanism::UnknownKernel
+}
+
+/// `SEND_SIG_PRIV`: `SI_KERNEL`, and no stack that would say more.
+fn privileged(signal: &SignalSent) -> Mechanism {
+    match signal.number {
+        // The only kernel source of SIGALRM is `it_real_fn`; of SIGVTALRM and SIGPROF `check_cpu_itimer`.
+        sig::SIGALRM | sig::SIGVTALRM | sig::SIGPROF => Mechanism::Timer,
+        sig::SIGXCPU if to_itself(signal) => Mechanism::RlimitCpu,
+        sig::SIGIO | sig::SIGURG => Mechanism::AsyncIo,
+        sig::SIGSEGV | sig::SIGBUS | sig::SIGILL | sig::SIGFPE | sig::SIGTRAP
+            if to_itself(signal) =>
+        {
+            Mechanism::Fault
+        }
+        _ => Mechanism::UnknownKernel,
+    }
+}
+
+/// A real siginfo: a user's, or one the kernel filled in.
+fn with_info(signal: &SignalSent, code: i32) -> Mechanism {
+    if !signal.sender.exiting && !signal.sender.kernel_thread {
+        match syscall(signal) {
+            // The code is the caller's own claim here.
+            "rt_sigqueueinfo" | "rt_tgsigqueueinfo" => return Mechanism::Sigqueue,
+            "pidfd_send_signal" => return Mechanism::PidfdSendSignal,
+            "kill" if code == si_code::SI_USER => return Mechanism::Kill,
+            "tkill" if code == si_code::SI_TKILL => return Mechanism::Tkill,
+            "tgkill" if code == si_code::SI_TKILL => return Mechanism::Tgkill,
+            _ => {}
+        }
+    }
+    match code {
+        si_code::SI_TIMER => return Mechanism::Timer,
+        si_code::SI_MESGQ | si_code::SI_ASYNCIO => return Mechanism::AsyncIo,
+        _ => {}
+    }
+    match signal.number {
+        sig::SIGSYS if code == si_code::SYS_SECCOMP => Mechanism::Seccomp,
+        sig::SIGBUS if matches!(code, si_code::BUS_MCEERR_AR | si_code::BUS_MCEERR_AO) => {
+            Mechanism::MemoryFailure
+        }
+        sig::SIGSEGV | sig::SIGBUS | sig::SIGILL | sig::SIGFPE | sig::SIGTRAP | sig::SIGSYS
+            if to_itself(signal) && code > 0 =>
+        {
+            Mechanism::Fault
+        }
+        // F_SETSIG: POLL_IN to POLL_HUP on whatever signal was asked for.
+        _ if (1..=6).contains(&code) && !to_itself(signal) => Mechanism::AsyncIo,
+        // Old `kill(2)` numbers where the table has no name still say SI_USER.
+        _ if code == si_code::SI_USER => Mechanism::Kill,
+        _ if code == si_code::SI_TKILL => Mechanism::Tkill,
+        _ => Mechanism::UnknownKernel,
+    }
+}

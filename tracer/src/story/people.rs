@@ -1,0 +1,297 @@
+//! Who is who: processes, their arguments and parents, users, containers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::evidence::{
+    Ancestor, AncestorProcess, CgroupOwner, Container, Evidence, Exec, Fact, Process, ProcessId,
+    ProcessSnapshot, Session, Task, User,
+};
+
+/// How many processes that have ended are remembered: parents of senders, commands long gone.
+const ENDED_KEPT: usize = 4096;
+
+/// What is known of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Process id as the process sees itself.
+    pub ns_pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+    /// Path of its executable.
+    pub exe: Option<String>,
+    /// Its arguments.
+    pub cmdline: Option<Vec<String>>,
+    /// Real user id.
+    pub uid: Option<u32>,
+    /// Its parent.
+    pub ppid: Option<u32>,
+    /// Its cgroup.
+    pub cgroup: Option<String>,
+    /// Audit session.
+    pub audit_session: Option<u32>,
+    /// Login uid.
+    pub login_uid: Option<u32>,
+    /// Its parents, nearest first.
+    pub parents: Vec<ProcessId>,
+    /// Its controlling terminal.
+    pub tty: Option<String>,
+    /// Leader of its session (`getsid`).
+    pub session_leader: Option<u32>,
+    /// Telling variables of its environment.
+    pub environment: BTreeMap<String, String>,
+    /// When it executed its program, where that was seen.
+    pub exec_ns: Option<u64>,
+    /// When it ended, where that was seen.
+    pub ended_ns: Option<u64>,
+}
+
+/// Processes, users, containers.
+#[derive(Debug, Default)]
+pub struct People {
+    processes: HashMap<ProcessId, Known>,
+    /// Newest process of each pid.
+    newest: HashMap<u32, ProcessId>,
+    ended: std::collections::VecDeque<ProcessId>,
+    /// Users by number.
+    pub users: HashMap<u32, User>,
+    /// Containers by cgroup.
+    pub containers: HashMap<String, Container>,
+}
+
+impl People {
+    /// Takes in what a piece of evidence says of people.
+    pub fn observe(&mut self, evidence: &Evidence) {
+        match &evidence.fact {
+            Fact::Signal(signal) => {
+                self.task(&signal.sender);
+                self.ancestors(signal.sender.id, &signal.ancestors);
+                self.task(&signal.target);
+            }
+            Fact::Exit(exit) => {
+                self.task(&exit.task);
+                self.ancestors(exit.task.id, &exit.ancestors);
+                self.known(exit.task.id).ended_ns = Some(evidence.at.boot_ns);
+                self.ended.push_back(exit.task.id);
+            }
+            Fact::Exec(exec) => self.exec(exec, evidence.at.boot_ns),
+            Fact::Fork(fork) => self.fork(&fork.child, fork.parent),
+            Fact::OomVictim(victim) => self.task(&victim.trigger),
+            Fact::Tcp(change) => self.task(&change.task),
+            Fact::Process(snapshot) => self.snapshot(snapshot),
+            Fact::User(user) => {
+                let name = user.clone();
+                let known = self.users.entry(user.uid).or_insert_with(|| name.clone());
+                let linger = name.linger.or(known.linger);
+                *known = User { linger, ..name };
+            }
+            Fact::Container(found) => {
+                self.containers.insert(found.cgroup.clone(), found.container.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, id: ProcessId) -> &mut Known {
+        let newest = self.newest.entry(id.pid).or_insert(id);
+        if id.start_ns >= newest.start_ns {
+            *newest = id;
+        }
+        self.processes.entry(id).or_default()
+    }
+
+    fn task(&mut self, task: &Task) {
+        if task.kernel_thread {
+            return;
+        }
+        let is_main = task.tid == task.id.pid;
+        let known = self.known(task.id);
+        // A thread may call itself anything; the process is called what its first thread is.
+        if is_main || known.comm.is_none() {
+            known.comm = Some(task.comm.clone());
+        }
+        known.ns_pid = Some(task.ns_pid);
+        known.uid = Some(task.uid);
+        if task.ppid != 0 {
+            known.ppid = Some(task.ppid);
+        }
+        if task.cgroup.is_some() {
+            known.cgroup.clone_from(&task.cgroup);
+        }
+        known.audit_session = task.audit_session.or(known.audit_session);
+        known.login_uid = task.login_uid.or(known.login_uid);
+    }
+
+    fn ancestors(&mut self, child: ProcessId, ancestors: &[Ancestor]) {
+        for ancestor in ancestors {
+            let known = self.known(ancestor.id);
+            known.comm.get_or_insert_with(|| ancestor.comm.clone());
+            known.uid.get_or_insert(ancestor.uid);
+        }
+        if !ancestors.is_empty() {
+            let known = self.known(child);
+            // The first sight is the truest: orphans are given to a reaper.
+            if known.parents.is_empty() {
+                known.parents = ancestors.iter().map(|ancestor| ancestor.id).collect();
+            }
+        }
+    }
+
+    fn exec(&mut self, exec: &Exec, at_ns: u64) {
+        self.task(&exec.task);
+        self.ancestors(exec.task.id, &exec.ancestors);
+        let known = self.known(exec.task.id);
+        known.comm = Some(exec.task.comm.clone());
+        known.cmdline = Some(exec.args.clone());
+        known.exe = Some(exec.filename.clone());
+        known.exec_ns = Some(at_ns);
+    }
+
+    fn fork(&mut self, child: &Task, parent: ProcessId) {
+        let inherited = self.processes.get(&parent).cloned();
+        self.task(child);
+        let known = self.known(child.id);
+        if let Some(inherited) = inherited {
+            known.exe = known.exe.take().or(inherited.exe);
+            known.cmdline = known.cmdline.take().or(inherited.cmdline);
+            known.tty = known.tty.take().or(inherited.tty);
+            known.session_leader = known.session_leader.or(inherited.session_leader);
+            if known.parents.is_empty() {
+                known.parents.push(parent);
+                known.parents.extend(inherited.parents);
+            }
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &ProcessSnapshot) {
+        let id = ProcessId { pid: snapshot.pid, start_ns: snapshot.start_ns };
+        let known = self.known(id);
+        known.comm = Some(snapshot.comm.clone());
+        known.exe = snapshot.exe.clone().or(known.exe.take());
+        if !snapshot.cmdline.is_empty() {
+            known.cmdline = Some(snapshot.cmdline.clone());
+        }
+        known.uid = Some(snapshot.uid);
+        known.ppid = Some(snapshot.ppid);
+        known.ns_pid = snapshot.ns_pids.last().copied().or(known.ns_pid);
+        known.cgroup = snapshot.cgroup.clone().or(known.cgroup.take());
+        known.tty = snapshot.tty.clone().or(known.tty.take());
+        known.session_leader = Some(snapshot.session_leader);
+        known.environment.extend(snapshot.environment.clone());
+        if known.parents.is_empty() {
+            known.parents.clone_from(&snapshot.parents);
+        }
+    }
+
+    /// Forgets the longest gone of the ended.
+    pub fn prune(&mut self) {
+        while self.ended.len() > ENDED_KEPT {
+            if let Some(id) = self.ended.pop_front() {
+                self.processes.remove(&id);
+                if self.newest.get(&id.pid) == Some(&id) {
+                    self.newest.remove(&id.pid);
+                }
+            }
+        }
+    }
+
+    /// What is known of a process.
+    pub fn get(&self, id: ProcessId) -> Option<&Known> {
+        self.processes.get(&id)
+    }
+
+    /// The process that had this pid at this time, as far as is known.
+    pub fn at(&self, pid: u32, boot_ns: u64) -> Option<ProcessId> {
+        let newest = *self.newest.get(&pid)?;
+        if newest.start_ns <= boot_ns {
+            return Some(newest);
+        }
+        self.processes
+            .keys()
+            .filter(|id| id.pid == pid && id.start_ns <= boot_ns)
+            .max_by_key(|id| id.start_ns)
+            .copied()
+    }
+
+    /// Every process known.
+    pub fn iter(&self) -> impl Iterator<Item = (ProcessId, &Known)> {
+        self.processes.iter().map(|(id, known)| (*id, known))
+    }
+
+    /// Its parents, nearest first, as far up as is known.
+    pub fn parents(&self, id: ProcessId) -> Vec<ProcessId> {
+        let mut chain: Vec<ProcessId> = Vec::new();
+        let mut last = id;
+        while chain.len() < 32 {
+            let Some(parents) = self.get(last).map(|known| &known.parents) else { break };
+            let before = chain.len();
+            chain.extend(parents.iter().copied().filter(|parent| parent.pid != 0));
+            if chain.len() == before || chain[before..].contains(&id) {
+                break;
+            }
+            last = chain[chain.len() - 1];
+        }
+        let mut seen = std::collections::HashSet::new();
+        chain.retain(|parent| seen.insert(*parent));
+        chain
+    }
+
+    /// A process as the report shows it.
+    pub fn process(&self, id: ProcessId, sessions: &dyn Fn(&str) -> Option<Session>) -> Process {
+        let Some(known) = self.get(id) else {
+            return Process { pid: id.pid, start_ns: Some(id.start_ns), ..Process::default() };
+        };
+        let placement = known.cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
+        let container = known.cgroup.as_deref().and_then(|cgroup| {
+            self.containers
+                .iter()
+                .find(|(prefix, _)| cgroup.starts_with(prefix.as_str()))
+                .map(|(_, container)| container.clone())
+        });
+        Process {
+            pid: id.pid,
+            ns_pid: known.ns_pid,
+            start_ns: Some(id.start_ns),
+            comm: known.comm.clone(),
+            exe: known.exe.clone(),
+            cmdline: known.cmdline.clone(),
+            uid: known.uid,
+            user: known.uid.and_then(|uid| self.users.get(&uid)).map(|user| user.name.clone()),
+            ppid: known.ppid,
+            cgroup: known.cgroup.clone(),
+            unit: placement.unit,
+            user_unit: placement.user_unit,
+            slice: placement.slice,
+            session: self.session_of(known, placement.session, sessions),
+            container: container.or(placement.container),
+            job: placement.job,
+            ancestors: self.ancestors_of(id),
+        }
+    }
+
+    /// The login session: by its cgroup, or else by the audit session that logind names it after.
+    fn session_of(
+        &self,
+        known: &Known,
+        placed: Option<String>,
+        sessions: &dyn Fn(&str) -> Option<Session>,
+    ) -> Option<Session> {
+        if let Some(id) = placed {
+            return Some(sessions(&id).unwrap_or(Session { id, ..Session::default() }));
+        }
+        sessions(&known.audit_session?.to_string())
+    }
+
+    fn ancestors_of(&self, id: ProcessId) -> Vec<AncestorProcess> {
+        self.parents(id)
+            .into_iter()
+            .map(|parent| {
+                let known = self.get(parent);
+                AncestorProcess {
+                    pid: parent.pid,
+                    comm: known.and_then(|known| known.comm.clone()).unwrap_or_default(),
+                    cmdline: known.and_then(|known| known.cmdline.clone()),
+                }
+            })
+            .collect()
+    }
+}

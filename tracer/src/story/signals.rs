@@ -1,0 +1,159 @@
+//! From the kernel's words to the report's: signals, their senders, tasks as processes.
+
+use super::si_code;
+use super::verdict::KillerKind;
+use super::world::World;
+use crate::evidence::{
+    CgroupOwner, Mechanism, Process, Session, Signal, SignalInfo, SignalSent, Task, signal_name,
+};
+
+/// The signal as the report shows it.
+pub fn signal(sent: &SignalSent, mechanism: Mechanism) -> Signal {
+    let (code, pid, uid) = match sent.info {
+        SignalInfo::None => (si_code::SI_USER, Some(seen_by_victim(sent)), Some(sent.sender.uid)),
+        SignalInfo::Privileged => (si_code::SI_KERNEL, Some(0), Some(0)),
+        SignalInfo::Real { code, fields, .. } => {
+            // si_pid and si_uid share their words with addresses where the kernel reports a fault.
+            let carries_pid = code <= 0 && !matches!(code, si_code::SI_TIMER | si_code::SI_ASYNCIO);
+            let low = fields[0] as u32;
+            let high = (fields[0] >> 32) as u32;
+            let pid = carries_pid.then_some(low.cast_signed());
+            (code, pid, carries_pid.then_some(high))
+        }
+    };
+    Signal {
+        number: sent.number,
+        name: signal_name(sent.number),
+        si_code: si_code::name(sent.number, code),
+        si_pid: pid,
+        si_uid: uid,
+        mechanism,
+        result: sent.result,
+        disposition: sent.disposition,
+        kernel_path: if is_kernels_own(mechanism) { sent.stack.clone() } else { Vec::new() },
+    }
+}
+
+/// The `si_pid` that the kernel fills in by itself: the sender as the victim's namespace counts it.
+fn seen_by_victim(sent: &SignalSent) -> i32 {
+    let (sender, target) = (&sent.sender, &sent.target);
+    let pid = if sender.pid_ns == target.pid_ns {
+        sender.ns_pid
+    } else if target.ns_pid == target.id.pid {
+        sender.id.pid
+    } else {
+        0
+    };
+    pid.cast_signed()
+}
+
+/// Whether the kernel decides such a signal, rather than a process that asks for it.
+pub const fn is_kernels_own(mechanism: Mechanism) -> bool {
+    !matches!(
+        mechanism,
+        Mechanism::Kill
+            | Mechanism::Tkill
+            | Mechanism::Tgkill
+            | Mechanism::Sigqueue
+            | Mechanism::PidfdSendSignal
+            | Mechanism::CgroupKill
+    )
+}
+
+/// Who is behind a signal. For the kernel's own: the task whose act or end led to it, never a
+/// bystander that merely was on the CPU or asked for memory.
+pub fn originator(sent: &SignalSent, mechanism: Mechanism) -> (KillerKind, Option<&Task>) {
+    let sender = &sent.sender;
+    match mechanism {
+        Mechanism::Kill
+        | Mechanism::Tkill
+        | Mechanism::Tgkill
+        | Mechanism::Sigqueue
+        | Mechanism::PidfdSendSignal
+        | Mechanism::CgroupKill => {
+            let own = sender.id == sent.target.id;
+            (if own { KillerKind::Itself } else { KillerKind::Process }, Some(sender))
+        }
+        // The process brought it on itself.
+        Mechanism::Fault | Mechanism::Seccomp | Mechanism::Pipe | Mechanism::Timer => {
+            (KillerKind::Itself, Some(&sent.target))
+        }
+        // The act or the end of `current` led to it.
+        Mechanism::ParentDeathSignal
+        | Mechanism::PidNamespaceExit
+        | Mechanism::PtraceExitKill
+        | Mechanism::OrphanedPgrp => (KillerKind::Kernel, Some(sender)),
+        // The closer of the terminal, unless a worker of the kernel did it for somebody.
+        Mechanism::TtyHangup => (KillerKind::Kernel, acting(sent)),
+        // The writer of /proc/sysrq-trigger, or whoever injected the key.
+        Mechanism::Sysrq | Mechanism::TtySignal => (KillerKind::Kernel, in_syscall(sent)),
+        Mechanism::OomKill
+        | Mechanism::RlimitCpu
+        | Mechanism::RlimitFsize
+        | Mechanism::BpfSendSignal
+        | Mechanism::MemoryFailure
+        | Mechanism::AsyncIo
+        | Mechanism::ThreadGroupExit
+        | Mechanism::UnknownKernel => (KillerKind::Kernel, None),
+    }
+}
+
+fn acting(sent: &SignalSent) -> Option<&Task> {
+    (!sent.sender.kernel_thread).then_some(&sent.sender)
+}
+
+fn in_syscall(sent: &SignalSent) -> Option<&Task> {
+    sent.syscall.as_ref().and_then(|_| acting(sent))
+}
+
+/// A task of an event as the report shows it.
+pub fn task(world: &World, task: &Task) -> Process {
+    if task.kernel_thread {
+        return Process {
+            pid: task.id.pid,
+            start_ns: Some(task.id.start_ns),
+            comm: Some(task.comm.clone()),
+            uid: Some(task.uid),
+            ..Process::default()
+        };
+    }
+    let mut process = world.people.process(task.id, &|id| session(world, id));
+    process.ns_pid = Some(task.ns_pid);
+    process.uid = Some(task.uid);
+    process.comm.get_or_insert_with(|| task.comm.clone());
+    process.user = world.user(task.uid).map(|user| user.name.clone());
+    if task.ppid != 0 {
+        process.ppid = Some(task.ppid);
+    }
+    if let Some(cgroup) = &task.cgroup {
+        place(&mut process, cgroup, world);
+    }
+    process
+}
+
+/// Fills in what follows from the cgroup.
+pub fn place(process: &mut Process, cgroup: &str, world: &World) {
+    let placement = CgroupOwner::of(cgroup);
+    process.cgroup = Some(cgroup.to_owned());
+    process.unit = placement.unit;
+    process.user_unit = placement.user_unit;
+    process.slice = placement.slice;
+    if let Some(id) = placement.session {
+        process.session = Some(session(world, &id).unwrap_or(Session { id, ..Session::default() }));
+    }
+    process.container = world.container(cgroup).cloned().or(placement.container);
+    process.job = placement.job;
+}
+
+/// A login session as the report shows it.
+pub fn session(world: &World, id: &str) -> Option<Session> {
+    world.session(id).map(|state| Session {
+        user: state
+            .user
+            .or_else(|| state.uid.and_then(|uid| world.user(uid)).map(|user| user.name.clone())),
+        remote_host: state.remote_host,
+        tty: state.tty,
+        service: state.service,
+        id: state.id,
+    })
+}

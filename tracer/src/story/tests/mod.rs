@@ -1,0 +1,5 @@
+//! The story told on made-up evidence: what the recorded cases cannot show on purpose.
+
+mod manager;
+mod plain;
+mod scene;

@@ -1,0 +1,196 @@
+//! Plain kills, caught signals, ends with nobody to blame.
+
+use super::scene::{Scene, caught, signal, task};
+use crate::evidence::{
+    Disposition, Grade, Mechanism, SignalInfo, SignalResult, SignalSent, TargetReason,
+    TraceOptions, sig,
+};
+use crate::story::verdict::{CauseId, KillerKind, LinkEvent, Outcome, Record};
+
+#[test]
+fn a_kill_typed_in_a_shell_names_the_person_and_the_command() {
+    let shell = task(70, "bash");
+    let mut killer = task(80, "kill");
+    killer.ppid = 70;
+    let victim = task(42, "sleep");
+    let death = Scene::default()
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Pid)
+        .exec(5, killer.clone(), &["kill", "42"], &[&shell])
+        .signal(6, signal(sig::SIGTERM, killer, victim.clone()))
+        .exit(7, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UserCommand);
+    assert_eq!(death.killer.kind, KillerKind::Process);
+    let killer = death.killer.process.expect("a killer");
+    assert_eq!(killer.cmdline.as_deref(), Some(&["kill".to_owned(), "42".to_owned()][..]));
+    assert_eq!(killer.user.as_deref(), Some("alice"));
+    assert!(death.cause.explanation.contains("alice ran \"kill 42\" from bash[70]"));
+    assert_eq!(death.chain.last().map(|link| link.event), Some(LinkEvent::Death));
+}
+
+#[test]
+fn the_first_deadly_signal_is_to_blame_not_the_second() {
+    let victim = task(42, "sleep");
+    let second = SignalSent {
+        result: SignalResult::Ignored,
+        ..signal(sig::SIGKILL, task(91, "second"), victim.clone())
+    };
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, signal(sig::SIGTERM, task(90, "first"), victim.clone()))
+        .signal(6, second)
+        .exit(7, victim, 15, true)
+        .death();
+    assert_eq!(death.killer.process.and_then(|killer| killer.comm).as_deref(), Some("first"));
+}
+
+#[test]
+fn a_caught_sigterm_is_the_reason_of_the_exit_and_labelled_inferred() {
+    let victim = task(42, "daemon");
+    let death = Scene::default()
+        .target(&victim, TargetReason::Matched)
+        .signal(5, caught(sig::SIGTERM, task(90, "boss"), victim.clone()))
+        .exit(905, victim, 0, true)
+        .death();
+    assert_eq!(death.outcome, Outcome::Exited { status: 0 });
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert_eq!(death.cause.id, CauseId::ProcessSignal);
+    assert!(death.chain.last().expect("a chain").text.contains("900 ms after SIGTERM"));
+}
+
+#[test]
+fn a_signal_for_other_purposes_is_no_killer() {
+    let victim = task(42, "daemon");
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, caught(sig::SIGUSR1, task(90, "boss"), victim.clone()))
+        .exit(905, victim, 3 << 8, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    assert_eq!(death.killer.kind, KillerKind::None);
+    assert!(death.signal.is_none());
+}
+
+#[test]
+fn a_handler_that_raises_the_signal_again_does_not_hide_the_sender() {
+    let victim = task(42, "make");
+    let own = signal(sig::SIGTERM, victim.clone(), victim.clone());
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, caught(sig::SIGTERM, task(90, "boss"), victim.clone()))
+        .signal(8, own)
+        .exit(9, victim, 15, true)
+        .death();
+    assert_eq!(death.killer.process.and_then(|killer| killer.comm).as_deref(), Some("boss"));
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+}
+
+#[test]
+fn a_forged_sender_is_exposed() {
+    let victim = task(42, "sleep");
+    let mut forged = signal(sig::SIGTERM, task(90, "liar"), victim.clone());
+    forged.info = SignalInfo::Real { code: -1, errno: 0, fields: [1, 0] };
+    forged.syscall =
+        Some(crate::evidence::Syscall { name: "rt_sigqueueinfo".to_owned(), args: [42, 15, 0] });
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, forged)
+        .exit(6, victim, 15, true)
+        .death();
+    let shown = death.signal.expect("a signal");
+    assert_eq!((shown.mechanism, shown.si_pid), (Mechanism::Sigqueue, Some(1)));
+    assert_eq!(death.killer.process.map(|killer| killer.pid), Some(90));
+    assert!(death.cause.explanation.contains("names pid 1 as the sender, which is not true"));
+}
+
+#[test]
+fn a_process_called_systemd_is_not_systemd() {
+    let victim = task(42, "sleep");
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, signal(sig::SIGKILL, task(90, "systemd"), victim.clone()))
+        .exit(6, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::ProcessSignal);
+}
+
+#[test]
+fn only_ends_that_matter_are_reported() {
+    let victim = task(42, "tmux");
+    let scene =
+        Scene::default().target(&victim, TargetReason::Matched).exit(5, victim.clone(), 0, true);
+    assert!(scene.deaths().is_empty());
+    let running = Scene::default().target(&victim, TargetReason::Running).exit(5, victim, 0, true);
+    assert_eq!(running.death().cause.id, CauseId::ExitedByItself);
+}
+
+#[test]
+fn with_all_an_exit_by_itself_is_no_news_and_with_exits_it_is() {
+    let passer_by = task(42, "true");
+    let scene = |options| Scene::default().options(options).exit(5, passer_by.clone(), 0, true);
+    let all = TraceOptions { all: true, ..TraceOptions::default() };
+    assert!(scene(all.clone()).deaths().is_empty());
+    assert_eq!(scene(TraceOptions { exits: true, ..all }).deaths().len(), 1);
+}
+
+#[test]
+fn losses_are_told_and_weaken_what_rests_on_an_absence() {
+    let victim = task(42, "sleep");
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .lost(3, 7)
+        .exit(5, victim, 0, true)
+        .death();
+    assert_eq!(death.gaps, ["7 events were lost: ring-buffer"]);
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+}
+
+#[test]
+fn a_reused_pid_is_not_its_predecessor() {
+    let old = task(42, "sleep");
+    let mut new = task(42, "other");
+    new.id.start_ns += 1_000_000_000;
+    let scene = Scene::default()
+        .target(&old, TargetReason::Pid)
+        .signal(5, signal(sig::SIGKILL, task(90, "killer"), old.clone()))
+        .exit(6, old, 9, true)
+        .exit(7, new, 0, true);
+    assert_eq!(scene.deaths().len(), 1);
+}
+
+#[test]
+fn equal_signals_in_a_storm_are_folded_and_counted() {
+    let victim = task(42, "daemon");
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for _ in 0..100 {
+        scene = scene.signal(5, caught(sig::SIGUSR1, task(90, "boss"), victim.clone()));
+    }
+    let shown: Vec<u64> = scene
+        .records()
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Signal(signal) => Some(signal.repeated),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown.len(), 11);
+    assert_eq!(shown.iter().sum::<u64>() + shown.len() as u64, 100);
+}
+
+#[test]
+fn an_ignored_signal_kills_nobody() {
+    let victim = task(42, "sleep");
+    let ignored = SignalSent {
+        result: SignalResult::Ignored,
+        disposition: Some(Disposition::Ignore),
+        fatal: false,
+        ..signal(sig::SIGTERM, task(90, "boss"), victim.clone())
+    };
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, ignored)
+        .exit(6, victim, 0, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+}

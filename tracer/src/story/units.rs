@@ -1,0 +1,237 @@
+//! Telling of units: their stops, jobs, states and settings as links and clauses.
+
+use serde_json::Value;
+
+use super::actor::Actor;
+use super::case::Case;
+use super::ending::call_link;
+use super::manager::{self, UnitStop};
+use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::words;
+use super::world::Seen;
+use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Moment, Source};
+
+/// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
+pub fn location(setting: &DecidingSetting) -> String {
+    match (&setting.file, setting.line) {
+        (Some(file), Some(line)) => format!(" ({file}:{line})"),
+        (Some(file), None) => format!(" ({file})"),
+        (None, _) => " (the default)".to_owned(),
+    }
+}
+
+/// systemd's escaping of a name in a D-Bus object path (`bus_label_escape`).
+pub fn bus_label(name: &str) -> String {
+    let mut label = String::with_capacity(name.len());
+    for (at, byte) in name.bytes().enumerate() {
+        let plain = byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit());
+        if plain {
+            label.push(char::from(byte));
+        } else {
+            label.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    label
+}
+
+/// Whether a journal line was written by a daemon of the system: by what journald says of the
+/// writer, not by the identifier, which anybody can choose.
+pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {
+    let short = comm.get(..15).unwrap_or(comm);
+    let unit = format!("{comm}.service");
+    // `_COMM` is missing where the writer was gone before journald looked.
+    let named = line.comm.as_deref() == Some(short) || line.from_unit.as_deref() == Some(&unit);
+    named && line.uid.is_none_or(|uid| uid < 1000)
+}
+
+/// Whether a journal line comes from a service manager itself and is about this unit.
+pub fn manager_said(line: &JournalLine, manager: Manager, unit: &str) -> bool {
+    let by_manager = match manager {
+        Manager::System => line.pid == Some(1),
+        Manager::User(uid) => {
+            line.uid == Some(uid)
+                && line.from_unit.as_deref() == Some(&format!("user@{uid}.service"))
+        }
+    };
+    by_manager && line.about_unit.as_deref() == Some(unit)
+}
+
+/// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.
+pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingSetting> {
+    let value = stop.history?.now.get(property)?;
+    let (name, value) = match (property.strip_suffix("USec"), value) {
+        (Some(stem), value) => (format!("{stem}Sec"), words::systemd_span(value.as_u64()?)),
+        (None, Value::String(text)) => (property.to_owned(), text.clone()),
+        (None, other) => (property.to_owned(), other.to_string()),
+    };
+    Some(DecidingSetting { name, value, file: None, line: None })
+}
+
+/// A setting of the victim's unit: what its files say, else what the manager reports.
+pub fn unit_setting(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    name: &str,
+    property: &str,
+) -> Option<DecidingSetting> {
+    let template = template(&stop.unit);
+    case.setting(&[&stop.unit, &template], name).or_else(|| property_setting(stop, property))
+}
+
+/// `sshd@.service` of `sshd@x.service`; the unit itself where it is no instance.
+pub fn template(unit: &str) -> String {
+    match (unit.split_once('@'), unit.rsplit_once('.')) {
+        (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
+        _ => unit.to_owned(),
+    }
+}
+
+/// The section of a unit's file that holds its limits.
+pub fn section(unit: &str) -> &'static str {
+    if unit.ends_with(".scope") { "Scope" } else { "Service" }
+}
+
+/// What bus messages and jobs led to has its time from the kernel; they themselves were read later.
+/// A cause is never shown after its effect.
+fn no_later(at: Moment, effect: Moment) -> Moment {
+    if at.boot_ns > effect.boot_ns { effect } else { at }
+}
+
+/// The request, the job and, where it came to that, the time-out of a stop.
+pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
+    let mut links = Vec::new();
+    if let Some(call) = stop.request {
+        let mut link = call_link(case, call);
+        link.at = no_later(link.at, stop.job.map_or(stop.first.at, |job| job.at));
+        link.at = no_later(link.at, stop.first.at);
+        links.push(link);
+    }
+    if let Some(job) = stop.job {
+        let mut link = job_link(case, job);
+        link.at = no_later(link.at, stop.first.at);
+        links.push(link);
+    }
+    links.extend(escalation_links(case, stop));
+    links
+}
+
+/// The link of a job.
+pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
+    let kind = manager::job_type(case.world, job).unwrap_or("of a type not seen,");
+    let manager = match job.value.manager {
+        Manager::System => "systemd[1]".to_owned(),
+        Manager::User(uid) => {
+            let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
+            format!("{user}'s systemd --user")
+        }
+    };
+    let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
+    case.link(job.at, LinkEvent::Job, job.source, None, text)
+}
+
+/// The first signal of the round and the time-out between it and the SIGKILL that followed.
+fn escalation_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
+    let Some(blow) = case.blow.filter(|_| stop.escalated) else { return Vec::new() };
+    let waited = blow.signal.ns().saturating_sub(stop.first.ns());
+    let mut links =
+        vec![case.signal_link(stop.first, crate::story::mechanism::of(&stop.first.value))];
+    let said = case.world.journal.iter().find(|line| {
+        manager_said(&line.value, stop.manager, &stop.unit)
+            && line.value.message.contains("timed out")
+            && line.ns() <= case.exit.ns()
+            && line.ns() >= stop.first.ns()
+    });
+    let waited = words::span(waited);
+    match said {
+        Some(line) => {
+            let text = format!("systemd logged \"{}\", {waited} later", line.value.message);
+            let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
+            link.at = no_later(link.at, blow.signal.at);
+            links.push(link);
+        }
+        None => {
+            let text = format!("{} had not ended {waited} after the first signal", stop.unit);
+            let mut link =
+                case.link(blow.signal.at, LinkEvent::Timeout, Source::Kernel, None, text);
+            link.evidence = Grade::Inferred;
+            links.push(link);
+        }
+    }
+    links
+}
+
+/// How the escalation reads: ` It ignored SIGTERM for 90 s (TimeoutStopSec=1min 30s), so SIGKILL followed.`
+pub fn escalation_clause(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+) -> Option<(String, DecidingSetting)> {
+    let blow = case.blow.filter(|_| stop.escalated)?;
+    let first = crate::evidence::signal_name(stop.first.value.number);
+    let waited = words::span(blow.signal.ns().saturating_sub(stop.first.ns()));
+    let setting = timeout_setting(case, stop)?;
+    let clause = format!(
+        " It had not ended {waited} after {first}, so SIGKILL followed ({}={}{}).",
+        setting.name,
+        setting.value,
+        location(&setting)
+    );
+    Some((clause, setting))
+}
+
+/// `TimeoutStopSec=` of the unit, or the manager's default.
+pub fn timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+    let own = case.setting(&[&stop.unit, &template(&stop.unit)], "TimeoutStopSec");
+    let own = own.filter(|setting| setting.file.is_some());
+    own.or_else(|| {
+        let default = case.setting(&["system.conf"], "DefaultTimeoutStopSec")?;
+        default.file.is_some().then_some(DecidingSetting { ..default })
+    })
+    .or_else(|| property_setting(stop, "TimeoutStopUSec"))
+}
+
+/// That the manager cleaned up after the main process: the unit's change of state where it was seen.
+pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> Link {
+    const STOPPING: [&str; 6] =
+        ["stop-sigterm", "stop-sigkill", "final-sigterm", "final-sigkill", "stop", "stop-post"];
+    let name = words::name_pid(&case.task(&main.value.task));
+    let seen = stop.history.and_then(|history| {
+        history.changes.iter().find(|change| {
+            change.ns() >= main.ns()
+                && change
+                    .value
+                    .get("SubState")
+                    .and_then(Value::as_str)
+                    .is_some_and(|state| STOPPING.contains(&state))
+        })
+    });
+    match seen {
+        Some(change) => {
+            let state = change.value.get("SubState").and_then(Value::as_str).unwrap_or("stopping");
+            let text =
+                format!("{} went into state {state}: its main process {name} had ended", stop.unit);
+            let at = no_later(change.at, case.exit.at);
+            case.link(at, LinkEvent::UnitState, change.source, None, text)
+        }
+        None => {
+            let text = format!(
+                "{} was cleaned up: its main process {name} had ended and no job was under way",
+                stop.unit
+            );
+            let mut link =
+                case.link(stop.first.at, LinkEvent::UnitState, Source::Kernel, None, text);
+            link.evidence = Grade::Inferred;
+            link
+        }
+    }
+}
+
+/// The link of the command that somebody ran.
+pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
+    let id =
+        crate::evidence::ProcessId { pid: actor.command.pid, start_ns: actor.command.start_ns? };
+    let at_ns = case.world.people.get(id).and_then(|known| known.exec_ns);
+    let at = at_ns
+        .map_or_else(|| case.exit.at.shifted(id.start_ns), |boot_ns| case.exit.at.shifted(boot_ns));
+    let source = if at_ns.is_some() { Source::Kernel } else { Source::Proc };
+    Some(case.link(at, LinkEvent::Command, source, Some(actor.command.clone()), actor.sentence()))
+}

@@ -1,0 +1,141 @@
+//! Words: how processes, spans of time and amounts are spoken of.
+
+use crate::evidence::{Mechanism, Process};
+
+/// `tmux: server[2041]`
+pub fn name_pid(process: &Process) -> String {
+    format!("{}[{}]", process.comm.as_deref().unwrap_or("?"), process.pid)
+}
+
+/// The command line as one would type it, or `comm` where the arguments are unknown.
+pub fn command_line(process: &Process) -> String {
+    match &process.cmdline {
+        Some(args) if !args.is_empty() => args.join(" "),
+        _ => process.comm.clone().unwrap_or_else(|| "?".to_owned()),
+    }
+}
+
+/// `1 ms`, `90 s`, `2 min`: two significant places, the unit a person would choose.
+pub fn span(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..10_000_000 if ns % 1_000_000 >= 100_000 => {
+            format!("{:.1} ms", ns as f64 / 1e6)
+        }
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        1_000_000_000..10_000_000_000 if ns % 1_000_000_000 >= 100_000_000 => {
+            format!("{:.1} s", ns as f64 / 1e9)
+        }
+        1_000_000_000..120_000_000_000 => format!("{} s", ns / 1_000_000_000),
+        120_000_000_000..7_200_000_000_000 => format!("{} min", ns / 60_000_000_000),
+        _ => format!("{} h", ns / 3_600_000_000_000),
+    }
+}
+
+/// A span that systemd gives in microseconds, as its own tools write it (`1min 30s`).
+pub fn systemd_span(micros: u64) -> String {
+    if micros == u64::MAX {
+        return "infinity".to_owned();
+    }
+    const UNITS: [(u64, &str); 5] = [
+        (86_400_000_000, "d"),
+        (3_600_000_000, "h"),
+        (60_000_000, "min"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+    ];
+    let mut left = micros;
+    let mut parts = Vec::new();
+    for (size, unit) in UNITS {
+        if left >= size {
+            parts.push(format!("{}{unit}", left / size));
+            left %= size;
+        }
+    }
+    if parts.is_empty() { format!("{micros}us") } else { parts.join(" ") }
+}
+
+/// `512 MiB`
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || value.fract() == 0.0 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// The mechanism in the words of a manual page.
+pub const fn mechanism(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Kill => "kill(2)",
+        Mechanism::Tkill => "tkill(2)",
+        Mechanism::Tgkill => "tgkill(2)",
+        Mechanism::Sigqueue => "rt_sigqueueinfo(2)",
+        Mechanism::PidfdSendSignal => "pidfd_send_signal(2)",
+        Mechanism::CgroupKill => "cgroup.kill",
+        Mechanism::OomKill => "OOM killer",
+        Mechanism::TtyHangup => "terminal hangup",
+        Mechanism::TtySignal => "key typed in the terminal",
+        Mechanism::OrphanedPgrp => "orphaned process group",
+        Mechanism::ParentDeathSignal => "PR_SET_PDEATHSIG",
+        Mechanism::PidNamespaceExit => "end of its pid namespace",
+        Mechanism::PtraceExitKill => "PTRACE_O_EXITKILL",
+        Mechanism::RlimitCpu => "CPU time limit",
+        Mechanism::RlimitFsize => "file size limit",
+        Mechanism::Timer => "timer",
+        Mechanism::Fault => "fault",
+        Mechanism::Seccomp => "seccomp",
+        Mechanism::Pipe => "write to a broken pipe",
+        Mechanism::Sysrq => "SysRq",
+        Mechanism::BpfSendSignal => "bpf_send_signal",
+        Mechanism::MemoryFailure => "memory failure",
+        Mechanism::AsyncIo => "asynchronous I/O",
+        Mechanism::ThreadGroupExit => "end of its thread group",
+        Mechanism::UnknownKernel => "the kernel, way unknown",
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_a_person_would_say_them() {
+        assert_eq!(span(950), "950 ns");
+        assert_eq!(span(1_200_000), "1.2 ms");
+        assert_eq!(span(3_000_000), "3 ms");
+        assert_eq!(span(90_000_000_000), "90 s");
+        assert_eq!(span(600_000_000_000), "10 min");
+    }
+
+    #[test]
+    fn systemd_spans_read_as_systemd_writes_them() {
+        assert_eq!(systemd_span(90_000_000), "1min 30s");
+        assert_eq!(systemd_span(u64::MAX), "infinity");
+        assert_eq!(systemd_span(0), "0us");
+    }
+
+    #[test]
+    fn amounts_of_memory() {
+        assert_eq!(bytes(512), "512 bytes");
+        assert_eq!(bytes(16 << 20), "16 MiB");
+        assert_eq!(bytes(1536), "1.5 KiB");
+    }
+}

@@ -1,0 +1,285 @@
+//! The world: evidence folded into what was true when.
+//!
+//! Everything is bounded: of what can come without end (execs, exits, journal lines) the newest
+//! [`KEPT`] are kept, which is minutes on a busy machine.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use serde_json::Value;
+
+use super::people::People;
+use crate::evidence::{
+    BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
+    Manager, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source, TargetReason,
+    TcpChange, Terminal, Unavailable, User,
+};
+
+/// How many values of one endless kind are kept.
+pub const KEPT: usize = 4096;
+
+/// How many signals of one process are kept: the first ones are those that can be to blame.
+const SIGNALS_PER_PROCESS: usize = 256;
+
+/// A value with when and from where it was learned.
+#[derive(Clone, Debug)]
+pub struct Seen<T> {
+    /// When it happened.
+    pub at: Moment,
+    /// Where it comes from.
+    pub source: Source,
+    /// What was learned.
+    pub value: T,
+}
+
+impl<T> Seen<T> {
+    /// `CLOCK_BOOTTIME` of it, nanoseconds.
+    pub const fn ns(&self) -> u64 {
+        self.at.boot_ns
+    }
+}
+
+/// A bounded list in order of arrival.
+#[derive(Debug)]
+pub struct Recent<T>(VecDeque<Seen<T>>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Recent<T> {
+    fn push(&mut self, at: Moment, source: Source, value: T) {
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(Seen { at, source, value });
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Seen<T>> {
+        self.0.iter()
+    }
+}
+
+/// What was ever said of one unit.
+#[derive(Debug, Default)]
+pub struct UnitHistory {
+    /// Newest value of every property.
+    pub now: BTreeMap<String, Value>,
+    /// Changes, oldest first.
+    pub changes: VecDeque<Seen<BTreeMap<String, Value>>>,
+}
+
+impl UnitHistory {
+    /// A string property.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// A list-of-strings property.
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        match self.now.get(name) {
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a string property ever had one of these values, as far as was seen.
+    pub fn ever(&self, name: &str, values: &[&str]) -> Option<&Seen<BTreeMap<String, Value>>> {
+        self.changes.iter().find(|change| {
+            change.value.get(name).and_then(Value::as_str).is_some_and(|now| values.contains(&now))
+        })
+    }
+}
+
+/// Everything known so far.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Processes, users, sessions, containers.
+    pub people: People,
+    /// Signals by the process they were sent to.
+    pub signals: HashMap<ProcessId, Vec<Seen<SignalSent>>>,
+    /// Signals that fell out of [`Self::signals`], by process.
+    pub signals_dropped: HashMap<ProcessId, u64>,
+    /// Ends of processes.
+    pub exits: Recent<Exit>,
+    /// Victims the OOM killer marked.
+    pub oom_victims: Recent<OomVictim>,
+    /// TCP connections that changed state.
+    pub tcp: Recent<TcpChange>,
+    /// Method calls on a bus.
+    pub calls: Recent<BusCall>,
+    /// Jobs made and removed.
+    pub jobs: Recent<Job>,
+    /// Units.
+    pub units: HashMap<(Manager, String), UnitHistory>,
+    /// Changes of login sessions.
+    pub sessions: Recent<SessionState>,
+    /// Settings by scope and name; the last word counts.
+    pub settings: HashMap<(String, String), Seen<Setting>>,
+    /// Journal.
+    pub journal: Recent<JournalLine>,
+    /// Kernel log.
+    pub kernel_log: Recent<KernelLogLine>,
+    /// Limits of cgroups, by path.
+    pub limits: HashMap<String, Seen<CgroupLimits>>,
+    /// Terminals by the kernel's name.
+    pub terminals: HashMap<String, Seen<Terminal>>,
+    /// Losses.
+    pub losses: Recent<Lost>,
+    /// What could not be found out.
+    pub unavailable: Recent<Unavailable>,
+    /// Targets and why they are.
+    pub targets: HashMap<ProcessId, TargetReason>,
+    /// Targets that have ended.
+    pub ended: HashSet<ProcessId>,
+}
+
+impl World {
+    /// Takes in one piece of evidence.
+    pub fn observe(&mut self, evidence: &Evidence) {
+        let (at, source) = (evidence.at, evidence.source);
+        self.people.observe(evidence);
+        match &evidence.fact {
+            Fact::Signal(signal) => self.signal(at, source, signal),
+            Fact::Exit(exit) => {
+                if exit.is_target {
+                    self.ended.insert(exit.task.id);
+                }
+                self.exits.push(at, source, exit.clone());
+            }
+            Fact::OomVictim(victim) => self.oom_victims.push(at, source, victim.clone()),
+            Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
+            Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
+            Fact::Job(job) => self.jobs.push(at, source, job.clone()),
+            Fact::Unit(unit) => self.unit(at, source, unit),
+            Fact::Session(session) => self.sessions.push(at, source, session.clone()),
+            Fact::Setting(setting) => {
+                let key = (setting.scope.clone(), setting.name.clone());
+                self.settings.insert(key, Seen { at, source, value: setting.clone() });
+            }
+            Fact::Journal(line) => self.journal.push(at, source, line.clone()),
+            Fact::KernelLog(line) => self.kernel_log.push(at, source, line.clone()),
+            Fact::CgroupLimits(limits) => {
+                let seen = Seen { at, source, value: limits.clone() };
+                self.limits.insert(limits.cgroup.clone(), seen);
+            }
+            Fact::Terminal(terminal) => {
+                let seen = Seen { at, source, value: terminal.clone() };
+                self.terminals.insert(terminal.tty.clone(), seen);
+            }
+            Fact::Lost(lost) => self.losses.push(at, source, lost.clone()),
+            Fact::Unavailable(what) => self.unavailable.push(at, source, what.clone()),
+            Fact::Target(target) => {
+                self.targets.entry(target.id).or_insert(target.reason);
+            }
+            Fact::Exec(_)
+            | Fact::Fork(_)
+            | Fact::Cgroup(_)
+            | Fact::Process(_)
+            | Fact::User(_)
+            | Fact::Container(_)
+            | Fact::Settled(_)
+            | Fact::End(_) => {}
+        }
+    }
+
+    fn signal(&mut self, at: Moment, source: Source, signal: &SignalSent) {
+        let list = self.signals.entry(signal.target.id).or_default();
+        if list.len() < SIGNALS_PER_PROCESS {
+            list.push(Seen { at, source, value: signal.clone() });
+            return;
+        }
+        // A storm: what came first and what came last can decide, the middle cannot.
+        *self.signals_dropped.entry(signal.target.id).or_default() += 1;
+        list.remove(SIGNALS_PER_PROCESS / 2);
+        list.push(Seen { at, source, value: signal.clone() });
+    }
+
+    fn unit(&mut self, at: Moment, source: Source, unit: &crate::evidence::UnitProperties) {
+        let history = self.units.entry((unit.manager, unit.unit.clone())).or_default();
+        history.now.extend(unit.properties.clone());
+        if history.changes.len() == 64 {
+            history.changes.pop_front();
+        }
+        history.changes.push_back(Seen { at, source, value: unit.properties.clone() });
+    }
+
+    /// Forgets what belonged to a process whose verdict has been given.
+    pub fn forget(&mut self, id: ProcessId) {
+        self.signals.remove(&id);
+        self.signals_dropped.remove(&id);
+        self.targets.remove(&id);
+    }
+
+    /// Signals to witnesses pile up: drops those of processes that ended long before `now_ns`.
+    pub fn prune(&mut self, now_ns: u64) {
+        const OLD_NS: u64 = 120_000_000_000;
+        if self.signals.len() > KEPT {
+            let targets = &self.targets;
+            self.signals.retain(|id, list| {
+                targets.contains_key(id)
+                    || list.last().is_some_and(|last| last.ns() + OLD_NS > now_ns)
+            });
+        }
+        self.people.prune();
+    }
+
+    /// Signals sent to a process, in order of time.
+    pub fn signals_to(&self, id: ProcessId) -> &[Seen<SignalSent>] {
+        self.signals.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The end of a process, where it was seen.
+    pub fn exit_of(&self, id: ProcessId) -> Option<&Seen<Exit>> {
+        self.exits.iter().rev().find(|exit| exit.value.task.id == id)
+    }
+
+    /// A setting.
+    pub fn setting(&self, scope: &str, name: &str) -> Option<&Seen<Setting>> {
+        self.settings.get(&(scope.to_owned(), name.to_owned()))
+    }
+
+    /// What is known of a unit.
+    pub fn unit_of(&self, manager: Manager, unit: &str) -> Option<&UnitHistory> {
+        self.units.get(&(manager, unit.to_owned()))
+    }
+
+    /// A user's name.
+    pub fn user(&self, uid: u32) -> Option<&User> {
+        self.people.users.get(&uid)
+    }
+
+    /// The newest state of a login session, all that was ever learned folded into one.
+    pub fn session(&self, id: &str) -> Option<SessionState> {
+        let mut folded: Option<SessionState> = None;
+        for seen in self.sessions.iter().filter(|seen| seen.value.id == id) {
+            let now = seen.value.clone();
+            folded = Some(match folded {
+                None => now,
+                Some(before) => SessionState {
+                    uid: now.uid.or(before.uid),
+                    user: now.user.or(before.user),
+                    scope: now.scope.or(before.scope),
+                    leader: now.leader.or(before.leader),
+                    remote_host: now.remote_host.or(before.remote_host),
+                    tty: now.tty.or(before.tty),
+                    service: now.service.or(before.service),
+                    state: now.state.or(before.state),
+                    removed: now.removed || before.removed,
+                    id: before.id,
+                },
+            });
+        }
+        folded
+    }
+
+    /// The container that a cgroup belongs to.
+    pub fn container(&self, cgroup: &str) -> Option<&Container> {
+        self.people.containers.iter().find_map(|(prefix, container)| {
+            let rest = cgroup.strip_prefix(prefix.as_str())?;
+            (rest.is_empty() || rest.starts_with('/')).then_some(container)
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! Reads along on a bus: who called which method of systemd and logind, and what those announced.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use zbus::Message;
+use zbus::message::{Header, Type};
+use zbus::names::InterfaceName;
+
+use super::super::clock;
+use super::super::context::{Context, lock};
+use super::super::{logind, systemd};
+use super::peers::Peers;
+use super::values;
+use crate::evidence::{BusCall, BusPeer, Fact, Manager, Moment, Source};
+
+/// What the monitor asks to see. Replies only to learn which calls were refused.
+pub const RULES: [&str; 9] = [
+    "path_namespace='/org/freedesktop/systemd1'",
+    "path_namespace='/org/freedesktop/login1'",
+    "path_namespace='/org/freedesktop/machine1'",
+    "path_namespace='/org/freedesktop/oom1'",
+    "type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged'",
+    "type='method_return',sender='org.freedesktop.systemd1'",
+    "type='method_return',sender='org.freedesktop.login1'",
+    "type='method_return',sender='org.freedesktop.machine1'",
+    "type='error'",
+];
+
+/// How long a call may stay unanswered before it is told all the same: some wait for a password.
+const ANSWER_LIMIT: Duration = Duration::from_millis(150);
+
+/// How many calls wait for their answer at once; more are told without waiting.
+const MAX_PENDING: usize = 4096;
+
+/// Objects whose calls matter.
+const PATHS: [&str; 3] =
+    ["/org/freedesktop/systemd1", "/org/freedesktop/login1", "/org/freedesktop/machine1"];
+
+/// Methods that only ask; everything else acts.
+const QUESTIONS: [&str; 9] =
+    ["Get", "List", "Lookup", "Load", "Subscribe", "Unsubscribe", "Can", "Dump", "Introspect"];
+
+/// What one bus carries, turned into evidence.
+#[derive(Debug)]
+pub struct Monitor {
+    context: Arc<Context>,
+    bus: Manager,
+    peers: Arc<Peers>,
+    /// Unique name of our own connection for questions.
+    own: String,
+    pending: Mutex<HashMap<(String, u32), oneshot::Sender<bool>>>,
+}
+
+impl Monitor {
+    /// Of one bus.
+    pub fn new(context: Arc<Context>, bus: Manager, peers: Arc<Peers>, own: String) -> Self {
+        Self { context, bus, peers, own, pending: Mutex::default() }
+    }
+
+    /// Takes one message, in the order of the bus.
+    pub fn take(self: &Arc<Self>, message: &Message) {
+        let at = clock::now();
+        match message.message_type() {
+            Type::MethodCall => self.call(at, message),
+            Type::MethodReturn => self.answer(&message.header(), true),
+            Type::Error => self.answer(&message.header(), false),
+            Type::Signal => self.signal(at, message),
+        }
+    }
+
+    fn call(self: &Arc<Self>, at: Moment, message: &Message) {
+        let header = message.header();
+        let sender = header.sender().map(|sender| sender.as_str().to_owned()).unwrap_or_default();
+        let Some(mut call) = acting_call(self.bus, &header).filter(|_| sender != self.own) else {
+            return;
+        };
+        call.args = values::plain_arguments(message);
+        let destination = header.destination().map(|name| name.as_str().to_owned());
+        let serial = header.primary().serial_num().get();
+        let answered = self.expect_answer(&sender, serial);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            call.sender = this.peers.identify(&sender).await;
+            call.destination = match destination {
+                Some(name) => this.peers.identify(&name).await,
+                None => BusPeer::default(),
+            };
+            if let Some(answered) = answered
+                && let Ok(Ok(false)) = tokio::time::timeout(ANSWER_LIMIT, answered).await
+            {
+                tracing::debug!(member = call.member, sender, "a call was refused");
+                return;
+            }
+            this.context.outbox.say_at(at, Source::Bus, Fact::BusCall(call));
+        });
+    }
+
+    fn expect_answer(&self, sender: &str, serial: u32) -> Option<oneshot::Receiver<bool>> {
+        let mut pending = lock(&self.pending);
+        if pending.len() >= MAX_PENDING {
+            pending.retain(|_, waiting| !waiting.is_closed());
+        }
+        (pending.len() < MAX_PENDING).then(|| {
+            let (tell, answered) = oneshot::channel();
+            pending.insert((sender.to_owned(), serial), tell);
+            answered
+        })
+    }
+
+    fn answer(&self, header: &Header<'_>, granted: bool) {
+        let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else {
+            return;
+        };
+        if let Some(waiting) =
+            lock(&self.pending).remove(&(caller.as_str().to_owned(), serial.get()))
+        {
+            // Nobody waits any more where the call was told without an answer.
+            let _ = waiting.send(granted);
+        }
+    }
+
+    fn signal(self: &Arc<Self>, at: Moment, message: &Message) {
+        let header = message.header();
+        let (Some(sender), Some(path), Some(member)) =
+            (header.sender(), header.path(), header.member())
+        else {
+            return;
+        };
+        let (sender, path, member) = (sender.as_str(), path.as_str(), member.as_str());
+        if sender == "org.freedesktop.DBus" && member == "NameOwnerChanged" {
+            self.name_changed(message);
+        } else if path.starts_with("/org/freedesktop/systemd1") {
+            // Where there is a direct connection to the manager, the same comes over that, unfailingly.
+            let direct = self.context.sources.is_attached(&systemd::source(self.bus));
+            if !direct && self.peers.is_owner("org.freedesktop.systemd1", sender) {
+                systemd::signal(&self.context, self.bus, at, message);
+            }
+        } else if path.starts_with("/org/freedesktop/login1")
+            && self.peers.is_owner("org.freedesktop.login1", sender)
+        {
+            logind::signal(&self.context, at, message);
+            if member.starts_with("PrepareFor") {
+                self.announce(at, message);
+            }
+        } else if path.starts_with("/org/freedesktop/oom1")
+            && self.peers.is_owner("org.freedesktop.oom1", sender)
+        {
+            self.announce(at, message);
+        }
+    }
+
+    fn name_changed(self: &Arc<Self>, message: &Message) {
+        let body = message.body();
+        let Ok((name, _, new)) = body.deserialize::<(&str, &str, &str)>() else {
+            return;
+        };
+        if let Some(unique) = self.peers.changed(name, new) {
+            // At once: a client that only wants to say one thing is gone a moment later.
+            let peers = Arc::clone(&self.peers);
+            tokio::spawn(async move { peers.identify(&unique).await });
+        }
+    }
+
+    /// A signal that is told as it stands: logind's announcements, what systemd-oomd killed.
+    fn announce(self: &Arc<Self>, at: Moment, message: &Message) {
+        let header = message.header();
+        let sender = header.sender().map(|sender| sender.as_str().to_owned()).unwrap_or_default();
+        let mut call = call_of(self.bus, &header);
+        call.args = values::plain_arguments(message);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            call.sender = this.peers.identify(&sender).await;
+            this.context.outbox.say_at(at, Source::Bus, Fact::BusCall(call));
+        });
+    }
+}
+
+/// The call, without its peers and arguments, where it is one of the kind that acts.
+fn acting_call(bus: Manager, header: &Header<'_>) -> Option<BusCall> {
+    let path = header.path()?.as_str();
+    let member = header.member()?.as_str();
+    let interface = header.interface().map(InterfaceName::as_str);
+    let ours = PATHS.iter().any(|prefix| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let generic = interface.is_some_and(|name| name.starts_with("org.freedesktop.DBus"));
+    let asks = QUESTIONS.iter().any(|question| member.starts_with(question));
+    (ours && !generic && !asks).then(|| call_of(bus, header))
+}
+
+fn call_of(bus: Manager, header: &Header<'_>) -> BusCall {
+    BusCall {
+        bus,
+        sender: BusPeer::default(),
+        destination: BusPeer::default(),
+        path: header.path().map(|path| path.as_str().to_owned()).unwrap_or_default(),
+        interface: header.interface().map(|interface| interface.as_str().to_owned()),
+        member: header.member().map(|member| member.as_str().to_owned()).unwrap_or_default(),
+        args: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(path: &str, interface: &str, member: &str) -> bool {
+        let message =
+            Message::method_call(path, member).interface(interface).build(&()).expect("a message");
+        acting_call(Manager::System, &message.header()).is_some()
+    }
+
+    #[test]
+    fn only_calls_that_act_are_told() {
+        let (systemd, login) =
+            ("org.freedesktop.systemd1.Manager", "org.freedesktop.login1.Manager");
+        assert!(call("/org/freedesktop/systemd1", systemd, "StopUnit"));
+        assert!(call(
+            "/org/freedesktop/systemd1/unit/a_2eservice",
+            "org.freedesktop.systemd1.Unit",
+            "Stop"
+        ));
+        assert!(call("/org/freedesktop/login1", login, "ReleaseSession"));
+        assert!(!call("/org/freedesktop/systemd1", systemd, "GetUnit"));
+        assert!(!call("/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties", "Set"));
+        assert!(!call("/org/freedesktop/systemd10", systemd, "StopUnit"));
+        assert!(!call("/org/example", "org.example", "StopUnit"));
+    }
+}

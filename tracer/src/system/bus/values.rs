@@ -1,0 +1,113 @@
+//! D-Bus values as JSON, within bounds.
+
+use serde_json::Value;
+use zbus::{Message, Structure, Variant};
+
+/// Longest string that is kept, bytes.
+const MAX_TEXT: usize = 4096;
+
+/// How many elements of an array or fields of a structure are kept.
+const MAX_ELEMENTS: usize = 256;
+
+/// How deep values are followed.
+const MAX_DEPTH: usize = 4;
+
+/// The arguments of a message; empty where they cannot be read.
+pub fn arguments(message: &Message) -> Vec<Value> {
+    if message.body().is_empty() {
+        return Vec::new();
+    }
+    let body = message.body();
+    let Ok(structure) = body.deserialize::<Structure<'_>>() else {
+        return Vec::new();
+    };
+    structure.fields().iter().take(MAX_ELEMENTS).map(|field| json(field, 0)).collect()
+}
+
+/// The arguments that are strings, numbers or booleans.
+pub fn plain_arguments(message: &Message) -> Vec<Value> {
+    let mut all = arguments(message);
+    all.retain(|value| value.is_string() || value.is_number() || value.is_boolean());
+    all
+}
+
+/// One value. Arrays of bytes (ids) become hexadecimal, file descriptors `null`.
+pub fn json(value: &Variant<'_>, depth: usize) -> Value {
+    match value {
+        Variant::U8(number) => (*number).into(),
+        Variant::Bool(truth) => (*truth).into(),
+        Variant::I16(number) => (*number).into(),
+        Variant::U16(number) => (*number).into(),
+        Variant::I32(number) => (*number).into(),
+        Variant::U32(number) => (*number).into(),
+        Variant::I64(number) => (*number).into(),
+        Variant::U64(number) => (*number).into(),
+        Variant::F64(number) => (*number).into(),
+        Variant::Str(text) => shortened(text.as_str()).into(),
+        Variant::ObjectPath(path) => shortened(path.as_str()).into(),
+        Variant::Variant(inner) if depth < MAX_DEPTH => json(inner, depth + 1),
+        Variant::Array(array) => list(array.inner(), depth),
+        Variant::Structure(structure) => list(structure.fields(), depth),
+        Variant::Dict(dict) if depth < MAX_DEPTH => {
+            let entries = dict.iter().take(MAX_ELEMENTS).filter_map(|(key, value)| match key {
+                Variant::Str(key) => Some((shortened(key.as_str()), json(value, depth + 1))),
+                _ => None,
+            });
+            Value::Object(entries.collect())
+        }
+        _ => Value::Null,
+    }
+}
+
+fn list(elements: &[Variant<'_>], depth: usize) -> Value {
+    if depth >= MAX_DEPTH {
+        return Value::Null;
+    }
+    let bytes: Option<String> = elements
+        .iter()
+        .map(
+            |element| {
+                if let Variant::U8(byte) = element { Some(format!("{byte:02x}")) } else { None }
+            },
+        )
+        .take(MAX_ELEMENTS)
+        .collect();
+    match bytes {
+        Some(bytes) if !elements.is_empty() => Value::String(bytes),
+        _ => elements.iter().take(MAX_ELEMENTS).map(|element| json(element, depth + 1)).collect(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_told() {
+        let message = Message::method_call("/org/freedesktop/systemd1", "StopUnit")
+            .build(&("session-3.scope", "fail", 7u32, vec![1u8, 0xab], true))
+            .expect("a message");
+        assert_eq!(
+            arguments(&message),
+            [json!("session-3.scope"), json!("fail"), json!(7), json!("01ab"), json!(true)]
+        );
+        let message = Message::method_call("/x", "One").build(&"only").expect("a message");
+        assert_eq!(plain_arguments(&message), [json!("only")]);
+        let message = Message::method_call("/x", "None").build(&()).expect("a message");
+        assert_eq!(arguments(&message), Vec::<Value>::new());
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let text = "ä".repeat(MAX_TEXT);
+        assert!(shortened(&text).len() <= MAX_TEXT);
+        assert!(text.starts_with(&shortened(&text)));
+    }
+}

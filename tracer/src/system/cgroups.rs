@@ -1,0 +1,263 @@
+//! The cgroup file systems: where they are mounted, which path systemd looks at, limits and ids.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::evidence::CgroupLimits;
+
+/// `memory.limit_in_bytes` of v1 is the largest page-aligned number where there is no limit.
+const NO_LIMIT_V1: u64 = 1 << 62;
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    /// Where.
+    point: PathBuf,
+    /// Which directory of the hierarchy is mounted there; paths are relative to it.
+    root: String,
+}
+
+/// The mounted hierarchies of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroups {
+    unified: Option<Mount>,
+    systemd: Option<Mount>,
+    memory: Option<Mount>,
+    /// Where the service manager's own tree begins: not `/` in a container without a cgroup namespace.
+    manager_root: String,
+}
+
+impl Cgroups {
+    /// Looks at the mounts of this process, and at where PID 1 lives.
+    pub fn detect() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut cgroups = Self::of_mounts(&mounts);
+        let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+        let root = cgroups.path(&init).unwrap_or_default();
+        // As cg_get_root_path: PID 1's cgroup without its own scope.
+        let root = ["/init.scope", "/system.slice", "/system"]
+            .iter()
+            .find_map(|suffix| root.strip_suffix(suffix));
+        cgroups.manager_root = root.unwrap_or_default().to_owned();
+        cgroups
+    }
+
+    fn of_mounts(mountinfo: &str) -> Self {
+        let mut found = Self::default();
+        for line in mountinfo.lines() {
+            let Some((mount, kind, options)) = parse_mount(line) else {
+                continue;
+            };
+            let slot = match kind {
+                "cgroup2" => &mut found.unified,
+                "cgroup" if has(options, "name=systemd") => &mut found.systemd,
+                "cgroup" if has(options, "memory") => &mut found.memory,
+                _ => continue,
+            };
+            slot.get_or_insert(mount);
+        }
+        found
+    }
+
+    /// From the text of `/proc/PID/cgroup`, the path as the service manager sees it.
+    ///
+    /// That is the cgroup2 path where cgroup2 is mounted (systemd on a unified, and from v233 on a hybrid
+    /// machine), else the `name=systemd` hierarchy; where those say only `/`, a controller that knows better.
+    pub fn systemd_path(&self, text: &str) -> Option<String> {
+        let path = self.path(text)?;
+        let below =
+            path.strip_prefix(self.manager_root.as_str()).filter(|below| below.starts_with('/'));
+        Some(below.unwrap_or(&path).to_owned())
+    }
+
+    fn path(&self, text: &str) -> Option<String> {
+        let unified = self.unified.as_ref().and_then(|_| hierarchy(text, ""));
+        let named = || hierarchy(text, "name=systemd");
+        let candidates = [unified, named(), hierarchy(text, "memory"), hierarchy(text, "pids")];
+        let known = candidates.iter().flatten().find(|path| **path != "/");
+        let path = known.or(candidates.iter().flatten().next())?;
+        Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
+    }
+
+    /// From the text of `/proc/PID/cgroup`, the path in the hierarchy that limits memory.
+    pub fn memory_path(&self, text: &str) -> Option<String> {
+        let controller = if self.memory.is_some() { "memory" } else { "" };
+        hierarchy(text, controller).map(str::to_owned)
+    }
+
+    /// Inode number of a cgroup2 directory, which is its id in the kernel.
+    pub fn id(&self, path: &str) -> Option<u64> {
+        fs::metadata(self.unified_directory(path)?).ok().map(|metadata| metadata.ino())
+    }
+
+    /// The directory of a cgroup2 path.
+    pub fn unified_directory(&self, path: &str) -> Option<PathBuf> {
+        directory(self.unified.as_ref()?, path)
+    }
+
+    /// A path as a user may write it, with or without the mount point in front, as one in the hierarchy.
+    pub fn normalize(&self, path: &str) -> String {
+        let mounts = [&self.unified, &self.systemd, &self.memory];
+        let below = mounts
+            .into_iter()
+            .flatten()
+            .find_map(|mount| Path::new(path).strip_prefix(&mount.point).ok());
+        let inner =
+            below.map_or_else(|| path.to_owned(), |below| below.to_string_lossy().into_owned());
+        format!("/{}", inner.trim_matches('/'))
+    }
+
+    /// Whether there is a cgroup of this path.
+    pub fn exists(&self, path: &str) -> bool {
+        let mounts = [&self.unified, &self.systemd, &self.memory];
+        mounts
+            .into_iter()
+            .flatten()
+            .filter_map(|mount| directory(mount, path))
+            .any(|it| it.is_dir())
+    }
+
+    /// Memory limit and usage of a cgroup, by its path in the hierarchy that limits memory.
+    pub fn limits(&self, path: &str) -> Option<CgroupLimits> {
+        let cgroup = path.to_owned();
+        if let Some(memory) = &self.memory {
+            let directory = directory(memory, path).filter(|it| it.is_dir())?;
+            let limit = number(&directory.join("memory.limit_in_bytes"));
+            return Some(CgroupLimits {
+                cgroup,
+                memory_max: limit.filter(|limit| *limit < NO_LIMIT_V1),
+                memory_current: number(&directory.join("memory.usage_in_bytes")),
+                oom_group: None,
+            });
+        }
+        let directory = directory(self.unified.as_ref()?, path).filter(|it| it.is_dir())?;
+        Some(CgroupLimits {
+            cgroup,
+            memory_max: number(&directory.join("memory.max")),
+            memory_current: number(&directory.join("memory.current")),
+            oom_group: number(&directory.join("memory.oom.group")).map(|set| set != 0),
+        })
+    }
+}
+
+/// The path of one hierarchy in `/proc/PID/cgroup`; cgroup2 is the line without controllers.
+fn hierarchy<'t>(text: &'t str, controller: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    })
+}
+
+fn has(options: &str, option: &str) -> bool {
+    options.split(',').any(|word| word == option)
+}
+
+/// Mount, type and options of one line of mountinfo (proc_pid_mountinfo(5)).
+fn parse_mount(line: &str) -> Option<(Mount, &str, &str)> {
+    let (left, right) = line.split_once(" - ")?;
+    let mut left = left.split(' ').skip(3);
+    let (root, point) = (left.next()?, left.next()?);
+    let mut right = right.split(' ');
+    let (kind, _, options) = (right.next()?, right.next()?, right.next()?);
+    Some((Mount { point: PathBuf::from(unescape(point)), root: unescape(root) }, kind, options))
+}
+
+/// Undoes the kernel's octal escapes for space, tab, newline and backslash.
+fn unescape(text: &str) -> String {
+    let codes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    codes.iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+/// The directory of a cgroup; `None` for a path that leads out of the mount.
+fn directory(mount: &Mount, path: &str) -> Option<PathBuf> {
+    if path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let below =
+        if mount.root == "/" { path } else { path.strip_prefix(&mount.root).unwrap_or(path) };
+    Some(mount.point.join(below.trim_start_matches('/')))
+}
+
+/// The number in a control file; `max` and what is no number are `None`.
+fn number(file: &Path) -> Option<u64> {
+    let mut text = String::new();
+    fs::File::open(file).ok()?.take(64).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIFIED: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
+    const HYBRID: &str = "\
+        26 25 0:23 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw\n\
+        27 25 0:24 / /sys/fs/cgroup/systemd rw shared:5 - cgroup cgroup rw,xattr,name=systemd\n\
+        28 25 0:25 / /sys/fs/cgroup/memory rw shared:6 - cgroup cgroup rw,memory\n";
+
+    #[test]
+    fn the_hierarchy_of_systemd_is_chosen() {
+        let unified = Cgroups::of_mounts(UNIFIED);
+        assert_eq!(
+            unified.systemd_path("0::/system.slice/a.service\n").as_deref(),
+            Some("/system.slice/a.service")
+        );
+        let hybrid = Cgroups::of_mounts(HYBRID);
+        let text =
+            "5:memory:/m\n1:name=systemd:/system.slice/a.service\n0::/system.slice/a.service\n";
+        assert_eq!(hybrid.systemd_path(text).as_deref(), Some("/system.slice/a.service"));
+        assert_eq!(hybrid.memory_path(text).as_deref(), Some("/m"));
+        let legacy = Cgroups::of_mounts(HYBRID.lines().nth(1).expect("a line"));
+        assert_eq!(legacy.systemd_path("1:name=systemd:/x\n0::/\n").as_deref(), Some("/x"));
+        assert_eq!(legacy.systemd_path("garbage"), None);
+    }
+
+    #[test]
+    fn in_a_container_paths_begin_at_the_manager() {
+        let mut cgroups = Cgroups::of_mounts(UNIFIED);
+        cgroups.manager_root = "/docker/abc".to_owned();
+        assert_eq!(
+            cgroups.systemd_path("0::/docker/abc/system.slice/a.service").as_deref(),
+            Some("/system.slice/a.service")
+        );
+        assert_eq!(
+            cgroups.systemd_path("0::/docker/abcdef/x").as_deref(),
+            Some("/docker/abcdef/x")
+        );
+    }
+
+    #[test]
+    fn limits_are_read_from_either_version() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let point = root.path().to_string_lossy().into_owned();
+        let write = |name: &str, text: &str| {
+            fs::create_dir_all(root.path().join("a")).expect("directory");
+            fs::write(root.path().join("a").join(name), text).expect("file");
+        };
+        write("memory.max", "max\n");
+        write("memory.current", "4096\n");
+        write("memory.oom.group", "1\n");
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory.usage_in_bytes", "8192\n");
+        let v2 = Cgroups::of_mounts(&format!("1 2 0:1 / {point} rw - cgroup2 cgroup2 rw"));
+        let limits = v2.limits("/a").expect("a cgroup");
+        assert_eq!(
+            (limits.memory_max, limits.memory_current, limits.oom_group),
+            (None, Some(4096), Some(true))
+        );
+        let v1 = Cgroups::of_mounts(&format!("1 2 0:1 / {point} rw - cgroup cgroup rw,memory"));
+        let limits = v1.limits("/a").expect("a cgroup");
+        assert_eq!(
+            (limits.memory_max, limits.memory_current, limits.oom_group),
+            (None, Some(8192), None)
+        );
+        assert_eq!(v2.limits("/b"), None);
+        assert_eq!(v2.limits("/../etc"), None);
+        assert_eq!(v2.normalize(&format!("{point}/a/")), "/a");
+        assert!(v2.exists("/a") && !v2.exists("/b") && v2.id("/a").is_some());
+    }
+}

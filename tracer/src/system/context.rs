@@ -1,0 +1,157 @@
+//! What all witnesses share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use zbus::Connection;
+
+use super::outbox::Outbox;
+use super::processes::Processes;
+use super::settings::Root;
+use super::sources::Sources;
+use crate::evidence::Manager;
+
+/// How long a question waits for a connection that is being made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Of how many units it is remembered what was heard.
+const MAX_HEARD: usize = 4096;
+
+/// Shared by the witnesses; cheap to reach, never locked across an await.
+#[derive(Debug)]
+pub struct Context {
+    /// Where evidence goes.
+    pub outbox: Outbox,
+    /// `/proc` and the cgroups.
+    pub processes: Processes,
+    /// The configuration.
+    pub root: Root,
+    /// Who listens.
+    pub sources: Sources,
+    /// A connection to the system bus to ask questions over.
+    pub system_bus: Link,
+    /// A direct connection to each service manager.
+    managers: Mutex<HashMap<Manager, Link>>,
+    /// Units of targets: every change of theirs is followed up.
+    watched: Mutex<HashMap<(Manager, String), bool>>,
+    /// What was last heard of each unit.
+    heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
+}
+
+impl Context {
+    /// Nothing connected yet.
+    pub fn new(outbox: Outbox, processes: Processes, sources: Sources) -> Self {
+        Self {
+            outbox,
+            processes,
+            root: Root::default(),
+            sources,
+            system_bus: Link::default(),
+            managers: Mutex::default(),
+            watched: Mutex::default(),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// Leaves of a unit's properties those that are not what they were when last heard: a manager announces
+    /// all of them together, whichever changed.
+    pub fn news(
+        &self,
+        manager: Manager,
+        unit: &str,
+        mut properties: BTreeMap<String, Value>,
+    ) -> BTreeMap<String, Value> {
+        let mut heard = lock(&self.heard);
+        if heard.len() >= MAX_HEARD {
+            heard.clear();
+        }
+        let known = heard.entry((manager, unit.to_owned())).or_default();
+        properties.retain(|name, value| known.get(name) != Some(value));
+        known.extend(properties.clone());
+        properties
+    }
+
+    /// The connection to a service manager, and whether it is asked for the first time: then somebody
+    /// has to make it.
+    pub fn manager(&self, manager: Manager) -> (Link, bool) {
+        let mut managers = lock(&self.managers);
+        let first = !managers.contains_key(&manager);
+        (managers.entry(manager).or_default().clone(), first)
+    }
+
+    /// From now on a unit is one of a target. Returns whether that is new.
+    pub fn watch(&self, manager: Manager, unit: &str) -> bool {
+        lock(&self.watched).insert((manager, unit.to_owned()), false).is_none()
+    }
+
+    /// Whether it is a target's unit whose properties should be asked again now. Until
+    /// [`Context::refreshed`], others need not ask for the same.
+    pub fn wants_refresh(&self, manager: Manager, unit: &str) -> bool {
+        let mut watched = lock(&self.watched);
+        watched
+            .get_mut(&(manager, unit.to_owned()))
+            .is_some_and(|busy| !std::mem::replace(busy, true))
+    }
+
+    /// The properties are about to be asked.
+    pub fn refreshed(&self, manager: Manager, unit: &str) {
+        if let Some(busy) = lock(&self.watched).get_mut(&(manager, unit.to_owned())) {
+            *busy = false;
+        }
+    }
+}
+
+/// A lock whose content is valid even if somebody panicked while holding it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection that is being made, is there, or cannot be had.
+#[derive(Clone, Debug)]
+pub struct Link(watch::Sender<LinkState>);
+
+#[derive(Clone, Debug, Default)]
+enum LinkState {
+    #[default]
+    Connecting,
+    Up(Connection),
+    Down(String),
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self(watch::Sender::new(LinkState::Connecting))
+    }
+}
+
+impl Link {
+    /// It is there.
+    pub fn up(&self, connection: Connection) {
+        self.0.send_replace(LinkState::Up(connection));
+    }
+
+    /// It cannot be had, or is gone.
+    pub fn down(&self, why: impl Into<String>) {
+        self.0.send_replace(LinkState::Down(why.into()));
+    }
+
+    /// The connection; waits for one that is being made.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn get(&self) -> Result<Connection, String> {
+        let mut state = self.0.subscribe();
+        let ready = state.wait_for(|state| !matches!(state, LinkState::Connecting));
+        match tokio::time::timeout(CONNECT_LIMIT, ready).await {
+            Ok(Ok(state)) => match &*state {
+                LinkState::Up(connection) => Ok(connection.clone()),
+                LinkState::Down(why) => Err(why.clone()),
+                LinkState::Connecting => Err("the connection is not made yet".to_owned()),
+            },
+            _ => Err(format!("no connection within {} s", CONNECT_LIMIT.as_secs())),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Login sessions, as systemd-logind tells them over the bus, or leaves them in `/run/systemd/sessions`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use zbus::{Message, OwnedObjectPath, OwnedVariant, Structure};
+
+use super::bus::values;
+use super::context::Context;
+use super::sources::ATTACHED;
+use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
+use crate::evidence::{Fact, Moment, SessionState, Source};
+
+const SERVICE: &str = "org.freedesktop.login1";
+const PATH: &str = "/org/freedesktop/login1";
+const SESSIONS: &str = "/org/freedesktop/login1/session/";
+
+/// How long logind may take to answer.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+
+/// State files of sessions; private to systemd, but the same since v219.
+const STATE: &str = "/run/systemd/sessions";
+
+/// A state file is a few hundred bytes.
+const MAX_STATE: u64 = 64 << 10;
+
+/// A signal of logind, seen on the bus.
+pub fn signal(context: &Arc<Context>, at: Moment, message: &Message) {
+    let header = message.header();
+    let (Some(path), Some(member)) = (header.path(), header.member()) else {
+        return;
+    };
+    match member.as_str() {
+        "SessionNew" => {
+            if let Ok((id, _)) = message.body().deserialize::<(String, OwnedObjectPath)>() {
+                tokio::spawn(tell(Arc::clone(context), id));
+            }
+        }
+        "SessionRemoved" => {
+            if let Ok((id, _)) = message.body().deserialize::<(String, OwnedObjectPath)>() {
+                let session = SessionState { id, removed: true, ..SessionState::default() };
+                context.outbox.say_at(at, Source::Bus, Fact::Session(session));
+            }
+        }
+        "PropertiesChanged" => {
+            if let Some(escaped) = path.as_str().strip_prefix(SESSIONS) {
+                changed(context, at, bus_label_unescape(escaped), message);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn changed(context: &Arc<Context>, at: Moment, id: String, message: &Message) {
+    let body = message.body();
+    let Ok(structure) = body.deserialize::<Structure<'_>>() else {
+        return;
+    };
+    let Some(Value::Object(changed)) =
+        structure.fields().get(1).map(|value| values::json(value, 0))
+    else {
+        return;
+    };
+    let text = |name: &str| changed.get(name).and_then(Value::as_str).map(str::to_owned);
+    let session =
+        SessionState { id, state: text("State"), tty: text("TTY"), ..SessionState::default() };
+    if session.state.is_some() || session.tty.is_some() {
+        context.outbox.say_at(at, Source::Bus, Fact::Session(session));
+    }
+}
+
+/// Finds out about a session and tells it.
+pub async fn tell(context: Arc<Context>, id: String) {
+    match ask(&context, &id).await {
+        Ok(session) => context.outbox.say(Source::BusProperty, Fact::Session(session)),
+        Err(why) => match from_file(&id) {
+            Some(session) => context.outbox.say(Source::File, Fact::Session(session)),
+            None => context.outbox.unavailable(format!("session {id}"), why),
+        },
+    }
+}
+
+async fn ask(context: &Arc<Context>, id: &str) -> Result<SessionState, String> {
+    let path = format!("{SESSIONS}{}", bus_label_escape(id));
+    let all = properties(context, path, "org.freedesktop.login1.Session").await?;
+    let text = |name: &str| {
+        let text = all.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let number = |value: Option<&Value>| {
+        value.and_then(Value::as_u64).and_then(|value| u32::try_from(value).ok())
+    };
+    Ok(SessionState {
+        id: text("Id").unwrap_or_else(|| id.to_owned()),
+        uid: number(all.get("User").and_then(|user| user.get(0))),
+        user: text("Name"),
+        scope: text("Scope"),
+        leader: number(all.get("Leader")).filter(|leader| *leader != 0),
+        remote_host: text("RemoteHost"),
+        tty: text("TTY"),
+        service: text("Service"),
+        state: text("State"),
+        removed: false,
+    })
+}
+
+async fn properties(
+    context: &Arc<Context>,
+    path: String,
+    interface: &str,
+) -> Result<BTreeMap<String, Value>, String> {
+    let connection = context.system_bus.get().await?;
+    let call = connection.call_method(
+        Some(SERVICE),
+        path,
+        Some("org.freedesktop.DBus.Properties"),
+        "GetAll",
+        &interface,
+    );
+    let answered = tokio::time::timeout(ASK_LIMIT, call).await;
+    let reply = answered.map_err(|_| "systemd-logind did not answer in time".to_owned())?;
+    let reply = reply.map_err(|error| error.to_string())?;
+    let body = reply.body();
+    let all =
+        body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
+    Ok(all.iter().map(|(name, value)| (name.clone(), values::json(value, 0))).collect())
+}
+
+/// `KillUserProcesses` as the running logind has it: it may have been started before the file was edited.
+pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool> {
+    let all = properties(context, PATH.to_owned(), "org.freedesktop.login1.Manager").await;
+    let why = match all {
+        Ok(all) => {
+            context.sources.set("logind", ATTACHED);
+            return all.get("KillUserProcesses").and_then(Value::as_bool);
+        }
+        Err(why) => why,
+    };
+    context.sources.set("logind", why);
+    None
+}
+
+/// The session as its state file has it.
+fn from_file(id: &str) -> Option<SessionState> {
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(format!("{STATE}/{id}")).ok()?.take(MAX_STATE).read_to_string(&mut text).ok()?;
+    Some(parse_state(id, &text))
+}
+
+/// `NAME=value` lines; values may be quoted as in a shell.
+fn parse_state(id: &str, text: &str) -> SessionState {
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let value = value.trim_matches('"');
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    SessionState {
+        id: id.to_owned(),
+        uid: field("UID").and_then(|uid| uid.parse().ok()),
+        user: field("USER"),
+        scope: field("SCOPE"),
+        leader: field("LEADER").and_then(|pid| pid.parse().ok()),
+        remote_host: field("REMOTE_HOST"),
+        tty: field("TTY"),
+        service: field("SERVICE"),
+        state: field("STATE"),
+        removed: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_files_are_read() {
+        let text = "# This is private data. Do not parse.\nUID=1000\nUSER=alice\nACTIVE=1\nSTATE=active\nREMOTE=1\n\
+                    SCOPE=session-3.scope\nFIFO=/run/systemd/sessions/3.ref\nTTY=pts/0\nREMOTE_HOST=10.0.0.1\n\
+                    SERVICE=sshd\nLEADER=4242\n";
+        let session = parse_state("3", text);
+        assert_eq!((session.uid, session.leader), (Some(1000), Some(4242)));
+        assert_eq!(session.user.as_deref(), Some("alice"));
+        assert_eq!(session.remote_host.as_deref(), Some("10.0.0.1"));
+        assert_eq!(session.scope.as_deref(), Some("session-3.scope"));
+        assert_eq!(parse_state("3", "garbage").uid, None);
+        assert_eq!(from_file("../../etc/passwd"), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! The machine itself: kernel, architecture, name, boot, clock.
+
+use std::ffi::CStr;
+use std::fs;
+
+/// What a header says of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Kernel release, as `uname -r`.
+    pub kernel: String,
+    /// Architecture, as `uname -m`.
+    pub arch: String,
+    /// Host name.
+    pub hostname: String,
+    /// Id of this boot; empty where `/proc` does not tell.
+    pub boot_id: String,
+    /// Seconds east of UTC, now.
+    pub utc_offset: i32,
+}
+
+impl Machine {
+    /// Asks the system.
+    pub fn here() -> Self {
+        // SAFETY: zeros are a valid value of this structure of character arrays.
+        let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+        // SAFETY: the structure is valid for writes; on failure it stays zeros, that is empty strings.
+        unsafe { libc::uname(&raw mut names) };
+        let text = |field: &[libc::c_char]| {
+            let bytes: Vec<u8> = field.iter().map(|byte| byte.cast_unsigned()).collect();
+            CStr::from_bytes_until_nul(&bytes)
+                .map(|text| text.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self {
+            kernel: text(&names.release),
+            arch: text(&names.machine),
+            hostname: text(&names.nodename),
+            boot_id: boot_id.trim().to_owned(),
+            utc_offset: jiff::Zoned::now().offset().seconds(),
+        }
+    }
+}
+
+/// The version of the systemd that is installed, from the name of its shared library; `None` where
+/// systemd does not run this system.
+pub fn systemd_version() -> Option<String> {
+    if !std::path::Path::new("/run/systemd/system").is_dir() {
+        return None;
+    }
+    ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"].iter().find_map(|folder| {
+        fs::read_dir(folder).ok()?.filter_map(Result::ok).find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let version = name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so")?;
+            Some(version.to_owned())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_has_names() {
+        let machine = Machine::here();
+        assert!(!machine.kernel.is_empty() && !machine.arch.is_empty());
+        assert!(machine.utc_offset.abs() <= 26 * 3600);
+    }
+}

@@ -1,0 +1,323 @@
+//! `/proc`: what a process is right now. Nothing in it is trusted: names and arguments are any bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::cgroups::Cgroups;
+use crate::evidence::{ProcessId, ProcessSnapshot, TICK_NS};
+
+/// How much of `cmdline` and `environ` is read.
+const MAX_TEXT: u64 = 32 << 10;
+
+/// How many parents are followed.
+const MAX_PARENTS: usize = 32;
+
+/// The variables of [`ProcessSnapshot::environment`].
+const VARIABLES: [&str; 10] = [
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "XDG_SESSION_ID",
+    "INVOCATION_ID",
+    "SUDO_USER",
+    "SUDO_COMMAND",
+    "TMUX",
+    "STY",
+    "TMOUT",
+    "SLURM_JOB_ID",
+];
+
+/// The process file system.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    root: PathBuf,
+    cgroups: Cgroups,
+}
+
+/// The fields of `/proc/PID/stat` that matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stat {
+    comm: String,
+    ppid: u32,
+    process_group: u32,
+    session: u32,
+    tty: Option<String>,
+    start_ns: u64,
+}
+
+impl Processes {
+    /// The one at `/proc`.
+    pub fn new(cgroups: Cgroups) -> Self {
+        Self { root: PathBuf::from("/proc"), cgroups }
+    }
+
+    /// Every process id there is now. Under `hidepid` only those that may be seen.
+    pub fn pids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Vec::new();
+        };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Who has this pid now.
+    pub fn identify(&self, pid: u32) -> Option<ProcessId> {
+        self.stat(pid).ok().map(|stat| ProcessId { pid, start_ns: stat.start_ns })
+    }
+
+    /// Looks at one process, without its parents.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone, or hidden by `hidepid`; others as the kernel gives them.
+    pub fn look(&self, pid: u32) -> io::Result<ProcessSnapshot> {
+        let stat = self.stat(pid)?;
+        let (uid, ns_pids) =
+            parse_status(&self.text(pid, "status")).ok_or(io::ErrorKind::NotFound)?;
+        let cgroup = self.cgroups.systemd_path(&self.text(pid, "cgroup"));
+        let snapshot = ProcessSnapshot {
+            pid,
+            start_ns: stat.start_ns,
+            ppid: stat.ppid,
+            comm: stat.comm,
+            exe: self.exe(pid),
+            cmdline: self.cmdline(pid),
+            uid,
+            ns_pids,
+            cgroup,
+            tty: stat.tty,
+            session_leader: stat.session,
+            process_group: stat.process_group,
+            environment: parse_environment(&self.bytes(pid, "environ")),
+            parents: Vec::new(),
+        };
+        // What was read in between belongs to the same process only if that still has the pid.
+        let still = self.stat(pid)?;
+        if still.start_ns == snapshot.start_ns {
+            Ok(snapshot)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// Looks at a process and all its parents, itself first; every one carries its own parents' ids.
+    ///
+    /// # Errors
+    /// As [`Processes::look`], for the process itself. Parents that vanish meanwhile end the list.
+    pub fn look_up(&self, pid: u32) -> io::Result<Vec<ProcessSnapshot>> {
+        let mut line = vec![self.look(pid)?];
+        while let Some(parent) = line.last().map(|child| child.ppid).filter(|ppid| *ppid != 0)
+            && line.len() <= MAX_PARENTS
+            && line.iter().all(|seen| seen.pid != parent)
+            && let Ok(snapshot) = self.look(parent)
+        {
+            line.push(snapshot);
+        }
+        let ids: Vec<_> =
+            line.iter().map(|it| ProcessId { pid: it.pid, start_ns: it.start_ns }).collect();
+        for (at, snapshot) in line.iter_mut().enumerate() {
+            snapshot.parents = ids[at + 1..].to_vec();
+        }
+        Ok(line)
+    }
+
+    /// Path of the cgroup that limits the memory of a process.
+    pub fn memory_cgroup(&self, pid: u32) -> Option<String> {
+        self.cgroups.memory_path(&self.text(pid, "cgroup"))
+    }
+
+    /// The mounted hierarchies.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// Path of the executable; `None` for kernel threads and where it must not be seen.
+    pub fn exe(&self, pid: u32) -> Option<String> {
+        let path = fs::read_link(self.file(pid, "exe")).ok()?;
+        let text = path.to_string_lossy();
+        Some(text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned())
+    }
+
+    /// Its name.
+    pub fn comm(&self, pid: u32) -> Option<String> {
+        self.stat(pid).ok().map(|stat| stat.comm)
+    }
+
+    /// Its arguments.
+    pub fn cmdline(&self, pid: u32) -> Vec<String> {
+        parse_cmdline(&self.bytes(pid, "cmdline"))
+    }
+
+    /// Inode numbers of the sockets it has open.
+    pub fn sockets(&self, pid: u32) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.file(pid, "fd")) else {
+            return Vec::new();
+        };
+        let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        let inode = |link: PathBuf| {
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        };
+        links.filter_map(inode).collect()
+    }
+
+    fn file(&self, pid: u32, name: &str) -> PathBuf {
+        self.root.join(pid.to_string()).join(name)
+    }
+
+    fn stat(&self, pid: u32) -> io::Result<Stat> {
+        let bytes = read_limited(&self.file(pid, "stat"))?;
+        parse_stat(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn bytes(&self, pid: u32, name: &str) -> Vec<u8> {
+        read_limited(&self.file(pid, name)).unwrap_or_default()
+    }
+
+    fn text(&self, pid: u32, name: &str) -> String {
+        String::from_utf8_lossy(&self.bytes(pid, name)).into_owned()
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let result = File::open(path)?.take(MAX_TEXT).read_to_end(&mut bytes);
+    match result {
+        Ok(_) => Ok(bytes),
+        // The process went away between opening and reading.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `proc_pid_stat(5)`. The name stands in parentheses and may itself hold parentheses, blanks and newlines.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|byte| *byte == b'(')?;
+    let close = bytes.iter().rposition(|byte| *byte == b')').filter(|close| *close > open)?;
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field 3, the state, is the first here.
+    let number = |field: usize| fields.get(field - 3)?.parse::<i64>().ok();
+    let unsigned = |field: usize| number(field).and_then(|value| u32::try_from(value).ok());
+    Some(Stat {
+        comm: String::from_utf8_lossy(&bytes[open + 1..close]).into_owned(),
+        ppid: unsigned(4)?,
+        process_group: unsigned(5).unwrap_or(0),
+        session: unsigned(6).unwrap_or(0),
+        tty: number(7).and_then(tty_name),
+        start_ns: u64::try_from(number(22)?).ok()?.saturating_mul(TICK_NS),
+    })
+}
+
+/// The device file of a terminal, from its number (Documentation/admin-guide/devices.txt).
+fn tty_name(device: i64) -> Option<String> {
+    let device = u32::try_from(device).ok()?;
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    match major {
+        136..=143 => Some(format!("/dev/pts/{}", (major - 136) * 256 + minor)),
+        4 if minor < 64 => Some(format!("/dev/tty{minor}")),
+        4 => Some(format!("/dev/ttyS{}", minor - 64)),
+        229 => Some(format!("/dev/hvc{minor}")),
+        _ => None,
+    }
+}
+
+/// Real uid and the pids in every namespace; the name in the first line has its newlines escaped.
+fn parse_status(text: &str) -> Option<(u32, Vec<u32>)> {
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let uid = field("Uid:").split_ascii_whitespace().next()?.parse().ok()?;
+    let ns_pids = field("NSpid:").split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    Some((uid, ns_pids.collect()))
+}
+
+/// Arguments end in NUL; a rewritten title leaves many empty ones behind it.
+fn parse_cmdline(bytes: &[u8]) -> Vec<String> {
+    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
+        return Vec::new();
+    };
+    bytes[..=last]
+        .split(|byte| *byte == 0)
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect()
+}
+
+fn parse_environment(bytes: &[u8]) -> BTreeMap<String, String> {
+    let pairs = bytes.split(|byte| *byte == 0).filter_map(|entry| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        let name = VARIABLES.into_iter().find(|name| name.as_bytes() == &entry[..at])?;
+        Some((name.to_owned(), String::from_utf8_lossy(&entry[at + 1..]).into_owned()))
+    });
+    pairs.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(comm: &[u8]) -> Vec<u8> {
+        let mut line = b"4242 (".to_vec();
+        line.extend_from_slice(comm);
+        line.extend_from_slice(
+            b") S 1 4242 4240 34817 4242 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 1\n",
+        );
+        line
+    }
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        for comm in [&b"tmux: server"[..], b"a) S 7 (b", b"new\nline", b")", b"", b"\xff\xfe"] {
+            let parsed = parse_stat(&stat(comm)).expect("a stat line");
+            assert_eq!(parsed.comm, String::from_utf8_lossy(comm));
+            assert_eq!(
+                (parsed.ppid, parsed.session, parsed.start_ns),
+                (1, 4240, 1_234_560_000_000)
+            );
+            assert_eq!(parsed.tty.as_deref(), Some("/dev/pts/1"));
+        }
+        assert_eq!(parse_stat(b"4242 (x"), None);
+        assert_eq!(parse_stat(b")("), None);
+    }
+
+    #[test]
+    fn arguments_titles_and_variables() {
+        assert_eq!(parse_cmdline(b"sh\0-c\0\0echo\0"), ["sh", "-c", "", "echo"]);
+        assert_eq!(parse_cmdline(b"sshd: alice@pts/0\0\0\0\0"), ["sshd: alice@pts/0"]);
+        assert_eq!(parse_cmdline(b"\0\0"), Vec::<String>::new());
+        let environment = parse_environment(
+            b"HOME=/root\0TMUX=/tmp/x,1,0\0SSH_CONNECTION=1.2.3.4 5 6.7.8.9 22\0noequals\0",
+        );
+        assert_eq!(environment.keys().collect::<Vec<_>>(), ["SSH_CONNECTION", "TMUX"]);
+    }
+
+    #[test]
+    fn terminals_are_named() {
+        assert_eq!(tty_name(0), None);
+        assert_eq!(tty_name(136 << 8).as_deref(), Some("/dev/pts/0"));
+        assert_eq!(tty_name(137 << 8 | 1).as_deref(), Some("/dev/pts/257"));
+        assert_eq!(tty_name(4 << 8 | 1).as_deref(), Some("/dev/tty1"));
+        assert_eq!(tty_name(4 << 8 | 64).as_deref(), Some("/dev/ttyS0"));
+        assert_eq!(tty_name(-1), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parents() {
+        let processes = Processes::new(Cgroups::detect());
+        let line = processes.look_up(std::process::id()).expect("this process");
+        assert_eq!(line[0].pid, std::process::id());
+        assert_eq!(line[0].parents.len(), line.len() - 1);
+        assert!(line[0].exe.is_some() && !line[0].cmdline.is_empty());
+        assert_eq!(line[0].ns_pids.last().copied(), Some(std::process::id()));
+        assert!(processes.pids().contains(&std::process::id()));
+        assert!(processes.look(u32::MAX).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_stat_line_is_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse_stat(&bytes);
+            let _ = parse_cmdline(&bytes);
+            let _ = parse_environment(&bytes);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `logind.conf` and `system.conf`: main file, drop-ins, compiled-in defaults.
+
+use super::{Assignment, Root, commented_default, joined, last};
+use crate::evidence::Setting;
+
+/// Where systemd's configuration lives, strongest first.
+pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
+
+/// How several assignments of one setting combine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The last one counts.
+    One,
+    /// They add up.
+    List,
+}
+
+/// The settings of systemd-logind that decide about processes, and its compiled-in values
+/// (`src/login/logind-core.c:manager_reset_config`); `KillUserProcesses` is the distribution's choice.
+const LOGIND: [(&str, Kind, Option<&str>); 5] = [
+    ("KillUserProcesses", Kind::One, None),
+    ("KillExcludeUsers", Kind::List, Some("root")),
+    ("KillOnlyUsers", Kind::List, Some("")),
+    ("StopIdleSessionSec", Kind::One, Some("infinity")),
+    ("UserStopDelaySec", Kind::One, Some("10s")),
+];
+
+/// Distributions known to build systemd with `-Ddefault-kill-user-processes=false`.
+const NO_KILL: [&str; 9] =
+    ["debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "amzn"];
+
+impl Root {
+    /// What decides at the end of a session, with the file and line that set it; scope `logind.conf`.
+    pub fn logind(&self) -> Vec<Setting> {
+        let assignments = self.daemon("logind.conf");
+        let of_default = |(name, kind, default): (&str, Kind, Option<&str>)| {
+            let found = match kind {
+                Kind::One => last(&assignments, "Login", name).cloned(),
+                Kind::List => joined(&assignments, "Login", name),
+            };
+            if let Some(found) = found {
+                return Some(found.setting("logind.conf"));
+            }
+            let value = match name {
+                "KillUserProcesses" => self.default_kill_user_processes()?,
+                _ => default?.to_owned(),
+            };
+            Some(default_setting("logind.conf", name, value))
+        };
+        LOGIND.into_iter().filter_map(of_default).collect()
+    }
+
+    /// `DefaultTimeoutStopSec` of the system manager; scope `system.conf`.
+    pub fn default_timeout_stop(&self) -> Setting {
+        let assignments = self.daemon("system.conf");
+        last(&assignments, "Manager", "DefaultTimeoutStopSec").map_or_else(
+            || default_setting("system.conf", "DefaultTimeoutStopSec", self.compiled_timeout()),
+            |found| found.setting("system.conf"),
+        )
+    }
+
+    /// Compiled-in `DefaultTimeoutStopSec`: 90 s upstream, 45 s on Fedora; the shipped file shows it.
+    fn compiled_timeout(&self) -> String {
+        self.shipped("system.conf", "DefaultTimeoutStopSec").unwrap_or_else(|| "90s".to_owned())
+    }
+
+    /// The compiled-in `KillUserProcesses`, from the commented line that is shipped, else from who built it.
+    fn default_kill_user_processes(&self) -> Option<String> {
+        if let Some(value) = self.shipped("logind.conf", "KillUserProcesses") {
+            return Some(value);
+        }
+        let release =
+            self.read("/etc/os-release").or_else(|_| self.read("/usr/lib/os-release")).ok()?;
+        let ids = release.lines().filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            matches!(name, "ID" | "ID_LIKE").then_some(value)
+        });
+        let known = ids.flat_map(|value| value.split([' ', '"', '\''])).any(|word| {
+            NO_KILL.iter().any(|id| word == *id || word.strip_prefix("opensuse-").is_some())
+        });
+        known.then(|| "no".to_owned())
+    }
+
+    /// What the commented-out line of the shipped main file says.
+    fn shipped(&self, file: &str, name: &str) -> Option<String> {
+        TREES.iter().find_map(|tree| {
+            commented_default(&self.read(&format!("{tree}/systemd/{file}")).ok()?, name)
+        })
+    }
+
+    /// Every assignment that counts for one of systemd's daemons, weakest first.
+    fn daemon(&self, file: &str) -> Vec<Assignment> {
+        let mains = TREES.iter().map(|tree| format!("{tree}/systemd/{file}"));
+        let main = mains.into_iter().find(|path| self.exists(path));
+        let directories: Vec<String> =
+            TREES.iter().map(|tree| format!("{tree}/systemd/{file}.d")).collect();
+        let files: Vec<String> = main.into_iter().chain(self.drop_ins(&directories)).collect();
+        self.assignments(&files)
+    }
+}
+
+/// A value that no file set.
+pub(super) fn default_setting(scope: &str, name: &str, value: impl Into<String>) -> Setting {
+    Setting {
+        scope: scope.to_owned(),
+        name: name.to_owned(),
+        value: value.into(),
+        file: None,
+        line: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let tree = Self(tempfile::tempdir().expect("temporary directory"));
+            for (path, text) in files {
+                fs::write(tree.path(path), text).expect("file");
+            }
+            tree
+        }
+
+        fn path(&self, path: &str) -> std::path::PathBuf {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            path
+        }
+
+        fn kill_user_processes(&self) -> Option<(String, Option<String>, Option<u32>)> {
+            let settings = Root::new(self.0.path()).logind();
+            let found = settings.into_iter().find(|it| it.name == "KillUserProcesses")?;
+            Some((found.value, found.file, found.line))
+        }
+    }
+
+    fn set(value: &str, file: &str, line: u32) -> Option<(String, Option<String>, Option<u32>)> {
+        Some((value.to_owned(), Some(file.to_owned()), Some(line)))
+    }
+
+    #[test]
+    fn drop_ins_beat_the_main_file_and_order_by_name_over_all_directories() {
+        let tree = Tree::new(&[
+            ("etc/systemd/logind.conf", "[Login]\nKillUserProcesses=no\n"),
+            (
+                "usr/lib/systemd/logind.conf.d/50-site.conf",
+                "# vendor\n[Login]\nKillUserProcesses=yes\n",
+            ),
+            ("etc/systemd/logind.conf.d/40-mine.conf", "[Login]\nKillUserProcesses=no\n"),
+        ]);
+        assert_eq!(
+            tree.kill_user_processes(),
+            set("yes", "/usr/lib/systemd/logind.conf.d/50-site.conf", 3)
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_same_name_higher_up_hides_the_lower() {
+        let tree = Tree::new(&[
+            ("usr/lib/systemd/logind.conf.d/50-site.conf", "[Login]\nKillUserProcesses=yes\n"),
+            ("run/systemd/logind.conf.d/50-site.conf", "[Login]\n\nKillUserProcesses=no\n"),
+        ]);
+        assert_eq!(
+            tree.kill_user_processes(),
+            set("no", "/run/systemd/logind.conf.d/50-site.conf", 3)
+        );
+    }
+
+    #[test]
+    fn a_link_to_dev_null_masks() {
+        let tree = Tree::new(&[
+            ("etc/systemd/logind.conf", "[Login]\n#KillUserProcesses=no\n"),
+            ("usr/lib/systemd/logind.conf.d/50-site.conf", "[Login]\nKillUserProcesses=yes\n"),
+        ]);
+        symlink("/dev/null", tree.path("etc/systemd/logind.conf.d/50-site.conf")).expect("link");
+        assert_eq!(tree.kill_user_processes(), Some(("no".to_owned(), None, None)));
+    }
+
+    #[test]
+    fn defaults_come_from_the_shipped_comment_or_the_distribution_or_are_unknown() {
+        let shipped =
+            Tree::new(&[("usr/lib/systemd/logind.conf", "[Login]\n#KillUserProcesses=yes\n")]);
+        assert_eq!(shipped.kill_user_processes(), Some(("yes".to_owned(), None, None)));
+        let fedora =
+            Tree::new(&[("etc/os-release", "NAME=x\nID=nobara\nID_LIKE=\"rhel fedora\"\n")]);
+        assert_eq!(fedora.kill_user_processes(), Some(("no".to_owned(), None, None)));
+        let other = Tree::new(&[("etc/os-release", "ID=nixos\n")]);
+        assert_eq!(other.kill_user_processes(), None);
+    }
+
+    #[test]
+    fn lists_add_up_and_sections_matter() {
+        let tree = Tree::new(&[
+            (
+                "etc/systemd/logind.conf",
+                "[Login]\nKillExcludeUsers=root\n[Sleep]\nUserStopDelaySec=1\n",
+            ),
+            ("etc/systemd/logind.conf.d/a.conf", "[Login]\nKillExcludeUsers=alice\n"),
+            ("etc/systemd/system.conf", "[Manager]\nDefaultTimeoutStopSec=5s\n"),
+        ]);
+        let root = Root::new(tree.0.path());
+        let find =
+            |name: &str| root.logind().into_iter().find(|it| it.name == name).expect("a setting");
+        assert_eq!(find("KillExcludeUsers").value, "root alice");
+        assert_eq!(
+            (find("UserStopDelaySec").value.as_str(), find("UserStopDelaySec").file),
+            ("10s", None)
+        );
+        assert_eq!(root.default_timeout_stop().line, Some(2));
+    }
+}

@@ -1,0 +1,238 @@
+//! Which file and which line set a value: configuration as its own daemon would read it.
+
+pub mod daemons;
+pub mod sshd;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::evidence::Setting;
+
+/// Configuration files larger than this are not read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// One `Name=value` of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The section it stands in.
+    pub section: String,
+    /// Its name.
+    pub name: String,
+    /// Its value; empty resets what came before.
+    pub value: String,
+    /// The file, as seen from the root of the configuration.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+}
+
+impl Assignment {
+    fn setting(&self, scope: &str) -> Setting {
+        Setting {
+            scope: scope.to_owned(),
+            name: self.name.clone(),
+            value: self.value.clone(),
+            file: Some(self.file.clone()),
+            line: Some(self.line),
+        }
+    }
+}
+
+/// A directory tree with configuration in it: `/`, or a copy of one.
+#[derive(Clone, Debug)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The tree at this directory.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where an absolute path of the tree really is.
+    fn real(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        File::open(self.real(path))?.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        // A mask is a symbolic link to /dev/null: it counts as a file, whatever it points to.
+        fs::symlink_metadata(self.real(path)).is_ok()
+    }
+
+    /// Names of the entries of a directory, in byte order; none where it cannot be read.
+    fn list(&self, directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.real(directory)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The `*.conf` files of several directories in the order in which they apply: by file name; of
+    /// equal names the one in the directory named first hides the others (`conf_files_list_strv`).
+    fn drop_ins(&self, directories: &[String]) -> Vec<String> {
+        let mut found = BTreeMap::new();
+        for directory in directories {
+            for name in self.list(directory).into_iter().filter(|name| name.ends_with(".conf")) {
+                let path = format!("{directory}/{name}");
+                found.entry(name).or_insert(path);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// All assignments of the files, in their order. Files that cannot be read are left out.
+    fn assignments(&self, files: &[String]) -> Vec<Assignment> {
+        files
+            .iter()
+            .filter_map(|file| Some(parse(&self.read(file).ok()?, file)))
+            .flatten()
+            .collect()
+    }
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::new("/")
+    }
+}
+
+/// Reads a file in systemd's syntax (systemd.syntax(7)): sections, comments, continued lines.
+fn parse(text: &str, file: &str) -> Vec<Assignment> {
+    let mut found = Vec::new();
+    let mut section = String::new();
+    let mut pending: Option<(u32, String)> = None;
+    for (number, raw) in (1..).zip(text.lines()) {
+        let comment = raw.trim_start().starts_with(['#', ';']);
+        // Comments, also those between continued lines, are skipped.
+        if comment {
+            continue;
+        }
+        let (first, mut line) = pending.take().unwrap_or_else(|| (number, String::new()));
+        if let Some(head) = raw.strip_suffix('\\') {
+            line.push_str(head);
+            line.push(' ');
+            pending = Some((first, line));
+            continue;
+        }
+        line.push_str(raw);
+        read_line(line.trim(), first, file, &mut section, &mut found);
+    }
+    if let Some((first, line)) = pending {
+        read_line(line.trim(), first, file, &mut section, &mut found);
+    }
+    found
+}
+
+fn read_line(
+    line: &str,
+    number: u32,
+    file: &str,
+    section: &mut String,
+    found: &mut Vec<Assignment>,
+) {
+    if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        name.clone_into(section);
+    } else if let Some((name, value)) = line.split_once('=') {
+        found.push(Assignment {
+            section: section.clone(),
+            name: name.trim_end().to_owned(),
+            value: value.trim().to_owned(),
+            file: file.to_owned(),
+            line: number,
+        });
+    }
+}
+
+/// What counts in the end for a setting with one value: the last assignment, where it is not empty.
+fn last<'a>(assignments: &'a [Assignment], section: &str, name: &str) -> Option<&'a Assignment> {
+    let mut all = assignments.iter().filter(|it| it.section == section && it.name == name);
+    all.next_back().filter(|it| !it.value.is_empty())
+}
+
+/// What counts for a list: every assignment since the last empty one, under the name of the last.
+fn joined(assignments: &[Assignment], section: &str, name: &str) -> Option<Assignment> {
+    let all = assignments.iter().filter(|it| it.section == section && it.name == name);
+    let all: Vec<&Assignment> = all.collect();
+    let reset = all.iter().rposition(|it| it.value.is_empty()).map_or(0, |at| at + 1);
+    let kept = &all[reset..];
+    let last = (*kept.last()?).clone();
+    let words: Vec<&str> = kept.iter().map(|it| it.value.as_str()).collect();
+    Some(Assignment { value: words.join(" "), ..last })
+}
+
+/// The value that a commented-out line shows: distributions ship the compiled-in defaults that way.
+fn commented_default(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (found, value) = line.trim().strip_prefix('#')?.split_once('=')?;
+        (found.trim() == name).then(|| value.trim().to_owned())
+    })
+}
+
+/// Whether the path is one that a configuration may name: absolute and without `..`.
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && path.components().all(|part| part != std::path::Component::ParentDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_syntax_is_systemds() {
+        let text = "\
+; comment
+[Login]
+  KillUserProcesses = yes \n\
+# KillUserProcesses=no
+KillExcludeUsers=root \\
+# in between
+  alice
+[Other]
+KillUserProcesses=no
+noequals
+Last=\\";
+        let found = parse(text, "/f");
+        let brief: Vec<_> = found
+            .iter()
+            .map(|it| (it.section.as_str(), it.name.as_str(), it.value.as_str(), it.line))
+            .collect();
+        assert_eq!(
+            brief,
+            [
+                ("Login", "KillUserProcesses", "yes", 3),
+                ("Login", "KillExcludeUsers", "root    alice", 5),
+                ("Other", "KillUserProcesses", "no", 9),
+                ("Other", "Last", "", 11),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_assignment_wins_and_an_empty_one_resets() {
+        let found = parse("[A]\nx=1\nx=2\ny=1\ny=\nl=a\nl=\nl=b\nl=c\n", "/f");
+        assert_eq!(last(&found, "A", "x").map(|it| (it.value.as_str(), it.line)), Some(("2", 3)));
+        assert_eq!(last(&found, "A", "y"), None);
+        assert_eq!(
+            joined(&found, "A", "l").map(|it| (it.value, it.line)),
+            Some(("b c".to_owned(), 9))
+        );
+        assert_eq!(joined(&found, "A", "y"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_survived(text in "(?s).*") {
+            let found = parse(&text, "/f");
+            let _ = joined(&found, "", "x");
+        }
+    }
+}

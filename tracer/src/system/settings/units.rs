@@ -1,0 +1,276 @@
+//! Unit files and their drop-ins: which line of which file set what decides about a unit's processes.
+
+use super::daemons::default_setting;
+use super::{Assignment, Root, is_plain, joined, last};
+use crate::evidence::{Manager, Setting};
+
+/// Directories with units of the system manager, strongest first (systemd.unit(5)).
+const SYSTEM: [&str; 13] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+];
+
+/// Settings with one value that decide when and how a unit's processes end.
+const ONE: [&str; 27] = [
+    "KillMode",
+    "KillSignal",
+    "RestartKillSignal",
+    "FinalKillSignal",
+    "WatchdogSignal",
+    "SendSIGHUP",
+    "SendSIGKILL",
+    "TimeoutStopSec",
+    "TimeoutStartSec",
+    "TimeoutSec",
+    "TimeoutAbortSec",
+    "TimeoutStopFailureMode",
+    "TimeoutStartFailureMode",
+    "RuntimeMaxSec",
+    "JobTimeoutSec",
+    "WatchdogSec",
+    "OOMPolicy",
+    "Type",
+    "ExitType",
+    "Restart",
+    "RemainAfterExit",
+    "StopWhenUnneeded",
+    "Delegate",
+    "MemoryMax",
+    "MemoryHigh",
+    "ManagedOOMSwap",
+    "ManagedOOMMemoryPressure",
+];
+
+/// Dependencies, which add up.
+const LISTS: [&str; 6] =
+    ["BindsTo", "PartOf", "Requires", "Requisite", "Conflicts", "StopPropagatedFrom"];
+
+/// The files that make up a unit, weakest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitFiles {
+    /// The unit file itself.
+    pub fragment: Option<String>,
+    /// Drop-ins in the order in which they apply.
+    pub drop_ins: Vec<String>,
+}
+
+impl Root {
+    /// The files of a unit as the manager would find them, where it cannot be asked.
+    pub fn unit_files(&self, manager: Manager, home: Option<&str>, unit: &str) -> UnitFiles {
+        let directories = directories(manager, home);
+        let names: Vec<String> = std::iter::once(unit.to_owned()).chain(template(unit)).collect();
+        let fragment = names.iter().find_map(|name| {
+            directories
+                .iter()
+                .map(|directory| format!("{directory}/{name}"))
+                .find(|path| self.exists(path))
+        });
+        let drop_in_names =
+            names.iter().flat_map(|name| std::iter::once(name.clone()).chain(prefixes(name)));
+        let kind = unit.rsplit_once('.').map(|(_, kind)| kind.to_owned());
+        let drop_in_directories: Vec<String> = drop_in_names
+            .chain(kind)
+            .flat_map(|name| {
+                directories.iter().map(move |directory| format!("{directory}/{name}.d"))
+            })
+            .collect();
+        UnitFiles { fragment, drop_ins: self.drop_ins(&drop_in_directories) }
+    }
+
+    /// What the files of a unit set; scope is the unit's name. `KillMode` and `TimeoutStopSec` are
+    /// always among them, for want of a file with their compiled-in or manager-wide value.
+    pub fn unit(&self, unit: &str, files: &UnitFiles) -> Vec<Setting> {
+        let all = files.fragment.iter().chain(&files.drop_ins);
+        let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
+        let mut assignments = self.assignments(&plain);
+        assignments.retain(|it| it.section != "Install" && !it.section.starts_with("X-"));
+        // Names are unique over the sections that are left, so the section need not be known.
+        for assignment in &mut assignments {
+            assignment.section.clear();
+        }
+        let mut settings: Vec<Setting> = Vec::new();
+        for name in ONE {
+            settings.extend(last(&assignments, "", name).map(|it| it.setting(unit)));
+        }
+        for name in LISTS {
+            settings.extend(joined(&assignments, "", name).map(|it| it.setting(unit)));
+        }
+        self.add_defaults(unit, &assignments, &mut settings);
+        settings
+    }
+
+    fn add_defaults(&self, unit: &str, assignments: &[Assignment], settings: &mut Vec<Setting>) {
+        let kills = ["service", "scope", "socket", "mount", "swap"];
+        if !unit.rsplit_once('.').is_some_and(|(_, kind)| kills.contains(&kind)) {
+            return;
+        }
+        if last(assignments, "", "KillMode").is_none() {
+            settings.push(default_setting(unit, "KillMode", "control-group"));
+        }
+        // TimeoutSec= is shorthand for both start and stop; the later assignment counts.
+        let both = ["TimeoutStopSec", "TimeoutSec"];
+        let stop =
+            assignments.iter().rfind(|it| both.contains(&it.name.as_str()) && !it.value.is_empty());
+        settings.retain(|it| it.name != "TimeoutStopSec");
+        let found = stop.map_or_else(|| self.default_timeout_stop(), |it| it.setting(unit));
+        settings.push(Setting {
+            scope: unit.to_owned(),
+            name: "TimeoutStopSec".to_owned(),
+            ..found
+        });
+    }
+}
+
+/// Where a manager looks for units, strongest first.
+fn directories(manager: Manager, home: Option<&str>) -> Vec<String> {
+    let Manager::User(uid) = manager else {
+        return SYSTEM.map(str::to_owned).to_vec();
+    };
+    let runtime = format!("/run/user/{uid}/systemd");
+    let of_home = |below: &str| home.map(|home| format!("{home}/{below}"));
+    let own = [
+        of_home(".config/systemd/user.control"),
+        Some(format!("{runtime}/user.control")),
+        Some(format!("{runtime}/transient")),
+        Some(format!("{runtime}/generator.early")),
+        of_home(".config/systemd/user"),
+        of_home(".config/systemd/user.attached"),
+    ];
+    let shared = [
+        "/etc/systemd/user".to_owned(),
+        format!("{runtime}/user"),
+        format!("{runtime}/user.attached"),
+        "/run/systemd/user".to_owned(),
+        format!("{runtime}/generator"),
+    ];
+    let vendor = ["/usr/local/lib/systemd/user", "/usr/lib/systemd/user"].map(str::to_owned);
+    let data = of_home(".local/share/systemd/user");
+    let late = format!("{runtime}/generator.late");
+    own.into_iter().flatten().chain(shared).chain(data).chain(vendor).chain([late]).collect()
+}
+
+/// `foo@bar.service` → `foo@.service`.
+fn template(unit: &str) -> Option<String> {
+    let (stem, kind) = unit.rsplit_once('.')?;
+    let (prefix, instance) = stem.split_once('@')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
+}
+
+/// `foo-bar-baz.service` → `foo-bar-.service`, `foo-.service`.
+fn prefixes(unit: &str) -> Vec<String> {
+    let Some((stem, kind)) = unit.rsplit_once('.') else {
+        return Vec::new();
+    };
+    let stem = stem.split('@').next().unwrap_or(stem);
+    let dashes = stem.match_indices('-').map(|(at, _)| at).filter(|at| at + 1 < stem.len());
+    let mut found: Vec<String> = dashes.map(|at| format!("{}.{kind}", &stem[..=at])).collect();
+    found.reverse();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        for (path, text) in files {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, text).expect("file");
+        }
+        let root = Root::new(tree.path());
+        (tree, root)
+    }
+
+    #[test]
+    fn names_that_lend_their_drop_ins() {
+        assert_eq!(template("ssh@1-2.service").as_deref(), Some("ssh@.service"));
+        assert_eq!(template("ssh@.service"), None);
+        assert_eq!(prefixes("a-b-c.service"), ["a-b-.service", "a-.service"]);
+        assert_eq!(prefixes("user-1000.slice"), ["user-.slice"]);
+        assert_eq!(prefixes("plain.service"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn fragment_and_drop_ins_are_found_and_ordered() {
+        let (_tree, root) = tree(&[
+            ("usr/lib/systemd/system/ssh@.service", "[Service]\nKillMode=control-group\n"),
+            ("etc/systemd/system/ssh@.service.d/20-kill.conf", "[Service]\nKillMode=process\n"),
+            ("usr/lib/systemd/system/service.d/10-all.conf", "[Service]\nTimeoutStopSec=7\n"),
+            ("usr/lib/systemd/system/service.d/20-kill.conf", "[Service]\nKillMode=none\n"),
+        ]);
+        let files = root.unit_files(Manager::System, None, "ssh@4.service");
+        assert_eq!(files.fragment.as_deref(), Some("/usr/lib/systemd/system/ssh@.service"));
+        assert_eq!(
+            files.drop_ins,
+            [
+                "/usr/lib/systemd/system/service.d/10-all.conf",
+                "/etc/systemd/system/ssh@.service.d/20-kill.conf"
+            ]
+        );
+        let settings = root.unit("ssh@4.service", &files);
+        let find = |name: &str| settings.iter().find(|it| it.name == name).expect("a setting");
+        assert_eq!(find("KillMode").value, "process");
+        assert_eq!(
+            find("KillMode").file.as_deref(),
+            Some("/etc/systemd/system/ssh@.service.d/20-kill.conf")
+        );
+        assert_eq!(
+            (find("TimeoutStopSec").value.as_str(), find("TimeoutStopSec").line),
+            ("7", Some(2))
+        );
+        assert_eq!(find("TimeoutStopSec").scope, "ssh@4.service");
+    }
+
+    #[test]
+    fn defaults_and_lists() {
+        let (_tree, root) = tree(&[
+            ("etc/systemd/system.conf", "[Manager]\nDefaultTimeoutStopSec=33s\n"),
+            (
+                "etc/systemd/system/a.service",
+                "[Unit]\nBindsTo=b.service\n[Service]\nTimeoutSec=9\n[Install]\nType=x\n",
+            ),
+            ("etc/systemd/system/a.service.d/x.conf", "[Unit]\nBindsTo=c.service\n"),
+        ]);
+        let files = root.unit_files(Manager::System, None, "a.service");
+        let settings = root.unit("a.service", &files);
+        let find = |name: &str| settings.iter().find(|it| it.name == name);
+        assert_eq!(find("BindsTo").map(|it| it.value.as_str()), Some("b.service c.service"));
+        assert_eq!(find("TimeoutStopSec").map(|it| it.value.as_str()), Some("9"));
+        assert_eq!(find("KillMode").and_then(|it| it.file.as_deref()), None);
+        assert_eq!(find("Type"), None);
+        let none = root.unit("gone.service", &UnitFiles::default());
+        let stop = none.iter().find(|it| it.name == "TimeoutStopSec").expect("always there");
+        assert_eq!(
+            (stop.value.as_str(), stop.file.as_deref()),
+            ("33s", Some("/etc/systemd/system.conf"))
+        );
+    }
+
+    #[test]
+    fn units_of_users_come_from_their_home() {
+        let (_tree, root) = tree(&[
+            ("home/alice/.config/systemd/user/tmux.service", "[Service]\nKillMode=none\n"),
+            ("usr/lib/systemd/user/tmux.service", "[Service]\nKillMode=mixed\n"),
+        ]);
+        let files = root.unit_files(Manager::User(1000), Some("/home/alice"), "tmux.service");
+        assert_eq!(
+            files.fragment.as_deref(),
+            Some("/home/alice/.config/systemd/user/tmux.service")
+        );
+    }
+}

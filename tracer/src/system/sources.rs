@@ -1,0 +1,51 @@
+//! Which witnesses are listening, and why the others are not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// The word for a witness that listens.
+pub const ATTACHED: &str = "attached";
+
+/// The word for one that is not there yet.
+pub const CONNECTING: &str = "connecting";
+
+/// State of every witness, shared between them.
+#[derive(Clone, Debug)]
+pub struct Sources(watch::Sender<BTreeMap<String, String>>);
+
+impl Sources {
+    /// All of these, still connecting.
+    pub fn connecting(names: &[&str]) -> Self {
+        let all = names.iter().map(|name| ((*name).to_owned(), CONNECTING.to_owned()));
+        Self(watch::Sender::new(all.collect()))
+    }
+
+    /// Sets the state of one: [`ATTACHED`], or the reason why it is not.
+    pub fn set(&self, name: &str, state: impl Into<String>) {
+        let state = state.into();
+        tracing::debug!(source = name, state, "a witness changed its state");
+        self.0.send_modify(|all| {
+            all.insert(name.to_owned(), state);
+        });
+    }
+
+    /// Name to state.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.0.borrow().clone()
+    }
+
+    /// Whether this one listens.
+    pub fn is_attached(&self, name: &str) -> bool {
+        self.0.borrow().get(name).is_some_and(|state| state == ATTACHED)
+    }
+
+    /// Waits until none is connecting any more, or the time is over.
+    pub async fn settled(&self, limit: Duration) {
+        let mut all = self.0.subscribe();
+        let settled = all.wait_for(|all| all.values().all(|state| state != CONNECTING));
+        // Over time the caller looks at what there is.
+        let _ = tokio::time::timeout(limit, settled).await;
+    }
+}

@@ -1,0 +1,289 @@
+//! The service managers: jobs, state changes, properties of units.
+//!
+//! Asked over their private sockets (`/run/systemd/private`, `/run/user/UID/systemd/private`), which admit
+//! root, need no bus, and carry every signal without a subscription (`src/core/dbus.c:bus_foreach_bus`);
+//! where that cannot be had, PID 1 is asked over the system bus.
+
+mod private_socket;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use zbus::connection::Builder;
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Structure};
+
+use super::bus::values;
+use super::clock;
+use super::context::{Context, Link};
+use super::sources::ATTACHED;
+use private_socket::PrivateSocket;
+
+use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
+use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties};
+
+const SERVICE: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const UNITS: &str = "/org/freedesktop/systemd1/unit/";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// How long a manager may take to answer.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the type of a job may take: the job of a unit without processes is gone in a millisecond.
+const JOB_LIMIT: Duration = Duration::from_millis(300);
+
+/// Changes that come together are asked about once.
+const REFRESH_AFTER: Duration = Duration::from_millis(40);
+
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The properties of a unit that a verdict can need.
+#[rustfmt::skip]
+const WANTED: &[&str] = &[
+    "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FreezerState", "FragmentPath", "DropInPaths",
+    "InvocationID", "Transient", "Slice", "ControlGroup", "ControlGroupId", "StateChangeTimestamp",
+    "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "Job",
+    "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
+    "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "JobTimeoutUSec", "NeedDaemonReload",
+    "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "SendSIGHUP", "SendSIGKILL",
+    "Type", "ExitType", "Restart", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
+    "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
+    "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainPID", "ExecMainCode", "ExecMainStatus",
+    "WatchdogTimestamp", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
+];
+
+/// The name of a manager's connection among the sources.
+pub fn source(manager: Manager) -> String {
+    match manager {
+        Manager::System => "systemd".to_owned(),
+        Manager::User(uid) => format!("systemd of user {uid}"),
+    }
+}
+
+/// The connection to a manager, made on first use.
+pub fn link(context: &Arc<Context>, manager: Manager) -> Link {
+    let (link, first) = context.manager(manager);
+    if first {
+        tokio::spawn(listen(Arc::clone(context), manager, link.clone()));
+    }
+    link
+}
+
+/// Listens to a manager for as long as the trace lasts, or as the manager exists.
+async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
+    let path = socket(manager);
+    let mut attached = false;
+    loop {
+        let why = match connect(&path).await {
+            Ok((connection, stream)) => {
+                attached = true;
+                link.up(connection);
+                context.sources.set(&source(manager), ATTACHED);
+                read_along(&context, manager, stream).await
+            }
+            Err(why) => why,
+        };
+        link.down(why.clone());
+        context.sources.set(&source(manager), why.clone());
+        if !attached {
+            context.outbox.unavailable(source(manager), why);
+        }
+        // A user's manager that is gone does not come back for this trace's targets.
+        if manager != Manager::System && !Path::new(&path).exists() {
+            return;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Takes every signal until the connection breaks; says why it did.
+async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: MessageStream) -> String {
+    let mut heard = false;
+    let why = loop {
+        match stream.next().await {
+            Some(Ok(message)) => signal(context, manager, clock::now(), &message),
+            Some(Err(error)) => break error.to_string(),
+            None => break "the service manager closed the connection".to_owned(),
+        }
+        heard = true;
+    };
+    // A user's manager ends with the user's last session: nothing more is to be heard from it.
+    if heard && manager == Manager::System {
+        context.outbox.lost(LossPlace::Bus, 0, format!("{}: {why}", source(manager)));
+    }
+    why
+}
+
+fn socket(manager: Manager) -> String {
+    match manager {
+        Manager::System => "/run/systemd/private".to_owned(),
+        Manager::User(uid) => format!("/run/user/{uid}/systemd/private"),
+    }
+}
+
+async fn connect(path: &str) -> Result<(Connection, MessageStream), String> {
+    let stream = tokio::net::UnixStream::connect(path).await;
+    let stream = stream.map_err(|error| format!("cannot connect to {path}: {error}"))?;
+    let building = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT).build();
+    let built = tokio::time::timeout(ASK_LIMIT, building).await;
+    let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
+    let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
+    let stream = MessageStream::from(&connection);
+    Ok((connection, stream))
+}
+
+/// A signal of a service manager, from whichever connection.
+pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Message) {
+    let header = message.header();
+    let (Some(path), Some(member)) = (header.path(), header.member()) else {
+        return;
+    };
+    match member.as_str() {
+        "JobNew" => {
+            if let Ok((id, job, unit)) =
+                message.body().deserialize::<(u32, OwnedObjectPath, String)>()
+            {
+                tokio::spawn(job_new(Arc::clone(context), manager, at, id, job, unit));
+            }
+        }
+        "JobRemoved" => {
+            let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>();
+            if let Ok((id, _, unit, result)) = removed {
+                refresh(context, manager, &unit);
+                let job = Job { manager, id, unit, job_type: None, result: Some(result) };
+                context.outbox.say_at(at, Source::Bus, Fact::Job(job));
+            }
+        }
+        "PropertiesChanged" => {
+            if let Some(escaped) = path.as_str().strip_prefix(UNITS) {
+                changed(context, manager, at, bus_label_unescape(escaped), message);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A new job: its type has to be asked for, and quickly.
+async fn job_new(
+    context: Arc<Context>,
+    manager: Manager,
+    at: Moment,
+    id: u32,
+    path: OwnedObjectPath,
+    unit: String,
+) {
+    let asked =
+        property(&context, manager, path.as_str(), "org.freedesktop.systemd1.Job", "JobType");
+    let job_type = tokio::time::timeout(JOB_LIMIT, asked).await.ok().flatten();
+    let job_type = job_type.and_then(|value| value.as_str().map(str::to_owned));
+    refresh(&context, manager, &unit);
+    let job = Job { manager, id, unit, job_type, result: None };
+    context.outbox.say_at(at, Source::Bus, Fact::Job(job));
+}
+
+/// `PropertiesChanged(interface, changed, invalidated)` of a unit.
+fn changed(context: &Arc<Context>, manager: Manager, at: Moment, unit: String, message: &Message) {
+    let body = message.body();
+    let Ok(structure) = body.deserialize::<Structure<'_>>() else {
+        return;
+    };
+    let Some(Value::Object(changed)) =
+        structure.fields().get(1).map(|value| values::json(value, 0))
+    else {
+        return;
+    };
+    refresh(context, manager, &unit);
+    let properties = context.news(manager, &unit, wanted(changed));
+    if !properties.is_empty() {
+        let fact = Fact::Unit(UnitProperties { manager, unit, properties });
+        context.outbox.say_at(at, Source::Bus, fact);
+    }
+}
+
+fn wanted(all: impl IntoIterator<Item = (String, Value)>) -> BTreeMap<String, Value> {
+    all.into_iter().filter(|(name, _)| WANTED.contains(&name.as_str())).collect()
+}
+
+/// Asks again for the properties of a target's unit, a moment after something was heard of it.
+pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
+    if !context.wants_refresh(manager, unit) {
+        return;
+    }
+    let (context, unit) = (Arc::clone(context), unit.to_owned());
+    tokio::spawn(async move {
+        tokio::time::sleep(REFRESH_AFTER).await;
+        context.refreshed(manager, &unit);
+        // Asking for a unit that is gone makes the manager load an empty one of that name.
+        let gone =
+            |all: &BTreeMap<String, Value>| all.get("LoadState") == Some(&Value::from("not-found"));
+        if let Ok(properties) = unit_properties(&context, manager, &unit).await
+            && !gone(&properties)
+        {
+            let properties = UnitProperties { manager, unit, properties };
+            context.outbox.say(Source::BusProperty, Fact::Unit(properties));
+        }
+    });
+}
+
+/// What matters of a unit's properties, as the manager has them now.
+///
+/// # Errors
+/// Why they could not be asked.
+pub async fn unit_properties(
+    context: &Arc<Context>,
+    manager: Manager,
+    unit: &str,
+) -> Result<BTreeMap<String, Value>, String> {
+    let connection = connection(context, manager).await?;
+    let path = format!("{UNITS}{}", bus_label_escape(unit));
+    // The empty interface means all of them, as `systemctl show` asks.
+    let call = connection.call_method(Some(SERVICE), path, Some(PROPERTIES), "GetAll", &"");
+    let answered = tokio::time::timeout(ASK_LIMIT, call).await;
+    let reply = answered.map_err(|_| "the service manager did not answer in time".to_owned())?;
+    let reply = reply.map_err(|error| error.to_string())?;
+    let body = reply.body();
+    let all =
+        body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
+    let kept = all.iter().filter(|(name, _)| WANTED.contains(&name.as_str()));
+    Ok(kept.map(|(name, value)| (name.clone(), values::json(value, 0))).collect())
+}
+
+/// One property of an object of a manager.
+async fn property(
+    context: &Arc<Context>,
+    manager: Manager,
+    path: &str,
+    interface: &str,
+    name: &str,
+) -> Option<Value> {
+    let connection = connection(context, manager).await.ok()?;
+    let arguments = (interface, name);
+    let call = connection.call_method(Some(SERVICE), path, Some(PROPERTIES), "Get", &arguments);
+    let reply = call.await.ok()?;
+    let body = reply.body();
+    let value = body.deserialize::<OwnedVariant>().ok()?;
+    Some(values::json(&value, 0))
+}
+
+/// Version of the manager, as it calls itself.
+pub async fn version(context: &Arc<Context>) -> Option<String> {
+    let value =
+        property(context, Manager::System, PATH, "org.freedesktop.systemd1.Manager", "Version")
+            .await?;
+    value.as_str().map(str::to_owned)
+}
+
+/// The best connection to a manager: its own socket, else for PID 1 the bus.
+async fn connection(context: &Arc<Context>, manager: Manager) -> Result<Connection, String> {
+    match link(context, manager).get().await {
+        Ok(connection) => Ok(connection),
+        Err(why) if manager == Manager::System => {
+            context.system_bus.get().await.map_err(|bus| format!("{why}; {bus}"))
+        }
+        Err(why) => Err(why),
+    }
+}

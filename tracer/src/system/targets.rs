@@ -1,0 +1,348 @@
+//! Which processes a `--target` means, among those that run now.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use thiserror::Error;
+
+use super::containers;
+use super::processes::Processes;
+use super::settings::Root;
+use super::users;
+use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
+use crate::evidence::{Manager, ProcessSnapshot};
+
+/// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
+const COMM_LEN: usize = 15;
+
+/// How many cgroups below a target's are entered by id.
+const MAX_CGROUPS: usize = 4096;
+
+/// Shortest beginning of a container's id that is taken for one.
+const MIN_ID: usize = 4;
+
+/// What a target is named by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Matcher {
+    /// Base name of the executable, `comm`, or what stands before the colon of a rewritten title.
+    Name(String),
+    /// Process id.
+    Pid(u32),
+    /// Unit of the system manager or of a user's, with or without its suffix.
+    Unit(String),
+    /// Path of a cgroup; what is below it belongs to it.
+    Cgroup(String),
+    /// Name or number of a user.
+    User(String),
+    /// Name or beginning of the id of a container.
+    Container(String),
+}
+
+/// What was found for a target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Its processes now; may be none for a name, a user or a unit that does not run yet.
+    pub processes: Vec<ProcessSnapshot>,
+    /// Ids of its cgroups (cgroup2) and of those below them, where the target is a cgroup of some kind.
+    pub cgroups: Vec<u64>,
+    /// Its uid, where the target is a user.
+    pub uid: Option<u32>,
+}
+
+/// A target that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TargetError {
+    /// Nobody has this pid.
+    #[error("there is no process {0}; see `ps -e` for those that run")]
+    NoProcess(u32),
+    /// No such unit runs, and no file describes one.
+    #[error(
+        "there is no unit {0}; see `systemctl list-units` (and `systemctl --user list-units`) for its name"
+    )]
+    NoUnit(String),
+    /// No such cgroup.
+    #[error("there is no cgroup {0}; give its path as in /proc/PID/cgroup or below /sys/fs/cgroup")]
+    NoCgroup(String),
+    /// No such user.
+    #[error("there is no user {0}; give a name or a number that `getent passwd` knows")]
+    NoUser(String),
+    /// No such container runs.
+    #[error(
+        "no running container has the name or the id {0}; give the name, or at least 4 digits of the id"
+    )]
+    NoContainer(String),
+    /// Several containers answer to it.
+    #[error("{0} fits several containers; give more digits of the id")]
+    AmbiguousContainer(String),
+}
+
+impl Matcher {
+    /// Whether a process is meant. A container's name is compared with what its runtime says.
+    pub fn matches(&self, process: &ProcessSnapshot) -> bool {
+        let owner = || CgroupOwner::of(process.cgroup.as_deref().unwrap_or_default());
+        match self {
+            Self::Name(name) => {
+                let exe = process.exe.as_deref();
+                is_called(name, &process.comm, exe, process.cmdline.first().map(String::as_str))
+            }
+            Self::Pid(pid) => process.pid == *pid,
+            Self::Unit(unit) => {
+                let (unit, owner) = (full_unit(unit), owner());
+                [owner.unit, owner.user_unit, owner.slice]
+                    .into_iter()
+                    .flatten()
+                    .any(|it| it == unit)
+            }
+            Self::Cgroup(path) => process.cgroup.as_deref().is_some_and(|it| is_below(it, path)),
+            Self::User(user) => uid_of(user) == Some(process.uid),
+            Self::Container(wanted) => owner().innermost_container().is_some_and(|container| {
+                let described = containers::describe(container, None);
+                described.name.as_deref() == Some(wanted.as_str()) || is_id(&container.id, wanted)
+            }),
+        }
+    }
+}
+
+/// Looks for the processes of a target, its own tracer excepted.
+///
+/// # Errors
+/// Where the target cannot exist: no such pid, user, unit, cgroup or container. A name that nothing has
+/// yet is no error.
+pub fn find(processes: &Processes, root: &Root, matcher: &Matcher) -> Result<Found, TargetError> {
+    match matcher {
+        Matcher::Pid(pid) => {
+            let found = processes.look(*pid).map_err(|_| TargetError::NoProcess(*pid))?;
+            Ok(Found { processes: vec![found], ..Found::default() })
+        }
+        Matcher::User(user) => {
+            let uid = uid_of(user).ok_or_else(|| TargetError::NoUser(user.clone()))?;
+            Ok(Found { uid: Some(uid), ..all(processes, matcher) })
+        }
+        Matcher::Name(_) => Ok(all(processes, matcher)),
+        Matcher::Unit(unit) => of_unit(processes, root, matcher, &full_unit(unit)),
+        Matcher::Cgroup(path) => {
+            let path = processes.cgroups().normalize(path);
+            if !processes.cgroups().exists(&path) {
+                return Err(TargetError::NoCgroup(path));
+            }
+            let cgroups = subtree(processes, &path);
+            Ok(Found { cgroups, ..all(processes, &Matcher::Cgroup(path)) })
+        }
+        Matcher::Container(wanted) => of_container(processes, matcher, wanted),
+    }
+}
+
+fn all(processes: &Processes, matcher: &Matcher) -> Found {
+    let own = std::process::id();
+    let pids = processes
+        .pids()
+        .into_iter()
+        .filter(|pid| *pid != own && may_match(processes, matcher, *pid));
+    let looked = pids.filter_map(|pid| processes.look(pid).ok());
+    Found {
+        processes: looked.filter(|process| matcher.matches(process)).collect(),
+        ..Found::default()
+    }
+}
+
+/// A first sieve that reads less than a whole look at the process.
+fn may_match(processes: &Processes, matcher: &Matcher, pid: u32) -> bool {
+    let Matcher::Name(name) = matcher else {
+        return true;
+    };
+    let Some(comm) = processes.comm(pid) else {
+        return false;
+    };
+    is_called(
+        name,
+        &comm,
+        processes.exe(pid).as_deref(),
+        processes.cmdline(pid).first().map(String::as_str),
+    )
+}
+
+fn of_unit(
+    processes: &Processes,
+    root: &Root,
+    matcher: &Matcher,
+    unit: &str,
+) -> Result<Found, TargetError> {
+    let mut found = all(processes, matcher);
+    let paths: BTreeSet<String> = found
+        .processes
+        .iter()
+        .filter_map(|process| up_to(process.cgroup.as_deref()?, unit))
+        .collect();
+    found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
+    if found.processes.is_empty() {
+        // It may start later, where there is a file for it; otherwise the name is wrong.
+        let files =
+            [Manager::System, Manager::User(0)].map(|manager| root.unit_files(manager, None, unit));
+        if !is_unit_name(unit) || files.iter().all(|files| files.fragment.is_none()) {
+            return Err(TargetError::NoUnit(unit.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+fn of_container(
+    processes: &Processes,
+    matcher: &Matcher,
+    wanted: &str,
+) -> Result<Found, TargetError> {
+    let mut found = all(processes, matcher);
+    let mut ids = BTreeSet::new();
+    let mut paths = BTreeSet::new();
+    for process in &found.processes {
+        let path = process.cgroup.as_deref().unwrap_or_default();
+        if let Some(container) = CgroupOwner::of(path).innermost_container() {
+            paths.extend(up_to_containing(path, &container.id));
+            ids.insert(container.id.clone());
+        }
+    }
+    match ids.len() {
+        0 => return Err(TargetError::NoContainer(wanted.to_owned())),
+        1 => {}
+        _ => return Err(TargetError::AmbiguousContainer(wanted.to_owned())),
+    }
+    found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
+    Ok(found)
+}
+
+/// Ids of a cgroup and of all below it.
+fn subtree(processes: &Processes, path: &str) -> Vec<u64> {
+    let Some(top) = processes.cgroups().unified_directory(path) else {
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    let mut left = vec![top];
+    while let Some(directory) = left.pop().filter(|_| ids.len() < MAX_CGROUPS) {
+        ids.extend(fs::metadata(&directory).ok().map(|metadata| metadata.ino()));
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(below.map(|entry| entry.path()));
+    }
+    ids
+}
+
+/// The path as far as the component that is the unit.
+fn up_to(path: &str, unit: &str) -> Option<String> {
+    cut(path, |part| unescape(part) == unit)
+}
+
+fn up_to_containing(path: &str, id: &str) -> Option<String> {
+    cut(path, |part| part.contains(id))
+}
+
+fn cut(path: &str, is_end: impl Fn(&str) -> bool) -> Option<String> {
+    let mut taken = String::new();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        taken.push('/');
+        taken.push_str(part);
+        if is_end(part) {
+            return Some(taken);
+        }
+    }
+    None
+}
+
+fn is_called(name: &str, comm: &str, exe: Option<&str>, title: Option<&str>) -> bool {
+    let base = exe.and_then(|exe| Path::new(exe).file_name()).and_then(|base| base.to_str());
+    let shortened =
+        name.len() > COMM_LEN && name.as_bytes().get(..COMM_LEN) == Some(comm.as_bytes());
+    let titled =
+        title.and_then(|title| title.strip_prefix(name)).is_some_and(|rest| rest.starts_with(':'));
+    base == Some(name) || comm == name || shortened || titled
+}
+
+/// `ssh` → `ssh.service`, as systemctl completes it.
+fn full_unit(unit: &str) -> String {
+    if is_unit_name(unit) { unit.to_owned() } else { format!("{unit}.service") }
+}
+
+fn is_below(path: &str, top: &str) -> bool {
+    let top = top.trim_end_matches('/');
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_id(id: &str, wanted: &str) -> bool {
+    id == wanted || (wanted.len() >= MIN_ID && id.len() == 64 && id.starts_with(wanted))
+}
+
+fn uid_of(user: &str) -> Option<u32> {
+    user.parse().ok().or_else(|| users::by_name(user).map(|user| user.uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cgroups::Cgroups;
+    use super::*;
+
+    fn process(comm: &str, exe: &str, title: &str, cgroup: &str) -> ProcessSnapshot {
+        ProcessSnapshot {
+            comm: comm.to_owned(),
+            exe: Some(exe.to_owned()),
+            cmdline: vec![title.to_owned()],
+            cgroup: Some(cgroup.to_owned()),
+            ..ProcessSnapshot::default()
+        }
+    }
+
+    #[test]
+    fn names_match_executable_comm_and_title() {
+        let tmux = process("tmux: server", "/usr/bin/tmux", "tmux new", "/");
+        assert!(Matcher::Name("tmux".to_owned()).matches(&tmux));
+        assert!(Matcher::Name("tmux: server".to_owned()).matches(&tmux));
+        assert!(!Matcher::Name("tmu".to_owned()).matches(&tmux));
+        let worker = process("php", "/usr/sbin/php-fpm8.2", "php-fpm: pool www", "/");
+        assert!(Matcher::Name("php-fpm".to_owned()).matches(&worker));
+        let long = process("gnome-session-b", "/usr/libexec/x", "", "/");
+        assert!(Matcher::Name("gnome-session-binary".to_owned()).matches(&long));
+        assert!(!Matcher::Name("gnome-session-".to_owned()).matches(&long));
+    }
+
+    #[test]
+    fn units_cgroups_and_containers_match_by_path() {
+        let id = "ab12".repeat(16);
+        let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service";
+        let one = process("x", "/x", "x", user);
+        for unit in ["x", "x.service", "user@1000.service", "user-1000.slice"] {
+            assert!(Matcher::Unit(unit.to_owned()).matches(&one), "{unit}");
+        }
+        assert!(!Matcher::Unit("app".to_owned()).matches(&one));
+        assert!(Matcher::Cgroup("/user.slice/user-1000.slice".to_owned()).matches(&one));
+        assert!(!Matcher::Cgroup("/user.slice/user-100".to_owned()).matches(&one));
+        let contained = process("x", "/x", "x", &format!("/system.slice/docker-{id}.scope/sub"));
+        assert!(Matcher::Container(id[..12].to_owned()).matches(&contained));
+        assert!(!Matcher::Container(id[..3].to_owned()).matches(&contained));
+        assert_eq!(up_to(user, "x.service").as_deref(), Some(user));
+        assert_eq!(
+            up_to_containing("/a/docker-7.scope/b", "7").as_deref(),
+            Some("/a/docker-7.scope")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let processes = Processes::new(Cgroups::detect());
+        let root = Root::new(tempfile::tempdir().expect("temporary directory").path());
+        let error = |matcher| find(&processes, &root, &matcher).expect_err("cannot exist");
+        assert_eq!(error(Matcher::Pid(u32::MAX)), TargetError::NoProcess(u32::MAX));
+        let user = "no such user".to_owned();
+        assert_eq!(error(Matcher::User(user.clone())), TargetError::NoUser(user));
+        assert_eq!(
+            error(Matcher::Unit("no-such".to_owned())),
+            TargetError::NoUnit("no-such.service".to_owned())
+        );
+        assert_eq!(
+            error(Matcher::Cgroup("no/such".to_owned())),
+            TargetError::NoCgroup("/no/such".to_owned())
+        );
+        let name = "no-such-container".to_owned();
+        assert_eq!(error(Matcher::Container(name.clone())), TargetError::NoContainer(name));
+        let waiting = find(&processes, &root, &Matcher::Name("no-such-name".to_owned()));
+        assert_eq!(waiting, Ok(Found::default()));
+    }
+}

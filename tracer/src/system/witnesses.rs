@@ -1,0 +1,359 @@
+//! Everything that userspace listens to, behind one handle.
+//!
+//! The witnesses have a thread and a runtime of their own: what they hear is stamped with the time at which
+//! it came, however busy the rest of the tracer is, and nothing of theirs can hold up the trace.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::cgroups::Cgroups;
+use super::context::Context;
+use super::outbox::Outbox;
+use super::processes::Processes;
+use super::settings::Root;
+use super::sources::Sources;
+use super::targets::{self, Found, Matcher, TargetError};
+use super::{bus, clock, dossier, journal, kernel_log, logind, ssh, systemd};
+use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, Source};
+
+/// How many processes are remembered as seen; beyond that some are looked at again.
+const MAX_SEEN: usize = 1 << 16;
+
+/// Niceness of the thread that listens.
+const HURRIED: i32 = -10;
+
+/// Which witnesses to listen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The D-Bus buses, the service managers and logind.
+    pub bus: bool,
+    /// The journal.
+    pub journal: bool,
+    /// The kernel's log.
+    pub kernel_log: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bus: true, journal: true, kernel_log: true }
+    }
+}
+
+/// The witnesses of userspace. They stop when this is dropped.
+#[derive(Debug)]
+pub struct Witnesses {
+    context: Arc<Context>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    seen: HashSet<ProcessId>,
+    targets: HashSet<ProcessId>,
+}
+
+impl Witnesses {
+    /// Starts to listen and returns at once. Connections are made in the background; what the journal and the
+    /// kernel's log say from now on is not missed meanwhile.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn start(sender: UnboundedSender<Evidence>, options: Options) -> io::Result<Self> {
+        let sources = Sources::connecting(&["bus", "journal", "kernel-log", "systemd", "logind"]);
+        let processes = Processes::new(Cgroups::detect());
+        let context = Arc::new(Context::new(Outbox::new(sender), processes, sources));
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        {
+            let _inside = handle.enter();
+            start_all(&context, options);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let run = move || {
+            hurry();
+            // An error means that the handle was dropped, which is the sign to stop as well.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("witnesses".to_owned()).spawn(run)?;
+        Ok(Self {
+            context,
+            runtime: handle,
+            stop: Some(stop),
+            thread: Some(thread),
+            seen: HashSet::new(),
+            targets: HashSet::new(),
+        })
+    }
+
+    /// Name of each source to `attached`, `connecting`, or why it is not attached.
+    pub fn sources(&self) -> BTreeMap<String, String> {
+        self.context.sources.all()
+    }
+
+    /// Waits until every source is attached or known to be missing, at most so long.
+    pub async fn ready(&self, limit: Duration) {
+        self.context.sources.settled(limit).await;
+    }
+
+    /// The local ports of ssh connections, for the hook that watches TCP.
+    pub fn ports(&self) -> Vec<u16> {
+        ssh::ports(&self.context.root, &self.context.processes)
+    }
+
+    /// Version of the running systemd; `None` where there is none.
+    pub async fn systemd_version(&self) -> Option<String> {
+        let context = Arc::clone(&self.context);
+        self.runtime.spawn(async move { systemd::version(&context).await }).await.ok().flatten()
+    }
+
+    /// The processes that a target means.
+    ///
+    /// # Errors
+    /// Where the target cannot exist.
+    pub fn find(&self, matcher: &Matcher) -> Result<Found, TargetError> {
+        targets::find(&self.context.processes, &self.context.root, matcher)
+    }
+
+    /// Takes note of a piece of evidence from the kernel, in the order of the stream. A process that turns out to
+    /// matter is looked at before this returns, since it may be gone a moment later; the rest follows in the
+    /// background.
+    pub fn consider(&mut self, evidence: &Evidence) {
+        match &evidence.fact {
+            Fact::Target(target) => self.target(target.id),
+            Fact::Fork(fork) if fork.is_target => self.target(fork.child.id),
+            Fact::Exec(exec) => {
+                // Another program, another command line.
+                let known = self.seen.remove(&exec.task.id);
+                if exec.is_target {
+                    self.target(exec.task.id);
+                } else if known {
+                    self.witness(exec.task.id);
+                }
+            }
+            Fact::Signal(signal) if signal.is_target || signal.fatal => {
+                if !signal.sender.kernel_thread {
+                    self.witness(signal.sender.id);
+                }
+                if signal.is_target {
+                    self.target(signal.target.id);
+                } else {
+                    self.witness(signal.target.id);
+                }
+            }
+            Fact::Exit(exit) => {
+                if self.targets.remove(&exit.task.id) {
+                    self.refresh_unit(exit.task.cgroup.as_deref());
+                }
+                self.seen.remove(&exit.task.id);
+            }
+            Fact::OomVictim(victim) => self.oom(victim),
+            _ => {}
+        }
+    }
+
+    fn target(&mut self, id: ProcessId) {
+        let line = self.look(id);
+        let new = self.targets.insert(id);
+        if let Some(process) = line.into_iter().next() {
+            self.runtime.spawn(dossier::target(Arc::clone(&self.context), process));
+        } else if new && let Ok(process) = self.context.processes.look(id.pid) {
+            // Seen before as a witness: it is known, but not what a target needs.
+            self.runtime.spawn(dossier::target(Arc::clone(&self.context), process));
+        }
+    }
+
+    fn witness(&mut self, id: ProcessId) {
+        if let Some(process) = self.look(id).into_iter().next() {
+            self.runtime.spawn(dossier::witness(Arc::clone(&self.context), process));
+        }
+    }
+
+    /// Looks at a process and its parents and tells those not told yet. Empty where this one was.
+    fn look(&mut self, id: ProcessId) -> Vec<ProcessSnapshot> {
+        if self.seen.len() >= MAX_SEEN {
+            self.seen.clear();
+        }
+        if id.pid == 0 || !self.seen.insert(id) {
+            return Vec::new();
+        }
+        let line = match self.context.processes.look_up(id.pid) {
+            Ok(line) if identity(&line[0]) == id => line,
+            _ => {
+                let why = "it was gone before it could be looked at, or it is hidden";
+                self.context.outbox.unavailable(format!("process {}", id.pid), why);
+                return Vec::new();
+            }
+        };
+        let at = clock::now();
+        for (place, process) in line.iter().enumerate() {
+            if place == 0 || self.seen.insert(identity(process)) {
+                let fact = Fact::Process(Box::new(process.clone()));
+                self.context.outbox.say_at(at, Source::Proc, fact);
+            }
+        }
+        let through_ssh =
+            line.iter().any(|process| process.environment.contains_key("SSH_CONNECTION"));
+        if through_ssh {
+            let context = Arc::clone(&self.context);
+            self.runtime.spawn(async move { dossier::ssh_settings(&context) });
+        }
+        line
+    }
+
+    /// A target ended: what the manager makes of that decides the verdict.
+    fn refresh_unit(&self, cgroup: Option<&str>) {
+        let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
+        let units = [
+            owner.unit.map(|unit| (Manager::System, unit)),
+            owner.user_unit.zip(owner.owner_uid).map(|(unit, uid)| (Manager::User(uid), unit)),
+        ];
+        let _inside = self.runtime.enter();
+        for (manager, unit) in units.into_iter().flatten() {
+            systemd::refresh(&self.context, manager, &unit);
+        }
+    }
+
+    /// Tells the memory limits that may have led to an OOM kill: those on the way from the victim to the root.
+    fn oom(&self, victim: &OomVictim) {
+        let processes = &self.context.processes;
+        let cgroup = processes
+            .memory_cgroup(victim.global_tid)
+            .or_else(|| processes.memory_cgroup(victim.trigger.id.pid));
+        let mut path = cgroup.unwrap_or_default();
+        while !path.is_empty() && path != "/" {
+            let limits = processes.cgroups().limits(&path);
+            if let Some(limits) = limits
+                .filter(|limits| limits.memory_max.is_some() || limits.oom_group == Some(true))
+            {
+                self.context.outbox.say(Source::CgroupFs, Fact::CgroupLimits(limits));
+            }
+            path.truncate(path.rfind('/').unwrap_or(0));
+        }
+    }
+}
+
+impl Drop for Witnesses {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It only leaves its loop; a panic of its would have been reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The processes that a target means, without any witness listening.
+///
+/// # Errors
+/// Where the target cannot exist.
+pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
+    targets::find(&Processes::new(Cgroups::detect()), &Root::default(), matcher)
+}
+
+/// Gives this thread precedence, where that is allowed: the time of what is heard is the time at which
+/// it is read.
+fn hurry() {
+    // SAFETY: setpriority takes integers only; 0 is the calling thread. Without the right to do it nothing changes.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HURRIED) };
+}
+
+fn identity(process: &ProcessSnapshot) -> ProcessId {
+    ProcessId { pid: process.pid, start_ns: process.start_ns }
+}
+
+/// Starts every witness that is wanted; to be called inside of the runtime.
+fn start_all(context: &Arc<Context>, options: Options) {
+    const NOT_WANTED: &str = "not asked for";
+    if options.kernel_log {
+        match kernel_log::open() {
+            Ok(file) => {
+                context.sources.set("kernel-log", super::sources::ATTACHED);
+                tokio::spawn(kernel_log::follow(Arc::clone(context), file));
+            }
+            Err(error) => {
+                let why = format!("/dev/kmsg cannot be read: {error}");
+                context.sources.set("kernel-log", why.clone());
+                context.outbox.unavailable("kernel-log", why);
+            }
+        }
+    } else {
+        context.sources.set("kernel-log", NOT_WANTED);
+    }
+    if options.journal {
+        let now = clock::now().time.unix_ns() / 1_000_000_000;
+        let since = i64::try_from(now).unwrap_or(0);
+        tokio::spawn(journal::follow(Arc::clone(context), since));
+    } else {
+        context.sources.set("journal", NOT_WANTED);
+    }
+    if options.bus {
+        systemd::link(context, Manager::System);
+        tokio::spawn(bus::listen(Arc::clone(context), Manager::System));
+        let logind = Arc::clone(context);
+        tokio::spawn(async move { logind::running_kill_user_processes(&logind).await });
+    } else {
+        for name in ["bus", "systemd", "logind"] {
+            context.sources.set(name, NOT_WANTED);
+        }
+        context.system_bus.down(NOT_WANTED);
+        context.manager(Manager::System).0.down(NOT_WANTED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Target, TargetReason};
+
+    #[tokio::test]
+    async fn a_target_is_looked_at_before_anything_else_happens() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let options = Options { bus: false, journal: false, kernel_log: false };
+        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
+        let pid = std::process::id();
+        let found = witnesses.find(&Matcher::Pid(pid)).expect("this process");
+        let id = identity(&found.processes[0]);
+        let fact = Fact::Target(Target { id, reason: TargetReason::Pid });
+        witnesses.consider(&fact.at(clock::now(), Source::Tracer));
+        let first = receiver.try_recv().expect("a snapshot, at once");
+        let Fact::Process(process) = first.fact else { panic!("{first:?}") };
+        assert_eq!(identity(&process), id);
+        witnesses.ready(Duration::from_secs(5)).await;
+        assert!(witnesses.sources().values().all(|state| state == "not asked for"));
+        let user = async {
+            while let Some(evidence) = receiver.recv().await {
+                if let Fact::User(user) = evidence.fact {
+                    return user;
+                }
+            }
+            panic!("the witnesses stopped")
+        };
+        let user = tokio::time::timeout(Duration::from_secs(5), user).await.expect("a user");
+        assert_eq!(user.uid, process.uid);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_said_to_be_so_once() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let options = Options { bus: false, journal: false, kernel_log: false };
+        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
+        let id = ProcessId { pid: u32::MAX, start_ns: 1 };
+        for _ in 0..2 {
+            let fact = Fact::Target(Target { id, reason: TargetReason::Matched });
+            witnesses.consider(&fact.at(clock::now(), Source::Tracer));
+        }
+        drop(witnesses);
+        let mut said = 0;
+        while let Ok(evidence) = receiver.try_recv() {
+            assert!(matches!(evidence.fact, Fact::Unavailable(_)), "{evidence:?}");
+            said += 1;
+        }
+        assert_eq!(said, 1);
+    }
+}
