@@ -2,4 +2,5 @@
 //! that watch them end.
 
 pub mod fixtures;
+pub mod lab;
 pub mod live;

@@ -132,7 +132,7 @@ pub fn stop_job<'a>(
             continue;
         }
         let stops = !matches!(
-            job.job_type.as_deref(),
+            job_type(world, seen),
             Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
         );
         match (&job.result, found) {
@@ -152,6 +152,21 @@ pub fn stop_job<'a>(
         }
     }
     found
+}
+
+/// The type of a job: as it was seen on the bus, else as the manager logged it (a job may be gone
+/// before it can be asked).
+pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
+    let by_bus = job.value.job_type.as_deref();
+    by_bus.or_else(|| {
+        let id = job.value.id.to_string();
+        let logged = world.journal.iter().rev().find(|line| {
+            line.value.fields.get("JOB_ID") == Some(&id)
+                && line.value.about_unit.as_deref() == Some(&job.value.unit)
+                && line.ns().abs_diff(job.ns()) < 90 * S
+        })?;
+        logged.value.fields.get("JOB_TYPE").map(String::as_str)
+    })
 }
 
 /// Methods of systemd's manager and units that stop something.

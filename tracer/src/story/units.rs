@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
-use super::manager::UnitStop;
+use super::manager::{self, UnitStop};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
@@ -117,7 +117,7 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
 
 /// The link of a job.
 pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
-    let kind = job.value.job_type.as_deref().unwrap_or("stop (type not seen)");
+    let kind = manager::job_type(case.world, job).unwrap_or("of a type not seen,");
     let manager = match job.value.manager {
         Manager::System => "systemd[1]".to_owned(),
         Manager::User(uid) => {

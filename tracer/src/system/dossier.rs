@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::settings::units::UnitFiles;
-use super::{bus, containers, logind, systemd, users};
+use super::{bus, containers, logind, systemd, terminals, users};
 use crate::evidence::cgroup_path::CgroupOwner;
 use crate::evidence::{
     ContainerFound, Fact, Manager, ProcessSnapshot, Setting, Source, UnitProperties, User,
@@ -34,6 +34,10 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     machine_settings(&context);
     if process.environment.contains_key("SSH_CONNECTION") {
         ssh_settings(&context);
+    }
+    if let Some(tty) = process.tty.clone() {
+        let context = Arc::clone(&context);
+        tokio::task::spawn_blocking(move || terminals::tell(&context, &tty));
     }
     let mut units = Vec::new();
     units.extend(owner.unit.clone().map(|unit| (Manager::System, unit)));

@@ -20,6 +20,7 @@ mod sources;
 mod ssh;
 mod systemd;
 mod targets;
+mod terminals;
 pub mod users;
 mod witnesses;
 

@@ -5,7 +5,7 @@ use crate::evidence::{Grade, Manager, ProcessId, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{call_link, exit_link};
-use crate::story::manager::{UnitStop, manager_of, same_unit, stops_which};
+use crate::story::manager::{UnitStop, job_type, manager_of, same_unit, stops_which};
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -78,7 +78,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         }
         return None;
     };
-    let verb = match job.value.job_type.as_deref() {
+    let verb = match job_type(case.world, job) {
         Some("restart" | "try-restart") => "restarted",
         _ => "stopped",
     };
@@ -154,9 +154,9 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
             let near = other.ns().abs_diff(job.ns()) <= 500 * MS;
             let kind_fits = match kind {
                 "stop" => {
-                    matches!(other.value.job_type.as_deref(), Some("stop" | "restart") | None)
+                    matches!(job_type(case.world, other), Some("stop" | "restart") | None)
                 }
-                _ => other.value.job_type.as_deref() == Some("start"),
+                _ => job_type(case.world, other) == Some("start"),
             };
             near && kind_fits
                 && other.value.manager == stop.manager
@@ -185,7 +185,7 @@ fn dependency_finding(
     let by = actor.as_ref().map(|actor| format!(": {}", actor.sentence())).unwrap_or_default();
     let setting = case.setting(&[&stop.unit, &units::template(&stop.unit)], property);
     let place = setting.as_ref().map(units::location).unwrap_or_default();
-    let verb = other.value.job_type.as_deref().unwrap_or("stop");
+    let verb = job_type(case.world, other).unwrap_or("stop");
     let done = if verb == "start" { "started" } else { "stopped" };
     let finding = Finding::new(
         CauseId::UnitDependency,
@@ -467,7 +467,7 @@ pub fn shutdown(case: &Case<'_>) -> Option<Opinion> {
     let job = case.world.jobs.iter().find(|job| {
         job.value.manager == Manager::System
             && TARGETS.contains(&job.value.unit.as_str())
-            && job.value.job_type.as_deref() == Some("start")
+            && job_type(case.world, job) == Some("start")
             && job.ns() <= case.struck_ns() + S
     });
     if job.is_none() && !broadcast {

@@ -1,0 +1,152 @@
+//! Somebody or something ran a command that ended a process.
+
+use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Options};
+
+use crate::death::Death;
+use crate::{kill_user_processes, lab};
+
+const VICTIM: &str = "/etc/systemd/system/victim.service";
+
+fn with_victim(options: Options) -> Options {
+    options.file(VICTIM, "[Service]\nExecStart=/bin/sleep 1000\n")
+}
+
+fn start_victim(lab: &Lab) -> u32 {
+    lab.exec(&["systemctl", "start", "victim.service"]).expect("the victim starts");
+    let pid = lab.exec(&["systemctl", "show", "-p", "MainPID", "--value", "victim.service"]);
+    pid.expect("asked").trim().parse().expect("its pid")
+}
+
+#[test]
+fn a_kill_typed_over_ssh_names_the_login() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    let pid: u32 = login
+        .run("(setsid sleep 1000 >/dev/null 2>&1 & echo $!)")
+        .expect("a victim")
+        .parse()
+        .expect("its pid");
+    let shell: u32 = login.run("echo $$").expect("asked").parse().expect("a pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.run(&format!("kill {pid}")).expect("killed");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "user-command", "{death}");
+    death.assert_killer(shell, "bash");
+    assert_eq!(death.0["outcome"]["signal"], "SIGTERM", "{death}");
+    let killer = &death.0["killer"]["process"];
+    assert_eq!(killer["user"], "alice", "{death}");
+    assert_eq!(killer["session"]["remote_host"], CLIENT_ADDRESS, "{death}");
+    let ancestors = killer["ancestors"].as_array().expect("ancestors");
+    assert!(ancestors.iter().any(|ancestor| ancestor["comm"] == "sshd"), "{death}");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+#[test]
+fn a_pkill_from_a_timer_names_its_unit() {
+    let options = with_victim(Options::default())
+        .file(
+            "/etc/systemd/system/reaper.service",
+            "[Service]\nType=oneshot\nExecStart=/usr/bin/pkill --exact sleep\n",
+        )
+        .file("/etc/systemd/system/reaper.timer", "[Timer]\nOnActiveSec=0\nAccuracySec=1ms\n");
+    let lab = lab(&options);
+    let pid = start_victim(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["systemctl", "start", "reaper.timer"]).expect("the timer starts");
+    lab.wait_until_gone(pid).expect("the victim ends");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "user-command", "{death}");
+    let killer = &death.0["killer"]["process"];
+    assert_eq!(killer["comm"], "pkill", "{death}");
+    assert_eq!(killer["unit"], "reaper.service", "{death}");
+    assert_eq!(
+        killer["cmdline"],
+        serde_json::json!(["/usr/bin/pkill", "--exact", "sleep"]),
+        "{death}"
+    );
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// systemctl, run by root, does not speak to systemd over the bus.
+#[test]
+fn a_systemctl_stop_by_root_is_named() {
+    let lab = lab(&with_victim(Options::default()));
+    let pid = start_victim(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    lab.wait_for_journal("Stopped victim.service").expect("a job stopped it");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(1, "systemd");
+    assert_eq!(death.0["victim"]["unit"], "victim.service", "{death}");
+    death.assert_chain(&[("job", "victim.service"), ("signal", "SIGTERM")]);
+    death.assert_chain(&[("command", "systemctl stop victim.service")]);
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+#[test]
+fn a_restart_by_sudo_names_who_is_behind_it() {
+    let lab = lab(&with_victim(kill_user_processes("no")));
+    let pid = start_victim(&lab);
+    let mut login = lab.login().expect("alice logs in");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.run("sudo systemctl restart victim.service").expect("restarted");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[("command", "systemctl restart victim.service"), ("signal", "SIGTERM")]);
+    assert!(
+        death.0["cause"]["explanation"].to_string().contains("alice"),
+        "the explanation names the person: {death}"
+    );
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// What a service leaves running when its main process has ended.
+#[test]
+fn a_service_cleans_up_after_its_main_process() {
+    let options = Options::default().file(
+        VICTIM,
+        "[Service]\nExecStart=/bin/sh -c 'setsid sleep 1000 & read end < /run/end'\n\
+         ExecStartPre=/usr/bin/mkfifo /run/end\n",
+    );
+    let lab = lab(&options);
+    start_victim(&lab);
+    let pid = lab.pid_of("sleep").expect("the helper's pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    lab.wait_for_journal("victim.service: Deactivated successfully").expect("the service ended");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGTERM")]);
+    death.assert_no_link("job");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+#[test]
+fn without_a_bus_it_still_traces_and_says_what_it_misses() {
+    let options = with_victim(Options::default())
+        .mask("dbus.service")
+        .mask("dbus.socket")
+        .mask("systemd-logind.service");
+    let lab = lab(&options);
+    let pid = start_victim(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["sh", "-c", "kill -KILL \"$1\"", "sh", &pid.to_string()]).expect("killed");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "sh", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    let report = killtrace.wait().expect("killtrace ends");
+    assert!(report.status.success(), "{report:?}");
+    let bus = report.of_type("header")[0]["sources"]["bus"].as_str().expect("said of the bus");
+    assert_ne!(bus, "attached");
+    assert!(!bus.is_empty());
+}

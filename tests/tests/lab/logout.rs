@@ -1,0 +1,251 @@
+//! alice's tmux at the end of her ssh session, with logind in charge.
+
+use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Login, Options};
+
+use crate::death::{Death, text};
+use crate::{
+    KILL_USER_PROCESSES_LINE, LOGIND_CONF, kill_user_processes, lab, session_of, start_tmux,
+};
+
+const CAUSE: &str = "logind-kill-user-processes";
+
+/// From the end of the connection to the stop of the session's scope.
+const STOPPED_BY_LOGIND: [(&str, &str); 5] = [
+    ("process-exit", "sshd"),
+    ("bus-call", "ReleaseSession"),
+    ("bus-call", "StopUnit"),
+    ("job", "stop"),
+    ("signal", "SIGTERM"),
+];
+
+/// What the journal must and must not say where logind stopped the session's scope.
+fn prove_scope_stopped(lab: &Lab, session: &str) {
+    let scope = format!("session-{session}.scope");
+    lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
+    let journal = lab.journal().expect("a journal");
+    assert!(journal.contains(&format!("Stopped {scope}")), "no job stopped {scope}:\n{journal}");
+    // logind's words where it leaves the session's processes alone.
+    let waited = format!("Session {session} logged out. Waiting for processes to exit.");
+    assert!(!journal.contains(&waited), "nobody asked for the stop of {scope}:\n{journal}");
+}
+
+fn assert_killed_at_logout(death: &Death, session: &str) {
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("KillUserProcesses", "yes", LOGIND_CONF, KILL_USER_PROCESSES_LINE);
+    death.assert_chain(&STOPPED_BY_LOGIND);
+    death.assert_ruled_out("sshd-per-connection-unit");
+    let victim = &death.0["victim"];
+    assert_eq!(victim["user"], "alice", "{death}");
+    assert_eq!(victim["unit"], format!("session-{session}.scope"), "{death}");
+    assert_eq!(victim["session"]["id"], session, "{death}");
+    assert_eq!(victim["session"]["remote_host"], CLIENT_ADDRESS, "{death}");
+    let commands = death.fix_with("enable-linger")["commands"].to_string();
+    assert!(commands.contains("systemd-run --user --scope"), "linger alone is no fix: {death}");
+    assert!(!death.fix_with("KillUserProcesses=no")["side_effect"].is_null(), "{death}");
+}
+
+/// Has alice log in and start a tmux; returns its server's pid and her session.
+fn tmux_in_session(lab: &Lab) -> (Login, u32, String) {
+    let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
+    let pid = start_tmux(&mut login);
+    let cgroup = lab.read(&format!("/proc/{pid}/cgroup")).expect("tmux's cgroup");
+    assert!(cgroup.contains(&format!("/session-{session}.scope")), "{cgroup}");
+    (login, pid, session)
+}
+
+#[test]
+fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
+    let lab = lab(&kill_user_processes("yes"));
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    let (login, pid, session) = tmux_in_session(&lab);
+    login.exit().expect("alice logs out");
+    lab.wait_until_gone(pid).expect("tmux ends");
+    prove_scope_stopped(&lab, &session);
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_killed_at_logout(&death, &session);
+    // tmux catches SIGTERM and exits by itself.
+    assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
+    assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
+    death.assert_chain(&[("tcp-closed", CLIENT_ADDRESS)]);
+    let first = &death.chain()[0]["event"];
+    assert!(first == "tcp-closed" || first == "ssh-disconnect", "{death}");
+    killtrace.stop().expect("killtrace ends");
+}
+
+#[test]
+fn tmux_survives_where_logind_does_not_kill() {
+    let lab = lab(&kill_user_processes("no"));
+    let killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    let (login, pid, session) = tmux_in_session(&lab);
+    login.exit().expect("alice logs out");
+    lab.wait_for_journal(&format!("Session {session} logged out. Waiting for processes to exit."))
+        .expect("logind lets the session go");
+    assert!(lab.is_alive(pid), "tmux goes on");
+
+    let report = killtrace.stop().expect("killtrace ends");
+    assert!(report.status.success(), "{report:?}");
+    assert_eq!(report.of_type("death").len(), 0, "{report:?}");
+    let summaries = report.of_type("summary");
+    assert_eq!(summaries.len(), 1, "{report:?}");
+    assert_eq!(summaries[0]["deaths"], 0, "{report:?}");
+    assert!(lab.is_alive(pid), "killtrace harms nobody");
+}
+
+#[test]
+fn a_killed_client_closes_the_connection_without_a_word() {
+    let lab = lab(&kill_user_processes("yes"));
+    let (login, pid, session) = tmux_in_session(&lab);
+    // tmux is already running here when tracing begins.
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    login.kill_client().expect("the client is killed");
+    lab.wait_until_gone(pid).expect("tmux ends");
+    prove_scope_stopped(&lab, &session);
+    let journal = lab.journal().expect("a journal");
+    assert!(!journal.contains("Received disconnect"), "no goodbye was sent:\n{journal}");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_killed_at_logout(&death, &session);
+    assert_eq!(death.chain()[0]["event"], "tcp-closed", "{death}");
+    assert!(text(&death.chain()[0]).contains(CLIENT_ADDRESS), "{death}");
+    assert_eq!(death.chain()[0]["evidence"], "observed", "{death}");
+    death.assert_no_link("ssh-disconnect");
+    killtrace.stop().expect("killtrace ends");
+}
+
+#[test]
+fn a_silent_network_is_told_apart_from_a_client_that_left() {
+    let options = kill_user_processes("yes").file(
+        "/etc/ssh/sshd_config.d/alive.conf",
+        "ClientAliveInterval 1\nClientAliveCountMax 2\n",
+    );
+    let lab = lab(&options);
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    let (_login, pid, session) = tmux_in_session(&lab);
+    lab.silence_network().expect("the cable is cut");
+    lab.wait_until_gone(pid).expect("tmux ends");
+    prove_scope_stopped(&lab, &session);
+    lab.wait_for_journal("Timeout, client not responding").expect("sshd gave up");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_killed_at_logout(&death, &session);
+    let first = &death.chain()[0];
+    assert_eq!(first["event"], "ssh-disconnect", "{death}");
+    assert_eq!(first["evidence"], "reported", "{death}");
+    assert!(text(first).contains("Timeout, client not responding"), "{death}");
+    killtrace.stop().expect("killtrace ends");
+}
+
+#[test]
+fn sigterm_then_sigkill_is_one_story() {
+    const STUBBORN: &str = "/usr/local/bin/stubborn.sh";
+    const SCOPE_CONF: &str = "/etc/systemd/system/session-.scope.d/60-lab.conf";
+    let options = kill_user_processes("yes")
+        .file(SCOPE_CONF, "[Scope]\nTimeoutStopSec=1s\n")
+        // Waits for what never comes, without a child, and is not to be asked to go.
+        .file(STUBBORN, "trap '' TERM HUP\nmkfifo /tmp/never\nexec 3<>/tmp/never\ntouch /tmp/ready\nread -r -u 3\n");
+    let lab = lab(&options);
+    // A real executable of tmux's name.
+    lab.exec(&["mkdir", "/opt/stubborn"]).expect("a directory");
+    lab.exec(&["cp", "/bin/bash", "/opt/stubborn/tmux"]).expect("a copy");
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
+    let show = format!("systemctl show -p TimeoutStopUSec --value session-{session}.scope");
+    assert_eq!(login.run(&show).expect("asked"), "1s");
+    login
+        .run(&format!("(setsid /opt/stubborn/tmux {STUBBORN} </dev/null >/dev/null 2>&1 &)"))
+        .expect("started");
+    login.run("until [ -e /tmp/ready ]; do sleep 0.05; done").expect("ready");
+    let pid = lab.pid_of("tmux").expect("its pid");
+    login.exit().expect("alice logs out");
+    lab.wait_until_gone(pid).expect("the stand-in ends");
+    prove_scope_stopped(&lab, &session);
+    let announced = format!("Killing process {pid} (tmux) with signal SIGKILL");
+    lab.wait_for_journal(&announced).expect("systemd lost its patience");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_killed_at_logout(&death, &session);
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    assert_eq!(death.0["signal"]["name"], "SIGKILL", "{death}");
+    death.assert_setting("TimeoutStopSec", "1s", SCOPE_CONF, 2);
+    death.assert_chain(&[("signal", "SIGTERM"), ("timeout", ""), ("signal", "SIGKILL")]);
+    let report = killtrace.stop().expect("killtrace ends");
+    assert_eq!(report.of_type("death").len(), 1, "one story: {report:?}");
+}
+
+#[test]
+fn the_fix_for_killed_user_processes_works() {
+    let lab = lab(&kill_user_processes("yes"));
+    let killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
+    login.run("sudo loginctl enable-linger alice").expect("alice may linger");
+    login
+        .run("systemd-run --user --scope --quiet tmux new-session -d -s work")
+        .expect("tmux starts");
+    let pid: u32 = login
+        .run("tmux display-message -p '#{pid}'")
+        .expect("tmux answers")
+        .parse()
+        .expect("a pid");
+    login.exit().expect("alice logs out");
+    lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
+    assert!(lab.is_alive(pid), "tmux goes on");
+    let report = killtrace.stop().expect("killtrace ends");
+    assert_eq!(report.of_type("death").len(), 0, "{report:?}");
+}
+
+#[test]
+fn the_user_manager_takes_its_units_along_after_the_last_logout() {
+    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
+    let pid: u32 = login
+        .run("systemctl --user show -p MainPID --value worker")
+        .expect("asked")
+        .parse()
+        .expect("a pid");
+    let manager: u32 = lab
+        .exec(&["systemctl", "show", "-p", "MainPID", "--value", "user@1000.service"])
+        .expect("asked")
+        .trim()
+        .parse()
+        .expect("a pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.exit().expect("alice logs out");
+    lab.wait_until_gone(pid).expect("her unit ends");
+    lab.wait_for_journal("Stopped user@1000.service").expect("her manager was stopped");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
+    death.assert_killer(manager, "systemd");
+    death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
+    death.assert_chain(&[("job", "user@1000.service"), ("signal", "SIGTERM")]);
+    death.fix_with("enable-linger");
+    // It was named by pid, so killtrace ends with it.
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+#[test]
+fn a_terminated_session_names_who_had_it_terminated() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid, session) = tmux_in_session(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    lab.exec(&["loginctl", "terminate-session", &session]).expect("root ends the session");
+    lab.wait_until_gone(pid).expect("tmux ends");
+    prove_scope_stopped(&lab, &session);
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[("bus-call", "TerminateSession"), ("bus-call", "StopUnit")]);
+    assert!(
+        death.0["cause"]["explanation"].to_string().contains("loginctl"),
+        "the explanation names who asked: {death}"
+    );
+    death.assert_ruled_out(CAUSE);
+    killtrace.stop().expect("killtrace ends");
+}
