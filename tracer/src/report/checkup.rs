@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::text::{Line, Tone};
 use super::{Layout, ReportForm, ReportOptions, escape};
 
+/// Widest column of names.
+const MAX_NAME: usize = 40;
+
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,13 +53,18 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-/// Writes the checks; in JSON one object a line, with `type` `check`.
-pub fn show(checks: &[Check], options: &ReportOptions) -> String {
+/// Columns that the names of these checks take.
+pub fn widest<'n>(names: impl IntoIterator<Item = &'n str>) -> usize {
+    names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0).min(MAX_NAME)
+}
+
+/// Writes the checks, their names in so many columns; in JSON one object a line, with `type` `check`.
+pub fn show(checks: &[Check], widest: usize, options: &ReportOptions) -> String {
     match options.form {
-        ReportForm::Text => text(checks, options.layout),
+        ReportForm::Text => text(checks, widest, options.layout),
         ReportForm::Json => checks.iter().map(json).collect(),
         ReportForm::Markdown => {
-            escape::markdown_block("", &text(checks, Layout { width: None, colour: false }))
+            escape::markdown_block("", &text(checks, widest, Layout { width: None, colour: false }))
         }
     }
 }
@@ -73,9 +81,8 @@ fn json(check: &Check) -> String {
     format!("{}\n", escape::json(&line))
 }
 
-fn text(checks: &[Check], layout: Layout) -> String {
+fn text(checks: &[Check], widest: usize, layout: Layout) -> String {
     let mut out = String::new();
-    let widest = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(28);
     for check in checks {
         let mut line = Line::default()
             .with(Tone::Plain, "  ")
@@ -142,6 +149,7 @@ mod tests {
         let shown = |form, width| {
             show(
                 &checks(),
+                15,
                 &ReportOptions {
                     form,
                     layout: Layout { width, colour: false },

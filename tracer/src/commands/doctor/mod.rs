@@ -11,7 +11,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::cli::ReportArgs;
 use crate::kernel::{AttachError, HOOKS, Hook, Kernel, Selection};
 use crate::report::ReportForm;
-use crate::report::checkup::{Check, State, show};
+use crate::report::checkup::{Check, State, show, widest};
 use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, machine};
 
 use super::Failure;
@@ -58,17 +58,19 @@ pub fn run(self_test: bool, args: &ReportArgs) -> Result<u8, Failure> {
     if text && output.text(&format!("{}\n\n", heading()))? == Reader::Gone {
         return Ok(0);
     }
-    output.text(&show(&checks, &options))?;
+    let columns = widest(checks.iter().map(|check| check.name.as_str()));
+    output.text(&show(&checks, columns, &options))?;
     let mut works = !checks.iter().any(|check| check.state == State::Fails);
     if self_test && works {
         if text {
             output.text("\n")?;
         }
+        let columns = widest(self_test::SCENARIOS.iter().map(|test| test.name));
         for test in self_test::SCENARIOS {
             let check = test.run();
             works &= check.state != State::Fails;
             // One by one: each takes a while.
-            if output.text(&show(&[check], &options))? == Reader::Gone {
+            if output.text(&show(&[check], columns, &options))? == Reader::Gone {
                 return Ok(0);
             }
         }
@@ -99,9 +101,10 @@ fn conclusion(checks: &[Check], self_test: bool, works: bool) -> String {
         (true, 0) if self_test => "Tracing works here, and every verdict is right.".to_owned(),
         (true, 0) => "Tracing works here.".to_owned(),
         (true, many) => {
+            let right = if self_test { ", and every verdict is right" } else { "" };
             let are = if many == 1 { "is" } else { "are" };
             format!(
-                "Tracing works here. {many} of {} {are} missing; verdicts tell what they lack.",
+                "Tracing works here{right}. {many} of {} {are} missing; verdicts tell what they lack.",
                 checks.len()
             )
         }

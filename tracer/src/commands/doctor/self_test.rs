@@ -16,7 +16,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A death, and what is to be said of it.
 pub struct Scenario {
-    name: &'static str,
+    /// What happens, in a few words.
+    pub name: &'static str,
     /// A program that the script needs and that is not everywhere.
     needs: Option<&'static str>,
     script: &'static str,
