@@ -6,6 +6,10 @@
 
 #![no_std]
 
+mod config;
+
+pub use config::*;
+
 /// Length of `task_struct.comm`, including the terminating zero.
 pub const COMM_LEN: usize = 16;
 /// How many ancestors of a task are captured, nearest first.
@@ -39,6 +43,8 @@ pub mod kind {
     pub const TCP: u32 = 6;
     /// [`CgroupRecord`](crate::CgroupRecord)
     pub const CGROUP: u32 = 7;
+    /// [`RenameRecord`](crate::RenameRecord)
+    pub const RENAME: u32 = 8;
 }
 
 /// Begins every record.
@@ -162,6 +168,9 @@ pub mod flag {
     pub const REMOVED: u32 = 1 << 15;
     /// `task->seccomp.mode` was 2 (filter).
     pub const SECCOMP_FILTER: u32 = 1 << 16;
+    /// A target only since it inherited a matching name at fork: no longer one when it executes
+    /// something of another name.
+    pub const INHERITED_NAME: u32 = 1 << 17;
 }
 
 /// A signal was generated (`signal_generate`).
@@ -322,6 +331,22 @@ pub struct CgroupRecord {
     pub name: [u8; CGROUP_NAME_LEN],
 }
 
+/// A process gave itself a name that makes it a target (`task_rename`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RenameRecord {
+    /// Kind [`kind::RENAME`].
+    pub header: Header,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The process, with its old `comm`.
+    pub task: Task,
+    /// Its new name.
+    pub name: [u8; COMM_LEN],
+}
+
 /// Value of the target map, whose key is the process id in the tracer's pid namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -345,5 +370,6 @@ const _: () = {
     assert!(size_of::<OomRecord>() == 24 + 80);
     assert!(size_of::<TcpRecord>() == 40 + 32 + 80);
     assert!(size_of::<CgroupRecord>() == 40 + 256);
+    assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
     assert!(size_of::<Watch>() == 16);
 };

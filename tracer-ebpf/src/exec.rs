@@ -1,0 +1,72 @@
+//! `sched_process_exec`: a program was executed.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use killtrace_ebpf::{ARGS_LEN, ExecRecord, flag};
+
+use crate::{
+    emit::{self, Wake},
+    filter,
+    globals::offset,
+    memory::{self, Address},
+    pids, task,
+};
+
+/// match-proto: sched_process_exec(task_struct *task, pid_t old_pid, linux_binprm *bprm)
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    let task = Address(ctx.arg(0));
+    let program = Address(ctx.arg(2));
+    let pid = pids::process(task);
+    let mut flags = filter::flags_of(task, pid);
+    if filter::by_name() {
+        flags = match_name(task, program, pid, flags);
+    }
+    if let Some(mut entry) = emit::reserve::<ExecRecord>() {
+        entry.flags = flags;
+        task::describe(task, &mut entry.task);
+        task::describe_ancestors(task, &mut entry.ancestors);
+        program.follow(offset!(bprm_filename)).text(&mut entry.filename);
+        describe_args(task, &mut entry);
+        entry.submit(if flags & flag::TARGET != 0 { Wake::Now } else { Wake::Later });
+    }
+    0
+}
+
+/// Makes a target of what now has a name that was asked for, and ends it for what merely inherited one.
+#[inline(always)]
+fn match_name(task: Address, program: Address, pid: u32, flags: u32) -> u32 {
+    let comm = filter::name_at(task.add(offset!(task_comm)));
+    let file = program.follow(offset!(bprm_file)).follow(offset!(file_dentry));
+    let base = filter::name_at(file.follow(offset!(dentry_name)));
+    if filter::has_name(&comm) || filter::has_name(&base) {
+        let flags = flags & !flag::INHERITED_NAME | filter::named();
+        filter::remember(pid, flags);
+        return flags | flag::NAME_MATCHED;
+    }
+    if flags & flag::INHERITED_NAME != 0 {
+        filter::forget(pid);
+        return filter::flags_of(task, pid);
+    }
+    flags
+}
+
+/// Reads the arguments from the new program's stack, where exec has just put them.
+#[inline(always)]
+fn describe_args(task: Address, entry: &mut ExecRecord) {
+    let memory = task.follow(offset!(task_mm));
+    let start: u64 = memory.load(offset!(mm_arg_start));
+    let end: u64 = memory.load(offset!(mm_arg_end));
+    let mut len = end.wrapping_sub(start);
+    if start == 0 || end < start {
+        return;
+    }
+    if len > ARGS_LEN as u64 {
+        len = ARGS_LEN as u64;
+        entry.flags |= flag::TRUNCATED;
+    }
+    if memory::read_user(start, len as u32, &mut entry.args) {
+        entry.args_len = len as u32;
+    } else {
+        entry.flags |= flag::TRUNCATED;
+    }
+}

@@ -1,0 +1,80 @@
+//! What userspace sets: constants, switches and maps.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use killtrace_ebpf::{COMM_LEN, Config, Offsets, RING_BYTES, Watch, loss};
+
+/// Where kernel fields are. Frozen before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Offsets = Offsets::ABSENT;
+
+/// What to look for. Frozen before the programs are loaded.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config::NONE;
+
+/// Bits of [`killtrace_ebpf::mode`]. Written by userspace while the programs run.
+#[unsafe(no_mangle)]
+pub static mut MODES: u32 = 0;
+
+/// Every record, in the order in which things happened.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Losses, by the indices of [`loss`] and by record kind.
+#[map]
+pub static LOSSES: PerCpuArray<[u64; loss::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Targets and witnesses, by process id in the tracer's pid namespace.
+#[map]
+pub static WATCHED: HashMap<u32, Watch> = HashMap::with_max_entries(16384, 0);
+
+/// Target names: the first 15 bytes, padded with zeros.
+#[map]
+pub static NAMES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(64, 0);
+
+/// Target cgroups, by id.
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+
+/// Target users, by real user id.
+#[map]
+pub static USERS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+
+/// Local TCP ports whose connections are watched.
+#[map]
+pub static PORTS: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+
+/// The offset of a field: a constant to the verifier.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: the static is initialised and never written by a program; the volatile read keeps
+        // the compiler from using the value it was built with.
+        unsafe { core::ptr::read_volatile(&raw const $crate::globals::OFFSETS.$field) }
+    }};
+}
+
+/// Whether this kernel has a field: a constant to the verifier.
+macro_rules! present {
+    ($field:ident) => {
+        $crate::globals::offset!($field) != killtrace_ebpf::ABSENT
+    };
+}
+
+/// A member of the configuration: a constant to the verifier.
+macro_rules! config {
+    ($($field:ident).+) => {{
+        // SAFETY: as for `offset!`.
+        unsafe { core::ptr::read_volatile(&raw const $crate::globals::CONFIG.$($field).+) }
+    }};
+}
+
+pub(crate) use {config, offset, present};
+
+/// The switches of [`killtrace_ebpf::mode`].
+#[inline(always)]
+pub fn modes() -> u32 {
+    // SAFETY: an aligned word that userspace alone writes, at once.
+    unsafe { core::ptr::read_volatile(&raw const MODES) }
+}

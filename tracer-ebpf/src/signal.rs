@@ -1,0 +1,230 @@
+//! `signal_generate`: a signal was sent, or dropped when it was to be sent.
+
+use aya_ebpf::{
+    EbpfContext, helpers::generated::bpf_get_stack, macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use killtrace_ebpf::{MAX_STACK, SignalRecord, disposition, flag, info};
+
+use crate::{
+    emit::{self, Wake},
+    filter,
+    globals::{config, offset},
+    memory::Address,
+    pids,
+    syscall::Syscall,
+    task,
+};
+
+/// `signal_struct.flags`: the whole process has been condemned (`SIGNAL_GROUP_EXIT`).
+pub const SIGNAL_GROUP_EXIT: u32 = 4;
+/// `signal_struct.flags`: init of a pid namespace (`SIGNAL_UNKILLABLE`).
+const SIGNAL_UNKILLABLE: u32 = 0x40;
+/// `TRACE_SIGNAL_DELIVERED`
+const DELIVERED: u32 = 0;
+/// `TRACE_SIGNAL_LOSE_INFO`
+const INFO_LOST: u32 = 4;
+/// `SI_KERNEL`
+const SI_KERNEL: i32 = 0x80;
+const SIGKILL: u32 = 9;
+const SIGCHLD: u32 = 17;
+/// Signals that by default end a process with a core dump: `SIG_KERNEL_COREDUMP_MASK`, and with it
+/// not marked as condemned when they are sent.
+const CORE_SIGNALS: u64 =
+    bit(3) | bit(4) | bit(5) | bit(6) | bit(7) | bit(8) | bit(11) | bit(24) | bit(25) | bit(31);
+
+/// The place of a signal in a set.
+const fn bit(signal: u32) -> u64 {
+    1 << ((signal.wrapping_sub(1)) & 63)
+}
+
+/// match-proto: signal_generate(int sig, kernel_siginfo *info, task_struct *task, int group, int result)
+#[raw_tracepoint(tracepoint = "signal_generate")]
+pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
+    let sent = Sent {
+        signal: ctx.arg::<u32>(0),
+        info: Address(ctx.arg(1)),
+        target: Address(ctx.arg(2)),
+        group: ctx.arg::<u32>(3),
+        result: ctx.arg::<u32>(4),
+    };
+    if config!(muted) & bit(sent.signal) != 0 {
+        return 0;
+    }
+    let watched = filter::flags_of(sent.target, pids::process(sent.target));
+    let state = State::of(&sent);
+    if watched & (flag::TARGET | flag::WITNESS) != 0 || state.is_fatal(&sent) {
+        record(&ctx, &sent, &state, watched);
+    }
+    0
+}
+
+/// The arguments of the tracepoint.
+#[derive(Clone, Copy)]
+struct Sent {
+    signal: u32,
+    info: Address,
+    target: Address,
+    group: u32,
+    result: u32,
+}
+
+/// How the target stands when the signal has been sent.
+#[derive(Clone, Copy)]
+struct State {
+    process: Address,
+    flags: u32,
+}
+
+impl State {
+    #[inline(always)]
+    fn of(sent: &Sent) -> Self {
+        let process = sent.target.follow(offset!(task_signal));
+        Self { process, flags: process.load(offset!(signal_flags)) }
+    }
+
+    /// Whether the process ends by this very signal, whatever it may wish.
+    #[inline(always)]
+    fn is_fatal(&self, sent: &Sent) -> bool {
+        if sent.result != DELIVERED && sent.result != INFO_LOST {
+            return false;
+        }
+        if self.flags & SIGNAL_GROUP_EXIT != 0 {
+            let code: u32 = self.process.load(offset!(signal_group_exit_code));
+            return code & 0x7f == sent.signal;
+        }
+        CORE_SIGNALS & bit(sent.signal) != 0
+            && self.flags & SIGNAL_UNKILLABLE == 0
+            && handler(sent) == 0
+            && !is_blocked(sent)
+            && sent.target.load::<u32>(offset!(task_ptrace)) == 0
+    }
+}
+
+/// The target's handler: 0 for `SIG_DFL`, 1 for `SIG_IGN`.
+#[inline(always)]
+fn handler(sent: &Sent) -> u64 {
+    let actions = sent.target.follow(offset!(task_sighand)).add(offset!(sighand_action));
+    let index = sent.signal.wrapping_sub(1) & 63;
+    actions.load(index.wrapping_mul(offset!(k_sigaction_size)))
+}
+
+/// Whether the receiving thread blocks the signal.
+#[inline(always)]
+fn is_blocked(sent: &Sent) -> bool {
+    sent.target.load::<u64>(offset!(task_blocked)) & bit(sent.signal) != 0
+}
+
+/// Makes the record.
+#[inline(always)]
+fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, watched: u32) {
+    let Some(mut entry) = emit::reserve::<SignalRecord>() else { return };
+    let current = task::current();
+    let fatal = state.is_fatal(sent);
+
+    entry.signal = sent.signal;
+    entry.result = sent.result;
+    entry.flags = watched | flags(sent, state, fatal);
+    entry.disposition = match (sent.target.follow(offset!(task_sighand)).is_null(), handler(sent)) {
+        (true, _) => disposition::UNKNOWN,
+        (_, 0) => disposition::DEFAULT,
+        (_, 1) => disposition::IGNORE,
+        _ => disposition::HANDLER,
+    };
+    entry.pdeath_signal = sent.target.load(offset!(task_pdeath_signal));
+    describe_info(sent.info, &mut entry);
+
+    task::describe(current, &mut entry.sender);
+    task::describe(sent.target, &mut entry.target);
+    task::describe_ancestors(current, &mut entry.ancestors);
+    let tty = state.process.follow(offset!(signal_tty));
+    if !tty.is_null() {
+        tty.add(offset!(tty_name)).text(&mut entry.tty);
+    }
+
+    let syscall = Syscall::current(current, entry.sender.flags);
+    entry.syscall = syscall.number;
+    entry.syscall_args = syscall.args;
+    if syscall.compat {
+        entry.flags |= flag::COMPAT;
+    }
+    if sent.signal == SIGKILL && entry.info == info::NONE {
+        entry.written_cgroup = syscall.killed_cgroup(current);
+    }
+    if needs_stack(&entry, &syscall, current == sent.target) {
+        take_stack(ctx, &mut entry);
+    }
+    let urgent = fatal && watched & flag::TARGET != 0;
+    entry.submit(if urgent { Wake::Now } else { Wake::Later });
+}
+
+/// The flags of a signal record, but for those that say why it is one.
+#[inline(always)]
+fn flags(sent: &Sent, state: &State, fatal: bool) -> u32 {
+    let mut flags = 0;
+    if fatal {
+        flags |= flag::FATAL;
+    }
+    if sent.group != 0 {
+        flags |= flag::GROUP;
+    }
+    if is_blocked(sent) {
+        flags |= flag::BLOCKED;
+    }
+    if sent.target.load::<u32>(offset!(task_ptrace)) != 0 {
+        flags |= flag::PTRACED;
+    }
+    if state.flags & SIGNAL_UNKILLABLE != 0 {
+        flags |= flag::UNKILLABLE;
+    }
+    flags
+}
+
+/// Reads the siginfo. Its layout is the user ABI's: the same on x86-64 and arm64 in every version.
+#[inline(always)]
+fn describe_info(siginfo: Address, entry: &mut SignalRecord) {
+    match siginfo.0 {
+        0 => entry.info = info::NONE,
+        1 => entry.info = info::PRIVILEGED,
+        _ => {
+            entry.info = info::REAL;
+            entry.si_errno = siginfo.load(4);
+            entry.si_code = siginfo.load(8);
+            entry.si_fields = siginfo.load(16);
+        }
+    }
+}
+
+/// Whether only a kernel stack tells where the signal came from: they cost some microseconds.
+#[inline(always)]
+fn needs_stack(entry: &SignalRecord, syscall: &Syscall, to_itself: bool) -> bool {
+    if entry.info == info::NONE {
+        return entry.written_cgroup == 0;
+    }
+    if entry.info == info::PRIVILEGED {
+        return true;
+    }
+    let fault = to_itself && entry.si_code > 0 && entry.si_code != SI_KERNEL;
+    let child = entry.signal == SIGCHLD && entry.si_code > 0;
+    // A timer's interrupt can hit a task in kill(2): codes that only the kernel makes want a look.
+    let sent = entry.si_code <= 0 && syscall.sends_signals();
+    !(fault || child || sent)
+}
+
+/// Takes the kernel stack.
+#[inline(always)]
+fn take_stack(ctx: &RawTracePointContext, entry: &mut SignalRecord) {
+    // SAFETY: the helper writes at most the given number of bytes, the size of the array.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            entry.stack.as_mut_ptr().cast(),
+            (MAX_STACK * size_of::<u64>()) as u32,
+            0,
+        )
+    };
+    if bytes > 0 {
+        entry.stack_len = bytes as u32 / 8;
+        entry.flags |= flag::STACK;
+    }
+}

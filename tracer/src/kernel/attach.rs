@@ -1,0 +1,332 @@
+//! From a selection to running hooks, and changes to the selection while they run.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
+use killtrace_ebpf::{ABSENT, COMM_LEN, Config, Offsets, Watch, arch, flag, mode};
+
+use super::{
+    AttachError, Hook, Selection,
+    btf::Btf,
+    cgroups::Cgroups,
+    clock::Clock,
+    decode::Decoder,
+    load::{Attached, Loaded},
+    losses::Losses,
+    offsets, preflight,
+    stream::Stream,
+    symbols::Symbols,
+    syscalls,
+};
+use crate::evidence::ProcessId;
+
+/// Where the running kernel keeps its type information.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
+/// Bytes of a kernel stack on x86-64 and, with pages of 4 KiB, on arm64 (`THREAD_SIZE`, without KASAN).
+const THREAD_SIZE: u32 = 16 * 1024;
+
+/// A value of the map of targets, as `aya` wants it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Value(Watch);
+// SAFETY: `Watch` is `repr(C)`, made of integers, and its size is asserted to be the sum of theirs.
+unsafe impl aya::Pod for Value {}
+
+/// The kernel side of a trace. Everything is detached when it is dropped.
+pub struct Kernel {
+    pub(super) stream: Stream,
+    hooks: BTreeMap<String, String>,
+    watched: HashMap<MapData, u32, Value>,
+    cgroups: HashMap<MapData, u64, u32>,
+    ports: HashMap<MapData, u32, u32>,
+    modes: Array<MapData, u32>,
+    mode: u32,
+}
+
+impl Kernel {
+    /// Loads and attaches the hooks. `btf`: a file to read type information from, in place of the
+    /// running kernel's own.
+    ///
+    /// # Errors
+    /// Where the kernel, its configuration or a lack of privileges does not let it; the message says
+    /// what to do.
+    pub fn attach(selection: &Selection, btf: Option<&Path>) -> Result<Self, AttachError> {
+        preflight::capabilities()?;
+        preflight::raise_memlock_limit();
+        let (offsets, config) = settings(selection, btf)?;
+        let mut loaded = Loaded::new(&offsets, &config, |hook| applies(hook, selection, &offsets))?;
+
+        let mut watched = loaded.map("WATCHED")?;
+        for id in &selection.pids {
+            watch(&mut watched, *id, target_flags(selection.follow))?;
+        }
+        let mut names = loaded.map::<HashMap<MapData, [u8; COMM_LEN], u32>>("NAMES")?;
+        for name in &selection.names {
+            names.insert(name_key(name), 1, 0).map_err(full)?;
+        }
+        let mut users = loaded.map::<HashMap<MapData, u32, u32>>("USERS")?;
+        for uid in &selection.uids {
+            users.insert(uid, 1, 0).map_err(full)?;
+        }
+        let records: RingBuf<MapData> = loaded.map("RECORDS")?;
+        let losses = loaded.map("LOSSES")?;
+        let mut kernel = Unattached {
+            watched,
+            cgroups: loaded.map("CGROUPS")?,
+            ports: loaded.map("PORTS")?,
+            modes: loaded.map(".bss")?,
+        };
+        let mode = kernel.select(selection)?;
+
+        let Attached { hooks, programs, links } = loaded.attach()?;
+        // The walk begins when the hook is in place: no cgroup is missed between the two.
+        let decoder = Decoder::new(Clock::new(), Cgroups::walk(), Symbols::open());
+        let losses = Losses::new(losses, programs);
+        Ok(Self {
+            stream: Stream::new(records, decoder, losses, links),
+            hooks,
+            watched: kernel.watched,
+            cgroups: kernel.cgroups,
+            ports: kernel.ports,
+            modes: kernel.modes,
+            mode,
+        })
+    }
+
+    /// Hook to [`ATTACHED`](super::ATTACHED), or why not.
+    pub const fn hooks(&self) -> &BTreeMap<String, String> {
+        &self.hooks
+    }
+
+    /// Makes a process a target. A start time of 0 stands for any.
+    ///
+    /// # Errors
+    /// Where there are too many targets.
+    pub fn add_target(&mut self, id: ProcessId, follow: bool) -> io::Result<()> {
+        watch(&mut self.watched, id, target_flags(follow)).map_err(io::Error::other)
+    }
+
+    /// Has every signal to a process reported that is no target, but whose fate can explain a target's.
+    ///
+    /// # Errors
+    /// Where there are too many targets.
+    pub fn add_witness(&mut self, id: ProcessId) -> io::Result<()> {
+        if self.watched.get(&id.pid, 0).is_ok() {
+            return Ok(());
+        }
+        watch(&mut self.watched, id, flag::WITNESS).map_err(io::Error::other)
+    }
+
+    /// Makes the processes in a cgroup targets, and those in what is made below it from now on.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub fn add_cgroup(&mut self, id: u64) -> io::Result<()> {
+        self.cgroups.insert(id, 1, 0).map_err(io::Error::other)?;
+        self.switch(mode::CGROUPS)
+    }
+
+    /// Has the ends of connections on a local TCP port reported.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub fn add_port(&mut self, port: u16) -> io::Result<()> {
+        self.ports.insert(u32::from(port), 1, 0).map_err(io::Error::other)?;
+        self.switch(mode::PORTS)
+    }
+
+    /// Makes a process neither target nor witness any more.
+    pub fn forget(&mut self, pid: u32) {
+        // The kernel side has done so by itself where the process has ended.
+        let _ = self.watched.remove(&pid);
+    }
+
+    fn switch(&mut self, bit: u32) -> io::Result<()> {
+        self.mode |= bit;
+        self.modes.set(0, self.mode, 0).map_err(io::Error::other)
+    }
+}
+
+/// The maps that a selection goes into.
+struct Unattached {
+    watched: HashMap<MapData, u32, Value>,
+    cgroups: HashMap<MapData, u64, u32>,
+    ports: HashMap<MapData, u32, u32>,
+    modes: Array<MapData, u32>,
+}
+
+impl Unattached {
+    /// Fills in the rest, and says which modes that makes.
+    fn select(&mut self, selection: &Selection) -> Result<u32, AttachError> {
+        for id in &selection.cgroups {
+            self.cgroups.insert(id, 1, 0).map_err(full)?;
+        }
+        for port in &selection.tcp_ports {
+            self.ports.insert(u32::from(*port), 1, 0).map_err(full)?;
+        }
+        let modes = [
+            (selection.all, mode::ALL),
+            (!selection.names.is_empty(), mode::NAMES),
+            (!selection.cgroups.is_empty(), mode::CGROUPS),
+            (!selection.uids.is_empty(), mode::USERS),
+            (!selection.tcp_ports.is_empty(), mode::PORTS),
+        ];
+        let mode = modes.iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
+        self.modes.set(0, mode, 0).map_err(full)?;
+        Ok(mode)
+    }
+}
+
+/// What the programs are told before they are loaded.
+fn settings(selection: &Selection, btf: Option<&Path>) -> Result<(Offsets, Config), AttachError> {
+    let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
+    let data = fs::read(&path).map_err(|error| AttachError::NoBtf { path: path.clone(), error })?;
+    let mut wanted = offsets::structures();
+    wanted.extend(["bpf_func_id", "btf_trace_sched_process_exit", "btf_trace_mark_victim"]);
+    let btf = Btf::scan(&data, &wanted).map_err(|error| AttachError::BadBtf { path, error })?;
+
+    let (offsets, missing) = offsets::resolve(&btf);
+    let required: Vec<&str> =
+        missing.iter().filter(|m| m.without.is_none()).map(|m| m.field.as_str()).collect();
+    if !required.is_empty() {
+        return Err(AttachError::MissingFields {
+            kernel: kernel_release(),
+            fields: required.join(", "),
+        });
+    }
+    let pid_namespace = pid_namespace()?;
+    let config = Config {
+        muted: selection.muted,
+        pid_namespace,
+        initial_pid_namespace: u32::from(pid_namespace == INITIAL_PID_NAMESPACE),
+        follow: u32::from(selection.follow),
+        exit_has_group_dead: u32::from(btf.tracepoint_args("sched_process_exit") == Some(2)),
+        victim_is_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
+        has_task_pt_regs: u32::from(btf.has_enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs")),
+        arch: architecture(&offsets),
+        thread_size: THREAD_SIZE,
+        syscalls: syscalls::numbers(),
+    };
+    Ok((offsets, config))
+}
+
+/// The architecture, where its registers can be read.
+fn architecture(offsets: &Offsets) -> u32 {
+    let registers = [
+        offsets.regs_size,
+        offsets.regs_syscall,
+        offsets.regs_arg0,
+        offsets.regs_arg1,
+        offsets.regs_arg2,
+        offsets.regs_mode,
+    ];
+    if registers.contains(&ABSENT) {
+        arch::OTHER
+    } else if cfg!(target_arch = "x86_64") {
+        arch::X86_64
+    } else if cfg!(target_arch = "aarch64") {
+        arch::ARM64
+    } else {
+        arch::OTHER
+    }
+}
+
+/// Whether a hook is wanted here, or why not.
+fn applies(hook: &Hook, selection: &Selection, offsets: &Offsets) -> Result<(), String> {
+    if hook.names_only && selection.names.is_empty() {
+        return Err("not needed: no target is given by name".to_owned());
+    }
+    let sockets = [
+        offsets.sock_family,
+        offsets.sock_local_port,
+        offsets.sock_remote_port,
+        offsets.sock_local_v4,
+        offsets.sock_remote_v4,
+        offsets.sock_err,
+        offsets.sock_protocol,
+    ];
+    if hook.tracepoint == "inet_sock_set_state" && sockets.contains(&ABSENT) {
+        return Err("the kernel's type information lacks fields of struct sock".to_owned());
+    }
+    Ok(())
+}
+
+/// Inode number of this process's pid namespace.
+fn pid_namespace() -> Result<u32, AttachError> {
+    let system = |error| AttachError::System { what: "find the pid namespace", error };
+    let link = fs::read_link("/proc/self/ns/pid").map_err(system)?;
+    let text = link.to_string_lossy();
+    text.strip_prefix("pid:[")
+        .and_then(|rest| rest.strip_suffix(']'))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| system(io::Error::from(io::ErrorKind::InvalidData)))
+}
+
+/// `uname -r`
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown release".to_owned(), |text| text.trim().to_owned())
+}
+
+/// The first 15 bytes, padded with zeros: as the kernel keeps names.
+fn name_key(name: &str) -> [u8; COMM_LEN] {
+    let mut key = [0; COMM_LEN];
+    for (to, from) in key.iter_mut().zip(name.bytes().take(COMM_LEN - 1)) {
+        *to = from;
+    }
+    key
+}
+
+const fn target_flags(follow: bool) -> u32 {
+    if follow { flag::TARGET | flag::FOLLOW } else { flag::TARGET }
+}
+
+fn watch(
+    map: &mut HashMap<MapData, u32, Value>,
+    id: ProcessId,
+    flags: u32,
+) -> Result<(), AttachError> {
+    let value = Watch { flags, reserved: 0, start_ticks: id.start_ticks() };
+    map.insert(id.pid, Value(value), 0).map_err(full)
+}
+
+/// What an error of a map means: they are large enough for every sensible use.
+fn full(error: MapError) -> AttachError {
+    let error = match error {
+        MapError::SyscallError(error) => error.io_error,
+        other => io::Error::other(other),
+    };
+    AttachError::System { what: "remember so many targets", error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_as_the_kernel_keeps_them() {
+        assert_eq!(&name_key("tmux"), b"tmux\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&name_key("a-very-long-name-indeed"), b"a-very-long-nam\0");
+        assert_eq!(name_key(""), [0; COMM_LEN]);
+    }
+
+    #[test]
+    fn the_hook_for_names_is_for_names() {
+        let rename = super::super::HOOKS.iter().find(|hook| hook.names_only).expect("there is one");
+        let mut selection = Selection::default();
+        assert!(applies(rename, &selection, &Offsets::ABSENT).is_err());
+        selection.names.push("tmux".to_owned());
+        assert!(applies(rename, &selection, &Offsets::ABSENT).is_ok());
+    }
+
+    #[test]
+    fn registers_that_are_not_known_are_not_read() {
+        assert_eq!(architecture(&Offsets::ABSENT), arch::OTHER);
+    }
+}

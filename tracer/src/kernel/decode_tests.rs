@@ -1,0 +1,160 @@
+//! Tests of the decoder, on records that are made here and on garbage.
+
+use killtrace_ebpf::{
+    COMM_LEN, ExecRecord, ExitRecord, Header, SignalRecord, TcpRecord, disposition, kind,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+fn decoder() -> Decoder {
+    Decoder::new(Clock::new(), Cgroups::default(), Symbols::default())
+}
+
+/// A record of zeros but for its kind, as bytes that a test can change.
+fn zeros<T>(kind: u32) -> Vec<u8> {
+    let mut bytes = vec![0; size_of::<T>()];
+    bytes[..4].copy_from_slice(&kind.to_le_bytes());
+    bytes
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+fn word(bytes: &mut [u8], at: usize, value: u32) {
+    put(bytes, at, &value.to_le_bytes());
+}
+
+fn signal_record() -> Vec<u8> {
+    let mut bytes = zeros::<SignalRecord>(kind::SIGNAL);
+    let at = |offset: usize| offset;
+    word(&mut bytes, at(std::mem::offset_of!(SignalRecord, signal)), 15);
+    word(&mut bytes, at(std::mem::offset_of!(SignalRecord, syscall)), u32::MAX);
+    bytes
+}
+
+fn signal(bytes: &[u8]) -> SignalSent {
+    match decoder().decode(bytes) {
+        Ok(Some(Evidence { fact: Fact::Signal(sent), .. })) => *sent,
+        other => panic!("no signal: {other:?}"),
+    }
+}
+
+#[test]
+fn a_signal_is_decoded() {
+    let mut bytes = signal_record();
+    let sender = std::mem::offset_of!(SignalRecord, sender);
+    let comm = std::mem::offset_of!(killtrace_ebpf::Task, comm);
+    word(&mut bytes, sender, 42);
+    put(&mut bytes, sender + comm, b"0123456789abcdef");
+    word(&mut bytes, std::mem::offset_of!(SignalRecord, disposition), disposition::HANDLER);
+    word(&mut bytes, std::mem::offset_of!(SignalRecord, flags), flag::TARGET | flag::GROUP);
+    put(&mut bytes, std::mem::offset_of!(SignalRecord, tty), b"pts0\0junk");
+    let sent = signal(&bytes);
+    assert_eq!(sent.number, 15);
+    assert_eq!(sent.sender.id.pid, 42);
+    assert_eq!(sent.sender.comm.len(), COMM_LEN, "a name that fills its field has no end");
+    assert_eq!(sent.disposition, Some(Disposition::Handler));
+    assert_eq!(sent.tty.as_deref(), Some("pts0"));
+    assert!(sent.is_target && sent.to_process && !sent.fatal);
+    assert_eq!((sent.syscall, sent.result), (None, SignalResult::Delivered));
+}
+
+#[test]
+fn a_blocked_signal_waits_unless_the_kernel_has_already_decided() {
+    let mut bytes = signal_record();
+    let flags = std::mem::offset_of!(SignalRecord, flags);
+    word(&mut bytes, flags, flag::BLOCKED);
+    assert_eq!(signal(&bytes).result, SignalResult::Blocked);
+    word(&mut bytes, flags, flag::BLOCKED | flag::FATAL);
+    assert_eq!(signal(&bytes).result, SignalResult::Delivered);
+}
+
+#[test]
+fn values_that_no_kernel_gives_are_refused() {
+    for (field, value) in [
+        (std::mem::offset_of!(SignalRecord, signal), 0),
+        (std::mem::offset_of!(SignalRecord, signal), 65),
+        (std::mem::offset_of!(SignalRecord, result), 5),
+        (std::mem::offset_of!(SignalRecord, info), 3),
+        (std::mem::offset_of!(SignalRecord, stack_len), 25),
+    ] {
+        let mut bytes = signal_record();
+        word(&mut bytes, field, value);
+        assert_eq!(decoder().decode(&bytes), Err(Malformed));
+    }
+}
+
+#[test]
+fn the_second_record_of_one_end_is_dropped() {
+    let mut decoder = decoder();
+    let mut bytes = zeros::<ExitRecord>(kind::EXIT);
+    word(&mut bytes, std::mem::offset_of!(ExitRecord, status), 0x8b);
+    assert!(matches!(
+        decoder.decode(&bytes),
+        Ok(Some(Evidence { fact: Fact::Exit(Exit { status: 0x8b, .. }), .. }))
+    ));
+    assert_eq!(decoder.decode(&bytes), Ok(None));
+    // Another process with the same pid.
+    let start = std::mem::offset_of!(ExitRecord, task)
+        + std::mem::offset_of!(killtrace_ebpf::Task, start_ns);
+    word(&mut bytes, start, 7);
+    assert!(matches!(decoder.decode(&bytes), Ok(Some(_))));
+}
+
+#[test]
+fn arguments_keep_their_empty_members() {
+    let mut bytes = zeros::<ExecRecord>(kind::EXEC);
+    let args = b"sh\0\0-c\0cut of";
+    word(&mut bytes, std::mem::offset_of!(ExecRecord, args_len), args.len() as u32);
+    put(&mut bytes, std::mem::offset_of!(ExecRecord, args), args);
+    let Ok(Some(Evidence { fact: Fact::Exec(exec), .. })) = decoder().decode(&bytes) else {
+        panic!("no exec");
+    };
+    assert_eq!(exec.args, ["sh", "", "-c", "cut of"]);
+    // A length that is no length takes what is there.
+    word(&mut bytes, std::mem::offset_of!(ExecRecord, args_len), u32::MAX);
+    assert!(matches!(decoder().decode(&bytes), Ok(Some(_))));
+}
+
+#[test]
+fn an_ipv4_peer_of_an_ipv6_socket_shows_as_ipv4() {
+    let mut bytes = zeros::<TcpRecord>(kind::TCP);
+    word(&mut bytes, std::mem::offset_of!(TcpRecord, family), 10);
+    word(&mut bytes, std::mem::offset_of!(TcpRecord, old_state), 1);
+    word(&mut bytes, std::mem::offset_of!(TcpRecord, new_state), 8);
+    word(&mut bytes, std::mem::offset_of!(TcpRecord, remote_port), 51276);
+    let mapped = Ipv4Addr::new(203, 0, 113, 5).to_ipv6_mapped().octets();
+    put(&mut bytes, std::mem::offset_of!(TcpRecord, remote), &mapped);
+    let Ok(Some(Evidence { fact: Fact::Tcp(tcp), .. })) = decoder().decode(&bytes) else {
+        panic!("no connection");
+    };
+    assert_eq!(tcp.remote.to_string(), "203.0.113.5:51276");
+    assert_eq!((tcp.from, tcp.to), (TcpState::Established, TcpState::CloseWait));
+    word(&mut bytes, std::mem::offset_of!(TcpRecord, remote_port), 70_000);
+    assert_eq!(decoder().decode(&bytes), Err(Malformed));
+}
+
+#[test]
+fn every_kind_is_refused_when_it_is_cut_off() {
+    for kind in kind::SIGNAL..=kind::RENAME {
+        let mut bytes = vec![0; size_of::<Header>()];
+        bytes[..4].copy_from_slice(&kind.to_le_bytes());
+        assert_eq!(decoder().decode(&bytes), Err(Malformed), "kind {kind}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_never_breaks_the_decoder(
+        kind in 0_u32..10,
+        bytes in prop::collection::vec(any::<u8>(), 0..2048),
+    ) {
+        let mut bytes = bytes;
+        if bytes.len() >= 4 {
+            bytes[..4].copy_from_slice(&kind.to_le_bytes());
+        }
+        let _ = decoder().decode(&bytes);
+    }
+}

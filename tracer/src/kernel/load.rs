@@ -1,0 +1,221 @@
+//! Bringing maps and programs into the kernel.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ffi::CString,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use aya::maps::{Map, MapData, MapError};
+use aya_obj::{EbpfSectionKind, Object};
+use killtrace_ebpf::{Config, Offsets};
+
+use super::{
+    AttachError, bpf,
+    hooks::{ATTACHED, HOOKS, Hook},
+    preflight,
+};
+
+/// The programs, as built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KILLTRACE_EBPF_OBJECT"));
+
+/// Lines of the verifier's log that an error shows: the last ones say why.
+const LOG_LINES: usize = 12;
+
+/// What is loaded: maps by name, and programs that are not attached yet.
+pub struct Loaded {
+    maps: HashMap<String, MapData>,
+    programs: Vec<(Hook, OwnedFd)>,
+    skipped: BTreeMap<String, String>,
+}
+
+/// What is attached.
+pub struct Attached {
+    /// Hook to [`ATTACHED`], or why not.
+    pub hooks: BTreeMap<String, String>,
+    /// The programs, by hook.
+    pub programs: Vec<(&'static str, OwnedFd)>,
+    /// What keeps them attached.
+    pub links: Vec<OwnedFd>,
+}
+
+impl Loaded {
+    /// Loads the object with these settings; only the hooks that `wanted` says yes to.
+    ///
+    /// # Errors
+    /// Where the kernel refuses a map or a required program.
+    pub fn new(
+        offsets: &Offsets,
+        config: &Config,
+        wanted: impl Fn(&Hook) -> Result<(), String>,
+    ) -> Result<Self, AttachError> {
+        let mut object = Object::parse(OBJECT).map_err(damaged)?;
+        let globals = HashMap::from([
+            ("OFFSETS", (bytes_of(offsets), true)),
+            ("CONFIG", (bytes_of(config), true)),
+        ]);
+        object.patch_map_data(globals).map_err(damaged)?;
+        let maps = make_maps(&mut object)?;
+
+        let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+        object
+            .relocate_maps(
+                maps.iter()
+                    .map(|(name, map)| (name.as_str(), map.0.fd().as_fd().as_raw_fd(), &map.1)),
+                &text,
+            )
+            .map_err(damaged)?;
+        object.relocate_calls(&text).map_err(damaged)?;
+
+        let mut loaded = Self {
+            maps: maps.into_iter().map(|(name, (map, _))| (name, map)).collect(),
+            programs: Vec::new(),
+            skipped: BTreeMap::new(),
+        };
+        for hook in HOOKS {
+            match wanted(hook) {
+                Ok(()) => loaded.load(&object, hook)?,
+                Err(why) => {
+                    loaded.skipped.insert(hook.tracepoint.to_owned(), why);
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn load(&mut self, object: &Object, hook: &Hook) -> Result<(), AttachError> {
+        let program = object.programs.get(hook.tracepoint);
+        let function = program.and_then(|program| object.functions.get(&program.function_key()));
+        let (Some(program), Some(function)) = (program, function) else {
+            return Err(damaged(format!("the program {} is missing", hook.tracepoint)));
+        };
+        match bpf::load_program(hook.tracepoint, &program.license, &function.instructions) {
+            Ok(fd) => self.programs.push((*hook, fd)),
+            Err(refused) if hook.required => return Err(explain(hook, &refused)),
+            Err(refused) => {
+                let why = format!("the kernel refused the program: {}", refused.error);
+                self.skipped.insert(hook.tracepoint.to_owned(), why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a map out, to be used.
+    ///
+    /// # Errors
+    /// Where there is none of that name and type.
+    pub fn map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> Result<T, AttachError> {
+        let map = self.maps.remove(name).ok_or_else(|| damaged(format!("no map {name}")))?;
+        Map::from_map_data(map).and_then(T::try_from).map_err(damaged)
+    }
+
+    /// Attaches the programs.
+    ///
+    /// # Errors
+    /// Where the kernel lacks a required tracepoint.
+    pub fn attach(self) -> Result<Attached, AttachError> {
+        let mut attached =
+            Attached { hooks: self.skipped, programs: Vec::new(), links: Vec::new() };
+        for (hook, program) in self.programs {
+            let name = CString::new(hook.tracepoint).map_err(damaged)?;
+            let state = match bpf::attach(program.as_fd(), &name) {
+                Ok(link) => {
+                    attached.links.push(link);
+                    attached.programs.push((hook.tracepoint, program));
+                    ATTACHED.to_owned()
+                }
+                Err(error) if hook.required => {
+                    return Err(AttachError::Hook { hook: hook.tracepoint, error });
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    "this kernel has no such tracepoint".to_owned()
+                }
+                Err(error) => format!("the kernel refused: {error}"),
+            };
+            attached.hooks.insert(hook.tracepoint.to_owned(), state);
+        }
+        Ok(attached)
+    }
+}
+
+/// Makes the maps of the object. Constants are frozen, so that the verifier can rely on them.
+fn make_maps(object: &mut Object) -> Result<HashMap<String, (MapData, aya_obj::Map)>, AttachError> {
+    let mut maps = HashMap::new();
+    for (name, definition) in object.maps.drain() {
+        let refused = |error| AttachError::Map { name: name.clone(), error };
+        let map =
+            MapData::create(definition.clone(), &name, None).map_err(|error| match error {
+                MapError::CreateError { io_error, .. } => refused(io_error),
+                other => damaged(other),
+            })?;
+        if !definition.data().is_empty() {
+            bpf::set_data(map.fd().as_fd(), definition.data()).map_err(refused)?;
+        }
+        if definition.section_kind() == EbpfSectionKind::Rodata {
+            bpf::freeze(map.fd().as_fd()).map_err(refused)?;
+        }
+        maps.insert(name, (map, definition));
+    }
+    Ok(maps)
+}
+
+/// Says why the kernel did not take a required program.
+fn explain(hook: &Hook, refused: &bpf::Refused) -> AttachError {
+    if preflight::locked_down() {
+        return AttachError::Lockdown;
+    }
+    let lines: Vec<&str> = refused.log.trim_end().lines().collect();
+    let last = lines.len().saturating_sub(LOG_LINES);
+    AttachError::Program {
+        hook: hook.tracepoint,
+        error: std::io::Error::from_raw_os_error(refused.error.raw_os_error().unwrap_or(0)),
+        log: lines.get(last..).unwrap_or_default().join("\n"),
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> AttachError {
+    AttachError::Object(error.to_string())
+}
+
+/// Settings that consist of integers alone, without padding.
+///
+/// # Safety
+/// Implementors have no padding, and every byte of them is initialised.
+unsafe trait Settings {}
+// SAFETY: a `repr(C)` structure of `u32` alone.
+unsafe impl Settings for Offsets {}
+// SAFETY: a `repr(C)` structure of integers whose size is asserted to be the sum of theirs.
+unsafe impl Settings for Config {}
+
+fn bytes_of<T: Settings>(value: &T) -> &[u8] {
+    // SAFETY: `T` has no padding, and the bytes live as long as the value.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_has_a_program_for_every_hook_and_none_besides() {
+        let object = Object::parse(OBJECT).expect("the object is whole");
+        let mut programs: Vec<&str> = object.programs.keys().map(String::as_str).collect();
+        let mut hooks: Vec<&str> = HOOKS.iter().map(|hook| hook.tracepoint).collect();
+        programs.sort_unstable();
+        hooks.sort_unstable();
+        assert_eq!(programs, hooks);
+    }
+
+    #[test]
+    fn the_object_takes_the_settings() {
+        let mut object = Object::parse(OBJECT).expect("the object is whole");
+        let globals = HashMap::from([
+            ("OFFSETS", (bytes_of(&Offsets::ABSENT), true)),
+            ("CONFIG", (bytes_of(&Config::NONE), true)),
+        ]);
+        object.patch_map_data(globals).expect("both sides agree on the settings' sizes");
+        for map in ["RECORDS", "LOSSES", "WATCHED", "NAMES", "CGROUPS", "USERS", "PORTS", ".bss"] {
+            assert!(object.maps.contains_key(map), "no map {map}");
+        }
+    }
+}

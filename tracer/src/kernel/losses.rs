@@ -1,0 +1,117 @@
+//! Counting what was missed.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::maps::{MapData, PerCpuArray};
+use killtrace_ebpf::{kind, loss};
+
+use super::bpf;
+use crate::evidence::{LossPlace, Lost};
+
+/// Names of the record kinds, for people.
+const KINDS: &[(u32, &str)] = &[
+    (kind::SIGNAL, "signals"),
+    (kind::EXIT, "ends of processes"),
+    (kind::EXEC, "executed programs"),
+    (kind::FORK, "new processes"),
+    (kind::OOM, "OOM victims"),
+    (kind::TCP, "TCP connections"),
+    (kind::CGROUP, "cgroups"),
+    (kind::RENAME, "names"),
+];
+
+/// The counters, and what of them has been reported.
+pub struct Losses {
+    counters: PerCpuArray<MapData, [u64; loss::COUNT]>,
+    programs: Vec<(&'static str, OwnedFd)>,
+    reported: [u64; loss::COUNT],
+    reported_misses: u64,
+    malformed: u64,
+}
+
+impl Losses {
+    /// Counters of the kernel side, and the programs that can miss runs.
+    pub fn new(
+        counters: PerCpuArray<MapData, [u64; loss::COUNT]>,
+        programs: Vec<(&'static str, OwnedFd)>,
+    ) -> Self {
+        Self { counters, programs, reported: [0; loss::COUNT], reported_misses: 0, malformed: 0 }
+    }
+
+    /// Counts a record that could not be decoded.
+    pub const fn malformed(&mut self) {
+        self.malformed += 1;
+    }
+
+    /// What was lost since the last time.
+    ///
+    /// # Errors
+    /// Where the counters cannot be read.
+    pub fn new_ones(&mut self) -> io::Result<Vec<Lost>> {
+        let mut lost = Vec::new();
+        let now = self.read()?;
+        for (number, name) in KINDS {
+            let index = usize::try_from(*number).unwrap_or(usize::MAX);
+            if let Some(dropped) = grown(&self.reported, &now, index) {
+                lost.push(entry(dropped, LossPlace::RingBuffer, (*name).to_owned()));
+            }
+        }
+        if let Some(dropped) = grown(&self.reported, &now, loss::TARGETS_FULL) {
+            lost.push(entry(dropped, LossPlace::Map, "more targets than fit".to_owned()));
+        }
+        self.reported = now;
+        if self.malformed > 0 {
+            let dropped = std::mem::take(&mut self.malformed);
+            lost.push(entry(
+                dropped,
+                LossPlace::RingBuffer,
+                "records that make no sense".to_owned(),
+            ));
+        }
+        self.misses(&mut lost)?;
+        Ok(lost)
+    }
+
+    /// Runs that were missed since a program was already running on the CPU.
+    fn misses(&mut self, lost: &mut Vec<Lost>) -> io::Result<()> {
+        let mut total = 0;
+        let mut hooks = Vec::new();
+        for (hook, program) in &self.programs {
+            let misses = bpf::recursion_misses(program.as_fd())?;
+            if misses > 0 {
+                hooks.push(*hook);
+            }
+            total += misses;
+        }
+        let dropped = total.saturating_sub(self.reported_misses);
+        if dropped > 0 {
+            self.reported_misses = total;
+            lost.push(entry(dropped, LossPlace::Recursion, hooks.join(", ")));
+        }
+        Ok(())
+    }
+
+    /// The counters, over all CPUs.
+    fn read(&self) -> io::Result<[u64; loss::COUNT]> {
+        let values = self.counters.get(&0, 0).map_err(io::Error::other)?;
+        let mut sums = [0_u64; loss::COUNT];
+        for cpu in values.iter() {
+            for (sum, value) in sums.iter_mut().zip(cpu) {
+                *sum = sum.wrapping_add(*value);
+            }
+        }
+        Ok(sums)
+    }
+}
+
+fn grown(before: &[u64], now: &[u64], index: usize) -> Option<u64> {
+    let difference = now.get(index)?.wrapping_sub(*before.get(index)?);
+    (difference > 0).then_some(difference)
+}
+
+const fn entry(dropped: u64, place: LossPlace, detail: String) -> Lost {
+    Lost { dropped, place, detail: Some(detail) }
+}

@@ -1,0 +1,164 @@
+//! Reading the ring buffer: what happened, in the order in which it happened.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{Kernel, decode::Decoder, losses::Losses};
+use crate::evidence::{Evidence, Fact, Source};
+
+/// Between two looks while something happens. A wake-up from the kernel costs ten times what a record
+/// does, so that only what is urgent comes with one.
+const BUSY: Duration = Duration::from_millis(10);
+/// Between two looks while nothing happens.
+const IDLE: Duration = Duration::from_millis(50);
+/// How long after the last record it counts as idle.
+const BUSY_FOR: Duration = Duration::from_secs(1);
+/// Between two looks at the counters of losses.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+/// Most records that are taken at once, so that the rest of the program has its turn.
+const BATCH: usize = 4096;
+
+/// The records, and what turns them into evidence.
+pub struct Stream {
+    records: RingBuf<MapData>,
+    decoder: Decoder,
+    losses: Losses,
+    /// Tells when something urgent is there; made when a runtime is there to wait with.
+    alarm: Option<AsyncFd<OwnedFd>>,
+    last_record: Option<Instant>,
+    last_check: Instant,
+    /// The hooks stay attached as long as these live.
+    _links: Vec<OwnedFd>,
+}
+
+impl Stream {
+    /// Reads these records.
+    pub fn new(
+        records: RingBuf<MapData>,
+        decoder: Decoder,
+        losses: Losses,
+        links: Vec<OwnedFd>,
+    ) -> Self {
+        Self {
+            records,
+            decoder,
+            losses,
+            alarm: None,
+            last_record: None,
+            last_check: Instant::now(),
+            _links: links,
+        }
+    }
+
+    /// Takes what is there. True where a target has ended.
+    fn take(&mut self, out: &mut Vec<Evidence>) -> bool {
+        let mut ended = false;
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(record) = self.records.next()
+        {
+            if taken == 0 {
+                self.decoder.clock.refresh();
+            }
+            taken += 1;
+            match self.decoder.decode(&record) {
+                Ok(Some(evidence)) => {
+                    ended |= matches!(&evidence.fact, Fact::Exit(exit) if exit.is_target);
+                    out.push(evidence);
+                }
+                Ok(None) => {}
+                Err(_) => self.losses.malformed(),
+            }
+        }
+        if taken > 0 {
+            self.last_record = Some(Instant::now());
+        }
+        ended
+    }
+
+    /// Reports losses, before the records that are taken after them.
+    fn check(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
+        self.last_check = Instant::now();
+        let at = self.decoder.clock.now();
+        let lost = self.losses.new_ones()?;
+        out.extend(lost.into_iter().map(|lost| Fact::Lost(lost).at(at, Source::Tracer)));
+        Ok(())
+    }
+
+    /// Takes what is there, and the losses: always with the end of a target, since they decide how much
+    /// can be said about it; else now and then.
+    fn drain(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
+        let mut records = Vec::new();
+        let ended = self.take(&mut records);
+        if ended || self.last_check.elapsed() >= LOSS_CHECK {
+            self.check(out)?;
+        }
+        out.append(&mut records);
+        Ok(())
+    }
+
+    /// How long to wait for the next look.
+    fn pause(&self) -> Duration {
+        match self.last_record {
+            Some(last) if last.elapsed() < BUSY_FOR => BUSY,
+            _ => IDLE,
+        }
+    }
+
+    /// Waits for something urgent, or for the next look.
+    async fn wait(&mut self) -> io::Result<()> {
+        let pause = self.pause();
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            none => {
+                let fd = self.records.as_fd().try_clone_to_owned()?;
+                // SAFETY: an `OwnedFd` stays open, and the same, for as long as it lives.
+                let alarm = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+                none.insert(alarm?)
+            }
+        };
+        tokio::select! {
+            ready = alarm.readable() => ready?.clear_ready(),
+            () = tokio::time::sleep(pause) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Kernel {
+    /// Waits until something has happened, and appends it to `out`. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// Where the kernel's maps cannot be read any more.
+    pub async fn next(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
+        let before = out.len();
+        loop {
+            self.stream.drain(out)?;
+            if out.len() > before {
+                return Ok(());
+            }
+            self.stream.wait().await?;
+        }
+    }
+
+    /// Appends what has happened and was not yet taken, without waiting, and the losses so far.
+    ///
+    /// # Errors
+    /// Where the kernel's maps cannot be read any more.
+    pub fn drain(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
+        self.stream.check(out)?;
+        let mut taken = usize::MAX;
+        while taken > 0 {
+            let before = out.len();
+            self.stream.drain(out)?;
+            taken = out.len() - before;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Records as they come out of the ring buffer: bytes until their length has been checked.
+
+use killtrace_ebpf::{
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RenameRecord,
+    SignalRecord, TcpRecord, kind,
+};
+
+/// Types of which every bit pattern is a value.
+///
+/// # Safety
+/// Implementors are `repr(C)` and consist of integers and arrays of them.
+unsafe trait Wire: Copy {}
+// SAFETY: made of integers, as is each below; `killtrace_ebpf` says so and asserts their sizes.
+unsafe impl Wire for Header {}
+// SAFETY: see above.
+unsafe impl Wire for SignalRecord {}
+// SAFETY: see above.
+unsafe impl Wire for ExitRecord {}
+// SAFETY: see above.
+unsafe impl Wire for ExecRecord {}
+// SAFETY: see above.
+unsafe impl Wire for ForkRecord {}
+// SAFETY: see above.
+unsafe impl Wire for OomRecord {}
+// SAFETY: see above.
+unsafe impl Wire for TcpRecord {}
+// SAFETY: see above.
+unsafe impl Wire for CgroupRecord {}
+// SAFETY: see above.
+unsafe impl Wire for RenameRecord {}
+
+/// A record, by kind.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack while one record is decoded")]
+pub enum Record {
+    /// [`kind::SIGNAL`]
+    Signal(SignalRecord),
+    /// [`kind::EXIT`]
+    Exit(ExitRecord),
+    /// [`kind::EXEC`]
+    Exec(ExecRecord),
+    /// [`kind::FORK`]
+    Fork(ForkRecord),
+    /// [`kind::OOM`]
+    Oom(OomRecord),
+    /// [`kind::TCP`]
+    Tcp(TcpRecord),
+    /// [`kind::CGROUP`]
+    Cgroup(CgroupRecord),
+    /// [`kind::RENAME`]
+    Rename(RenameRecord),
+}
+
+impl Record {
+    /// Reads a record; `None` where it is too short, or of no known kind.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        Some(match value::<Header>(bytes)?.kind {
+            kind::SIGNAL => Self::Signal(value(bytes)?),
+            kind::EXIT => Self::Exit(value(bytes)?),
+            kind::EXEC => Self::Exec(value(bytes)?),
+            kind::FORK => Self::Fork(value(bytes)?),
+            kind::OOM => Self::Oom(value(bytes)?),
+            kind::TCP => Self::Tcp(value(bytes)?),
+            kind::CGROUP => Self::Cgroup(value(bytes)?),
+            kind::RENAME => Self::Rename(value(bytes)?),
+            _ => return None,
+        })
+    }
+}
+
+fn value<T: Wire>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are enough bytes, any bytes are a value of `T`, and the read needs no alignment.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The text of a field: up to the first zero, or all of it.
+pub fn text(field: &[u8]) -> String {
+    let bytes = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}
