@@ -55,7 +55,9 @@ impl Child {
             .into_iter()
             .map(|word| CString::new(word.into_vec()))
             .collect::<Result<_, _>>()
-            .context("an argument of the command holds a zero byte, which no program can be given")?;
+            .context(
+                "an argument of the command holds a zero byte, which no program can be given",
+            )?;
         let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
         argv.push(std::ptr::null());
         if argv.len() < 2 {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
@@ -72,8 +73,12 @@ impl<'a> Live<'a> {
             header = redactor.header(header);
         }
         let mut output = Output::open(&plan.report)?;
-        let recorder =
-            plan.report.record.as_deref().map(|path| Recorder::create(path, &header)).transpose()?;
+        let recorder = plan
+            .report
+            .record
+            .as_deref()
+            .map(|path| Recorder::create(path, &header))
+            .transpose()?;
         let reader = output.records(&[Record::Header(Box::new(header.clone()))])?;
         let mut live = Self {
             plan,
@@ -98,13 +103,13 @@ impl<'a> Live<'a> {
     /// Tells of the targets that run, and opens the gate for the command.
     fn announce(&mut self) -> Result<(), Failure> {
         for port in self.witnesses.ports() {
-            self.kernel.add_port(port);
+            self.kernel.add_port(port).context("cannot watch another port")?;
         }
         let running = self.wanted.running();
         let waiting = self.wanted.unmatched(&running);
         let mut found = Vec::new();
         for (id, reason, process) in running {
-            self.kernel.add_target(id, self.plan.follow);
+            self.kernel.add_target(id, self.plan.follow).context("cannot trace another process")?;
             self.target(id, reason)?;
             if let Some(process) = process {
                 found.push(format!("{}[{}]", process.comm, process.pid));
@@ -144,7 +149,7 @@ impl<'a> Live<'a> {
                 () = either(&mut terminate, &mut hangup) => break "terminated",
                 result = self.kernel.next(&mut batch) => {
                     result?;
-                    self.from_kernel(&mut batch)?;
+                    self.take_kernels(&mut batch)?;
                 }
                 Some(evidence) = self.heard.recv() => self.take(evidence)?,
                 () = sleep_until(tick) => {}
@@ -182,8 +187,8 @@ impl<'a> Live<'a> {
     }
 
     /// Takes what the kernel saw, with what userspace can add at once going before each.
-    fn from_kernel(&mut self, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
-        for mut evidence in batch.drain(..).collect::<Vec<_>>() {
+    fn take_kernels(&mut self, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
+        for mut evidence in std::mem::take(batch) {
             self.new_target(&mut evidence)?;
             self.witnesses.consider(&evidence);
             while let Ok(heard) = self.heard.try_recv() {
@@ -210,7 +215,7 @@ impl<'a> Live<'a> {
             Fact::Cgroup(change) if !change.removed => {
                 let path = change.path.as_deref();
                 if path.is_some_and(|path| self.wanted.has_cgroup(path)) {
-                    self.kernel.add_cgroup(change.id);
+                    self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
                 }
                 return Ok(());
             }
@@ -239,7 +244,10 @@ impl<'a> Live<'a> {
                 // What becomes of its parents can explain what becomes of it.
                 let parents = process.parents.iter().filter(|parent| parent.pid > 1);
                 for parent in parents.filter(|parent| !self.announced.contains(parent)) {
-                    self.kernel.add_witness(*parent);
+                    // The map of processes is full: the story then has one witness less.
+                    if let Err(error) = self.kernel.add_witness(*parent) {
+                        tracing::debug!("cannot watch {}: {error}", parent.pid);
+                    }
                 }
             }
             self.take(heard)?;
@@ -307,9 +315,9 @@ impl<'a> Live<'a> {
 
     /// Takes what has come meanwhile, and closes the report.
     fn end(&mut self, reason: &str, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
-        self.kernel.drain(batch);
+        self.kernel.drain(batch)?;
         if !(self.plan.options.once && self.engine.deaths() > 0) {
-            self.from_kernel(batch)?;
+            self.take_kernels(batch)?;
         }
         let now = clock::now();
         self.take(Fact::End(End { reason: reason.to_owned() }).at(now, Source::Tracer))?;

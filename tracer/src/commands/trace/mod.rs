@@ -68,7 +68,8 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
         (None, _) => return Ok(None),
     };
     let gid = gid.or_else(|| users::primary_group(entry.uid));
-    let gid = gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
+    let gid =
+        gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
     let name = CString::new(entry.name.clone()).context("the user's name holds a zero byte")?;
     Ok(Some(RunAs { uid: entry.uid, gid, name, home: entry.home.map(Into::into) }))
 }

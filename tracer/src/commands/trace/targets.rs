@@ -65,20 +65,12 @@ impl Wanted {
             names: names.collect(),
             pids: pids.collect(),
             cgroups: self.first.iter().flat_map(|found| found.cgroups.iter().copied()).collect(),
-            watch_cgroups: self.has_cgroups(),
             uids: self.first.iter().filter_map(|found| found.uid).collect(),
             all: plan.options.all,
             follow: plan.follow,
             muted: muted(plan),
             tcp_ports: vec![22],
         }
-    }
-
-    /// Whether a target is a group of processes that may come to be later.
-    fn has_cgroups(&self) -> bool {
-        self.specs.iter().any(|(_, matcher)| {
-            matches!(matcher, Matcher::Unit(_) | Matcher::Cgroup(_) | Matcher::Container(_))
-        })
     }
 
     /// The processes that run, each once, with why they are targets.
@@ -95,7 +87,10 @@ impl Wanted {
     }
 
     /// The specs that nothing matches among these processes.
-    pub fn unmatched(&self, running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)]) -> Vec<String> {
+    pub fn unmatched(
+        &self,
+        running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)],
+    ) -> Vec<String> {
         let matches = |matcher: &Matcher| {
             running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
