@@ -168,7 +168,8 @@ offsets! {
     fdtable_max_fds,
     /// `sock_common.skc_family`
     sock_family,
-    /// `sock_common.skc_num`, the local port in host order
+    /// `inet_sock.inet_sport`, the local port in network order. `skc_num` is already 0 when a connection
+    /// is closed at once.
     sock_local_port,
     /// `sock_common.skc_dport`, the remote port in network order
     sock_remote_port,
@@ -226,6 +227,8 @@ pub struct SyscallNumbers {
     pub pwritev2: i32,
     pub sendfile: i32,
     pub splice: i32,
+    pub execve: i32,
+    pub execveat: i32,
     /// Always 0.
     pub reserved: i32,
 }
@@ -246,6 +249,8 @@ impl SyscallNumbers {
         pwritev2: -1,
         sendfile: -1,
         splice: -1,
+        execve: -1,
+        execveat: -1,
         reserved: 0,
     };
 }
@@ -258,8 +263,8 @@ pub struct Config {
     pub muted: u64,
     /// Inode number of the tracer's pid namespace.
     pub pid_namespace: u32,
-    /// 1: that is the initial one, and pids need no translation.
-    pub initial_pid_namespace: u32,
+    /// How deep it is below the initial one; 0: it is that one, and pids need no translation.
+    pub pid_namespace_level: u32,
     /// 1: children of targets matched by name become targets.
     pub follow: u32,
     /// 1: `sched_process_exit` has the argument `group_dead` (6.16 and later).
@@ -281,7 +286,7 @@ impl Config {
     pub const NONE: Self = Self {
         muted: 0,
         pid_namespace: 0,
-        initial_pid_namespace: 0,
+        pid_namespace_level: 0,
         follow: 0,
         exit_has_group_dead: 0,
         victim_is_task: 0,
@@ -317,6 +322,6 @@ pub mod loss {
 
 const _: () = {
     assert!(size_of::<Offsets>() == 4 * Offsets::NAMES.len());
-    assert!(size_of::<SyscallNumbers>() == 56);
-    assert!(size_of::<Config>() == 96);
+    assert!(size_of::<SyscallNumbers>() == 64);
+    assert!(size_of::<Config>() == 104);
 };

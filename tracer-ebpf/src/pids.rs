@@ -5,13 +5,10 @@ use crate::{
     memory::Address,
 };
 
-/// How deep pid namespaces nest (`MAX_PID_NS_LEVEL`).
-const MAX_LEVEL: u32 = 32;
-
 /// The process id of a task in the tracer's pid namespace; 0 where it has none there.
 #[inline(always)]
 pub fn process(task: Address) -> u32 {
-    if config!(initial_pid_namespace) == 1 {
+    if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_tgid))
     } else {
         thread(task.follow(offset!(task_group_leader)))
@@ -21,34 +18,27 @@ pub fn process(task: Address) -> u32 {
 /// The thread id of a task in the tracer's pid namespace; 0 where it has none there.
 #[inline(always)]
 pub fn thread(task: Address) -> u32 {
-    if config!(initial_pid_namespace) == 1 {
+    if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_pid))
     } else {
-        translate(task.follow(offset!(task_thread_pid)).0)
+        translate(task.follow(offset!(task_thread_pid)))
     }
 }
 
 /// The number of a `struct pid` in the tracer's pid namespace.
 ///
-/// Its `numbers` has one entry for each namespace from the initial one inwards. A function of its
-/// own, since it is a loop that many places need.
-#[inline(never)]
-fn translate(pid: u64) -> u32 {
-    let pid = Address(pid);
-    let level: u32 = pid.load(offset!(pid_level));
-    let mut up = 0;
-    while up < MAX_LEVEL {
-        if pid.is_null() || up > level {
-            break;
-        }
-        let entry = number(pid, level - up);
-        let namespace: u32 = entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum));
-        if namespace == config!(pid_namespace) {
-            return entry.load(0);
-        }
-        up += 1;
+/// Its `numbers` has one entry for each namespace from the initial one inwards; the tracer's, where the
+/// task is in it or below it, is at the tracer's own level. Always inlined, and without a loop: it is needed
+/// a dozen times in a record, and the verifier follows every way through it.
+#[inline(always)]
+fn translate(pid: Address) -> u32 {
+    let level = config!(pid_namespace_level);
+    if pid.is_null() || pid.load::<u32>(offset!(pid_level)) < level {
+        return 0;
     }
-    0
+    let entry = number(pid, level);
+    let namespace: u32 = entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum));
+    if namespace == config!(pid_namespace) { entry.load(0) } else { 0 }
 }
 
 /// The entry of `numbers` for a level.

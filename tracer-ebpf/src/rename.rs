@@ -8,7 +8,7 @@ use crate::{
     filter::{self, Name},
     globals::offset,
     memory::Address,
-    pids, task,
+    pids, syscall, task,
 };
 
 /// match-proto: task_rename(task_struct *task, const char *comm)
@@ -22,6 +22,10 @@ pub fn task_rename(ctx: RawTracePointContext) -> i32 {
     }
     let name = filter::name_at(Address(ctx.arg(1)));
     if !filter::has_name(&name) && !filter::has_name(&before_colon(name)) {
+        return 0;
+    }
+    // An exec renames as well, and has a hook of its own that says more.
+    if syscall::is_exec(task::current()) {
         return 0;
     }
     let pid = pids::process(task);

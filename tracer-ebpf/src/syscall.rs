@@ -71,7 +71,16 @@ impl Syscall {
         ];
         Self { number, compat, args }
     }
+}
 
+/// Whether the current task is executing a program.
+#[inline(always)]
+pub fn is_exec(current: Address) -> bool {
+    let syscall = Syscall::current(current, current.load(offset!(task_flags)));
+    syscall.number >= 0
+        && !syscall.compat
+        && (syscall.number == config!(syscalls.execve)
+            || syscall.number == config!(syscalls.execveat))
 }
 
 /// The recorded system call's number; -1 where there is none, or where it is one of the 32-bit table,

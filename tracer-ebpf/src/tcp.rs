@@ -34,7 +34,7 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let socket = Address(ctx.arg(0));
-    let port = u32::from(socket.load::<u16>(offset!(sock_local_port)));
+    let port = u32::from(u16::from_be(socket.load(offset!(sock_local_port))));
     if PORTS.get_ptr(&port).is_some() && socket.load::<u16>(offset!(sock_protocol)) == IPPROTO_TCP {
         record(socket, old, new, port);
     }

@@ -1,12 +1,15 @@
 //! The project's chores: `cargo xtask VERB`, one file a verb.
 
+mod build_ebpf;
 mod cargo;
+mod check_ebpf;
 mod demo;
 mod lab;
 mod man;
 mod schema;
 mod setup;
 mod test;
+mod toolchain;
 
 use anyhow::Result;
 use clap::Parser;
@@ -15,6 +18,10 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    /// Build the eBPF programs and put the object where the tracer is built from
+    BuildEbpf,
+    /// Build the eBPF programs anew and compare them with the committed object
+    CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
     /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
@@ -31,6 +38,8 @@ enum Verb {
 
 fn main() -> Result<()> {
     match Verb::parse() {
+        Verb::BuildEbpf => build_ebpf::run(),
+        Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),

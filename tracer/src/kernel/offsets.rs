@@ -137,7 +137,7 @@ const WANTED: &[Want] = &[
     optional("fdtable_fd", "fdtable", &["fd"], NO_KILLED),
     optional("fdtable_max_fds", "fdtable", &["max_fds"], NO_KILLED),
     optional("sock_family", "sock_common", &["skc_family"], NO_TCP),
-    optional("sock_local_port", "sock_common", &["skc_num"], NO_TCP),
+    optional("sock_local_port", "inet_sock", &["inet_sport"], NO_TCP),
     optional("sock_remote_port", "sock_common", &["skc_dport"], NO_TCP),
     optional("sock_local_v4", "sock_common", &["skc_rcv_saddr"], NO_TCP),
     optional("sock_remote_v4", "sock_common", &["skc_daddr"], NO_TCP),

@@ -8,7 +8,9 @@ use std::{
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
-use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, offsets, syscalls};
+use super::{
+    AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls,
+};
 
 /// Where the running kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -18,14 +20,18 @@ const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 const THREAD_SIZE: u32 = 16 * 1024;
 
 /// What the programs are told before they are loaded.
-pub fn settings(selection: &Selection, btf: Option<&Path>) -> Result<(Offsets, Config), AttachError> {
+pub fn settings(
+    selection: &Selection,
+    btf: Option<&Path>,
+) -> Result<(Offsets, Config), AttachError> {
     let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
     let no_btf = |error| AttachError::NoBtf { path: path.clone(), error };
     let data = if btf.is_none() { Contents::of_kernel(&path) } else { Contents::of_file(&path) };
     let data = data.map_err(no_btf)?;
     let mut wanted = offsets::structures();
     wanted.extend(["bpf_func_id", "btf_trace_sched_process_exit", "btf_trace_mark_victim"]);
-    let btf = Btf::scan(&data, &wanted).map_err(|error| AttachError::BadBtf { path: path.clone(), error })?;
+    let btf = Btf::scan(&data, &wanted)
+        .map_err(|error| AttachError::BadBtf { path: path.clone(), error })?;
 
     let (offsets, missing) = offsets::resolve(&btf);
     let required: Vec<&str> =
@@ -40,7 +46,7 @@ pub fn settings(selection: &Selection, btf: Option<&Path>) -> Result<(Offsets, C
     let config = Config {
         muted: selection.muted,
         pid_namespace,
-        initial_pid_namespace: u32::from(pid_namespace == INITIAL_PID_NAMESPACE),
+        pid_namespace_level: level_of(pid_namespace, &offsets)?,
         follow: u32::from(selection.follow),
         exit_has_group_dead: u32::from(btf.tracepoint_args("sched_process_exit") == Some(2)),
         victim_is_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
@@ -102,6 +108,15 @@ fn pid_namespace() -> Result<u32, AttachError> {
         .and_then(|rest| rest.strip_suffix(']'))
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| system(io::Error::from(io::ErrorKind::InvalidData)))
+}
+
+/// How deep it is below the initial one.
+fn level_of(pid_namespace: u32, offsets: &Offsets) -> Result<u32, AttachError> {
+    if pid_namespace == INITIAL_PID_NAMESPACE {
+        return Ok(0);
+    }
+    let what = "find how deep the pid namespace is";
+    level::level(offsets).map_err(|error| AttachError::System { what, error })
 }
 
 /// `uname -r`

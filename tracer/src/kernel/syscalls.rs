@@ -312,6 +312,8 @@ pub fn numbers() -> SyscallNumbers {
         pwritev2: of("pwritev2"),
         sendfile: of("sendfile"),
         splice: of("splice"),
+        execve: of("execve"),
+        execveat: of("execveat"),
         reserved: 0,
     }
 }
@@ -354,6 +356,8 @@ mod tests {
             (found.pwritev2, libc::SYS_pwritev2),
             (found.sendfile, libc::SYS_sendfile),
             (found.splice, libc::SYS_splice),
+            (found.execve, libc::SYS_execve),
+            (found.execveat, libc::SYS_execveat),
         ];
         for (ours, theirs) in libc {
             assert_eq!(i64::from(ours), i64::from(theirs));
