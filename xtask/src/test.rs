@@ -51,7 +51,7 @@ impl Stage {
                 "warnings",
             ]),
             Self::Doc => run_command(
-                cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])
+                cargo(&["doc", "--locked", "--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::Unit => step(&[
