@@ -161,7 +161,8 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
 /// have the verifier walk through the rest of the program once more.
 #[inline(always)]
 fn flags(sent: &Sent, state: &State) -> u32 {
-    let blocked = sent.target.load::<u64>(offset!(task_blocked)) >> (sent.signal.wrapping_sub(1) & 63);
+    let blocked =
+        sent.target.load::<u64>(offset!(task_blocked)) >> (sent.signal.wrapping_sub(1) & 63);
     let ptrace: u32 = sent.target.load(offset!(task_ptrace));
     // 0 or 1
     (sent.group & 1) * flag::GROUP

@@ -71,7 +71,6 @@ impl Syscall {
         ];
         Self { number, compat, args }
     }
-
 }
 
 /// The recorded system call's number; -1 where there is none, or where it is one of the 32-bit table,

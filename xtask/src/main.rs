@@ -1,12 +1,15 @@
 //! The project's chores: `cargo xtask VERB`, one file a verb.
 
+mod build_ebpf;
 mod cargo;
+mod check_ebpf;
 mod demo;
 mod lab;
 mod man;
 mod schema;
 mod setup;
 mod test;
+mod toolchain;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,6 +21,10 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    /// Compile the eBPF programs and put the object where the library takes it from
+    BuildEbpf,
+    /// Compile the eBPF programs again and compare the object with the committed one
+    CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
     /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
@@ -45,6 +52,8 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::BuildEbpf => build_ebpf::run(&[]),
+        Verb::CheckEbpf => check_ebpf::run(&[]),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),

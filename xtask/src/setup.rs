@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, run as run_command};
+use crate::toolchain;
 
 /// What the tests call on the machine itself.
 const PACKAGES: &[&str] = &[
@@ -20,10 +21,11 @@ const PACKAGES: &[&str] = &[
     "coreutils",
 ];
 
-/// Installs packages, cargo's own helpers and the lab's system.
+/// Installs packages, cargo's own helpers, the eBPF toolchain and the lab's system.
 pub fn run() -> Result<()> {
     packages(PACKAGES)?;
     rust_components()?;
+    toolchain::install().context("cannot install the eBPF toolchain")?;
     let lab = ["run", "--quiet", "--package", "killtrace-tests", "--bin", "killtrace-lab"];
     run_command(cargo(&lab).args(["--", "seed"])).context("cannot install the lab's system")
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, run as run_command};
-use crate::setup;
+use crate::{check_ebpf, setup};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -34,6 +34,8 @@ enum Stage {
     Live,
     /// killtrace with systemd, sshd and tmux
     Lab,
+    /// The committed eBPF object is what its sources make
+    Object,
 }
 
 impl Stage {
@@ -65,6 +67,7 @@ impl Stage {
             ]),
             Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
             Self::Lab => with_killtrace(&["--test", "lab"]),
+            Self::Object => check_ebpf::run(&[]),
         }
     }
 }

@@ -84,7 +84,9 @@ impl Deref for Contents {
             Self::Copied(bytes) => bytes,
             // SAFETY: the mapping is `len` bytes long, readable, and lives as long as `self`; only files
             // of the kernel that never change nor shrink are mapped.
-            Self::Mapped(mapping) => unsafe { std::slice::from_raw_parts(mapping.start, mapping.len) },
+            Self::Mapped(mapping) => unsafe {
+                std::slice::from_raw_parts(mapping.start, mapping.len)
+            },
         }
     }
 }

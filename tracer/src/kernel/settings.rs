@@ -18,14 +18,18 @@ const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 const THREAD_SIZE: u32 = 16 * 1024;
 
 /// What the programs are told before they are loaded.
-pub fn settings(selection: &Selection, btf: Option<&Path>) -> Result<(Offsets, Config), AttachError> {
+pub fn settings(
+    selection: &Selection,
+    btf: Option<&Path>,
+) -> Result<(Offsets, Config), AttachError> {
     let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
     let no_btf = |error| AttachError::NoBtf { path: path.clone(), error };
     let data = if btf.is_none() { Contents::of_kernel(&path) } else { Contents::of_file(&path) };
     let data = data.map_err(no_btf)?;
     let mut wanted = offsets::structures();
     wanted.extend(["bpf_func_id", "btf_trace_sched_process_exit", "btf_trace_mark_victim"]);
-    let btf = Btf::scan(&data, &wanted).map_err(|error| AttachError::BadBtf { path: path.clone(), error })?;
+    let btf = Btf::scan(&data, &wanted)
+        .map_err(|error| AttachError::BadBtf { path: path.clone(), error })?;
 
     let (offsets, missing) = offsets::resolve(&btf);
     let required: Vec<&str> =
