@@ -228,7 +228,7 @@ fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     death.assert_killer(manager, "systemd");
     death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
-    death.assert_chain(&[("job", "user@1000.service"), ("signal", "SIGTERM")]);
+    death.assert_chain(&[("bus-call", "user@1000.service"), ("signal", "SIGTERM")]);
     death.fix_with("enable-linger");
     // It was named by pid, so killtrace ends with it.
     assert!(killtrace.wait().expect("killtrace ends").status.success());
