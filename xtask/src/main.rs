@@ -11,6 +11,9 @@ mod setup;
 mod test;
 mod toolchain;
 
+use std::io::Write;
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
@@ -18,9 +21,9 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
-    /// Build the eBPF programs and put the object where the tracer is built from
+    /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
-    /// Build the eBPF programs anew and compare them with the committed object
+    /// Compile the eBPF programs again and compare the object with the committed one
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
@@ -36,10 +39,21 @@ enum Verb {
     Test(test::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Verb::parse() {
-        Verb::BuildEbpf => build_ebpf::run(),
-        Verb::CheckEbpf => check_ebpf::run(),
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that anyhow adds where RUST_BACKTRACE is set.
+            let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::BuildEbpf => build_ebpf::run(&[]),
+        Verb::CheckEbpf => check_ebpf::run(&[]),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),

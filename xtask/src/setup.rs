@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, run as run_command};
-use crate::toolchain;
+use crate::toolchain::{self, Toolchain};
 
 /// What the tests call on the machine itself.
 const PACKAGES: &[&str] = &[
@@ -25,7 +25,7 @@ const PACKAGES: &[&str] = &[
 pub fn run() -> Result<()> {
     packages(PACKAGES)?;
     rust_components()?;
-    toolchain::install()?;
+    toolchain::install().context("cannot install the eBPF toolchain")?;
     let lab = ["run", "--quiet", "--package", "killtrace-tests", "--bin", "killtrace-lab"];
     run_command(cargo(&lab).args(["--", "seed"])).context("cannot install the lab's system")
 }
@@ -33,7 +33,8 @@ pub fn run() -> Result<()> {
 /// Installs those of the packages that are not there.
 fn packages(wanted: &[&str]) -> Result<()> {
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !installed(name)).collect();
-    if missing.is_empty() {
+    let toolchain = Toolchain::find().is_ok();
+    if missing.is_empty() && toolchain {
         return Ok(());
     }
     let apt = |arguments: &[&str]| {
@@ -47,7 +48,11 @@ fn packages(wanted: &[&str]) -> Result<()> {
             )
         })
     };
+    // Also for the toolchain's own packages: a fresh machine has no lists yet.
     apt(&["update", "--quiet"])?;
+    if missing.is_empty() {
+        return Ok(());
+    }
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     install.extend(&missing);
     apt(&install)

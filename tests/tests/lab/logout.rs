@@ -9,9 +9,9 @@ use crate::{
 
 const CAUSE: &str = "logind-kill-user-processes";
 
-/// From the end of the connection to the stop of the session's scope.
-const STOPPED_BY_LOGIND: [(&str, &str); 5] = [
-    ("process-exit", "sshd"),
+/// From the end of the session to the stop of its scope. Where the client said goodbye the process of
+/// sshd that served alice ends before this; where it did not, sshd's monitor closes the session first.
+const STOPPED_BY_LOGIND: [(&str, &str); 4] = [
     ("bus-call", "ReleaseSession"),
     ("bus-call", "StopUnit"),
     ("job", "stop"),
@@ -34,6 +34,7 @@ fn assert_killed_at_logout(death: &Death, session: &str) {
     death.assert_killer(1, "systemd");
     death.assert_setting("KillUserProcesses", "yes", LOGIND_CONF, KILL_USER_PROCESSES_LINE);
     death.assert_chain(&STOPPED_BY_LOGIND);
+    death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "StopUnit")]);
     death.assert_ruled_out("sshd-per-connection-unit");
     let victim = &death.0["victim"];
     assert_eq!(victim["user"], "alice", "{death}");
@@ -69,7 +70,11 @@ fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
     // tmux catches SIGTERM and exits by itself.
     assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
     assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
-    death.assert_chain(&[("tcp-closed", CLIENT_ADDRESS)]);
+    death.assert_chain(&[
+        ("tcp-closed", CLIENT_ADDRESS),
+        ("process-exit", "sshd"),
+        ("bus-call", "ReleaseSession"),
+    ]);
     let first = &death.chain()[0]["event"];
     assert!(first == "tcp-closed" || first == "ssh-disconnect", "{death}");
     killtrace.stop().expect("killtrace ends");
@@ -223,7 +228,7 @@ fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     death.assert_killer(manager, "systemd");
     death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
-    death.assert_chain(&[("job", "user@1000.service"), ("signal", "SIGTERM")]);
+    death.assert_chain(&[("bus-call", "user@1000.service"), ("signal", "SIGTERM")]);
     death.fix_with("enable-linger");
     // It was named by pid, so killtrace ends with it.
     assert!(killtrace.wait().expect("killtrace ends").status.success());
