@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
 use super::say_tracing;
-use super::targets::Wanted;
+use super::targets::{Running, Wanted};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
@@ -72,58 +72,69 @@ impl<'a> Live<'a> {
         if let Some(redactor) = &mut redactor {
             header = redactor.header(header);
         }
-        let mut output = Output::open(&plan.report)?;
-        let recorder = plan
-            .report
-            .record
-            .as_deref()
-            .map(|path| Recorder::create(path, &header))
-            .transpose()?;
-        let reader = output.records(&[Record::Header(Box::new(header.clone()))])?;
         let mut live = Self {
             plan,
             wanted,
             kernel,
             witnesses,
             heard,
-            engine: Engine::new(header),
-            output,
-            recorder,
+            engine: Engine::new(header.clone()),
+            output: Output::open(&plan.report)?,
+            recorder: None,
             redactor,
             child,
             ended: None,
             announced: HashSet::new(),
-            reader,
+            reader: Reader::There,
             deadline: plan.duration.map(|duration| Instant::now() + duration),
         };
-        live.announce()?;
+        // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
+        let (running, seen) = live.look_at_running()?;
+        if let Some(path) = plan.report.record.as_deref() {
+            live.recorder = Some(Recorder::create(path, &header)?);
+        }
+        live.show(&[Record::Header(Box::new(header))])?;
+        live.announce(&running);
+        for evidence in seen {
+            live.take(evidence)?;
+        }
+        live.release()?;
+        for port in live.witnesses.ports() {
+            live.kernel.add_port(port).context("cannot watch another port")?;
+        }
         Ok(live)
     }
 
-    /// Tells of the targets that run, and opens the gate for the command.
-    fn announce(&mut self) -> Result<(), Failure> {
-        for port in self.witnesses.ports() {
-            self.kernel.add_port(port).context("cannot watch another port")?;
-        }
+    /// Makes the processes that run now targets; what `/proc` says of them comes back.
+    fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
         let running = self.wanted.running();
-        let waiting = self.wanted.unmatched(&running);
-        let mut found = Vec::new();
-        for (id, reason, process) in running {
-            self.kernel.add_target(id, self.plan.follow).context("cannot trace another process")?;
-            self.target(id, reason)?;
-            if let Some(process) = process {
-                found.push(format!("{}[{}]", process.comm, process.pid));
-            }
+        let mut seen = Vec::new();
+        for (id, reason, _) in &running {
+            self.kernel
+                .add_target(*id, self.plan.follow)
+                .context("cannot trace another process")?;
+            seen.extend(self.target(*id, *reason));
         }
+        Ok((running, seen))
+    }
+
+    /// Says that tracing has begun, and of what.
+    fn announce(&self, running: &[Running]) {
+        let waiting = self.wanted.unmatched(running);
+        let found: Vec<String> = running
+            .iter()
+            .filter_map(|(.., process)| process.as_ref())
+            .map(|process| format!("{}[{}]", process.comm, process.pid))
+            .collect();
         say_tracing(self.plan, &found, &waiting);
-        if let Some(child) = &mut self.child
-            && let Err(error) = child.release()
-        {
-            let program = self.plan.command.as_ref().map(|command| command.program.clone());
-            let program = program.unwrap_or_default().to_string_lossy().into_owned();
-            return Err(anyhow::anyhow!("cannot run {program}: {error}").into());
-        }
-        Ok(())
+    }
+
+    /// Opens the gate for the command.
+    fn release(&mut self) -> Result<(), Failure> {
+        let Some(Err(error)) = self.child.as_mut().map(Child::release) else { return Ok(()) };
+        let program = self.plan.command.as_ref().map(|command| command.program.clone());
+        let program = program.unwrap_or_default().to_string_lossy().into_owned();
+        Err(anyhow::anyhow!("cannot run {program}: {error}").into())
     }
 
     /// Runs until there is a reason to end; gives the exit status.
@@ -226,19 +237,23 @@ impl<'a> Live<'a> {
             _ => return Ok(()),
         };
         // With --all everything is one: there is nothing to tell.
-        if self.plan.options.all || self.announced.contains(&id) {
+        if self.plan.options.all {
             return Ok(());
         }
-        self.target(id, reason)
+        for evidence in self.target(id, reason) {
+            self.take(evidence)?;
+        }
+        Ok(())
     }
 
-    fn target(&mut self, id: ProcessId, reason: TargetReason) -> Result<(), Failure> {
+    /// A process is a target from now on: what is to be told of it, and what it looks like at once.
+    fn target(&mut self, id: ProcessId, reason: TargetReason) -> Vec<Evidence> {
         if !self.announced.insert(id) {
-            return Ok(());
+            return Vec::new();
         }
         let evidence = Fact::Target(Target { id, reason }).at(clock::now(), Source::Tracer);
         self.witnesses.consider(&evidence);
-        self.take(evidence)?;
+        let mut told = vec![evidence];
         while let Ok(heard) = self.heard.try_recv() {
             if let Fact::Process(process) = &heard.fact {
                 // What becomes of its parents can explain what becomes of it.
@@ -250,9 +265,9 @@ impl<'a> Live<'a> {
                     }
                 }
             }
-            self.take(heard)?;
+            told.push(heard);
         }
-        Ok(())
+        told
     }
 
     /// Keeps a piece of evidence and reports what follows from it.

@@ -12,6 +12,10 @@ use crate::system::{Found, Matcher, running_processes};
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the zero).
 const COMM_LEN: usize = 15;
 
+/// A process that runs when tracing begins: why it is a target, and what it looked like where a
+/// `--target` found it.
+pub type Running = (ProcessId, TargetReason, Option<ProcessSnapshot>);
+
 /// What was asked for.
 #[derive(Debug)]
 pub struct Wanted {
@@ -74,7 +78,7 @@ impl Wanted {
     }
 
     /// The processes that run, each once, with why they are targets.
-    pub fn running(&self) -> Vec<(ProcessId, TargetReason, Option<ProcessSnapshot>)> {
+    pub fn running(&self) -> Vec<Running> {
         let mut known = HashSet::new();
         let named = self.pids.iter().map(|id| (*id, TargetReason::Pid, None));
         let command = self.command.iter().map(|id| (*id, TargetReason::Command, None));
@@ -87,10 +91,7 @@ impl Wanted {
     }
 
     /// The specs that nothing matches among these processes.
-    pub fn unmatched(
-        &self,
-        running: &[(ProcessId, TargetReason, Option<ProcessSnapshot>)],
-    ) -> Vec<String> {
+    pub fn unmatched(&self, running: &[Running]) -> Vec<String> {
         let matches = |matcher: &Matcher| {
             running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
