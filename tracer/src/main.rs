@@ -1,6 +1,6 @@
 //! `killtrace`: arguments in, exit status out.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +12,11 @@ use killtrace::commands::{self, Failure, tell};
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
-        let why = panic.payload_as_str().unwrap_or("unknown");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let why = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown");
         tell(&format!(
             "internal error{place}: {why}; please report it with the command and this line"
         ));
@@ -58,7 +62,7 @@ fn start_log(verbose: u8) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(false)
         .with_target(false)
         .without_time()
         .init();

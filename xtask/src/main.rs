@@ -1,2 +1,41 @@
-//! The project's chores: `cargo xtask VERB`.
-fn main() {}
+//! The project's chores: `cargo xtask VERB`, one file a verb.
+
+mod cargo;
+mod demo;
+mod lab;
+mod man;
+mod schema;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
+    Demo,
+    /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
+    Lab(lab::Arguments),
+    /// Write the man page and the shell completions to target/dist
+    Man,
+    /// Rewrite the JSON Schemas in docs/schema from the types
+    Schema,
+    /// Install what the tests need: packages, the eBPF toolchain, the lab's system (root)
+    Setup,
+    /// Run everything that continuous integration runs
+    Test(test::Arguments),
+}
+
+fn main() -> Result<()> {
+    match Verb::parse() {
+        Verb::Demo => demo::run(),
+        Verb::Lab(arguments) => lab::run(&arguments),
+        Verb::Man => man::run(),
+        Verb::Schema => schema::run(),
+        Verb::Setup => setup::run(),
+        Verb::Test(arguments) => test::run(&arguments),
+    }
+}

@@ -1,7 +1,7 @@
 //! killtrace itself, run inside a lab: its records as they come, and how it ended.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::wait::{PATIENCE, wait_for};
 use super::{Lab, PROGRAMS};
 
-/// Environment variable: a directory with the `killtrace` to be tried, instead of cargo's own.
-const PROGRAMS_VARIABLE: &str = "KILLTRACE_PROGRAMS";
+/// Environment variable: the `killtrace` to be tried, instead of cargo's own.
+const PROGRAM_VARIABLE: &str = "KILLTRACE_BIN";
 
 /// A running killtrace. Ended, and its report given up, when this value is dropped.
 #[derive(Debug)]
@@ -206,21 +206,26 @@ fn read_messages(
     })
 }
 
-/// Where the project's programs are: `$KILLTRACE_PROGRAMS`, else where cargo put the running one.
+/// Where the killtrace is that is to be tried: `$KILLTRACE_BIN`, else where cargo put the running program.
 pub(super) fn programs() -> Result<PathBuf> {
-    let directory = match std::env::var_os(PROGRAMS_VARIABLE) {
-        Some(directory) => PathBuf::from(directory),
+    let killtrace = match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(program) => PathBuf::from(program),
         None => {
             let ours = std::env::current_exe().context("cannot find the running program")?;
             let beside = ours.parent().context("the running program is in no directory")?;
             // Test programs are in deps/, below the others.
-            if beside.ends_with("deps") { beside.join("..") } else { beside.to_path_buf() }
+            let built = if beside.ends_with("deps") { beside.parent() } else { Some(beside) };
+            built.context("the running program is in no directory of cargo's")?.join("killtrace")
         }
     };
-    let directory =
-        directory.canonicalize().with_context(|| format!("cannot find {}", directory.display()))?;
-    if !directory.join("killtrace").exists() {
-        bail!("there is no killtrace in {}: `cargo build` makes it", directory.display());
+    let killtrace = killtrace.canonicalize().with_context(|| {
+        format!("there is no {}: `cargo build --package killtrace` makes it", killtrace.display())
+    })?;
+    if !killtrace.ends_with("killtrace") {
+        bail!(
+            "{} is not called killtrace: {PROGRAM_VARIABLE} names the program",
+            killtrace.display()
+        );
     }
-    Ok(directory)
+    killtrace.parent().map(Path::to_path_buf).context("killtrace is in no directory")
 }

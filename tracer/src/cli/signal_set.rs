@@ -51,9 +51,8 @@ impl FromStr for SignalSet {
     type Err = SignalSetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let set = match text.split_once('=') {
-            Some(("signal" | "signals" | "s", set)) => set,
-            _ => return Err(SignalSetError::Qualifier),
+        let Some(("signal" | "signals" | "s", set)) = text.split_once('=') else {
+            return Err(SignalSetError::Qualifier);
         };
         let (negated, names) = match set.strip_prefix('!') {
             Some(names) => (true, names),

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Highest pid that Linux hands out (`PID_MAX_LIMIT` in include/linux/threads.h).
-pub const MAX_PID: u32 = 4 * 1024 * 1024;
+/// Highest number that can be a pid (`pid_t` is signed). Linux hands out fewer; that nobody has a pid is
+/// seen when it is looked for.
+pub const MAX_PID: u32 = i32::MAX.cast_unsigned();
 
 /// A target as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +37,7 @@ pub enum TargetError {
     #[error("nothing follows '{0}:': write {0}:{1}")]
     NothingAfter(&'static str, &'static str),
     /// A number that is no pid.
-    #[error("there is no such pid: pids are numbers from 1 to 4194304")]
+    #[error("that is no pid: pids are numbers from 1 up")]
     Pid(String),
     /// A prefix that is not known.
     #[error(
@@ -203,7 +204,7 @@ mod tests {
         assert_eq!(read(""), Err(TargetError::Empty));
         assert_eq!(read("unit:"), Err(TargetError::NothingAfter("unit", "nginx.service")));
         assert_eq!(read("0"), Err(TargetError::Pid("0".into())));
-        assert_eq!(read("4194305"), Err(TargetError::Pid("4194305".into())));
+        assert_eq!(read("4294967295"), Err(TargetError::Pid("4294967295".into())));
         assert_eq!(
             read("99999999999999999999"),
             Err(TargetError::Pid("99999999999999999999".into()))

@@ -101,7 +101,7 @@ fn usage_errors_are_one_sentence_with_a_remedy() {
             &["-w"],
             &["--target", "evil\u{1b}[31m/\u{202e}:x", "--nope\u{1b}[2J"],
         ]
-        .map(|line| sentence(line))
+        .map(sentence)
         .join("\n")
     );
 }

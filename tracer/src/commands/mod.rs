@@ -84,8 +84,37 @@ fn print(bytes: &[u8]) -> Result<u8, Failure> {
 /// Tells something on standard error, in the form of every message. That it cannot be written must
 /// not end a trace.
 pub fn tell(sentence: &str) {
-    let line = format!("killtrace: {}\n", crate::report::escape::terminal(sentence));
-    if io::stderr().lock().write_all(line.as_bytes()).is_err() {
+    if io::stderr().lock().write_all(message(sentence).as_bytes()).is_err() {
         tracing::debug!("standard error is closed");
+    }
+}
+
+/// A message as it is shown: only what the kernel said of a program has more than one line.
+fn message(sentence: &str) -> String {
+    let mut out = String::from("killtrace: ");
+    for (number, line) in sentence.lines().enumerate() {
+        out.push_str(if number == 0 { "" } else { "  " });
+        out.push_str(&crate::report::escape::terminal(line));
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_one_form() {
+        assert_eq!(message("no such file 'a\u{1b}b'"), "killtrace: no such file 'a\\33b'\n");
+        assert_eq!(message("refused:\n0: r1\n1: r2\n"), "killtrace: refused:\n  0: r1\n  1: r2\n");
+    }
+
+    #[test]
+    fn failures_have_a_status_and_a_sentence() {
+        let usage = Failure::Usage("write it so".to_owned());
+        assert_eq!((usage.status(), usage.sentence().as_str()), (2, "write it so"));
+        let other = Failure::from(anyhow::anyhow!("no such file").context("cannot read x"));
+        assert_eq!((other.status(), other.sentence().as_str()), (1, "cannot read x: no such file"));
     }
 }

@@ -18,6 +18,7 @@ const USUAL_WIDTH: u16 = 80;
 #[derive(Debug)]
 pub struct Output {
     reporter: Reporter<Box<dyn Stream>>,
+    options: ReportOptions,
 }
 
 /// What a report can be written to.
@@ -53,7 +54,21 @@ impl Output {
                 (Box::new(file), terminal)
             }
         };
-        Ok(Self { reporter: Reporter::new(stream, &options(args, &Surroundings::here(terminal))) })
+        let options = options(args, &Surroundings::here(terminal));
+        Ok(Self { reporter: Reporter::new(stream, &options), options })
+    }
+
+    /// How the report looks.
+    pub const fn options(&self) -> &ReportOptions {
+        &self.options
+    }
+
+    /// Writes text that is no record.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub fn text(&mut self, text: &str) -> anyhow::Result<Reader> {
+        told(self.reporter.text(text))
     }
 
     /// Writes records.
@@ -62,16 +77,20 @@ impl Output {
     /// Where they cannot be written though somebody may read, such as on a full disk.
     pub fn records(&mut self, records: &[Record]) -> anyhow::Result<Reader> {
         for record in records {
-            match self.reporter.record(record) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Reader::Gone),
-                Err(error) => {
-                    return Err(error)
-                        .context("cannot write the report, choose another place with -o");
-                }
+            if told(self.reporter.record(record))? == Reader::Gone {
+                return Ok(Reader::Gone);
             }
         }
         Ok(Reader::There)
+    }
+}
+
+/// A closed pipe is no failure.
+fn told(result: io::Result<()>) -> anyhow::Result<Reader> {
+    match result {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error).context("cannot write the report, choose another place with -o"),
     }
 }
 
@@ -181,7 +200,8 @@ mod tests {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
         let stream: Box<dyn Stream> = Box::new(writer);
-        let mut output = Output { reporter: Reporter::new(stream, &ReportOptions::default()) };
+        let options = ReportOptions::default();
+        let mut output = Output { reporter: Reporter::new(stream, &options), options };
         assert_eq!(output.records(&[record]).expect("no failure"), Reader::Gone);
     }
 }

@@ -77,7 +77,7 @@ fn whatever_is_cut_off_the_rest_is_read() {
         for length in (0..whole.len()).step_by(97) {
             match read(whole[..length].to_vec()) {
                 Ok((all, _)) => {
-                    assert!(all.iter().zip(0..).all(|(one, n)| *one == user(n)), "{name} {length}")
+                    assert!(all.iter().zip(0..).all(|(one, n)| *one == user(n)), "{name} {length}");
                 }
                 Err(error) => assert!(
                     matches!(

@@ -113,8 +113,12 @@ impl Markdown {
             ("systemd", header.systemd.clone().unwrap_or_else(|| "none".to_owned())),
             ("traced", header.targets.join(", ")),
         ];
-        let missing: Vec<_> =
-            header.hooks.iter().chain(&header.sources).filter(|(_, s)| *s != "attached").collect();
+        let missing: Vec<_> = header
+            .hooks
+            .iter()
+            .chain(&header.sources)
+            .filter(|(_, s)| words::is_wanting(s))
+            .collect();
         rows.extend(
             missing.iter().map(|(name, state)| ("not attached", format!("{name}: {state}"))),
         );

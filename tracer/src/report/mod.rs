@@ -1,5 +1,6 @@
 //! The report: records of the story in, text, JSON or Markdown out. Nothing here looks at the machine.
 
+pub mod checkup;
 pub mod escape;
 mod json;
 mod markdown;
@@ -105,6 +106,14 @@ impl<W: Write> Reporter<W> {
             Renderer::Markdown(markdown) => markdown.record(record),
         };
         self.write(&text)
+    }
+
+    /// Writes text that is no record, such as that of [`checkup::show`].
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        self.write(text)
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {

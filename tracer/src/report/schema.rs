@@ -61,4 +61,38 @@ mod tests {
     fn the_schema_of_the_recording_is_current() {
         compare("recording.schema.json", &recording_schema());
     }
+
+    /// Every field and every word of a closed vocabulary, from anywhere in the schema.
+    fn words(schema: &Value, out: &mut std::collections::BTreeSet<String>) {
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            out.extend(properties.keys().cloned());
+        }
+        let one = schema.get("const").into_iter();
+        let many = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+        out.extend(one.chain(many).filter_map(Value::as_str).map(str::to_owned));
+        match schema {
+            Value::Array(values) => values.iter().for_each(|value| words(value, out)),
+            Value::Object(values) => values.values().for_each(|value| words(value, out)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_page_about_the_output_explains_every_word() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/output.md");
+        let page = std::fs::read_to_string(path).expect("docs/output.md");
+        let mut all = std::collections::BTreeSet::new();
+        words(&schema(), &mut all);
+        assert!(all.len() > 150, "{all:?}");
+        let named = |word: &str| {
+            let ends = |c: Option<char>| {
+                c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_' && c != '-')
+            };
+            page.match_indices(word).any(|(at, _)| {
+                ends(page[..at].chars().next_back()) && ends(page[at + word.len()..].chars().next())
+            })
+        };
+        let missing: Vec<_> = all.iter().filter(|word| !named(word)).collect();
+        assert!(missing.is_empty(), "docs/output.md does not explain {missing:?}");
+    }
 }

@@ -10,6 +10,9 @@ use super::escape;
 /// Longest process name shown; `comm` has at most 15 bytes, an executable's name more.
 const MAX_NAME: usize = 64;
 
+/// Delay between a deadly signal and the end that is worth a word, nanoseconds.
+const NOTABLE_NS: u64 = 100_000_000;
+
 /// A process as the report names it: `tmux: server[2041]`. Escaped for a terminal.
 pub fn process(process: &Process) -> String {
     let pid = match process.pid {
@@ -157,6 +160,12 @@ pub fn outcome_after(how: &Outcome, after: Option<&AfterSignal>) -> String {
     let from = escape::shortened(&after.from, 2 * MAX_NAME);
     let delay = delay(after.delay_ns);
     match how {
+        // That a deadly signal kills at once goes without saying.
+        Outcome::Signaled { signal, .. }
+            if *signal == after.signal && after.delay_ns < NOTABLE_NS =>
+        {
+            format!("{words} from {from}")
+        }
         Outcome::Signaled { signal, .. } if *signal == after.signal => {
             format!("{words} from {from}, {delay} after it was sent")
         }
@@ -179,11 +188,11 @@ pub fn killer(killer: &Killer) -> String {
     }
 }
 
-/// A span of time with two or three digits that matter: `0.4 ms`, `12 ms`, `10.1 s`, `3 min 20 s`.
+/// A span of time with two or three digits that matter: `450 µs`, `12 ms`, `10.1 s`, `3 min 20 s`.
 pub fn delay(ns: u64) -> String {
     let tenths = |value: u64, unit: u64| format!("{}.{}", value / unit, value % unit * 10 / unit);
     match ns {
-        0..1_000_000 => format!("{} ms", tenths(ns, 1_000_000)),
+        0..1_000_000 => format!("{} µs", ns / 1_000),
         1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
         1_000_000_000..60_000_000_000 => format!("{} s", tenths(ns, 1_000_000_000)),
         60_000_000_000..3_600_000_000_000 => {
@@ -211,6 +220,11 @@ pub fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// Whether the state of a hook or source means that something is missing that was wanted.
+pub fn is_wanting(state: &str) -> bool {
+    state != "attached" && !state.starts_with("not needed")
+}
+
 /// Where events were lost, in words.
 pub const fn place(place: LossPlace) -> &'static str {
     match place {
@@ -236,8 +250,8 @@ mod tests {
     #[test]
     fn spans_of_time_are_short() {
         for (ns, words) in [
-            (0, "0.0 ms"),
-            (450_000, "0.4 ms"),
+            (0, "0 µs"),
+            (450_000, "450 µs"),
             (1_200_000, "1 ms"),
             (999_999_999, "999 ms"),
             (10_095_000_000, "10.0 s"),

@@ -178,9 +178,8 @@ impl Redactor {
 
     /// A title that a process gave itself: `sshd-session: alice@pts/0`.
     fn title(&mut self, title: &str) -> String {
-        let (program, rest) = match title.split_once(": ") {
-            Some((program, rest)) => (program, rest),
-            None => return self.untitled(title),
+        let Some((program, rest)) = title.split_once(": ") else {
+            return self.untitled(title);
         };
         // `sshd: alice@pts/0`, `sshd: alice [priv]`, but `sshd: /usr/sbin/sshd -D [listener] …`.
         let sshd = program.rsplit('/').next().is_some_and(|base| base.starts_with("sshd"));

@@ -33,7 +33,7 @@ fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usiz
     if text.starts_with('/')
         && let Some((length, home)) = names.home_at(text)
     {
-        return Some(under_home(names, text, length, home));
+        return Some(under_home(names, text, length, &home));
     }
     if before != Some('.')
         && let Some((length, stand_in)) = address_at(names, text)
@@ -50,7 +50,7 @@ fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usiz
 }
 
 /// A path under a home directory, up to where a path ends in running text.
-fn under_home(names: &mut Names, text: &str, home_length: usize, home: String) -> (usize, String) {
+fn under_home(names: &mut Names, text: &str, home_length: usize, home: &str) -> (usize, String) {
     let rest = &text[home_length..];
     let end =
         rest.find(|c: char| c.is_whitespace() || "\"'`,;:()<>|".contains(c)).unwrap_or(rest.len());

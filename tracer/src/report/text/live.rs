@@ -37,7 +37,8 @@ pub fn signal(record: &SignalRecord) -> Line {
 /// What `-v` adds to a signal: who both are, and the way through the kernel.
 pub fn signal_details(record: &SignalRecord) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (label, process) in [("from", record.sender.as_ref()), ("to", Some(&record.target))] {
+    let sender = record.sender.as_ref().filter(|sender| !words::same(sender, &record.target));
+    for (label, process) in [("from", sender), ("to", Some(&record.target))] {
         let Some(process) = process else { continue };
         lines.push(faint(label, &described(process)));
     }
@@ -154,7 +155,7 @@ pub fn header(header: &Header) -> Line {
         text.push_str(&format!(", systemd {}", show(systemd)));
     }
     for (name, state) in header.hooks.iter().chain(&header.sources) {
-        if state != "attached" {
+        if words::is_wanting(state) {
             text.push_str(&format!("; without {}: {}", show(name), show(state)));
         }
     }

@@ -6,13 +6,11 @@ mod live;
 mod verdict;
 
 pub use clock::{Clock, ClockStyle};
-pub use line::Layout;
+pub use line::{Layout, Line, Tone};
 
 use crate::evidence::Moment;
 use crate::report::{ReportOptions, Verbosity, words};
 use crate::story::verdict::{Death, Record, SignalRecord, Summary};
-
-use line::{Line, Tone};
 
 /// Writes records as text.
 #[derive(Debug)]

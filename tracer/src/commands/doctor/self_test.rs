@@ -1,0 +1,281 @@
+//! `killtrace doctor --self-test`: harmless children die in several ways, and each verdict is compared.
+//!
+//! Each is traced by this very program, as `killtrace --format json -- sh -c SCRIPT`.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::evidence::Mechanism;
+use crate::report::checkup::{Check, State};
+use crate::report::words;
+use crate::story::verdict::{CauseId, Death, KillerKind, Outcome, Record};
+
+/// How long one may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A death, and what is to be said of it.
+pub struct Scenario {
+    /// What happens, in a few words.
+    pub name: &'static str,
+    /// A program that the script needs and that is not everywhere.
+    needs: Option<&'static str>,
+    script: &'static str,
+    /// How the victim ends, by which it is found among the deaths: `SIGKILL`, or an exit status.
+    ends: Ends,
+    victim: &'static str,
+    killer: KillerKind,
+    killer_name: Option<&'static str>,
+    mechanism: Option<Mechanism>,
+    causes: &'static [CauseId],
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    By(&'static str),
+    With(u8),
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "killed by a shell",
+        needs: None,
+        script: "sleep 60 & sleep 0.2; kill -KILL $!; wait",
+        ends: Ends::By("SIGKILL"),
+        victim: "sleep",
+        killer: KillerKind::Process,
+        killer_name: Some("sh"),
+        mechanism: Some(Mechanism::Kill),
+        causes: &[CauseId::UserCommand, CauseId::ProcessSignal],
+    },
+    Scenario {
+        name: "asked to end, and ended by itself",
+        needs: None,
+        script: "sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.05; done' & sleep 0.4; kill -TERM $!; wait",
+        ends: Ends::With(7),
+        victim: "sh",
+        killer: KillerKind::Process,
+        killer_name: Some("sh"),
+        mechanism: Some(Mechanism::Kill),
+        causes: &[CauseId::UserCommand, CauseId::ProcessSignal],
+    },
+    Scenario {
+        name: "ended, and nobody killed it",
+        needs: None,
+        script: "exit 3",
+        ends: Ends::With(3),
+        victim: "sh",
+        killer: KillerKind::None,
+        killer_name: None,
+        mechanism: None,
+        causes: &[CauseId::ExitedByItself],
+    },
+    Scenario {
+        name: "killed itself",
+        needs: None,
+        script: "kill -ABRT $$",
+        ends: Ends::By("SIGABRT"),
+        victim: "sh",
+        killer: KillerKind::Itself,
+        killer_name: None,
+        mechanism: Some(Mechanism::Kill),
+        causes: &[],
+    },
+    Scenario {
+        name: "ran out of its time limit",
+        needs: Some("timeout"),
+        script: "timeout 0.3 sleep 60",
+        ends: Ends::By("SIGTERM"),
+        victim: "sleep",
+        killer: KillerKind::Process,
+        killer_name: Some("timeout"),
+        mechanism: Some(Mechanism::Kill),
+        causes: &[CauseId::TimeoutCommand],
+    },
+    Scenario {
+        name: "wrote to a pipe nobody reads",
+        needs: Some("yes"),
+        script: "yes | head -n 1 >/dev/null",
+        ends: Ends::By("SIGPIPE"),
+        victim: "yes",
+        killer: KillerKind::Itself,
+        killer_name: None,
+        mechanism: Some(Mechanism::Pipe),
+        causes: &[CauseId::BrokenPipe],
+    },
+    Scenario {
+        name: "used up its CPU time",
+        needs: None,
+        script: "ulimit -S -t 1; while :; do :; done",
+        ends: Ends::By("SIGXCPU"),
+        victim: "sh",
+        killer: KillerKind::Kernel,
+        killer_name: None,
+        mechanism: Some(Mechanism::RlimitCpu),
+        causes: &[CauseId::CpuLimit],
+    },
+    Scenario {
+        name: "wrote past its file size limit",
+        needs: Some("mktemp"),
+        script: "f=$(mktemp) && exec 3>\"$f\" && rm \"$f\" && ulimit -S -f 0 && echo x >&3",
+        ends: Ends::By("SIGXFSZ"),
+        victim: "sh",
+        killer: KillerKind::Kernel,
+        killer_name: None,
+        mechanism: Some(Mechanism::RlimitFsize),
+        causes: &[CauseId::FileSizeLimit],
+    },
+    Scenario {
+        name: "died with its parent",
+        needs: Some("setpriv"),
+        script: "(setpriv --pdeathsig KILL sleep 60 & sleep 0.4); sleep 0.1",
+        ends: Ends::By("SIGKILL"),
+        victim: "sleep",
+        killer: KillerKind::Kernel,
+        killer_name: None,
+        mechanism: Some(Mechanism::ParentDeathSignal),
+        causes: &[CauseId::ParentDied],
+    },
+];
+
+impl Scenario {
+    /// Lets it happen and compares the verdict.
+    pub fn run(&self) -> Check {
+        if let Some(program) = self.needs.filter(|program| !is_there(program)) {
+            return self.check(State::Missing, format!("not tried: there is no program {program}"));
+        }
+        match self.deaths().and_then(|deaths| self.judge(&deaths)) {
+            Ok(said) => self.check(State::Works, said),
+            Err(why) => self.check(State::Fails, why),
+        }
+    }
+
+    fn check(&self, state: State, detail: String) -> Check {
+        Check { name: self.name.to_owned(), state, detail, cost: None, remedy: None }
+    }
+
+    /// The verdicts of a trace of the script.
+    fn deaths(&self) -> Result<Vec<Death>, String> {
+        let program =
+            std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+        let mut child = Command::new(program)
+            .args(["--format", "json", "--", "sh", "-c", self.script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start myself: {error}"))?;
+        let stdout = child.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            stdout.map(|mut stdout| stdout.read_to_end(&mut text)).transpose().map(|_| text)
+        });
+        let begin = Instant::now();
+        while child.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if begin.elapsed() > LIMIT {
+                let stopped = child.kill().and_then(|()| child.wait());
+                return Err(format!("no end after {} s ({stopped:?})", LIMIT.as_secs()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let text = reader.join().map_err(|_| "the report could not be read".to_owned())?;
+        let text = text.map_err(|error| error.to_string())?;
+        let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let mut deaths = Vec::new();
+        for line in records {
+            // The script may write to the same stream.
+            if let Ok(Record::Death(death)) = serde_json::from_slice(line) {
+                deaths.push(*death);
+            }
+        }
+        Ok(deaths)
+    }
+
+    /// What the verdict says, or what is wrong with it.
+    fn judge(&self, deaths: &[Death]) -> Result<String, String> {
+        let death = deaths
+            .iter()
+            .find(|death| self.is_it(death))
+            .ok_or_else(|| format!("the death of {} was not seen", self.victim))?;
+        let who = words::killer(&death.killer);
+        let by = death.killer.process.as_ref().and_then(|by| by.comm.as_deref());
+        if death.killer.kind != self.killer || self.killer_name.is_some_and(|name| by != Some(name))
+        {
+            return Err(format!("the killer was said to be {who}"));
+        }
+        let mechanism = death.signal.as_ref().map(|signal| signal.mechanism);
+        if self.mechanism.is_some() && mechanism != self.mechanism {
+            let said = mechanism.map_or("unknown", words::mechanism);
+            return Err(format!("the signal's way was said to be {said}"));
+        }
+        let cause = death.cause.id;
+        if !self.causes.is_empty() && !self.causes.contains(&cause) {
+            return Err(format!("the cause was said to be {}", cause.as_str()));
+        }
+        Ok(format!("by {who}: {}", cause.as_str()))
+    }
+
+    fn is_it(&self, death: &Death) -> bool {
+        let ended = match (&death.outcome, self.ends) {
+            (Outcome::Signaled { signal, .. }, Ends::By(name)) => signal == name,
+            (Outcome::Exited { status }, Ends::With(number)) => *status == number,
+            _ => false,
+        };
+        ended && death.victim.comm.as_deref() == Some(self.victim)
+    }
+}
+
+/// Whether a program can be found.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+
+    fn scenario() -> Scenario {
+        Scenario {
+            name: "a sample",
+            needs: None,
+            script: "",
+            ends: Ends::With(0),
+            victim: "tmux: server",
+            killer: KillerKind::Process,
+            killer_name: Some("systemd"),
+            mechanism: Some(Mechanism::Kill),
+            causes: &[CauseId::LogindKillUserProcesses],
+        }
+    }
+
+    #[test]
+    fn a_right_verdict_passes_and_each_wrong_word_fails() {
+        let judge = |test: &Scenario| test.judge(&[samples::crash(), samples::death()]);
+        assert_eq!(judge(&scenario()).as_deref(), Ok("by systemd[1]: logind-kill-user-processes"));
+        for (wrong, said) in [
+            (Scenario { ends: Ends::With(1), ..scenario() }, "was not seen"),
+            (Scenario { ends: Ends::By("SIGTERM"), ..scenario() }, "was not seen"),
+            (Scenario { victim: "tmux", ..scenario() }, "was not seen"),
+            (Scenario { killer: KillerKind::Kernel, ..scenario() }, "said to be systemd[1]"),
+            (Scenario { killer_name: Some("sh"), ..scenario() }, "said to be systemd[1]"),
+            (Scenario { mechanism: Some(Mechanism::Tkill), ..scenario() }, "said to be kill(2)"),
+            (
+                Scenario { causes: &[CauseId::Crash], ..scenario() },
+                "said to be logind-kill-user-processes",
+            ),
+        ] {
+            let why = judge(&wrong).expect_err("it must fail");
+            assert!(why.contains(said), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_tried_is_not_a_failure() {
+        let check = Scenario { needs: Some("no-such-program-here"), ..scenario() }.run();
+        assert_eq!(check.state, State::Missing);
+    }
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask setup`: installs what the tests need on Debian 12. Doing it twice does no harm.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{cargo, run as run_command};
+
+/// What the tests call on the machine itself.
+const PACKAGES: &[&str] = &[
+    // The lab's system, and its way there.
+    "debian-archive-keyring",
+    "debootstrap",
+    "iproute2",
+    "openssh-client",
+    "procps",
+    "util-linux",
+    // Programs that the live tests trace.
+    "bash",
+    "coreutils",
+];
+
+/// Installs packages, cargo's own helpers and the lab's system.
+pub fn run() -> Result<()> {
+    packages(PACKAGES)?;
+    rust_components()?;
+    let lab = ["run", "--quiet", "--package", "killtrace-tests", "--bin", "killtrace-lab"];
+    run_command(cargo(&lab).args(["--", "seed"])).context("cannot install the lab's system")
+}
+
+/// Installs those of the packages that are not there.
+fn packages(wanted: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let apt = |arguments: &[&str]| {
+        run_command(
+            Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"),
+        )
+        .with_context(|| {
+            format!(
+                "needed, and not installed: {}; apt-get installs them as root",
+                missing.join(" ")
+            )
+        })
+    };
+    apt(&["update", "--quiet"])?;
+    let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install)
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Abbrev}", package])
+        .output()
+        .is_ok_and(|output| output.stdout.starts_with(b"ii"))
+}
+
+/// rustfmt and clippy are no part of rustup's minimal profile.
+fn rust_components() -> Result<()> {
+    for (component, verb) in [("clippy", "clippy"), ("rustfmt", "fmt")] {
+        let there =
+            cargo(&[verb, "--version"]).output().is_ok_and(|output| output.status.success());
+        if !there {
+            run_command(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_only_there_where_dpkg_says_so() {
+        assert!(!installed("no-package-is-called-so"));
+    }
+}

@@ -1,0 +1,139 @@
+//! `cargo xtask test`: everything that continuous integration runs, stage by stage.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::cargo::{cargo, run as run_command};
+use crate::setup;
+
+/// What to leave out.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Stages to leave out
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<Stage>,
+}
+
+/// The stages, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Install what is needed
+    Setup,
+    /// The formatting
+    Fmt,
+    /// Lints, warnings are errors
+    Clippy,
+    /// The documentation, without a warning
+    Doc,
+    /// Unit tests
+    Unit,
+    /// The fixture programs and killtrace on the running kernel
+    Live,
+    /// killtrace with systemd, sshd and tmux
+    Lab,
+}
+
+impl Stage {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Setup => setup::run(),
+            Self::Fmt => step(&["fmt", "--all", "--check"]),
+            Self::Clippy => step(&[
+                "clippy",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+            Self::Doc => run_command(
+                cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Unit => step(&[
+                "test",
+                "--locked",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--examples",
+                "--no-fail-fast",
+            ]),
+            Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
+            Self::Lab => with_killtrace(&["--test", "lab"]),
+        }
+    }
+}
+
+fn step(arguments: &[&str]) -> Result<()> {
+    run_command(&mut cargo(arguments))
+}
+
+/// Tests that run the killtrace just built.
+fn with_killtrace(tests: &[&str]) -> Result<()> {
+    step(&["build", "--locked", "--package", "killtrace"])?;
+    let mut arguments = vec!["test", "--locked", "--package", "killtrace-tests", "--no-fail-fast"];
+    arguments.extend(tests);
+    step(&arguments)
+}
+
+/// Runs every stage that is not left out, also after one that failed, and sums up.
+///
+/// # Errors
+/// Where a stage failed: names all that did.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut out = std::io::stdout();
+    let start = Instant::now();
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for stage in Stage::value_variants() {
+        let name =
+            stage.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        if arguments.skip.contains(stage) {
+            lines.push(format!("{name:8} left out"));
+            continue;
+        }
+        writeln!(out, "\n=== {name}")?;
+        let begun = Instant::now();
+        let result = stage.run();
+        let word = if result.is_ok() { "passed" } else { "FAILED" };
+        let line = format!("{name:8} {word} {:>8}", seconds(begun.elapsed()));
+        writeln!(out, "=== {line}")?;
+        if let Err(error) = result {
+            writeln!(out, "=== {error:#}")?;
+            failed.push(name);
+        }
+        lines.push(line);
+    }
+    writeln!(out, "\n{}\ntotal {:>18}", lines.join("\n"), seconds(start.elapsed()))?;
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn stages_are_left_out_by_name() {
+        let line: Line = clap::Parser::parse_from(["x", "--skip", "fmt,lab"]);
+        assert_eq!(line.arguments.skip, [Stage::Fmt, Stage::Lab]);
+        assert!(<Line as clap::Parser>::try_parse_from(["x", "--skip", "everything"]).is_err());
+    }
+}
