@@ -15,6 +15,15 @@ fn caught_then_exit() {
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
 
+/// A server that takes its signals by sigwait(3) has them blocked, and acts on them all the same.
+#[test]
+fn waited_for_then_exit() {
+    let played = play("waited-for-then-exit");
+    let cause = CauseId::ProcessSignal;
+    let death = played.killed(Mechanism::Kill, By::Process("killer"), cause);
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+}
+
 /// SIGUSR1 asks for something, and was long over.
 #[test]
 fn handled_usr1_then_exit() {
@@ -28,6 +37,7 @@ fn ignored_then_exit() {
     played.unharmed_by("SIGTERM", SignalResult::Ignored, Disposition::Ignore);
 }
 
+/// Unlike one that is waited for, it was still pending at the end: nobody acted on it.
 #[test]
 fn blocked_then_exit() {
     let played = play("blocked-then-exit");
