@@ -15,13 +15,22 @@ fn caught_then_exit() {
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
 
-/// A server that takes its signals by sigwait(3) has them blocked, and acts on them all the same.
-#[test]
-fn waited_for_then_exit() {
-    let played = play("waited-for-then-exit");
+/// A server that takes its signals in its own time has them blocked, and acts on them all the same.
+fn taken(scene: &str) {
     let cause = CauseId::ProcessSignal;
+    let played = play(scene);
     let death = played.killed(Mechanism::Kill, By::Process("killer"), cause);
     assert_eq!(death.cause.evidence, Grade::Inferred);
+}
+
+#[test]
+fn waited_for_then_exit() {
+    taken("waited-for-then-exit");
+}
+
+#[test]
+fn read_from_signalfd_then_exit() {
+    taken("read-from-signalfd-then-exit");
 }
 
 /// SIGUSR1 asks for something, and was long over.
