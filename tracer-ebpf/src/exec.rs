@@ -27,7 +27,8 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         task::describe_ancestors(task, &mut entry.ancestors);
         program.follow(offset!(bprm_filename)).text(&mut entry.filename);
         describe_args(task, &mut entry);
-        entry.submit(if flags & flag::TARGET != 0 { Wake::Now } else { Wake::Later });
+        let target = memory::reload(&entry.flags) & flag::TARGET != 0;
+        entry.submit(if target { Wake::Now } else { Wake::Later });
     }
     0
 }

@@ -7,7 +7,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     globals::{config, offset, present},
-    memory::Address,
+    memory::{self, Address},
     pids,
     signal::SIGNAL_GROUP_EXIT,
     task,
@@ -64,5 +64,6 @@ fn record(task: Address, process: Address) {
     }
     task::describe(task, &mut entry.task);
     task::describe_ancestors(task, &mut entry.ancestors);
-    entry.submit(if watched & flag::TARGET != 0 { Wake::Now } else { Wake::Later });
+    let target = memory::reload(&entry.flags) & flag::TARGET != 0;
+    entry.submit(if target { Wake::Now } else { Wake::Later });
 }

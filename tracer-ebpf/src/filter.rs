@@ -10,8 +10,9 @@ use crate::{
     task,
 };
 
-/// A name as the map of names has it.
-pub type Name = [u8; COMM_LEN];
+/// A name as the map of names has it: its first 15 bytes, padded with zeros. Words, so that it is
+/// aligned.
+pub type Name = [u64; COMM_LEN / 8];
 
 /// [`flag::TARGET`], [`flag::FOLLOW`], [`flag::WITNESS`], [`flag::INHERITED_NAME`] as they apply to a
 /// task with the process id `pid`.
@@ -80,7 +81,7 @@ pub fn has_name(name: &Name) -> bool {
 /// Reads the name of a task or file.
 #[inline(always)]
 pub fn name_at(address: Address) -> Name {
-    let mut name = [0; COMM_LEN];
+    let mut name = Name::default();
     address.text(&mut name);
     name
 }

@@ -32,7 +32,7 @@ pub static WATCHED: HashMap<u32, Watch> = HashMap::with_max_entries(16384, 0);
 
 /// Target names: the first 15 bytes, padded with zeros.
 #[map]
-pub static NAMES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(64, 0);
+pub static NAMES: HashMap<[u64; COMM_LEN / 8], u32> = HashMap::with_max_entries(64, 0);
 
 /// Target cgroups, by id.
 #[map]

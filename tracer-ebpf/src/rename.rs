@@ -29,30 +29,41 @@ pub fn task_rename(ctx: RawTracePointContext) -> i32 {
     if known & flag::TARGET == 0 {
         let flags = known | filter::named();
         filter::remember(pid, flags);
-        record(task, &name, flags);
+        record(task, Address(ctx.arg(1)), flags);
     }
     0
 }
 
 /// `tmux` of `tmux: server`.
 #[inline(always)]
-fn before_colon(mut name: Name) -> Name {
-    let mut found = false;
-    for byte in &mut name {
-        found |= *byte == b':';
-        if found {
-            *byte = 0;
-        }
-    }
-    name
+fn before_colon([first, second]: Name) -> Name {
+    let (first_colon, second_colon) = (colon(first), colon(second));
+    // All ones where the first half has no colon, else zero; without a branch, as all of this.
+    let goes_on = ((first_colon | first_colon.wrapping_neg()) >> 63).wrapping_sub(1);
+    [first & below(first_colon), second & below(second_colon) & goes_on]
+}
+
+/// The uppermost bit of the first byte that is a colon; 0 where none is.
+#[inline(always)]
+fn colon(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let zero_where_colon = u64::from_le(word) ^ (EACH * b':' as u64);
+    let marks = zero_where_colon.wrapping_sub(EACH) & !zero_where_colon & (EACH << 7);
+    marks & marks.wrapping_neg()
+}
+
+/// All bits of the bytes before the marked one.
+#[inline(always)]
+fn below(mark: u64) -> u64 {
+    (mark >> 7).wrapping_sub(1)
 }
 
 /// Makes the record of a new target.
 #[inline(always)]
-fn record(task: Address, name: &Name, flags: u32) {
+fn record(task: Address, name: Address, flags: u32) {
     let Some(mut entry) = emit::reserve::<RenameRecord>() else { return };
     entry.flags = flags;
-    entry.name = *name;
+    name.text(&mut entry.name);
     task::describe(task, &mut entry.task);
     entry.submit(Wake::Now);
 }

@@ -10,9 +10,9 @@ use crate::{
     emit::{self, Wake},
     filter,
     globals::{config, offset},
-    memory::Address,
+    memory::{self, Address},
     pids,
-    syscall::Syscall,
+    syscall::{self, Syscall},
     task,
 };
 
@@ -26,6 +26,8 @@ const DELIVERED: u32 = 0;
 const INFO_LOST: u32 = 4;
 /// `SI_KERNEL`
 const SI_KERNEL: i32 = 0x80;
+/// `SI_TIMER`
+const SI_TIMER: i32 = -2;
 const SIGKILL: u32 = 9;
 const SIGCHLD: u32 = 17;
 /// Signals that by default end a process with a core dump: `SIG_KERNEL_COREDUMP_MASK`, and with it
@@ -53,8 +55,9 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     }
     let watched = filter::flags_of(sent.target, pids::process(sent.target));
     let state = State::of(&sent);
-    if watched & (flag::TARGET | flag::WITNESS) != 0 || state.is_fatal(&sent) {
-        record(&ctx, &sent, &state, watched);
+    let fatal = state.is_fatal(&sent);
+    if fatal || watched & (flag::TARGET | flag::WITNESS) != 0 {
+        record(&ctx, &sent, &state, watched | u32::from(fatal) * flag::FATAL);
     }
     0
 }
@@ -117,14 +120,12 @@ fn is_blocked(sent: &Sent) -> bool {
 
 /// Makes the record.
 #[inline(always)]
-fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, watched: u32) {
+fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
     let Some(mut entry) = emit::reserve::<SignalRecord>() else { return };
     let current = task::current();
-    let fatal = state.is_fatal(sent);
-
     entry.signal = sent.signal;
     entry.result = sent.result;
-    entry.flags = watched | flags(sent, state, fatal);
+    entry.flags = why | flags(sent, state);
     entry.disposition = match (sent.target.follow(offset!(task_sighand)).is_null(), handler(sent)) {
         (true, _) => disposition::UNKNOWN,
         (_, 0) => disposition::DEFAULT,
@@ -142,42 +143,32 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, watched: u32) 
         tty.add(offset!(tty_name)).text(&mut entry.tty);
     }
 
-    let syscall = Syscall::current(current, entry.sender.flags);
+    let syscall = Syscall::current(current, memory::reload(&entry.sender.flags));
     entry.syscall = syscall.number;
     entry.syscall_args = syscall.args;
-    if syscall.compat {
-        entry.flags |= flag::COMPAT;
+    entry.flags |= u32::from(syscall.compat) * flag::COMPAT;
+    if sent.signal == SIGKILL && memory::reload(&entry.info) == info::NONE {
+        entry.written_cgroup = syscall::killed_cgroup(&entry, current);
     }
-    if sent.signal == SIGKILL && entry.info == info::NONE {
-        entry.written_cgroup = syscall.killed_cgroup(current);
-    }
-    if needs_stack(&entry, &syscall, current == sent.target) {
+    if needs_stack(&entry, current == sent.target) {
         take_stack(ctx, &mut entry);
     }
-    let urgent = fatal && watched & flag::TARGET != 0;
-    entry.submit(if urgent { Wake::Now } else { Wake::Later });
+    let (flags, urgent) = (memory::reload(&entry.flags), flag::FATAL | flag::TARGET);
+    entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
 }
 
-/// The flags of a signal record, but for those that say why it is one.
+/// The flags of a signal record, but for those that say why it is one. Without a branch: each would
+/// have the verifier walk through the rest of the program once more.
 #[inline(always)]
-fn flags(sent: &Sent, state: &State, fatal: bool) -> u32 {
-    let mut flags = 0;
-    if fatal {
-        flags |= flag::FATAL;
-    }
-    if sent.group != 0 {
-        flags |= flag::GROUP;
-    }
-    if is_blocked(sent) {
-        flags |= flag::BLOCKED;
-    }
-    if sent.target.load::<u32>(offset!(task_ptrace)) != 0 {
-        flags |= flag::PTRACED;
-    }
-    if state.flags & SIGNAL_UNKILLABLE != 0 {
-        flags |= flag::UNKILLABLE;
-    }
-    flags
+fn flags(sent: &Sent, state: &State) -> u32 {
+    let blocked = sent.target.load::<u64>(offset!(task_blocked)) >> (sent.signal.wrapping_sub(1) & 63);
+    let ptrace: u32 = sent.target.load(offset!(task_ptrace));
+    // 0 or 1
+    (sent.group & 1) * flag::GROUP
+        | (blocked as u32 & 1) * flag::BLOCKED
+        // PT_PTRACED is bit 0
+        | (ptrace & 1) * flag::PTRACED
+        | (state.flags & SIGNAL_UNKILLABLE) * (flag::UNKILLABLE / SIGNAL_UNKILLABLE)
 }
 
 /// Reads the siginfo. Its layout is the user ABI's: the same on x86-64 and arm64 in every version.
@@ -197,18 +188,20 @@ fn describe_info(siginfo: Address, entry: &mut SignalRecord) {
 
 /// Whether only a kernel stack tells where the signal came from: they cost some microseconds.
 #[inline(always)]
-fn needs_stack(entry: &SignalRecord, syscall: &Syscall, to_itself: bool) -> bool {
-    if entry.info == info::NONE {
-        return entry.written_cgroup == 0;
+fn needs_stack(entry: &SignalRecord, to_itself: bool) -> bool {
+    match memory::reload(&entry.info) {
+        info::NONE => return memory::reload(&entry.written_cgroup) == 0,
+        info::PRIVILEGED => return true,
+        _ => {}
     }
-    if entry.info == info::PRIVILEGED {
-        return true;
+    let code = memory::reload(&entry.si_code);
+    if code > 0 {
+        let fault = to_itself && code != SI_KERNEL;
+        let child = entry.signal == SIGCHLD;
+        return !(fault || child);
     }
-    let fault = to_itself && entry.si_code > 0 && entry.si_code != SI_KERNEL;
-    let child = entry.signal == SIGCHLD && entry.si_code > 0;
-    // A timer's interrupt can hit a task in kill(2): codes that only the kernel makes want a look.
-    let sent = entry.si_code <= 0 && syscall.sends_signals();
-    !(fault || child || sent)
+    // Codes that only the kernel makes want a look: a timer's interrupt can hit a task in kill(2).
+    code == SI_TIMER || !syscall::sends_signals(entry)
 }
 
 /// Takes the kernel stack.

@@ -1,11 +1,11 @@
 //! The system call that the current task is in, and what it writes to.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use killtrace_ebpf::arch;
+use killtrace_ebpf::{SignalRecord, arch, flag};
 
 use crate::{
     globals::{config, offset, present},
-    memory::Address,
+    memory::{self, Address},
     task::{PF_IO_WORKER, PF_KTHREAD, PF_USER_WORKER},
 };
 
@@ -72,58 +72,68 @@ impl Syscall {
         Self { number, compat, args }
     }
 
-    /// Whether it is one by which a process sends signals.
-    #[inline(always)]
-    pub fn sends_signals(&self) -> bool {
-        let number = self.number;
-        number >= 0
-            && !self.compat
-            && (number == config!(syscalls.kill)
-                || number == config!(syscalls.tgkill)
-                || number == config!(syscalls.tkill)
-                || number == config!(syscalls.rt_sigqueueinfo)
-                || number == config!(syscalls.rt_tgsigqueueinfo)
-                || number == config!(syscalls.pidfd_send_signal))
-    }
+}
 
-    /// The file descriptor it writes to; -1 where it is no write.
-    #[inline(always)]
-    fn written_fd(&self) -> i32 {
-        let number = self.number;
-        if number < 0 || self.compat {
-            -1
-        } else if number == config!(syscalls.write)
-            || number == config!(syscalls.pwrite64)
-            || number == config!(syscalls.writev)
-            || number == config!(syscalls.pwritev)
-            || number == config!(syscalls.pwritev2)
-            || number == config!(syscalls.sendfile)
-        {
-            self.args[0] as i32
-        } else if number == config!(syscalls.splice) {
-            self.args[2] as i32
-        } else {
-            -1
-        }
+/// The recorded system call's number; -1 where there is none, or where it is one of the 32-bit table,
+/// whose numbers mean something else.
+#[inline(always)]
+fn native_number(record: &SignalRecord) -> i32 {
+    if memory::reload(&record.flags) & flag::COMPAT != 0 {
+        return -1;
     }
+    memory::reload(&record.syscall)
+}
 
-    /// Id of the cgroup whose `cgroup.kill` the current task is writing to; 0 where it is not.
-    #[inline(always)]
-    pub fn killed_cgroup(&self, current: Address) -> u64 {
-        let fd = self.written_fd();
-        let table = current.follow(offset!(task_files)).follow(offset!(files_fdt));
-        if fd < 0 || fd as u32 >= table.load::<u32>(offset!(fdtable_max_fds)) {
-            return 0;
-        }
-        let files = table.follow(offset!(fdtable_fd));
-        let file = files.follow((fd as u32).wrapping_mul(8));
-        let entry = file.follow(offset!(file_dentry));
-        if !is_cgroup_kill(entry) {
-            return 0;
-        }
-        let inode = entry.follow(offset!(dentry_parent)).follow(offset!(dentry_inode));
-        inode.follow(offset!(inode_private)).load(offset!(kernfs_id))
+/// Whether the recorded system call is one by which a process sends signals.
+#[inline(always)]
+pub fn sends_signals(record: &SignalRecord) -> bool {
+    let number = native_number(record);
+    number >= 0
+        && (number == config!(syscalls.kill)
+            || number == config!(syscalls.tgkill)
+            || number == config!(syscalls.tkill)
+            || number == config!(syscalls.rt_sigqueueinfo)
+            || number == config!(syscalls.rt_tgsigqueueinfo)
+            || number == config!(syscalls.pidfd_send_signal))
+}
+
+/// The file descriptor that the recorded system call writes to; -1 where it is no write.
+#[inline(always)]
+fn written_fd(record: &SignalRecord) -> i32 {
+    let number = native_number(record);
+    if number < 0 {
+        -1
+    } else if number == config!(syscalls.write)
+        || number == config!(syscalls.pwrite64)
+        || number == config!(syscalls.writev)
+        || number == config!(syscalls.pwritev)
+        || number == config!(syscalls.pwritev2)
+        || number == config!(syscalls.sendfile)
+    {
+        record.syscall_args[0] as i32
+    } else if number == config!(syscalls.splice) {
+        record.syscall_args[2] as i32
+    } else {
+        -1
     }
+}
+
+/// Id of the cgroup whose `cgroup.kill` the recorded system call writes to; 0 where it does not.
+#[inline(always)]
+pub fn killed_cgroup(record: &SignalRecord, current: Address) -> u64 {
+    let fd = written_fd(record);
+    let table = current.follow(offset!(task_files)).follow(offset!(files_fdt));
+    if !present!(files_fdt) || fd < 0 || fd as u32 >= table.load::<u32>(offset!(fdtable_max_fds)) {
+        return 0;
+    }
+    let files = table.follow(offset!(fdtable_fd));
+    let file = files.follow((fd as u32).wrapping_mul(8));
+    let entry = file.follow(offset!(file_dentry));
+    if !is_cgroup_kill(entry) {
+        return 0;
+    }
+    let inode = entry.follow(offset!(dentry_parent)).follow(offset!(dentry_inode));
+    inode.follow(offset!(inode_private)).load(offset!(kernfs_id))
 }
 
 /// Whether a directory entry is `cgroup.kill` of a cgroup2 mount.

@@ -65,17 +65,14 @@ pub fn describe(task: Address, into: &mut Task) {
     task.add(offset!(task_comm)).text(&mut into.comm);
 }
 
-/// Describes one parent; 0 where the chain ends.
+/// Describes one parent; its process id is 0 where the chain has ended.
 #[inline(always)]
-pub fn describe_parent(task: Address, into: &mut Ancestor) -> u32 {
+pub fn describe_parent(task: Address, into: &mut Ancestor) {
     let leader = task.follow(offset!(task_group_leader));
     into.pid = pids::process(leader);
-    if into.pid != 0 {
-        into.uid = user(leader);
-        into.start_ns = leader.load(offset!(task_start_boottime));
-        leader.add(offset!(task_comm)).text(&mut into.comm);
-    }
-    into.pid
+    into.uid = user(leader);
+    into.start_ns = leader.load(offset!(task_start_boottime));
+    leader.add(offset!(task_comm)).text(&mut into.comm);
 }
 
 /// Describes the parents of a task, nearest first, as far as the tracer's pid namespace reaches.
@@ -83,9 +80,9 @@ pub fn describe_parent(task: Address, into: &mut Ancestor) -> u32 {
 pub fn describe_ancestors(task: Address, into: &mut [Ancestor; MAX_ANCESTORS]) {
     let mut parent = task.follow(offset!(task_real_parent));
     for slot in into {
-        if describe_parent(parent, slot) == 0 {
-            break;
-        }
+        // Goes on behind the end of the chain, where there is nothing but zeros: each way out of the
+        // loop would have the verifier walk through the rest of the program once more.
+        describe_parent(parent, slot);
         parent = parent.follow(offset!(task_real_parent));
     }
 }

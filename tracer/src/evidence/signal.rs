@@ -156,6 +156,7 @@ pub enum Mechanism {
     ParentDeathSignal,
     PidNamespaceExit,
     PtraceExitKill,
+    Ptrace,
     RlimitCpu,
     RlimitFsize,
     Timer,
@@ -168,6 +169,40 @@ pub enum Mechanism {
     AsyncIo,
     ThreadGroupExit,
     UnknownKernel,
+}
+
+impl Mechanism {
+    /// It in the words of a manual page.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Kill => "kill(2)",
+            Self::Tkill => "tkill(2)",
+            Self::Tgkill => "tgkill(2)",
+            Self::Sigqueue => "sigqueue(3)",
+            Self::PidfdSendSignal => "pidfd_send_signal(2)",
+            Self::CgroupKill => "cgroup.kill",
+            Self::OomKill => "out of memory",
+            Self::TtyHangup => "terminal hangup",
+            Self::TtySignal => "typed at the terminal",
+            Self::OrphanedPgrp => "orphaned process group",
+            Self::ParentDeathSignal => "parent died (PR_SET_PDEATHSIG)",
+            Self::PidNamespaceExit => "init of its pid namespace ended",
+            Self::Ptrace => "ptrace(2)",
+            Self::PtraceExitKill => "tracer ended (PTRACE_O_EXITKILL)",
+            Self::RlimitCpu => "CPU time limit (RLIMIT_CPU)",
+            Self::RlimitFsize => "file size limit (RLIMIT_FSIZE)",
+            Self::Timer => "timer expired",
+            Self::Fault => "fault",
+            Self::Seccomp => "seccomp filter",
+            Self::Pipe => "broken pipe",
+            Self::Sysrq => "magic SysRq key",
+            Self::BpfSendSignal => "bpf_send_signal() of a BPF program",
+            Self::MemoryFailure => "memory failure",
+            Self::AsyncIo => "asynchronous input/output",
+            Self::ThreadGroupExit => "its process ended",
+            Self::UnknownKernel => "reason unknown",
+        }
+    }
 }
 
 /// What became of a signal when it was sent.

@@ -55,40 +55,9 @@ pub const fn is_kernels(mechanism: Mechanism) -> bool {
     )
 }
 
-/// How a signal came about, in words.
-pub const fn mechanism(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Kill => "kill(2)",
-        Mechanism::Tkill => "tkill(2)",
-        Mechanism::Tgkill => "tgkill(2)",
-        Mechanism::Sigqueue => "sigqueue(3)",
-        Mechanism::PidfdSendSignal => "pidfd_send_signal(2)",
-        Mechanism::CgroupKill => "cgroup.kill",
-        Mechanism::OomKill => "out of memory",
-        Mechanism::TtyHangup => "terminal hangup",
-        Mechanism::TtySignal => "typed at the terminal",
-        Mechanism::OrphanedPgrp => "orphaned process group",
-        Mechanism::ParentDeathSignal => "parent died (PR_SET_PDEATHSIG)",
-        Mechanism::PidNamespaceExit => "init of its pid namespace ended",
-        Mechanism::PtraceExitKill => "tracer ended (PTRACE_O_EXITKILL)",
-        Mechanism::RlimitCpu => "CPU time limit (RLIMIT_CPU)",
-        Mechanism::RlimitFsize => "file size limit (RLIMIT_FSIZE)",
-        Mechanism::Timer => "timer expired",
-        Mechanism::Fault => "fault",
-        Mechanism::Seccomp => "seccomp filter",
-        Mechanism::Pipe => "broken pipe",
-        Mechanism::Sysrq => "magic SysRq key",
-        Mechanism::BpfSendSignal => "bpf_send_signal() of a BPF program",
-        Mechanism::MemoryFailure => "memory failure",
-        Mechanism::AsyncIo => "asynchronous input/output",
-        Mechanism::ThreadGroupExit => "its process ended",
-        Mechanism::UnknownKernel => "reason unknown",
-    }
-}
-
 /// How a signal came about, with the detail that this very one carries.
 pub fn mechanism_of(signal: &Signal) -> String {
-    let words = mechanism(signal.mechanism);
+    let words = signal.mechanism.words();
     match signal.mechanism {
         Mechanism::Fault | Mechanism::Timer | Mechanism::MemoryFailure | Mechanism::AsyncIo => {
             format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME))

@@ -48,6 +48,7 @@ impl Actor {
     pub fn behind(case: &Case<'_>, id: ProcessId) -> Self {
         let process = case.process(id);
         let mut command = process.clone();
+        let mut outermost = process.clone();
         let mut shell = None;
         let mut cron = None;
         for parent in case.world.people.parents(id) {
@@ -61,10 +62,18 @@ impl Actor {
                 break;
             }
             if is_shell(&comm) && !runs_script(&parent) {
-                shell.get_or_insert(parent);
-            } else if shell.is_none() {
-                command = parent;
+                shell = Some(parent);
+                break;
             }
+            if is_wrapper(&comm) || is_shell(&comm) {
+                command = parent.clone();
+            }
+            outermost = parent;
+        }
+        // Below a shell or cron, all that was run is somebody's one command. Without one, the chain ends in
+        // some daemon, which is not what somebody has just run.
+        if shell.is_some() || cron.is_some() {
+            command = outermost;
         }
         let user = login_user(case, id, shell.as_ref().unwrap_or(&command));
         let place = place(case, id, cron.as_deref());
@@ -92,6 +101,13 @@ impl Actor {
         });
         [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Programs that only run another one.
+fn is_wrapper(comm: &str) -> bool {
+    const WRAPPERS: [&str; 9] =
+        ["env", "nice", "nohup", "setsid", "xargs", "time", "timeout", "parallel", "chroot"];
+    WRAPPERS.contains(&comm) || CHANGES_USER.contains(&comm)
 }
 
 /// `bash script.sh` and `sh -c …` act for whoever started them; a bare shell is somebody typing.

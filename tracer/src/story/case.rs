@@ -79,10 +79,27 @@ impl<'a> Case<'a> {
     /// Who did it.
     pub fn killer(&self) -> Killer {
         let Some(blow) = self.blow else {
-            return Killer { kind: KillerKind::None, process: None };
+            if self.is_seccomp_dead() {
+                return Killer { kind: KillerKind::Itself, process: Some(self.victim_process()) };
+            }
+            let tracer = self.injector().map(|tracer| self.process(tracer));
+            let kind = if tracer.is_some() { KillerKind::Process } else { KillerKind::None };
+            return Killer { kind, process: tracer };
         };
         let (kind, process) = signals::originator(&blow.signal.value, blow.mechanism);
         Killer { kind, process: process.map(|task| self.task(task)) }
+    }
+
+    /// seccomp ended it, without generating a signal: the mode it leaves behind says so.
+    fn is_seccomp_dead(&self) -> bool {
+        matches!(self.exit.value.seccomp, 1..=3) && self.exit.value.status & 0x7f != 0
+    }
+
+    /// The ptrace tracer of a victim that a signal ended which nobody had sent: it can have put it in.
+    pub fn injector(&self) -> Option<ProcessId> {
+        let unsent = self.blow.is_none() && self.exit.value.status & 0x7f != 0;
+        let tracer = self.exit.value.ptracer.filter(|_| unsent)?;
+        self.world.people.at(tracer, self.exit.ns())
     }
 
     /// The unit the victim lived in and the manager it belongs to: the innermost one.
@@ -127,7 +144,7 @@ impl<'a> Case<'a> {
         let text = if matches!(mechanism, Mechanism::Kill) {
             format!("{who} sent {} to {victim}", signal.name)
         } else {
-            format!("{who} sent {} to {victim} ({})", signal.name, words::mechanism(mechanism))
+            format!("{who} sent {} to {victim} ({})", signal.name, mechanism.words())
         };
         let text = if signals::is_kernels_own(mechanism) {
             kernel_sent(&signal.name, &victim, mechanism, actor.as_ref())
@@ -170,7 +187,7 @@ fn kernel_sent(
     mechanism: Mechanism,
     actor: Option<&Process>,
 ) -> String {
-    let way = words::mechanism(mechanism);
+    let way = mechanism.words();
     match actor {
         Some(actor) => {
             format!(

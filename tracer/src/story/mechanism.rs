@@ -50,16 +50,16 @@ const MARKERS: &[(&str, Mechanism)] = &[
     ("__seccomp_filter", Mechanism::Seccomp),
     ("generic_write_check_limits", Mechanism::RlimitFsize),
     ("inode_newsize_ok", Mechanism::RlimitFsize),
-    ("pipe_write", Mechanism::Pipe),
-    ("anon_pipe_write", Mechanism::Pipe),
-    ("sk_stream_error", Mechanism::Pipe),
-    ("unix_stream_sendmsg", Mechanism::Pipe),
     ("send_sigio_to_task", Mechanism::AsyncIo),
     ("send_sigio", Mechanism::AsyncIo),
     ("send_sigurg", Mechanism::AsyncIo),
     ("kill_fasync", Mechanism::AsyncIo),
     ("kill_pid_usb_asyncio", Mechanism::AsyncIo),
     ("__do_notify", Mechanism::AsyncIo),
+    ("pipe_write", Mechanism::Pipe),
+    ("anon_pipe_write", Mechanism::Pipe),
+    ("sk_stream_error", Mechanism::Pipe),
+    ("unix_stream_sendmsg", Mechanism::Pipe),
     ("force_sig_fault", Mechanism::Fault),
     ("force_sig_fault_to_task", Mechanism::Fault),
     ("force_sig_info_to_task", Mechanism::Fault),
@@ -113,6 +113,9 @@ fn without_info(signal: &SignalSent) -> Mechanism {
     }
     if signal.sender.exiting && signal.parent_death_signal == signal.number {
         return Mechanism::ParentDeathSignal;
+    }
+    if syscall(signal) == "ptrace" && !to_itself(signal) {
+        return Mechanism::Ptrace;
     }
     if signal.number == sig::SIGKILL && !signal.sender.exiting && !signal.sender.kernel_thread {
         let writes = signal.written_cgroup.is_some() || signal.sender.io_worker;

@@ -20,6 +20,7 @@ mod signals;
 #[cfg(test)]
 mod tests;
 mod units;
+mod upstream;
 pub mod verdict;
 mod words;
 mod world;

@@ -57,6 +57,7 @@ pub const fn is_kernels_own(mechanism: Mechanism) -> bool {
             | Mechanism::Sigqueue
             | Mechanism::PidfdSendSignal
             | Mechanism::CgroupKill
+            | Mechanism::Ptrace
     )
 }
 
@@ -70,7 +71,8 @@ pub fn originator(sent: &SignalSent, mechanism: Mechanism) -> (KillerKind, Optio
         | Mechanism::Tgkill
         | Mechanism::Sigqueue
         | Mechanism::PidfdSendSignal
-        | Mechanism::CgroupKill => {
+        | Mechanism::CgroupKill
+        | Mechanism::Ptrace => {
             let own = sender.id == sent.target.id;
             (if own { KillerKind::Itself } else { KillerKind::Process }, Some(sender))
         }

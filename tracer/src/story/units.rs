@@ -225,13 +225,20 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
     }
 }
 
-/// The link of the command that somebody ran.
+/// How long before the blow a command can have been started and still be part of the story.
+const RECENT: u64 = 600_000_000_000;
+
+/// The link of the command that somebody ran; none where it has been running for long.
 pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
     let id =
         crate::evidence::ProcessId { pid: actor.command.pid, start_ns: actor.command.start_ns? };
-    let at_ns = case.world.people.get(id).and_then(|known| known.exec_ns);
-    let at = at_ns
-        .map_or_else(|| case.exit.at.shifted(id.start_ns), |boot_ns| case.exit.at.shifted(boot_ns));
-    let source = if at_ns.is_some() { Source::Kernel } else { Source::Proc };
-    Some(case.link(at, LinkEvent::Command, source, Some(actor.command.clone()), actor.sentence()))
+    let executed = case.world.people.get(id).and_then(|known| known.exec_ns);
+    let began_ns = executed.unwrap_or(id.start_ns);
+    if began_ns + RECENT < case.struck_ns() {
+        return None;
+    }
+    let source = if executed.is_some() { Source::Kernel } else { Source::Proc };
+    let at = case.exit.at.shifted(began_ns);
+    let actor_process = Some(actor.command.clone());
+    Some(case.link(at, LinkEvent::Command, source, actor_process, actor.sentence()))
 }

@@ -1,6 +1,7 @@
 //! Words: how processes, spans of time and amounts are spoken of.
 
-use crate::evidence::{Mechanism, Process};
+use super::fixes::quoted;
+use crate::evidence::Process;
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
@@ -10,9 +11,29 @@ pub fn name_pid(process: &Process) -> String {
 /// The command line as one would type it, or `comm` where the arguments are unknown.
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {
-        Some(args) if !args.is_empty() => args.join(" "),
+        Some(args) if !args.is_empty() => shortened(args),
         _ => process.comm.clone().unwrap_or_else(|| "?".to_owned()),
     }
+}
+
+/// Characters of a command line that a sentence can bear.
+const MAX_COMMAND: usize = 120;
+
+fn shortened(args: &[String]) -> String {
+    let mut line = String::new();
+    for arg in args {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
+        line.push_str(&if args.len() == 1 { arg.clone() } else { quoted(arg) });
+        if let Some((end, _)) = line.char_indices().nth(MAX_COMMAND) {
+            line.truncate(end);
+            line.push('…');
+            break;
+        }
+    }
+    line
 }
 
 /// `1 ms`, `90 s`, `2 min`: two significant places, the unit a person would choose.
@@ -69,37 +90,6 @@ pub fn bytes(count: u64) -> String {
         format!("{value:.0} {}", UNITS[unit])
     } else {
         format!("{value:.1} {}", UNITS[unit])
-    }
-}
-
-/// The mechanism in the words of a manual page.
-pub const fn mechanism(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Kill => "kill(2)",
-        Mechanism::Tkill => "tkill(2)",
-        Mechanism::Tgkill => "tgkill(2)",
-        Mechanism::Sigqueue => "rt_sigqueueinfo(2)",
-        Mechanism::PidfdSendSignal => "pidfd_send_signal(2)",
-        Mechanism::CgroupKill => "cgroup.kill",
-        Mechanism::OomKill => "OOM killer",
-        Mechanism::TtyHangup => "terminal hangup",
-        Mechanism::TtySignal => "key typed in the terminal",
-        Mechanism::OrphanedPgrp => "orphaned process group",
-        Mechanism::ParentDeathSignal => "PR_SET_PDEATHSIG",
-        Mechanism::PidNamespaceExit => "end of its pid namespace",
-        Mechanism::PtraceExitKill => "PTRACE_O_EXITKILL",
-        Mechanism::RlimitCpu => "CPU time limit",
-        Mechanism::RlimitFsize => "file size limit",
-        Mechanism::Timer => "timer",
-        Mechanism::Fault => "fault",
-        Mechanism::Seccomp => "seccomp",
-        Mechanism::Pipe => "write to a broken pipe",
-        Mechanism::Sysrq => "SysRq",
-        Mechanism::BpfSendSignal => "bpf_send_signal",
-        Mechanism::MemoryFailure => "memory failure",
-        Mechanism::AsyncIo => "asynchronous I/O",
-        Mechanism::ThreadGroupExit => "end of its thread group",
-        Mechanism::UnknownKernel => "the kernel, way unknown",
     }
 }
 

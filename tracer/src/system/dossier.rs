@@ -58,7 +58,7 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
 }
 
 /// Tells who a user is, once. The lookup may go over the network, so it has a thread of its own.
-async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
+pub async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
     let user = tokio::task::spawn_blocking(move || users::by_uid(uid)).await.ok().flatten();
     if context.outbox.first_time(("user", uid)) {
         match user.clone() {

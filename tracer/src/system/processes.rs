@@ -132,7 +132,8 @@ impl Processes {
 
     /// Path of the executable; `None` for kernel threads and where it must not be seen.
     pub fn exe(&self, pid: u32) -> Option<String> {
-        let path = fs::read_link(self.file(pid, "exe")).ok()?;
+        let by_thread = || fs::read_link(self.living_thread(pid)?.join("exe")).ok();
+        let path = fs::read_link(self.file(pid, "exe")).ok().or_else(by_thread)?;
         let text = path.to_string_lossy();
         Some(text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned())
     }
@@ -144,7 +145,20 @@ impl Processes {
 
     /// Its arguments.
     pub fn cmdline(&self, pid: u32) -> Vec<String> {
-        parse_cmdline(&self.bytes(pid, "cmdline"))
+        let of_process = parse_cmdline(&self.bytes(pid, "cmdline"));
+        if !of_process.is_empty() {
+            return of_process;
+        }
+        let thread = self.living_thread(pid).map(|thread| thread.join("cmdline"));
+        parse_cmdline(&thread.and_then(|file| read_limited(&file).ok()).unwrap_or_default())
+    }
+
+    /// Another thread of the process. When the first one has ended before the others, the process's own
+    /// files are empty, and theirs still tell.
+    fn living_thread(&self, pid: u32) -> Option<PathBuf> {
+        let threads = fs::read_dir(self.file(pid, "task")).ok()?;
+        let others = threads.flatten().filter(|thread| thread.file_name() != *pid.to_string());
+        others.map(|thread| thread.path()).next()
     }
 
     /// Inode numbers of the sockets it has open.

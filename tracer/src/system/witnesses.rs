@@ -55,6 +55,7 @@ pub struct Witnesses {
     thread: Option<JoinHandle<()>>,
     seen: HashSet<ProcessId>,
     targets: HashSet<ProcessId>,
+    users: HashSet<u32>,
 }
 
 impl Witnesses {
@@ -88,6 +89,7 @@ impl Witnesses {
             thread: Some(thread),
             seen: HashSet::new(),
             targets: HashSet::new(),
+            users: HashSet::new(),
         })
     }
 
@@ -128,6 +130,9 @@ impl Witnesses {
             Fact::Target(target) => self.target(target.id),
             Fact::Fork(fork) if fork.is_target => self.target(fork.child.id),
             Fact::Exec(exec) => {
+                if exec.is_target {
+                    self.names(exec.task.uid);
+                }
                 // Another program, another command line.
                 let known = self.seen.remove(&exec.task.id);
                 if exec.is_target {
@@ -137,6 +142,8 @@ impl Witnesses {
                 }
             }
             Fact::Signal(signal) if signal.is_target || signal.fatal => {
+                self.names(signal.sender.uid);
+                self.names(signal.target.uid);
                 if !signal.sender.kernel_thread {
                     self.witness(signal.sender.id);
                 }
@@ -154,6 +161,14 @@ impl Witnesses {
             }
             Fact::OomVictim(victim) => self.oom(victim),
             _ => {}
+        }
+    }
+
+    /// Tells a user's name, also of those whose processes are gone before anybody can look.
+    fn names(&mut self, uid: u32) {
+        if self.users.insert(uid) {
+            let context = Arc::clone(&self.context);
+            self.runtime.spawn(async move { dossier::user(&context, uid).await });
         }
     }
 

@@ -207,7 +207,7 @@ impl Scenario {
         }
         let mechanism = death.signal.as_ref().map(|signal| signal.mechanism);
         if self.mechanism.is_some() && mechanism != self.mechanism {
-            let said = mechanism.map_or("unknown", words::mechanism);
+            let said = mechanism.map_or("unknown", Mechanism::words);
             return Err(format!("the signal's way was said to be {said}"));
         }
         let cause = death.cause.id;

@@ -126,7 +126,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
             CauseId::ProcessSignal,
             Fit::Fallback,
             Grade::Observed,
-            format!("{victim} sent {signal} to itself ({}).", words::mechanism(blow.mechanism)),
+            format!("{victim} sent {signal} to itself ({}).", blow.mechanism.words()),
         )
         .answer();
     }
@@ -156,6 +156,27 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_link(case, &actor))
+    .answer()
+}
+
+/// A ptrace tracer put a signal in: the only one who can without sending it.
+pub fn injected(case: &Case<'_>) -> Option<Opinion> {
+    let tracer = case.injector()?;
+    let crate::story::verdict::Outcome::Signaled { signal, .. } = &case.outcome else {
+        return None;
+    };
+    Finding::new(
+        CauseId::ProcessSignal,
+        Fit::Mechanism,
+        Grade::Inferred,
+        format!(
+            "{} was ended by {signal}, which nobody had sent: {}, its ptrace tracer, must have put it in \
+             (or replaced another signal by it).",
+            words::name_pid(&case.victim_process()),
+            words::name_pid(&case.process(tracer))
+        ),
+    )
+    .gap("a signal that a debugger injects is not generated in the kernel and cannot be seen")
     .answer()
 }
 

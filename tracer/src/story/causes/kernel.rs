@@ -4,7 +4,7 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
-use crate::story::ending::exit_link;
+use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::{fixes, words};
 
@@ -17,14 +17,13 @@ fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
 }
 
 /// The end of the process whose end led to it.
-fn end_of_sender(case: &Case<'_>, blow: Blow<'_>) -> Option<Link> {
-    case.world.exit_of(blow.signal.value.sender.id).map(|exit| {
-        let mut link = exit_link(case, exit);
-        if link.at.boot_ns > blow.signal.ns() {
-            link.at = blow.signal.at;
-        }
-        link
-    })
+fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
+    End::of(case, blow.signal.value.sender.id)
+}
+
+/// Its links, and who ended it as a clause.
+fn told(case: &Case<'_>, blow: Blow<'_>, end: Option<&End<'_>>) -> (Vec<Link>, String) {
+    end.map_or_else(Default::default, |end| (end.links(case, blow.signal.at), end.by_whom(case)))
 }
 
 /// `PR_SET_PDEATHSIG`
@@ -32,17 +31,16 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
     let blow = blow_with(case, Mechanism::ParentDeathSignal)?;
     let sender = &blow.signal.value.sender;
     let parent = words::name_pid(&case.task(sender));
-    let exit = case.world.exit_of(sender.id);
     // The signal is bound to the parent *thread*: the process may well live on.
-    let only_thread = sender.tid != sender.id.pid
-        && exit.is_none_or(|exit| exit.ns() > blow.signal.ns() + 1_000_000_000);
-    let what = if only_thread {
+    let end = end_of_sender(case, blow).filter(|end| end.ns() <= blow.signal.ns() + 20_000_000);
+    let (links, by_whom) = told(case, blow, end.as_ref());
+    let what = if end.is_none() && sender.tid != sender.id.pid {
         format!(
-            "thread {} of {parent}, which had started it, ended (the process itself lives on)",
+            "thread {} of {parent}, which had started it, ended (the process itself lived on)",
             sender.tid
         )
     } else {
-        format!("its parent {parent} ended")
+        format!("its parent {parent}{by_whom} ended")
     };
     let signal = signal_name(blow.signal.value.number);
     Finding::new(
@@ -54,7 +52,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
             victim(case)
         ),
     )
-    .links(end_of_sender(case, blow))
+    .links(links)
     .answer()
 }
 
@@ -63,10 +61,11 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
     let blow = blow_with(case, Mechanism::PidNamespaceExit)?;
     let init = words::name_pid(&case.task(&blow.signal.value.sender));
     let reboot = blow.signal.value.stack.iter().any(|frame| frame == "reboot_pid_ns");
+    let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
     let what = if reboot {
         format!("{init} called reboot(2) in its pid namespace")
     } else {
-        format!("{init}, the init of its pid namespace, ended")
+        format!("{init}{by_whom}, the init of its pid namespace, ended")
     };
     let container = case.victim_process().container.map(|container| {
         let name = container.name.unwrap_or(container.id);
@@ -82,7 +81,7 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
             container.unwrap_or_default()
         ),
     )
-    .links(end_of_sender(case, blow))
+    .links(links)
     .answer()
 }
 
@@ -90,16 +89,17 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
 pub fn tracer_exited(case: &Case<'_>) -> Option<Opinion> {
     let blow = blow_with(case, Mechanism::PtraceExitKill)?;
     let tracer = words::name_pid(&case.task(&blow.signal.value.sender));
+    let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
     Finding::new(
         CauseId::TracerExited,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} was killed by the kernel: {tracer}, which traced it with PTRACE_O_EXITKILL, ended.",
+            "{} was killed by the kernel: {tracer}{by_whom}, which traced it with PTRACE_O_EXITKILL, ended.",
             victim(case)
         ),
     )
-    .links(end_of_sender(case, blow))
+    .links(links)
     .answer()
 }
 

@@ -155,6 +155,7 @@ pub const ALL: &[Cause] = &[
     commands::timeout,
     commands::user_command,
     commands::process_signal,
+    commands::injected,
     nothing::by_itself,
     nothing::unknown,
 ];

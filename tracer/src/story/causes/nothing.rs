@@ -71,16 +71,6 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
                 None,
             )
         }
-        None if case.exit.value.ptracer.is_some() => (
-            format!(
-                "{victim} {ended}, but no such signal was sent to it: its ptrace tracer, pid {}, can \
-                 have put it in.",
-                case.exit.value.ptracer.unwrap_or_default()
-            ),
-            Some(
-                "a signal that a debugger injects is not generated in the kernel and cannot be seen",
-            ),
-        ),
         None => (
             format!("{victim} {ended}, and the signal that did it was not seen."),
             Some(

@@ -135,21 +135,23 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
     if case.blow.is_some() {
         return None;
     }
-    // Strict mode kills without generating a signal: SIGKILL and nobody who sent it.
+    // Strict mode, and a filter that ends the last thread, kill without generating a signal: the kernel
+    // marks the task dead (SECCOMP_MODE_DEAD, 5.17 and later); before that, only the mode is left.
     let killed = case.exit.value.status & 0x7f;
+    let dead = case.exit.value.seccomp == 3;
     let strict = case.exit.value.seccomp == 1 && killed == u32::from(sig::SIGKILL);
     let filtered = case.exit.value.seccomp == 2 && killed == u32::from(sig::SIGSYS);
-    if !strict && !filtered {
+    if killed == 0 || !(dead || strict || filtered) {
         return None;
     }
-    let mode = if strict { "seccomp strict mode" } else { "a seccomp filter" };
+    let grade = if dead { Grade::Observed } else { Grade::Inferred };
     Finding::new(
         ID,
         Fit::Circumstance,
-        Grade::Inferred,
+        grade,
         format!(
-            "{} ran under {mode} and was ended by it: no signal was sent by anybody, which is how \
-             the kernel ends a process (or its last thread) for a forbidden system call.",
+            "{} ran under seccomp and was ended by it: nobody sent a signal, which is how the kernel \
+             ends a process (or its last thread) for a forbidden system call.",
             victim(case)
         ),
     )

@@ -3,6 +3,7 @@
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, Source, Task};
 use crate::story::case::Case;
+use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::{fixes, words};
 
@@ -45,6 +46,8 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let sender = &blow.signal.value.sender;
     let tty = tty(case);
     let vhangup = blow.signal.value.syscall.as_ref().is_some_and(|call| call.name == "vhangup");
+    let end = End::of(case, sender.id).filter(|_| sender.exiting);
+    let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -54,7 +57,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         )
     } else if sender.exiting {
         let name = words::name_pid(&case.task(sender));
-        (format!("{name}, which held the other end of {tty}, had ended"), Some(sender))
+        (format!("{name}{by_whom}, which held the other end of {tty}, had ended"), Some(sender))
     } else {
         (
             format!("{} closed the other end of {tty}", words::name_pid(&case.task(sender))),
@@ -70,6 +73,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
             words::name_pid(&case.victim_process())
         ),
     )
+    .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))
     .fixes([fixes::detach(&program(case))])
     .answer()
@@ -86,7 +90,9 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     if by_kernel {
         let tty = tty(case);
         let did = if sent.sender.exiting { "ended" } else { "gave up its terminal" };
-        let text = format!("{name}, the leader of the session on {tty}, {did}");
+        let end = End::of(case, sent.sender.id).filter(|_| sent.sender.exiting);
+        let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
+        let text = format!("{name}{by_whom}, the leader of the session on {tty}, {did}");
         return Finding::new(
             CauseId::SessionLeaderExited,
             Fit::Exact,
@@ -95,6 +101,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
                 "{victim} got SIGHUP: {text}, and the kernel told the processes in its foreground."
             ),
         )
+        .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
         .links(hangup_link(case, text, Some(&sent.sender)))
         .fixes([fixes::detach(&program(case))])
         .answer();

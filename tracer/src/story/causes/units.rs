@@ -6,6 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{call_link, exit_link};
 use crate::story::manager::{UnitStop, job_type, manager_of, same_unit, stops_which};
+use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -221,6 +222,8 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     }
     let main = stop.main_exit?;
     let name = words::name_pid(&case.task(&main.value.task));
+    let end = End::of(case, main.value.task.id);
+    let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
     let mode = units::unit_setting(case, &stop, "KillMode", "KillMode");
     let how = mode.as_ref().map_or_else(String::new, |mode| {
         format!(" (KillMode={}{})", mode.value, units::location(mode))
@@ -233,7 +236,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         Fit::Circumstance,
         Grade::Observed,
         format!(
-            "{} was ended by {}: the main process of {}, {name}, had ended, and systemd cleaned up \
+            "{} was ended by {}: the main process of {}, {name}{by_whom}, had ended, and systemd cleaned up \
              what was left in the unit{how}.",
             victim(case),
             stop.manager_name(case),
@@ -241,7 +244,8 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .settings([mode])
-    .links([exit_link(case, main), units::cleanup_link(case, &stop, main)])
+    .links(end.iter().flat_map(|end| end.links(case, stop.first.at)))
+    .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
     .fixes([fixes::own_unit(&program), fixes::kill_mode_process(&template)]);
     finding.answer()
