@@ -9,7 +9,8 @@ fn each_scene_ends_as_it_says() {
     for scene in fixtures::scenes() {
         let mut stage = Stage::open(scene.name);
         stage.begin();
-        stage.end();
+        stage.victims_end();
+        stage.close();
     }
 }
 

@@ -26,8 +26,9 @@ pub fn play(scene: &str) -> Played {
 /// Plays the scene, while a killtrace that ends by itself watches it.
 pub fn play_under(mut stage: Stage, trace: Trace) -> Played {
     stage.begin();
-    let who = stage.end();
-    Played::new(who, trace.finish())
+    stage.victims_end();
+    let trace = trace.finish();
+    Played::new(stage.close(), trace)
 }
 
 /// A program of this workspace, as built for these tests.

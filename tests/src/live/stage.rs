@@ -1,4 +1,4 @@
-//! A scene, as seen by a test: opened, begun, ended.
+//! A scene, as seen by a test: opened, begun, closed.
 
 use std::fs;
 use std::io::Write as _;
@@ -67,17 +67,19 @@ impl Stage {
         go.write_all(b"go\n").unwrap_or_else(|error| panic!("the fixture is gone: {error}"));
     }
 
-    /// Waits for the end of the scene, and proves by wait status that its victims ended as meant.
-    ///
-    /// Tells who was who.
-    pub fn end(mut self) -> Cast {
-        let statuses = self.object("the scene to end");
+    /// Waits until the victims have ended, and proves by wait status that they did as meant.
+    pub fn victims_end(&mut self) {
+        let statuses = self.object("the victims to end");
         let meant = self.scene.ends.wait_status();
         // `null`: the victim's parent collected it and kept the status to itself.
         for (name, status) in statuses.iter().filter(|(_, status)| !status.is_null()) {
             let scene = self.scene.name;
             assert_eq!(status.as_i64(), Some(meant.into()), "wait status of {scene}'s {name}");
         }
+    }
+
+    /// Sends the other actors home. Tells who was who.
+    pub fn close(mut self) -> Cast {
         self.go = None;
         let ended = self.child.wait().unwrap_or_else(|error| panic!("waiting: {error}"));
         assert!(ended.success(), "killtrace-fixture {}: {ended}", self.scene.name);

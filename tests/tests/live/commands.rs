@@ -58,14 +58,14 @@ fn target_cgroup() {
 /// Everybody of a user.
 #[test]
 fn target_user() {
-    let stage = Stage::open("kill-other-user");
+    let mut stage = Stage::open("kill-other-user");
     let victim = stage.pid("victim");
     let mut trace = Trace::of(&stage, &["--target", "user:nobody"]);
-    let mut stage = stage;
     stage.begin();
+    stage.victims_end();
     let death = trace.death_of(victim);
-    stage.end();
     trace.stop();
+    stage.close();
     assert_eq!(death.victim.user.as_deref(), Some("nobody"));
 }
 
@@ -76,9 +76,10 @@ fn all_deaths() {
     let victim = stage.pid("victim");
     let mut trace = Trace::start("all-deaths", &words(&["--all"]));
     stage.begin();
+    stage.victims_end();
     let death = trace.death_of(victim);
-    let cast = stage.end();
     trace.stop();
+    let cast = stage.close();
     assert_eq!(death.killer.process.map(|killer| killer.pid), cast.pid("killer"));
     assert_eq!(death.cause.id, CauseId::ProcessSignal);
 }
@@ -92,12 +93,12 @@ fn run(args: &[&str]) -> Output {
 #[test]
 fn no_such_pid() {
     require_root();
-    // Above the largest pid that Linux gives (4,194,304).
-    let output = run(&["-p", "4194305"]);
+    // The largest that Linux ever gives is one less.
+    let output = run(&["-p", "4194304"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(output.stdout.is_empty());
-    assert!(said.starts_with("killtrace: ") && said.contains("4194305"), "{said}");
+    assert!(said.starts_with("killtrace: ") && said.contains("4194304"), "{said}");
 }
 
 /// The tool's own proof, for whoever cannot run these tests.

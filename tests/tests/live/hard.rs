@@ -36,8 +36,9 @@ fn hostile_names_as_text() {
         let pid = stage.pid("victim").to_string();
         let trace = QuietTrace::start(format, &report, &["-p", &pid]);
         stage.begin();
-        stage.end();
+        stage.victims_end();
         trace.finish();
+        stage.close();
         let text = fs::read(&report).unwrap_or_default();
         let text = String::from_utf8(text).expect("the report is UTF-8");
         assert!(text.contains("SIGTERM"), "{text}");
@@ -90,8 +91,9 @@ fn pid_reuse() {
     let mut trace = Trace::start_inside("pid-reuse", stage.pid("init"), &args);
     stage.begin();
     let deaths = [trace.next_death(), trace.next_death()];
-    stage.end();
+    stage.victims_end();
     trace.stop();
+    stage.close();
     let start = |death: &Death| death.victim.start_ns;
     assert!(start(&deaths[0]) < start(&deaths[1]), "{deaths:#?}");
     let killers = deaths.each_ref().map(|death| death.killer.process.as_ref());

@@ -15,6 +15,24 @@ fn caught_then_exit() {
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
 
+/// A server that takes its signals in its own time has them blocked, and acts on them all the same.
+fn taken(scene: &str) {
+    let cause = CauseId::ProcessSignal;
+    let played = play(scene);
+    let death = played.killed(Mechanism::Kill, By::Process("killer"), cause);
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+}
+
+#[test]
+fn waited_for_then_exit() {
+    taken("waited-for-then-exit");
+}
+
+#[test]
+fn read_from_signalfd_then_exit() {
+    taken("read-from-signalfd-then-exit");
+}
+
 /// SIGUSR1 asks for something, and was long over.
 #[test]
 fn handled_usr1_then_exit() {
@@ -28,6 +46,7 @@ fn ignored_then_exit() {
     played.unharmed_by("SIGTERM", SignalResult::Ignored, Disposition::Ignore);
 }
 
+/// Unlike one that is waited for, it was still pending at the end: nobody acted on it.
 #[test]
 fn blocked_then_exit() {
     let played = play("blocked-then-exit");
