@@ -86,6 +86,10 @@ offsets! {
     task_files,
     /// `task_struct.blocked`
     task_blocked,
+    /// `task_struct.real_blocked`: what is blocked but for a sigwait(3) under way
+    task_real_blocked,
+    /// `task_struct.pending`
+    task_pending,
     /// `task_struct.sessionid`; needs `CONFIG_AUDIT`
     task_sessionid,
     /// `task_struct.loginuid`; needs `CONFIG_AUDIT`
@@ -100,6 +104,10 @@ offsets! {
     signal_flags,
     /// `signal_struct.group_exit_code`
     signal_group_exit_code,
+    /// `signal_struct.shared_pending`
+    signal_shared_pending,
+    /// `sigpending.signal`
+    sigpending_signal,
     /// `signal_struct.tty`
     signal_tty,
     /// `sighand_struct.action`

@@ -1,7 +1,7 @@
 //! `sched_process_exec`: a program was executed.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use killtrace_ebpf::{ARGS_LEN, ExecRecord, flag};
+use killtrace_ebpf::{ExecRecord, flag};
 
 use crate::{
     emit::{self, Wake},
@@ -26,7 +26,11 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         task::describe(task, &mut entry.task);
         task::describe_ancestors(task, &mut entry.ancestors);
         program.follow(offset!(bprm_filename)).text(&mut entry.filename);
-        describe_args(task, &mut entry);
+        let (len, whole) = task::arguments(task, &mut entry.args);
+        entry.args_len = len;
+        if !whole {
+            entry.flags |= flag::TRUNCATED;
+        }
         let target = memory::reload(&entry.flags) & flag::TARGET != 0;
         entry.submit(if target { Wake::Now } else { Wake::Later });
     }
@@ -49,25 +53,4 @@ fn match_name(task: Address, program: Address, pid: u32, flags: u32) -> u32 {
         return filter::flags_of(task, pid);
     }
     flags
-}
-
-/// Reads the arguments from the new program's stack, where exec has just put them.
-#[inline(always)]
-fn describe_args(task: Address, entry: &mut ExecRecord) {
-    let memory = task.follow(offset!(task_mm));
-    let start: u64 = memory.load(offset!(mm_arg_start));
-    let end: u64 = memory.load(offset!(mm_arg_end));
-    let mut len = end.wrapping_sub(start);
-    if start == 0 || end < start {
-        return;
-    }
-    if len > ARGS_LEN as u64 {
-        len = ARGS_LEN as u64;
-        entry.flags |= flag::TRUNCATED;
-    }
-    if memory::read_user(start, len as u32, &mut entry.args) {
-        entry.args_len = len as u32;
-    } else {
-        entry.flags |= flag::TRUNCATED;
-    }
 }

@@ -59,9 +59,14 @@ fn record(task: Address, process: Address) {
         match task.load::<u32>(offset!(task_seccomp)) {
             1 => entry.flags |= flag::SECCOMP_STRICT,
             2 => entry.flags |= flag::SECCOMP_FILTER,
+            3 => entry.flags |= flag::SECCOMP_DEAD,
             _ => {}
         }
     }
+    let waiting = offset!(sigpending_signal);
+    let shared: u64 = process.add(offset!(signal_shared_pending)).load(waiting);
+    let own: u64 = task.add(offset!(task_pending)).load(waiting);
+    entry.pending = shared | own;
     task::describe(task, &mut entry.task);
     task::describe_ancestors(task, &mut entry.ancestors);
     let target = memory::reload(&entry.flags) & flag::TARGET != 0;

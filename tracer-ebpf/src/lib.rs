@@ -16,6 +16,8 @@ pub const COMM_LEN: usize = 16;
 pub const MAX_ANCESTORS: usize = 8;
 /// How many bytes of a new program's arguments are captured at exec.
 pub const ARGS_LEN: usize = 1024;
+/// How many bytes of a sender's arguments are captured with its signal.
+pub const SENDER_ARGS_LEN: usize = 256;
 /// How many bytes of an exec'd file's path are captured.
 pub const PATH_LEN: usize = 256;
 /// How many bytes of a cgroup's own name (the last path component) are captured.
@@ -142,7 +144,7 @@ pub mod flag {
     /// The kernel had already condemned the whole group with this very signal
     /// (`SIGNAL_GROUP_EXIT` and `group_exit_code == sig`).
     pub const FATAL: u32 = 1 << 3;
-    /// The signal was blocked by the receiving thread.
+    /// The signal was blocked by the receiving thread, or the thread was waiting for it (sigwait(3)).
     pub const BLOCKED: u32 = 1 << 4;
     /// The target was being ptraced.
     pub const PTRACED: u32 = 1 << 5;
@@ -166,6 +168,8 @@ pub mod flag {
     pub const SECCOMP_STRICT: u32 = 1 << 14;
     /// The cgroup was removed rather than made.
     pub const REMOVED: u32 = 1 << 15;
+    /// `task->seccomp.mode` was 3 (`SECCOMP_MODE_DEAD`, 5.17 and later): seccomp itself ended the task.
+    pub const SECCOMP_DEAD: u32 = 1 << 20;
     /// `task->seccomp.mode` was 2 (filter).
     pub const SECCOMP_FILTER: u32 = 1 << 16;
     /// A target only since it inherited a matching name at fork: no longer one when it executes
@@ -215,6 +219,12 @@ pub struct SignalRecord {
     pub tty: [u8; TTY_LEN],
     /// Kernel return addresses, innermost first.
     pub stack: [u64; MAX_STACK],
+    /// Bytes of `args` that are used.
+    pub args_len: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The sender's arguments, each ended by a zero byte; the first of them, where they do not fit.
+    pub args: [u8; SENDER_ARGS_LEN],
 }
 
 /// A process, or the last but one of its threads, ended (`sched_process_exit`).
@@ -231,6 +241,8 @@ pub struct ExitRecord {
     pub flags: u32,
     /// `PTRACE` tracer's process id in the tracer's pid namespace; 0 where none.
     pub ptracer: u32,
+    /// Signals still waiting for the process: bit `n - 1` for signal `n`. It never took them.
+    pub pending: u64,
     /// The task that ended.
     pub task: Task,
     /// Its parents, nearest first.
@@ -363,8 +375,8 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 80);
     assert!(size_of::<Ancestor>() == 32);
-    assert!(size_of::<SignalRecord>() == 96 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8);
-    assert!(size_of::<ExitRecord>() == 32 + 80 + 8 * 32);
+    assert!(size_of::<SignalRecord>() == 96 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8 + 8 + 256);
+    assert!(size_of::<ExitRecord>() == 40 + 80 + 8 * 32);
     assert!(size_of::<ExecRecord>() == 24 + 80 + 8 * 32 + 256 + 1024);
     assert!(size_of::<ForkRecord>() == 24 + 80 + 32);
     assert!(size_of::<OomRecord>() == 24 + 80);

@@ -112,10 +112,12 @@ fn handler(sent: &Sent) -> u64 {
     actions.load(index.wrapping_mul(offset!(k_sigaction_size)))
 }
 
-/// Whether the receiving thread blocks the signal.
+/// Whether the receiving thread blocks the signal, or waits for it, which lifts the blocking meanwhile.
 #[inline(always)]
 fn is_blocked(sent: &Sent) -> bool {
-    sent.target.load::<u64>(offset!(task_blocked)) & bit(sent.signal) != 0
+    let now: u64 = sent.target.load(offset!(task_blocked));
+    let otherwise: u64 = sent.target.load(offset!(task_real_blocked));
+    (now | otherwise) & bit(sent.signal) != 0
 }
 
 /// Makes the record.

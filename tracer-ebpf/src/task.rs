@@ -5,7 +5,7 @@ use killtrace_ebpf::{Ancestor, MAX_ANCESTORS, Task};
 
 use crate::{
     globals::{offset, present},
-    memory::Address,
+    memory::{self, Address},
     pids,
 };
 
@@ -85,4 +85,20 @@ pub fn describe_ancestors(task: Address, into: &mut [Ancestor; MAX_ANCESTORS]) {
         describe_parent(parent, slot);
         parent = parent.follow(offset!(task_real_parent));
     }
+}
+
+/// Reads the arguments of the running task from its own memory: how many bytes, and whether that is all.
+/// Nothing is read of a task without memory of its own (a thread of the kernel, one that is ending).
+#[inline(always)]
+pub fn arguments<const N: usize>(task: Address, into: &mut [u8; N]) -> (u32, bool) {
+    let memory = task.follow(offset!(task_mm));
+    let start: u64 = memory.load(offset!(mm_arg_start));
+    let end: u64 = memory.load(offset!(mm_arg_end));
+    if memory.is_null() || start == 0 || end < start {
+        return (0, true);
+    }
+    let len = end.wrapping_sub(start);
+    let fits = len <= N as u64;
+    let len = if fits { len as u32 } else { N as u32 };
+    if memory::read_user(start, len, into) { (len, fits) } else { (0, false) }
 }

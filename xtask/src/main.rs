@@ -52,8 +52,8 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
-        Verb::BuildEbpf => build_ebpf::run(&[]),
-        Verb::CheckEbpf => check_ebpf::run(&[]),
+        Verb::BuildEbpf => build_ebpf::run(),
+        Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),

@@ -67,7 +67,7 @@ impl Stage {
             ]),
             Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
             Self::Lab => with_killtrace(&["--test", "lab"]),
-            Self::Object => check_ebpf::run(&[]),
+            Self::Object => check_ebpf::run(),
         }
     }
 }

@@ -144,6 +144,7 @@ mod tests {
             number: 9,
             sender: shell,
             ancestors: vec![],
+            sender_args: vec![],
             target: victim.clone(),
             is_target: true,
             to_process: true,
@@ -167,6 +168,7 @@ mod tests {
             status: 9,
             ptracer: None,
             seccomp: 0,
+            pending: vec![],
         };
         let snapshot = ProcessSnapshot {
             pid: 71,

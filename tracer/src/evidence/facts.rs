@@ -72,6 +72,9 @@ pub struct SignalSent {
     pub sender: Task,
     /// The sender's parents, nearest first.
     pub ancestors: Vec<Ancestor>,
+    /// The sender's arguments, as far as they could be taken; empty for a thread of the kernel.
+    #[serde(default)]
+    pub sender_args: Vec<String>,
     /// To whom.
     pub target: Task,
     /// The receiver is one of the targets; else it is a witness.
@@ -84,7 +87,7 @@ pub struct SignalSent {
     pub result: SignalResult,
     /// How the target stood towards it.
     pub disposition: Option<Disposition>,
-    /// The receiving thread blocked it.
+    /// The receiving thread blocked it, or waited for it (sigwait, signalfd).
     pub blocked: bool,
     /// The kernel condemned the whole process with this very signal.
     pub fatal: bool,
@@ -146,8 +149,11 @@ pub struct Exit {
     pub status: u32,
     /// It was being ptraced, by this process.
     pub ptracer: Option<u32>,
-    /// Its seccomp mode: 0 none, 1 strict, 2 filter.
+    /// Its seccomp mode: 0 none, 1 strict, 2 filter, 3 ended by seccomp.
     pub seccomp: u8,
+    /// Signals that were still waiting for it: it never took them.
+    #[serde(default)]
+    pub pending: Vec<u8>,
 }
 
 /// A program was executed.

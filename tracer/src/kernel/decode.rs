@@ -82,10 +82,12 @@ impl Decoder {
         let number = u8::try_from(record.signal).ok().filter(|number| (1..=64).contains(number));
         let frames = usize::try_from(record.stack_len).map_err(|_| Malformed)?;
         let stack = record.stack.get(..frames).ok_or(Malformed)?;
+        let args = usize::try_from(record.args_len).ok().and_then(|len| record.args.get(..len));
         Ok(Fact::Signal(Box::new(SignalSent {
             number: number.ok_or(Malformed)?,
             sender: self.task(&record.sender),
             ancestors: ancestors(&record.ancestors),
+            sender_args: arguments(args.ok_or(Malformed)?),
             target: self.task(&record.target),
             is_target: has(flag::TARGET),
             to_process: has(flag::GROUP),
@@ -129,11 +131,15 @@ impl Decoder {
             is_target: record.flags & flag::TARGET != 0,
             status: record.status & 0xffff,
             ptracer: Some(record.ptracer).filter(|pid| *pid != 0),
-            seccomp: match record.flags & (flag::SECCOMP_STRICT | flag::SECCOMP_FILTER) {
+            seccomp: match record.flags
+                & (flag::SECCOMP_STRICT | flag::SECCOMP_FILTER | flag::SECCOMP_DEAD)
+            {
                 0 => 0,
                 flag::SECCOMP_STRICT => 1,
-                _ => 2,
+                flag::SECCOMP_FILTER => 2,
+                _ => 3,
             },
+            pending: (1..=64).filter(|number| record.pending >> (number - 1) & 1 == 1).collect(),
         }))
     }
 

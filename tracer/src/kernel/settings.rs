@@ -8,9 +8,7 @@ use std::{
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
-use super::{
-    AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls,
-};
+use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls};
 
 /// Where the running kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";

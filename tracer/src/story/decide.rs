@@ -42,7 +42,13 @@ pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         .collect();
     signals.sort_by_key(|signal| signal.ns());
     let ended_by = (exit.value.status & 0x7f) as u8;
-    if ended_by == 0 { caught(&signals, exit) } else { killed(&signals, ended_by) }
+    if ended_by == 0 {
+        // What was still waiting for it, it never took.
+        signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
+        caught(&signals, exit)
+    } else {
+        killed(&signals, ended_by)
+    }
 }
 
 fn reached(signal: &SignalSent) -> bool {

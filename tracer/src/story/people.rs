@@ -65,6 +65,7 @@ impl People {
             Fact::Signal(signal) => {
                 self.task(&signal.sender);
                 self.ancestors(signal.sender.id, &signal.ancestors);
+                self.arguments(signal.sender.id, &signal.sender_args);
                 self.task(&signal.target);
             }
             Fact::Exit(exit) => {
@@ -133,6 +134,28 @@ impl People {
             if known.parents.is_empty() {
                 known.parents = ancestors.iter().map(|ancestor| ancestor.id).collect();
             }
+        }
+    }
+
+    /// What a sender's own memory said at the moment of the signal. A parent with the very same arguments
+    /// runs the same program: the sender was forked from it and did not execute another.
+    fn arguments(&mut self, id: ProcessId, args: &[String]) {
+        if id.pid == 0 || args.is_empty() {
+            return;
+        }
+        let parent = self.parents(id).first().and_then(|parent| self.get(*parent)).cloned();
+        let known = self.known(id);
+        // What was seen elsewhere is whole; this may be cut short.
+        if known.cmdline.as_ref().is_none_or(|known| !known.starts_with(&args[..args.len() - 1])) {
+            known.cmdline = Some(args.to_vec());
+        }
+        if let Some(parent) = parent
+            && known.exe.is_none()
+            && known.exec_ns.is_none()
+            && parent.comm == known.comm
+            && parent.cmdline == known.cmdline
+        {
+            known.exe = parent.exe;
         }
     }
 

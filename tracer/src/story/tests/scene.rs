@@ -57,6 +57,7 @@ pub fn signal(number: u8, sender: Task, target: Task) -> SignalSent {
     SignalSent {
         number,
         ancestors: Vec::new(),
+        sender_args: Vec::new(),
         is_target: true,
         to_process: true,
         info: SignalInfo::Real { code: 0, errno: 0, fields: [pid, 0] },
@@ -112,8 +113,15 @@ impl Scene {
     }
 
     pub fn exit(self, ms: u64, task: Task, status: u32, is_target: bool) -> Self {
-        let exit =
-            Exit { task, ancestors: Vec::new(), is_target, status, ptracer: None, seccomp: 0 };
+        let exit = Exit {
+            task,
+            ancestors: Vec::new(),
+            is_target,
+            status,
+            ptracer: None,
+            seccomp: 0,
+            pending: Vec::new(),
+        };
         self.add(ms, Source::Kernel, Fact::Exit(exit))
     }
 
