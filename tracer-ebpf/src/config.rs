@@ -263,8 +263,8 @@ pub struct Config {
     pub muted: u64,
     /// Inode number of the tracer's pid namespace.
     pub pid_namespace: u32,
-    /// 1: that is the initial one, and pids need no translation.
-    pub initial_pid_namespace: u32,
+    /// How deep it is nested: 0 is the initial one, where pids need no translation.
+    pub pid_namespace_level: u32,
     /// 1: children of targets matched by name become targets.
     pub follow: u32,
     /// 1: `sched_process_exit` has the argument `group_dead` (6.16 and later).
@@ -286,7 +286,7 @@ impl Config {
     pub const NONE: Self = Self {
         muted: 0,
         pid_namespace: 0,
-        initial_pid_namespace: 0,
+        pid_namespace_level: 0,
         follow: 0,
         exit_has_group_dead: 0,
         victim_is_task: 0,

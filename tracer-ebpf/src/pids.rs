@@ -5,50 +5,43 @@ use crate::{
     memory::Address,
 };
 
-/// How deep pid namespaces nest (`MAX_PID_NS_LEVEL`).
-const MAX_LEVEL: u32 = 32;
+/// The process id of what has none in the tracer's pid namespace: it is a sender, but no target, and
+/// not reported when it begins or ends, since nobody could look at it.
+pub const NONE: u32 = 0;
 
-/// The process id of a task in the tracer's pid namespace; 0 where it has none there.
+/// The process id of a task in the tracer's pid namespace, or [`NONE`].
 #[inline(always)]
 pub fn process(task: Address) -> u32 {
-    if config!(initial_pid_namespace) == 1 {
+    if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_tgid))
     } else {
         thread(task.follow(offset!(task_group_leader)))
     }
 }
 
-/// The thread id of a task in the tracer's pid namespace; 0 where it has none there.
+/// The thread id of a task in the tracer's pid namespace, or [`NONE`].
 #[inline(always)]
 pub fn thread(task: Address) -> u32 {
-    if config!(initial_pid_namespace) == 1 {
+    if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_pid))
     } else {
-        translate(task.follow(offset!(task_thread_pid)).0)
+        translate(task.follow(offset!(task_thread_pid)))
     }
 }
 
 /// The number of a `struct pid` in the tracer's pid namespace.
 ///
-/// Its `numbers` has one entry for each namespace from the initial one inwards. A function of its
-/// own, since it is a loop that many places need.
-#[inline(never)]
-fn translate(pid: u64) -> u32 {
-    let pid = Address(pid);
+/// Its `numbers` has one entry for each namespace from the initial one inwards, so that the tracer's is
+/// at the tracer's level; another namespace can be there just as well.
+#[inline(always)]
+fn translate(pid: Address) -> u32 {
     let level: u32 = pid.load(offset!(pid_level));
-    let mut up = 0;
-    while up < MAX_LEVEL {
-        if pid.is_null() || up > level {
-            break;
-        }
-        let entry = number(pid, level - up);
-        let namespace: u32 = entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum));
-        if namespace == config!(pid_namespace) {
-            return entry.load(0);
-        }
-        up += 1;
+    let entry = number(pid, config!(pid_namespace_level));
+    let namespace: u32 = entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum));
+    if level < config!(pid_namespace_level) || namespace != config!(pid_namespace) {
+        return NONE;
     }
-    0
+    entry.load(0)
 }
 
 /// The entry of `numbers` for a level.

@@ -53,7 +53,11 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if config!(muted) & bit(sent.signal) != 0 {
         return 0;
     }
-    let watched = filter::flags_of(sent.target, pids::process(sent.target));
+    let pid = pids::process(sent.target);
+    if pid == pids::NONE {
+        return 0;
+    }
+    let watched = filter::flags_of(sent.target, pid);
     let state = State::of(&sent);
     let fatal = state.is_fatal(&sent);
     if fatal || watched & (flag::TARGET | flag::WITNESS) != 0 {

@@ -17,6 +17,7 @@ mod clock;
 mod contents;
 mod decode;
 mod hooks;
+mod level;
 mod load;
 mod losses;
 mod offsets;

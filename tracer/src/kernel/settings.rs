@@ -8,7 +8,7 @@ use std::{
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
-use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, offsets, syscalls};
+use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls};
 
 /// Where the running kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -41,10 +41,17 @@ pub fn settings(
         });
     }
     let pid_namespace = pid_namespace()?;
+    let pid_namespace_level = match pid_namespace {
+        INITIAL_PID_NAMESPACE => 0,
+        _ => level::of_this_process(&offsets).map_err(|error| AttachError::System {
+            what: "find out how deep this pid namespace is nested",
+            error,
+        })?,
+    };
     let config = Config {
         muted: selection.muted,
         pid_namespace,
-        initial_pid_namespace: u32::from(pid_namespace == INITIAL_PID_NAMESPACE),
+        pid_namespace_level,
         follow: u32::from(selection.follow),
         exit_has_group_dead: u32::from(btf.tracepoint_args("sched_process_exit") == Some(2)),
         victim_is_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
