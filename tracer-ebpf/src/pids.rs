@@ -15,17 +15,18 @@ pub fn process(task: Address) -> u32 {
     if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_tgid))
     } else {
-        thread(task.follow(offset!(task_group_leader)))
+        translate(task.follow(offset!(task_group_leader)).follow(offset!(task_thread_pid)))
     }
 }
 
-/// The thread id of a task in the tracer's pid namespace, or [`NONE`].
+/// The id of a thread in the tracer's pid namespace, or [`NONE`], where its id in the initial one is
+/// known already. The id of a process is that of its leader.
 #[inline(always)]
-pub fn thread(task: Address) -> u32 {
+pub fn of_thread(thread: Address, global: u32) -> u32 {
     if config!(pid_namespace_level) == 0 {
-        task.load(offset!(task_pid))
+        global
     } else {
-        translate(task.follow(offset!(task_thread_pid)))
+        translate(thread.follow(offset!(task_thread_pid)))
     }
 }
 
@@ -50,13 +51,11 @@ fn number(pid: Address, level: u32) -> Address {
     pid.add(offset!(pid_numbers)).add(level.wrapping_mul(offset!(upid_size)))
 }
 
-/// The innermost entry: the process id as the task sees itself, and its pid namespace's inode number.
+/// The innermost entry of a process's leader: the process id as the process sees itself, and its pid
+/// namespace's inode number.
 #[inline(always)]
-pub fn innermost(task: Address) -> (u32, u32) {
-    let pid = task.follow(offset!(task_group_leader)).follow(offset!(task_thread_pid));
-    if pid.is_null() {
-        return (0, 0);
-    }
+pub fn innermost(leader: Address) -> (u32, u32) {
+    let pid = leader.follow(offset!(task_thread_pid));
     let entry = number(pid, pid.load(offset!(pid_level)));
     (entry.load(0), entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum)))
 }

@@ -58,9 +58,13 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let watched = filter::flags_of(sent.target, pid);
+    let wanted = watched & (flag::TARGET | flag::WITNESS) != 0;
+    if !wanted && sent.result != DELIVERED && sent.result != INFO_LOST {
+        return 0;
+    }
     let state = State::of(&sent);
     let fatal = state.is_fatal(&sent);
-    if fatal || watched & (flag::TARGET | flag::WITNESS) != 0 {
+    if fatal || wanted {
         record(&ctx, &sent, &state, watched | u32::from(fatal) * flag::FATAL);
     }
     0
