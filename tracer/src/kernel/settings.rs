@@ -8,7 +8,10 @@ use std::{
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
-use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls};
+use super::{
+    AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, offsets::Missing,
+    syscalls,
+};
 
 /// Where the running kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -21,7 +24,7 @@ const THREAD_SIZE: u32 = 16 * 1024;
 pub fn settings(
     selection: &Selection,
     btf: Option<&Path>,
-) -> Result<(Offsets, Config), AttachError> {
+) -> Result<(Offsets, Config, Vec<Missing>), AttachError> {
     let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
     let no_btf = |error| AttachError::NoBtf { path: path.clone(), error };
     let data = if btf.is_none() { Contents::of_kernel(&path) } else { Contents::of_file(&path) };
@@ -60,7 +63,7 @@ pub fn settings(
         thread_size: THREAD_SIZE,
         syscalls: syscalls::numbers(),
     };
-    Ok((offsets, config))
+    Ok((offsets, config, missing))
 }
 
 /// The architecture, where its registers can be read.
