@@ -271,7 +271,7 @@ pub struct Config {
     pub muted: u64,
     /// Inode number of the tracer's pid namespace.
     pub pid_namespace: u32,
-    /// How deep it is below the initial one; 0: it is that one, and pids need no translation.
+    /// How deep it is nested: 0 is the initial one, where pids need no translation.
     pub pid_namespace_level: u32,
     /// 1: children of targets matched by name become targets.
     pub follow: u32,

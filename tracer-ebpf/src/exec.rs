@@ -17,6 +17,9 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     let task = Address(ctx.arg(0));
     let program = Address(ctx.arg(2));
     let pid = pids::process(task);
+    if pid == pids::NONE {
+        return 0;
+    }
     let mut flags = filter::flags_of(task, pid);
     if filter::by_name() {
         flags = match_name(task, program, pid, flags);

@@ -34,6 +34,9 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn record(task: Address, process: Address) {
     let pid = pids::process(task);
+    if pid == pids::NONE {
+        return;
+    }
     let watched = filter::flags_of(task, pid);
     if filter::watched(task, pid) != 0 {
         filter::forget(pid);

@@ -1,6 +1,6 @@
 //! Who is a target, decided in the kernel so that nothing short-lived is missed.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_ANY;
 use killtrace_ebpf::{COMM_LEN, Watch, flag, loss, mode};
 
 use crate::{
@@ -96,7 +96,7 @@ pub fn has_cgroup(id: u64) -> bool {
 #[inline(always)]
 pub fn remember_cgroup(id: u64) {
     let value = 1;
-    if CGROUPS.insert(&id, &value, u64::from(BPF_NOEXIST)).is_err() {
+    if CGROUPS.insert(&id, &value, u64::from(BPF_ANY)).is_err() {
         emit::lost(loss::TARGETS_FULL);
     }
 }

@@ -21,8 +21,9 @@ pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let flags = inherited(parent, child);
-    if flags != 0 {
-        filter::remember(pids::process(child), flags);
+    let pid = pids::process(child);
+    if flags != 0 && pid != pids::NONE {
+        filter::remember(pid, flags);
         record(parent, child, flags);
     }
     0

@@ -5,40 +5,44 @@ use crate::{
     memory::Address,
 };
 
-/// The process id of a task in the tracer's pid namespace; 0 where it has none there.
+/// The process id of what has none in the tracer's pid namespace: it is a sender, but no target, and
+/// not reported when it begins or ends, since nobody could look at it.
+pub const NONE: u32 = 0;
+
+/// The process id of a task in the tracer's pid namespace, or [`NONE`].
 #[inline(always)]
 pub fn process(task: Address) -> u32 {
     if config!(pid_namespace_level) == 0 {
         task.load(offset!(task_tgid))
     } else {
-        thread(task.follow(offset!(task_group_leader)))
+        translate(task.follow(offset!(task_group_leader)).follow(offset!(task_thread_pid)))
     }
 }
 
-/// The thread id of a task in the tracer's pid namespace; 0 where it has none there.
+/// The id of a thread in the tracer's pid namespace, or [`NONE`], where its id in the initial one is
+/// known already. The id of a process is that of its leader.
 #[inline(always)]
-pub fn thread(task: Address) -> u32 {
+pub fn of_thread(thread: Address, global: u32) -> u32 {
     if config!(pid_namespace_level) == 0 {
-        task.load(offset!(task_pid))
+        global
     } else {
-        translate(task.follow(offset!(task_thread_pid)))
+        translate(thread.follow(offset!(task_thread_pid)))
     }
 }
 
 /// The number of a `struct pid` in the tracer's pid namespace.
 ///
-/// Its `numbers` has one entry for each namespace from the initial one inwards; the tracer's, where the
-/// task is in it or below it, is at the tracer's own level. Always inlined, and without a loop: it is needed
-/// a dozen times in a record, and the verifier follows every way through it.
+/// Its `numbers` has one entry for each namespace from the initial one inwards, so that the tracer's is
+/// at the tracer's level; another namespace can be there just as well.
 #[inline(always)]
 fn translate(pid: Address) -> u32 {
-    let level = config!(pid_namespace_level);
-    if pid.is_null() || pid.load::<u32>(offset!(pid_level)) < level {
-        return 0;
-    }
-    let entry = number(pid, level);
+    let level: u32 = pid.load(offset!(pid_level));
+    let entry = number(pid, config!(pid_namespace_level));
     let namespace: u32 = entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum));
-    if namespace == config!(pid_namespace) { entry.load(0) } else { 0 }
+    if level < config!(pid_namespace_level) || namespace != config!(pid_namespace) {
+        return NONE;
+    }
+    entry.load(0)
 }
 
 /// The entry of `numbers` for a level.
@@ -47,13 +51,11 @@ fn number(pid: Address, level: u32) -> Address {
     pid.add(offset!(pid_numbers)).add(level.wrapping_mul(offset!(upid_size)))
 }
 
-/// The innermost entry: the process id as the task sees itself, and its pid namespace's inode number.
+/// The innermost entry of a process's leader: the process id as the process sees itself, and its pid
+/// namespace's inode number.
 #[inline(always)]
-pub fn innermost(task: Address) -> (u32, u32) {
-    let pid = task.follow(offset!(task_group_leader)).follow(offset!(task_thread_pid));
-    if pid.is_null() {
-        return (0, 0);
-    }
+pub fn innermost(leader: Address) -> (u32, u32) {
+    let pid = leader.follow(offset!(task_thread_pid));
     let entry = number(pid, pid.load(offset!(pid_level)));
     (entry.load(0), entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum)))
 }

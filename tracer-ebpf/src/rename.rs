@@ -30,7 +30,7 @@ pub fn task_rename(ctx: RawTracePointContext) -> i32 {
     }
     let pid = pids::process(task);
     let known = filter::flags_of(task, pid);
-    if known & flag::TARGET == 0 {
+    if pid != pids::NONE && known & flag::TARGET == 0 {
         let flags = known | filter::named();
         filter::remember(pid, flags);
         record(task, Address(ctx.arg(1)), flags);

@@ -53,10 +53,18 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     if config!(muted) & bit(sent.signal) != 0 {
         return 0;
     }
-    let watched = filter::flags_of(sent.target, pids::process(sent.target));
+    let pid = pids::process(sent.target);
+    if pid == pids::NONE {
+        return 0;
+    }
+    let watched = filter::flags_of(sent.target, pid);
+    let wanted = watched & (flag::TARGET | flag::WITNESS) != 0;
+    if !wanted && sent.result != DELIVERED && sent.result != INFO_LOST {
+        return 0;
+    }
     let state = State::of(&sent);
     let fatal = state.is_fatal(&sent);
-    if fatal || watched & (flag::TARGET | flag::WITNESS) != 0 {
+    if fatal || wanted {
         record(&ctx, &sent, &state, watched | u32::from(fatal) * flag::FATAL);
     }
     0
@@ -115,9 +123,15 @@ fn handler(sent: &Sent) -> u64 {
 /// Whether the receiving thread blocks the signal, or waits for it, which lifts the blocking meanwhile.
 #[inline(always)]
 fn is_blocked(sent: &Sent) -> bool {
+    blocked_signals(sent) & bit(sent.signal) != 0
+}
+
+/// The signals that the receiving thread blocks, or waits for.
+#[inline(always)]
+fn blocked_signals(sent: &Sent) -> u64 {
     let now: u64 = sent.target.load(offset!(task_blocked));
     let otherwise: u64 = sent.target.load(offset!(task_real_blocked));
-    (now | otherwise) & bit(sent.signal) != 0
+    now | otherwise
 }
 
 /// Makes the record.
@@ -145,6 +159,7 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
         tty.add(offset!(tty_name)).text(&mut entry.tty);
     }
 
+    entry.args_len = task::arguments(current, &mut entry.args).0;
     let syscall = Syscall::current(current, memory::reload(&entry.sender.flags));
     entry.syscall = syscall.number;
     entry.syscall_args = syscall.args;
@@ -163,8 +178,7 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
 /// have the verifier walk through the rest of the program once more.
 #[inline(always)]
 fn flags(sent: &Sent, state: &State) -> u32 {
-    let blocked =
-        sent.target.load::<u64>(offset!(task_blocked)) >> (sent.signal.wrapping_sub(1) & 63);
+    let blocked = blocked_signals(sent) >> (sent.signal.wrapping_sub(1) & 63);
     let ptrace: u32 = sent.target.load(offset!(task_ptrace));
     // 0 or 1
     (sent.group & 1) * flag::GROUP

@@ -45,15 +45,17 @@ pub fn start(task: Address) -> u64 {
 /// Describes a task, into a record of zeros.
 #[inline(always)]
 pub fn describe(task: Address, into: &mut Task) {
-    into.pid = pids::process(task);
-    into.tid = pids::thread(task);
+    let leader = task.follow(offset!(task_group_leader));
+    let (process, thread) = (task.load(offset!(task_tgid)), task.load(offset!(task_pid)));
+    into.global_pid = process;
+    into.global_tid = thread;
+    into.pid = pids::of_thread(leader, process);
+    into.tid = pids::of_thread(task, thread);
     into.ppid = pids::process(task.follow(offset!(task_real_parent)));
-    into.global_pid = task.load(offset!(task_tgid));
-    into.global_tid = task.load(offset!(task_pid));
-    into.start_ns = start(task);
+    into.start_ns = leader.load(offset!(task_start_boottime));
     into.cgroup_id = cgroup_id(task);
     into.flags = task.load(offset!(task_flags));
-    (into.ns_pid, into.pid_ns) = pids::innermost(task);
+    (into.ns_pid, into.pid_ns) = pids::innermost(leader);
 
     let cred = task.follow(offset!(task_real_cred));
     into.uid = cred.load(offset!(cred_uid));
@@ -69,7 +71,7 @@ pub fn describe(task: Address, into: &mut Task) {
 #[inline(always)]
 pub fn describe_parent(task: Address, into: &mut Ancestor) {
     let leader = task.follow(offset!(task_group_leader));
-    into.pid = pids::process(leader);
+    into.pid = pids::of_thread(leader, leader.load(offset!(task_pid)));
     into.uid = user(leader);
     into.start_ns = leader.load(offset!(task_start_boottime));
     leader.add(offset!(task_comm)).text(&mut into.comm);
@@ -80,9 +82,10 @@ pub fn describe_parent(task: Address, into: &mut Ancestor) {
 pub fn describe_ancestors(task: Address, into: &mut [Ancestor; MAX_ANCESTORS]) {
     let mut parent = task.follow(offset!(task_real_parent));
     for slot in into {
-        // Goes on behind the end of the chain, where there is nothing but zeros: each way out of the
-        // loop would have the verifier walk through the rest of the program once more.
         describe_parent(parent, slot);
+        if memory::reload(&slot.pid) == pids::NONE {
+            break;
+        }
         parent = parent.follow(offset!(task_real_parent));
     }
 }

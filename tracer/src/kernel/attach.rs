@@ -12,6 +12,7 @@ use super::{
     decode::Decoder,
     load::{Attached, Loaded},
     losses::Losses,
+    offsets::Missing,
     preflight,
     settings::{applies, settings},
     stream::Stream,
@@ -30,6 +31,7 @@ unsafe impl aya::Pod for Value {}
 pub struct Kernel {
     pub(super) stream: Stream,
     hooks: BTreeMap<String, String>,
+    lacking: Vec<Missing>,
     watched: HashMap<MapData, u32, Value>,
     cgroups: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u32, u32>,
@@ -47,7 +49,7 @@ impl Kernel {
     pub fn attach(selection: &Selection, btf: Option<&Path>) -> Result<Self, AttachError> {
         preflight::capabilities()?;
         preflight::raise_memlock_limit();
-        let (offsets, config) = settings(selection, btf)?;
+        let (offsets, config, lacking) = settings(selection, btf)?;
         let mut loaded = Loaded::new(&offsets, &config, |hook| applies(hook, selection, &offsets))?;
 
         let mut watched = loaded.map("WATCHED")?;
@@ -79,6 +81,7 @@ impl Kernel {
         Ok(Self {
             stream: Stream::new(records, decoder, losses, links),
             hooks,
+            lacking,
             watched: kernel.watched,
             cgroups: kernel.cgroups,
             ports: kernel.ports,
@@ -90,6 +93,11 @@ impl Kernel {
     /// Hook to [`ATTACHED`](super::ATTACHED), or why not.
     pub const fn hooks(&self) -> &BTreeMap<String, String> {
         &self.hooks
+    }
+
+    /// Fields that this kernel does not have, and what is lost without each.
+    pub fn lacking(&self) -> &[Missing] {
+        &self.lacking
     }
 
     /// Makes a process a target. A start time of 0 stands for any.

@@ -145,6 +145,18 @@ pub fn attach(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd>
     bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
+/// Runs a program once, on behalf of this thread; returns what it returns (5.10 and later).
+///
+/// # Errors
+/// The kernel's.
+pub fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut attr = empty();
+    attr.test.prog_fd = raw(program);
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel has filled in this member of the union.
+    Ok(unsafe { attr.test.retval })
+}
+
 /// How often a program was not run since it was already running on that CPU (5.12 and later).
 ///
 /// # Errors

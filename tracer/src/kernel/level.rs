@@ -1,75 +1,92 @@
-//! How deep this process's pid namespace is below the initial one.
+//! How deep this process's pid namespace is nested.
 //!
-//! No file tells: `/proc` speaks of the namespaces from its own mount inwards, and ioctls do not lead out
-//! of it. The kernel knows (`pid->level`), so a program of a dozen instructions looks it up, run once on
-//! this very task by `BPF_PROG_TEST_RUN` (raw tracepoints: 5.10 and later).
+//! A process inside of a pid namespace is not told. The kernel knows, and a program of a dozen
+//! instructions, run once without being attached to anything, reads it there.
 
-use std::io;
-use std::os::fd::AsFd as _;
+use std::{io, os::fd::AsFd as _};
 
-use aya_obj::generated::{
-    BPF_ALU64, BPF_CALL, BPF_DW, BPF_EXIT, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM, BPF_MOV, BPF_W, BPF_X,
-    bpf_insn,
-};
+use aya_obj::generated::{bpf_func_id, bpf_insn};
 use killtrace_ebpf::Offsets;
 
 use super::bpf;
 
-const GET_CURRENT_TASK: i32 = 35;
-const PROBE_READ_KERNEL: i32 = 113;
+/// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
+const MAX_LEVEL: u32 = 32;
+/// Where the program keeps what it reads, from its frame pointer.
+const SLOT: i16 = -8;
 
-/// The level of this process's pid namespace: 0 for the initial one.
+/// Opcodes: class, size or operation, and where the operand comes from (`include/uapi/linux/bpf.h`).
+mod op {
+    /// `dst = imm`
+    pub const MOVE: u8 = 0xb7;
+    /// `dst = src`
+    pub const MOVE_REGISTER: u8 = 0xbf;
+    /// `dst += imm`
+    pub const ADD: u8 = 0x07;
+    /// `dst = *(u64 *)(src + off)`
+    pub const LOAD_64: u8 = 0x79;
+    /// `dst = *(u32 *)(src + off)`
+    pub const LOAD_32: u8 = 0x61;
+    /// Calls a helper.
+    pub const CALL: u8 = 0x85;
+    /// Ends the program with what is in register 0.
+    pub const EXIT: u8 = 0x95;
+}
+
+/// The level of this process's pid namespace; 0 is the initial one.
 ///
 /// # Errors
-/// The kernel's, where it refuses the program.
-pub fn level(offsets: &Offsets) -> io::Result<u32> {
-    let code = program(offsets.task_thread_pid, offsets.pid_level)?;
-    let program = bpf::load_program("killtrace_level", c"GPL", &code).map_err(|no| no.error)?;
-    bpf::test_run(program.as_fd())
+/// The kernel's.
+pub fn of_this_process(offsets: &Offsets) -> io::Result<u32> {
+    let program =
+        bpf::load_program("level", c"GPL", &program(offsets)).map_err(|refused| refused.error)?;
+    let level = bpf::run(program.as_fd())?;
+    if level <= MAX_LEVEL { Ok(level) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// `current->thread_pid->level`
-fn program(thread_pid: u32, level: u32) -> io::Result<Vec<bpf_insn>> {
-    let offset = |offset: u32| i32::try_from(offset).map_err(io::Error::other);
-    let mut code = vec![call(GET_CURRENT_TASK), copy(3, 0)];
-    code.extend(read(8, offset(thread_pid)?));
-    code.push(load(BPF_DW, 3, -8));
-    code.extend(read(4, offset(level)?));
-    code.extend([load(BPF_W, 0, -8), insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)]);
-    Ok(code)
+/// `return current->thread_pid->level;`
+fn program(offsets: &Offsets) -> Vec<bpf_insn> {
+    let call = |helper: bpf_func_id| instruction(op::CALL, 0, 0, 0, helper as i32);
+    let mut code = vec![
+        call(bpf_func_id::BPF_FUNC_get_current_task),
+        instruction(op::MOVE_REGISTER, 3, 0, 0, 0),
+    ];
+    for (offset, size) in [(offsets.task_thread_pid, 8), (offsets.pid_level, 4)] {
+        code.extend([
+            instruction(op::ADD, 3, 0, 0, offset.cast_signed()),
+            instruction(op::MOVE_REGISTER, 1, 10, 0, 0),
+            instruction(op::ADD, 1, 0, 0, i32::from(SLOT)),
+            instruction(op::MOVE, 2, 0, 0, size),
+            call(bpf_func_id::BPF_FUNC_probe_read_kernel),
+            instruction(op::LOAD_64, 3, 10, SLOT, 0),
+        ]);
+    }
+    code.extend([instruction(op::LOAD_32, 0, 10, SLOT, 0), instruction(op::EXIT, 0, 0, 0, 0)]);
+    code
 }
 
-/// Copies `size` bytes at register 3 plus an offset to the stack, where it is 8 bytes deep.
-fn read(size: i32, offset: i32) -> [bpf_insn; 5] {
-    [
-        insn(BPF_ALU64 | BPF_K, 3, 0, 0, offset),
-        copy(1, 10),
-        insn(BPF_ALU64 | BPF_K, 1, 0, 0, -8),
-        insn(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, size),
-        call(PROBE_READ_KERNEL),
-    ]
-}
-
-fn call(helper: i32) -> bpf_insn {
-    insn(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
-}
-
-fn copy(to: u8, from: u8) -> bpf_insn {
-    insn(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0)
-}
-
-/// Loads from the stack.
-fn load(size: u32, to: u8, depth: i16) -> bpf_insn {
-    insn(BPF_LDX | BPF_MEM | size, to, 10, depth, 0)
-}
-
-fn insn(code: u32, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
+fn instruction(code: u8, to: u8, from: u8, off: i16, imm: i32) -> bpf_insn {
     bpf_insn {
-        // Operation codes are bytes; the constants are wider than they.
-        code: code.to_le_bytes()[0],
+        code,
         _bitfield_align_1: [],
         _bitfield_1: bpf_insn::new_bitfield_1(to, from),
         off,
         imm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_reads_at_the_offsets() {
+        let mut offsets = Offsets::ABSENT;
+        (offsets.task_thread_pid, offsets.pid_level) = (1234, 4);
+        let code = program(&offsets);
+        let added: Vec<i32> =
+            code.iter().filter(|i| i.code == op::ADD && i.dst_reg() == 3).map(|i| i.imm).collect();
+        assert_eq!(added, [1234, 4]);
+        assert_eq!(code.last().map(|i| i.code), Some(op::EXIT));
     }
 }

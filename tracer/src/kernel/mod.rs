@@ -32,6 +32,7 @@ pub use attach::Kernel;
 pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook};
+pub use offsets::Missing;
 
 /// What to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use std::{
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
-use super::{AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, syscalls};
+use super::{
+    AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, offsets::Missing,
+    syscalls,
+};
 
 /// Where the running kernel keeps its type information.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -21,7 +24,7 @@ const THREAD_SIZE: u32 = 16 * 1024;
 pub fn settings(
     selection: &Selection,
     btf: Option<&Path>,
-) -> Result<(Offsets, Config), AttachError> {
+) -> Result<(Offsets, Config, Vec<Missing>), AttachError> {
     let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
     let no_btf = |error| AttachError::NoBtf { path: path.clone(), error };
     let data = if btf.is_none() { Contents::of_kernel(&path) } else { Contents::of_file(&path) };
@@ -41,10 +44,17 @@ pub fn settings(
         });
     }
     let pid_namespace = pid_namespace()?;
+    let pid_namespace_level = match pid_namespace {
+        INITIAL_PID_NAMESPACE => 0,
+        _ => level::of_this_process(&offsets).map_err(|error| AttachError::System {
+            what: "find out how deep this pid namespace is nested",
+            error,
+        })?,
+    };
     let config = Config {
         muted: selection.muted,
         pid_namespace,
-        pid_namespace_level: level_of(pid_namespace, &offsets)?,
+        pid_namespace_level,
         follow: u32::from(selection.follow),
         exit_has_group_dead: u32::from(btf.tracepoint_args("sched_process_exit") == Some(2)),
         victim_is_task: u32::from(btf.tracepoint_args("mark_victim") == Some(2)),
@@ -53,7 +63,7 @@ pub fn settings(
         thread_size: THREAD_SIZE,
         syscalls: syscalls::numbers(),
     };
-    Ok((offsets, config))
+    Ok((offsets, config, missing))
 }
 
 /// The architecture, where its registers can be read.
@@ -106,15 +116,6 @@ fn pid_namespace() -> Result<u32, AttachError> {
         .and_then(|rest| rest.strip_suffix(']'))
         .and_then(|number| number.parse().ok())
         .ok_or_else(|| system(io::Error::from(io::ErrorKind::InvalidData)))
-}
-
-/// How deep it is below the initial one.
-fn level_of(pid_namespace: u32, offsets: &Offsets) -> Result<u32, AttachError> {
-    if pid_namespace == INITIAL_PID_NAMESPACE {
-        return Ok(0);
-    }
-    let what = "find how deep the pid namespace is";
-    level::level(offsets).map_err(|error| AttachError::System { what, error })
 }
 
 /// `uname -r`

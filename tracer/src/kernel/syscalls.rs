@@ -360,7 +360,7 @@ mod tests {
             (found.execveat, libc::SYS_execveat),
         ];
         for (ours, theirs) in libc {
-            assert_eq!(i64::from(ours), i64::from(theirs));
+            assert_eq!(libc::c_long::from(ours), theirs);
         }
     }
 }
