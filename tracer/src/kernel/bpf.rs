@@ -122,18 +122,6 @@ fn try_load(name: &str, license: &CStr, code: &[bpf_insn], log: &mut [u8]) -> io
     bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// Runs a raw tracepoint program once, on the task that asks for it, and gives what it returns.
-///
-/// # Errors
-/// The kernel's.
-pub fn test_run(program: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut attr = empty();
-    attr.test.prog_fd = raw(program);
-    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
-    // SAFETY: every member of the union is made of integers, and the kernel has filled this one in.
-    Ok(unsafe { attr.test.retval })
-}
-
 /// Attaches a program to a raw tracepoint, for as long as the result lives.
 ///
 /// # Errors
