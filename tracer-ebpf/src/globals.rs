@@ -75,6 +75,7 @@ pub(crate) use {config, offset, present};
 /// The switches of [`killtrace_ebpf::mode`].
 #[inline(always)]
 pub fn modes() -> u32 {
+    let modes = &raw const MODES;
     // SAFETY: an aligned word that userspace alone writes, at once.
-    unsafe { core::ptr::read_volatile(&raw const MODES) }
+    unsafe { core::ptr::read_volatile(modes) }
 }
