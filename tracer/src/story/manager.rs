@@ -164,15 +164,21 @@ pub fn stop_job<'a>(
 /// before it can be asked).
 pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
     let by_bus = job.value.job_type.as_deref();
-    by_bus.or_else(|| {
-        let id = job.value.id.to_string();
-        let logged = world.journal.iter().rev().find(|line| {
+    // A restart's job is a start job by the time it is asked.
+    if by_bus.is_some_and(|kind| kind != "start") {
+        return by_bus;
+    }
+    let id = job.value.id.to_string();
+    let logged = || {
+        let lines = world.journal.iter().filter(|line| {
             line.value.fields.get("JOB_ID") == Some(&id)
                 && line.value.about_unit.as_deref() == Some(&job.value.unit)
                 && line.ns().abs_diff(job.ns()) < 90 * S
-        })?;
-        logged.value.fields.get("JOB_TYPE").map(String::as_str)
-    })
+        });
+        lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
+    };
+    let known = |wanted: &str| logged().find(|kind| *kind == wanted);
+    known("restart").or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
 }
 
 /// Methods of systemd's manager and units that stop something.

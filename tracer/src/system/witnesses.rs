@@ -310,6 +310,8 @@ fn start_all(context: &Arc<Context>, options: Options) {
     if options.bus {
         systemd::link(context, Manager::System);
         tokio::spawn(bus::listen(Arc::clone(context), Manager::System));
+        let sessions = Arc::clone(context);
+        tokio::task::spawn_blocking(move || logind::tell_existing(&sessions));
         let logind = Arc::clone(context);
         tokio::spawn(async move { logind::running_kill_user_processes(&logind).await });
     } else {
