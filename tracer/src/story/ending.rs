@@ -52,7 +52,8 @@ impl<'a> Ending<'a> {
             case.world.calls.iter().rev().find(|call| {
                 call.value.member == "ReleaseSession"
                     && call.value.args.first().and_then(|arg| arg.as_str()) == Some(id)
-                    && call.ns() <= case.exit.ns()
+                    // The bus is read later than the kernel's events.
+                    && call.ns() <= case.exit.ns() + S
             })
         });
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
