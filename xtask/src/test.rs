@@ -53,7 +53,7 @@ impl Stage {
                 "warnings",
             ]),
             Self::Doc => run_command(
-                cargo(&["doc", "--locked", "--workspace", "--no-deps"])
+                cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::Unit => step(&[

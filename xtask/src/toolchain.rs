@@ -239,6 +239,12 @@ pub fn install() -> Result<()> {
         writeln!(err, "building bpf-linker {LINKER_VERSION}, which takes a minute or two")?;
         let mut command = Command::new("cargo");
         clean(&mut command);
+        // Left to itself, its build looks for LLVM beside whatever `llvm-config` comes first in PATH.
+        if env::var_os("LLVM_PREFIX").is_none()
+            && let Ok(prefix) = output(Command::new("llvm-config-22").arg("--prefix"))
+        {
+            command.env("LLVM_PREFIX", prefix);
+        }
         run(command
             .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
             .args(["--no-default-features", "--features", "llvm-22", "--root"])
