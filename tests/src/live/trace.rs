@@ -113,10 +113,10 @@ impl Trace {
     pub fn stop(self) -> Ended {
         let own = self.child.id();
         // nsenter forks to enter a pid namespace and passes no signals on: killtrace is its child.
-        let entries = std::fs::read_dir("/proc").expect("/proc is readable").flatten();
+        let entries = fs::read_dir("/proc").expect("/proc is readable").flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let is_inner = |pid: &u32| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             status.starts_with("Name:\tkilltrace\n")
                 && status.contains(&format!("\nPPid:\t{own}\n"))
         };
