@@ -76,6 +76,6 @@ pub(crate) use {config, offset, present};
 #[inline(always)]
 pub fn modes() -> u32 {
     let modes = &raw const MODES;
-    // SAFETY: an aligned word that userspace alone writes, at once.
+    // SAFETY: an aligned word that userspace alone writes, at once. (eBPF has no atomic loads.)
     unsafe { core::ptr::read_volatile(modes) }
 }

@@ -2,14 +2,7 @@
 
 #![no_std]
 #![no_main]
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "the macros of aya hand each program its context by value"
-)]
-#![expect(
-    clippy::needless_borrows_for_generic_args,
-    reason = "a key or value given away is copied to the stack once more"
-)]
+#![expect(clippy::needless_pass_by_value, reason = "programs take their context by value")]
 
 mod cgroup;
 mod emit;

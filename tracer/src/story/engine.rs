@@ -5,7 +5,7 @@ use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
 use super::words;
 use super::world::{Seen, World};
-use super::{mechanism, signals};
+use super::{manager, mechanism, signals};
 use crate::evidence::{
     Disposition, Evidence, Exit, Fact, Header, Lost, Moment, ProcessId, SignalSent, TargetReason,
     sig,
@@ -30,6 +30,17 @@ pub struct Engine {
     observed: u64,
     last: Moment,
     ended: bool,
+}
+
+/// An end that awaits its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Whose end.
+    pub id: ProcessId,
+    /// When it ended: `CLOCK_BOOTTIME`, nanoseconds.
+    pub ended_ns: u64,
+    /// A service manager had sent it a signal: journal and bus are needed.
+    pub by_manager: bool,
 }
 
 /// A run of equal signals.
@@ -61,9 +72,15 @@ impl Engine {
         }
     }
 
-    /// Ends that await their verdict: who, and when they ended (`CLOCK_BOOTTIME`, nanoseconds).
-    pub fn pending(&self) -> impl Iterator<Item = (ProcessId, u64)> {
-        self.pending.iter().map(|exit| (exit.value.task.id, exit.ns()))
+    /// Ends that await their verdict.
+    pub fn pending(&self) -> impl Iterator<Item = Pending> {
+        self.pending.iter().map(|exit| {
+            let id = exit.value.task.id;
+            let signals = self.world.signals_to(id);
+            let by_manager =
+                signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
+            Pending { id, ended_ns: exit.ns(), by_manager }
+        })
     }
 
     /// Deaths reported so far.
@@ -122,7 +139,7 @@ impl Engine {
         self.unfold(records);
         // With --once the first verdict was the last.
         if !(self.header.options.once && self.deaths > 0) {
-            let pending: Vec<ProcessId> = self.pending().map(|(id, _)| id).collect();
+            let pending: Vec<ProcessId> = self.pending().map(|pending| pending.id).collect();
             for id in pending {
                 self.verdict(id, records);
             }

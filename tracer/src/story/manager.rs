@@ -64,7 +64,7 @@ impl<'a> UnitStop<'a> {
         }?;
         let world = case.world;
         let first = first_of_round(world, case.victim, blow.signal);
-        let job = stop_job(world, manager, &unit, first.ns());
+        let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns);
         let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
         let history = world.unit_of(manager, &unit);
         Some(Self {
@@ -118,12 +118,14 @@ fn first_of_round<'a>(
         .unwrap_or(last)
 }
 
-/// The stop or restart job of a unit that was under way at a time.
+/// The stop or restart job of a unit that was under way at a time. `born_ns`: when the process that was
+/// ended had started.
 pub fn stop_job<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
     at_ns: u64,
+    born_ns: u64,
 ) -> Option<&'a Seen<Job>> {
     let mut found: Option<&Seen<Job>> = None;
     for seen in world.jobs.iter() {
@@ -131,10 +133,14 @@ pub fn stop_job<'a>(
         if job.manager != manager || job.unit != unit || seen.ns() > at_ns + BUS_LAG {
             continue;
         }
-        let stops = !matches!(
-            job_type(world, seen),
-            Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
-        );
+        // A restart's job turns into a start job when the unit has stopped, which may be before it was
+        // asked for its type. A start job that ends what had been running before is such a one.
+        let restarts = job_type(world, seen) == Some("start") && born_ns < seen.ns();
+        let stops = restarts
+            || !matches!(
+                job_type(world, seen),
+                Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
+            );
         match (&job.result, found) {
             (None, _) if stops => {
                 // A job may be told twice: first as it was seen, then with its type.
@@ -158,15 +164,21 @@ pub fn stop_job<'a>(
 /// before it can be asked).
 pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
     let by_bus = job.value.job_type.as_deref();
-    by_bus.or_else(|| {
-        let id = job.value.id.to_string();
-        let logged = world.journal.iter().rev().find(|line| {
+    // A restart's job is a start job by the time it is asked.
+    if by_bus.is_some_and(|kind| kind != "start") {
+        return by_bus;
+    }
+    let id = job.value.id.to_string();
+    let logged = || {
+        let lines = world.journal.iter().filter(|line| {
             line.value.fields.get("JOB_ID") == Some(&id)
                 && line.value.about_unit.as_deref() == Some(&job.value.unit)
                 && line.ns().abs_diff(job.ns()) < 90 * S
-        })?;
-        logged.value.fields.get("JOB_TYPE").map(String::as_str)
-    })
+        });
+        lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
+    };
+    let known = |wanted: &str| logged().find(|kind| *kind == wanted);
+    known("restart").or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
 }
 
 /// Methods of systemd's manager and units that stop something.

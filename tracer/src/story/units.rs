@@ -9,7 +9,7 @@ use super::manager::{self, UnitStop};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Moment, Source};
+use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Source};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -91,24 +91,18 @@ pub fn section(unit: &str) -> &'static str {
     if unit.ends_with(".scope") { "Scope" } else { "Service" }
 }
 
-/// What bus messages and jobs led to has its time from the kernel; they themselves were read later.
-/// A cause is never shown after its effect.
-fn no_later(at: Moment, effect: Moment) -> Moment {
-    if at.boot_ns > effect.boot_ns { effect } else { at }
-}
-
 /// The request, the job and, where it came to that, the time-out of a stop.
 pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
     let mut links = Vec::new();
     if let Some(call) = stop.request {
         let mut link = call_link(case, call);
-        link.at = no_later(link.at, stop.job.map_or(stop.first.at, |job| job.at));
-        link.at = no_later(link.at, stop.first.at);
+        link.at = link.at.no_later_than(stop.job.map_or(stop.first.at, |job| job.at));
+        link.at = link.at.no_later_than(stop.first.at);
         links.push(link);
     }
     if let Some(job) = stop.job {
         let mut link = job_link(case, job);
-        link.at = no_later(link.at, stop.first.at);
+        link.at = link.at.no_later_than(stop.first.at);
         links.push(link);
     }
     links.extend(escalation_links(case, stop));
@@ -146,7 +140,7 @@ fn escalation_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
         Some(line) => {
             let text = format!("systemd logged \"{}\", {waited} later", line.value.message);
             let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
-            link.at = no_later(link.at, blow.signal.at);
+            link.at = link.at.no_later_than(blow.signal.at);
             links.push(link);
         }
         None => {
@@ -209,7 +203,7 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
             let state = change.value.get("SubState").and_then(Value::as_str).unwrap_or("stopping");
             let text =
                 format!("{} went into state {state}: its main process {name} had ended", stop.unit);
-            let at = no_later(change.at, case.exit.at);
+            let at = change.at.no_later_than(case.exit.at);
             case.link(at, LinkEvent::UnitState, change.source, None, text)
         }
         None => {

@@ -34,9 +34,7 @@ impl<'a> End<'a> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
         let mut links: Vec<Link> = struck.into_iter().chain([exit_link(case, self.exit)]).collect();
         for link in &mut links {
-            if link.at.boot_ns > effect.boot_ns {
-                link.at = effect;
-            }
+            link.at = link.at.no_later_than(effect);
         }
         links
     }

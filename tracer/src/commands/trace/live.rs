@@ -25,9 +25,12 @@ use crate::story::Engine;
 use crate::story::verdict::Record;
 use crate::system::{Options, Witnesses, clock, machine};
 
-/// How long a verdict waits for late witnesses: the bus and the journal are read by other processes
-/// than the one that died.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long a verdict waits for late witnesses, read by other processes than the one that died.
+const SETTLE: Duration = Duration::from_millis(250);
+
+/// How long it waits where a service manager is behind it: journald tells of new lines only every 250 ms
+/// (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
+const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 
 /// How long the header waits for the sources of userspace to answer.
 const SOURCES: Duration = Duration::from_millis(20);
@@ -300,12 +303,15 @@ impl<'a> Live<'a> {
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
         let now = clock::now();
-        let wait = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+        let patience = |by_manager: bool| if by_manager { SETTLE_MANAGER } else { SETTLE };
         let due: Vec<ProcessId> = self
             .engine
             .pending()
-            .filter(|(_, ended_ns)| now.boot_ns.saturating_sub(*ended_ns) >= wait)
-            .map(|(id, _)| id)
+            .filter(|pending| {
+                let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
+                waited >= patience(pending.by_manager)
+            })
+            .map(|pending| pending.id)
             .collect();
         for id in due {
             if self.plan.options.once && self.engine.deaths() > 0 {

@@ -27,8 +27,11 @@ fn owner(case: &Case<'_>, session: &str) -> String {
         .unwrap_or_else(|| "its user".to_owned())
 }
 
-fn from_logind(call: &BusCall) -> bool {
-    call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
+/// Whether logind called: by the name it owns on the bus, or by its unit.
+fn from_logind(case: &Case<'_>, call: &BusCall) -> bool {
+    let unit = call.sender.process.and_then(|id| case.process(id).unit);
+    unit.as_deref() == Some("systemd-logind.service")
+        || call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
         || (call.sender.comm.as_deref() == Some("systemd-logind") && call.sender.uid == Some(0))
 }
 
@@ -154,7 +157,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, because);
     }
     let setting = case.setting(SCOPE, "KillUserProcesses");
-    let by_logind = stop.request.filter(|call| from_logind(&call.value));
+    let by_logind = stop.request.filter(|call| from_logind(case, &call.value));
     let known_yes = setting.as_ref().is_some_and(|setting| is_true(&setting.value));
     let ending = Ending::of(case, &stop.unit, Some(session), stop.began_ns);
     let user = owner(case, session);
@@ -181,7 +184,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     )
     .settings([setting])
     .settings([users_setting(case, "KillExcludeUsers"), users_setting(case, "KillOnlyUsers")])
-    .links(ending.links(case))
+    .links(ending.links(case, stop.first.at))
     .links(units::stop_links(case, &stop))
     .fixes([
         fixes::linger_and_scope(&user, &program(case)),
@@ -189,6 +192,10 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         fixes::keep_user_processes(),
     ]);
     if ending.is_network_failure() {
+        let interval = case.setting(&["sshd_config"], "ClientAliveInterval");
+        finding.settings.extend(interval.filter(|setting| setting.file.is_some()));
+        let count = case.setting(&["sshd_config"], "ClientAliveCountMax");
+        finding.settings.extend(count.filter(|setting| setting.file.is_some()));
         finding.fixes.push(fixes::keep_alive());
     }
     if by_logind.is_none() {
@@ -215,7 +222,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         ));
     }
     if let Some(call) = stop.request
-        && !from_logind(&call.value)
+        && !from_logind(case, &call.value)
         && call.value.sender.process.is_some()
     {
         let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
@@ -233,7 +240,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         .is_some_and(|only| only.value.split_whitespace().any(|user| user == owner(case, session)));
     if is_true(&setting.value)
         || listed
-        || stop.request.is_some_and(|call| from_logind(&call.value))
+        || stop.request.is_some_and(|call| from_logind(case, &call.value))
     {
         return None;
     }
@@ -259,7 +266,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let slice = format!("user-{uid}.slice");
     let job = [&manager_unit, &runtime_dir, &slice]
         .into_iter()
-        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns));
+        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
     let Some(job) = job else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
@@ -268,7 +275,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     }
     let by_logind =
         crate::story::manager::request_for(case.world, Manager::System, &job.value.unit, job.ns());
-    if let Some(call) = by_logind.filter(|call| !from_logind(&call.value)) {
+    if let Some(call) = by_logind.filter(|call| !from_logind(case, &call.value)) {
         let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
         return is_not(ID, format!("{who}, not logind, asked for the stop of {}", job.value.unit));
     }

@@ -49,7 +49,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     );
     let ended = ending.clause().map(|clause| format!(" ({clause})")).unwrap_or_default();
     let socket = format!("{}.socket", template.trim_end_matches("@.service"));
-    let mut links = ending.links(case);
+    let mut links = ending.links(case, stop.first.at);
     if !ending.sshd.iter().any(|exit| exit.value.task.id == sshd.value.task.id) {
         links.push(exit_link(case, sshd));
     }

@@ -80,7 +80,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         return None;
     };
     let verb = match job_type(case.world, job) {
-        Some("restart" | "try-restart") => "restarted",
+        Some("restart" | "try-restart" | "start") => "restarted",
         _ => "stopped",
     };
     let name = stop.manager_name(case);
