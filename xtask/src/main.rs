@@ -23,7 +23,7 @@ use clap::Parser;
 enum Verb {
     /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
-    /// Compile the eBPF programs again and compare the object with the committed one
+    /// Lint the eBPF programs, compile them again and compare the object with the committed one
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,

@@ -34,7 +34,7 @@ enum Stage {
     Live,
     /// killtrace with systemd, sshd and tmux
     Lab,
-    /// The committed eBPF object is what its sources make
+    /// Lints of the eBPF programs; the committed object is what they make
     Object,
 }
 
