@@ -95,7 +95,8 @@ fn grade(case: &Case<'_>, found: Grade, lost: bool) -> Grade {
     let no_signal = case.blow.is_none();
     // That a caught signal led to the exit is a conclusion; where a service manager was stopping the
     // whole unit meanwhile, it is what was to come.
-    let stopped = UnitStop::of(case).is_some_and(|stop| stop.job.is_some() || stop.main_exit.is_some());
+    let stopped =
+        UnitStop::of(case).is_some_and(|stop| stop.job.is_some() || stop.main_exit.is_some());
     let link = case.blow.filter(|_| !stopped).map_or(Grade::Observed, |blow| blow.grade);
     if lost && no_signal { Grade::Inferred } else { found.min(link) }
 }
