@@ -1,6 +1,7 @@
 //! Who is a target, decided in the kernel so that nothing short-lived is missed.
 
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::{bindings::BPF_ANY, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use killtrace_ebpf::{COMM_LEN, Watch, flag, loss, mode};
 
 use crate::{
@@ -46,10 +47,12 @@ pub fn watched(task: Address, pid: u32) -> u32 {
 
 /// Remembers a target.
 #[inline(always)]
-pub fn remember(pid: u32, flags: u32) {
+pub fn remember(ctx: &RawTracePointContext, pid: u32, flags: u32) {
     let watch = Watch { flags, reserved: 0, start_ticks: 0 };
     if WATCHED.insert(pid, watch, u64::from(BPF_ANY)).is_err() {
         emit::lost(loss::TARGETS_FULL);
+        // The count tells the user; the log tells whoever looks for the reason which process it was.
+        debug!(ctx, "no room for process {} among the targets", pid);
     }
 }
 

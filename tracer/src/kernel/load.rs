@@ -13,7 +13,7 @@ use killtrace_ebpf::{Config, Offsets};
 use super::{
     AttachError, bpf,
     hooks::{ATTACHED, HOOKS, Hook},
-    preflight,
+    preflight, programs_log,
 };
 
 /// The programs, as built by `cargo xtask build-ebpf`.
@@ -50,9 +50,11 @@ impl Loaded {
         wanted: impl Fn(&Hook) -> Result<(), String>,
     ) -> Result<Self, AttachError> {
         let mut object = Object::parse(OBJECT).map_err(damaged)?;
+        let log_level = [programs_log::level()];
         let globals = HashMap::from([
             ("OFFSETS", (bytes_of(offsets), true)),
             ("CONFIG", (bytes_of(config), true)),
+            ("AYA_LOG_LEVEL", (log_level.as_slice(), true)),
         ]);
         object.patch_map_data(globals).map_err(damaged)?;
         let maps = make_maps(&mut object)?;

@@ -22,6 +22,7 @@ mod load;
 mod losses;
 mod offsets;
 mod preflight;
+mod programs_log;
 mod settings;
 mod stream;
 mod symbols;

@@ -9,7 +9,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Kernel, decode::Decoder, losses::Losses};
+use super::{Kernel, decode::Decoder, losses::Losses, programs_log::ProgramsLog};
 use crate::evidence::{Evidence, Fact, Source};
 
 /// Between two looks while something happens. A wake-up from the kernel costs ten times what a record
@@ -29,6 +29,7 @@ pub struct Stream {
     records: RingBuf<MapData>,
     decoder: Decoder,
     losses: Losses,
+    log: Option<ProgramsLog>,
     /// Tells when something urgent is there; made when a runtime is there to wait with.
     alarm: Option<AsyncFd<OwnedFd>>,
     last_record: Option<Instant>,
@@ -43,12 +44,14 @@ impl Stream {
         records: RingBuf<MapData>,
         decoder: Decoder,
         losses: Losses,
+        log: Option<ProgramsLog>,
         links: Vec<OwnedFd>,
     ) -> Self {
         Self {
             records,
             decoder,
             losses,
+            log,
             alarm: None,
             last_record: None,
             last_check: Instant::now(),
@@ -85,6 +88,9 @@ impl Stream {
     /// Reports losses, before the records that are taken after them.
     fn check(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
         self.last_check = Instant::now();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let at = self.decoder.clock.now();
         let lost = self.losses.new_ones()?;
         out.extend(lost.into_iter().map(|lost| Fact::Lost(lost).at(at, Source::Tracer)));

@@ -23,7 +23,7 @@ use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::Record;
-use crate::system::{Options, Witnesses, clock, machine};
+use crate::system::{Options, Witnesses, clock, machine, users};
 
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -70,7 +70,7 @@ impl<'a> Live<'a> {
         let (sender, heard) = unbounded_channel();
         let witnesses = Witnesses::start(sender, Options::default())?;
         witnesses.ready(SOURCES).await;
-        let mut redactor = plan.report.redact.then(Redactor::new);
+        let mut redactor = plan.report.redact.then(redactor);
         let mut header = header(plan, &kernel, &witnesses);
         if let Some(redactor) = &mut redactor {
             header = redactor.header(header);
@@ -129,7 +129,7 @@ impl<'a> Live<'a> {
             .filter_map(|(.., process)| process.as_ref())
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
-        say_tracing(self.plan, &found, &waiting);
+        say_tracing(&self.engine.header().targets, &found, &waiting);
     }
 
     /// Opens the gate for the command.
@@ -345,6 +345,15 @@ impl<'a> Live<'a> {
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
         self.trouble(trouble)
     }
+}
+
+/// A redactor that knows the users of this machine from the start.
+fn redactor() -> Redactor {
+    let mut redactor = Redactor::new();
+    for user in users::local() {
+        redactor.learn_user(&user.name, Some(user.uid), user.home.as_deref());
+    }
+    redactor
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

@@ -75,8 +75,8 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
 }
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
-fn say_tracing(plan: &Plan, found: &[String], waiting: &[String]) {
-    let what = plan.target_words().join(", ");
+fn say_tracing(targets: &[String], found: &[String], waiting: &[String]) {
+    let what = targets.join(", ");
     let now = match found {
         [] => String::new(),
         [one] => format!(": {one}"),
