@@ -2,6 +2,7 @@
 
 mod build_ebpf;
 mod cargo;
+mod cases;
 mod check_ebpf;
 mod demo;
 mod lab;
@@ -23,6 +24,8 @@ use clap::Parser;
 enum Verb {
     /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
+    /// Record the golden cases in tests/cases anew (root)
+    Cases(cases::Arguments),
     /// Lint the eBPF programs, compile them again and compare the object with the committed one
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::BuildEbpf => build_ebpf::run(),
+        Verb::Cases(arguments) => cases::run(&arguments),
         Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
