@@ -8,6 +8,9 @@ mod connections;
 mod death;
 mod itself;
 mod logout;
+mod units;
+mod units_dependencies;
+mod units_ends;
 
 use killtrace_tests::lab::{Lab, Login, Options};
 
