@@ -8,9 +8,11 @@ mod connections;
 mod death;
 mod itself;
 mod logout;
+mod sessions;
 mod units;
 mod units_dependencies;
 mod units_ends;
+mod units_signalled;
 
 use killtrace_tests::lab::{Lab, Login, Options};
 

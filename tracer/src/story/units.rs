@@ -99,6 +99,9 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
     let (name, value) = match (property.strip_suffix("USec"), value) {
         (Some(stem), value) => (format!("{stem}Sec"), words::systemd_span(value.as_u64()?)),
         (None, Value::String(text)) => (property.to_owned(), text.clone()),
+        (None, Value::Bool(set)) => {
+            (property.to_owned(), if *set { "yes" } else { "no" }.to_owned())
+        }
         (None, other) => (property.to_owned(), other.to_string()),
     };
     Some(DecidingSetting { name, value, file: None, line: None })
