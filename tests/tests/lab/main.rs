@@ -5,6 +5,7 @@
 
 mod commands;
 mod connections;
+mod containers;
 mod death;
 mod itself;
 mod logout;

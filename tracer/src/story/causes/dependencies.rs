@@ -113,7 +113,15 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, format!("the stop of {} itself was asked for", stop.unit));
     }
     let history = stop.history?;
-    // An isolation stops units right and left: that is no dependency.
+    // A shutdown and an isolation stop units right and left: that is no dependency.
+    let going_down = case.world.jobs.iter().any(|other| {
+        other.value.manager == stop.manager
+            && other.value.unit == "shutdown.target"
+            && other.ns().abs_diff(job.ns()) <= TOGETHER
+    });
+    if going_down {
+        return is_not(ID, "everything was being stopped");
+    }
     let isolated = case.world.jobs.iter().any(|other| {
         other.value.manager == stop.manager
             && other.ns().abs_diff(job.ns()) <= TOGETHER

@@ -74,12 +74,7 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopTimeout;
     let stop = UnitStop::of(case)?;
     if !stop.escalated {
-        let number = case.blow?.signal.value.number;
-        let signal = crate::evidence::signal_name(number);
-        if number != sig::SIGTERM {
-            return None;
-        }
-        return is_not(ID, format!("{signal} ended it; no SIGKILL was needed"));
+        return None;
     }
     let waited = words::span(case.struck_ns().saturating_sub(stop.first.ns()));
     let first = crate::evidence::signal_name(stop.first.value.number);
