@@ -20,6 +20,17 @@ pub const KEPT: usize = 4096;
 /// How many signals of one process are kept: the first ones are those that can be to blame.
 const SIGNALS_PER_PROCESS: usize = 256;
 
+/// Settings that add up over several lines: each line is told.
+const DEPENDENCIES: [&str; 7] = [
+    "BindsTo",
+    "PartOf",
+    "Requires",
+    "Requisite",
+    "Conflicts",
+    "StopPropagatedFrom",
+    "PropagatesStopTo",
+];
+
 /// A value with when and from where it was learned.
 #[derive(Clone, Debug)]
 pub struct Seen<T> {
@@ -77,12 +88,21 @@ impl UnitHistory {
         self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// A list-of-strings property.
-    pub fn list(&self, name: &str) -> Vec<&str> {
-        match self.now.get(name) {
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+    /// All that a list-of-strings property ever held: a dependency on a unit is forgotten with that unit.
+    pub fn ever_listed(&self, name: &str) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for value in self.changes.iter().filter_map(|change| change.value.get(name)) {
+            match value {
+                Value::Array(items) => {
+                    all.extend(items.iter().filter_map(Value::as_str));
+                }
+                Value::String(one) if !one.is_empty() => all.push(one),
+                _ => {}
+            }
         }
+        let mut known = HashSet::new();
+        all.retain(|one| known.insert(*one));
+        all
     }
 
     /// Whether a string property ever had one of these values, as far as was seen.
@@ -118,6 +138,8 @@ pub struct World {
     pub sessions: Recent<SessionState>,
     /// Settings by scope and name; the last word counts.
     pub settings: HashMap<(String, String), Seen<Setting>>,
+    /// Every line of those settings that add up over several lines.
+    pub setting_lines: Recent<Setting>,
     /// Journal.
     pub journal: Recent<JournalLine>,
     /// Kernel log.
@@ -157,6 +179,9 @@ impl World {
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
             Fact::Setting(setting) => {
                 let key = (setting.scope.clone(), setting.name.clone());
+                if DEPENDENCIES.contains(&setting.name.as_str()) {
+                    self.setting_lines.push(at, source, setting.clone());
+                }
                 self.settings.insert(key, Seen { at, source, value: setting.clone() });
             }
             Fact::Journal(line) => self.journal.push(at, source, line.clone()),
