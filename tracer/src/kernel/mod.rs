@@ -22,6 +22,8 @@ mod load;
 mod losses;
 mod offsets;
 mod preflight;
+mod repeats;
+mod ring;
 mod settings;
 mod stream;
 mod symbols;
