@@ -17,7 +17,7 @@ use crate::evidence::{
 /// How many values of one endless kind are kept.
 pub const KEPT: usize = 4096;
 
-/// How many signals of one process are kept: the first ones are those that can be to blame.
+/// How many signals of one process are kept at most: the first and the newest, which can be to blame.
 const SIGNALS_PER_PROCESS: usize = 256;
 
 /// Settings that add up over several lines: each line is told.
@@ -156,13 +156,24 @@ pub struct World {
     pub targets: HashMap<ProcessId, TargetReason>,
     /// Targets that have ended.
     pub ended: HashSet<ProcessId>,
+    /// Whom the newest piece of evidence was a signal to.
+    signalled: Option<ProcessId>,
+    again: bool,
 }
 
 impl World {
     /// Takes in one piece of evidence.
     pub fn observe(&mut self, evidence: &Evidence) {
         let (at, source) = (evidence.at, evidence.source);
-        self.people.observe(evidence);
+        self.again = self.is_again(&evidence.fact);
+        // What the same signal said a moment ago of the same people needs not be taken in once more.
+        if !self.again {
+            self.people.observe(evidence);
+        }
+        self.signalled = match &evidence.fact {
+            Fact::Signal(signal) => Some(signal.target.id),
+            _ => None,
+        };
         match &evidence.fact {
             Fact::Signal(signal) => self.signal(at, source, signal),
             Fact::Exit(exit) => {
@@ -210,16 +221,36 @@ impl World {
         }
     }
 
+    /// Whether this is a signal whose sender and target are, in all that is told of them, those of the
+    /// piece of evidence right before it.
+    fn is_again(&self, fact: &Fact) -> bool {
+        let Fact::Signal(now) = fact else { return false };
+        self.signalled == Some(now.target.id)
+            && self.signals_to(now.target.id).last().is_some_and(|before| {
+                let before = &before.value;
+                before.sender == now.sender
+                    && before.target == now.target
+                    && before.ancestors == now.ancestors
+                    && before.sender_args == now.sender_args
+            })
+    }
+
+    /// Whether nothing has changed with the newest piece of evidence but that there was one more signal
+    /// between the same two processes.
+    pub const fn again(&self) -> bool {
+        self.again
+    }
+
     fn signal(&mut self, at: Moment, source: Source, signal: &SignalSent) {
         let list = self.signals.entry(signal.target.id).or_default();
-        if list.len() < SIGNALS_PER_PROCESS {
-            list.push(Seen { at, source, value: signal.clone() });
-            return;
-        }
-        // A storm: what came first and what came last can decide, the middle cannot.
-        *self.signals_dropped.entry(signal.target.id).or_default() += 1;
-        list.remove(SIGNALS_PER_PROCESS / 2);
         list.push(Seen { at, source, value: signal.clone() });
+        if list.len() > SIGNALS_PER_PROCESS {
+            // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
+            // what is behind them has to be moved.
+            let middle = SIGNALS_PER_PROCESS / 4..SIGNALS_PER_PROCESS * 3 / 4;
+            *self.signals_dropped.entry(signal.target.id).or_default() += middle.len() as u64;
+            list.drain(middle);
+        }
     }
 
     fn unit(&mut self, at: Moment, source: Source, unit: &crate::evidence::UnitProperties) {
