@@ -5,3 +5,4 @@ pub mod cases;
 pub mod fixtures;
 pub mod lab;
 pub mod live;
+pub mod load;

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask VERB`, one file a verb.
 
+mod bench;
 mod build_ebpf;
 mod cargo;
 mod cases;
@@ -22,6 +23,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    /// Measure killtrace beside the tracers that are installed, and write docs/benchmarks.md (root)
+    Bench(bench::Arguments),
     /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
     /// Record the golden cases in tests/cases anew (root)
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BuildEbpf => build_ebpf::run(),
         Verb::Cases(arguments) => cases::run(&arguments),
         Verb::CheckEbpf => check_ebpf::run(),

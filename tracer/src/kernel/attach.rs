@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, io, os::fd::AsFd as _, path::Path};
 
-use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
-use killtrace_ebpf::{COMM_LEN, Watch, flag, mode};
+use aya::maps::{Array, HashMap, MapData, MapError};
+use killtrace_ebpf::{COMM_LEN, RING_BYTES, Watch, flag, mode};
 
 use super::{
     AttachError, Selection,
@@ -15,6 +15,7 @@ use super::{
     offsets::Missing,
     preflight,
     programs_log::ProgramsLog,
+    ring::Ring,
     settings::{applies, settings},
     stream::Stream,
     symbols::Symbols,
@@ -65,7 +66,8 @@ impl Kernel {
         for uid in &selection.uids {
             users.insert(uid, 1, 0).map_err(full)?;
         }
-        let records: RingBuf<MapData> = loaded.map("RECORDS")?;
+        let records = Ring::new(loaded.take("RECORDS")?, RING_BYTES)
+            .map_err(|error| AttachError::System { what: "map the ring buffer", error })?;
         let losses = loaded.map("LOSSES")?;
         let mut kernel = Unattached {
             watched,

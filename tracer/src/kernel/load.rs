@@ -107,8 +107,15 @@ impl Loaded {
     /// # Errors
     /// Where there is none of that name and type.
     pub fn map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> Result<T, AttachError> {
-        let map = self.maps.remove(name).ok_or_else(|| damaged(format!("no map {name}")))?;
-        Map::from_map_data(map).and_then(T::try_from).map_err(damaged)
+        Map::from_map_data(self.take(name)?).and_then(T::try_from).map_err(damaged)
+    }
+
+    /// Takes a map out, whatever its type.
+    ///
+    /// # Errors
+    /// Where there is none of that name.
+    pub fn take(&mut self, name: &str) -> Result<MapData, AttachError> {
+        self.maps.remove(name).ok_or_else(|| damaged(format!("no map {name}")))
     }
 
     /// Attaches the programs.

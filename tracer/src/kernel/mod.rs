@@ -23,6 +23,8 @@ mod losses;
 mod offsets;
 mod preflight;
 mod programs_log;
+mod repeats;
+mod ring;
 mod settings;
 mod stream;
 mod symbols;

@@ -54,8 +54,7 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
     if let Some((clause, setting)) = units::escalation_clause(case, &stop) {
         finding.explanation.push_str(&clause);
         finding.settings.push(setting);
-        let template = units::template(&stop.unit);
-        finding.fixes.push(fixes::stop_timeout(&template, units::section(&stop.unit)));
+        finding.fixes.push(fixes::stop_timeout(&stop.at()));
     }
 }
 

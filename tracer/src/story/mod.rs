@@ -15,6 +15,7 @@ mod judge;
 mod manager;
 mod mechanism;
 mod people;
+mod requests;
 mod si_code;
 mod signals;
 #[cfg(test)]

@@ -20,6 +20,43 @@ pub fn location(setting: &DecidingSetting) -> String {
     }
 }
 
+/// `KillMode=mixed, set in /etc/systemd/system/nginx.service:7`
+pub fn cited(setting: &DecidingSetting) -> String {
+    let place = match (&setting.file, setting.line) {
+        (Some(file), Some(line)) => format!("set in {file}:{line}"),
+        (Some(file), None) => format!("set in {file}"),
+        (None, _) => "the default".to_owned(),
+    };
+    format!("{}={}, {place}", setting.name, setting.value)
+}
+
+/// The line that made one unit depend on another: settings of this kind add up over many lines.
+pub fn setting_naming(
+    case: &Case<'_>,
+    scopes: &[&str],
+    name: &str,
+    other: &str,
+) -> Option<DecidingSetting> {
+    // `base@%i.service`: what a specifier stands for is not known here, what is before it is.
+    let means = |word: &str| {
+        word == other || word.split_once('%').is_some_and(|(stem, _)| other.starts_with(stem))
+    };
+    let line = scopes.iter().find_map(|scope| {
+        case.world.setting_lines.iter().rev().find(|seen| {
+            seen.value.scope == *scope
+                && seen.value.name == name
+                && seen.value.value.split_whitespace().any(means)
+        })
+    });
+    let line = line.map(|seen| DecidingSetting {
+        name: seen.value.name.clone(),
+        value: seen.value.value.clone(),
+        file: seen.value.file.clone(),
+        line: seen.value.line,
+    });
+    line.or_else(|| case.setting(scopes, name).filter(|it| it.value.split_whitespace().any(means)))
+}
+
 /// systemd's escaping of a name in a D-Bus object path (`bus_label_escape`).
 pub fn bus_label(name: &str) -> String {
     let mut label = String::with_capacity(name.len());
@@ -62,6 +99,9 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
     let (name, value) = match (property.strip_suffix("USec"), value) {
         (Some(stem), value) => (format!("{stem}Sec"), words::systemd_span(value.as_u64()?)),
         (None, Value::String(text)) => (property.to_owned(), text.clone()),
+        (None, Value::Bool(set)) => {
+            (property.to_owned(), if *set { "yes" } else { "no" }.to_owned())
+        }
         (None, other) => (property.to_owned(), other.to_string()),
     };
     Some(DecidingSetting { name, value, file: None, line: None })
@@ -84,11 +124,6 @@ pub fn template(unit: &str) -> String {
         (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
         _ => unit.to_owned(),
     }
-}
-
-/// The section of a unit's file that holds its limits.
-pub fn section(unit: &str) -> &'static str {
-    if unit.ends_with(".scope") { "Scope" } else { "Service" }
 }
 
 /// The request, the job and, where it came to that, the time-out of a stop.
@@ -164,10 +199,8 @@ pub fn escalation_clause(
     let waited = words::span(blow.signal.ns().saturating_sub(stop.first.ns()));
     let setting = timeout_setting(case, stop)?;
     let clause = format!(
-        " It had not ended {waited} after {first}, so SIGKILL followed ({}={}{}).",
-        setting.name,
-        setting.value,
-        location(&setting)
+        " It had not ended {waited} after {first}, so SIGKILL followed ({}).",
+        cited(&setting)
     );
     Some((clause, setting))
 }

@@ -279,8 +279,8 @@ pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
 }
 
 /// Gives this thread precedence, where that is allowed: the time of what is heard is the time at which
-/// it is read.
-fn hurry() {
+/// it is read, and what the kernel reports has to be read before its buffer is full.
+pub fn hurry() {
     // SAFETY: setpriority takes integers only; 0 is the calling thread. Without the right to do it nothing changes.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HURRIED) };
 }

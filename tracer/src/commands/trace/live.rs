@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
@@ -23,7 +23,7 @@ use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::Record;
-use crate::system::{Options, Witnesses, clock, machine, users};
+use crate::system::{Witnesses, clock, machine, users};
 
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -32,8 +32,9 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
 const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 
-/// How long the header waits for the sources of userspace to answer.
-const SOURCES: Duration = Duration::from_millis(20);
+/// How long the header waits for the sources of userspace to answer: they have had the time that
+/// attaching took, and what they tell later is told in the death.
+const SOURCES: Duration = Duration::from_millis(4);
 
 /// How often the time is looked at for verdicts that are due, and the recording is flushed.
 const TICK: Duration = Duration::from_millis(50);
@@ -60,15 +61,14 @@ pub struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// Starts everything that listens, writes the header, lets the command go.
+    /// Writes the header and lets the command go, now that everything listens.
     pub async fn start(
         plan: &'a Plan,
         kernel: Kernel,
         wanted: Wanted,
         child: Option<Child>,
+        (witnesses, heard): (Witnesses, UnboundedReceiver<Evidence>),
     ) -> Result<Self, Failure> {
-        let (sender, heard) = unbounded_channel();
-        let witnesses = Witnesses::start(sender, Options::default())?;
         witnesses.ready(SOURCES).await;
         let mut redactor = plan.report.redact.then(redactor);
         let mut header = header(plan, &kernel, &witnesses);
@@ -97,6 +97,7 @@ impl<'a> Live<'a> {
             live.recorder = Some(Recorder::create(path, &header)?);
         }
         live.show(&[Record::Header(Box::new(header))])?;
+        live.flush()?;
         live.announce(&running);
         for evidence in seen {
             live.take(evidence)?;
@@ -149,6 +150,7 @@ impl<'a> Live<'a> {
         let mut tick = Instant::now() + TICK;
         let mut batch = Vec::new();
         let reason = loop {
+            self.flush()?;
             if let Some(reason) = self.reason_to_end() {
                 break reason;
             }
@@ -293,9 +295,17 @@ impl<'a> Live<'a> {
         self.show(&records)
     }
 
+    /// Lets the reader see what is written: whenever there is nothing to do but wait.
+    fn flush(&mut self) -> Result<(), Failure> {
+        if self.reader == Reader::There {
+            self.reader = self.output.flush()?;
+        }
+        Ok(())
+    }
+
     fn show(&mut self, records: &[Record]) -> Result<(), Failure> {
         if self.reader == Reader::There && !records.is_empty() {
-            self.reader = self.output.records(records)?;
+            self.reader = self.output.collect(records)?;
         }
         Ok(())
     }
@@ -343,7 +353,8 @@ impl<'a> Live<'a> {
         let now = clock::now();
         self.take(Fact::End(End { reason: reason.to_owned() }).at(now, Source::Tracer))?;
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
-        self.trouble(trouble)
+        self.trouble(trouble)?;
+        self.flush()
     }
 }
 

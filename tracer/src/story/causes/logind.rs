@@ -1,11 +1,12 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{BusCall, Grade, Manager};
+use crate::evidence::{BusCall, Grade, JournalLine, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
+use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -82,10 +83,17 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         (None, None) => "somebody asked logind to".to_owned(),
     };
     let victim = words::name_pid(&case.victim_process());
+    // Kill… only sends a signal, Terminate… ends the session or the user.
+    let only_signals = call.value.member.starts_with("Kill");
+    let done = if only_signals { "signalled" } else { "stopped" };
     let what = session.map_or_else(
-        || "the user's units were stopped".to_owned(),
-        |id| format!("session {id}'s scope was stopped"),
+        || format!("the user's units were {done}"),
+        |id| format!("session {id}'s scope was {done}"),
     );
+    let mut told = call_link(case, call);
+    told.at = told.at.no_later_than(stop.job.map_or(stop.first.at, |job| job.at));
+    told.at = told.at.no_later_than(stop.request.map_or(stop.first.at, |asked| asked.at));
+    told.at = told.at.no_later_than(stop.first.at);
     let mut finding = Finding::new(
         CauseId::LogindTerminate,
         Fit::Exact,
@@ -97,7 +105,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links([call_link(case, call)])
+    .links([told])
     .links(units::stop_links(case, &stop));
     if actor.is_none() {
         finding = finding.gap("the caller was gone before the bus could name its process");
@@ -105,23 +113,32 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
-/// `StopIdleSessionSec=`
-pub fn idle(case: &Case<'_>) -> Option<Opinion> {
-    let stop = UnitStop::of(case)?;
-    let session = stop.session_id()?;
-    let said = case.world.journal.iter().rev().find(|line| {
+/// logind's words when it stops a session for being idle.
+fn idle_said<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'_>,
+    session: &str,
+) -> Option<&'a Seen<JournalLine>> {
+    case.world.journal.iter().rev().find(|line| {
         units::from_daemon(&line.value, "systemd-logind")
             && line.value.message.contains("is idle, stopping")
             && (line.value.fields.get("SESSION_ID").map(String::as_str) == Some(session)
                 || line.value.message.contains(&format!("\"{session}\"")))
             && line.ns() <= stop.began_ns + S
             && line.ns() + 30 * S >= stop.began_ns
-    })?;
+    })
+}
+
+/// `StopIdleSessionSec=`
+pub fn idle(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::of(case)?;
+    let session = stop.session_id()?;
+    let said = idle_said(case, &stop, session)?;
     let setting = case.setting(SCOPE, "StopIdleSessionSec");
     let victim = words::name_pid(&case.victim_process());
-    let limit = setting.as_ref().map_or_else(String::new, |setting| {
-        format!(" (StopIdleSessionSec={}{})", setting.value, units::location(setting))
-    });
+    let limit = setting
+        .as_ref()
+        .map_or_else(String::new, |setting| format!(" ({})", units::cited(setting)));
     let text = format!("systemd-logind logged \"{}\"", said.value.message);
     Finding::new(
         CauseId::LogindIdleStop,
@@ -221,6 +238,9 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
             call.value.member
         ));
     }
+    if let Some(line) = idle_said(case, stop, session) {
+        return Some(format!("logind logged \"{}\": the user was still there", line.value.message));
+    }
     if let Some(call) = stop.request
         && !from_logind(case, &call.value)
         && call.value.sender.process.is_some()
@@ -273,11 +293,12 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     if terminate_call(case, None, Some(uid), job.ns()).is_some() {
         return is_not(ID, "logind was asked to end the user".to_owned());
     }
-    let by_logind =
-        crate::story::manager::request_for(case.world, Manager::System, &job.value.unit, job.ns());
-    if let Some(call) = by_logind.filter(|call| !from_logind(case, &call.value)) {
-        let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
-        return is_not(ID, format!("{who}, not logind, asked for the stop of {}", job.value.unit));
+    let request = Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns());
+    let by_logind = request.and_then(|asked| asked.call);
+    let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
+    if let Some(other) = request.filter(|_| by_logind.is_none()) {
+        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
+        return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
     }
     let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
     let delay = case.setting(SCOPE, "UserStopDelaySec");

@@ -73,7 +73,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     .fixes([
         fixes::pam_systemd(),
         fixes::long_running_sshd(&socket),
-        fixes::kill_mode_process(&template),
+        fixes::kill_mode_process(&stop.at()),
     ])
     .answer()
 }
