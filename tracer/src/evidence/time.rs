@@ -15,7 +15,20 @@ pub struct Moment {
     /// UTC wall-clock time.
     pub time: Time,
     /// `CLOCK_BOOTTIME`, nanoseconds.
+    #[serde(deserialize_with = "boot_ns")]
     pub boot_ns: u64,
+}
+
+/// No machine runs for 146 years. What is read from a file is held to that, so that a span of time can
+/// be added to any moment.
+const LAST_BOOT_NS: u64 = u64::MAX / 4;
+
+fn boot_ns<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let ns = u64::deserialize(deserializer)?;
+    if ns > LAST_BOOT_NS {
+        return Err(serde::de::Error::custom(format_args!("boot_ns {ns} is later than any clock")));
+    }
+    Ok(ns)
 }
 
 /// UTC wall-clock time with nanoseconds; RFC 3339 in JSON.
