@@ -1,7 +1,7 @@
 //! The words that every form of the report has in common: names, counts, times, what became of a signal.
 
 use crate::evidence::{
-    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, signal_number,
+    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, sig, signal_number,
 };
 use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
 
@@ -74,6 +74,10 @@ pub fn mechanism_of(signal: &Signal) -> String {
 pub fn fate(signal: &Signal) -> String {
     let result = match signal.result {
         SignalResult::Delivered => "delivered",
+        // Nobody can ignore it: it came too late, or the target is the init of its pid namespace.
+        SignalResult::Ignored if signal.number == sig::SIGKILL => {
+            "dropped: dying already, or the init of its pid namespace"
+        }
         SignalResult::Ignored => "ignored",
         SignalResult::AlreadyPending => "already pending",
         SignalResult::Blocked => "blocked for now",

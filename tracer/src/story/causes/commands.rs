@@ -33,11 +33,15 @@ fn dealt(case: &Case<'_>) -> bool {
     })
 }
 
-fn way(case: &Case<'_>) -> &'static str {
-    match case.blow.map(|blow| blow.way) {
-        Some(Way::CaughtThenExited) => " It caught the signal and exited.",
-        Some(Way::Reraised) => " It caught the signal, and then sent it to itself to end.",
-        _ => "",
+fn way(case: &Case<'_>) -> String {
+    let Some(blow) = case.blow else { return String::new() };
+    let delay = words::span(case.exit.ns().saturating_sub(blow.signal.ns()));
+    match blow.way {
+        Way::CaughtThenExited => format!(" It caught the signal, and exited {delay} later."),
+        Way::Reraised => {
+            format!(" It caught the signal, and then sent it to itself to end, {delay} later.")
+        }
+        Way::Killed => String::new(),
     }
 }
 
@@ -70,7 +74,9 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let shell = is_shell(&sender.comm);
-    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted(case, sender.id) {
+    let own_child = case.world.people.parents(case.victim).first() == Some(&sender.id);
+    let scripted = scripted(case, sender.id) && !own_child;
+    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted {
         return None;
     }
     let actor = Actor::behind(case, sender.id);

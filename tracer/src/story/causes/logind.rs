@@ -194,7 +194,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         grade,
         format!(
-            "{victim} ({user}) was ended by {}: {user} was logged out ({ended}), and session \
+            "{victim} ({user}) was ended by {}: {user}'s login had ended ({ended}), and session \
              {session}'s scope was stopped {why}.",
             stop.manager_name(case)
         ),
