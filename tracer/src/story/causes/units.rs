@@ -29,6 +29,17 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let Some(job) = stop.job else {
+        // A command that names the unit, and nothing else that can have ended it.
+        let command = stop.asked_for(case).filter(|asked| asked.call.is_none());
+        if let Some(command) = command.filter(|_| stop.main_exit.is_none()) {
+            let name = stop.manager_name(case);
+            let what = format!("{} was ended by {name}, which stopped {}", victim(case), stop.unit);
+            return requested(case, &stop, command, &what)
+                .links(units::stop_links(case, &stop))
+                .gap(format!("the job of {} was not seen", stop.unit))
+                .fixes([fixes::look_at_unit(&stop.at())])
+                .answer();
+        }
         if stop.request.is_none() {
             return is_not(ID, format!("no stop job for {} was seen", stop.unit));
         }
