@@ -230,10 +230,8 @@ fn related(
         _ => (&stop.unit, other),
     };
     let name = relation.own.or(relation.others).unwrap_or(relation.property);
-    let by_setting = setting.as_ref().map_or_else(
-        || format!("{name}=, set by none of its files"),
-        |setting| units::cited(setting),
-    );
+    let by_setting =
+        setting.as_ref().map_or_else(|| format!("{name}=, set by none of its files"), units::cited);
     let why = format!("{from} {} {to} ({by_setting})", relation.words);
     let fix = fixes::loosen_dependency(&stop.at(), name, setting.as_ref(), to);
     finding(case, stop, trigger, &why, setting, fix)
