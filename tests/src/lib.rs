@@ -1,6 +1,7 @@
-//! What the live and lab tests share: fixture programs that end in every way, and the harnesses
-//! that watch them end.
+//! What the live and lab tests share: fixture programs that end in every way, the harnesses that
+//! watch them end, and the recorded cases that are made of it.
 
+pub mod cases;
 pub mod fixtures;
 pub mod lab;
 pub mod live;

@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod cargo;
+mod cases;
 mod check_ebpf;
 mod demo;
 mod lab;
@@ -26,6 +27,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
+    /// Record the golden cases in tests/cases anew (root)
+    Cases(cases::Arguments),
     /// Lint the eBPF programs, compile them again and compare the object with the committed one
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
@@ -57,6 +60,7 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BuildEbpf => build_ebpf::run(),
+        Verb::Cases(arguments) => cases::run(&arguments),
         Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
         Verb::Lab(arguments) => lab::run(&arguments),

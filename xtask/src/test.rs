@@ -30,6 +30,8 @@ enum Stage {
     Doc,
     /// Unit tests
     Unit,
+    /// The recorded cases are told as before
+    Replay,
     /// The fixture programs and killtrace on the running kernel
     Live,
     /// killtrace with systemd, sshd and tmux
@@ -65,6 +67,9 @@ impl Stage {
                 "--examples",
                 "--no-fail-fast",
             ]),
+            Self::Replay => {
+                step(&["test", "--locked", "--package", "killtrace-tests", "--test", "replay"])
+            }
             Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
             Self::Lab => with_killtrace(&["--test", "lab"]),
             Self::Object => check_ebpf::run(),

@@ -158,7 +158,25 @@ impl<'lab> Killtrace<'lab> {
         if let Some(line) = collected.damaged {
             bail!("killtrace printed a line that is no JSON: {line:?}");
         }
+        self.replay_agrees(&collected.records)?;
         Ok(Report { records: collected.records, stderr: collected.stderr, status })
+    }
+
+    /// The recording tells the same story, record by record.
+    fn replay_agrees(&self, records: &[Value]) -> Result<()> {
+        let killtrace = format!("{PROGRAMS}/killtrace");
+        let text = self.lab.exec(&[&killtrace, "replay", "--format", "json", RECORDING])?;
+        let again: Vec<Value> =
+            text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("replay")?;
+        for number in 0..records.len().max(again.len()) {
+            let (live, replayed) = (records.get(number), again.get(number));
+            if live != replayed {
+                bail!(
+                    "replay tells record {number} otherwise:\n{live:?}\nlive, then\n{replayed:?}"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the recording beside the test programs, named after the test: what a wrong verdict was

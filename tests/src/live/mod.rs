@@ -38,18 +38,25 @@ pub fn program(name: &str) -> PathBuf {
     {
         return path.into();
     }
-    // The test itself is target/PROFILE/deps/live-HASH.
+    // A test is target/PROFILE/deps/live-HASH, other programs are one level above.
     let path = std::env::current_exe()
         .ok()
-        .and_then(|test| Some(test.parent()?.parent()?.join(name)))
+        .and_then(|ours| {
+            let beside = ours.parent()?;
+            let built = if beside.ends_with("deps") { beside.parent()? } else { beside };
+            Some(built.join(name))
+        })
         .unwrap_or_else(|| panic!("cannot tell where {name} was built"));
     assert!(path.exists(), "{} is not there: run `cargo build --workspace` first", path.display());
     path
 }
 
-/// Where the recordings and logs of the tests are kept, to be looked at when one fails.
+/// Where the recordings and logs of the tests are kept, to be looked at when one fails:
+/// `$KILLTRACE_KEEPSAKES`, else beside the programs.
 pub fn keepsakes() -> PathBuf {
-    let place = program("killtrace-fixture").with_file_name("live-recordings");
+    let named = std::env::var_os("KILLTRACE_KEEPSAKES").map(PathBuf::from);
+    let place =
+        named.unwrap_or_else(|| program("killtrace-fixture").with_file_name("live-recordings"));
     std::fs::create_dir_all(&place)
         .unwrap_or_else(|error| panic!("cannot make {}: {error}", place.display()));
     place

@@ -125,6 +125,29 @@ fn replay_repeats_the_verdict() {
     }
 }
 
+/// Nor is anything else told otherwise: in each form the whole report is the same, byte for byte.
+#[test]
+fn replay_repeats_the_report() {
+    for format in ["text", "json", "markdown"] {
+        let mut stage = Stage::open("supervisor");
+        let report = keepsakes().join(format!("report.{format}"));
+        let recording = keepsakes().join(format!("report.{format}.killtrace"));
+        let (pid, file) = (stage.pid("victim").to_string(), recording.display().to_string());
+        let trace = QuietTrace::start(format, &report, &["-p", &pid, "--record", &file]);
+        stage.begin();
+        stage.victims_end();
+        trace.finish();
+        stage.close();
+        let live = fs::read_to_string(&report).unwrap_or_default();
+        let replay = Command::new(program("killtrace"))
+            .args(["replay", "--format", format, &file])
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start killtrace: {error}"));
+        assert!(live.contains("SIGKILL"), "{live}");
+        assert_eq!(String::from_utf8_lossy(&replay.stdout), live, "{format}");
+    }
+}
+
 /// Without root there is a sentence on standard error, nothing on standard output, and status 1.
 #[test]
 fn without_privileges() {

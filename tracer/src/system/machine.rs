@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// What a header says of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,15 +58,22 @@ fn utc_offset() -> i32 {
 /// The version of the systemd that is installed, from the name of its shared library; `None` where
 /// systemd does not run this system.
 pub fn systemd_version() -> Option<String> {
-    if !std::path::Path::new("/run/systemd/system").is_dir() {
+    if !Path::new("/run/systemd/system").is_dir() {
         return None;
     }
-    ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"].iter().find_map(|folder| {
-        fs::read_dir(folder).ok()?.filter_map(Result::ok).find_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let version = name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so")?;
-            Some(version.to_owned())
-        })
+    // Debian keeps it below the directory of the architecture.
+    let multiarch = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    let multiarch = multiarch.map(|entry| entry.path().join("systemd"));
+    let usual = ["/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd"].map(PathBuf::from);
+    usual.into_iter().chain(multiarch).find_map(|folder| shared_library_version(&folder))
+}
+
+/// The version in the name of systemd's shared library, where this directory has it.
+fn shared_library_version(folder: &Path) -> Option<String> {
+    fs::read_dir(folder).ok()?.filter_map(Result::ok).find_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let version = name.strip_prefix("libsystemd-shared-")?.strip_suffix(".so")?;
+        Some(version.to_owned())
     })
 }
 
@@ -78,5 +86,15 @@ mod tests {
         let machine = Machine::here();
         assert!(!machine.kernel.is_empty() && !machine.arch.is_empty());
         assert!(machine.utc_offset.abs() <= 26 * 3600);
+    }
+
+    #[test]
+    fn the_version_of_systemd_is_in_a_file_name() {
+        let folder = tempfile::tempdir().expect("a directory");
+        assert_eq!(shared_library_version(folder.path()), None);
+        for name in ["libsystemd-core-252.so", "libsystemd-shared-252.so", "systemd"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        assert_eq!(shared_library_version(folder.path()).as_deref(), Some("252"));
     }
 }

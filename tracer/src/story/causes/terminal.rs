@@ -148,23 +148,19 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     };
     let tty = tty(case);
     let ioctl = has(case, "pty_unix98_ioctl") || has(case, "tty_ioctl");
-    let holders = blow
-        .signal
-        .value
-        .tty
-        .as_deref()
-        .and_then(|tty| case.world.terminals.get(tty))
-        .map(|terminal| {
-            let names: Vec<String> = terminal
-                .value
-                .holders
-                .iter()
-                .map(|id| words::name_pid(&case.process(*id)))
-                .collect();
-            words::list(&names)
-        })
-        .filter(|names| !names.is_empty());
-    let held = holders.map(|names| format!(", whose other end {names} holds")).unwrap_or_default();
+    let terminal = blow.signal.value.tty.as_deref().and_then(|tty| case.world.terminals.get(tty));
+    // The victim may have inherited the other end as well; it is not who typed.
+    let holders: Vec<String> = terminal
+        .into_iter()
+        .flat_map(|terminal| &terminal.value.holders)
+        .filter(|id| **id != blow.signal.value.target.id)
+        .map(|id| words::name_pid(&case.process(*id)))
+        .collect();
+    let held = match holders.len() {
+        0 => String::new(),
+        1 => format!(", whose other end {} holds", holders[0]),
+        _ => format!(", whose other end {} hold", words::list(&holders)),
+    };
     let text = if ioctl {
         format!(
             "{} injected {key} into {tty}",
