@@ -4,3 +4,4 @@
 pub mod fixtures;
 pub mod lab;
 pub mod live;
+pub mod vm;

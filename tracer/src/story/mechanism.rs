@@ -114,6 +114,10 @@ fn without_info(signal: &SignalSent) -> Mechanism {
     if signal.sender.exiting && signal.parent_death_signal == signal.number {
         return Mechanism::ParentDeathSignal;
     }
+    // Seen on 7.3: kill(2) leaves the siginfo to be filled in by the sending itself.
+    if syscall(signal) == "kill" && !signal.sender.exiting && !signal.sender.kernel_thread {
+        return Mechanism::Kill;
+    }
     if syscall(signal) == "ptrace" && !to_itself(signal) {
         return Mechanism::Ptrace;
     }
