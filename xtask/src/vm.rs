@@ -10,6 +10,9 @@ use crate::cargo::{cargo, output, run as run_command, workspace};
 /// The test programs that the virtual machines run.
 const TESTS: &[&str] = &["live", "vm"];
 
+/// Emulated machines are slow: what they run is optimised.
+const PROFILE: &str = "--profile=lean";
+
 /// What to run on which kernels.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -29,9 +32,10 @@ pub struct Arguments {
 /// # Errors
 /// Where something cannot be built, or not all is well on a kernel.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    run_command(&mut cargo(&["build", "--locked", "--package", "killtrace"]))?;
-    run_command(&mut cargo(&["build", "--locked", "--package", "killtrace-tests", "--bins"]))?;
-    let mut command = cargo(&["run", "--quiet", "--package", "killtrace-tests"]);
+    run_command(&mut cargo(&["build", "--locked", PROFILE, "--package", "killtrace"]))?;
+    let tests = ["build", "--locked", PROFILE, "--package", "killtrace-tests", "--bins"];
+    run_command(&mut cargo(&tests))?;
+    let mut command = cargo(&["run", "--quiet", PROFILE, "--package", "killtrace-tests"]);
     command.args(["--bin", "killtrace-vm", "--", "run", "--workspace"]).arg(workspace());
     for name in TESTS {
         let path = test_program(name)?;
@@ -51,7 +55,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds a test program; where cargo put it.
 fn test_program(name: &str) -> Result<PathBuf> {
-    let mut command = cargo(&["test", "--locked", "--package", "killtrace-tests", "--no-run"]);
+    let mut command =
+        cargo(&["test", "--locked", PROFILE, "--package", "killtrace-tests", "--no-run"]);
     let messages = output(command.args(["--test", name, "--message-format=json"]))?;
     match executable(&String::from_utf8_lossy(&messages), name) {
         Some(path) => Ok(path),

@@ -101,8 +101,8 @@ fn list<'t>(text: &mut String, title: &str, items: impl Iterator<Item = (&'t str
 
 /// One line, and nothing in it that Markdown would obey.
 fn plain(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.replace(['|', '<', '>', '`', '*', '_'], " ")
+    let harmless = text.replace(['|', '<', '>', '`', '*', '_'], " ");
+    harmless.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Every required hook is attached.
