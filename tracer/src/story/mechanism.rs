@@ -11,6 +11,8 @@ use crate::evidence::{Mechanism, SignalInfo, SignalSent, sig};
 /// Kernel functions that prove a mechanism, in order of precedence: the innermost decision comes
 /// first, so that what merely led to it (an exit, an ioctl) does not win.
 const MARKERS: &[(&str, Mechanism)] = &[
+    // SysRq-f asks for an OOM kill where no memory is short.
+    ("moom_callback", Mechanism::Sysrq),
     ("__oom_kill_process", Mechanism::OomKill),
     ("oom_kill_process", Mechanism::OomKill),
     ("oom_kill_memcg_member", Mechanism::OomKill),
