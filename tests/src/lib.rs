@@ -4,4 +4,5 @@
 pub mod fixtures;
 pub mod lab;
 pub mod live;
+pub mod load;
 pub mod vm;

@@ -3,13 +3,13 @@
 use core::ops::{Deref, DerefMut};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
     maps::ring_buf::RingBufEntry,
 };
 use killtrace_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RenameRecord,
-    SignalRecord, TcpRecord, kind,
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RING_WATERMARK,
+    RenameRecord, SignalRecord, TcpRecord, kind,
 };
 
 use crate::{
@@ -55,7 +55,7 @@ record! {
 /// When userspace is to look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// At its next round: a wake-up costs ten times what the record does.
+    /// At its next round, or when much is waiting: a wake-up costs ten times what the record does.
     Later,
     /// At once.
     Now,
@@ -87,9 +87,13 @@ impl<T: Record> Entry<T> {
     /// Hands the record over.
     #[inline(always)]
     pub fn submit(self, wake: Wake) {
-        self.0.submit(u64::from(match wake {
-            Wake::Later => BPF_RB_NO_WAKEUP,
-            Wake::Now => BPF_RB_FORCE_WAKEUP,
+        let waiting = RECORDS.query(u64::from(BPF_RB_AVAIL_DATA));
+        // True for the one or two records that pass it: one wake-up is enough.
+        let passes = waiting.wrapping_sub(u64::from(RING_WATERMARK)) <= size_of::<T>() as u64;
+        self.0.submit(u64::from(if wake == Wake::Now || passes {
+            BPF_RB_FORCE_WAKEUP
+        } else {
+            BPF_RB_NO_WAKEUP
         }));
     }
 }

@@ -22,7 +22,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     }
     let mut flags = filter::flags_of(task, pid);
     if filter::by_name() {
-        flags = match_name(task, program, pid, flags);
+        flags = match_name(&ctx, task, program, pid, flags);
     }
     if let Some(mut entry) = emit::reserve::<ExecRecord>() {
         entry.flags = flags;
@@ -42,13 +42,19 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
 
 /// Makes a target of what now has a name that was asked for, and ends it for what merely inherited one.
 #[inline(always)]
-fn match_name(task: Address, program: Address, pid: u32, flags: u32) -> u32 {
+fn match_name(
+    ctx: &RawTracePointContext,
+    task: Address,
+    program: Address,
+    pid: u32,
+    flags: u32,
+) -> u32 {
     let comm = filter::name_at(task.add(offset!(task_comm)));
     let file = program.follow(offset!(bprm_file)).follow(offset!(file_dentry));
     let base = filter::name_at(file.follow(offset!(dentry_name)));
     if filter::has_name(&comm) || filter::has_name(&base) {
         let flags = flags & !flag::INHERITED_NAME | filter::named();
-        filter::remember(pid, flags);
+        filter::remember(ctx, pid, flags);
         return flags | flag::NAME_MATCHED;
     }
     if flags & flag::INHERITED_NAME != 0 {

@@ -1,6 +1,7 @@
 //! Who is a target, decided in the kernel so that nothing short-lived is missed.
 
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::{bindings::BPF_ANY, programs::RawTracePointContext};
+use aya_log_ebpf::debug;
 use killtrace_ebpf::{COMM_LEN, Watch, flag, loss, mode};
 
 use crate::{
@@ -36,7 +37,7 @@ pub fn flags_of(task: Address, pid: u32) -> u32 {
 #[inline(always)]
 pub fn watched(task: Address, pid: u32) -> u32 {
     // SAFETY: the value is copied at once; entries are only removed when the process has ended.
-    let Some(watch) = (unsafe { WATCHED.get(&pid) }) else { return 0 };
+    let Some(watch) = (unsafe { WATCHED.get(pid) }) else { return 0 };
     let (flags, ticks) = (watch.flags, watch.start_ticks);
     if ticks != 0 && ticks != task::start(task) / 10_000_000 {
         return 0;
@@ -46,10 +47,12 @@ pub fn watched(task: Address, pid: u32) -> u32 {
 
 /// Remembers a target.
 #[inline(always)]
-pub fn remember(pid: u32, flags: u32) {
+pub fn remember(ctx: &RawTracePointContext, pid: u32, flags: u32) {
     let watch = Watch { flags, reserved: 0, start_ticks: 0 };
-    if WATCHED.insert(&pid, &watch, u64::from(BPF_ANY)).is_err() {
+    if WATCHED.insert(pid, watch, u64::from(BPF_ANY)).is_err() {
         emit::lost(loss::TARGETS_FULL);
+        // The count tells the user; the log tells whoever looks for the reason which process it was.
+        debug!(ctx, "no room for process {} among the targets", pid);
     }
 }
 
@@ -57,7 +60,7 @@ pub fn remember(pid: u32, flags: u32) {
 #[inline(always)]
 pub fn forget(pid: u32) {
     // A process that was never a target is not an error.
-    let _ = WATCHED.remove(&pid);
+    let _ = WATCHED.remove(pid);
 }
 
 /// The flags of a target that a name has made one.
@@ -89,14 +92,13 @@ pub fn name_at(address: Address) -> Name {
 /// Whether a cgroup is a target.
 #[inline(always)]
 pub fn has_cgroup(id: u64) -> bool {
-    CGROUPS.get_ptr(&id).is_some()
+    CGROUPS.get_ptr(id).is_some()
 }
 
 /// Makes a cgroup a target.
 #[inline(always)]
 pub fn remember_cgroup(id: u64) {
-    let value = 1;
-    if CGROUPS.insert(&id, &value, u64::from(BPF_ANY)).is_err() {
+    if CGROUPS.insert(id, 1, u64::from(BPF_ANY)).is_err() {
         emit::lost(loss::TARGETS_FULL);
     }
 }
@@ -105,11 +107,11 @@ pub fn remember_cgroup(id: u64) {
 #[inline(always)]
 pub fn forget_cgroup(id: u64) {
     // One that was never a target is not an error.
-    let _ = CGROUPS.remove(&id);
+    let _ = CGROUPS.remove(id);
 }
 
 /// Whether a user's processes are targets.
 #[inline(always)]
 fn has_user(uid: u32) -> bool {
-    USERS.get_ptr(&uid).is_some()
+    USERS.get_ptr(uid).is_some()
 }

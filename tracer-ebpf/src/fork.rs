@@ -23,7 +23,7 @@ pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     let flags = inherited(parent, child);
     let pid = pids::process(child);
     if flags != 0 && pid != pids::NONE {
-        filter::remember(pid, flags);
+        filter::remember(&ctx, pid, flags);
         record(parent, child, flags);
     }
     0

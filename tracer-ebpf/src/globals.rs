@@ -75,6 +75,7 @@ pub(crate) use {config, offset, present};
 /// The switches of [`killtrace_ebpf::mode`].
 #[inline(always)]
 pub fn modes() -> u32 {
-    // SAFETY: an aligned word that userspace alone writes, at once.
-    unsafe { core::ptr::read_volatile(&raw const MODES) }
+    let modes = &raw const MODES;
+    // SAFETY: an aligned word that userspace alone writes, at once. (eBPF has no atomic loads.)
+    unsafe { core::ptr::read_volatile(modes) }
 }

@@ -26,8 +26,10 @@ pub const CGROUP_NAME_LEN: usize = 256;
 pub const MAX_STACK: usize = 24;
 /// Length of `tty_struct.name`.
 pub const TTY_LEN: usize = 64;
-/// Bytes of the ring buffer that carries every record.
-pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Bytes of the ring buffer that carries every record. They count in the reader's memory.
+pub const RING_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes that may wait in the ring buffer before userspace is woken up.
+pub const RING_WATERMARK: u32 = RING_BYTES / 8;
 
 /// The kind of a record: the first field of every one of them.
 pub mod kind {

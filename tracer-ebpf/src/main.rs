@@ -2,6 +2,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "programs take their context by value")]
 
 mod cgroup;
 mod emit;

@@ -32,7 +32,7 @@ pub fn task_rename(ctx: RawTracePointContext) -> i32 {
     let known = filter::flags_of(task, pid);
     if pid != pids::NONE && known & flag::TARGET == 0 {
         let flags = known | filter::named();
-        filter::remember(pid, flags);
+        filter::remember(&ctx, pid, flags);
         record(task, Address(ctx.arg(1)), flags);
     }
     0

@@ -65,7 +65,7 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     let state = State::of(&sent);
     let fatal = state.is_fatal(&sent);
     if fatal || wanted {
-        record(&ctx, &sent, &state, watched | u32::from(fatal) * flag::FATAL);
+        record(&ctx, &sent, &state, watched | (u32::from(fatal) * flag::FATAL));
     }
     0
 }
@@ -181,11 +181,11 @@ fn flags(sent: &Sent, state: &State) -> u32 {
     let blocked = blocked_signals(sent) >> (sent.signal.wrapping_sub(1) & 63);
     let ptrace: u32 = sent.target.load(offset!(task_ptrace));
     // 0 or 1
-    (sent.group & 1) * flag::GROUP
-        | (blocked as u32 & 1) * flag::BLOCKED
+    ((sent.group & 1) * flag::GROUP)
+        | ((blocked as u32 & 1) * flag::BLOCKED)
         // PT_PTRACED is bit 0
-        | (ptrace & 1) * flag::PTRACED
-        | (state.flags & SIGNAL_UNKILLABLE) * (flag::UNKILLABLE / SIGNAL_UNKILLABLE)
+        | ((ptrace & 1) * flag::PTRACED)
+        | ((state.flags & SIGNAL_UNKILLABLE) * (flag::UNKILLABLE / SIGNAL_UNKILLABLE))
 }
 
 /// Reads the siginfo. Its layout is the user ABI's: the same on x86-64 and arm64 in every version.

@@ -35,7 +35,7 @@ pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
     }
     let socket = Address(ctx.arg(0));
     let port = u32::from(u16::from_be(socket.load(offset!(sock_local_port))));
-    if PORTS.get_ptr(&port).is_some() && socket.load::<u16>(offset!(sock_protocol)) == IPPROTO_TCP {
+    if PORTS.get_ptr(port).is_some() && socket.load::<u16>(offset!(sock_protocol)) == IPPROTO_TCP {
         record(socket, old, new, port);
     }
     0

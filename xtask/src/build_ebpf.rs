@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -28,20 +29,37 @@ pub fn committed_made_by() -> PathBuf {
 /// Compiles the programs; returns the object.
 ///
 /// # Errors
-/// Where there is no toolchain for it, or it fails.
+/// Where it fails.
 pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut command = cargo(toolchain, "build");
+    toolchain::run(&mut command).context("the eBPF programs could not be built")?;
+    Ok(target().join(toolchain::TARGET).join("release/killtrace"))
+}
+
+/// Looks at the programs with clippy; a warning is an error.
+///
+/// # Errors
+/// Where there is one.
+pub fn lint(toolchain: &Toolchain) -> Result<()> {
+    let mut command = cargo(toolchain, "clippy");
+    toolchain::run(command.args(["--", "-D", "warnings"])).context("clippy of the eBPF programs")
+}
+
+fn cargo(toolchain: &Toolchain, verb: &str) -> Command {
     let workspace = toolchain::workspace();
-    // A directory of its own: it neither waits for a build that runs this, nor undoes its results.
-    let target = toolchain::target_directory().join("ebpf");
-    let mut command = toolchain.build();
+    let mut command = toolchain.cargo(verb);
     command
         .current_dir(&workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", toolchain.flags(&workspace))
         .args(["--locked", "--package", "killtrace-ebpf", "--bin", "killtrace"])
         .args(["--features", "programs", "--target-dir"])
-        .arg(&target);
-    toolchain::run(&mut command).context("the eBPF programs could not be built")?;
-    Ok(target.join(toolchain::TARGET).join("release/killtrace"))
+        .arg(target());
+    command
+}
+
+/// A directory of its own: it neither waits for a build that runs this, nor undoes its results.
+fn target() -> PathBuf {
+    toolchain::target_directory().join("ebpf")
 }
 
 /// Runs the verb: it takes no arguments.

@@ -1,5 +1,5 @@
-//! `cargo xtask check-ebpf`: builds the eBPF programs again and compares the object with the committed
-//! one, byte for byte.
+//! `cargo xtask check-ebpf`: lints the eBPF programs, builds them again and compares the object with
+//! the committed one, byte for byte.
 
 use std::{fs, io::Write as _};
 
@@ -10,9 +10,10 @@ use crate::{build_ebpf, toolchain::Toolchain};
 /// Runs the verb: it takes no arguments.
 ///
 /// # Errors
-/// Where the programs cannot be built, or the committed object is not what the sources make.
+/// Where clippy has something to say, the programs cannot be built, or the committed object is not what the sources make.
 pub fn run() -> Result<()> {
     let toolchain = Toolchain::find()?;
+    build_ebpf::lint(&toolchain)?;
     let path = build_ebpf::committed();
     let committed = fs::read(&path).with_context(|| format!("no object at {}", path.display()))?;
     let made_by = fs::read_to_string(build_ebpf::committed_made_by()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask VERB`, one file a verb.
 
+mod bench;
 mod build_ebpf;
 mod cargo;
 mod check_ebpf;
@@ -22,9 +23,11 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Verb {
+    /// Measure killtrace beside the tracers that are installed, and write docs/benchmarks.md (root)
+    Bench(bench::Arguments),
     /// Compile the eBPF programs and put the object where the library takes it from
     BuildEbpf,
-    /// Compile the eBPF programs again and compare the object with the committed one
+    /// Lint the eBPF programs, compile them again and compare the object with the committed one
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<()> {
     match verb {
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::BuildEbpf => build_ebpf::run(),
         Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),

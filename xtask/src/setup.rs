@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, run as run_command};
-use crate::toolchain::{self, Toolchain};
+use crate::toolchain;
 
 /// What the tests call on the machine itself.
 const PACKAGES: &[&str] = &[
@@ -33,8 +33,7 @@ pub fn run() -> Result<()> {
 /// Installs those of the packages that are not there.
 fn packages(wanted: &[&str]) -> Result<()> {
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !installed(name)).collect();
-    let toolchain = Toolchain::find().is_ok();
-    if missing.is_empty() && toolchain {
+    if missing.is_empty() && toolchain::is_complete() {
         return Ok(());
     }
     let apt = |arguments: &[&str]| {

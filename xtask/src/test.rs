@@ -34,7 +34,7 @@ enum Stage {
     Live,
     /// killtrace with systemd, sshd and tmux
     Lab,
-    /// The committed eBPF object is what its sources make
+    /// Lints of the eBPF programs; the committed object is what they make
     Object,
 }
 
@@ -53,7 +53,7 @@ impl Stage {
                 "warnings",
             ]),
             Self::Doc => run_command(
-                cargo(&["doc", "--locked", "--workspace", "--no-deps"])
+                cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
             Self::Unit => step(&[

@@ -18,8 +18,16 @@ pub const TARGET: &str = "bpfel-unknown-none";
 /// The release of bpf-linker that made the committed object.
 const LINKER_VERSION: &str = "0.13.0";
 /// Debian's packages: Rust with `core` for eBPF, and the LLVM that bpf-linker is built with.
-const PACKAGES: &[&str] =
-    &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "libpolly-22-dev"];
+const PACKAGES: &[&str] = &[
+    "rustc-web",
+    "cargo-web",
+    "libstd-rust-web-dev-bpf",
+    "rust-web-clippy",
+    "llvm-22-dev",
+    "libpolly-22-dev",
+];
+/// The lints of the packaged compiler.
+const PACKAGED_CLIPPY: &str = "/usr/bin/cargo-clippy";
 /// Names a directory whose `bin` has bpf-linker.
 const DIRECTORY: &str = "KILLTRACE_TOOLCHAIN";
 /// Variables that would have another compiler, or other options, take part.
@@ -72,19 +80,22 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// A `cargo build` for [`TARGET`]; the caller adds what to build.
-    pub fn build(&self) -> Command {
+    /// A `cargo build` or `cargo clippy` for [`TARGET`]; the caller adds of what.
+    pub fn cargo(&self, verb: &str) -> Command {
         let mut command = match &self.compiler {
             Compiler::Packaged { cargo, rustc } => {
-                let mut command = Command::new(cargo);
+                // `cargo clippy` would find rustup's: cargo looks among its own programs first.
+                let lint = verb == "clippy";
+                let mut command =
+                    Command::new(if lint { Path::new(PACKAGED_CLIPPY) } else { cargo });
                 clean(&mut command);
-                command.env("RUSTC", rustc).arg("build");
+                command.env("CARGO", cargo).env("RUSTC", rustc).arg(verb);
                 command
             }
             Compiler::Nightly => {
                 let mut command = Command::new("rustup");
                 clean(&mut command);
-                command.args(["run", "nightly", "cargo", "build", "-Zbuild-std=core"]);
+                command.args(["run", "nightly", "cargo", verb, "-Zbuild-std=core"]);
                 command
             }
         };
@@ -219,13 +230,27 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Whether everything is there that [`install`] would install.
+pub fn is_complete() -> bool {
+    has_packages() && linker().is_some()
+}
+
+/// Whether there is a compiler, with its lints.
+fn has_packages() -> bool {
+    match Compiler::find() {
+        Some(Compiler::Packaged { .. }) => Path::new(PACKAGED_CLIPPY).is_file(),
+        Some(Compiler::Nightly) => true,
+        None => false,
+    }
+}
+
 /// Installs what is missing: Debian's packages and bpf-linker.
 ///
 /// # Errors
 /// Where a step fails. Nothing is installed where everything is there.
 pub fn install() -> Result<()> {
     let mut err = std::io::stderr();
-    if Compiler::find().is_none() {
+    if !has_packages() {
         writeln!(err, "installing the packages {}", PACKAGES.join(" "))?;
         run(Command::new("apt-get")
             .args(["install", "--yes", "--no-install-recommends"])
@@ -239,6 +264,12 @@ pub fn install() -> Result<()> {
         writeln!(err, "building bpf-linker {LINKER_VERSION}, which takes a minute or two")?;
         let mut command = Command::new("cargo");
         clean(&mut command);
+        // Left to itself, its build looks for LLVM beside whatever `llvm-config` comes first in PATH.
+        if env::var_os("LLVM_PREFIX").is_none()
+            && let Ok(prefix) = output(Command::new("llvm-config-22").arg("--prefix"))
+        {
+            command.env("LLVM_PREFIX", prefix);
+        }
         run(command
             .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
             .args(["--no-default-features", "--features", "llvm-22", "--root"])

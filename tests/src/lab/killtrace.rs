@@ -13,6 +13,9 @@ use super::wait::{PATIENCE, wait_for};
 use super::{Lab, PROGRAMS};
 
 /// Environment variable: the `killtrace` to be tried, instead of cargo's own.
+/// Where killtrace records in the lab.
+const RECORDING: &str = "/run/killtrace.jsonl";
+/// Names the program to be tried.
 const PROGRAM_VARIABLE: &str = "KILLTRACE_BIN";
 
 /// A running killtrace. Ended, and its report given up, when this value is dropped.
@@ -58,7 +61,9 @@ impl<'lab> Killtrace<'lab> {
     /// Where it ends before that; the message carries its standard error.
     pub fn start(lab: &'lab Lab, args: &[&str]) -> Result<Self> {
         // The shell tells which pid killtrace has in the lab, and then becomes killtrace.
-        let script = format!("echo $$ >&2 && exec {PROGRAMS}/killtrace --format json \"$@\"");
+        let script = format!(
+            "echo $$ >&2 && exec {PROGRAMS}/killtrace --format json --record {RECORDING} \"$@\""
+        );
         let mut argv = vec!["sh", "-c", &script, "sh"];
         argv.extend(args);
         let mut child = lab
@@ -156,6 +161,19 @@ impl<'lab> Killtrace<'lab> {
         Ok(Report { records: collected.records, stderr: collected.stderr, status })
     }
 
+    /// Keeps the recording beside the test programs, named after the test: what a wrong verdict was
+    /// computed from, and what the golden cases are made of.
+    fn keep_recording(&self) -> Result<()> {
+        let text = self.lab.read(RECORDING)?;
+        let ours = std::env::current_exe().context("cannot find the running program")?;
+        let built = ours.ancestors().nth(2).context("the running program is in no directory")?;
+        let folder = built.join("lab-recordings");
+        std::fs::create_dir_all(&folder)?;
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("killtrace").replace("::", ".");
+        std::fs::write(folder.join(format!("{name}.jsonl")), text).map_err(Into::into)
+    }
+
     fn join_readers(&mut self) {
         for reader in self.readers.drain(..) {
             let _ = reader.join();
@@ -170,6 +188,8 @@ impl Drop for Killtrace<'_> {
             let _ = self.child.wait();
         }
         self.join_readers();
+        // A test that has failed already fails for its own reason.
+        let _ = self.keep_recording();
     }
 }
 

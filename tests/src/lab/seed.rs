@@ -15,12 +15,14 @@ const DEFAULT_DIRECTORY: &str = "/var/cache/killtrace-lab";
 
 /// What is installed beside the essential packages.
 const PACKAGES: &[&str] = &[
+    "cron",
     "dbus",
     "iproute2",
     "libpam-systemd",
     "openssh-client",
     "openssh-server",
     "procps",
+    "runc",
     "sudo",
     "systemd",
     "systemd-sysv",
@@ -49,6 +51,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
+# Tests that are about cron start it.
+rm -f /etc/systemd/system/multi-user.target.wants/cron.service
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/log/*.log
 "#;
 

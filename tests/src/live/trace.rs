@@ -111,8 +111,18 @@ impl Trace {
 
     /// Stops it as Ctrl-C does.
     pub fn stop(self) -> Ended {
-        // SAFETY: takes integers; the process is a child of ours that was not collected yet.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        let own = self.child.id();
+        // nsenter forks to enter a pid namespace and passes no signals on: killtrace is its child.
+        let entries = fs::read_dir("/proc").expect("/proc is readable").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_inner = |pid: &u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.starts_with("Name:\tkilltrace\n")
+                && status.contains(&format!("\nPPid:\t{own}\n"))
+        };
+        let pid = pids.into_iter().find(is_inner).unwrap_or(own);
+        // SAFETY: takes integers; the process is a child of ours, or its child, that was not collected yet.
+        unsafe { libc::kill(pid.cast_signed(), libc::SIGINT) };
         self.finish()
     }
 

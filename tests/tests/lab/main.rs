@@ -5,9 +5,15 @@
 
 mod commands;
 mod connections;
+mod containers;
 mod death;
 mod itself;
 mod logout;
+mod sessions;
+mod units;
+mod units_dependencies;
+mod units_ends;
+mod units_signalled;
 
 use killtrace_tests::lab::{Lab, Login, Options};
 

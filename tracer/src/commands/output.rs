@@ -1,7 +1,7 @@
 //! Where the report goes, and how it looks there.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
 
@@ -17,7 +17,7 @@ const USUAL_WIDTH: u16 = 80;
 /// The report, open for writing.
 #[derive(Debug)]
 pub struct Output {
-    reporter: Reporter<Box<dyn Stream>>,
+    reporter: Reporter<BufWriter<Box<dyn Stream>>>,
     options: ReportOptions,
 }
 
@@ -55,7 +55,7 @@ impl Output {
             }
         };
         let options = options(args, &Surroundings::here(terminal));
-        Ok(Self { reporter: Reporter::new(stream, &options), options })
+        Ok(Self { reporter: Reporter::new(BufWriter::new(stream), &options), options })
     }
 
     /// How the report looks.
@@ -68,7 +68,7 @@ impl Output {
     /// # Errors
     /// As [`records`](Self::records).
     pub fn text(&mut self, text: &str) -> anyhow::Result<Reader> {
-        told(self.reporter.text(text))
+        told(self.reporter.text(text).and_then(|()| self.reporter.flush()))
     }
 
     /// Writes records.
@@ -76,12 +76,32 @@ impl Output {
     /// # Errors
     /// Where they cannot be written though somebody may read, such as on a full disk.
     pub fn records(&mut self, records: &[Record]) -> anyhow::Result<Reader> {
+        match self.collect(records)? {
+            Reader::There => self.flush(),
+            Reader::Gone => Ok(Reader::Gone),
+        }
+    }
+
+    /// Writes records that nobody needs to see before [`flush`](Self::flush): a system call for each would
+    /// cost more than the record does.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub fn collect(&mut self, records: &[Record]) -> anyhow::Result<Reader> {
         for record in records {
             if told(self.reporter.record(record))? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
         }
         Ok(Reader::There)
+    }
+
+    /// Shows what has been collected.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub fn flush(&mut self) -> anyhow::Result<Reader> {
+        told(self.reporter.flush())
     }
 }
 
@@ -201,7 +221,8 @@ mod tests {
         drop(reader);
         let stream: Box<dyn Stream> = Box::new(writer);
         let options = ReportOptions::default();
-        let mut output = Output { reporter: Reporter::new(stream, &options), options };
+        let reporter = Reporter::new(BufWriter::new(stream), &options);
+        let mut output = Output { reporter, options };
         assert_eq!(output.records(&[record]).expect("no failure"), Reader::Gone);
     }
 }

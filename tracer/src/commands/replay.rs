@@ -160,6 +160,7 @@ mod tests {
             parent_death_signal: 0,
             tty: None,
             stack: vec![],
+            repeats: 0,
         };
         let exit = Exit {
             task: victim.clone(),

@@ -105,6 +105,16 @@ pub struct SignalSent {
     pub tty: Option<String>,
     /// Kernel functions on the stack, innermost first, without offsets; empty where no stack was taken.
     pub stack: Vec<String>,
+    /// How many more signals like it, alike in everything told here, came right before it and are not told
+    /// one by one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u64,
+}
+
+/// Whether there is nothing to write of a count.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The `info` argument of `signal_generate`.

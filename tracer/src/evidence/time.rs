@@ -59,6 +59,12 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 impl Moment {
+    /// The earlier of the two: a cause that was read later than its effect is shown at it.
+    #[must_use]
+    pub const fn no_later_than(self, effect: Self) -> Self {
+        if self.boot_ns > effect.boot_ns { effect } else { self }
+    }
+
     /// Another moment of the same boot, by its `boot_ns`, with the wall clock read as now.
     pub fn shifted(self, boot_ns: u64) -> Self {
         let delta = i128::from(boot_ns) - i128::from(self.boot_ns);

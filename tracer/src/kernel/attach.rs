@@ -1,9 +1,9 @@
 //! From a selection to running hooks, and changes to the selection while they run.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io, os::fd::AsFd as _, path::Path};
 
-use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
-use killtrace_ebpf::{COMM_LEN, Watch, flag, mode};
+use aya::maps::{Array, HashMap, MapData, MapError};
+use killtrace_ebpf::{COMM_LEN, RING_BYTES, Watch, flag, mode};
 
 use super::{
     AttachError, Selection,
@@ -14,6 +14,8 @@ use super::{
     losses::Losses,
     offsets::Missing,
     preflight,
+    programs_log::ProgramsLog,
+    ring::Ring,
     settings::{applies, settings},
     stream::Stream,
     symbols::Symbols,
@@ -64,7 +66,8 @@ impl Kernel {
         for uid in &selection.uids {
             users.insert(uid, 1, 0).map_err(full)?;
         }
-        let records: RingBuf<MapData> = loaded.map("RECORDS")?;
+        let records = Ring::new(loaded.take("RECORDS")?, RING_BYTES)
+            .map_err(|error| AttachError::System { what: "map the ring buffer", error })?;
         let losses = loaded.map("LOSSES")?;
         let mut kernel = Unattached {
             watched,
@@ -77,9 +80,12 @@ impl Kernel {
         let Attached { hooks, programs, links } = loaded.attach()?;
         // The walk begins when the hook is in place: no cgroup is missed between the two.
         let decoder = Decoder::new(Clock::new(), Cgroups::walk(), Symbols::open());
+        // Any program that logs leads to the map in which all of them do.
+        let logging = programs.iter().find(|(hook, _)| *hook == "sched_process_exec");
+        let log = logging.and_then(|(_, program)| ProgramsLog::of(program.as_fd()));
         let losses = Losses::new(losses, programs);
         Ok(Self {
-            stream: Stream::new(records, decoder, losses, links),
+            stream: Stream::new(records, decoder, losses, log, links),
             hooks,
             lacking,
             watched: kernel.watched,

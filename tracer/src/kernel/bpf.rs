@@ -150,6 +150,18 @@ pub fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
 /// # Errors
 /// The kernel's.
 pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    info(program).map(|info| info.recursion_misses)
+}
+
+/// The kernel's number for a program.
+///
+/// # Errors
+/// The kernel's.
+pub fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    info(program).map(|info| info.id)
+}
+
+fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: plain integers and arrays of them.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = empty();
@@ -157,5 +169,5 @@ pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     attr.info.info_len = size_of::<bpf_prog_info>() as u32;
     attr.info.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.recursion_misses)
+    Ok(info)
 }

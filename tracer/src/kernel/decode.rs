@@ -77,6 +77,24 @@ impl Decoder {
         Ok(Some(fact.at(self.clock.moment(boot_ns), Source::Kernel)))
     }
 
+    /// Decodes the record of a signal that stands for `count` of them, sent last at `boot_ns`.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_repeats(
+        &mut self,
+        bytes: &[u8],
+        boot_ns: u64,
+        count: u64,
+    ) -> Result<Option<Evidence>, Malformed> {
+        let Some(mut evidence) = self.decode(bytes)? else { return Ok(None) };
+        if let Fact::Signal(signal) = &mut evidence.fact {
+            signal.repeats = count.saturating_sub(1);
+        }
+        evidence.at = self.clock.moment(boot_ns);
+        Ok(Some(evidence))
+    }
+
     fn signal(&mut self, record: &wire_types::SignalRecord) -> Result<Fact, Malformed> {
         let has = |bit: u32| record.flags & bit != 0;
         let number = u8::try_from(record.signal).ok().filter(|number| (1..=64).contains(number));
@@ -111,6 +129,7 @@ impl Decoder {
             parent_death_signal: u8::try_from(record.pdeath_signal).unwrap_or(0),
             tty: Some(text(&record.tty)).filter(|tty| !tty.is_empty()),
             stack: if stack.is_empty() { Vec::new() } else { self.symbols.resolve(stack) },
+            repeats: 0,
         })))
     }
 

@@ -13,7 +13,7 @@ use killtrace_ebpf::{Config, Offsets};
 use super::{
     AttachError, bpf,
     hooks::{ATTACHED, HOOKS, Hook},
-    preflight,
+    preflight, programs_log,
 };
 
 /// The programs, as built by `cargo xtask build-ebpf`.
@@ -50,9 +50,11 @@ impl Loaded {
         wanted: impl Fn(&Hook) -> Result<(), String>,
     ) -> Result<Self, AttachError> {
         let mut object = Object::parse(OBJECT).map_err(damaged)?;
+        let log_level = [programs_log::level()];
         let globals = HashMap::from([
             ("OFFSETS", (bytes_of(offsets), true)),
             ("CONFIG", (bytes_of(config), true)),
+            ("AYA_LOG_LEVEL", (log_level.as_slice(), true)),
         ]);
         object.patch_map_data(globals).map_err(damaged)?;
         let maps = make_maps(&mut object)?;
@@ -105,8 +107,15 @@ impl Loaded {
     /// # Errors
     /// Where there is none of that name and type.
     pub fn map<T: TryFrom<Map, Error = MapError>>(&mut self, name: &str) -> Result<T, AttachError> {
-        let map = self.maps.remove(name).ok_or_else(|| damaged(format!("no map {name}")))?;
-        Map::from_map_data(map).and_then(T::try_from).map_err(damaged)
+        Map::from_map_data(self.take(name)?).and_then(T::try_from).map_err(damaged)
+    }
+
+    /// Takes a map out, whatever its type.
+    ///
+    /// # Errors
+    /// Where there is none of that name.
+    pub fn take(&mut self, name: &str) -> Result<MapData, AttachError> {
+        self.maps.remove(name).ok_or_else(|| damaged(format!("no map {name}")))
     }
 
     /// Attaches the programs.

@@ -6,10 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{Kernel, decode::Decoder, losses::Losses};
+use super::{
+    Kernel,
+    decode::{Decoder, Malformed},
+    losses::Losses,
+    programs_log::ProgramsLog,
+    repeats::Repeats,
+    ring::Ring,
+};
 use crate::evidence::{Evidence, Fact, Source};
 
 /// Between two looks while something happens. A wake-up from the kernel costs ten times what a record
@@ -26,9 +32,11 @@ const BATCH: usize = 4096;
 
 /// The records, and what turns them into evidence.
 pub struct Stream {
-    records: RingBuf<MapData>,
+    records: Ring,
     decoder: Decoder,
     losses: Losses,
+    log: Option<ProgramsLog>,
+    repeats: Repeats,
     /// Tells when something urgent is there; made when a runtime is there to wait with.
     alarm: Option<AsyncFd<OwnedFd>>,
     last_record: Option<Instant>,
@@ -40,15 +48,18 @@ pub struct Stream {
 impl Stream {
     /// Reads these records.
     pub fn new(
-        records: RingBuf<MapData>,
+        records: Ring,
         decoder: Decoder,
         losses: Losses,
+        log: Option<ProgramsLog>,
         links: Vec<OwnedFd>,
     ) -> Self {
         Self {
             records,
             decoder,
             losses,
+            log,
+            repeats: Repeats::default(),
             alarm: None,
             last_record: None,
             last_check: Instant::now(),
@@ -58,8 +69,8 @@ impl Stream {
 
     /// Takes what is there. True where a target has ended.
     fn take(&mut self, out: &mut Vec<Evidence>) -> bool {
-        let mut ended = false;
         let mut taken = 0;
+        let before = out.len();
         while taken < BATCH
             && let Some(record) = self.records.next()
         {
@@ -67,24 +78,27 @@ impl Stream {
                 self.decoder.clock.refresh();
             }
             taken += 1;
-            match self.decoder.decode(&record) {
-                Ok(Some(evidence)) => {
-                    ended |= matches!(&evidence.fact, Fact::Exit(exit) if exit.is_target);
-                    out.push(evidence);
-                }
-                Ok(None) => {}
-                Err(_) => self.losses.malformed(),
+            if self.repeats.counts(record) {
+                continue;
             }
+            tell(&mut self.repeats, &mut self.decoder, &mut self.losses, out);
+            self.repeats.told(record);
+            push(self.decoder.decode(record), &mut self.losses, out);
         }
+        tell(&mut self.repeats, &mut self.decoder, &mut self.losses, out);
         if taken > 0 {
             self.last_record = Some(Instant::now());
         }
-        ended
+        let ended = |told: &Evidence| matches!(&told.fact, Fact::Exit(exit) if exit.is_target);
+        out.iter().skip(before).any(ended)
     }
 
     /// Reports losses, before the records that are taken after them.
     fn check(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
         self.last_check = Instant::now();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let at = self.decoder.clock.now();
         let lost = self.losses.new_ones()?;
         out.extend(lost.into_iter().map(|lost| Fact::Lost(lost).at(at, Source::Tracer)));
@@ -128,6 +142,29 @@ impl Stream {
             () = tokio::time::sleep(pause) => {}
         }
         Ok(())
+    }
+}
+
+/// Tells of the signals that were only counted.
+fn tell(
+    repeats: &mut Repeats,
+    decoder: &mut Decoder,
+    losses: &mut Losses,
+    out: &mut Vec<Evidence>,
+) {
+    repeats.tell(|record, boot_ns, count| {
+        push(decoder.decode_repeats(record, boot_ns, count), losses, out);
+    });
+}
+
+fn push(
+    decoded: Result<Option<Evidence>, Malformed>,
+    losses: &mut Losses,
+    out: &mut Vec<Evidence>,
+) {
+    match decoded {
+        Ok(evidence) => out.extend(evidence),
+        Err(Malformed) => losses.malformed(),
     }
 }
 

@@ -68,6 +68,11 @@ impl Record {
     }
 }
 
+/// The header of a record, and what follows it.
+pub fn split(bytes: &[u8]) -> Option<(Header, &[u8])> {
+    Some((value(bytes)?, bytes.get(size_of::<Header>()..)?))
+}
+
 fn value<T: Wire>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;

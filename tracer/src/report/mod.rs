@@ -70,7 +70,7 @@ impl Default for ReportOptions {
     }
 }
 
-/// Writes records to a stream, one by one, each flushed so that a reader sees it at once.
+/// Writes records to a stream, one by one. Whoever reads sees them when it is flushed.
 #[derive(Debug)]
 pub struct Reporter<W> {
     out: W,
@@ -117,10 +117,14 @@ impl<W: Write> Reporter<W> {
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Lets a reader see what has been written.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -5,7 +5,7 @@ use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, JournalLine, ProcessId, Source, TcpChange, TcpState,
+    BusCall, CgroupOwner, Exit, JournalLine, Moment, ProcessId, Source, TcpChange, TcpState,
 };
 
 const S: u64 = 1_000_000_000;
@@ -52,7 +52,8 @@ impl<'a> Ending<'a> {
             case.world.calls.iter().rev().find(|call| {
                 call.value.member == "ReleaseSession"
                     && call.value.args.first().and_then(|arg| arg.as_str()) == Some(id)
-                    && call.ns() <= case.exit.ns()
+                    // The bus is read later than the kernel's events.
+                    && call.ns() <= case.exit.ns() + S
             })
         });
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
@@ -86,8 +87,8 @@ impl<'a> Ending<'a> {
         (!self.sshd.is_empty()).then(|| "the ssh connection's sshd had ended".to_owned())
     }
 
-    /// Its links of the chain.
-    pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
+    /// Its links of the chain; none is later than what it led to.
+    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let mut links = Vec::new();
         if let Some(tcp) = self.tcp {
             links.push(tcp_link(case, tcp));
@@ -108,6 +109,9 @@ impl<'a> Ending<'a> {
         }
         if let Some(call) = self.release {
             links.push(call_link(case, call));
+        }
+        for link in &mut links {
+            link.at = link.at.no_later_than(effect);
         }
         links
     }
@@ -279,7 +283,11 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
 pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
     let actor = call.value.sender.process.map(|id| case.process(id));
     let peer = |peer: &crate::evidence::BusPeer| {
-        let known = peer.process.map(|id| words::name_pid(&case.process(id)));
+        let known = peer.process.map(|id| {
+            let mut process = case.process(id);
+            process.comm = process.comm.or_else(|| peer.comm.clone());
+            words::name_pid(&process)
+        });
         known
             .or_else(|| peer.comm.clone())
             .or_else(|| peer.well_known.clone())

@@ -5,10 +5,10 @@ use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
 use super::words;
 use super::world::{Seen, World};
-use super::{mechanism, signals};
+use super::{manager, mechanism, signals};
 use crate::evidence::{
-    Disposition, Evidence, Exit, Fact, Header, Lost, Moment, ProcessId, SignalSent, TargetReason,
-    sig,
+    Disposition, Evidence, Exit, Fact, Header, Lost, Mechanism, Moment, Process, ProcessId,
+    SignalSent, TargetReason, sig,
 };
 
 const S: u64 = 1_000_000_000;
@@ -23,6 +23,8 @@ pub struct Engine {
     world: World,
     pending: Vec<Seen<Exit>>,
     fold: Option<Fold>,
+    /// The sender and the target of the last signal, as long as nothing has changed with them.
+    parties: Option<Parties>,
     losses_untold: Vec<String>,
     signals: u64,
     deaths: u64,
@@ -30,6 +32,25 @@ pub struct Engine {
     observed: u64,
     last: Moment,
     ended: bool,
+}
+
+/// An end that awaits its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Whose end.
+    pub id: ProcessId,
+    /// When it ended: `CLOCK_BOOTTIME`, nanoseconds.
+    pub ended_ns: u64,
+    /// A service manager had sent it a signal: journal and bus are needed.
+    pub by_manager: bool,
+}
+
+/// Those between whom a signal went, as the report shows them.
+#[derive(Debug)]
+struct Parties {
+    mechanism: Mechanism,
+    sender: Option<Process>,
+    target: Process,
 }
 
 /// A run of equal signals.
@@ -51,6 +72,7 @@ impl Engine {
             world: World::default(),
             pending: Vec::new(),
             fold: None,
+            parties: None,
             losses_untold: Vec::new(),
             signals: 0,
             deaths: 0,
@@ -61,9 +83,15 @@ impl Engine {
         }
     }
 
-    /// Ends that await their verdict: who, and when they ended (`CLOCK_BOOTTIME`, nanoseconds).
-    pub fn pending(&self) -> impl Iterator<Item = (ProcessId, u64)> {
-        self.pending.iter().map(|exit| (exit.value.task.id, exit.ns()))
+    /// Ends that await their verdict.
+    pub fn pending(&self) -> impl Iterator<Item = Pending> {
+        self.pending.iter().map(|exit| {
+            let id = exit.value.task.id;
+            let signals = self.world.signals_to(id);
+            let by_manager =
+                signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
+            Pending { id, ended_ns: exit.ns(), by_manager }
+        })
     }
 
     /// Deaths reported so far.
@@ -83,6 +111,9 @@ impl Engine {
             return records;
         }
         self.world.observe(evidence);
+        if !self.world.again() {
+            self.parties = None;
+        }
         if evidence.at.boot_ns > self.last.boot_ns {
             self.last = evidence.at;
         }
@@ -122,7 +153,7 @@ impl Engine {
         self.unfold(records);
         // With --once the first verdict was the last.
         if !(self.header.options.once && self.deaths > 0) {
-            let pending: Vec<ProcessId> = self.pending().map(|(id, _)| id).collect();
+            let pending: Vec<ProcessId> = self.pending().map(|pending| pending.id).collect();
             for id in pending {
                 self.verdict(id, records);
             }
@@ -139,7 +170,7 @@ impl Engine {
     }
 
     fn signal(&mut self, at: Moment, sent: &SignalSent, records: &mut Vec<Record>) {
-        self.signals += 1;
+        self.signals += 1 + sent.repeats;
         if self.header.options.hidden_signals.contains(&sent.number) {
             return;
         }
@@ -154,7 +185,7 @@ impl Engine {
                 Some(Fold { key, began_ns: at.boot_ns, shown: 0, latest: None, repeated: 0 });
         }
         let shown = self.fold.as_ref().map_or(0, |fold| fold.shown);
-        if shown < SHOWN_BEFORE_FOLDING {
+        if shown < SHOWN_BEFORE_FOLDING && sent.repeats == 0 {
             records.push(Record::Signal(Box::new(self.signal_record(at, sent))));
             if let Some(fold) = &mut self.fold {
                 fold.shown += 1;
@@ -166,23 +197,34 @@ impl Engine {
         let record = first.then(|| Box::new(self.signal_record(at, sent)));
         if let Some(fold) = &mut self.fold {
             match record {
-                Some(record) => fold.latest = Some(record),
-                None => fold.repeated += 1,
+                Some(record) => {
+                    fold.latest = Some(record);
+                    fold.repeated += sent.repeats;
+                }
+                None => fold.repeated += 1 + sent.repeats,
             }
         }
     }
 
-    fn signal_record(&self, at: Moment, sent: &SignalSent) -> SignalRecord {
+    fn signal_record(&mut self, at: Moment, sent: &SignalSent) -> SignalRecord {
         let mechanism = mechanism::of(sent);
-        let sender = if signals::is_kernels_own(mechanism) {
-            signals::originator(sent, mechanism).1
-        } else {
-            Some(&sent.sender)
-        };
+        if self.parties.as_ref().is_none_or(|parties| parties.mechanism != mechanism) {
+            let sender = if signals::is_kernels_own(mechanism) {
+                signals::originator(sent, mechanism).1
+            } else {
+                Some(&sent.sender)
+            };
+            self.parties = Some(Parties {
+                mechanism,
+                sender: sender.map(|task| signals::task(&self.world, task)),
+                target: signals::task(&self.world, &sent.target),
+            });
+        }
+        let parties = self.parties.as_ref();
         SignalRecord {
             at,
-            sender: sender.map(|task| signals::task(&self.world, task)),
-            target: signals::task(&self.world, &sent.target),
+            sender: parties.and_then(|parties| parties.sender.clone()),
+            target: parties.map(|parties| parties.target.clone()).unwrap_or_default(),
             target_tid: (!sent.to_process).then_some(sent.target.tid),
             signal: signals::signal(sent, mechanism),
             repeated: 0,

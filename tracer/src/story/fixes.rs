@@ -3,7 +3,10 @@
 //! Remedies fit the case (real unit, user and signal names) and are never dangerous by default: none
 //! kills, deletes or weakens security silently, and each says what else it brings about.
 
+mod units;
+
 use super::verdict::Fix;
+pub use units::*;
 
 /// Drop-in directory of logind's configuration.
 const LOGIND_DROP_IN: &str = "/etc/systemd/logind.conf.d/zz-killtrace.conf";
@@ -44,17 +47,6 @@ pub fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
-}
-
-fn drop_in(unit: &str, section: &str, line: &str) -> Vec<String> {
-    let unit = quoted(unit);
-    vec![
-        format!("sudo mkdir -p /etc/systemd/system/{unit}.d"),
-        format!(
-            "printf '[{section}]\\n{line}\\n' | sudo tee /etc/systemd/system/{unit}.d/50-killtrace.conf"
-        ),
-        "sudo systemctl daemon-reload".to_owned(),
-    ]
 }
 
 /// Start it below the user's service manager, which outlives the sessions when lingering.
@@ -161,91 +153,6 @@ pub fn long_running_sshd(socket: &str) -> Fix {
     .see("sshd(8)")
 }
 
-/// `KillMode=process` for a unit.
-pub fn kill_mode_process(unit: &str) -> Fix {
-    fix(
-        "let what the unit started outlive its main process",
-        drop_in(unit, "Service", "KillMode=process"),
-        "systemd ends only the main process and leaves the others alone",
-    )
-    .but("left-over processes run on unmanaged; systemd.kill(5) advises against it")
-    .check(format!("systemctl show -p KillMode {}", quoted(unit)))
-    .see("systemd.kill(5)")
-}
-
-/// A unit of its own for a helper.
-pub fn own_unit(program: &str) -> Fix {
-    fix(
-        "run it as a unit of its own",
-        vec![format!("sudo systemd-run --unit=my-job {}", quoted(program))],
-        "it no longer depends on the unit that started it",
-    )
-    .check("systemctl status my-job")
-    .see("systemd-run(1)")
-}
-
-/// A longer `TimeoutStopSec=`.
-pub fn stop_timeout(unit: &str, section: &str) -> Fix {
-    fix(
-        "give it more time to stop",
-        drop_in(unit, section, "TimeoutStopSec=5min"),
-        "SIGKILL follows only after five minutes",
-    )
-    .but("stopping and shutting down may take that long; better make the program end on SIGTERM")
-    .check(format!("systemctl show -p TimeoutStopUSec {}", quoted(unit)))
-    .see("systemd.service(5), systemd.scope(5)")
-}
-
-/// A changed time limit of a unit.
-pub fn unit_limit(unit: &str, section: &str, name: &str, value: &str, effect: &str) -> Fix {
-    fix(&format!("raise {name}"), drop_in(unit, section, &format!("{name}={value}")), effect)
-        .check(format!("systemctl cat {}", quoted(unit)))
-        .see("systemd.service(5)")
-}
-
-/// `OOMPolicy=continue`
-pub fn oom_policy(unit: &str) -> Fix {
-    fix(
-        "let the unit go on when one of its processes is killed for memory",
-        drop_in(unit, "Service", "OOMPolicy=continue"),
-        "systemd leaves the other processes of the unit alone",
-    )
-    .but("the service runs on without the process that was killed")
-    .check(format!("systemctl show -p OOMPolicy {}", quoted(unit)))
-    .see("systemd.service(5)")
-}
-
-/// `ManagedOOMPreference=avoid`
-pub fn oomd_avoid(unit: &str) -> Fix {
-    fix(
-        "have systemd-oomd choose others first",
-        drop_in(unit, "Service", "ManagedOOMPreference=avoid"),
-        "systemd-oomd kills this unit only when nothing else is left",
-    )
-    .but("something else is killed instead; honoured for units of the system manager only")
-    .see("systemd.resource-control(5)")
-}
-
-/// More memory for a cgroup.
-pub fn memory_limit(unit: Option<&str>) -> Fix {
-    match unit {
-        Some(unit) => fix(
-            "raise the unit's memory limit",
-            drop_in(unit, "Service", "MemoryMax=infinity"),
-            "the unit is limited by the machine's memory only",
-        )
-        .but("a leak in it can then exhaust the machine; choose a value rather than infinity where you know one")
-        .check(format!("systemctl show -p MemoryMax {}", quoted(unit)))
-        .see("systemd.resource-control(5)"),
-        None => fix(
-            "raise the memory limit of the cgroup or container",
-            Vec::new(),
-            "the group may use more before the kernel kills in it",
-        )
-        .see("cgroups(7)"),
-    }
-}
-
 /// Less memory pressure on the machine.
 pub fn more_memory() -> Fix {
     fix(
@@ -281,19 +188,6 @@ pub fn keep_alive() -> Fix {
         "short network outages no longer end the login",
     )
     .see("ssh_config(5), sshd_config(5)")
-}
-
-/// Who starts and stops this unit.
-pub fn look_at_unit(unit: &str) -> Fix {
-    fix(
-        "see what the unit is bound to",
-        vec![
-            format!("systemctl cat {}", quoted(unit)),
-            format!("systemctl list-dependencies --reverse --all {}", quoted(unit)),
-        ],
-        "shows the dependencies through which a stop spreads to it",
-    )
-    .see("systemd.unit(5)")
 }
 
 /// A core dump to look into.

@@ -4,7 +4,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::Way;
 use super::manager::{UnitStop, manager_of};
-use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link};
+use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
 use super::world::{Seen, World};
 use super::{fixes, mechanism, signals, units};
 use crate::evidence::{Exit, Grade, Header};
@@ -54,8 +54,7 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
     if let Some((clause, setting)) = units::escalation_clause(case, &stop) {
         finding.explanation.push_str(&clause);
         finding.settings.push(setting);
-        let template = units::template(&stop.unit);
-        finding.fixes.push(fixes::stop_timeout(&template, units::section(&stop.unit)));
+        finding.fixes.push(fixes::stop_timeout(&stop.at()));
     }
 }
 
@@ -93,15 +92,18 @@ fn tell(
 /// on an absence is called observed where events were lost.
 fn grade(case: &Case<'_>, found: Grade, lost: bool) -> Grade {
     let no_signal = case.blow.is_none();
-    let link = case.blow.map_or(Grade::Observed, |blow| blow.grade);
+    // That a caught signal led to the exit is a conclusion; where a service manager was stopping the
+    // whole unit meanwhile, it is what was to come.
+    let stopped =
+        UnitStop::of(case).is_some_and(|stop| stop.job.is_some() || stop.main_exit.is_some());
+    let link = case.blow.filter(|_| !stopped).map_or(Grade::Observed, |blow| blow.grade);
     if lost && no_signal { Grade::Inferred } else { found.min(link) }
 }
 
 fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
     if let Some(blow) = case.blow {
-        let told = links.iter().any(|link| {
-            link.event == super::verdict::LinkEvent::Signal && link.at == blow.signal.at
-        });
+        let told =
+            links.iter().any(|link| link.event == LinkEvent::Signal && link.at == blow.signal.at);
         if !told {
             let mut link = case.signal_link(blow.signal, blow.mechanism);
             if blow.way == Way::Reraised {
@@ -113,11 +115,21 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
             links.extend(reraised(case));
         }
     }
+    let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
+    for link in links.iter_mut().filter(|link| is_read_late(link.event)) {
+        link.at = link.at.no_later_than(struck);
+    }
     links.retain(|link| link.at.boot_ns <= case.exit.ns());
     links.sort_by_key(|link| link.at.boot_ns);
     links.dedup_by(|a, b| a.text == b.text);
     links.push(case.death_link());
     links
+}
+
+/// What came over the bus or from the journal has the time at which it was read, which may be after what
+/// it led to.
+const fn is_read_late(event: LinkEvent) -> bool {
+    matches!(event, LinkEvent::BusCall | LinkEvent::Job | LinkEvent::SshDisconnect)
 }
 
 fn reraised(case: &Case<'_>) -> Option<Link> {

@@ -1,6 +1,8 @@
 //! How a service manager came to signal a process of one of its units.
 
 use super::case::Case;
+use super::fixes::UnitAt;
+use super::requests::{Request, Wish};
 use super::words;
 use super::world::{Seen, UnitHistory, World};
 use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, ProcessId, SignalSent, Task, sig};
@@ -10,7 +12,7 @@ const S: u64 = 1_000 * MS;
 
 /// How late a bus message can be seen after the signal it led to: both are read by different
 /// processes, and the signal is stamped in the kernel.
-const BUS_LAG: u64 = 250 * MS;
+pub const BUS_LAG: u64 = 250 * MS;
 
 /// Which service manager a sender is: by what cannot be forged, its pid or its cgroup, not by its
 /// name alone.
@@ -64,13 +66,16 @@ impl<'a> UnitStop<'a> {
         }?;
         let world = case.world;
         let first = first_of_round(world, case.victim, blow.signal);
-        let job = stop_job(world, manager, &unit, first.ns());
-        let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
         let history = world.unit_of(manager, &unit);
+        let main_exit = main_exit(world, manager, &unit, history, first);
+        // A service that restarts by itself makes its job when it has been cleaned up.
+        let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
+            .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
+        let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
         Some(Self {
             manager,
             request: request_for(world, manager, &unit, began_ns),
-            main_exit: main_exit(world, manager, &unit, history, first),
+            main_exit,
             escalated: first.ns() < blow.signal.ns() && blow.signal.value.number == sig::SIGKILL,
             unit,
             first,
@@ -78,6 +83,21 @@ impl<'a> UnitStop<'a> {
             job,
             history,
         })
+    }
+
+    /// Who asked for the stop of this very unit, where that was seen.
+    pub fn asked_for(&self, case: &Case<'a>) -> Option<Request<'a>> {
+        Request::find(case, Wish::Stop, self.manager, &self.unit, self.began_ns)
+    }
+
+    /// Where the unit's settings can be changed.
+    pub fn at(&self) -> UnitAt {
+        let transient = self.history.and_then(|history| history.now.get("Transient"));
+        UnitAt {
+            unit: super::units::template(&self.unit),
+            of_user: matches!(self.manager, Manager::User(_)),
+            transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
+        }
     }
 
     /// How the manager is called: `systemd[1]`, `alice's systemd --user[812]`.
@@ -118,12 +138,14 @@ fn first_of_round<'a>(
         .unwrap_or(last)
 }
 
-/// The stop or restart job of a unit that was under way at a time.
+/// The stop or restart job of a unit that was under way at a time. `born_ns`: when the process that was
+/// ended had started.
 pub fn stop_job<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
     at_ns: u64,
+    born_ns: u64,
 ) -> Option<&'a Seen<Job>> {
     let mut found: Option<&Seen<Job>> = None;
     for seen in world.jobs.iter() {
@@ -131,10 +153,14 @@ pub fn stop_job<'a>(
         if job.manager != manager || job.unit != unit || seen.ns() > at_ns + BUS_LAG {
             continue;
         }
-        let stops = !matches!(
-            job_type(world, seen),
-            Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
-        );
+        // A restart's job turns into a start job when the unit has stopped, which may be before it was
+        // asked for its type. A start job that ends what had been running before is such a one.
+        let restarts = job_type(world, seen) == Some("start") && born_ns < seen.ns();
+        let stops = restarts
+            || !matches!(
+                job_type(world, seen),
+                Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
+            );
         match (&job.result, found) {
             (None, _) if stops => {
                 // A job may be told twice: first as it was seen, then with its type.
@@ -158,15 +184,21 @@ pub fn stop_job<'a>(
 /// before it can be asked).
 pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
     let by_bus = job.value.job_type.as_deref();
-    by_bus.or_else(|| {
-        let id = job.value.id.to_string();
-        let logged = world.journal.iter().rev().find(|line| {
+    // A restart's job is a start job by the time it is asked.
+    if by_bus.is_some_and(|kind| kind != "start") {
+        return by_bus;
+    }
+    let id = job.value.id.to_string();
+    let logged = || {
+        let lines = world.journal.iter().filter(|line| {
             line.value.fields.get("JOB_ID") == Some(&id)
                 && line.value.about_unit.as_deref() == Some(&job.value.unit)
                 && line.ns().abs_diff(job.ns()) < 90 * S
-        })?;
-        logged.value.fields.get("JOB_TYPE").map(String::as_str)
-    })
+        });
+        lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
+    };
+    let known = |wanted: &str| logged().find(|kind| *kind == wanted);
+    known("restart").or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
 }
 
 /// Methods of systemd's manager and units that stop something.
@@ -198,6 +230,11 @@ pub fn stops_which(call: &BusCall) -> Option<String> {
     if !STOPPING.contains(&call.member.as_str()) {
         return None;
     }
+    unit_of_call(call)
+}
+
+/// The unit that a call to a service manager is about: its first argument, or the object.
+pub fn unit_of_call(call: &BusCall) -> Option<String> {
     if call.path == "/org/freedesktop/systemd1" {
         return call.args.first()?.as_str().map(str::to_owned);
     }
@@ -279,15 +316,27 @@ fn main_exit<'a>(
     };
     let known_main = recent().find(|exit| main_pids.contains(&u64::from(exit.value.task.id.pid)));
     // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
-    known_main.or_else(|| {
-        let by_descent = |exit: &&Seen<Exit>| {
-            exit.value.task.id != first.value.target.id
-                && exit.value.task.ppid == first.value.sender.id.pid
-                && exit.ns() + S >= first.ns()
-                && in_unit(&exit.value)
-        };
-        if main_pids.is_empty() { recent().find(by_descent) } else { None }
-    })
+    known_main
+        .or_else(|| {
+            let by_descent = |exit: &&Seen<Exit>| {
+                exit.value.task.id != first.value.target.id
+                    && exit.value.task.ppid == first.value.sender.id.pid
+                    && exit.ns() + S >= first.ns()
+                    && in_unit(&exit.value)
+            };
+            if main_pids.is_empty() { recent().find(by_descent) } else { None }
+        })
+        .filter(|exit| {
+            // Where the manager ended the main process, too, the stop was under way already.
+            let manager = first.value.sender.id;
+            let mut signals = world.signals_to(exit.value.task.id).iter();
+            !signals.any(|signal| {
+                signal.value.sender.id == manager
+                    && signal.value.number != sig::SIGCONT
+                    && signal.ns() <= exit.ns()
+                    && signal.ns() + 600 * S >= exit.ns()
+            })
+        })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The story: evidence in, verdict out. Pure: nothing in here reads a file, a clock or the network.
 //!
-//! [`Engine`] takes evidence and gives records. [`world`] holds what was true when, [`decide`] finds
-//! the signal that decided a death, [`mechanism`] says how that signal came about, [`causes`] why, and
-//! [`judge`] puts the verdict together.
+//! [`Engine`] takes evidence and gives records. `world` holds what was true when, `decide` finds
+//! the signal that decided a death, `mechanism` says how that signal came about, `causes` why, and
+//! `judge` puts the verdict together.
 
 mod actor;
 mod case;
@@ -15,6 +15,7 @@ mod judge;
 mod manager;
 mod mechanism;
 mod people;
+mod requests;
 mod si_code;
 mod signals;
 #[cfg(test)]

@@ -143,6 +143,12 @@ impl People {
         if id.pid == 0 || args.is_empty() {
             return;
         }
+        if self
+            .get(id)
+            .is_some_and(|known| known.exe.is_some() && known.cmdline.as_deref() == Some(args))
+        {
+            return;
+        }
         let parent = self.parents(id).first().and_then(|parent| self.get(*parent)).cloned();
         let known = self.known(id);
         // What was seen elsewhere is whole; this may be cut short.

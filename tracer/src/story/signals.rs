@@ -122,7 +122,10 @@ pub fn task(world: &World, task: &Task) -> Process {
     let mut process = world.people.process(task.id, &|id| session(world, id));
     process.ns_pid = Some(task.ns_pid);
     process.uid = Some(task.uid);
-    process.comm.get_or_insert_with(|| task.comm.clone());
+    // The first thread's name at that moment: it may have become another program since.
+    if task.tid == task.id.pid || process.comm.is_none() {
+        process.comm = Some(task.comm.clone());
+    }
     process.user = world.user(task.uid).map(|user| user.name.clone());
     if task.ppid != 0 {
         process.ppid = Some(task.ppid);

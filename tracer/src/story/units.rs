@@ -9,7 +9,7 @@ use super::manager::{self, UnitStop};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Moment, Source};
+use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Source};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -18,6 +18,43 @@ pub fn location(setting: &DecidingSetting) -> String {
         (Some(file), None) => format!(" ({file})"),
         (None, _) => " (the default)".to_owned(),
     }
+}
+
+/// `KillMode=mixed, set in /etc/systemd/system/nginx.service:7`
+pub fn cited(setting: &DecidingSetting) -> String {
+    let place = match (&setting.file, setting.line) {
+        (Some(file), Some(line)) => format!("set in {file}:{line}"),
+        (Some(file), None) => format!("set in {file}"),
+        (None, _) => "the default".to_owned(),
+    };
+    format!("{}={}, {place}", setting.name, setting.value)
+}
+
+/// The line that made one unit depend on another: settings of this kind add up over many lines.
+pub fn setting_naming(
+    case: &Case<'_>,
+    scopes: &[&str],
+    name: &str,
+    other: &str,
+) -> Option<DecidingSetting> {
+    // `base@%i.service`: what a specifier stands for is not known here, what is before it is.
+    let means = |word: &str| {
+        word == other || word.split_once('%').is_some_and(|(stem, _)| other.starts_with(stem))
+    };
+    let line = scopes.iter().find_map(|scope| {
+        case.world.setting_lines.iter().rev().find(|seen| {
+            seen.value.scope == *scope
+                && seen.value.name == name
+                && seen.value.value.split_whitespace().any(means)
+        })
+    });
+    let line = line.map(|seen| DecidingSetting {
+        name: seen.value.name.clone(),
+        value: seen.value.value.clone(),
+        file: seen.value.file.clone(),
+        line: seen.value.line,
+    });
+    line.or_else(|| case.setting(scopes, name).filter(|it| it.value.split_whitespace().any(means)))
 }
 
 /// systemd's escaping of a name in a D-Bus object path (`bus_label_escape`).
@@ -62,6 +99,9 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
     let (name, value) = match (property.strip_suffix("USec"), value) {
         (Some(stem), value) => (format!("{stem}Sec"), words::systemd_span(value.as_u64()?)),
         (None, Value::String(text)) => (property.to_owned(), text.clone()),
+        (None, Value::Bool(set)) => {
+            (property.to_owned(), if *set { "yes" } else { "no" }.to_owned())
+        }
         (None, other) => (property.to_owned(), other.to_string()),
     };
     Some(DecidingSetting { name, value, file: None, line: None })
@@ -86,29 +126,18 @@ pub fn template(unit: &str) -> String {
     }
 }
 
-/// The section of a unit's file that holds its limits.
-pub fn section(unit: &str) -> &'static str {
-    if unit.ends_with(".scope") { "Scope" } else { "Service" }
-}
-
-/// What bus messages and jobs led to has its time from the kernel; they themselves were read later.
-/// A cause is never shown after its effect.
-fn no_later(at: Moment, effect: Moment) -> Moment {
-    if at.boot_ns > effect.boot_ns { effect } else { at }
-}
-
 /// The request, the job and, where it came to that, the time-out of a stop.
 pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
     let mut links = Vec::new();
     if let Some(call) = stop.request {
         let mut link = call_link(case, call);
-        link.at = no_later(link.at, stop.job.map_or(stop.first.at, |job| job.at));
-        link.at = no_later(link.at, stop.first.at);
+        link.at = link.at.no_later_than(stop.job.map_or(stop.first.at, |job| job.at));
+        link.at = link.at.no_later_than(stop.first.at);
         links.push(link);
     }
     if let Some(job) = stop.job {
         let mut link = job_link(case, job);
-        link.at = no_later(link.at, stop.first.at);
+        link.at = link.at.no_later_than(stop.first.at);
         links.push(link);
     }
     links.extend(escalation_links(case, stop));
@@ -146,7 +175,7 @@ fn escalation_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
         Some(line) => {
             let text = format!("systemd logged \"{}\", {waited} later", line.value.message);
             let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
-            link.at = no_later(link.at, blow.signal.at);
+            link.at = link.at.no_later_than(blow.signal.at);
             links.push(link);
         }
         None => {
@@ -170,10 +199,8 @@ pub fn escalation_clause(
     let waited = words::span(blow.signal.ns().saturating_sub(stop.first.ns()));
     let setting = timeout_setting(case, stop)?;
     let clause = format!(
-        " It had not ended {waited} after {first}, so SIGKILL followed ({}={}{}).",
-        setting.name,
-        setting.value,
-        location(&setting)
+        " It had not ended {waited} after {first}, so SIGKILL followed ({}).",
+        cited(&setting)
     );
     Some((clause, setting))
 }
@@ -209,7 +236,7 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
             let state = change.value.get("SubState").and_then(Value::as_str).unwrap_or("stopping");
             let text =
                 format!("{} went into state {state}: its main process {name} had ended", stop.unit);
-            let at = no_later(change.at, case.exit.at);
+            let at = change.at.no_later_than(case.exit.at);
             case.link(at, LinkEvent::UnitState, change.source, None, text)
         }
         None => {

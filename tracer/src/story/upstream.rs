@@ -1,13 +1,16 @@
 //! What ended the process whose end led to this one: one step further up the chain.
 
+use super::actor::Actor;
 use super::case::Case;
 use super::decide::{self, Blow};
 use super::ending::exit_link;
+use super::manager::manager_of;
 use super::signals;
-use super::verdict::Link;
+use super::units::command_link;
+use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Moment, ProcessId, signal_name};
+use crate::evidence::{Exit, Moment, ProcessId, Task, signal_name};
 
 /// The end of another process, told as something that led to this case.
 #[derive(Debug)]
@@ -32,11 +35,14 @@ impl<'a> End<'a> {
     /// what it led to.
     pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
-        let mut links: Vec<Link> = struck.into_iter().chain([exit_link(case, self.exit)]).collect();
+        let command = self
+            .sender()
+            .filter(|sender| manager_of(sender).is_none())
+            .and_then(|sender| command_link(case, &Actor::behind(case, sender.id)));
+        let mut links: Vec<Link> =
+            command.into_iter().chain(struck).chain([exit_link(case, self.exit)]).collect();
         for link in &mut links {
-            if link.at.boot_ns > effect.boot_ns {
-                link.at = effect;
-            }
+            link.at = link.at.no_later_than(effect);
         }
         links
     }
@@ -56,5 +62,40 @@ impl<'a> End<'a> {
             }
             _ => String::new(),
         }
+    }
+
+    /// The end in words: `sh[84] was killed by SIGKILL: root ran "kill -KILL 84"`.
+    pub fn sentence(&self, case: &Case<'_>) -> String {
+        let name = words::name_pid(&case.task(&self.exit.value.task));
+        let how = match Outcome::from_wait_status(self.exit.value.status) {
+            Outcome::Exited { status } => format!("{name} exited with {status}"),
+            Outcome::Signaled { signal, .. } => format!("{name} was killed by {signal}"),
+        };
+        let Some(blow) = self.blow else { return how };
+        let signal = signal_name(blow.signal.value.number);
+        // An exit after a signal has not named that signal yet.
+        let after = match Outcome::from_wait_status(self.exit.value.status) {
+            Outcome::Exited { .. } => format!(" after {signal}"),
+            Outcome::Signaled { .. } => String::new(),
+        };
+        match self.sender() {
+            None if signals::is_kernels_own(blow.mechanism) => {
+                format!("{how}{after} from the kernel, {}", blow.mechanism.words())
+            }
+            None => format!("{how}{after}"),
+            Some(task) if manager_of(task).is_some() => {
+                format!("{how}{after} from {}", words::name_pid(&case.task(task)))
+            }
+            Some(task) => {
+                format!("{how}{after}: {}", Actor::behind(case, task.id).sentence())
+            }
+        }
+    }
+
+    /// The other process that sent it the deciding signal.
+    fn sender(&self) -> Option<&'a Task> {
+        let blow = self.blow.filter(|blow| !signals::is_kernels_own(blow.mechanism))?;
+        let sender = &blow.signal.value.sender;
+        (sender.id != self.exit.value.task.id).then_some(sender)
     }
 }

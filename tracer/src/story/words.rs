@@ -20,6 +20,9 @@ pub fn command_line(process: &Process) -> String {
 const MAX_COMMAND: usize = 120;
 
 fn shortened(args: &[String]) -> String {
+    // A rewritten title leaves empty arguments behind.
+    let used = args.iter().rposition(|arg| !arg.is_empty()).map_or(0, |last| last + 1);
+    let args = if args[0].contains(": ") { &args[..used] } else { args };
     let mut line = String::new();
     for arg in args {
         if !line.is_empty() {

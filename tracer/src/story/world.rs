@@ -17,8 +17,19 @@ use crate::evidence::{
 /// How many values of one endless kind are kept.
 pub const KEPT: usize = 4096;
 
-/// How many signals of one process are kept: the first ones are those that can be to blame.
+/// How many signals of one process are kept at most: the first and the newest, which can be to blame.
 const SIGNALS_PER_PROCESS: usize = 256;
+
+/// Settings that add up over several lines: each line is told.
+const DEPENDENCIES: [&str; 7] = [
+    "BindsTo",
+    "PartOf",
+    "Requires",
+    "Requisite",
+    "Conflicts",
+    "StopPropagatedFrom",
+    "PropagatesStopTo",
+];
 
 /// A value with when and from where it was learned.
 #[derive(Clone, Debug)]
@@ -77,12 +88,21 @@ impl UnitHistory {
         self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// A list-of-strings property.
-    pub fn list(&self, name: &str) -> Vec<&str> {
-        match self.now.get(name) {
-            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+    /// All that a list-of-strings property ever held: a dependency on a unit is forgotten with that unit.
+    pub fn ever_listed(&self, name: &str) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for value in self.changes.iter().filter_map(|change| change.value.get(name)) {
+            match value {
+                Value::Array(items) => {
+                    all.extend(items.iter().filter_map(Value::as_str));
+                }
+                Value::String(one) if !one.is_empty() => all.push(one),
+                _ => {}
+            }
         }
+        let mut known = HashSet::new();
+        all.retain(|one| known.insert(*one));
+        all
     }
 
     /// Whether a string property ever had one of these values, as far as was seen.
@@ -118,6 +138,8 @@ pub struct World {
     pub sessions: Recent<SessionState>,
     /// Settings by scope and name; the last word counts.
     pub settings: HashMap<(String, String), Seen<Setting>>,
+    /// Every line of those settings that add up over several lines.
+    pub setting_lines: Recent<Setting>,
     /// Journal.
     pub journal: Recent<JournalLine>,
     /// Kernel log.
@@ -134,13 +156,24 @@ pub struct World {
     pub targets: HashMap<ProcessId, TargetReason>,
     /// Targets that have ended.
     pub ended: HashSet<ProcessId>,
+    /// Whom the newest piece of evidence was a signal to.
+    signalled: Option<ProcessId>,
+    again: bool,
 }
 
 impl World {
     /// Takes in one piece of evidence.
     pub fn observe(&mut self, evidence: &Evidence) {
         let (at, source) = (evidence.at, evidence.source);
-        self.people.observe(evidence);
+        self.again = self.is_again(&evidence.fact);
+        // What the same signal said a moment ago of the same people needs not be taken in once more.
+        if !self.again {
+            self.people.observe(evidence);
+        }
+        self.signalled = match &evidence.fact {
+            Fact::Signal(signal) => Some(signal.target.id),
+            _ => None,
+        };
         match &evidence.fact {
             Fact::Signal(signal) => self.signal(at, source, signal),
             Fact::Exit(exit) => {
@@ -157,6 +190,9 @@ impl World {
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
             Fact::Setting(setting) => {
                 let key = (setting.scope.clone(), setting.name.clone());
+                if DEPENDENCIES.contains(&setting.name.as_str()) {
+                    self.setting_lines.push(at, source, setting.clone());
+                }
                 self.settings.insert(key, Seen { at, source, value: setting.clone() });
             }
             Fact::Journal(line) => self.journal.push(at, source, line.clone()),
@@ -185,16 +221,36 @@ impl World {
         }
     }
 
+    /// Whether this is a signal whose sender and target are, in all that is told of them, those of the
+    /// piece of evidence right before it.
+    fn is_again(&self, fact: &Fact) -> bool {
+        let Fact::Signal(now) = fact else { return false };
+        self.signalled == Some(now.target.id)
+            && self.signals_to(now.target.id).last().is_some_and(|before| {
+                let before = &before.value;
+                before.sender == now.sender
+                    && before.target == now.target
+                    && before.ancestors == now.ancestors
+                    && before.sender_args == now.sender_args
+            })
+    }
+
+    /// Whether nothing has changed with the newest piece of evidence but that there was one more signal
+    /// between the same two processes.
+    pub const fn again(&self) -> bool {
+        self.again
+    }
+
     fn signal(&mut self, at: Moment, source: Source, signal: &SignalSent) {
         let list = self.signals.entry(signal.target.id).or_default();
-        if list.len() < SIGNALS_PER_PROCESS {
-            list.push(Seen { at, source, value: signal.clone() });
-            return;
-        }
-        // A storm: what came first and what came last can decide, the middle cannot.
-        *self.signals_dropped.entry(signal.target.id).or_default() += 1;
-        list.remove(SIGNALS_PER_PROCESS / 2);
         list.push(Seen { at, source, value: signal.clone() });
+        if list.len() > SIGNALS_PER_PROCESS {
+            // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
+            // what is behind them has to be moved.
+            let middle = SIGNALS_PER_PROCESS / 4..SIGNALS_PER_PROCESS * 3 / 4;
+            *self.signals_dropped.entry(signal.target.id).or_default() += middle.len() as u64;
+            list.drain(middle);
+        }
     }
 
     fn unit(&mut self, at: Moment, source: Source, unit: &crate::evidence::UnitProperties) {

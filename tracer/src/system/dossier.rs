@@ -155,18 +155,53 @@ async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
     };
     match asked {
         Ok(properties) => {
+            neighbours(&context, manager, &properties);
             let unit = unit.clone();
             let fact = Fact::Unit(UnitProperties { manager, unit, properties });
             context.outbox.say(Source::BusProperty, fact);
         }
         Err(why) => context.outbox.unavailable(format!("unit {unit}"), why),
     }
+    tell_files(&context, manager, &unit, files).await;
+}
+
+/// Tells what the files of those units set that can take this one down by a line of their own.
+pub fn neighbours(
+    context: &Arc<Context>,
+    manager: Manager,
+    properties: &std::collections::BTreeMap<String, Value>,
+) {
+    const DECLARED_THERE: [&str; 2] = ["ConflictedBy", "StopPropagatedFrom"];
+    /// More than these are hardly anybody's intention.
+    const MOST: usize = 16;
+    let listed = DECLARED_THERE.iter().filter_map(|name| properties.get(*name)?.as_array());
+    let units = listed.flatten().filter_map(|unit| unit.as_str());
+    for unit in units.filter(|unit| *unit != "shutdown.target").take(MOST) {
+        if context.outbox.first_time(("neighbour", manager, unit)) {
+            tokio::spawn(tell_neighbour(Arc::clone(context), manager, unit.to_owned()));
+        }
+    }
+}
+
+async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: String) {
+    let files = systemd::unit_properties(&context, manager, &unit).await;
+    let files = files.ok().as_ref().and_then(files_of);
+    tell_files(&context, manager, &unit, files).await;
+}
+
+/// Tells what a unit's files set: those that the manager names, else those that it would find.
+async fn tell_files(
+    context: &Arc<Context>,
+    manager: Manager,
+    unit: &str,
+    files: Option<UnitFiles>,
+) {
     let home = match manager {
-        Manager::User(uid) => user(&context, uid).await.and_then(|user| user.home),
+        Manager::User(uid) => user(context, uid).await.and_then(|user| user.home),
         Manager::System => None,
     };
-    let files = files.unwrap_or_else(|| context.root.unit_files(manager, home.as_deref(), &unit));
-    tell_settings(&context, context.root.unit(&unit, &files));
+    let files = files.unwrap_or_else(|| context.root.unit_files(manager, home.as_deref(), unit));
+    tell_settings(context, context.root.unit(unit, &files));
 }
 
 /// The files that the manager itself names.

@@ -25,6 +25,9 @@ const ASK_LIMIT: Duration = Duration::from_secs(2);
 /// State files of sessions; private to systemd, but the same since v219.
 const STATE: &str = "/run/systemd/sessions";
 
+/// How many sessions that are there already are told.
+const MAX_SESSIONS: usize = 256;
+
 /// A state file is a few hundred bytes.
 const MAX_STATE: u64 = 64 << 10;
 
@@ -142,6 +145,15 @@ pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool>
     };
     context.sources.set("logind", why);
     None
+}
+
+/// Tells the sessions that there are already: whoever acts from one of them is then known.
+pub fn tell_existing(context: &Context) {
+    let Ok(entries) = std::fs::read_dir(STATE) else { return };
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    for session in ids.filter_map(|id| from_file(&id)).take(MAX_SESSIONS) {
+        context.outbox.say(Source::File, Fact::Session(session));
+    }
 }
 
 /// The session as its state file has it.

@@ -26,4 +26,4 @@ mod witnesses;
 
 pub use sources::{ATTACHED, CONNECTING};
 pub use targets::{Found, Matcher, TargetError};
-pub use witnesses::{Options, Witnesses, running_processes};
+pub use witnesses::{Options, Witnesses, hurry, running_processes};

@@ -120,6 +120,26 @@ impl Processes {
         Ok(line)
     }
 
+    /// Processes outside of its line of parents whose end would be its own: its ptrace tracer, and the init
+    /// of its pid namespace where that is not the one of `/proc`.
+    pub fn relatives(&self, pid: u32) -> Vec<u32> {
+        let status = self.text(pid, "status");
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let tracer = field("TracerPid:").and_then(|text| text.trim().parse().ok());
+        let nested = field("NSpid:").is_some_and(|pids| pids.split_whitespace().count() > 1);
+        let init = if nested { self.namespace_init(pid) } else { None };
+        tracer.into_iter().chain(init).filter(|relative| *relative != 0).collect()
+    }
+
+    fn namespace_init(&self, pid: u32) -> Option<u32> {
+        let namespace = fs::read_link(self.file(pid, "ns/pid")).ok()?;
+        self.pids().into_iter().find(|other| {
+            fs::read_link(self.file(*other, "ns/pid")).is_ok_and(|its| its == namespace)
+                && parse_status(&self.text(*other, "status"))
+                    .is_some_and(|(_, ns_pids)| ns_pids.last() == Some(&1))
+        })
+    }
+
     /// Path of the cgroup that limits the memory of a process.
     pub fn memory_cgroup(&self, pid: u32) -> Option<String> {
         self.cgroups.memory_path(&self.text(pid, "cgroup"))

@@ -17,6 +17,20 @@ pub fn by_uid(uid: u32) -> Option<User> {
     by_number(uid, user)
 }
 
+/// The users of this machine's own user database; those of a directory service are found when they turn up.
+pub fn local() -> Vec<User> {
+    let text = std::fs::read("/etc/passwd").unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let entry = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let uid = fields.nth(1)?.parse().ok()?;
+        let home = fields.nth(2).map(str::to_owned);
+        Some(User { uid, name, home, linger: None })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
 /// The number of a user's own group.
 pub fn primary_group(uid: u32) -> Option<u32> {
     by_number(uid, |entry| Some(entry.pw_gid))

@@ -175,6 +175,13 @@ impl Witnesses {
     fn target(&mut self, id: ProcessId) {
         let line = self.look(id);
         let new = self.targets.insert(id);
+        if new {
+            for relative in self.context.processes.relatives(id.pid) {
+                if let Some(relative) = self.context.processes.identify(relative) {
+                    self.look(relative);
+                }
+            }
+        }
         if let Some(process) = line.into_iter().next() {
             self.runtime.spawn(dossier::target(Arc::clone(&self.context), process));
         } else if new && let Ok(process) = self.context.processes.look(id.pid) {
@@ -272,8 +279,8 @@ pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
 }
 
 /// Gives this thread precedence, where that is allowed: the time of what is heard is the time at which
-/// it is read.
-fn hurry() {
+/// it is read, and what the kernel reports has to be read before its buffer is full.
+pub fn hurry() {
     // SAFETY: setpriority takes integers only; 0 is the calling thread. Without the right to do it nothing changes.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HURRIED) };
 }
@@ -310,6 +317,8 @@ fn start_all(context: &Arc<Context>, options: Options) {
     if options.bus {
         systemd::link(context, Manager::System);
         tokio::spawn(bus::listen(Arc::clone(context), Manager::System));
+        let sessions = Arc::clone(context);
+        tokio::task::spawn_blocking(move || logind::tell_existing(&sessions));
         let logind = Arc::clone(context);
         tokio::spawn(async move { logind::running_kill_user_processes(&logind).await });
     } else {

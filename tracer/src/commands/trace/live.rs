@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
@@ -23,14 +23,18 @@ use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::Record;
-use crate::system::{Options, Witnesses, clock, machine};
+use crate::system::{Witnesses, clock, machine, users};
 
-/// How long a verdict waits for late witnesses: the bus and the journal are read by other processes
-/// than the one that died.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long a verdict waits for late witnesses, read by other processes than the one that died.
+const SETTLE: Duration = Duration::from_millis(250);
 
-/// How long the header waits for the sources of userspace to answer.
-const SOURCES: Duration = Duration::from_millis(20);
+/// How long it waits where a service manager is behind it: journald tells of new lines only every 250 ms
+/// (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
+const SETTLE_MANAGER: Duration = Duration::from_millis(600);
+
+/// How long the header waits for the sources of userspace to answer: they have had the time that
+/// attaching took, and what they tell later is told in the death.
+const SOURCES: Duration = Duration::from_millis(4);
 
 /// How often the time is looked at for verdicts that are due, and the recording is flushed.
 const TICK: Duration = Duration::from_millis(50);
@@ -57,17 +61,16 @@ pub struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// Starts everything that listens, writes the header, lets the command go.
+    /// Writes the header and lets the command go, now that everything listens.
     pub async fn start(
         plan: &'a Plan,
         kernel: Kernel,
         wanted: Wanted,
         child: Option<Child>,
+        (witnesses, heard): (Witnesses, UnboundedReceiver<Evidence>),
     ) -> Result<Self, Failure> {
-        let (sender, heard) = unbounded_channel();
-        let witnesses = Witnesses::start(sender, Options::default())?;
         witnesses.ready(SOURCES).await;
-        let mut redactor = plan.report.redact.then(Redactor::new);
+        let mut redactor = plan.report.redact.then(redactor);
         let mut header = header(plan, &kernel, &witnesses);
         if let Some(redactor) = &mut redactor {
             header = redactor.header(header);
@@ -94,6 +97,7 @@ impl<'a> Live<'a> {
             live.recorder = Some(Recorder::create(path, &header)?);
         }
         live.show(&[Record::Header(Box::new(header))])?;
+        live.flush()?;
         live.announce(&running);
         for evidence in seen {
             live.take(evidence)?;
@@ -126,7 +130,7 @@ impl<'a> Live<'a> {
             .filter_map(|(.., process)| process.as_ref())
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
-        say_tracing(self.plan, &found, &waiting);
+        say_tracing(&self.engine.header().targets, &found, &waiting);
     }
 
     /// Opens the gate for the command.
@@ -146,6 +150,7 @@ impl<'a> Live<'a> {
         let mut tick = Instant::now() + TICK;
         let mut batch = Vec::new();
         let reason = loop {
+            self.flush()?;
             if let Some(reason) = self.reason_to_end() {
                 break reason;
             }
@@ -290,9 +295,17 @@ impl<'a> Live<'a> {
         self.show(&records)
     }
 
+    /// Lets the reader see what is written: whenever there is nothing to do but wait.
+    fn flush(&mut self) -> Result<(), Failure> {
+        if self.reader == Reader::There {
+            self.reader = self.output.flush()?;
+        }
+        Ok(())
+    }
+
     fn show(&mut self, records: &[Record]) -> Result<(), Failure> {
         if self.reader == Reader::There && !records.is_empty() {
-            self.reader = self.output.records(records)?;
+            self.reader = self.output.collect(records)?;
         }
         Ok(())
     }
@@ -300,12 +313,15 @@ impl<'a> Live<'a> {
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
         let now = clock::now();
-        let wait = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+        let patience = |by_manager: bool| if by_manager { SETTLE_MANAGER } else { SETTLE };
         let due: Vec<ProcessId> = self
             .engine
             .pending()
-            .filter(|(_, ended_ns)| now.boot_ns.saturating_sub(*ended_ns) >= wait)
-            .map(|(id, _)| id)
+            .filter(|pending| {
+                let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
+                waited >= patience(pending.by_manager)
+            })
+            .map(|pending| pending.id)
             .collect();
         for id in due {
             if self.plan.options.once && self.engine.deaths() > 0 {
@@ -337,8 +353,18 @@ impl<'a> Live<'a> {
         let now = clock::now();
         self.take(Fact::End(End { reason: reason.to_owned() }).at(now, Source::Tracer))?;
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
-        self.trouble(trouble)
+        self.trouble(trouble)?;
+        self.flush()
     }
+}
+
+/// A redactor that knows the users of this machine from the start.
+fn redactor() -> Redactor {
+    let mut redactor = Redactor::new();
+    for user in users::local() {
+        redactor.learn_user(&user.name, Some(user.uid), user.home.as_deref());
+    }
+    redactor
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

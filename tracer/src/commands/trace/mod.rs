@@ -7,11 +7,12 @@ mod targets;
 use std::ffi::CString;
 
 use anyhow::Context as _;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::plan::{Command, Plan};
 use super::{Failure, tell};
 use crate::kernel::Kernel;
-use crate::system::users;
+use crate::system::{Options, Witnesses, hurry, users};
 use child::{Child, RunAs};
 use live::Live;
 use targets::Wanted;
@@ -24,14 +25,18 @@ pub fn run(plan: &Plan) -> Result<u8, Failure> {
     // Before anything makes a thread: the command is forked, and waits.
     let child = plan.command.as_ref().map(hold).transpose()?;
     let wanted = Wanted::new(plan, child.as_ref().map(Child::pid))?;
-    let kernel = Kernel::attach(&wanted.selection(plan), plan.btf.as_deref())
-        .map_err(anyhow::Error::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the system refused an event loop")?;
     let status = runtime.block_on(async {
-        let mut live = Live::start(plan, kernel, wanted, child).await?;
+        // The witnesses connect while the kernel looks at the programs: neither waits for the other.
+        let (sender, heard) = unbounded_channel();
+        let witnesses = Witnesses::start(sender, Options::default())?;
+        let kernel = Kernel::attach(&wanted.selection(plan), plan.btf.as_deref())
+            .map_err(anyhow::Error::from)?;
+        hurry();
+        let mut live = Live::start(plan, kernel, wanted, child, (witnesses, heard)).await?;
         live.run().await
     })?;
     // The bus and the journal may be in the middle of an answer that nobody waits for.
@@ -75,8 +80,8 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
 }
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
-fn say_tracing(plan: &Plan, found: &[String], waiting: &[String]) {
-    let what = plan.target_words().join(", ");
+fn say_tracing(targets: &[String], found: &[String], waiting: &[String]) {
+    let what = targets.join(", ");
     let now = match found {
         [] => String::new(),
         [one] => format!(": {one}"),

@@ -1,7 +1,7 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, signal_name};
+use crate::evidence::{Grade, Manager, Task, signal_name};
 use crate::story::actor::{Actor, is_shell};
 use crate::story::case::Case;
 use crate::story::decide::Way;
@@ -130,6 +130,9 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         )
         .answer();
     }
+    if let Some(manager) = manager_of(sender) {
+        return by_manager(case, sender, manager);
+    }
     let actor = Actor::behind(case, sender.id);
     let process = case.task(sender);
     let name = words::name_pid(&process);
@@ -146,7 +149,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     };
     Finding::new(
         CauseId::ProcessSignal,
-        if manager_of(sender).is_some() { Fit::Fallback } else { Fit::Mechanism },
+        Fit::Mechanism,
         Grade::Observed,
         format!(
             "{victim} got {signal} from {}.{because}{}{}",
@@ -156,6 +159,30 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_link(case, &actor))
+    .answer()
+}
+
+/// A service manager did it, and no reason of its was seen.
+fn by_manager(case: &Case<'_>, sender: &Task, manager: Manager) -> Option<Opinion> {
+    let blow = case.blow?;
+    let unit = case.unit().map(|(_, unit)| format!(" in {unit}")).unwrap_or_default();
+    let whose = match manager {
+        Manager::System => "the system's service manager",
+        Manager::User(_) => "a user's service manager",
+    };
+    Finding::new(
+        CauseId::ProcessSignal,
+        Fit::Fallback,
+        Grade::Observed,
+        format!(
+            "{}{unit} got {} from {}, {whose}; why was not seen.{}",
+            words::name_pid(&case.victim_process()),
+            signal_name(blow.signal.value.number),
+            words::name_pid(&case.task(sender)),
+            way(case)
+        ),
+    )
+    .gap("no job, no bus call, no journal line and no ended main process explains it")
     .answer()
 }
 

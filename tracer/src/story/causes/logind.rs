@@ -1,11 +1,12 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{BusCall, Grade, Manager};
+use crate::evidence::{BusCall, Grade, JournalLine, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
+use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -27,8 +28,11 @@ fn owner(case: &Case<'_>, session: &str) -> String {
         .unwrap_or_else(|| "its user".to_owned())
 }
 
-fn from_logind(call: &BusCall) -> bool {
-    call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
+/// Whether logind called: by the name it owns on the bus, or by its unit.
+fn from_logind(case: &Case<'_>, call: &BusCall) -> bool {
+    let unit = call.sender.process.and_then(|id| case.process(id).unit);
+    unit.as_deref() == Some("systemd-logind.service")
+        || call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
         || (call.sender.comm.as_deref() == Some("systemd-logind") && call.sender.uid == Some(0))
 }
 
@@ -79,10 +83,17 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         (None, None) => "somebody asked logind to".to_owned(),
     };
     let victim = words::name_pid(&case.victim_process());
+    // Kill… only sends a signal, Terminate… ends the session or the user.
+    let only_signals = call.value.member.starts_with("Kill");
+    let done = if only_signals { "signalled" } else { "stopped" };
     let what = session.map_or_else(
-        || "the user's units were stopped".to_owned(),
-        |id| format!("session {id}'s scope was stopped"),
+        || format!("the user's units were {done}"),
+        |id| format!("session {id}'s scope was {done}"),
     );
+    let mut told = call_link(case, call);
+    told.at = told.at.no_later_than(stop.job.map_or(stop.first.at, |job| job.at));
+    told.at = told.at.no_later_than(stop.request.map_or(stop.first.at, |asked| asked.at));
+    told.at = told.at.no_later_than(stop.first.at);
     let mut finding = Finding::new(
         CauseId::LogindTerminate,
         Fit::Exact,
@@ -94,7 +105,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links([call_link(case, call)])
+    .links([told])
     .links(units::stop_links(case, &stop));
     if actor.is_none() {
         finding = finding.gap("the caller was gone before the bus could name its process");
@@ -102,23 +113,32 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
-/// `StopIdleSessionSec=`
-pub fn idle(case: &Case<'_>) -> Option<Opinion> {
-    let stop = UnitStop::of(case)?;
-    let session = stop.session_id()?;
-    let said = case.world.journal.iter().rev().find(|line| {
+/// logind's words when it stops a session for being idle.
+fn idle_said<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'_>,
+    session: &str,
+) -> Option<&'a Seen<JournalLine>> {
+    case.world.journal.iter().rev().find(|line| {
         units::from_daemon(&line.value, "systemd-logind")
             && line.value.message.contains("is idle, stopping")
             && (line.value.fields.get("SESSION_ID").map(String::as_str) == Some(session)
                 || line.value.message.contains(&format!("\"{session}\"")))
             && line.ns() <= stop.began_ns + S
             && line.ns() + 30 * S >= stop.began_ns
-    })?;
+    })
+}
+
+/// `StopIdleSessionSec=`
+pub fn idle(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::of(case)?;
+    let session = stop.session_id()?;
+    let said = idle_said(case, &stop, session)?;
     let setting = case.setting(SCOPE, "StopIdleSessionSec");
     let victim = words::name_pid(&case.victim_process());
-    let limit = setting.as_ref().map_or_else(String::new, |setting| {
-        format!(" (StopIdleSessionSec={}{})", setting.value, units::location(setting))
-    });
+    let limit = setting
+        .as_ref()
+        .map_or_else(String::new, |setting| format!(" ({})", units::cited(setting)));
     let text = format!("systemd-logind logged \"{}\"", said.value.message);
     Finding::new(
         CauseId::LogindIdleStop,
@@ -154,7 +174,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, because);
     }
     let setting = case.setting(SCOPE, "KillUserProcesses");
-    let by_logind = stop.request.filter(|call| from_logind(&call.value));
+    let by_logind = stop.request.filter(|call| from_logind(case, &call.value));
     let known_yes = setting.as_ref().is_some_and(|setting| is_true(&setting.value));
     let ending = Ending::of(case, &stop.unit, Some(session), stop.began_ns);
     let user = owner(case, session);
@@ -181,7 +201,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     )
     .settings([setting])
     .settings([users_setting(case, "KillExcludeUsers"), users_setting(case, "KillOnlyUsers")])
-    .links(ending.links(case))
+    .links(ending.links(case, stop.first.at))
     .links(units::stop_links(case, &stop))
     .fixes([
         fixes::linger_and_scope(&user, &program(case)),
@@ -189,6 +209,10 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         fixes::keep_user_processes(),
     ]);
     if ending.is_network_failure() {
+        let interval = case.setting(&["sshd_config"], "ClientAliveInterval");
+        finding.settings.extend(interval.filter(|setting| setting.file.is_some()));
+        let count = case.setting(&["sshd_config"], "ClientAliveCountMax");
+        finding.settings.extend(count.filter(|setting| setting.file.is_some()));
         finding.fixes.push(fixes::keep_alive());
     }
     if by_logind.is_none() {
@@ -214,8 +238,11 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
             call.value.member
         ));
     }
+    if let Some(line) = idle_said(case, stop, session) {
+        return Some(format!("logind logged \"{}\": the user was still there", line.value.message));
+    }
     if let Some(call) = stop.request
-        && !from_logind(&call.value)
+        && !from_logind(case, &call.value)
         && call.value.sender.process.is_some()
     {
         let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
@@ -233,7 +260,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         .is_some_and(|only| only.value.split_whitespace().any(|user| user == owner(case, session)));
     if is_true(&setting.value)
         || listed
-        || stop.request.is_some_and(|call| from_logind(&call.value))
+        || stop.request.is_some_and(|call| from_logind(case, &call.value))
     {
         return None;
     }
@@ -259,18 +286,19 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let slice = format!("user-{uid}.slice");
     let job = [&manager_unit, &runtime_dir, &slice]
         .into_iter()
-        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns));
+        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
     let Some(job) = job else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
     if terminate_call(case, None, Some(uid), job.ns()).is_some() {
         return is_not(ID, "logind was asked to end the user".to_owned());
     }
-    let by_logind =
-        crate::story::manager::request_for(case.world, Manager::System, &job.value.unit, job.ns());
-    if let Some(call) = by_logind.filter(|call| !from_logind(&call.value)) {
-        let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
-        return is_not(ID, format!("{who}, not logind, asked for the stop of {}", job.value.unit));
+    let request = Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns());
+    let by_logind = request.and_then(|asked| asked.call);
+    let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
+    if let Some(other) = request.filter(|_| by_logind.is_none()) {
+        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
+        return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
     }
     let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
     let delay = case.setting(SCOPE, "UserStopDelaySec");

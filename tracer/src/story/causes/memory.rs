@@ -84,7 +84,11 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
         )
     };
     let unit = case.placement.unit.clone().filter(|unit| unit.ends_with(".service"));
-    let fix = if memcg { fixes::memory_limit(unit.as_deref()) } else { fixes::more_memory() };
+    let fix = if memcg {
+        fixes::memory_limit(unit.map(fixes::UnitAt::of_system).as_ref())
+    } else {
+        fixes::more_memory()
+    };
     let mut finding = Finding::new(id, Fit::Exact, Grade::Observed, text)
         .links(oom_links(case, &trigger_name, marked, log.as_ref().map(|(line, _)| *line)))
         .fixes([fix]);
@@ -193,7 +197,10 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(link)
-    .fixes([fixes::oomd_avoid(&units::template(&victim_unit)), fixes::more_memory()])
+    .fixes([
+        fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(&victim_unit))),
+        fixes::more_memory(),
+    ])
     .answer()
 }
 

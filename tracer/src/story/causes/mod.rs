@@ -5,6 +5,7 @@
 
 mod commands;
 mod containers;
+mod dependencies;
 mod kernel;
 mod logind;
 mod memory;
@@ -12,6 +13,7 @@ mod nothing;
 mod own_doing;
 mod sshd;
 mod terminal;
+mod unit_ends;
 mod units;
 
 use super::case::Case;
@@ -127,12 +129,12 @@ pub const ALL: &[Cause] = &[
     sshd::per_connection_unit,
     units::shutdown,
     units::killed_by_client,
-    units::stop_timeout,
-    units::time_ran_out,
-    units::oom_policy,
+    unit_ends::stop_timeout,
+    unit_ends::time_ran_out,
+    unit_ends::oom_policy,
     units::stop_requested,
-    units::dependency,
-    units::main_process_exited,
+    dependencies::dependency,
+    unit_ends::main_process_exited,
     memory::kernel_oom,
     memory::oomd,
     memory::userspace_oom,

@@ -49,7 +49,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     );
     let ended = ending.clause().map(|clause| format!(" ({clause})")).unwrap_or_default();
     let socket = format!("{}.socket", template.trim_end_matches("@.service"));
-    let mut links = ending.links(case);
+    let mut links = ending.links(case, stop.first.at);
     if !ending.sshd.iter().any(|exit| exit.value.task.id == sshd.value.task.id) {
         links.push(exit_link(case, sshd));
     }
@@ -73,7 +73,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     .fixes([
         fixes::pam_systemd(),
         fixes::long_running_sshd(&socket),
-        fixes::kill_mode_process(&template),
+        fixes::kill_mode_process(&stop.at()),
     ])
     .answer()
 }

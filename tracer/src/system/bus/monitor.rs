@@ -94,8 +94,22 @@ impl Monitor {
                 tracing::debug!(member = call.member, sender, "a call was refused");
                 return;
             }
+            this.tell_who(&call.sender);
+            this.tell_who(&call.destination);
             this.context.outbox.say_at(at, Source::Bus, Fact::BusCall(call));
         });
+    }
+
+    /// Who a peer is, with its parents: the story tells of them.
+    fn tell_who(&self, peer: &BusPeer) {
+        let Some(id) = peer.process else { return };
+        let key = ("bus peer", id.pid, id.start_ticks());
+        if !self.context.outbox.first_time(key) {
+            return;
+        }
+        for process in self.context.processes.look_up(id.pid).unwrap_or_default() {
+            self.context.outbox.say(Source::Proc, Fact::Process(Box::new(process)));
+        }
     }
 
     fn expect_answer(&self, sender: &str, serial: u32) -> Option<oneshot::Receiver<bool>> {

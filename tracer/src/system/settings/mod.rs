@@ -158,12 +158,26 @@ fn last<'a>(assignments: &'a [Assignment], section: &str, name: &str) -> Option<
     all.next_back().filter(|it| !it.value.is_empty())
 }
 
-/// What counts for a list: every assignment since the last empty one, under the name of the last.
+/// What counts for a list: every assignment since the last empty one.
+fn added_up<'a>(
+    assignments: &'a [Assignment],
+    section: &str,
+    name: &str,
+) -> impl Iterator<Item = &'a Assignment> {
+    let mut kept: Vec<&Assignment> = Vec::new();
+    for it in assignments.iter().filter(|it| it.section == section && it.name == name) {
+        if it.value.is_empty() {
+            kept.clear();
+        } else {
+            kept.push(it);
+        }
+    }
+    kept.into_iter()
+}
+
+/// A list in one: under the place of its last assignment.
 fn joined(assignments: &[Assignment], section: &str, name: &str) -> Option<Assignment> {
-    let all = assignments.iter().filter(|it| it.section == section && it.name == name);
-    let all: Vec<&Assignment> = all.collect();
-    let reset = all.iter().rposition(|it| it.value.is_empty()).map_or(0, |at| at + 1);
-    let kept = &all[reset..];
+    let kept: Vec<&Assignment> = added_up(assignments, section, name).collect();
     let last = (*kept.last()?).clone();
     let words: Vec<&str> = kept.iter().map(|it| it.value.as_str()).collect();
     Some(Assignment { value: words.join(" "), ..last })

@@ -1,7 +1,7 @@
 //! Unit files and their drop-ins: which line of which file set what decides about a unit's processes.
 
 use super::daemons::default_setting;
-use super::{Assignment, Root, is_plain, joined, last};
+use super::{Assignment, Root, added_up, is_plain, last};
 use crate::evidence::{Manager, Setting};
 
 /// Directories with units of the system manager, strongest first (systemd.unit(5)).
@@ -22,7 +22,7 @@ const SYSTEM: [&str; 13] = [
 ];
 
 /// Settings with one value that decide when and how a unit's processes end.
-const ONE: [&str; 27] = [
+const ONE: [&str; 29] = [
     "KillMode",
     "KillSignal",
     "RestartKillSignal",
@@ -45,6 +45,8 @@ const ONE: [&str; 27] = [
     "Restart",
     "RemainAfterExit",
     "StopWhenUnneeded",
+    "IgnoreOnIsolate",
+    "Slice",
     "Delegate",
     "MemoryMax",
     "MemoryHigh",
@@ -53,8 +55,15 @@ const ONE: [&str; 27] = [
 ];
 
 /// Dependencies, which add up.
-const LISTS: [&str; 6] =
-    ["BindsTo", "PartOf", "Requires", "Requisite", "Conflicts", "StopPropagatedFrom"];
+const LISTS: [&str; 7] = [
+    "BindsTo",
+    "PartOf",
+    "Requires",
+    "Requisite",
+    "Conflicts",
+    "StopPropagatedFrom",
+    "PropagatesStopTo",
+];
 
 /// The files that make up a unit, weakest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,7 +113,7 @@ impl Root {
             settings.extend(last(&assignments, "", name).map(|it| it.setting(unit)));
         }
         for name in LISTS {
-            settings.extend(joined(&assignments, "", name).map(|it| it.setting(unit)));
+            settings.extend(added_up(&assignments, "", name).map(|it| it.setting(unit)));
         }
         self.add_defaults(unit, &assignments, &mut settings);
         settings
@@ -249,7 +258,11 @@ mod tests {
         let files = root.unit_files(Manager::System, None, "a.service");
         let settings = root.unit("a.service", &files);
         let find = |name: &str| settings.iter().find(|it| it.name == name);
-        assert_eq!(find("BindsTo").map(|it| it.value.as_str()), Some("b.service c.service"));
+        let bound: Vec<_> = settings.iter().filter(|it| it.name == "BindsTo").collect();
+        assert_eq!(
+            bound.iter().map(|it| (it.value.as_str(), it.line)).collect::<Vec<_>>(),
+            [("b.service", Some(2)), ("c.service", Some(2))]
+        );
         assert_eq!(find("TimeoutStopSec").map(|it| it.value.as_str()), Some("9"));
         assert_eq!(find("KillMode").and_then(|it| it.file.as_deref()), None);
         assert_eq!(find("Type"), None);

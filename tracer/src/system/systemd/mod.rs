@@ -19,6 +19,7 @@ use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, St
 use super::bus::values;
 use super::clock;
 use super::context::{Context, Link};
+use super::dossier;
 use super::sources::ATTACHED;
 use private_socket::PrivateSocket;
 
@@ -47,8 +48,8 @@ const WANTED: &[&str] = &[
     "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FreezerState", "FragmentPath", "DropInPaths",
     "InvocationID", "Transient", "Slice", "ControlGroup", "ControlGroupId", "StateChangeTimestamp",
     "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "Job",
-    "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
-    "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "JobTimeoutUSec", "NeedDaemonReload",
+    "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
+    "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "SendSIGHUP", "SendSIGKILL",
     "Type", "ExitType", "Restart", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
@@ -223,6 +224,7 @@ pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
         if let Ok(properties) = unit_properties(&context, manager, &unit).await
             && !gone(&properties)
         {
+            dossier::neighbours(&context, manager, &properties);
             let properties = UnitProperties { manager, unit, properties };
             context.outbox.say(Source::BusProperty, Fact::Unit(properties));
         }

@@ -1,0 +1,77 @@
+//! A container of runc's, made of the lab's own files: stopped the way every runtime does, and killed.
+
+use killtrace_tests::lab::{Lab, Options};
+
+use crate::lab;
+use crate::units::verdict;
+
+const BUNDLE: &str = "/run/bundle";
+const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+
+/// Starts a container whose init runs this; returns the init's pid.
+fn start(lab: &Lab, script: &str) -> u32 {
+    let namespaces = ["pid", "mount", "ipc", "uts"];
+    let namespaces: Vec<String> =
+        namespaces.iter().map(|kind| format!("{{\"type\":\"{kind}\"}}")).collect();
+    let config = format!(
+        r#"{{"ociVersion":"1.0.2","hostname":"box","root":{{"path":"rootfs"}},
+            "process":{{"terminal":false,"cwd":"/","user":{{"uid":0,"gid":0}},
+            "env":["PATH=/usr/bin:/bin"],"args":["/bin/sh","-c","{script}"]}},
+            "mounts":[{{"destination":"/proc","type":"proc","source":"proc"}}],
+            "linux":{{"cgroupsPath":"/docker/{ID}","namespaces":[{}]}}}}"#,
+        namespaces.join(",")
+    );
+    lab.write(&format!("{BUNDLE}/config.json"), &config).expect("a bundle");
+    let run = format!(
+        "mkdir -p {BUNDLE}/rootfs && mount --bind / {BUNDLE}/rootfs && \
+         runc run --detach --bundle {BUNDLE} --pid-file /run/box.pid {ID} </dev/null >/dev/null 2>/run/runc.log \
+         || {{ cat /run/runc.log >&2; exit 1; }}"
+    );
+    lab.exec(&["sh", "-c", &run]).expect("runc runs");
+    lab.read("/run/box.pid").expect("written").trim().parse().expect("a pid")
+}
+
+/// As `docker stop` does it: SIGTERM, a while, SIGKILL.
+#[test]
+fn an_init_that_does_not_care_about_sigterm_is_stopped() {
+    let lab = lab(&Options::default());
+    let pid = start(&lab, "while :; do sleep 1000; done");
+    let death = verdict(&lab, pid, || {
+        let stop = format!("runc kill {ID} TERM; sleep 1; runc kill {ID} KILL");
+        lab.exec(&["sh", "-c", &stop]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    assert_eq!(death.0["victim"]["container"]["id"], ID, "{death}");
+    death.assert_chain(&[("signal", "SIGTERM"), ("signal", "SIGKILL")]);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("137"), "{death}");
+    assert!(explanation.contains(&ID[..12]), "{death}");
+    death.fix_with("--init");
+}
+
+#[test]
+fn an_init_that_ends_on_sigterm_is_stopped() {
+    let lab = lab(&Options::default());
+    let pid = start(&lab, "trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["runc", "kill", ID, "TERM"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
+    assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
+    death.assert_chain(&[("command", "runc kill"), ("signal", "SIGTERM")]);
+}
+
+#[test]
+fn a_container_is_killed() {
+    let lab = lab(&Options::default());
+    let pid = start(&lab, "while :; do sleep 1000; done");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["runc", "kill", ID, "KILL"]).expect("killed");
+    });
+    assert_eq!(death.cause(), "container-kill", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
+    death.assert_chain(&[("command", "runc kill"), ("signal", "SIGKILL")]);
+}

@@ -1,0 +1,123 @@
+//! Sessions and users that logind ends on request or for idleness, and a system that goes down.
+
+use killtrace_tests::lab::{Killtrace, Lab, Login, Options};
+
+use crate::death::Death;
+use crate::units::{start, unit, verdict};
+use crate::{LOGIND_CONF, kill_user_processes, lab, session_of, start_tmux};
+
+fn tmux(lab: &Lab) -> (Login, u32, String) {
+    let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
+    let pid = start_tmux(&mut login);
+    (login, pid, session)
+}
+
+#[test]
+fn a_terminated_user() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid, session) = tmux(&lab);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "terminate-user", "alice"]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[
+        ("command", "loginctl terminate-user alice"),
+        ("bus-call", "TerminateUser"),
+        ("bus-call", &format!("session-{session}.scope")),
+        ("job", "stop"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-kill-user-processes");
+}
+
+#[test]
+fn a_unit_of_a_terminated_user() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let manager = crate::units::main_pid(&lab, "user@1000.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "terminate-user", "alice"]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_killer(manager, "systemd");
+    death.assert_chain(&[
+        ("command", "loginctl terminate-user"),
+        ("bus-call", "TerminateUser"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-user-stopped");
+}
+
+#[test]
+fn a_signal_to_a_session() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid, session) = tmux(&lab);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "kill-session", "-s", "KILL", &session]).expect("killed");
+    });
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_chain(&[
+        ("command", "loginctl kill-session"),
+        ("bus-call", "KillSession"),
+        ("signal", "SIGKILL"),
+    ]);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(!explanation.contains("stopped"), "nothing was stopped: {death}");
+}
+
+#[test]
+fn an_idle_session() {
+    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nStopIdleSessionSec=4s\n"));
+    let (_login, pid, session) = tmux(&lab);
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "logind-idle-stop", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("StopIdleSessionSec", "4s", LOGIND_CONF, 2);
+    death.assert_chain(&[
+        ("timeout", "is idle, stopping"),
+        ("bus-call", &format!("session-{session}.scope")),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("StopIdleSessionSec=infinity");
+    death.assert_ruled_out("logind-kill-user-processes");
+}
+
+/// The verdict has to be out before the machine is gone.
+#[test]
+fn a_power_off() {
+    let sleeps = "[Service]\nExecStart=/bin/sleep 1000\n";
+    let lab = lab(&unit(Options::default(), "victim.service", sleeps));
+    let pid = start(&lab, &["victim.service"]);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.output(&["systemctl", "poweroff"]).expect("asked");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "system-shutdown", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[
+        ("command", "systemctl poweroff"),
+        ("job", "poweroff.target"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+#[test]
+fn a_kill_by_a_cron_job() {
+    let sleeps = "[Service]\nExecStart=/bin/sleep 1000\n";
+    let options = unit(Options::default(), "victim.service", sleeps)
+        .file("/etc/cron.d/reaper", "@reboot root /usr/bin/pkill --exact sleep\n");
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "cron.service"]).expect("cron starts");
+    });
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "pkill", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("cron job"), "{death}");
+    assert!(explanation.contains("root ran"), "{death}");
+}

@@ -1,0 +1,167 @@
+//! One unit pulls another one down: each kind of dependency, the line that set it, and who set it off.
+
+use killtrace_tests::lab::{Lab, Options};
+
+use crate::death::Death;
+use crate::units::{drop_in, start, unit, verdict};
+use crate::{kill_user_processes, lab};
+
+const VICTIM: &str = "/etc/systemd/system/victim.service";
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+
+/// A victim that stands in this relation to `base.service`; the relation is on line 2 of its file.
+fn related(relation: &str) -> Options {
+    let victim = format!("[Unit]\n{relation}=base.service\n{SLEEPS}");
+    unit(unit(Options::default(), "base.service", SLEEPS), "victim.service", &victim)
+}
+
+fn stop_base(lab: &Lab) -> Death {
+    let pid = start(lab, &["victim.service", "base.service"]);
+    verdict(lab, pid, || drop(lab.exec(&["systemctl", "stop", "base.service"]).expect("stopped")))
+}
+
+fn assert_pulled_down(death: &Death, relation: &str) {
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting(relation, "base.service", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop base.service"),
+        ("job", "stop base.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("unit-main-process-exited");
+    death.fix_with(&format!("{relation}="));
+}
+
+#[test]
+fn binds_to() {
+    assert_pulled_down(&stop_base(&lab(&related("BindsTo"))), "BindsTo");
+}
+
+#[test]
+fn part_of() {
+    assert_pulled_down(&stop_base(&lab(&related("PartOf"))), "PartOf");
+}
+
+#[test]
+fn requires() {
+    assert_pulled_down(&stop_base(&lab(&related("Requires"))), "Requires");
+}
+
+/// Of several lines the one that names the other unit decided.
+#[test]
+fn the_line_that_names_the_other_unit_is_shown() {
+    let options = related("PartOf");
+    let options =
+        drop_in(options, "victim.service", "[Unit]\n\nPartOf=other.service\nAfter=base.service\n");
+    let lab = lab(&options);
+    assert_pulled_down(&stop_base(&lab), "PartOf");
+}
+
+#[test]
+fn a_person_behind_the_other_stop_is_named() {
+    let options = unit(
+        unit(kill_user_processes("no"), "base.service", SLEEPS),
+        "victim.service",
+        &format!("[Unit]\nPartOf=base.service\n{SLEEPS}"),
+    );
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service", "base.service"]);
+    let mut login = lab.login().expect("alice logs in");
+    let death = verdict(&lab, pid, || {
+        login.run("sudo systemctl restart base.service").expect("restarted");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("alice ran"), "{death}");
+    assert!(explanation.contains("sudo systemctl restart base.service"), "{death}");
+}
+
+#[test]
+fn the_start_of_a_conflicting_unit() {
+    let lab = lab(&related("Conflicts"));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "base.service"]).expect("started");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Conflicts", "base.service", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl start base.service"),
+        ("job", "start base.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// The other unit says so, in its own file.
+#[test]
+fn a_conflict_that_the_other_unit_declares() {
+    let base = format!("[Unit]\nConflicts=victim.service\n{SLEEPS}");
+    let options = unit(unit(Options::default(), "base.service", &base), "victim.service", SLEEPS);
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "base.service"]).expect("started");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let base = "/etc/systemd/system/base.service";
+    death.assert_setting("Conflicts", "victim.service", base, 2);
+}
+
+/// Nobody asks for the stop of either: the unit that it is bound to ends by itself.
+#[test]
+fn bound_to_a_unit_that_ended_by_itself() {
+    let base = "[Service]\nExecStartPre=/usr/bin/mkfifo /run/end\n\
+                ExecStart=/bin/sh -c 'read end < /run/end'\n";
+    let victim = format!("[Unit]\nBindsTo=base.service\nAfter=base.service\n{SLEEPS}");
+    let options = unit(unit(Options::default(), "base.service", base), "victim.service", &victim);
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("BindsTo", "base.service", VICTIM, 2);
+    death.assert_chain(&[("unit-state", "base.service"), ("job", "victim.service")]);
+}
+
+#[test]
+fn stop_when_unneeded() {
+    let victim = format!("[Unit]\nStopWhenUnneeded=yes\n{SLEEPS}");
+    let user = format!("[Unit]\nWants=victim.service\nAfter=victim.service\n{SLEEPS}");
+    let options = unit(unit(Options::default(), "victim.service", &victim), "user.service", &user);
+    let lab = lab(&options);
+    lab.exec(&["systemctl", "start", "user.service"]).expect("started");
+    let pid = crate::units::main_pid(&lab, "victim.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "user.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("StopWhenUnneeded", "yes", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop user.service"),
+        ("job", "stop user.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+#[test]
+fn isolate() {
+    let options = unit(Options::default(), "victim.service", SLEEPS);
+    let quiet = "[Unit]\nRequires=basic.target dbus.service systemd-journald.service\n\
+                 Wants=systemd-logind.service ssh.service\nAllowIsolate=yes\n";
+    let lab = lab(&unit(options, "quiet.target", quiet));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "isolate", "quiet.target"]).expect("isolated");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl isolate quiet.target"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("isolate"), "{death}");
+}

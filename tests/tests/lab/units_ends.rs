@@ -1,0 +1,154 @@
+//! A unit's own end: its main process, its time limits, its watchdog.
+
+use killtrace_tests::lab::Options;
+
+use crate::lab;
+use crate::units::{drop_in, main_pid, start, unit, verdict};
+
+const VICTIM: &str = "/etc/systemd/system/victim.service";
+const DROP_IN: &str = "/etc/systemd/system/victim.service.d/60-lab.conf";
+/// A main process that ends when told to, and a helper that does not.
+const WITH_HELPER: &str = "ExecStartPre=/usr/bin/mkfifo /run/end\n\
+     ExecStart=/bin/sh -c 'setsid sleep 1000 & read end < /run/end'\n";
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+/// Does not care about SIGTERM.
+const STUBBORN: &str = "[Service]\nExecStart=/bin/sh -c 'trap \"\" TERM; while :; do read x < /run/never; done'\n\
+     ExecStartPre=/usr/bin/mkfifo /run/never\n";
+
+#[test]
+fn leftovers_of_a_mixed_service_are_killed_at_once() {
+    let text = format!("[Service]\nKillMode=mixed\n{WITH_HELPER}");
+    let lab = lab(&unit(Options::default(), "victim.service", &text));
+    start(&lab, &["victim.service"]);
+    let pid = lab.pid_of("sleep").expect("the helper's pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("KillMode", "mixed", VICTIM, 2);
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGKILL")]);
+    death.assert_no_link("job");
+    death.assert_ruled_out("unit-stop-requested");
+}
+
+#[test]
+fn leftovers_of_a_oneshot() {
+    let text = format!("[Service]\nType=oneshot\n{WITH_HELPER}");
+    let lab = lab(&unit(Options::default(), "victim.service", &text));
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("started");
+    let pid = killtrace_tests::lab::wait_for("the helper", killtrace_tests::lab::PATIENCE, || {
+        Ok(lab.pid_of("sleep").ok())
+    })
+    .expect("the helper's pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGTERM")]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("oneshot"), "{death}");
+}
+
+#[test]
+fn a_killed_main_process_takes_the_rest_along() {
+    let text = format!("[Service]\n{WITH_HELPER}");
+    let lab = lab(&unit(Options::default(), "victim.service", &text));
+    let main = start(&lab, &["victim.service"]);
+    let pid = lab.pid_of("sleep").expect("the helper's pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["/bin/kill", "-KILL", &main.to_string()]).expect("killed");
+    });
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    let kill = format!("/bin/kill -KILL {main}");
+    assert!(death.0["cause"]["explanation"].to_string().contains(&kill), "{death}");
+    death.assert_chain(&[
+        ("command", &kill),
+        ("signal", "SIGKILL"),
+        ("process-exit", "sh"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+#[test]
+fn the_start_takes_too_long() {
+    let options = unit(Options::default(), "victim.service", &format!("{SLEEPS}Type=notify\n"));
+    let lab = lab(&drop_in(options, "victim.service", "[Service]\nTimeoutStartSec=2s\n"));
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-start-timeout", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("TimeoutStartSec", "2s", DROP_IN, 2);
+    death.assert_chain(&[("timeout", "start operation timed out"), ("signal", "SIGTERM")]);
+    death.fix_with("TimeoutStartSec=");
+}
+
+#[test]
+fn a_service_runs_too_long() {
+    let options = unit(Options::default(), "victim.service", SLEEPS);
+    let lab = lab(&drop_in(options, "victim.service", "[Service]\nRuntimeMaxSec=2\n"));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-runtime-max", "{death}");
+    death.assert_setting("RuntimeMaxSec", "2", DROP_IN, 2);
+    death.assert_chain(&[("timeout", "runtime time limit"), ("signal", "SIGTERM")]);
+    death.fix_with("RuntimeMaxSec=");
+}
+
+#[test]
+fn a_scope_runs_too_long() {
+    let lab = lab(&Options::default());
+    let script = "systemd-run --scope --unit=job -p RuntimeMaxSec=3 sleep 1000 >/dev/null 2>&1 &";
+    lab.exec(&["sh", "-c", script]).expect("started");
+    let pid = killtrace_tests::lab::wait_for("the job", killtrace_tests::lab::PATIENCE, || {
+        Ok(lab.pid_of("sleep").ok())
+    })
+    .expect("its pid");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-runtime-max", "{death}");
+    assert_eq!(death.0["victim"]["unit"], "job.scope", "{death}");
+    let setting = &death.0["cause"]["settings"][0];
+    assert_eq!(setting["name"], "RuntimeMaxSec", "{death}");
+    assert_eq!(setting["value"], "3s", "{death}");
+    death.assert_chain(&[("timeout", "runtime time limit"), ("signal", "SIGTERM")]);
+}
+
+#[test]
+fn the_watchdog_is_not_fed() {
+    let text = "[Service]\nType=notify\nNotifyAccess=all\nTimeoutAbortSec=2\nWatchdogSec=2\n\
+                ExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 1000'\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-watchdog", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("WatchdogSec", "2", VICTIM, 5);
+    assert_eq!(death.0["signal"]["name"], "SIGABRT", "{death}");
+    death.assert_chain(&[("timeout", "Watchdog timeout"), ("signal", "SIGABRT")]);
+    death.assert_ruled_out("unit-stop-requested");
+    death.fix_with("WatchdogSec=");
+}
+
+/// The stop was asked for; that it ended in SIGKILL was the time limit's doing.
+#[test]
+fn a_stubborn_service_is_stopped() {
+    let options = unit(Options::default(), "victim.service", STUBBORN);
+    let lab = lab(&drop_in(options, "victim.service", "[Service]\n\nTimeoutStopSec=1500ms\n"));
+    start(&lab, &["victim.service"]);
+    let pid = main_pid(&lab, "victim.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_setting("TimeoutStopSec", "1500ms", DROP_IN, 3);
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+        ("timeout", "timed out"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.fix_with("TimeoutStopSec=");
+}

@@ -1,0 +1,157 @@
+//! Signals through a service manager: `systemctl kill`, and whatever a user's own manager does.
+
+use killtrace_tests::lab::{Lab, Login};
+
+use crate::units::{start, unit, verdict};
+use crate::{kill_user_processes, lab};
+
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+
+fn victim() -> (Lab, u32) {
+    let lab = lab(&unit(kill_user_processes("no"), "victim.service", SLEEPS));
+    let pid = start(&lab, &["victim.service"]);
+    (lab, pid)
+}
+
+#[test]
+fn systemctl_kill_by_root() {
+    let (lab, pid) = victim();
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "kill", "-s", "KILL", "victim.service"]).expect("killed");
+    });
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    death.assert_killer(1, "systemd");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl kill -s KILL victim.service"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.assert_ruled_out("unit-stop-requested");
+}
+
+/// A signal whose purpose is not to end a process ends one that does not handle it.
+#[test]
+fn systemctl_kill_by_a_person() {
+    let (lab, pid) = victim();
+    let mut login = lab.login().expect("alice logs in");
+    let death = verdict(&lab, pid, || {
+        login.run("sudo systemctl kill --signal=USR1 victim").expect("killed");
+    });
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGUSR1", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("alice ran"), "{death}");
+    assert!(explanation.contains("systemctl kill --signal=USR1 victim"), "{death}");
+}
+
+/// A program that speaks to the bus itself, as desktops and configuration tools do.
+#[test]
+fn a_client_of_the_bus_stops_a_unit() {
+    let (lab, pid) = victim();
+    let death = verdict(&lab, pid, || {
+        lab.exec(&[
+            "busctl",
+            "call",
+            "org.freedesktop.systemd1",
+            "/org/freedesktop/systemd1",
+            "org.freedesktop.systemd1.Manager",
+            "StopUnit",
+            "ss",
+            "victim.service",
+            "replace",
+        ])
+        .expect("asked");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["cause"]["evidence"], "observed", "{death}");
+    death.assert_chain(&[
+        ("command", "busctl"),
+        ("bus-call", "StopUnit"),
+        ("job", "stop"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// alice's login, and a unit of hers.
+fn worker(lab: &Lab, how: &str) -> (Login, u32) {
+    let mut login = lab.login().expect("alice logs in");
+    login.run(&format!("systemd-run --user --quiet {how}")).expect("a unit of hers");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    (login, pid)
+}
+
+fn manager(lab: &Lab) -> u32 {
+    crate::units::main_pid(lab, "user@1000.service")
+}
+
+#[test]
+fn a_unit_of_a_user_is_stopped() {
+    let lab = lab(&kill_user_processes("no"));
+    let (mut login, pid) = worker(&lab, "--unit=worker sleep 1000");
+    let death = verdict(&lab, pid, || {
+        login.run("systemctl --user stop worker").expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(manager(&lab), "systemd");
+    assert_eq!(death.0["victim"]["user_unit"], "worker.service", "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl --user stop worker"),
+        ("job", "stop worker.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("alice ran"), "{death}");
+    death.assert_ruled_out("logind-user-stopped");
+}
+
+#[test]
+fn a_unit_of_a_user_gets_a_signal() {
+    let lab = lab(&kill_user_processes("no"));
+    let (mut login, pid) = worker(&lab, "--unit=worker sleep 1000");
+    let death = verdict(&lab, pid, || {
+        login.run("systemctl --user kill -s INT worker").expect("killed");
+    });
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    death.assert_killer(manager(&lab), "systemd");
+    death.assert_chain(&[("command", "systemctl --user kill"), ("signal", "SIGINT")]);
+}
+
+#[test]
+fn a_scope_of_a_user_is_stopped() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    let pid: u32 = login
+        .run("(systemd-run --user --scope --quiet --unit=job sleep 1000 & echo $!)")
+        .expect("a scope of hers")
+        .parse()
+        .expect("its pid");
+    killtrace_tests::lab::wait_for("the scope", killtrace_tests::lab::PATIENCE, || {
+        Ok(lab.read(&format!("/proc/{pid}/cgroup"))?.contains("job.scope").then_some(()))
+    })
+    .expect("in its scope");
+    let death = verdict(&lab, pid, || {
+        login.run("systemctl --user stop job.scope").expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(manager(&lab), "systemd");
+    assert_eq!(death.0["victim"]["user_unit"], "job.scope", "{death}");
+    death.assert_chain(&[("command", "systemctl --user stop job.scope"), ("signal", "SIGTERM")]);
+}
+
+/// Not logind, not the last logout: somebody stopped all that is alice's.
+#[test]
+fn a_users_whole_manager_is_stopped_by_root() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid) = worker(&lab, "--unit=worker sleep 1000");
+    let manager = manager(&lab);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "user@1000.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(manager, "systemd");
+    death.assert_chain(&[
+        ("command", "systemctl stop user@1000.service"),
+        ("job", "stop user@1000.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-user-stopped");
+}

@@ -1,0 +1,253 @@
+//! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
+
+use super::{Finding, Fit, Opinion, is_not};
+use crate::evidence::{Grade, JournalLine, sig};
+use crate::story::case::Case;
+use crate::story::ending::{exit_link, lived_in};
+use crate::story::manager::UnitStop;
+use crate::story::upstream::End;
+use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::world::Seen;
+use crate::story::{fixes, units, words};
+
+const S: u64 = 1_000_000_000;
+
+fn victim(case: &Case<'_>) -> String {
+    words::name_pid(&case.victim_process())
+}
+
+/// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
+fn in_brackets(setting: Option<&crate::story::verdict::DecidingSetting>) -> String {
+    setting.map(|setting| format!(" ({})", units::cited(setting))).unwrap_or_default()
+}
+
+/// The main process ended and the manager cleaned up the rest.
+pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::UnitMainProcessExited;
+    let stop = UnitStop::of(case)?;
+    if stop.unit.ends_with(".scope") {
+        return None;
+    }
+    if stop.job.is_some() {
+        return is_not(ID, format!("a job for {} was under way", stop.unit));
+    }
+    if let Some((line, _)) = limit_said(case, &stop) {
+        return is_not(ID, format!("systemd logged \"{}\" first", line.value.message));
+    }
+    let main = stop.main_exit?;
+    let name = words::name_pid(&case.task(&main.value.task));
+    let end = End::of(case, main.value.task.id);
+    let how_ended = end.as_ref().map_or_else(|| format!("{name} ended"), |end| end.sentence(case));
+    let mode = units::unit_setting(case, &stop, "KillMode", "KillMode");
+    let oneshot = stop.history.and_then(|history| history.text("Type")) == Some("oneshot");
+    let kind = if oneshot { "oneshot " } else { "" };
+    let at_once = match mode.as_ref().map(|mode| mode.value.as_str()) {
+        Some("mixed") => ", with SIGKILL at once,",
+        _ => "",
+    };
+    let process = case.victim_process();
+    let program = process.comm.unwrap_or_else(|| "PROGRAM".to_owned());
+    let at = stop.at();
+    Finding::new(
+        ID,
+        Fit::Circumstance,
+        Grade::Observed,
+        format!(
+            "{} was ended by {}: the main process of the {kind}service {} was gone ({how_ended}), and \
+             systemd cleaned up{at_once} what was left in the unit{}.",
+            victim(case),
+            stop.manager_name(case),
+            stop.unit,
+            in_brackets(mode.as_ref())
+        ),
+    )
+    .settings([mode])
+    .links(end.iter().flat_map(|end| end.links(case, stop.first.at)))
+    .links([units::cleanup_link(case, &stop, main)])
+    .links(units::stop_links(case, &stop))
+    .fixes([fixes::own_unit(&program), fixes::kill_mode_process(&at)])
+    .answer()
+}
+
+/// SIGKILL after `TimeoutStopSec=`, where nothing more specific says why the stop was begun.
+pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::UnitStopTimeout;
+    let stop = UnitStop::of(case)?;
+    if !stop.escalated {
+        return None;
+    }
+    let waited = words::span(case.struck_ns().saturating_sub(stop.first.ns()));
+    let first = crate::evidence::signal_name(stop.first.value.number);
+    let setting = units::timeout_setting(case, &stop);
+    Finding::new(
+        ID,
+        Fit::Mechanism,
+        Grade::Observed,
+        format!(
+            "{} was killed by {}: {} was being stopped, and it had not ended {waited} after {first}{}.",
+            victim(case),
+            stop.manager_name(case),
+            stop.unit,
+            in_brackets(setting.as_ref())
+        ),
+    )
+    .settings([setting])
+    .links(units::stop_links(case, &stop))
+    .fixes([fixes::stop_timeout(&stop.at())])
+    .answer()
+}
+
+/// One of the manager's time limits.
+struct Limit {
+    /// Words of its log when it ran out.
+    said: &'static str,
+    id: CauseId,
+    /// The setting, and the property with its value.
+    name: &'static str,
+    property: &'static str,
+    /// What happened, between the unit's name and the setting.
+    words: &'static str,
+}
+
+/// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`.
+const LIMITS: [Limit; 5] = [
+    Limit {
+        said: "start operation timed out",
+        id: CauseId::UnitStartTimeout,
+        name: "TimeoutStartSec",
+        property: "TimeoutStartUSec",
+        words: "took longer to start than it may",
+    },
+    Limit {
+        said: "start-pre operation timed out",
+        id: CauseId::UnitStartTimeout,
+        name: "TimeoutStartSec",
+        property: "TimeoutStartUSec",
+        words: "took longer to start than it may",
+    },
+    Limit {
+        said: "start-post operation timed out",
+        id: CauseId::UnitStartTimeout,
+        name: "TimeoutStartSec",
+        property: "TimeoutStartUSec",
+        words: "took longer to start than it may",
+    },
+    Limit {
+        said: "reached runtime time limit",
+        id: CauseId::UnitRuntimeMax,
+        name: "RuntimeMaxSec",
+        property: "RuntimeMaxUSec",
+        words: "had run for as long as it may",
+    },
+    Limit {
+        said: "Watchdog timeout",
+        id: CauseId::UnitWatchdog,
+        name: "WatchdogSec",
+        property: "WatchdogUSec",
+        words: "had given no sign of life for as long as its watchdog allows",
+    },
+];
+
+/// What the manager logged when a time limit of the unit ran out, before this stop.
+fn limit_said<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'_>,
+) -> Option<(&'a Seen<JournalLine>, &'static Limit)> {
+    case.world.journal.iter().rev().find_map(|line| {
+        // It is logged right before the first signal; the journal hands it over a little later.
+        let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
+        if !near || !units::manager_said(&line.value, stop.manager, &stop.unit) {
+            return None;
+        }
+        let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
+        Some((line, limit))
+    })
+}
+
+/// Start timeout, run-time limit, watchdog.
+pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::of(case)?;
+    let (line, limit) = limit_said(case, &stop)?;
+    let setting = units::unit_setting(case, &stop, limit.name, limit.property);
+    let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
+    let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, said);
+    link.at = link.at.no_later_than(stop.first.at);
+    Finding::new(
+        limit.id,
+        Fit::Exact,
+        Grade::Reported,
+        format!(
+            "{} was ended by {}: {} {}{}.",
+            victim(case),
+            stop.manager_name(case),
+            stop.unit,
+            limit.words,
+            in_brackets(setting.as_ref())
+        ),
+    )
+    .settings([setting])
+    .links([link])
+    .links(units::stop_links(case, &stop))
+    .fixes([match limit.id {
+        CauseId::UnitStartTimeout => fixes::start_timeout(&stop.at()),
+        CauseId::UnitWatchdog => fixes::watchdog(&stop.at()),
+        _ => fixes::runtime_max(&stop.at()),
+    }])
+    .answer()
+}
+
+/// systemd stopped the unit since the kernel's OOM killer had struck in it.
+pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::UnitOomPolicy;
+    let stop = UnitStop::of(case)?;
+    let message = case.world.journal.iter().rev().find(|line| {
+        units::manager_said(&line.value, stop.manager, &stop.unit)
+            && line.value.message.contains("killed by the OOM killer")
+            && line.ns() <= case.exit.ns() + S
+            && line.ns() + 600 * S >= stop.first.ns()
+    });
+    let result = stop.history.and_then(|history| history.ever("Result", &["oom-kill"]));
+    if message.is_none() && result.is_none() {
+        return None;
+    }
+    if stop.job.is_some() && message.is_none() {
+        return is_not(ID, format!("a job for {} was under way", stop.unit));
+    }
+    let first_victim = case.world.exits.iter().rev().find(|exit| {
+        exit.ns() <= stop.first.ns()
+            && exit.ns() + 5 * S >= stop.first.ns()
+            && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
+            && lived_in(case, &exit.value, &stop.unit)
+    });
+    let setting = units::unit_setting(case, &stop, "OOMPolicy", "OOMPolicy");
+    let other = first_victim.map_or_else(
+        || "another process of the unit".to_owned(),
+        |exit| words::name_pid(&case.task(&exit.value.task)),
+    );
+    let reported: Option<Link> = message.map(|line| {
+        let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
+        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
+        link.at = link.at.no_later_than(stop.first.at);
+        link
+    });
+    let at = stop.at();
+    Finding::new(
+        ID,
+        Fit::Exact,
+        Grade::Reported,
+        format!(
+            "{} was ended by {}: the kernel's OOM killer had killed {other}, and systemd then stopped \
+             the whole of {}{}.",
+            victim(case),
+            stop.manager_name(case),
+            stop.unit,
+            in_brackets(setting.as_ref())
+        ),
+    )
+    .settings([setting])
+    .links(first_victim.map(|exit| exit_link(case, exit)))
+    .links(reported)
+    .links(units::stop_links(case, &stop))
+    .fixes([fixes::oom_policy(&at), fixes::memory_limit(Some(&at))])
+    .answer()
+}

@@ -1,0 +1,271 @@
+//! Remedies in the settings of a unit.
+
+use super::super::verdict::{DecidingSetting, Fix};
+use super::{fix, quoted};
+
+/// A unit and where its settings can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitAt {
+    /// Its name; of an instance, its template's.
+    pub unit: String,
+    /// It is one of a user's service manager.
+    pub of_user: bool,
+    /// It was made by a program (`systemd-run`, logind): there is no file of its to change.
+    pub transient: bool,
+}
+
+impl UnitAt {
+    /// A unit of the system that has files.
+    pub fn of_system(unit: impl Into<String>) -> Self {
+        Self { unit: unit.into(), of_user: false, transient: false }
+    }
+
+    /// The section of the unit's file that holds its limits.
+    fn section(&self) -> &'static str {
+        if self.unit.ends_with(".scope") { "Scope" } else { "Service" }
+    }
+
+    fn systemctl(&self, rest: &str) -> String {
+        if self.of_user { format!("systemctl --user {rest}") } else { format!("systemctl {rest}") }
+    }
+
+    fn sudo(&self, command: &str) -> String {
+        if self.of_user { command.to_owned() } else { format!("sudo {command}") }
+    }
+
+    /// The name whose drop-ins apply to it: session scopes are made by logind, one for each login, and share
+    /// the drop-ins of their prefix.
+    fn drop_in_name(&self) -> String {
+        if self.unit.starts_with("session-") && self.unit.ends_with(".scope") {
+            "session-.scope".to_owned()
+        } else {
+            self.unit.clone()
+        }
+    }
+
+    /// The commands that set one line.
+    fn set(&self, section: &str, line: &str) -> Vec<String> {
+        let name = self.drop_in_name();
+        if self.transient && name == self.unit {
+            let user = if self.of_user { " --user" } else { "" };
+            let scope = if self.unit.ends_with(".scope") { " --scope" } else { "" };
+            return vec![format!(
+                "# the unit is made anew each time; start it with: systemd-run{user}{scope} -p {line} …"
+            )];
+        }
+        let (base, sudo) = if self.of_user {
+            ("~/.config/systemd/user", "")
+        } else {
+            ("/etc/systemd/system", "sudo ")
+        };
+        let directory = format!("{base}/{}.d", quoted(&name));
+        vec![
+            format!("{sudo}mkdir -p {directory}"),
+            format!("printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/50-killtrace.conf"),
+            self.sudo(&self.systemctl("daemon-reload")),
+        ]
+    }
+
+    fn show(&self, property: &str) -> String {
+        self.systemctl(&format!("show -p {property} {}", quoted(&self.unit)))
+    }
+}
+
+/// `KillMode=process` for a unit.
+pub fn kill_mode_process(at: &UnitAt) -> Fix {
+    fix(
+        "let what the unit started outlive its main process",
+        at.set("Service", "KillMode=process"),
+        "systemd ends only the main process and leaves the others alone",
+    )
+    .but("left-over processes run on unmanaged; systemd.kill(5) advises against it")
+    .check(at.show("KillMode"))
+    .see("systemd.kill(5)")
+}
+
+/// A unit of its own for a helper.
+pub fn own_unit(program: &str) -> Fix {
+    fix(
+        "run it as a unit of its own",
+        vec![format!("sudo systemd-run --unit=my-job {}", quoted(program))],
+        "it no longer depends on the unit that started it",
+    )
+    .check("systemctl status my-job")
+    .see("systemd-run(1)")
+}
+
+/// A longer `TimeoutStopSec=`.
+pub fn stop_timeout(at: &UnitAt) -> Fix {
+    fix(
+        "give it more time to stop",
+        at.set(at.section(), "TimeoutStopSec=5min"),
+        "SIGKILL follows only after five minutes",
+    )
+    .but("stopping and shutting down may take that long; better make the program end on SIGTERM")
+    .check(at.show("TimeoutStopUSec"))
+    .see("systemd.service(5), systemd.scope(5)")
+}
+
+/// A longer `TimeoutStartSec=`.
+pub fn start_timeout(at: &UnitAt) -> Fix {
+    fix(
+        "give it more time to start",
+        at.set("Service", "TimeoutStartSec=5min"),
+        "systemd waits five minutes for it to be ready",
+    )
+    .but("one that never gets ready is noticed later: of Type=notify it has to send READY=1, of Type=forking to return")
+    .check(at.show("TimeoutStartUSec"))
+    .see("systemd.service(5), sd_notify(3)")
+}
+
+/// No `RuntimeMaxSec=`.
+pub fn runtime_max(at: &UnitAt) -> Fix {
+    fix(
+        "let it run for as long as it wants",
+        at.set(at.section(), "RuntimeMaxSec=infinity"),
+        "systemd no longer ends it for its age",
+    )
+    .but("somebody set the limit on purpose: one that hangs is no longer ended")
+    .check(at.show("RuntimeMaxUSec"))
+    .see("systemd.service(5), systemd.scope(5)")
+}
+
+/// A longer `WatchdogSec=`.
+pub fn watchdog(at: &UnitAt) -> Fix {
+    fix(
+        "find out why it was silent, or give it more time between its signs of life",
+        at.set("Service", "WatchdogSec=5min"),
+        "systemd ends it only when it has sent no WATCHDOG=1 for five minutes",
+    )
+    .but("one that hangs is noticed later; SIGABRT leaves a core dump, which shows where it hung")
+    .check(at.show("WatchdogUSec"))
+    .see("systemd.service(5), sd_watchdog_enabled(3), coredumpctl(1)")
+}
+
+/// `OOMPolicy=continue`
+pub fn oom_policy(at: &UnitAt) -> Fix {
+    fix(
+        "let the unit go on when one of its processes is killed for memory",
+        at.set(at.section(), "OOMPolicy=continue"),
+        "systemd leaves the other processes of the unit alone",
+    )
+    .but("the unit runs on without the process that was killed")
+    .check(at.show("OOMPolicy"))
+    .see("systemd.service(5)")
+}
+
+/// `ManagedOOMPreference=avoid`
+pub fn oomd_avoid(at: &UnitAt) -> Fix {
+    fix(
+        "have systemd-oomd choose others first",
+        at.set(at.section(), "ManagedOOMPreference=avoid"),
+        "systemd-oomd kills this unit only when nothing else is left",
+    )
+    .but("something else is killed instead; honoured for units of the system manager only")
+    .see("systemd.resource-control(5)")
+}
+
+/// More memory for a cgroup.
+pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
+    match at {
+        Some(at) => fix(
+            "raise the unit's memory limit",
+            at.set(at.section(), "MemoryMax=infinity"),
+            "the unit is limited by the machine's memory only",
+        )
+        .but("a leak in it can then exhaust the machine; choose a value rather than infinity where you know one")
+        .check(at.show("MemoryMax"))
+        .see("systemd.resource-control(5)"),
+        None => fix(
+            "raise the memory limit of the cgroup or container",
+            Vec::new(),
+            "the group may use more before the kernel kills in it",
+        )
+        .see("cgroups(7)"),
+    }
+}
+
+/// Who starts and stops this unit.
+pub fn look_at_unit(at: &UnitAt) -> Fix {
+    let unit = quoted(&at.unit);
+    fix(
+        "see what the unit is bound to",
+        vec![
+            at.systemctl(&format!("cat {unit}")),
+            at.systemctl(&format!("list-dependencies --reverse --all {unit}")),
+        ],
+        "shows the dependencies through which a stop spreads to it",
+    )
+    .see("systemd.unit(5)")
+}
+
+/// A dependency that stops a unit, made one that does not. A drop-in cannot take a dependency back.
+pub fn loosen_dependency(
+    at: &UnitAt,
+    name: &str,
+    setting: Option<&DecidingSetting>,
+    other: &str,
+) -> Fix {
+    let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", quoted(unit))));
+    let file = setting.and_then(|setting| setting.file.as_deref());
+    // A drop-in is a file of its own; a unit file that a package owns is copied by `edit --full`.
+    let open = match file {
+        Some(file) if file.ends_with(".conf") => at.sudo(&format!("editor {}", quoted(file))),
+        Some(file) => edit(file.rsplit('/').next().unwrap_or(&at.unit)),
+        None => edit(&at.unit),
+    };
+    let reload = at.sudo(&at.systemctl("daemon-reload"));
+    let (instead, effect, side_effect) = match name {
+        "Conflicts" => (
+            "take out".to_owned(),
+            "the two can run side by side".to_owned(),
+            "they may have been kept apart for a reason: a port, a device or a file that both use",
+        ),
+        "Slice" => (
+            "choose another slice instead of".to_owned(),
+            format!("the stop of {other} no longer takes it down"),
+            "its resource limits change with its slice",
+        ),
+        _ => (
+            format!("write Wants={other} instead of"),
+            format!("{other} is still started with it, but may stop without taking it down"),
+            "it has to cope with the other's absence",
+        ),
+    };
+    let shown = match setting {
+        Some(setting) => format!("{name}={}", setting.value),
+        None => format!("{name}={other}"),
+    };
+    fix(
+        &format!("loosen the dependency {name}="),
+        vec![open, format!("# there, {instead} {shown}"), reload],
+        &effect,
+    )
+    .but(side_effect)
+    .check(at.show(name))
+    .see("systemd.unit(5)")
+}
+
+/// `StopWhenUnneeded=no`
+pub fn keep_when_unneeded(at: &UnitAt) -> Fix {
+    fix(
+        "let it run when no other unit needs it",
+        at.set("Unit", "StopWhenUnneeded=no"),
+        "it stays until it is stopped by itself",
+    )
+    .but("it goes on using what it uses; something has to stop it")
+    .check(at.show("StopWhenUnneeded"))
+    .see("systemd.unit(5)")
+}
+
+/// `IgnoreOnIsolate=yes`
+pub fn ignore_on_isolate(at: &UnitAt) -> Fix {
+    fix(
+        "let it survive when another target is isolated",
+        at.set("Unit", "IgnoreOnIsolate=yes"),
+        "systemctl isolate leaves the unit alone",
+    )
+    .but("it then also runs in rescue mode")
+    .check(at.show("IgnoreOnIsolate"))
+    .see("systemd.unit(5)")
+}

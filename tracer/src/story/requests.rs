@@ -1,0 +1,270 @@
+//! Who asked a service manager for something: over the bus, or by a command whose arguments say so.
+
+use super::actor::Actor;
+use super::case::Case;
+use super::ending::call_link;
+use super::manager::{BUS_LAG, same_unit, stops_which, unit_of_call};
+use super::people::Known;
+use super::units::command_link;
+use super::verdict::Link;
+use super::world::Seen;
+use crate::evidence::{BusCall, Grade, Manager, ProcessId};
+
+const S: u64 = 1_000_000_000;
+
+/// What can be asked of a service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Stop or restart a unit.
+    Stop,
+    /// Start or restart a unit.
+    Start,
+    /// Start a unit and stop everything that it does not need.
+    Isolate,
+    /// Send a signal to the processes of a unit.
+    Kill,
+}
+
+impl Wish {
+    /// Verbs of systemctl, service(8), invoke-rc.d(8) and deb-systemd-invoke(1p) that ask for it.
+    const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Stop => &[
+                "stop",
+                "restart",
+                "try-restart",
+                "reload-or-restart",
+                "try-reload-or-restart",
+                "force-reload",
+                "condrestart",
+                "disable",
+                "mask",
+            ],
+            Self::Start => &[
+                "start",
+                "restart",
+                "try-restart",
+                "reload-or-restart",
+                "try-reload-or-restart",
+                "condrestart",
+                "enable",
+                "reenable",
+            ],
+            Self::Isolate => &["isolate"],
+            Self::Kill => &["kill"],
+        }
+    }
+
+    /// Methods of systemd's manager that start something, and of its units.
+    const STARTING: [&'static str; 15] = [
+        "StartUnit",
+        "StartUnitReplace",
+        "StartUnitWithFlags",
+        "StartTransientUnit",
+        "RestartUnit",
+        "RestartUnitWithFlags",
+        "TryRestartUnit",
+        "ReloadOrRestartUnit",
+        "ReloadOrTryRestartUnit",
+        "Start",
+        "Restart",
+        "TryRestart",
+        "ReloadOrRestart",
+        "ReloadOrTryRestart",
+        "EnqueueUnitJob",
+    ];
+
+    fn is_call(self, call: &BusCall, unit: &str) -> bool {
+        let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
+        match self {
+            Self::Stop | Self::Kill => {
+                stops_which(call).is_some_and(|stopped| same_unit(&stopped, unit))
+            }
+            Self::Start | Self::Isolate => {
+                Self::STARTING.contains(&call.member.as_str())
+                    && (self == Self::Start || said("isolate"))
+                    && unit_of_call(call).is_some_and(|started| same_unit(&started, unit))
+            }
+        }
+    }
+
+    fn is_command(self, args: &[String], manager: Manager, unit: &str) -> bool {
+        let of_user = args.iter().any(|arg| arg == "--user");
+        if of_user != matches!(manager, Manager::User(_)) {
+            return false;
+        }
+        // `systemctl rescue` and its like name no unit.
+        let shorthand = self == Self::Isolate
+            && ["rescue", "emergency", "default"].iter().any(|verb| {
+                args.iter().any(|arg| arg == verb)
+                    && (unit == format!("{verb}.target") || *verb == "default")
+            });
+        let asks = args.iter().any(|arg| self.verbs().contains(&arg.as_str()));
+        shorthand || asks && args.iter().skip(1).any(|arg| names(arg, unit))
+    }
+}
+
+/// A request, as far as it was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The call on the bus.
+    pub call: Option<&'a Seen<BusCall>>,
+    /// Who asked.
+    pub process: Option<ProcessId>,
+}
+
+impl<'a> Request<'a> {
+    /// The request for a unit that came before `at_ns`; none where neither call nor command was seen.
+    pub fn find(
+        case: &Case<'a>,
+        wish: Wish,
+        manager: Manager,
+        unit: &str,
+        at_ns: u64,
+    ) -> Option<Self> {
+        let call = case
+            .world
+            .calls
+            .iter()
+            .filter(|call| call.value.bus == manager)
+            .filter(|call| call.ns() <= at_ns + BUS_LAG && call.ns() + 5 * S >= at_ns)
+            .rfind(|call| wish.is_call(&call.value, unit));
+        if let Some(seen) = call {
+            return Some(Self { call, process: seen.value.sender.process });
+        }
+        let process = command(case, wish, manager, unit, at_ns)?;
+        Some(Self { call: None, process: Some(process) })
+    }
+
+    /// Who is behind it.
+    pub fn actor(&self, case: &Case<'_>) -> Option<Actor> {
+        self.process.map(|id| Actor::behind(case, id))
+    }
+
+    /// How well it is proven who asked: a command that names the unit at the right time is a conclusion.
+    pub const fn grade(&self) -> Grade {
+        if self.call.is_some() { Grade::Observed } else { Grade::Inferred }
+    }
+
+    /// The command and the call, none later than what they led to.
+    pub fn links(&self, case: &Case<'a>, effect: crate::evidence::Moment) -> Vec<Link> {
+        let command = self.actor(case).and_then(|actor| command_link(case, &actor));
+        let mut links: Vec<Link> =
+            command.into_iter().chain(self.call.map(|call| call_link(case, call))).collect();
+        for link in &mut links {
+            link.at = link.at.no_later_than(effect);
+        }
+        links
+    }
+}
+
+/// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
+/// manager: no bus sees it. Its arguments, seen when it was executed, name the unit.
+fn command(
+    case: &Case<'_>,
+    wish: Wish,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+) -> Option<ProcessId> {
+    const CLIENTS: [&str; 5] =
+        ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo", "systemd-run"];
+    let may_ask = |known: &Known| match manager {
+        Manager::System => true,
+        Manager::User(uid) => known.uid.is_none_or(|own| own == uid || own == 0),
+    };
+    case.world
+        .people
+        .iter()
+        .filter_map(|(id, known)| {
+            let at = known.exec_ns?;
+            let args = known.cmdline.as_deref()?;
+            let asks = CLIENTS.contains(&known.comm.as_deref()?) && may_ask(known);
+            let in_time = at <= at_ns && at + 10 * S >= at_ns;
+            (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
+        })
+        .max_by_key(|(at, _)| *at)
+        .map(|(_, id)| id)
+}
+
+/// Whether an argument of systemctl means a unit: its name, the name without `.service`, or a pattern.
+fn names(arg: &str, unit: &str) -> bool {
+    if same_unit(arg, unit) {
+        return true;
+    }
+    arg.contains(['*', '?'])
+        && (glob(arg.as_bytes(), unit.as_bytes())
+            || unit
+                .strip_suffix(".service")
+                .is_some_and(|stem| !arg.contains('.') && glob(arg.as_bytes(), stem.as_bytes())))
+}
+
+/// fnmatch(3) without brackets; linear but for one place to come back to.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                back = Some((p, t));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((star, from)) = back else { return false };
+                back = Some((star, from + 1));
+                p = star + 1;
+                t = from + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn commands_that_name_the_unit() {
+        let stops = |line: &str| Wish::Stop.is_command(&args(line), Manager::System, "a.service");
+        assert!(stops("systemctl stop a"));
+        assert!(stops("systemctl --no-block restart b.service a.service"));
+        assert!(stops("/usr/sbin/service a restart"));
+        assert!(stops("systemctl stop a*"));
+        assert!(stops("systemctl stop ?.service"));
+        assert!(!stops("systemctl stop b"));
+        assert!(!stops("systemctl status a"));
+        assert!(!stops("systemctl --user stop a"));
+        assert!(!stops("systemctl stop b*"));
+    }
+
+    #[test]
+    fn each_wish_has_its_words() {
+        let line = args("systemctl isolate rescue.target");
+        assert!(Wish::Isolate.is_command(&line, Manager::System, "rescue.target"));
+        assert!(!Wish::Stop.is_command(&line, Manager::System, "rescue.target"));
+        let line = args("systemctl rescue");
+        assert!(Wish::Isolate.is_command(&line, Manager::System, "rescue.target"));
+        assert!(!Wish::Isolate.is_command(&line, Manager::System, "emergency.target"));
+        let line = args("systemctl --user start a.service");
+        assert!(Wish::Start.is_command(&line, Manager::User(1000), "a.service"));
+        assert!(!Wish::Start.is_command(&line, Manager::System, "a.service"));
+    }
+
+    #[test]
+    fn patterns() {
+        assert!(glob(b"*", b""));
+        assert!(glob(b"a*b*c", b"aXbYbZc"));
+        assert!(!glob(b"a*b", b"abc"));
+        assert!(glob(b"a**", b"a"));
+        assert!(!glob(b"?", b""));
+    }
+}
