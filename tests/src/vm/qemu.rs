@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -68,7 +69,8 @@ impl Machine {
     /// # Errors
     /// Where QEMU cannot be started.
     pub fn boot(kernel: &Path, initramfs: &Path, console: &Path) -> Result<Self> {
-        let mut child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(["-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi"])
             .args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
@@ -81,9 +83,18 @@ impl Machine {
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {PROGRAM}"))?;
+            .stdout(Stdio::piped());
+        // SAFETY: only prctl(2) with integers, which is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // Where this program is killed, nobody else ends the machine.
+                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        let mut child = command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?;
         let output = child.stdout.take().context("QEMU has no output")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
