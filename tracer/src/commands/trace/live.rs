@@ -34,7 +34,7 @@ const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
-const SOURCES: Duration = Duration::from_millis(4);
+const SOURCES: Duration = Duration::from_millis(25);
 
 /// How often the time is looked at for verdicts that are due, and the recording is flushed.
 const TICK: Duration = Duration::from_millis(50);
