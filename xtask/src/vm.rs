@@ -66,9 +66,12 @@ fn test_program(name: &str) -> Result<PathBuf> {
 
 /// The path in cargo's messages, one JSON object a line.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let built = messages.filter(|message| message["target"]["name"] == name);
-    built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last()
+    let mut messages =
+        messages.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages.find_map(|message| {
+        let path = message["executable"].as_str()?;
+        (message["target"]["name"] == name).then(|| PathBuf::from(path))
+    })
 }
 
 #[cfg(test)]

@@ -164,9 +164,10 @@ fn tell(line: &Line, out: &mut impl Write) -> Result<()> {
     match line {
         Line::Booted { release } => writeln!(out, "booted {release}")?,
         Line::Check { name, state, detail } => writeln!(out, "{state:8} {name}: {detail}")?,
-        Line::Test { program, name, outcome, seconds, .. } => {
+        Line::Test { program, name, outcome, seconds, output } => {
             let word = match outcome {
                 TestOutcome::Passed => "passed",
+                TestOutcome::Failed if outcome::lacking(output).is_some() => "cannot",
                 TestOutcome::Failed => "FAILED",
                 TestOutcome::TimedOut => "HANGS",
             };

@@ -75,8 +75,8 @@ impl Outcome {
     }
 }
 
-/// Why a kernel cannot pass a test.
-fn lacking(output: &str) -> Option<String> {
+/// What a kernel lacks to pass a test, where the test or its fixture says so.
+pub fn lacking(output: &str) -> Option<String> {
     let start = output.find(LACKS)?;
     output[start..].lines().next().map(str::to_owned)
 }

@@ -55,6 +55,15 @@ fn major(text: &str) -> Option<u32> {
     text.split_once("version ")?.1.split('.').next()?.parse().ok()
 }
 
+/// Where this program is killed, nobody else would end the machine.
+fn end_with_parent() -> std::io::Result<()> {
+    // SAFETY: takes integers.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// A machine that runs.
 #[derive(Debug)]
 pub struct Machine {
@@ -84,16 +93,8 @@ impl Machine {
             .args(["-serial", "stdio"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        // SAFETY: only prctl(2) with integers, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                // Where this program is killed, nobody else ends the machine.
-                match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
+        // SAFETY: what runs between fork and exec only calls prctl(2).
+        unsafe { command.pre_exec(end_with_parent) };
         let mut child = command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?;
         let output = child.stdout.take().context("QEMU has no output")?;
         let (sender, lines) = mpsc::channel();
