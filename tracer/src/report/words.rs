@@ -41,20 +41,6 @@ pub fn same(a: &Process, b: &Process) -> bool {
         && (a.start_ns == b.start_ns || a.start_ns.is_none() || b.start_ns.is_none())
 }
 
-/// Whether the kernel itself decided on signals of this kind.
-pub const fn is_kernels(mechanism: Mechanism) -> bool {
-    !matches!(
-        mechanism,
-        Mechanism::Kill
-            | Mechanism::Tkill
-            | Mechanism::Tgkill
-            | Mechanism::Sigqueue
-            | Mechanism::PidfdSendSignal
-            | Mechanism::CgroupKill
-            | Mechanism::BpfSendSignal
-    )
-}
-
 /// How a signal came about, with the detail that this very one carries.
 pub fn mechanism_of(signal: &Signal) -> String {
     let words = signal.mechanism.words();
@@ -107,7 +93,7 @@ const fn default_action(number: u8) -> &'static str {
 /// Who sent a signal: the process, or the kernel, with the process whose act led to it.
 pub fn sender(record: &SignalRecord) -> (String, Option<String>) {
     match &record.sender {
-        Some(sender) if !is_kernels(record.signal.mechanism) => (process(sender), None),
+        Some(sender) if !record.signal.mechanism.is_kernels_own() => (process(sender), None),
         Some(sender) if !same(sender, &record.target) => {
             ("kernel".to_owned(), Some(process(sender)))
         }

@@ -133,7 +133,7 @@ const EARLIER: usize = 3;
 /// What the same sender had tried before, in vain: SIGTERM before SIGKILL.
 fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
     let sender = blow.signal.value.sender.id;
-    if signals::is_kernels_own(blow.mechanism) || sender == case.victim {
+    if blow.mechanism.is_kernels_own() || sender == case.victim {
         return Vec::new();
     }
     let before = case.world.signals_to(case.victim).iter().filter(|signal| {

@@ -29,7 +29,7 @@ const KILLERS: [&str; 12] = [
 /// Whether the blow was dealt by a process that asked for it, other than the victim.
 fn dealt(case: &Case<'_>) -> bool {
     case.blow.is_some_and(|blow| {
-        !signals::is_kernels_own(blow.mechanism) && blow.signal.value.sender.id != case.victim
+        !blow.mechanism.is_kernels_own() && blow.signal.value.sender.id != case.victim
     })
 }
 
@@ -121,7 +121,7 @@ fn scripted(case: &Case<'_>, id: crate::evidence::ProcessId) -> bool {
 /// Another program did it by itself.
 pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
-    if signals::is_kernels_own(blow.mechanism) {
+    if blow.mechanism.is_kernels_own() {
         return None;
     }
     let sender = &blow.signal.value.sender;
@@ -242,7 +242,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
             && signal.ns() + 1_000_000_000 >= blow.signal.ns()
             && signal.value.number == blow.signal.value.number
             && signal.value.sender.id != sender.id
-            && !signals::is_kernels_own(crate::story::mechanism::of(&signal.value))
+            && !crate::story::mechanism::of(&signal.value).is_kernels_own()
     });
     if passed_on.is_some() {
         return None;
