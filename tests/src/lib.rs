@@ -6,3 +6,4 @@ pub mod fixtures;
 pub mod lab;
 pub mod live;
 pub mod load;
+pub mod vm;

@@ -13,7 +13,7 @@ use crate::{
     memory::{self, Address},
     pids,
     syscall::{self, Syscall},
-    task,
+    task::{self, PF_EXITING},
 };
 
 /// `signal_struct.flags`: the whole process has been condemned (`SIGNAL_GROUP_EXIT`).
@@ -207,7 +207,7 @@ fn describe_info(siginfo: Address, entry: &mut SignalRecord) {
 #[inline(always)]
 fn needs_stack(entry: &SignalRecord, to_itself: bool) -> bool {
     match memory::reload(&entry.info) {
-        info::NONE => return memory::reload(&entry.written_cgroup) == 0,
+        info::NONE => return memory::reload(&entry.written_cgroup) == 0 && !is_kill(entry),
         info::PRIVILEGED => return true,
         _ => {}
     }
@@ -219,6 +219,13 @@ fn needs_stack(entry: &SignalRecord, to_itself: bool) -> bool {
     }
     // Codes that only the kernel makes want a look: a timer's interrupt can hit a task in kill(2).
     code == SI_TIMER || !syscall::sends_signals(entry)
+}
+
+/// Whether the sender is in kill(2) or the like, and not on its way out of it by ending: seen on 7.3,
+/// kill(2) comes without a siginfo.
+#[inline(always)]
+fn is_kill(entry: &SignalRecord) -> bool {
+    memory::reload(&entry.sender.flags) & PF_EXITING == 0 && syscall::sends_signals(entry)
 }
 
 /// Takes the kernel stack.

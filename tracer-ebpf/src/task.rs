@@ -9,6 +9,8 @@ use crate::{
     pids,
 };
 
+/// `task_struct.flags`: it is ending.
+pub const PF_EXITING: u32 = 0x0000_0004;
 /// `task_struct.flags`: a thread of the kernel. Includes what acts for a process since 5.12.
 pub const PF_KTHREAD: u32 = 0x0020_0000;
 /// `task_struct.flags`: a worker of io_uring.

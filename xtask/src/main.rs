@@ -12,6 +12,7 @@ mod schema;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Verb {
     Setup,
     /// Run everything that continuous integration runs
     Test(test::Arguments),
+    /// Try killtrace on Debian's kernels of several releases, each in a virtual machine
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -68,5 +71,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Schema => schema::run(),
         Verb::Setup => setup::run(),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Vm(arguments) => vm::run(&arguments),
     }
 }

@@ -4,7 +4,7 @@
 //! Every lab is an overlay over one [seed](seed::ensure), boots in seconds, is independent of all
 //! others, and leaves nothing behind.
 
-mod apt;
+pub(crate) mod apt;
 pub mod demo;
 mod instance;
 mod killtrace;
@@ -12,7 +12,7 @@ mod network;
 mod options;
 pub mod seed;
 mod ssh;
-mod wait;
+pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

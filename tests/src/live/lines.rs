@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// Nothing here takes this long; a guard against waiting for ever.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Environment variable: another limit in seconds, for machines that are emulated.
+const LIMIT_VARIABLE: &str = "KILLTRACE_PATIENCE";
 
 /// Lines of a stream, read by a thread of their own.
 #[derive(Debug)]
@@ -31,9 +33,10 @@ impl Lines {
     ///
     /// # Panics
     ///
-    /// Where `what` does not come for half a minute.
+    /// Where `what` does not come for half a minute, or what `KILLTRACE_PATIENCE` says.
     pub fn next(&self, what: &str) -> Option<String> {
-        match self.receiver.recv_timeout(LIMIT) {
+        let limit = std::env::var(LIMIT_VARIABLE).ok().and_then(|value| value.parse().ok());
+        match self.receiver.recv_timeout(limit.map_or(LIMIT, Duration::from_secs)) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("waited for {what} in vain"),

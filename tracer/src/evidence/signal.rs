@@ -172,6 +172,20 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Whether the kernel decides such a signal, rather than a process that asks for it.
+    pub const fn is_kernels_own(self) -> bool {
+        !matches!(
+            self,
+            Self::Kill
+                | Self::Tkill
+                | Self::Tgkill
+                | Self::Sigqueue
+                | Self::PidfdSendSignal
+                | Self::CgroupKill
+                | Self::Ptrace
+        )
+    }
+
     /// It in the words of a manual page.
     pub const fn words(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The words that every form of the report has in common: names, counts, times, what became of a signal.
 
 use crate::evidence::{
-    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, signal_number,
+    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, sig, signal_number,
 };
 use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
 
@@ -41,20 +41,6 @@ pub fn same(a: &Process, b: &Process) -> bool {
         && (a.start_ns == b.start_ns || a.start_ns.is_none() || b.start_ns.is_none())
 }
 
-/// Whether the kernel itself decided on signals of this kind.
-pub const fn is_kernels(mechanism: Mechanism) -> bool {
-    !matches!(
-        mechanism,
-        Mechanism::Kill
-            | Mechanism::Tkill
-            | Mechanism::Tgkill
-            | Mechanism::Sigqueue
-            | Mechanism::PidfdSendSignal
-            | Mechanism::CgroupKill
-            | Mechanism::BpfSendSignal
-    )
-}
-
 /// How a signal came about, with the detail that this very one carries.
 pub fn mechanism_of(signal: &Signal) -> String {
     let words = signal.mechanism.words();
@@ -74,6 +60,10 @@ pub fn mechanism_of(signal: &Signal) -> String {
 pub fn fate(signal: &Signal) -> String {
     let result = match signal.result {
         SignalResult::Delivered => "delivered",
+        // Nobody can ignore it: it came too late, or the target is the init of its pid namespace.
+        SignalResult::Ignored if signal.number == sig::SIGKILL => {
+            "dropped: dying already, or the init of its pid namespace"
+        }
         SignalResult::Ignored => "ignored",
         SignalResult::AlreadyPending => "already pending",
         SignalResult::Blocked => "blocked for now",
@@ -103,7 +93,7 @@ const fn default_action(number: u8) -> &'static str {
 /// Who sent a signal: the process, or the kernel, with the process whose act led to it.
 pub fn sender(record: &SignalRecord) -> (String, Option<String>) {
     match &record.sender {
-        Some(sender) if !is_kernels(record.signal.mechanism) => (process(sender), None),
+        Some(sender) if !record.signal.mechanism.is_kernels_own() => (process(sender), None),
         Some(sender) if !same(sender, &record.target) => {
             ("kernel".to_owned(), Some(process(sender)))
         }

@@ -10,7 +10,7 @@ const CHANGES_USER: [&str; 6] = ["sudo", "su", "doas", "pkexec", "runuser", "run
 const CRON: [&str; 5] = ["cron", "crond", "anacron", "fcron", "dcron"];
 const AT: [&str; 1] = ["atd"];
 /// Where a chain of parents stops being somebody's doing and becomes the system's.
-const ROOTS: [&str; 10] = [
+const ROOTS: [&str; 11] = [
     "systemd",
     "init",
     "sshd",
@@ -21,6 +21,8 @@ const ROOTS: [&str; 10] = [
     "containerd-shim",
     "conmon",
     "cron",
+    // Under `killtrace -- CMD`, CMD is what was run.
+    "killtrace",
 ];
 
 /// Whether a name is that of a shell (a login shell's leading `-` included).
@@ -51,6 +53,7 @@ impl Actor {
         let mut outermost = process.clone();
         let mut shell = None;
         let mut cron = None;
+        let mut scripted = is_shell(process.comm.as_deref().unwrap_or_default());
         for parent in case.world.people.parents(id) {
             let parent = case.process(parent);
             let comm = parent.comm.clone().unwrap_or_default();
@@ -65,7 +68,9 @@ impl Actor {
                 shell = Some(parent);
                 break;
             }
-            if is_wrapper(&comm) || is_shell(&comm) {
+            if !scripted && (is_wrapper(&comm) || is_shell(&comm)) {
+                // The nearest script is what did it; what started that one is another story.
+                scripted = is_shell(&comm);
                 command = parent.clone();
             }
             outermost = parent;
@@ -75,7 +80,7 @@ impl Actor {
         if shell.is_some() || cron.is_some() {
             command = outermost;
         }
-        let user = login_user(case, id, shell.as_ref().unwrap_or(&command));
+        let user = login_user(case, id, &process);
         let place = place(case, id, cron.as_deref());
         Self { process, command, user, place, shell }
     }
@@ -118,7 +123,7 @@ fn runs_script(shell: &Process) -> bool {
         .is_some_and(|args| args.iter().skip(1).any(|arg| !arg.starts_with('-') || arg == "-c"))
 }
 
-fn login_user(case: &Case<'_>, id: ProcessId, outermost: &Process) -> Option<String> {
+fn login_user(case: &Case<'_>, id: ProcessId, process: &Process) -> Option<String> {
     let people = &case.world.people;
     let ids = std::iter::once(id).chain(people.parents(id));
     let login = ids.clone().find_map(|id| people.get(id)?.login_uid);
@@ -135,7 +140,7 @@ fn login_user(case: &Case<'_>, id: ProcessId, outermost: &Process) -> Option<Str
         return Some(user);
     }
     let session = ids.filter_map(|id| case.process(id).session?.user).next();
-    session.or_else(|| outermost.user.clone())
+    session.or_else(|| process.user.clone())
 }
 
 fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {

@@ -146,7 +146,7 @@ impl<'a> Case<'a> {
         } else {
             format!("{who} sent {} to {victim} ({})", signal.name, mechanism.words())
         };
-        let text = if signals::is_kernels_own(mechanism) {
+        let text = if mechanism.is_kernels_own() {
             kernel_sent(&signal.name, &victim, mechanism, actor.as_ref())
         } else {
             text

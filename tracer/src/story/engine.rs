@@ -209,7 +209,7 @@ impl Engine {
     fn signal_record(&mut self, at: Moment, sent: &SignalSent) -> SignalRecord {
         let mechanism = mechanism::of(sent);
         if self.parties.as_ref().is_none_or(|parties| parties.mechanism != mechanism) {
-            let sender = if signals::is_kernels_own(mechanism) {
+            let sender = if mechanism.is_kernels_own() {
                 signals::originator(sent, mechanism).1
             } else {
                 Some(&sent.sender)
@@ -260,7 +260,7 @@ impl Engine {
         let blow = decide::decide(&self.world, &exit);
         let after = blow.map(|blow| {
             let (_, originator) = signals::originator(&blow.signal.value, blow.mechanism);
-            let by_process = !signals::is_kernels_own(blow.mechanism);
+            let by_process = !blow.mechanism.is_kernels_own();
             let from = originator.filter(|_| by_process).map_or_else(
                 || "the kernel".to_owned(),
                 |task| words::name_pid(&signals::task(&self.world, task)),

@@ -58,7 +58,7 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
             format!("loginctl enable-linger {user}"),
             format!("systemd-run --user --scope {}", quoted(program)),
         ],
-        "the program lives under the user's service manager, which lingering keeps running after logout",
+        "started so by the user, the program lives under the user's service manager, which lingering keeps running after logout",
     )
     .but("the user's service manager runs from boot on; lingering alone does not protect what runs in a session")
     .check(format!("loginctl show-user {user} -p Linger; systemd-cgls --user-unit"))

@@ -2,12 +2,12 @@
 
 use super::case::Case;
 use super::causes::{self, Finding, Opinion};
-use super::decide::Way;
+use super::decide::{Blow, Way};
 use super::manager::{UnitStop, manager_of};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
 use super::world::{Seen, World};
 use super::{fixes, mechanism, signals, units};
-use crate::evidence::{Exit, Grade, Header};
+use crate::evidence::{Exit, Grade, Header, sig};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -114,6 +114,7 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
         if blow.way == Way::Reraised {
             links.extend(reraised(case));
         }
+        links.extend(earlier_blows(case, blow));
     }
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     for link in links.iter_mut().filter(|link| is_read_late(link.event)) {
@@ -124,6 +125,30 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
     links.dedup_by(|a, b| a.text == b.text);
     links.push(case.death_link());
     links
+}
+
+/// How many earlier signals of the same sender are told.
+const EARLIER: usize = 3;
+
+/// What the same sender had tried before, in vain: SIGTERM before SIGKILL.
+fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
+    let sender = blow.signal.value.sender.id;
+    if blow.mechanism.is_kernels_own() || sender == case.victim {
+        return Vec::new();
+    }
+    let before = case.world.signals_to(case.victim).iter().filter(|signal| {
+        signal.ns() < blow.signal.ns()
+            && signal.ns() + 600_000_000_000 > blow.signal.ns()
+            && signal.value.sender.id == sender
+            && matches!(
+                signal.value.number,
+                sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP | sig::SIGABRT
+            )
+    });
+    before
+        .take(EARLIER)
+        .map(|signal| case.signal_link(signal, mechanism::of(&signal.value)))
+        .collect()
 }
 
 /// What came over the bus or from the journal has the time at which it was read, which may be after what

@@ -67,7 +67,10 @@ impl<'a> UnitStop<'a> {
         let world = case.world;
         let first = first_of_round(world, case.victim, blow.signal);
         let history = world.unit_of(manager, &unit);
-        let main_exit = main_exit(world, manager, &unit, history, first);
+        // A scope has no main process: its processes were not started by the manager.
+        let main_exit = (!unit.ends_with(".scope"))
+            .then(|| main_exit(world, manager, &unit, history, first))
+            .flatten();
         // A service that restarts by itself makes its job when it has been cleaned up.
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());

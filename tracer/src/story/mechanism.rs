@@ -11,6 +11,8 @@ use crate::evidence::{Mechanism, SignalInfo, SignalSent, sig};
 /// Kernel functions that prove a mechanism, in order of precedence: the innermost decision comes
 /// first, so that what merely led to it (an exit, an ioctl) does not win.
 const MARKERS: &[(&str, Mechanism)] = &[
+    // SysRq-f asks for an OOM kill where no memory is short.
+    ("moom_callback", Mechanism::Sysrq),
     ("__oom_kill_process", Mechanism::OomKill),
     ("oom_kill_process", Mechanism::OomKill),
     ("oom_kill_memcg_member", Mechanism::OomKill),
@@ -113,6 +115,10 @@ fn without_info(signal: &SignalSent) -> Mechanism {
     }
     if signal.sender.exiting && signal.parent_death_signal == signal.number {
         return Mechanism::ParentDeathSignal;
+    }
+    // Seen on 7.3: kill(2) leaves the siginfo to be filled in by the sending itself.
+    if syscall(signal) == "kill" && !signal.sender.exiting && !signal.sender.kernel_thread {
+        return Mechanism::Kill;
     }
     if syscall(signal) == "ptrace" && !to_itself(signal) {
         return Mechanism::Ptrace;

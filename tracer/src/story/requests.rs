@@ -111,6 +111,8 @@ pub struct Request<'a> {
     pub call: Option<&'a Seen<BusCall>>,
     /// Who asked.
     pub process: Option<ProcessId>,
+    /// That it was this process is concluded from its arguments.
+    by_name: bool,
 }
 
 impl<'a> Request<'a> {
@@ -130,10 +132,11 @@ impl<'a> Request<'a> {
             .filter(|call| call.ns() <= at_ns + BUS_LAG && call.ns() + 5 * S >= at_ns)
             .rfind(|call| wish.is_call(&call.value, unit));
         if let Some(seen) = call {
-            return Some(Self { call, process: seen.value.sender.process });
+            let (process, by_name) = caller(case, seen);
+            return Some(Self { call, process, by_name });
         }
         let process = command(case, wish, manager, unit, at_ns)?;
-        Some(Self { call: None, process: Some(process) })
+        Some(Self { call: None, process: Some(process), by_name: true })
     }
 
     /// Who is behind it.
@@ -143,7 +146,7 @@ impl<'a> Request<'a> {
 
     /// How well it is proven who asked: a command that names the unit at the right time is a conclusion.
     pub const fn grade(&self) -> Grade {
-        if self.call.is_some() { Grade::Observed } else { Grade::Inferred }
+        if self.by_name { Grade::Inferred } else { Grade::Observed }
     }
 
     /// The command and the call, none later than what they led to.
@@ -156,6 +159,81 @@ impl<'a> Request<'a> {
         }
         links
     }
+}
+
+/// Who made a call on the bus. A client may be gone before the bus can name its process: it is then a program
+/// of the same user whose arguments say what was called. The second value tells that it is such a conclusion.
+pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool) {
+    const CLIENTS: [&str; 8] = [
+        "systemctl",
+        "loginctl",
+        "machinectl",
+        "busctl",
+        "dbus-send",
+        "gdbus",
+        "systemd-run",
+        "shutdown",
+    ];
+    if let Some(process) = call.value.sender.process {
+        return (Some(process), false);
+    }
+    let member = call.value.member.as_str();
+    let verb = verb_of(member);
+    let subject = call.value.args.first().and_then(|arg| arg.as_str());
+    let says_so = |args: &[String]| {
+        let named = args.iter().any(|arg| *arg == verb || arg.ends_with(member));
+        let about = subject.is_none_or(|subject| args.iter().any(|arg| names(arg, subject)));
+        named && about
+    };
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let client = CLIENTS.contains(&known.comm.as_deref()?);
+        let own = call.value.sender.uid.is_none_or(|uid| known.uid == Some(uid));
+        let in_time = at <= call.ns() && at + 10 * S >= call.ns();
+        // What is on the bus is seen late, never early.
+        let gone = known.ended_ns.is_some_and(|ended| ended + S < call.ns());
+        (client && own && in_time && !gone && says_so(known.cmdline.as_deref()?))
+            .then_some((at, id))
+    });
+    (found.max_by_key(|(at, _)| *at).map(|(_, id)| id), true)
+}
+
+/// `terminate-user` of `TerminateUser`, `stop` of `StopUnit`: the tools' verbs are made that way.
+fn verb_of(member: &str) -> String {
+    let mut verb = String::new();
+    for (at, letter) in member.trim_end_matches("Unit").char_indices() {
+        if letter.is_ascii_uppercase() && at > 0 {
+            verb.push('-');
+        }
+        verb.push(letter.to_ascii_lowercase());
+    }
+    verb
+}
+
+/// A loginctl that was told to end or to signal a session or a user, where its call was not seen.
+pub fn loginctl(
+    case: &Case<'_>,
+    session: Option<&str>,
+    user: Option<&str>,
+    at_ns: u64,
+) -> Option<(ProcessId, String)> {
+    let verb = |args: &[String]| -> Option<String> {
+        let has = |word: Option<&str>| args.iter().any(|arg| Some(arg.as_str()) == word);
+        args.iter()
+            .find(|arg| match arg.as_str() {
+                "terminate-session" | "kill-session" => has(session),
+                "terminate-user" | "kill-user" => has(user),
+                _ => false,
+            })
+            .cloned()
+    };
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let fits = known.comm.as_deref() == Some("loginctl") && at <= at_ns && at + 10 * S >= at_ns;
+        let verb = verb(known.cmdline.as_deref()?)?;
+        fits.then_some((at, id, verb))
+    });
+    found.max_by_key(|(at, ..)| *at).map(|(_, id, verb)| (id, verb))
 }
 
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
@@ -257,6 +335,13 @@ mod tests {
         let line = args("systemctl --user start a.service");
         assert!(Wish::Start.is_command(&line, Manager::User(1000), "a.service"));
         assert!(!Wish::Start.is_command(&line, Manager::System, "a.service"));
+    }
+
+    #[test]
+    fn verbs_of_methods() {
+        assert_eq!(verb_of("TerminateUser"), "terminate-user");
+        assert_eq!(verb_of("StopUnit"), "stop");
+        assert_eq!(verb_of("KillSession"), "kill-session");
     }
 
     #[test]

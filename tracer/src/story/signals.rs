@@ -30,7 +30,7 @@ pub fn signal(sent: &SignalSent, mechanism: Mechanism) -> Signal {
         mechanism,
         result: sent.result,
         disposition: sent.disposition,
-        kernel_path: if is_kernels_own(mechanism) { sent.stack.clone() } else { Vec::new() },
+        kernel_path: if mechanism.is_kernels_own() { sent.stack.clone() } else { Vec::new() },
     }
 }
 
@@ -45,20 +45,6 @@ fn seen_by_victim(sent: &SignalSent) -> i32 {
         0
     };
     pid.cast_signed()
-}
-
-/// Whether the kernel decides such a signal, rather than a process that asks for it.
-pub const fn is_kernels_own(mechanism: Mechanism) -> bool {
-    !matches!(
-        mechanism,
-        Mechanism::Kill
-            | Mechanism::Tkill
-            | Mechanism::Tgkill
-            | Mechanism::Sigqueue
-            | Mechanism::PidfdSendSignal
-            | Mechanism::CgroupKill
-            | Mechanism::Ptrace
-    )
 }
 
 /// Who is behind a signal. For the kernel's own: the task whose act or end led to it, never a

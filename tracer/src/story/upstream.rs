@@ -53,7 +53,7 @@ impl<'a> End<'a> {
         let Some(blow) = self.blow else { return String::new() };
         let signal = signal_name(blow.signal.value.number);
         let (_, originator) = signals::originator(&blow.signal.value, blow.mechanism);
-        if signals::is_kernels_own(blow.mechanism) {
+        if blow.mechanism.is_kernels_own() {
             return format!(" (to which the kernel had sent {signal})");
         }
         match originator {
@@ -79,7 +79,7 @@ impl<'a> End<'a> {
             Outcome::Signaled { .. } => String::new(),
         };
         match self.sender() {
-            None if signals::is_kernels_own(blow.mechanism) => {
+            None if blow.mechanism.is_kernels_own() => {
                 format!("{how}{after} from the kernel, {}", blow.mechanism.words())
             }
             None => format!("{how}{after}"),
@@ -94,7 +94,7 @@ impl<'a> End<'a> {
 
     /// The other process that sent it the deciding signal.
     fn sender(&self) -> Option<&'a Task> {
-        let blow = self.blow.filter(|blow| !signals::is_kernels_own(blow.mechanism))?;
+        let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
         let sender = &blow.signal.value.sender;
         (sender.id != self.exit.value.task.id).then_some(sender)
     }

@@ -22,7 +22,7 @@ use crate::kernel::Kernel;
 use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
-use crate::story::verdict::Record;
+use crate::story::verdict::{LossRecord, Record};
 use crate::system::{Witnesses, clock, machine, users};
 
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
@@ -34,7 +34,7 @@ const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
-const SOURCES: Duration = Duration::from_millis(4);
+const SOURCES: Duration = Duration::from_millis(25);
 
 /// How often the time is looked at for verdicts that are due, and the recording is flushed.
 const TICK: Duration = Duration::from_millis(50);
@@ -182,7 +182,8 @@ impl<'a> Live<'a> {
 
     /// Why the trace is over, where it is.
     fn reason_to_end(&self) -> Option<&'static str> {
-        if self.reader == Reader::Gone {
+        // A command goes on without a reader, and its status is still wanted.
+        if self.reader == Reader::Gone && self.child.is_none() {
             return Some("nobody reads the report");
         }
         if self.plan.options.once && self.engine.deaths() > 0 {
@@ -287,12 +288,19 @@ impl<'a> Live<'a> {
         self.trouble(trouble)
     }
 
-    /// The recording could not be written: told once, and a loss of the trace.
+    /// The recording could not be written: told once.
     fn trouble(&mut self, trouble: Option<(String, Evidence)>) -> Result<(), Failure> {
         let Some((sentence, lost)) = trouble else { return Ok(()) };
         tell(&sentence);
-        let records = self.engine.observe(&lost);
-        self.show(&records)
+        // The trace itself has seen everything: no verdict of it is weaker for it.
+        let Fact::Lost(loss) = lost.fact else { return Ok(()) };
+        let record = LossRecord {
+            at: lost.at,
+            dropped: loss.dropped,
+            place: loss.place,
+            detail: loss.detail,
+        };
+        self.show(&[Record::Loss(record)])
     }
 
     /// Lets the reader see what is written: whenever there is nothing to do but wait.

@@ -117,6 +117,27 @@ const TITLE: &[&str] = &[
 ];
 
 impl Redactor {
+    /// The command line of a process that runs this program (a path, or a name of at most 15 bytes). The
+    /// first argument is the caller's to choose: what is not the program's name goes like any other.
+    pub(super) fn command_line_of(
+        &mut self,
+        mut arguments: Vec<String>,
+        program: &str,
+    ) -> Vec<String> {
+        let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let Some(first) = arguments.first() else { return arguments };
+        let (called, runs) = (base(first.trim_start_matches('-')), base(program));
+        let title = first.contains(": ") || first.contains(' ');
+        let alike = !runs.is_empty() && (called.starts_with(&runs) || runs.starts_with(&called));
+        if title || alike || SHELLS.contains(&called.as_str()) {
+            return self.command_line(arguments);
+        }
+        let hidden = self.names.argument(&arguments.remove(0));
+        let mut line = self.command_line(std::iter::once(runs).chain(arguments).collect());
+        line[0] = hidden;
+        line
+    }
+
     /// A command line.
     pub(super) fn command_line(&mut self, arguments: Vec<String>) -> Vec<String> {
         let title =

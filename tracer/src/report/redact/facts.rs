@@ -90,8 +90,9 @@ impl Redactor {
             Fact::Exec(mut exec) => {
                 exec.task = self.task(exec.task);
                 exec.ancestors = self.ancestors(exec.ancestors);
+                let program = exec.filename.clone();
                 exec.filename = self.program(&exec.filename);
-                exec.args = self.command_line(exec.args);
+                exec.args = self.command_line_of(exec.args, &program);
                 Fact::Exec(exec)
             }
             Fact::Fork(mut fork) => {
@@ -155,6 +156,8 @@ impl Redactor {
         signal.sender = self.task(signal.sender);
         signal.target = self.task(signal.target);
         signal.ancestors = self.ancestors(signal.ancestors);
+        let program = signal.sender.comm.clone();
+        signal.sender_args = self.command_line_of(signal.sender_args, &program);
         signal.written_cgroup = self.optional(signal.written_cgroup);
         signal
     }
@@ -180,7 +183,8 @@ impl Redactor {
     fn snapshot(&mut self, mut process: ProcessSnapshot) -> ProcessSnapshot {
         process.comm = self.text(&process.comm);
         process.exe = process.exe.map(|exe| self.program(&exe));
-        process.cmdline = self.command_line(process.cmdline);
+        let program = process.exe.clone().unwrap_or_else(|| process.comm.clone());
+        process.cmdline = self.command_line_of(process.cmdline, &program);
         process.cgroup = self.optional(process.cgroup);
         for (name, value) in &mut process.environment {
             *value = match name.as_str() {

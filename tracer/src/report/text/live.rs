@@ -174,7 +174,10 @@ pub fn summary(summary: &Summary) -> Line {
     }
     let mut line = Line::default();
     if summary.losses > 0 {
-        line.push(Tone::Warning, format!("{} lost", words::counted(summary.losses, "event")));
+        line.push(
+            Tone::Warning,
+            format!("at least {} lost", words::counted(summary.losses, "event")),
+        );
         line.push(Tone::Faint, "; ");
     }
     let reason = escape::shortened(&summary.reason, 256);

@@ -29,15 +29,19 @@ const KILLERS: [&str; 12] = [
 /// Whether the blow was dealt by a process that asked for it, other than the victim.
 fn dealt(case: &Case<'_>) -> bool {
     case.blow.is_some_and(|blow| {
-        !signals::is_kernels_own(blow.mechanism) && blow.signal.value.sender.id != case.victim
+        !blow.mechanism.is_kernels_own() && blow.signal.value.sender.id != case.victim
     })
 }
 
-fn way(case: &Case<'_>) -> &'static str {
-    match case.blow.map(|blow| blow.way) {
-        Some(Way::CaughtThenExited) => " It caught the signal and exited.",
-        Some(Way::Reraised) => " It caught the signal, and then sent it to itself to end.",
-        _ => "",
+fn way(case: &Case<'_>) -> String {
+    let Some(blow) = case.blow else { return String::new() };
+    let delay = words::span(case.exit.ns().saturating_sub(blow.signal.ns()));
+    match blow.way {
+        Way::CaughtThenExited => format!(" It caught the signal, and exited {delay} later."),
+        Way::Reraised => {
+            format!(" It caught the signal, and then sent it to itself to end, {delay} later.")
+        }
+        Way::Killed => String::new(),
     }
 }
 
@@ -70,7 +74,9 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let shell = is_shell(&sender.comm);
-    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted(case, sender.id) {
+    let own_child = case.world.people.parents(case.victim).first() == Some(&sender.id);
+    let scripted = scripted(case, sender.id) && !own_child;
+    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted {
         return None;
     }
     let actor = Actor::behind(case, sender.id);
@@ -115,7 +121,7 @@ fn scripted(case: &Case<'_>, id: crate::evidence::ProcessId) -> bool {
 /// Another program did it by itself.
 pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
-    if signals::is_kernels_own(blow.mechanism) {
+    if blow.mechanism.is_kernels_own() {
         return None;
     }
     let sender = &blow.signal.value.sender;
@@ -236,7 +242,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
             && signal.ns() + 1_000_000_000 >= blow.signal.ns()
             && signal.value.number == blow.signal.value.number
             && signal.value.sender.id != sender.id
-            && !signals::is_kernels_own(crate::story::mechanism::of(&signal.value))
+            && !crate::story::mechanism::of(&signal.value).is_kernels_own()
     });
     if passed_on.is_some() {
         return None;

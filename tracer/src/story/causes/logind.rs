@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
-use crate::story::requests::{Request, Wish};
+use crate::story::requests::{Request, Wish, caller, loginctl};
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -72,8 +72,11 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let session = stop.session_id();
     let uid = case.placement.owner_uid;
-    let call = terminate_call(case, session, uid, stop.began_ns)?;
-    let actor = call.value.sender.process.map(|id| Actor::behind(case, id));
+    let Some(call) = terminate_call(case, session, uid, stop.began_ns) else {
+        return terminated_by_command(case, &stop);
+    };
+    let (process, by_name) = caller(case, call);
+    let actor = process.map(|id| Actor::behind(case, id));
     let who = match (&actor, call.value.sender.uid) {
         (Some(actor), _) => actor.sentence(),
         (None, Some(uid)) => {
@@ -107,10 +110,41 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
     .links([told])
     .links(units::stop_links(case, &stop));
-    if actor.is_none() {
-        finding = finding.gap("the caller was gone before the bus could name its process");
+    if by_name {
+        finding = finding.gap("the caller was gone before the bus could name its process; who it was is taken from the arguments of what was being run");
     }
     finding.answer()
+}
+
+/// The request itself was not seen, but a loginctl whose arguments say it.
+fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
+    let session = stop.session_id();
+    let owner = case.placement.owner_uid.and_then(|uid| case.world.user(uid));
+    let user = owner.map(|user| user.name.as_str());
+    let (process, verb) = loginctl(case, session, user, stop.began_ns)?;
+    let actor = Actor::behind(case, process);
+    let mut command = units::command_link(case, &actor);
+    if let Some(link) = &mut command {
+        link.at = link.at.no_later_than(stop.first.at);
+    }
+    let victim = words::name_pid(&case.victim_process());
+    let what = if verb.starts_with("kill") { "signalled" } else { "stopped" };
+    Finding::new(
+        CauseId::LogindTerminate,
+        Fit::Exact,
+        Grade::Inferred,
+        format!(
+            "{victim} was ended by {}, which {what} {} for logind: {} (by its arguments; the request \
+             itself was not seen).",
+            stop.manager_name(case),
+            stop.unit,
+            actor.sentence()
+        ),
+    )
+    .links(command)
+    .links(units::stop_links(case, stop))
+    .gap("logind was asked to, by the command's arguments; the bus did not show the call in time")
+    .answer()
 }
 
 /// logind's words when it stops a session for being idle.
@@ -194,7 +228,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         grade,
         format!(
-            "{victim} ({user}) was ended by {}: {user} was logged out ({ended}), and session \
+            "{victim} ({user}) was ended by {}: {user}'s login had ended ({ended}), and session \
              {session}'s scope was stopped {why}.",
             stop.manager_name(case)
         ),
@@ -237,6 +271,10 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
             "logind was asked to ({}), it did not act by itself",
             call.value.member
         ));
+    }
+    let owner_name = owner(case, session);
+    if loginctl(case, Some(session), Some(&owner_name), stop.began_ns).is_some() {
+        return Some("somebody had logind end or signal the session (loginctl)".to_owned());
     }
     if let Some(line) = idle_said(case, stop, session) {
         return Some(format!("logind logged \"{}\": the user was still there", line.value.message));

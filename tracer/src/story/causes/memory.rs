@@ -36,6 +36,19 @@ fn near_log<'a>(case: &Case<'a>, test: impl Fn(&str) -> bool) -> Option<&'a Seen
         .find(|line| line.ns().abs_diff(case.struck_ns()) <= 500 * MS && test(&line.value.message))
 }
 
+/// Whether the kernel logged that the victim's cgroup, or one above it, ends as a whole. The first victim
+/// does not die of that (`oom_kill_process` in mm/oom_kill.c), but it is why it does not die alone.
+fn is_of_whole_group(case: &Case<'_>) -> bool {
+    let Some(own) = case.victim_process().cgroup else { return false };
+    let group = |message: &str| -> Option<bool> {
+        let (_, rest) = message.split_once("Tasks in ")?;
+        let (group, _) = rest.split_once(" are going to be killed due to memory.oom.group set")?;
+        let below = own.strip_prefix(group)?;
+        Some(below.is_empty() || below.starts_with('/'))
+    };
+    near_log(case, |message| group(message) == Some(true)).is_some()
+}
+
 /// The mark that the OOM killer set right after the signal.
 fn mark<'a>(case: &Case<'a>) -> Option<&'a Seen<OomVictim>> {
     case.world.oom_victims.iter().rev().find(|mark| {
@@ -56,7 +69,8 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     }
     let stack = &blow.signal.value.stack;
     let by_stack = stack.iter().any(|frame| frame.contains("mem_cgroup_out_of_memory"));
-    let whole_group = stack.iter().any(|frame| frame == "oom_kill_memcg_member");
+    let whole_group =
+        stack.iter().any(|frame| frame == "oom_kill_memcg_member") || is_of_whole_group(case);
     let log = summary(case);
     let memcg = log.as_ref().map_or(by_stack, |(_, summary)| summary.memcg);
     let trigger = case.task(&blow.signal.value.sender);

@@ -29,6 +29,17 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let Some(job) = stop.job else {
+        // A command that names the unit, and nothing else that can have ended it.
+        let command = stop.asked_for(case).filter(|asked| asked.call.is_none());
+        if let Some(command) = command.filter(|_| stop.main_exit.is_none()) {
+            let name = stop.manager_name(case);
+            let what = format!("{} was ended by {name}, which stopped {}", victim(case), stop.unit);
+            return requested(case, &stop, command, &what)
+                .links(units::stop_links(case, &stop))
+                .gap(format!("the job of {} was not seen", stop.unit))
+                .fixes([fixes::look_at_unit(&stop.at())])
+                .answer();
+        }
         if stop.request.is_none() {
             return is_not(ID, format!("no stop job for {} was seen", stop.unit));
         }
@@ -74,8 +85,9 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         )
         .gap("the caller was gone before the bus could name its process");
     };
-    let hint = match request.grade() {
-        Grade::Observed => "",
+    let hint = match (request.grade(), request.call) {
+        (Grade::Observed, _) => "",
+        (_, Some(_)) => " (by its arguments; it was gone before the bus could name it)",
         _ => " (by its arguments; the request itself was not seen)",
     };
     let mut links = request.links(case, stop.first.at);
@@ -177,7 +189,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     if call.is_none() && (said.is_none() || stop.job.is_some()) && command.is_none() {
         return None;
     }
-    let process = call.and_then(|call| call.value.sender.process).or(command);
+    let process = call.and_then(|call| crate::story::requests::caller(case, call).0).or(command);
     let actor = process.map(|id| Actor::behind(case, id));
     let grade = match (call, said) {
         (Some(_), _) => Grade::Observed,
@@ -257,7 +269,8 @@ pub fn shutdown(case: &Case<'_>) -> Option<Opinion> {
                     .is_some_and(|unit| TARGETS.contains(&unit)))
             && call.ns() <= case.struck_ns()
     });
-    let actor = call.and_then(|call| call.value.sender.process).map(|id| Actor::behind(case, id));
+    let process = call.and_then(|call| crate::story::requests::caller(case, call).0);
+    let actor = process.map(|id| Actor::behind(case, id));
     let who = actor.as_ref().map(|actor| format!(": {}", actor.sentence())).unwrap_or_default();
     Finding::new(
         CauseId::SystemShutdown,

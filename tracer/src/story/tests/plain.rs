@@ -86,6 +86,22 @@ fn a_handler_that_raises_the_signal_again_does_not_hide_the_sender() {
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
 
+/// As 7.3 has it: the siginfo is made after the tracepoint.
+#[test]
+fn kill_without_a_siginfo_is_kill() {
+    let victim = task(42, "sleep");
+    let mut bare = signal(sig::SIGTERM, task(90, "boss"), victim.clone());
+    bare.info = SignalInfo::None;
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, bare)
+        .exit(6, victim, 15, true)
+        .death();
+    let shown = death.signal.expect("a signal");
+    assert_eq!((shown.mechanism, shown.si_pid), (Mechanism::Kill, Some(90)));
+    assert_eq!(death.killer.process.map(|killer| killer.pid), Some(90));
+}
+
 #[test]
 fn a_forged_sender_is_exposed() {
     let victim = task(42, "sleep");

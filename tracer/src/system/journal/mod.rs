@@ -116,6 +116,8 @@ fn start(since: i64, kernel_log_attached: bool) -> io::Result<Child> {
 fn become_child() -> io::Result<()> {
     // SAFETY: setpriority takes integers only; 0 is the calling process, and more niceness is always allowed.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    // SAFETY: setpgid takes integers only. Ctrl-C is meant for killtrace, and goes to its process group.
+    unsafe { libc::setpgid(0, 0) };
     // SAFETY: PR_SET_PDEATHSIG takes a signal number; no memory is involved.
     let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

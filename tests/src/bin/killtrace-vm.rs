@@ -1,0 +1,65 @@
+//! killtrace on other kernels: `killtrace-vm run …` on the host, as `cargo xtask vm` calls it; and PID 1
+//! of the virtual machine.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use killtrace_tests::vm::{self, Options, Programs, guest};
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        guest::init();
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "killtrace-vm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        Some("guest") => guest::run(),
+        Some("run") => vm::run(&options(words)?, &mut std::io::stdout().lock()),
+        _ => bail!("what to do? `cargo xtask vm` knows"),
+    }
+}
+
+/// `--workspace DIR --test NAME=PROGRAM… [--kernel LABEL…] [--filter TEXT] [--update]`
+fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
+    let ours = std::env::current_exe().context("cannot find the running program")?;
+    let built = ours.parent().context("the running program is in no directory")?;
+    let mut workspace = None;
+    let mut options = Options {
+        kernels: Vec::new(),
+        filter: None,
+        update: false,
+        directory: PathBuf::new(),
+        document: PathBuf::new(),
+        programs: Programs { built: built.to_owned(), tests: Vec::new() },
+    };
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} wants a value"));
+        match word.as_str() {
+            "--workspace" => workspace = Some(PathBuf::from(value()?)),
+            "--kernel" => options.kernels.push(value()?),
+            "--filter" => options.filter = Some(value()?),
+            "--update" => options.update = true,
+            "--test" => {
+                let pair = value()?;
+                let (name, path) = pair.split_once('=').context("--test wants NAME=PROGRAM")?;
+                options.programs.tests.push((name.to_owned(), PathBuf::from(path)));
+            }
+            _ => bail!("what is {word:?}?"),
+        }
+    }
+    let workspace = workspace.context("--workspace is missing")?;
+    options.directory = workspace.join("target/vm");
+    options.document = workspace.join("docs/kernels.md");
+    Ok(options)
+}

@@ -1,0 +1,179 @@
+//! A private view of Debian's archive: packages of other releases than the machine's, through apt, from
+//! the mirror that the machine uses, without touching what is installed or configured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::lab::apt::{Archive, archive_of};
+use crate::lab::wait::must_succeed;
+
+/// Apt with lists of its own.
+#[derive(Debug)]
+pub struct Apt {
+    directory: PathBuf,
+    configuration: PathBuf,
+}
+
+impl Apt {
+    /// Apt for these suites of the machine's mirror, with its files in `directory`. Nothing counts as
+    /// installed: it is for downloading.
+    ///
+    /// # Errors
+    /// Where the machine is no Debian with a mirror, or the directory cannot be written.
+    pub fn new(directory: &Path, suites: &[&str]) -> Result<Self> {
+        let status = directory.join("status");
+        let apt = Self::prepare(directory, suites, &status)?;
+        fs::write(&status, "").context("cannot write apt's status")?;
+        Ok(apt)
+    }
+
+    /// The same, but with what is installed on the machine: it can install.
+    ///
+    /// # Errors
+    /// As those of [`Apt::new`].
+    pub fn of_this_machine(directory: &Path, suites: &[&str]) -> Result<Self> {
+        Self::prepare(directory, suites, Path::new("/var/lib/dpkg/status"))
+    }
+
+    fn prepare(directory: &Path, suites: &[&str], status: &Path) -> Result<Self> {
+        for below in ["lists/partial", "cache/archives/partial"] {
+            let below = directory.join(below);
+            fs::create_dir_all(&below)
+                .with_context(|| format!("cannot create {}", below.display()))?;
+        }
+        let directory = directory
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", directory.display()))?;
+        let archive = archive_of(Path::new("/etc/apt"), &codename()?)?;
+        let configuration = directory.join("apt.conf");
+        fs::write(directory.join("sources.list"), sources(&archive, suites))
+            .context("cannot write apt's sources")?;
+        fs::write(&configuration, settings(&directory, status))
+            .context("cannot write apt's configuration")?;
+        Ok(Self { directory, configuration })
+    }
+
+    /// Whether the lists were fetched.
+    pub fn has_lists(&self) -> bool {
+        let list = |name: &str| name.ends_with("_Packages") || name.contains("_Packages.");
+        fs::read_dir(self.directory.join("lists")).is_ok_and(|entries| {
+            entries.flatten().any(|entry| list(&entry.file_name().to_string_lossy()))
+        })
+    }
+
+    /// Fetches the lists.
+    ///
+    /// # Errors
+    /// Where a suite could not be fetched; the others were.
+    pub fn update(&self) -> Result<()> {
+        must_succeed(self.command("apt-get").args(["--quiet", "update"]), b"").map(drop)
+    }
+
+    /// Names of the packages that match a regular expression.
+    ///
+    /// # Errors
+    /// Where apt-cache fails.
+    pub fn names(&self, pattern: &str) -> Result<Vec<String>> {
+        let mut command = self.command("apt-cache");
+        let text = must_succeed(command.args(["search", "--names-only", pattern]), b"")?;
+        Ok(text.lines().filter_map(|line| Some(line.split_once(" - ")?.0.to_owned())).collect())
+    }
+
+    /// Downloads a package: its file in `into`.
+    ///
+    /// # Errors
+    /// Where it cannot be fetched or apt does not know it.
+    pub fn download(&self, package: &str, into: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        must_succeed(command.current_dir(into).args(["--quiet", "download", package]), b"")?;
+        let start = format!("{package}_");
+        let entries = fs::read_dir(into).with_context(|| format!("{}", into.display()))?;
+        let mut files = entries.flatten().map(|entry| entry.path());
+        files
+            .find(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with(&start) && name.ends_with(".deb")
+            })
+            .with_context(|| format!("apt-get downloaded no {package}"))
+    }
+
+    /// Installs a package on the machine, preferring that suite.
+    ///
+    /// # Errors
+    /// Without root, or where apt-get fails.
+    pub fn install(&self, package: &str, suite: &str) -> Result<()> {
+        let mut command = self.command("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command.args(["--yes", "--quiet", "--no-install-recommends", "--target-release", suite]);
+        must_succeed(command.args(["install", package]), b"").map(drop)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // What the machine's own configuration says of proxies and the like holds as well.
+        command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C");
+        command
+    }
+}
+
+/// Code name of the machine's release.
+///
+/// # Errors
+/// Where it has none.
+pub fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let value = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let value = value.map(|value| value.trim().trim_matches('"')).filter(|value| !value.is_empty());
+    value.map(str::to_owned).context("/etc/os-release has no VERSION_CODENAME: this needs Debian")
+}
+
+fn sources(archive: &Archive, suites: &[&str]) -> String {
+    let option = match &archive.keyring {
+        _ if archive.trusted => "[trusted=yes] ".to_owned(),
+        Some(keyring) => format!("[signed-by={}] ", keyring.display()),
+        None => String::new(),
+    };
+    suites.iter().map(|suite| format!("deb {option}{} {suite} main\n", archive.uri)).collect()
+}
+
+fn settings(directory: &Path, status: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "Dir::State::lists \"{directory}/lists\";\n\
+         Dir::State::status \"{}\";\n\
+         Dir::Cache \"{directory}/cache\";\n\
+         Dir::Etc::sourcelist \"{directory}/sources.list\";\n\
+         Dir::Etc::sourceparts \"-\";\n\
+         Acquire::Languages \"none\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n",
+        status.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_suites_come_from_the_same_place() {
+        let mut archive = Archive {
+            uri: "http://one.example/debian".to_owned(),
+            suite: "bookworm".to_owned(),
+            keyring: Some("/k/a.gpg".into()),
+            trusted: false,
+        };
+        assert_eq!(
+            sources(&archive, &["bullseye", "sid"]),
+            "deb [signed-by=/k/a.gpg] http://one.example/debian bullseye main\n\
+             deb [signed-by=/k/a.gpg] http://one.example/debian sid main\n"
+        );
+        archive.trusted = true;
+        assert_eq!(
+            sources(&archive, &["sid"]),
+            "deb [trusted=yes] http://one.example/debian sid main\n"
+        );
+    }
+}

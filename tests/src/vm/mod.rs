@@ -1,0 +1,180 @@
+//! killtrace on other kernels: Debian's, of several releases, each booted in a virtual machine into the
+//! very tests that the machine itself is tried with, and into some that need a machine of their own.
+//!
+//! ```text
+//! kernels (apt) ─┐
+//! image (cpio)  ─┼─▶ qemu ─▶ guest (PID 1) ─▶ plan::Line over a serial line ─▶ outcome ─▶ table
+//! ```
+
+mod apt;
+mod cpio;
+pub mod guest;
+mod image;
+mod kernels;
+mod outcome;
+mod plan;
+mod qemu;
+mod table;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use kernels::{Kernel, MATRIX, Wanted};
+use outcome::Outcome;
+use plan::{Line, Plan, TestOutcome, TestProgram};
+use qemu::Machine;
+
+pub use image::Programs;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Labels of kernels; all where there are none.
+    pub kernels: Vec<String>,
+    /// Only tests whose name contains this.
+    pub filter: Option<String>,
+    /// Look for newer kernels.
+    pub update: bool,
+    /// Where kernels, logs and recordings are kept.
+    pub directory: PathBuf,
+    /// The document to write the matrix to.
+    pub document: PathBuf,
+    /// What is tried.
+    pub programs: Programs,
+}
+
+/// One row of the matrix.
+struct Row {
+    wanted: Wanted,
+    /// The package and what was seen; or why there is no such kernel.
+    seen: Result<(String, Outcome), String>,
+}
+
+/// Runs the matrix; writes the document when all of it was run.
+///
+/// # Errors
+/// Where something cannot be set up, or a test failed.
+pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
+    let start = Instant::now();
+    let wanted = match options.kernels.as_slice() {
+        [] => MATRIX.to_vec(),
+        labels => labels.iter().map(|label| kernels::wanted(label)).collect::<Result<_>>()?,
+    };
+    let scratch = options.directory.join("image");
+    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
+    qemu::ensure(&options.directory)?;
+    let initramfs = scratch.join("initramfs.cpio");
+    let plan = plan(options);
+    fs::write(&initramfs, image::make(&options.programs, &plan, &scratch)?)
+        .context("cannot write the initramfs")?;
+
+    let mut rows = Vec::new();
+    for wanted in wanted {
+        writeln!(out, "\n=== Linux {} ({})", wanted.label, wanted.about)?;
+        let seen = match kernels::fetch(wanted, &options.directory, options.update) {
+            Ok(kernel) => Ok((kernel.package.clone(), try_on(&kernel, options, &initramfs, out)?)),
+            Err(error) => {
+                writeln!(out, "{error:#}")?;
+                Err(format!("{error:#}"))
+            }
+        };
+        rows.push(Row { wanted, seen });
+    }
+    let complete = options.kernels.is_empty() && options.filter.is_none();
+    if complete {
+        fs::write(&options.document, table::document(&rows))
+            .with_context(|| format!("cannot write {}", options.document.display()))?;
+    }
+    writeln!(out, "\n{}\n{:.0} s", table::summary(&rows), start.elapsed().as_secs_f64())?;
+    let good = |row: &Row| row.seen.as_ref().is_ok_and(|(_, outcome)| outcome.is_good());
+    let bad: Vec<&str> = rows.iter().filter(|row| !good(row)).map(|row| row.wanted.label).collect();
+    if !bad.is_empty() {
+        bail!("not all is well on Linux {}", bad.join(", "));
+    }
+    Ok(())
+}
+
+fn plan(options: &Options) -> Plan {
+    let program = |(name, _): &(String, PathBuf)| TestProgram {
+        name: name.clone(),
+        // Those of the virtual machine are ignored elsewhere, and want it for themselves.
+        ignored: name == "vm",
+        at_a_time: if name == "vm" { 1 } else { 2 },
+    };
+    Plan {
+        tests: options.programs.tests.iter().map(program).collect(),
+        filter: options.filter.clone(),
+        self_test: options.filter.is_none(),
+    }
+}
+
+/// Boots one kernel and listens until its machine has ended.
+fn try_on(
+    kernel: &Kernel,
+    options: &Options,
+    initramfs: &Path,
+    out: &mut impl Write,
+) -> Result<Outcome> {
+    let place = options.directory.join("runs").join(kernel.wanted.label);
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    let console = place.join("console.log");
+    let mut machine = Machine::boot(&kernel.image, initramfs, &console)?;
+    let mut outcome = Outcome::default();
+    loop {
+        match machine.next() {
+            Ok(None) => break,
+            Ok(Some(line)) => {
+                keep(&line, &place)?;
+                tell(&line, out)?;
+                outcome.take(line);
+            }
+            Err(error) => {
+                writeln!(out, "{error:#}")?;
+                outcome.trouble.push(format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    if !outcome.done {
+        outcome.trouble.push("the machine ended before the tests did".to_owned());
+        writeln!(out, "the machine ended early; last on its console:\n{}", machine.last_words())?;
+    }
+    Ok(outcome)
+}
+
+/// Keeps what a failed test wrote and recorded, to be looked at.
+fn keep(line: &Line, place: &Path) -> Result<()> {
+    let (name, text) = match line {
+        Line::Test { program, name, outcome, output, .. } if *outcome != TestOutcome::Passed => {
+            (format!("{program}.{}.output", name.replace("::", ".")), output)
+        }
+        Line::Recording { name, text } => (name.replace('/', "_"), text),
+        _ => return Ok(()),
+    };
+    fs::write(place.join(&name), text).with_context(|| format!("cannot write {name}"))
+}
+
+/// Progress, a line each.
+fn tell(line: &Line, out: &mut impl Write) -> Result<()> {
+    match line {
+        Line::Booted { release } => writeln!(out, "booted {release}")?,
+        Line::Check { name, state, detail } => writeln!(out, "{state:8} {name}: {detail}")?,
+        Line::Test { program, name, outcome, seconds, output } => {
+            let word = match outcome {
+                TestOutcome::Passed => "passed",
+                TestOutcome::Failed if outcome::lacking(output).is_some() => "cannot",
+                TestOutcome::Failed => "FAILED",
+                TestOutcome::TimedOut => "HANGS",
+            };
+            writeln!(out, "{word:8} {program} {name} ({seconds:.1} s)")?;
+        }
+        Line::Trouble { text } => writeln!(out, "trouble  {text}")?,
+        Line::Recording { .. } | Line::Done => {}
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,48 @@
+//! Deaths for memory.
+
+use super::scene::{Scene, signal, task_in};
+use crate::evidence::{Fact, KernelLogLine, Mechanism, SignalInfo, Source, TargetReason, sig};
+use crate::story::verdict::{CauseId, Death, KillerKind};
+
+const SUMMARY: &str = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,\
+    mems_allowed=0,oom_memcg=/box,task_memcg=/box,task=eater,pid=42,uid=0";
+
+/// An OOM kill of a process of the cgroup `/box`, of which the kernel logs these lines.
+fn oom(frames: &[&str], log: &[&str]) -> Death {
+    let victim = task_in(42, "eater", "/box");
+    let mut sent = signal(sig::SIGKILL, task_in(43, "asker", "/box"), victim.clone());
+    sent.info = SignalInfo::Privileged;
+    sent.syscall = None;
+    sent.stack = frames.iter().map(|&frame| frame.to_owned()).collect();
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, sent);
+    for line in log {
+        let line = KernelLogLine { message: (*line).to_owned() };
+        scene = scene.add(6, Source::KernelLog, Fact::KernelLog(line));
+    }
+    scene.exit(7, victim, 9, true).death()
+}
+
+/// The first victim of a group does not die of the group, but it is one of it.
+#[test]
+fn a_group_that_ends_as_a_whole_is_told_to_each() {
+    let first = ["__oom_kill_process", "oom_kill_process", "mem_cgroup_out_of_memory"];
+    let later = ["__oom_kill_process", "oom_kill_memcg_member", "mem_cgroup_out_of_memory"];
+    let whole = "Tasks in /box are going to be killed due to memory.oom.group set";
+    for death in [oom(&first, &[SUMMARY, whole]), oom(&later, &[SUMMARY])] {
+        assert_eq!(death.cause.id, CauseId::KernelOomCgroup);
+        assert!(death.cause.explanation.contains("memory.oom.group"), "{death:?}");
+    }
+    let other = "Tasks in /boxes are going to be killed due to memory.oom.group set";
+    for death in [oom(&first, &[SUMMARY]), oom(&first, &[SUMMARY, other])] {
+        assert!(!death.cause.explanation.contains("memory.oom.group"), "{death:?}");
+    }
+}
+
+#[test]
+fn an_oom_kill_that_somebody_asked_for_is_not_for_want_of_memory() {
+    let death =
+        oom(&["__oom_kill_process", "oom_kill_process", "out_of_memory", "moom_callback"], &[]);
+    assert_eq!(death.cause.id, CauseId::Sysrq);
+    assert_eq!(death.killer.kind, KillerKind::Kernel);
+    assert_eq!(death.signal.map(|signal| signal.mechanism), Some(Mechanism::Sysrq));
+}
