@@ -98,4 +98,13 @@ mod tests {
         assert_eq!(parse_duration("99999999999999999999s"), Err(DurationError::TooLong));
         assert_eq!(parse_duration("18446744073709551615ms1ms"), Err(DurationError::TooLong));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_duration_or_refused(text in "([0-9]{0,22}(ms|s|m|h|d)?){0,4}|.{0,20}") {
+            if let Ok(duration) = parse_duration(&text) {
+                proptest::prop_assert!(!duration.is_zero());
+            }
+        }
+    }
 }

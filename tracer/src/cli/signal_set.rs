@@ -114,4 +114,20 @@ mod tests {
         assert_eq!(error("signal=NOPE"), SignalSetError::Unknown("NOPE".to_owned()));
         assert_eq!(error("signal=65"), SignalSetError::Unknown("65".to_owned()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_set_or_refused(text in "(signal=)?!?([A-Z0-9,+]{0,12}|.{0,40})") {
+            if let Ok(set) = text.parse::<SignalSet>() {
+                proptest::prop_assert!(set.hidden().iter().all(|number| *number <= 64));
+            }
+        }
+
+        #[test]
+        fn what_is_not_named_is_hidden(shown in proptest::collection::btree_set(0_u8..=64, 1..20)) {
+            let names: Vec<String> = shown.iter().map(u8::to_string).collect();
+            let hidden = hidden(&format!("signal={}", names.join(",")));
+            proptest::prop_assert!((0..=64).all(|n| shown.contains(&n) != hidden.contains(&n)));
+        }
+    }
 }

@@ -232,4 +232,13 @@ mod tests {
             assert_eq!(target.to_string().parse(), Ok(target), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_target_reads_back_as_itself(text in "((name|unit|cgroup|user|container|pid):)?.{0,40}") {
+            if let Ok(target) = text.parse::<TargetSpec>() {
+                proptest::prop_assert_eq!(target.to_string().parse(), Ok(target));
+            }
+        }
+    }
 }

@@ -145,6 +145,44 @@ fn every_kind_is_refused_when_it_is_cut_off() {
     }
 }
 
+/// The smallest record of each kind.
+fn samples() -> Vec<Vec<u8>> {
+    use killtrace_ebpf::{CgroupRecord, ForkRecord, OomRecord, RenameRecord};
+    vec![
+        signal_record(),
+        zeros::<ExitRecord>(kind::EXIT),
+        zeros::<ExecRecord>(kind::EXEC),
+        zeros::<ForkRecord>(kind::FORK),
+        zeros::<OomRecord>(kind::OOM),
+        zeros::<TcpRecord>(kind::TCP),
+        zeros::<CgroupRecord>(kind::CGROUP),
+        zeros::<RenameRecord>(kind::RENAME),
+    ]
+}
+
+proptest! {
+    /// Nearly right is harder than garbage: most fields are looked at.
+    #[test]
+    fn a_damaged_record_never_breaks_the_decoder(
+        sample in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..24),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+        tail in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let samples = samples();
+        let mut bytes = sample.get(&samples).clone();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        bytes.extend(tail);
+        let _ = decoder().decode(&bytes);
+    }
+}
+
 proptest! {
     #[test]
     fn garbage_never_breaks_the_decoder(

@@ -204,4 +204,12 @@ mod tests {
         assert_eq!(parse_state("3", "garbage").uid, None);
         assert_eq!(from_file("../../etc/passwd"), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_state_file_is_survived(text in "((UID|USER|LEADER|TTY)=.{0,12}\n|.{0,20}\n){0,8}") {
+            let session = parse_state("3", &text);
+            proptest::prop_assert!(session.user.is_none_or(|user| !user.is_empty()));
+        }
+    }
 }

@@ -76,4 +76,13 @@ mod tests {
         unsafe { libc::close(master) };
         assert!(found.iter().any(|holder| holder.pid == std::process::id()), "{found:?}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_fdinfo_is_survived(before in "([a-z]{1,8}:\t.{0,10}\n){0,4}", number: u32, junk in ".{0,20}") {
+            let _ = tty_index(&junk);
+            let found = tty_index(&format!("{before}tty-index:\t{number}\n{junk}"));
+            proptest::prop_assert!(found == Some(number) || before.contains("tty-index"));
+        }
+    }
 }

@@ -110,4 +110,18 @@ mod tests {
         assert!(shortened(&text).len() <= MAX_TEXT);
         assert!(text.starts_with(&shortened(&text)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn depth_and_size_are_bounded(depth in 0_usize..300, size in 0_usize..2000, text in ".{0,40}") {
+            let text = text.repeat(size / 4);
+            let mut value = Variant::from(text.as_str());
+            for _ in 0..depth {
+                value = Variant::Variant(Box::new(value));
+            }
+            let told = json(&value, 0);
+            proptest::prop_assert_eq!(told.is_null(), depth > MAX_DEPTH);
+            proptest::prop_assert!(told.as_str().is_none_or(|text| text.len() <= MAX_TEXT));
+        }
+    }
 }

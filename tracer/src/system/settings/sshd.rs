@@ -264,4 +264,25 @@ mod tests {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_configuration_is_survived(
+            text in "((Port|Match|Include|ListenAddress|UsePAM)[ =]([0-9:*?./\\[\\]]{0,12}|.{0,20})\n|.{0,20}\n){0,12}"
+        ) {
+            let (_tree, root) = root(&[("etc/ssh/sshd_config", &text)]);
+            let _ = root.sshd();
+            proptest::prop_assert!(!root.sshd_ports().is_empty());
+        }
+
+        #[test]
+        fn a_pattern_with_stars_in_it_still_matches(name in "[a-c]{0,12}", stars in 0_usize..13) {
+            let mut pattern = name.clone();
+            pattern.insert(stars.min(name.len()), '*');
+            proptest::prop_assert!(matches(pattern.as_bytes(), name.as_bytes()));
+            proptest::prop_assert!(matches(name.as_bytes(), name.as_bytes()));
+            pattern.push('d');
+            proptest::prop_assert!(!matches(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
 }

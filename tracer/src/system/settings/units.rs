@@ -286,4 +286,17 @@ mod tests {
             Some("/home/alice/.config/systemd/user/tmux.service")
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_unit_name_is_survived(unit in "[a-z@./-]{0,20}|.{0,20}") {
+            if let Some(template) = template(&unit) {
+                proptest::prop_assert!(template.contains("@."));
+            }
+            for prefix in prefixes(&unit) {
+                let stem = prefix.rsplit_once('.').expect("a type").0;
+                proptest::prop_assert!(stem.ends_with('-') && unit.starts_with(stem), "{}", prefix);
+            }
+        }
+    }
 }
