@@ -203,6 +203,9 @@ impl Drop for Killtrace<'_> {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.lab.output(&["kill", "-KILL", &self.pid.to_string()]);
+            // nsenter stops with what it runs, and a lab that shuts down stops everybody: what is stopped
+            // ends by SIGKILL alone.
+            let _ = self.child.kill();
             let _ = self.child.wait();
         }
         self.join_readers();
