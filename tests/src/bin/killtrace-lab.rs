@@ -28,7 +28,7 @@ fn run() -> Result<ExitCode> {
         ["run"] => in_lab(&["bash", "--login"]),
         ["run", ref command @ ..] => in_lab(command),
         ["demo"] => {
-            demo::show(&mut std::io::stdout().lock())?;
+            demo::show()?;
             Ok(ExitCode::SUCCESS)
         }
         _ => bail!("what to do? `seed`, `run [COMMAND…]` or `demo`"),

@@ -1,24 +1,26 @@
 //! The demonstration: a tmux that dies at logout, and what killtrace says about it, step by step.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
 use super::{CLIENT_ADDRESS, LAB_ADDRESS, Lab, Options, PROGRAMS};
 
-/// Plays it, and writes each step and killtrace's own report to `out`.
+/// Plays it on standard output, which killtrace shares: on a terminal its report is coloured and wrapped as
+/// ever, elsewhere plain.
 ///
 /// # Errors
 /// Where the lab or killtrace cannot be started.
-pub fn show(out: &mut dyn Write) -> Result<()> {
+pub fn show() -> Result<()> {
+    let out = &mut std::io::stdout();
     step(out, "A Debian system boots in namespaces of its own, with KillUserProcesses=yes.")?;
     let lab = Lab::start(
         &Options::default()
             .file("/etc/systemd/logind.conf.d/10-demo.conf", "[Login]\nKillUserProcesses=yes\n"),
     )?;
 
-    let command = "killtrace --target tmux --once --color always";
+    let command = "killtrace --target tmux --once";
     step(out, &format!("root starts `{command}` there. No tmux is running yet."))?;
     let argv: Vec<String> = command.split(' ').map(str::to_owned).collect();
     let program = format!("{PROGRAMS}/{}", argv[0]);
@@ -27,7 +29,6 @@ pub fn show(out: &mut dyn Write) -> Result<()> {
     let mut killtrace = lab
         .command(&words)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start killtrace in the lab")?;
@@ -43,8 +44,6 @@ pub fn show(out: &mut dyn Write) -> Result<()> {
     step(out, "… logs out, and thinks that her tmux goes on. killtrace says:")?;
     login.exit()?;
 
-    let mut report = BufReader::new(killtrace.stdout.take().context("no pipe from killtrace")?);
-    std::io::copy(&mut report, out).context("cannot copy the report")?;
     let status = killtrace.wait().context("cannot wait for killtrace")?;
     if !status.success() {
         std::io::copy(&mut stderr, out).context("cannot copy killtrace's messages")?;
@@ -54,7 +53,7 @@ pub fn show(out: &mut dyn Write) -> Result<()> {
 }
 
 /// killtrace says when every hook is attached in a line that begins with `killtrace: tracing`.
-fn wait_until_tracing(stderr: &mut impl BufRead, out: &mut dyn Write) -> Result<()> {
+fn wait_until_tracing(stderr: &mut impl BufRead, out: &mut impl Write) -> Result<()> {
     let mut line = String::new();
     while stderr.read_line(&mut line).context("cannot read killtrace's messages")? > 0 {
         write!(out, "    {line}")?;
@@ -66,7 +65,8 @@ fn wait_until_tracing(stderr: &mut impl BufRead, out: &mut dyn Write) -> Result<
     bail!("killtrace ended before it traced anything")
 }
 
-fn step(out: &mut dyn Write, text: &str) -> Result<()> {
-    writeln!(out, "\n\u{1b}[1m▸ {text}\u{1b}[0m")?;
+fn step(out: &mut (impl Write + IsTerminal), text: &str) -> Result<()> {
+    let (bold, plain) = if out.is_terminal() { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
+    writeln!(out, "\n{bold}▸ {text}{plain}")?;
     out.flush().context("cannot write")
 }

@@ -29,6 +29,8 @@ pub struct Ending<'a> {
     pub sshd: Vec<&'a Seen<Exit>>,
     /// `ReleaseSession` by whoever opened the session.
     pub release: Option<&'a Seen<BusCall>>,
+    /// The process that opened the session, where logind has told.
+    leader: Option<ProcessId>,
     /// The address of the other end.
     pub peer: Option<String>,
 }
@@ -57,7 +59,9 @@ impl<'a> Ending<'a> {
             })
         });
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
-        Self { tcp, words, sshd, release, peer: remote.or(peer) }
+        let leader = sshd.iter().find(|exit| is_leader(case, exit, session));
+        let leader = leader.map(|exit| exit.value.task.id);
+        Self { tcp, words, sshd, release, leader, peer: remote.or(peer) }
     }
 
     /// Whether the network rather than a person ended it.
@@ -104,16 +108,31 @@ impl<'a> Ending<'a> {
             };
             links.push(case.link(line.at, LinkEvent::SshDisconnect, line.source, actor, text));
         }
-        for exit in &self.sshd {
-            links.push(exit_link(case, exit));
-        }
-        if let Some(call) = self.release {
-            links.push(call_link(case, call));
-        }
+        // Before the ends: at the same moment, the call was first.
+        links.extend(self.release.map(|call| self.release_link(case, call)));
+        links.extend(self.sshd.iter().map(|exit| exit_link(case, exit)));
         for link in &mut links {
             link.at = link.at.no_later_than(effect);
         }
         links
+    }
+
+    /// The call by which PAM closed the session. It was made before its caller ended, however late the bus
+    /// was read; and where that was too late to ask the bus for the caller, the leader is who closes a session.
+    fn release_link(&self, case: &Case<'a>, call: &Seen<BusCall>) -> Link {
+        let mut link = call_link(case, call);
+        let sender = call.value.sender.process;
+        let caller = sender.or(self.leader);
+        if let Some(end) = self.sshd.iter().find(|exit| Some(exit.value.task.id) == caller) {
+            link.at = link.at.no_later_than(end.at);
+        }
+        if let (None, Some(leader)) = (sender, self.leader) {
+            let name = words::name_pid(&case.process(leader));
+            link.text += &format!(
+                " (inferred: by {name}, the session's leader; the caller was gone before the bus could name it)"
+            );
+        }
+        link
     }
 }
 
