@@ -72,9 +72,6 @@ pub fn records(recording: &Path) -> Result<Vec<Record>> {
     let mut engine = Engine::new(header);
     while let Some(evidence) = reader.next_evidence().map_err(anyhow::Error::msg)? {
         records.extend(engine.observe(&evidence));
-        if engine.header().options.once && engine.deaths() > 0 {
-            break;
-        }
     }
     records.extend(engine.finish());
     Ok(records)

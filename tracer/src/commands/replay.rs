@@ -54,9 +54,6 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
             return Err(anyhow::anyhow!(sentence).into());
         }
         reading = output.records(&engine.observe(&evidence))?;
-        if engine.header().options.once && engine.deaths() > 0 {
-            break;
-        }
     }
     if reading == Reader::There {
         output.records(&engine.finish())?;
@@ -200,10 +197,13 @@ mod tests {
 
     impl Files {
         fn new() -> Self {
+            Self::of(&samples::header(), evidence())
+        }
+
+        fn of(header: &Header, evidence: Vec<Evidence>) -> Self {
             let files = Self { folder: tempfile::tempdir().expect("a folder") };
-            let mut recorder =
-                Recorder::create(&files.path("in"), &samples::header()).expect("a recording");
-            for evidence in evidence() {
+            let mut recorder = Recorder::create(&files.path("in"), header).expect("a recording");
+            for evidence in evidence {
                 assert_eq!(recorder.evidence(&evidence), None);
             }
             assert_eq!(recorder.flush(samples::at(20)), None);
@@ -249,6 +249,19 @@ mod tests {
             Outcome::Signaled { signal: "SIGKILL".into(), core_dumped: false }
         );
         assert_eq!(death.killer.process.as_ref().map(|by| by.pid), Some(70));
+    }
+
+    #[test]
+    fn after_the_one_death_asked_for_only_the_end_is_told() {
+        let mut header = samples::header();
+        header.options.once = true;
+        let mut evidence = evidence();
+        let again = evidence[2].clone();
+        evidence.insert(5, again);
+        let records = Files::of(&header, evidence).replay("in", |_| ());
+        assert_eq!(kinds(&records), ["header", "signal", "exit", "death", "summary"]);
+        let Record::Summary(summary) = &records[4] else { panic!("{records:?}") };
+        assert_eq!((summary.reason.as_str(), summary.at), ("targets-gone", samples::at(14)));
     }
 
     #[test]

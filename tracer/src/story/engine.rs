@@ -99,6 +99,11 @@ impl Engine {
         self.deaths
     }
 
+    /// With `--once` the first verdict is the last; all that is still told is the end of the trace.
+    pub const fn is_over(&self) -> bool {
+        self.header.options.once && self.deaths > 0
+    }
+
     /// Targets that are known and have not ended.
     pub fn alive(&self) -> impl Iterator<Item = ProcessId> {
         self.world.targets.keys().copied().filter(|id| !self.world.ended.contains(id))
@@ -107,7 +112,8 @@ impl Engine {
     /// Takes in one piece of evidence; what there is to report for it comes back.
     pub fn observe(&mut self, evidence: &Evidence) -> Vec<Record> {
         let mut records = Vec::new();
-        if self.ended {
+        let over = self.is_over() && !matches!(evidence.fact, Fact::End(_));
+        if self.ended || over {
             return records;
         }
         self.world.observe(evidence);
@@ -151,8 +157,7 @@ impl Engine {
 
     fn end(&mut self, reason: &str, records: &mut Vec<Record>) {
         self.unfold(records);
-        // With --once the first verdict was the last.
-        if !(self.header.options.once && self.deaths > 0) {
+        if !self.is_over() {
             let pending: Vec<ProcessId> = self.pending().map(|pending| pending.id).collect();
             for id in pending {
                 self.verdict(id, records);

@@ -186,7 +186,7 @@ impl<'a> Live<'a> {
         if self.reader == Reader::Gone && self.child.is_none() {
             return Some("nobody reads the report");
         }
-        if self.plan.options.once && self.engine.deaths() > 0 {
+        if self.engine.is_over() {
             return Some("once");
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -332,7 +332,7 @@ impl<'a> Live<'a> {
             .map(|pending| pending.id)
             .collect();
         for id in due {
-            if self.plan.options.once && self.engine.deaths() > 0 {
+            if self.engine.is_over() {
                 break;
             }
             self.take(Fact::Settled(Settled { id }).at(now, Source::Tracer))?;
@@ -355,7 +355,7 @@ impl<'a> Live<'a> {
     /// Takes what has come meanwhile, and closes the report.
     fn end(&mut self, reason: &str, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
         self.kernel.drain(batch)?;
-        if !(self.plan.options.once && self.engine.deaths() > 0) {
+        if !self.engine.is_over() {
             self.take_kernels(batch)?;
         }
         let now = clock::now();
