@@ -168,6 +168,7 @@ pub enum Mechanism {
     MemoryFailure,
     AsyncIo,
     ThreadGroupExit,
+    ChildStatus,
     UnknownKernel,
 }
 
@@ -214,6 +215,7 @@ impl Mechanism {
             Self::MemoryFailure => "memory failure",
             Self::AsyncIo => "asynchronous input/output",
             Self::ThreadGroupExit => "its process ended",
+            Self::ChildStatus => "a child changed its state",
             Self::UnknownKernel => "reason unknown",
         }
     }

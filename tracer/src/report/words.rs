@@ -45,7 +45,11 @@ pub fn same(a: &Process, b: &Process) -> bool {
 pub fn mechanism_of(signal: &Signal) -> String {
     let words = signal.mechanism.words();
     match signal.mechanism {
-        Mechanism::Fault | Mechanism::Timer | Mechanism::MemoryFailure | Mechanism::AsyncIo => {
+        Mechanism::Fault
+        | Mechanism::Timer
+        | Mechanism::MemoryFailure
+        | Mechanism::AsyncIo
+        | Mechanism::ChildStatus => {
             format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME))
         }
         Mechanism::UnknownKernel => match signal.kernel_path.first() {

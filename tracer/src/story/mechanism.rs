@@ -5,7 +5,7 @@
 //! order in which they exclude each other. `si_code` is the sender's word wherever
 //! `rt_sigqueueinfo` is involved and is never asked there.
 
-use super::si_code;
+use super::{si_code, signals};
 use crate::evidence::{Mechanism, SignalInfo, SignalSent, sig};
 
 /// Kernel functions that prove a mechanism, in order of precedence: the innermost decision comes
@@ -149,6 +149,17 @@ fn privileged(signal: &SignalSent) -> Mechanism {
     }
 }
 
+/// `do_notify_parent` and `do_notify_parent_cldstop`: a child ended, stopped or went on. The signal is
+/// SIGCHLD, or what `clone(2)` was told to send at the child's end.
+fn is_of_child(signal: &SignalSent, code: i32) -> bool {
+    let of_child = (si_code::CLD_EXITED..=si_code::CLD_CONTINUED).contains(&code);
+    // Their numbers are those of POLL_IN to POLL_HUP, whose siginfo has no pid.
+    let ends = signal.sender.exiting
+        && signal.sender.ppid == signal.target.id.pid
+        && signals::si_pid(signal) == Some(signals::seen_by_victim(signal));
+    of_child && (signal.number == sig::SIGCHLD || ends)
+}
+
 /// A real siginfo: a user's, or one the kernel filled in.
 fn with_info(signal: &SignalSent, code: i32) -> Mechanism {
     if !signal.sender.exiting && !signal.sender.kernel_thread {
@@ -177,6 +188,7 @@ fn with_info(signal: &SignalSent, code: i32) -> Mechanism {
         {
             Mechanism::Fault
         }
+        _ if is_of_child(signal, code) => Mechanism::ChildStatus,
         // F_SETSIG: POLL_IN to POLL_HUP on whatever signal was asked for.
         _ if (1..=6).contains(&code) && !to_itself(signal) => Mechanism::AsyncIo,
         // Old `kill(2)` numbers where the table has no name still say SI_USER.

@@ -16,6 +16,10 @@ pub const SI_MESGQ: i32 = -3;
 pub const SI_ASYNCIO: i32 = -4;
 /// `SI_TKILL`
 pub const SI_TKILL: i32 = -6;
+/// `CLD_EXITED`, the first of those that tell of a child
+pub const CLD_EXITED: i32 = 1;
+/// `CLD_CONTINUED`, the last of them
+pub const CLD_CONTINUED: i32 = 6;
 /// `SYS_SECCOMP`
 pub const SYS_SECCOMP: i32 = 1;
 /// `BUS_MCEERR_AR`

@@ -14,11 +14,10 @@ pub fn signal(sent: &SignalSent, mechanism: Mechanism) -> Signal {
         SignalInfo::Privileged => (si_code::SI_KERNEL, Some(0), Some(0)),
         SignalInfo::Real { code, fields, .. } => {
             // si_pid and si_uid share their words with addresses where the kernel reports a fault.
-            let carries_pid = code <= 0 && !matches!(code, si_code::SI_TIMER | si_code::SI_ASYNCIO);
-            let low = fields[0] as u32;
+            let carries_pid = mechanism == Mechanism::ChildStatus
+                || code <= 0 && !matches!(code, si_code::SI_TIMER | si_code::SI_ASYNCIO);
             let high = (fields[0] >> 32) as u32;
-            let pid = carries_pid.then_some(low.cast_signed());
-            (code, pid, carries_pid.then_some(high))
+            (code, si_pid(sent).filter(|_| carries_pid), carries_pid.then_some(high))
         }
     };
     Signal {
@@ -34,8 +33,16 @@ pub fn signal(sent: &SignalSent, mechanism: Mechanism) -> Signal {
     }
 }
 
+/// What stands where a siginfo with a pid has it.
+pub fn si_pid(sent: &SignalSent) -> Option<i32> {
+    match sent.info {
+        SignalInfo::Real { fields, .. } => Some((fields[0] as u32).cast_signed()),
+        SignalInfo::None | SignalInfo::Privileged => None,
+    }
+}
+
 /// The `si_pid` that the kernel fills in by itself: the sender as the victim's namespace counts it.
-fn seen_by_victim(sent: &SignalSent) -> i32 {
+pub fn seen_by_victim(sent: &SignalSent) -> i32 {
     let (sender, target) = (&sent.sender, &sent.target);
     let pid = if sender.pid_ns == target.pid_ns {
         sender.ns_pid
@@ -75,6 +82,11 @@ pub fn originator(sent: &SignalSent, mechanism: Mechanism) -> (KillerKind, Optio
         Mechanism::TtyHangup => (KillerKind::Kernel, acting(sent)),
         // The writer of /proc/sysrq-trigger, or whoever injected the key.
         Mechanism::Sysrq | Mechanism::TtySignal => (KillerKind::Kernel, in_syscall(sent)),
+        // The child tells of itself, unless its end is told by whoever leaves it behind.
+        Mechanism::ChildStatus => {
+            let of_sender = si_pid(sent) == Some(seen_by_victim(sent));
+            (KillerKind::Kernel, Some(sender).filter(|_| of_sender))
+        }
         Mechanism::OomKill
         | Mechanism::RlimitCpu
         | Mechanism::RlimitFsize

@@ -167,6 +167,12 @@ pub fn others(case: &Case<'_>) -> Option<Opinion> {
                 "{name} got {signal} for an input/output event it had asked to be told of (F_SETOWN, F_SETSIG, mq_notify or the like)."
             ),
         ),
+        Mechanism::ChildStatus => (
+            CauseId::Unknown,
+            format!(
+                "{name} got {signal} from the kernel when its child {sender} ended: the child had been started with that exit signal (clone(2))."
+            ),
+        ),
         _ => return None,
     };
     let path = blow.signal.value.stack.clone();

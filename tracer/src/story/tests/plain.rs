@@ -210,3 +210,40 @@ fn an_ignored_signal_kills_nobody() {
         .death();
     assert_eq!(death.cause.id, CauseId::ExitedByItself);
 }
+
+/// A child that ends while its parent is the target.
+fn of_child(number: u8, code: i32) -> SignalSent {
+    let mut child = task(43, "child");
+    (child.ppid, child.exiting) = (42, true);
+    let info = SignalInfo::Real { code, errno: 0, fields: [1000 << 32 | 43, 0] };
+    SignalSent { info, ..signal(number, child, task(42, "parent")) }
+}
+
+#[test]
+fn a_child_that_ends_is_no_input_or_output() {
+    let told = Scene::default()
+        .target(&task(42, "parent"), TargetReason::Pid)
+        .signal(5, of_child(sig::SIGCHLD, 1))
+        .records();
+    let Some(Record::Signal(record)) = told.first() else { panic!("{told:?}") };
+    assert_eq!(record.signal.mechanism, Mechanism::ChildStatus);
+    assert_eq!((record.signal.si_pid, record.signal.si_uid), (Some(43), Some(1000)));
+    assert_eq!(record.sender.as_ref().map(|child| child.pid), Some(43));
+}
+
+#[test]
+fn the_exit_signal_of_a_child_is_told_from_an_event_of_a_file() {
+    let death = |sent: SignalSent| {
+        let victim = sent.target.clone();
+        let scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, sent);
+        scene.exit(7, victim, 15, true).death()
+    };
+    let of_child = of_child(sig::SIGTERM, 1);
+    let told = death(of_child.clone());
+    assert_eq!((told.killer.kind, told.cause.id), (KillerKind::Kernel, CauseId::Unknown));
+    assert_eq!(told.killer.process.map(|child| child.pid), Some(43));
+    assert!(told.cause.explanation.contains("its child child[43] ended"));
+    // POLL_IN on SIGTERM: the band stands where a pid would.
+    let info = SignalInfo::Real { code: 1, errno: 0, fields: [0x41, 3] };
+    assert_eq!(death(SignalSent { info, ..of_child }).cause.id, CauseId::AsyncIo);
+}
