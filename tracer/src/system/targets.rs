@@ -9,10 +9,9 @@ use thiserror::Error;
 
 use super::containers;
 use super::processes::Processes;
-use super::settings::Root;
 use super::users;
+use crate::evidence::ProcessSnapshot;
 use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
-use crate::evidence::{Manager, ProcessSnapshot};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
 const COMM_LEN: usize = 15;
@@ -57,9 +56,9 @@ pub enum TargetError {
     /// Nobody has this pid.
     #[error("there is no process {0}; see `ps -e` for those that run")]
     NoProcess(u32),
-    /// No such unit runs, and no file describes one.
+    /// No unit can have this name.
     #[error(
-        "there is no unit {0}; see `systemctl list-units` (and `systemctl --user list-units`) for its name"
+        "no unit can be called {0}; see `systemctl list-units` (and `systemctl --user list-units`) for its name"
     )]
     NoUnit(String),
     /// No such cgroup.
@@ -68,11 +67,6 @@ pub enum TargetError {
     /// No such user.
     #[error("there is no user {0}; give a name or a number that `getent passwd` knows")]
     NoUser(String),
-    /// No such container runs.
-    #[error(
-        "no running container has the name or the id {0}; give the name, or at least 4 digits of the id"
-    )]
-    NoContainer(String),
     /// Several containers answer to it.
     #[error("{0} fits several containers; give more digits of the id")]
     AmbiguousContainer(String),
@@ -81,13 +75,25 @@ pub enum TargetError {
 impl Matcher {
     /// Whether a process is meant. A container's name is compared with what its runtime says.
     pub fn matches(&self, process: &ProcessSnapshot) -> bool {
-        let owner = || CgroupOwner::of(process.cgroup.as_deref().unwrap_or_default());
+        let cgroup = || process.cgroup.as_deref();
         match self {
             Self::Name(name) => {
                 let exe = process.exe.as_deref();
                 is_called(name, &process.comm, exe, process.cmdline.first().map(String::as_str))
             }
             Self::Pid(pid) => process.pid == *pid,
+            Self::Unit(_) | Self::Cgroup(_) | Self::Container(_) => {
+                cgroup().is_some_and(|cgroup| self.owns(cgroup))
+            }
+            Self::User(user) => uid_of(user) == Some(process.uid),
+        }
+    }
+
+    /// Whether a cgroup of this path belongs to the target, and whoever is in it.
+    pub fn owns(&self, cgroup: &str) -> bool {
+        let owner = || CgroupOwner::of(cgroup);
+        match self {
+            Self::Name(_) | Self::Pid(_) | Self::User(_) => false,
             Self::Unit(unit) => {
                 let (unit, owner) = (full_unit(unit), owner());
                 [owner.unit, owner.user_unit, owner.slice]
@@ -95,8 +101,7 @@ impl Matcher {
                     .flatten()
                     .any(|it| it == unit)
             }
-            Self::Cgroup(path) => process.cgroup.as_deref().is_some_and(|it| is_below(it, path)),
-            Self::User(user) => uid_of(user) == Some(process.uid),
+            Self::Cgroup(path) => is_below(cgroup, path),
             Self::Container(wanted) => owner().innermost_container().is_some_and(|container| {
                 let described = containers::describe(container, None);
                 described.name.as_deref() == Some(wanted.as_str()) || is_id(&container.id, wanted)
@@ -108,9 +113,9 @@ impl Matcher {
 /// Looks for the processes of a target, its own tracer excepted.
 ///
 /// # Errors
-/// Where the target cannot exist: no such pid, user, unit, cgroup or container. A name that nothing has
-/// yet is no error.
-pub fn find(processes: &Processes, root: &Root, matcher: &Matcher) -> Result<Found, TargetError> {
+/// Where the target cannot exist: no such pid, user or cgroup, no name of a unit. What may come yet, such
+/// as a unit made by `systemd-run` or a container, is no error.
+pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetError> {
     match matcher {
         Matcher::Pid(pid) => {
             let found = processes.look(*pid).map_err(|_| TargetError::NoProcess(*pid))?;
@@ -121,7 +126,7 @@ pub fn find(processes: &Processes, root: &Root, matcher: &Matcher) -> Result<Fou
             Ok(Found { uid: Some(uid), ..all(processes, matcher) })
         }
         Matcher::Name(_) => Ok(all(processes, matcher)),
-        Matcher::Unit(unit) => of_unit(processes, root, matcher, &full_unit(unit)),
+        Matcher::Unit(unit) => of_unit(processes, matcher, &full_unit(unit)),
         Matcher::Cgroup(path) => {
             let path = processes.cgroups().normalize(path);
             if !processes.cgroups().exists(&path) {
@@ -163,12 +168,10 @@ fn may_match(processes: &Processes, matcher: &Matcher, pid: u32) -> bool {
     )
 }
 
-fn of_unit(
-    processes: &Processes,
-    root: &Root,
-    matcher: &Matcher,
-    unit: &str,
-) -> Result<Found, TargetError> {
+fn of_unit(processes: &Processes, matcher: &Matcher, unit: &str) -> Result<Found, TargetError> {
+    if !is_unit_name(unit) {
+        return Err(TargetError::NoUnit(unit.to_owned()));
+    }
     let mut found = all(processes, matcher);
     let paths: BTreeSet<String> = found
         .processes
@@ -176,14 +179,6 @@ fn of_unit(
         .filter_map(|process| up_to(process.cgroup.as_deref()?, unit))
         .collect();
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
-    if found.processes.is_empty() {
-        // It may start later, where there is a file for it; otherwise the name is wrong.
-        let files =
-            [Manager::System, Manager::User(0)].map(|manager| root.unit_files(manager, None, unit));
-        if !is_unit_name(unit) || files.iter().all(|files| files.fragment.is_none()) {
-            return Err(TargetError::NoUnit(unit.to_owned()));
-        }
-    }
     Ok(found)
 }
 
@@ -202,10 +197,8 @@ fn of_container(
             ids.insert(container.id.clone());
         }
     }
-    match ids.len() {
-        0 => return Err(TargetError::NoContainer(wanted.to_owned())),
-        1 => {}
-        _ => return Err(TargetError::AmbiguousContainer(wanted.to_owned())),
+    if ids.len() > 1 {
+        return Err(TargetError::AmbiguousContainer(wanted.to_owned()));
     }
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
     Ok(found)
@@ -327,22 +320,26 @@ mod tests {
     #[test]
     fn what_cannot_be_is_said() {
         let processes = Processes::new(Cgroups::detect());
-        let root = Root::new(tempfile::tempdir().expect("temporary directory").path());
-        let error = |matcher| find(&processes, &root, &matcher).expect_err("cannot exist");
+        let error = |matcher| find(&processes, &matcher).expect_err("cannot exist");
         assert_eq!(error(Matcher::Pid(u32::MAX)), TargetError::NoProcess(u32::MAX));
         let user = "no such user".to_owned();
         assert_eq!(error(Matcher::User(user.clone())), TargetError::NoUser(user));
         assert_eq!(
-            error(Matcher::Unit("no-such".to_owned())),
-            TargetError::NoUnit("no-such.service".to_owned())
+            error(Matcher::Unit("no such/".to_owned())),
+            TargetError::NoUnit("no such/.service".to_owned())
         );
         assert_eq!(
             error(Matcher::Cgroup("no/such".to_owned())),
             TargetError::NoCgroup("/no/such".to_owned())
         );
-        let name = "no-such-container".to_owned();
-        assert_eq!(error(Matcher::Container(name.clone())), TargetError::NoContainer(name));
-        let waiting = find(&processes, &root, &Matcher::Name("no-such-name".to_owned()));
-        assert_eq!(waiting, Ok(Found::default()));
+    }
+
+    #[test]
+    fn what_may_come_yet_is_waited_for() {
+        let processes = Processes::new(Cgroups::detect());
+        let name = || "no-such-name".to_owned();
+        for matcher in [Matcher::Name(name()), Matcher::Unit(name()), Matcher::Container(name())] {
+            assert_eq!(find(&processes, &matcher), Ok(Found::default()), "{matcher:?}");
+        }
     }
 }

@@ -17,7 +17,6 @@ use super::cgroups::Cgroups;
 use super::context::Context;
 use super::outbox::Outbox;
 use super::processes::Processes;
-use super::settings::Root;
 use super::sources::Sources;
 use super::targets::{self, Found, Matcher, TargetError};
 use super::{bus, clock, dossier, journal, kernel_log, logind, ssh, systemd};
@@ -119,7 +118,7 @@ impl Witnesses {
     /// # Errors
     /// Where the target cannot exist.
     pub fn find(&self, matcher: &Matcher) -> Result<Found, TargetError> {
-        targets::find(&self.context.processes, &self.context.root, matcher)
+        targets::find(&self.context.processes, matcher)
     }
 
     /// Takes note of a piece of evidence from the kernel, in the order of the stream. A process that turns out to
@@ -275,7 +274,7 @@ impl Drop for Witnesses {
 /// # Errors
 /// Where the target cannot exist.
 pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
-    targets::find(&Processes::new(Cgroups::detect()), &Root::default(), matcher)
+    targets::find(&Processes::new(Cgroups::detect()), matcher)
 }
 
 /// Gives this thread precedence, where that is allowed: the time of what is heard is the time at which

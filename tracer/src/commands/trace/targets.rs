@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
-use crate::evidence::{CgroupOwner, Exec, ProcessId, ProcessSnapshot, TargetReason, sig};
+use crate::evidence::{Exec, ProcessId, ProcessSnapshot, TargetReason, sig};
 use crate::kernel::Selection;
 use crate::system::{Found, Matcher, running_processes};
 
@@ -34,7 +34,7 @@ impl Wanted {
     /// Looks everything up.
     ///
     /// # Errors
-    /// Where a target cannot exist: no such pid, user, unit, cgroup or container.
+    /// Where a target cannot exist: no such pid, user or cgroup, no name of a unit.
     pub fn new(plan: &Plan, command: Option<u32>) -> Result<Self, Failure> {
         let specs: Vec<_> =
             plan.targets.iter().map(|spec| (spec.to_string(), matcher(spec))).collect();
@@ -123,17 +123,7 @@ impl Wanted {
 
     /// Whether a cgroup that has just been made belongs to a target.
     pub fn has_cgroup(&self, path: &str) -> bool {
-        let owner = CgroupOwner::of(path);
-        self.specs.iter().any(|(_, matcher)| match matcher {
-            Matcher::Unit(unit) => [&owner.unit, &owner.user_unit]
-                .into_iter()
-                .flatten()
-                .any(|it| it == unit || it.strip_suffix(".service") == Some(unit)),
-            Matcher::Container(wanted) => owner.container.as_ref().is_some_and(|container| {
-                container.name.as_deref() == Some(wanted) || container.id.starts_with(wanted)
-            }),
-            _ => false,
-        })
+        self.specs.iter().any(|(_, matcher)| matcher.owns(path))
     }
 
     /// Whether the trace is over when these processes have ended: `-p` and nothing else.
