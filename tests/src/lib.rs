@@ -6,4 +6,5 @@ pub mod fixtures;
 pub mod lab;
 pub mod live;
 pub mod load;
+pub mod schema;
 pub mod vm;

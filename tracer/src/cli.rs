@@ -291,6 +291,9 @@ pub fn usage_sentence(error: &clap::Error) -> String {
         },
         ErrorKind::ArgumentConflict => {
             let prior = texts(ContextKind::PriorArg).join(" and ");
+            if prior == argument {
+                return format!("{option} is given twice: leave one out");
+            }
             format!("{argument} and {prior} exclude each other: leave one out")
         }
         ErrorKind::MissingRequiredArgument => {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::wait::{PATIENCE, wait_for};
 use super::{Lab, PROGRAMS};
+use crate::schema;
 
 /// Environment variable: the `killtrace` to be tried, instead of cargo's own.
 /// Where killtrace records in the lab.
@@ -157,6 +158,9 @@ impl<'lab> Killtrace<'lab> {
         let collected = std::mem::take(&mut *lock(&self.collected));
         if let Some(line) = collected.damaged {
             bail!("killtrace printed a line that is no JSON: {line:?}");
+        }
+        for record in &collected.records {
+            schema::check_report(&record.to_string())?;
         }
         self.replay_agrees(&collected.records)?;
         Ok(Report { records: collected.records, stderr: collected.stderr, status })

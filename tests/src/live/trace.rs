@@ -9,6 +9,7 @@ use killtrace::story::verdict::{Death, LossRecord, Record, SignalRecord, Summary
 
 use super::lines::Lines;
 use super::stage::Stage;
+use crate::schema;
 
 /// A running killtrace, all of whose hooks are attached.
 #[derive(Debug)]
@@ -33,8 +34,7 @@ pub struct Ended {
 
 impl Trace {
     /// Starts killtrace with these arguments, and JSON, and a recording named after the test and
-    /// `name`; waits until
-    /// it traces.
+    /// `name` unless they name another; waits until it traces.
     pub fn start(name: &str, args: &[String]) -> Self {
         Self::spawn(name, Command::new(super::program("killtrace")), args)
     }
@@ -60,8 +60,11 @@ impl Trace {
         let recording = super::keepsakes().join(format!("{test}.{name}.killtrace"));
         let stderr = recording.with_extension("stderr");
         let log = File::create(&stderr).unwrap_or_else(|error| panic!("{stderr:?}: {error}"));
+        if !args.iter().any(|arg| arg == "--record") {
+            command.arg("--record").arg(&recording);
+        }
         // `-- CMD` must stay last.
-        command.args(["--format", "json", "--record"]).arg(&recording).args(args);
+        command.args(["--format", "json"]).args(args);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -83,6 +86,7 @@ impl Trace {
         let line = self.lines.next(what)?;
         let record = serde_json::from_str::<Record>(&line);
         let record = record.unwrap_or_else(|error| panic!("{error} in this record:\n{line}"));
+        schema::check_report(&line).unwrap_or_else(|error| panic!("{error:#}"));
         self.ended.records.push(record.clone());
         Some(record)
     }
@@ -107,6 +111,12 @@ impl Trace {
             }
         }
         panic!("killtrace ended without another verdict\n{}", self.ended.complaint())
+    }
+
+    /// Kills it, so that it has no last words.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap_or_else(|error| panic!("killing killtrace: {error}"));
+        self.child.wait().unwrap_or_else(|error| panic!("waiting: {error}"));
     }
 
     /// Stops it as Ctrl-C does.

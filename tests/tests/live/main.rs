@@ -11,5 +11,6 @@ mod hard;
 mod kills;
 mod kin;
 mod limits;
+mod promises;
 mod terminals;
 mod unharmed;
