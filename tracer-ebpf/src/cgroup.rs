@@ -49,5 +49,6 @@ fn record(cgroup: Address, mut flags: u32) {
     entry.id = id;
     entry.parent_id = parent_id;
     node.follow(offset!(kernfs_name)).text(&mut entry.name);
-    entry.submit(Wake::Later);
+    // Whether it is a target that is waited for, userspace alone can tell: before somebody lives in it.
+    entry.submit(if flags & flag::REMOVED == 0 { Wake::Now } else { Wake::Later });
 }

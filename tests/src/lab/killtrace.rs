@@ -137,6 +137,15 @@ impl<'lab> Killtrace<'lab> {
         })
     }
 
+    /// Waits until it has said this on standard error.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn hear(&self, words: &str) -> Result<()> {
+        let what = format!("killtrace to say {words:?}");
+        wait_for(&what, PATIENCE, || Ok(lock(&self.collected).stderr.contains(words).then_some(())))
+    }
+
     /// Stops it as Ctrl-C would, and returns all that it said.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use killtrace::story::verdict::{Death, LossRecord, Record, SignalRecord, Summary
 
 use super::lines::Lines;
 use super::stage::Stage;
+use crate::lab::{PATIENCE, wait_for};
 use crate::schema;
 
 /// A running killtrace, all of whose hooks are attached.
@@ -89,6 +90,15 @@ impl Trace {
         schema::check_report(&line).unwrap_or_else(|error| panic!("{error:#}"));
         self.ended.records.push(record.clone());
         Some(record)
+    }
+
+    /// Waits until killtrace has said this on standard error.
+    pub fn hear(&self, words: &str) {
+        wait_for(words, PATIENCE, || {
+            let said = fs::read_to_string(&self.ended.stderr)?;
+            Ok(said.contains(words).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.ended.complaint()));
     }
 
     /// Waits for the verdict on that process; for those traces that do not end by themselves.

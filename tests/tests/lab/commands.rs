@@ -3,6 +3,7 @@
 use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Options};
 
 use crate::death::Death;
+use crate::units::main_pid;
 use crate::{kill_user_processes, lab};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
@@ -84,6 +85,24 @@ fn a_systemctl_stop_by_root_is_named() {
     assert_eq!(death.0["victim"]["unit"], "victim.service", "{death}");
     death.assert_chain(&[("job", "victim.service"), ("signal", "SIGTERM")]);
     death.assert_chain(&[("command", "systemctl stop victim.service")]);
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// A unit that is not there yet is waited for; it needs no file.
+#[test]
+fn a_unit_that_is_started_later() {
+    let lab = lab(&Options::default());
+    let target = ["--once", "--target", "unit:late"];
+    let mut killtrace = Killtrace::start(&lab, &target).expect("killtrace");
+    killtrace.hear("nothing matches unit:late.service yet").expect("it says that it waits");
+    lab.exec(&["systemd-run", "--unit", "late.service", "sleep", "1000"]).expect("started");
+    killtrace.hear("unit:late.service appeared").expect("it says that it is there");
+    let pid = main_pid(&lab, "late.service");
+    lab.exec(&["systemctl", "stop", "late.service"]).expect("stopped");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["victim"]["unit"], "late.service", "{death}");
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 

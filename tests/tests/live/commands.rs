@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, KillerKind, Outcome};
+use killtrace_tests::fixtures::cgroup::cgroup2;
 use killtrace_tests::live::{By, Stage, Trace, play_under, program, require_root};
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -53,6 +54,26 @@ fn target_cgroup() {
     let by = By::Process("killer");
     let death = played.killed(Mechanism::CgroupKill, by, CauseId::ProcessSignal);
     assert_eq!(death.victim.cgroup, Some(format!("/{cgroup}")));
+}
+
+/// A cgroup that is not there yet is waited for.
+#[test]
+fn target_cgroup_made_later() {
+    require_root();
+    let name = format!("killtrace-later-{}", std::process::id());
+    let path = cgroup2().expect("cgroup2 is mounted").join(&name);
+    let trace = Trace::start("later", &words(&["--once", "--target", &format!("cgroup:/{name}")]));
+    trace.hear(&format!("nothing matches cgroup:/{name} yet"));
+    std::fs::create_dir(&path).expect("a cgroup can be made");
+    trace.hear(&format!("cgroup:/{name} appeared"));
+    let script = "echo $$ > \"$1/cgroup.procs\" && kill -KILL $$";
+    let shell = Command::new("sh").args(["-c", script, "sh"]).arg(&path).status();
+    let ended = trace.finish();
+    std::fs::remove_dir(&path).expect("nobody lives there any more");
+    assert!(!shell.expect("sh runs").success());
+    let death = ended.deaths().next().expect("a verdict on the shell");
+    assert_eq!(death.killer.kind, KillerKind::Itself, "{}", ended.complaint());
+    assert_eq!(death.victim.cgroup, Some(format!("/{name}")));
 }
 
 /// Everybody of a user.

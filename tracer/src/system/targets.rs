@@ -61,9 +61,6 @@ pub enum TargetError {
         "no unit can be called {0}; see `systemctl list-units` (and `systemctl --user list-units`) for its name"
     )]
     NoUnit(String),
-    /// No such cgroup.
-    #[error("there is no cgroup {0}; give its path as in /proc/PID/cgroup or below /sys/fs/cgroup")]
-    NoCgroup(String),
     /// No such user.
     #[error("there is no user {0}; give a name or a number that `getent passwd` knows")]
     NoUser(String),
@@ -113,8 +110,8 @@ impl Matcher {
 /// Looks for the processes of a target, its own tracer excepted.
 ///
 /// # Errors
-/// Where the target cannot exist: no such pid, user or cgroup, no name of a unit. What may come yet, such
-/// as a unit made by `systemd-run` or a container, is no error.
+/// Where the target cannot exist: no such pid or user, no name of a unit. What may come yet, such as a unit
+/// made by `systemd-run`, a cgroup or a container, is no error.
 pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetError> {
     match matcher {
         Matcher::Pid(pid) => {
@@ -129,9 +126,6 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
         Matcher::Unit(unit) => of_unit(processes, matcher, &full_unit(unit)),
         Matcher::Cgroup(path) => {
             let path = processes.cgroups().normalize(path);
-            if !processes.cgroups().exists(&path) {
-                return Err(TargetError::NoCgroup(path));
-            }
             let cgroups = subtree(processes, &path);
             Ok(Found { cgroups, ..all(processes, &Matcher::Cgroup(path)) })
         }
@@ -328,17 +322,18 @@ mod tests {
             error(Matcher::Unit("no such/".to_owned())),
             TargetError::NoUnit("no such/.service".to_owned())
         );
-        assert_eq!(
-            error(Matcher::Cgroup("no/such".to_owned())),
-            TargetError::NoCgroup("/no/such".to_owned())
-        );
     }
 
     #[test]
     fn what_may_come_yet_is_waited_for() {
         let processes = Processes::new(Cgroups::detect());
         let name = || "no-such-name".to_owned();
-        for matcher in [Matcher::Name(name()), Matcher::Unit(name()), Matcher::Container(name())] {
+        for matcher in [
+            Matcher::Name(name()),
+            Matcher::Unit(name()),
+            Matcher::Cgroup(name()),
+            Matcher::Container(name()),
+        ] {
             assert_eq!(find(&processes, &matcher), Ok(Found::default()), "{matcher:?}");
         }
     }

@@ -111,7 +111,10 @@ impl<'a> Live<'a> {
 
     /// Makes the processes that run now targets; what `/proc` says of them comes back.
     fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
-        let running = self.wanted.running();
+        let (running, cgroups) = self.wanted.running();
+        for id in cgroups {
+            self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
+        }
         let mut seen = Vec::new();
         for (id, reason, _) in &running {
             self.kernel
@@ -123,8 +126,8 @@ impl<'a> Live<'a> {
     }
 
     /// Says that tracing has begun, and of what.
-    fn announce(&self, running: &[Running]) {
-        let waiting = self.wanted.unmatched(running);
+    fn announce(&mut self, running: &[Running]) {
+        let waiting = self.wanted.wait(running);
         let found: Vec<String> = running
             .iter()
             .filter_map(|(.., process)| process.as_ref())
@@ -231,8 +234,11 @@ impl<'a> Live<'a> {
             Fact::Signal(signal) if signal.is_target => (signal.target.id, TargetReason::Matched),
             Fact::Cgroup(change) if !change.removed => {
                 let path = change.path.as_deref();
-                if path.is_some_and(|path| self.wanted.has_cgroup(path)) {
+                if let Some(path) = path.filter(|path| self.wanted.has_cgroup(path)) {
                     self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
+                    for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
+                        tell(&format!("{spec} appeared"));
+                    }
                 }
                 return Ok(());
             }
@@ -262,6 +268,11 @@ impl<'a> Live<'a> {
         let mut told = vec![evidence];
         while let Ok(heard) = self.heard.try_recv() {
             if let Fact::Process(process) = &heard.fact {
+                if process.pid == id.pid {
+                    for spec in self.wanted.arrived(|matcher| matcher.matches(process)) {
+                        tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
+                    }
+                }
                 // What becomes of its parents can explain what becomes of it.
                 let parents = process.parents.iter().filter(|parent| parent.pid > 1);
                 for parent in parents.filter(|parent| !self.announced.contains(parent)) {

@@ -80,7 +80,7 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
 }
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
-fn say_tracing(targets: &[String], found: &[String], waiting: &[String]) {
+fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
     let what = targets.join(", ");
     let now = match found {
         [] => String::new(),

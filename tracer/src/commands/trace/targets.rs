@@ -27,6 +27,8 @@ pub struct Wanted {
     pub command: Option<ProcessId>,
     /// What the specs meant when the trace was prepared.
     first: Vec<Found>,
+    /// Positions of the specs that nothing has matched yet.
+    waiting: Vec<usize>,
     follow: bool,
 }
 
@@ -34,7 +36,7 @@ impl Wanted {
     /// Looks everything up.
     ///
     /// # Errors
-    /// Where a target cannot exist: no such pid, user or cgroup, no name of a unit.
+    /// Where a target cannot exist: no such pid or user, no name of a unit.
     pub fn new(plan: &Plan, command: Option<u32>) -> Result<Self, Failure> {
         let specs: Vec<_> =
             plan.targets.iter().map(|spec| (spec.to_string(), matcher(spec))).collect();
@@ -53,6 +55,7 @@ impl Wanted {
             command: command.map(identify).transpose()?,
             specs,
             first,
+            waiting: Vec::new(),
             follow: plan.follow,
         })
     }
@@ -77,28 +80,39 @@ impl Wanted {
         }
     }
 
-    /// The processes that run, each once, with why they are targets.
-    pub fn running(&self) -> Vec<Running> {
+    /// The processes that run, each once, with why they are targets; and the cgroups that are there.
+    pub fn running(&self) -> (Vec<Running>, Vec<u64>) {
         let mut known = HashSet::new();
         let named = self.pids.iter().map(|id| (*id, TargetReason::Pid, None));
         let command = self.command.iter().map(|id| (*id, TargetReason::Command, None));
         // Once more: what has come since the first look was missed by it, and may have been there
         // before the hooks were.
         let found = self.specs.iter().filter_map(|(_, matcher)| running_processes(matcher).ok());
-        let found = found.flat_map(|found| found.processes);
+        let (processes, cgroups): (Vec<_>, Vec<_>) =
+            found.map(|found| (found.processes, found.cgroups)).unzip();
+        let found = processes.into_iter().flatten();
         let found = found.map(|process| (identity(&process), TargetReason::Running, Some(process)));
-        named.chain(command).chain(found).filter(|(id, ..)| known.insert(*id)).collect()
+        let running = named.chain(command).chain(found).filter(|(id, ..)| known.insert(*id));
+        (running.collect(), cgroups.concat())
     }
 
-    /// The specs that nothing matches among these processes.
-    pub fn unmatched(&self, running: &[Running]) -> Vec<String> {
+    /// Waits for the specs that nothing matches among these processes; tells them.
+    pub fn wait(&mut self, running: &[Running]) -> Vec<&str> {
         let matches = |matcher: &Matcher| {
             running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
             })
         };
-        let missing = self.specs.iter().filter(|(_, matcher)| !matches(matcher));
-        missing.map(|(spec, _)| spec.clone()).collect()
+        let unmatched = self.specs.iter().enumerate().filter(|(_, (_, matcher))| !matches(matcher));
+        self.waiting = unmatched.map(|(at, _)| at).collect();
+        self.waiting.iter().map(|at| self.specs[*at].0.as_str()).collect()
+    }
+
+    /// The specs that were waited for and are matched now, each told once.
+    pub fn arrived(&mut self, is_it: impl Fn(&Matcher) -> bool) -> Vec<String> {
+        let specs = &self.specs;
+        let come = self.waiting.extract_if(.., |at| is_it(&specs[*at].1));
+        come.map(|at| specs[at].0.clone()).collect()
     }
 
     /// Whether the kernel, which compares 15 bytes, took a program for a target that is none.
