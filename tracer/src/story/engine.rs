@@ -8,7 +8,7 @@ use super::world::{Seen, World};
 use super::{manager, mechanism, signals};
 use crate::evidence::{
     Disposition, Evidence, Exit, Fact, Header, Lost, Mechanism, Moment, Process, ProcessId,
-    SignalSent, TargetReason, sig,
+    SignalSent, TICK_NS, TargetReason, sig,
 };
 
 const S: u64 = 1_000_000_000;
@@ -115,6 +115,15 @@ impl Engine {
         let over = self.is_over() && !matches!(evidence.fact, Fact::End(_));
         if self.ended || over {
             return records;
+        }
+        if let Some(id) = self.successor(&evidence.fact) {
+            // What comes now would be mixed with what is known of the one before.
+            self.losses_untold.push(format!(
+                "pid {} was given to another process within a clock tick of this one's start: late \
+                 witnesses were not waited for",
+                id.pid
+            ));
+            self.verdict(id, &mut records);
         }
         self.world.observe(evidence);
         if !self.world.again() {
@@ -301,6 +310,22 @@ impl Engine {
             Some(TargetReason::Pid | TargetReason::Command | TargetReason::Running)
         );
         named || self.world.signals_to(id).iter().any(|signal| was_caught(&signal.value))
+    }
+
+    /// A process of whose pid and clock tick of start one awaits its verdict that started at another moment:
+    /// to the tick, as `/proc` has it, the two cannot be told apart.
+    fn successor(&self, fact: &Fact) -> Option<ProcessId> {
+        let id = match fact {
+            Fact::Signal(signal) => signal.target.id,
+            Fact::Exit(exit) => exit.task.id,
+            Fact::Exec(exec) => exec.task.id,
+            Fact::Fork(fork) => fork.child.id,
+            Fact::Target(target) => target.id,
+            _ => return None,
+        };
+        let mut pending = self.pending.iter().map(|exit| exit.value.task.id);
+        let exact = id.start_ns % TICK_NS != 0;
+        pending.find(|before| exact && *before == id && before.start_ns != id.start_ns)
     }
 
     fn verdict(&mut self, id: ProcessId, records: &mut Vec<Record>) {

@@ -45,6 +45,28 @@ fn the_first_deadly_signal_is_to_blame_not_the_second() {
     assert_eq!(death.killer.process.and_then(|killer| killer.comm).as_deref(), Some("first"));
 }
 
+/// `/proc` knows starts to the tick only; the kernel's own events tell two processes apart all the same.
+#[test]
+fn a_pid_given_away_within_a_tick_is_not_confused_with_its_predecessor() {
+    let (mut first, mut second) = (task(42, "first"), task(42, "second"));
+    first.id.start_ns += 1_000_000;
+    second.id.start_ns += 5_000_000;
+    let deaths = Scene::default()
+        .target(&first, TargetReason::Matched)
+        .signal(2, signal(sig::SIGTERM, task(90, "a"), first.clone()))
+        .exit(3, first.clone(), 15, true)
+        .target(&second, TargetReason::Matched)
+        .signal(6, signal(sig::SIGKILL, task(91, "b"), second.clone()))
+        .exit(7, second.clone(), 9, true)
+        .deaths();
+    let told: Vec<_> = deaths
+        .iter()
+        .map(|death| (death.victim.start_ns, death.killer.process.as_ref().map(|it| it.pid)))
+        .collect();
+    assert_eq!(told, [(Some(first.id.start_ns), Some(90)), (Some(second.id.start_ns), Some(91))]);
+    assert!(deaths[0].gaps.iter().any(|gap| gap.contains("within a clock tick")), "{deaths:#?}");
+}
+
 #[test]
 fn a_caught_sigterm_is_the_reason_of_the_exit_and_labelled_inferred() {
     let victim = task(42, "daemon");
