@@ -180,13 +180,13 @@ fn the_last_of_the_pids() {
 /// What may come yet is waited for, and said to be.
 #[test]
 fn what_is_not_there_yet() {
-    for target in ["kt-nobody", "unit:kt-nobody", "container:kt-nobody"] {
+    for target in ["kt-nobody", "unit:kt-nobody", "container:kt-nobody", "cgroup:/kt-nobody"] {
         let output = run(&["--target", target, "--duration", "100ms"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}");
         assert!(said.contains("tracing") && said.contains("waiting for it"), "{said}");
     }
-    for target in ["user:kt-nobody", "cgroup:/kt-nobody", "4194304"] {
+    for target in ["user:kt-nobody", "4194304"] {
         let output = run(&["--target", target, "--duration", "100ms"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
