@@ -51,7 +51,7 @@ killtrace [OPTIONS] --target T…
        killtrace [OPTIONS] -- CMD [ARGS…]
        killtrace [OPTIONS] --all
        killtrace replay [OPTIONS] FILE
-       killtrace doctor [--self-test]";
+       killtrace doctor [--self-test] [--btf FILE]";
 
 /// Tells who killed a process, on whose behalf, and how to stop it happening again.
 ///
@@ -98,6 +98,9 @@ pub enum Verb {
         /// Start harmless children, kill them in several ways, and check each verdict.
         #[arg(long)]
         self_test: bool,
+        /// Read the kernel's types from FILE instead of /sys/kernel/btf/vmlinux.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        btf: Option<PathBuf>,
     },
     /// Print a completion script for a shell.
     #[command(hide = true)]
@@ -157,6 +160,9 @@ pub struct TraceArgs {
     pub duration: Option<Duration>,
 
     /// Read the kernel's types from FILE instead of /sys/kernel/btf/vmlinux.
+    ///
+    /// For a kernel built without them (CONFIG_DEBUG_INFO_BTF). FILE is BTF made for exactly the running
+    /// kernel, by itself (BTFHub, `pahole --btf_encode_detached`) or in a vmlinux; another kernel's is refused.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub btf: Option<PathBuf>,
 

@@ -82,6 +82,11 @@ impl Trace {
         trace
     }
 
+    /// Its pid; not where it was started in other namespaces.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next record; `None` at the end.
     fn next(&mut self, what: &str) -> Option<Record> {
         let line = self.lines.next(what)?;

@@ -11,6 +11,8 @@ mod hard;
 mod kills;
 mod kin;
 mod limits;
+mod privileges;
 mod promises;
 mod terminals;
 mod unharmed;
+mod without;

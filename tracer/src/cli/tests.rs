@@ -78,7 +78,10 @@ fn report_options_stand_before_or_after_a_verb() {
         assert_eq!(cli.report.format, Format::Json, "{line:?}");
         assert!(matches!(cli.verb, Some(Verb::Replay { .. })), "{line:?}");
     }
-    assert!(matches!(cli(&["doctor", "--self-test"]).verb, Some(Verb::Doctor { self_test: true })));
+    assert!(matches!(
+        cli(&["doctor", "--self-test"]).verb,
+        Some(Verb::Doctor { self_test: true, .. })
+    ));
 }
 
 #[test]

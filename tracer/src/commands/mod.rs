@@ -51,6 +51,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Some(verb) = cli.verb else {
         return trace::run(&plan::Plan::new(cli.trace, cli.report)?);
     };
+    let mut cli = Cli { verb: None, ..cli };
+    // Of what says how to trace, doctor takes one option, before the verb as well as after it.
+    let before = if matches!(verb, Verb::Doctor { .. }) { cli.trace.btf.take() } else { None };
     if let Some(option) = plan::first_given(&cli.trace) {
         return Err(Failure::Usage(format!(
             "{option} says what to trace, and this verb does not trace: leave one of them out"
@@ -58,7 +61,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     }
     match verb {
         Verb::Replay { file } => replay::run(&file, &cli.report),
-        Verb::Doctor { self_test } => doctor::run(self_test, &cli.report),
+        Verb::Doctor { self_test, btf } => {
+            let btf = btf.or(before);
+            doctor::run(&doctor::Plan { self_test, btf }, &cli.report)
+        }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             cli::completions(shell, &mut script);

@@ -107,6 +107,7 @@ impl Plan {
 /// The first of the options that only a trace understands, where one is given.
 pub fn first_given(trace: &TraceArgs) -> Option<&'static str> {
     let given = [
+        (trace.btf.is_some(), "--btf"),
         (!trace.targets.is_empty(), "--target"),
         (!trace.pids.is_empty(), "-p"),
         (trace.all, "--all"),

@@ -37,14 +37,24 @@ mod kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
     /// It does not begin as BTF does.
-    #[error("it is no BTF of a little-endian machine")]
+    #[error(
+        "it is no BTF of a little-endian machine; give BTF or a vmlinux made for the running kernel"
+    )]
     Magic,
     /// It ends before it should.
-    #[error("it is cut off or damaged")]
+    #[error("it is cut off or damaged; get it again")]
     Truncated,
     /// A kind of type that neither this program nor the file itself describes.
     #[error("it contains types of the unknown kind {0}; a newer killtrace may know them")]
     UnknownKind(u32),
+    /// An ELF file that holds none.
+    #[error(
+        "it has no section .BTF; give a vmlinux built with CONFIG_DEBUG_INFO_BTF=y, or BTF alone"
+    )]
+    NoSection,
+    /// It is compressed, or an archive.
+    #[error("it is compressed; unpack it first")]
+    Packed,
 }
 
 /// BTF, with the types of the wanted names at hand.

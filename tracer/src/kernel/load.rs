@@ -151,7 +151,7 @@ impl Loaded {
 fn make_maps(object: &mut Object) -> Result<HashMap<String, (MapData, aya_obj::Map)>, AttachError> {
     let mut maps = HashMap::new();
     for (name, definition) in object.maps.drain() {
-        let refused = |error| AttachError::Map { name: name.clone(), error };
+        let refused = |error| preflight::refused_map(&name, error);
         let map =
             MapData::create(definition.clone(), &name, None).map_err(|error| match error {
                 MapError::CreateError { io_error, .. } => refused(io_error),
@@ -172,6 +172,10 @@ fn make_maps(object: &mut Object) -> Result<HashMap<String, (MapData, aya_obj::M
 fn explain(hook: &Hook, refused: &bpf::Refused) -> AttachError {
     if preflight::locked_down() {
         return AttachError::Lockdown;
+    }
+    if refused.log.is_empty() && refused.error.raw_os_error() == Some(libc::EPERM) {
+        let error = std::io::Error::from_raw_os_error(libc::EPERM);
+        return AttachError::Forbidden { error };
     }
     let lines: Vec<&str> = refused.log.trim_end().lines().collect();
     let last = lines.len().saturating_sub(LOG_LINES);

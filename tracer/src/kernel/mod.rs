@@ -15,9 +15,9 @@ mod btf;
 mod cgroups;
 mod clock;
 mod contents;
+mod current;
 mod decode;
 mod hooks;
-mod level;
 mod load;
 mod losses;
 mod offsets;
@@ -29,6 +29,7 @@ mod settings;
 mod stream;
 mod symbols;
 mod syscalls;
+mod types;
 mod wire;
 
 pub use attach::Kernel;
@@ -36,6 +37,7 @@ pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook};
 pub use offsets::Missing;
+pub use preflight::setcap;
 
 /// What to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,30 +65,53 @@ pub struct Selection {
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Capabilities are missing.
-    #[error(
-        "killtrace may not load kernel programs: {missing} missing; run it as root (sudo killtrace …), \
-         or give the binary CAP_BPF and CAP_PERFMON"
-    )]
+    #[error("not permitted to load programs into the kernel: {missing} missing; {remedy}")]
     NotPermitted {
         /// Their names.
         missing: String,
+        /// How to come by them, which is another thing for root.
+        remedy: String,
     },
     /// Root, but in a user namespace.
     #[error(
-        "killtrace may not load kernel programs from inside a user namespace; run it on the host, or in \
-         a privileged container without user namespace"
+        "no programs can be loaded into the kernel from inside a user namespace, whatever its root may do; \
+         run killtrace on the host, or in a privileged container that has no user namespace"
     )]
     UserNamespace,
     /// Kernel lockdown.
     #[error(
         "the kernel is locked down (confidentiality) and lets nobody read its memory; boot without \
-         lockdown=confidentiality (Secure Boot may have switched it on)"
+         lockdown=confidentiality (lockdown=integrity does not disturb)"
     )]
     Lockdown,
-    /// The BTF file cannot be read.
+    /// Something forbids bpf(2) to one who has the capabilities.
     #[error(
-        "cannot read the kernel's type information {}: {error}; it takes a kernel with \
-         CONFIG_DEBUG_INFO_BTF=y, or a file made for this very kernel: --btf FILE",
+        "bpf(2) is forbidden here ({error}) though the capabilities are there, as a container's seccomp \
+         profile or a security module does; run killtrace on the host, or the container with \
+         --privileged or --security-opt seccomp=unconfined"
+    )]
+    Forbidden {
+        /// The kernel's.
+        error: io::Error,
+    },
+    /// The kernel was built without.
+    #[error("this kernel has no bpf(2); killtrace needs one built with CONFIG_BPF_SYSCALL=y")]
+    NoBpf,
+    /// Before 5.11 maps are locked memory.
+    #[error(
+        "the limit of locked memory is too low for the kernel's maps ({limit} bytes); run \
+         `ulimit -l unlimited` first, or run killtrace as root with CAP_SYS_RESOURCE"
+    )]
+    LockedMemory {
+        /// What it is.
+        limit: u64,
+    },
+    /// The kernel does not show its types.
+    #[error(
+        "this kernel does not tell its types ({}: {error}); boot one built with CONFIG_DEBUG_INFO_BTF=y, \
+         as distributions build theirs, or give a file made for exactly {kernel} with --btf FILE: BTFHub \
+         has many (github.com/aquasecurity/btfhub-archive), and `pahole --btf_encode_detached FILE \
+         vmlinux` makes one from the vmlinux of the kernel's debug package",
         path.display()
     )]
     NoBtf {
@@ -94,14 +119,35 @@ pub enum AttachError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+        /// `uname -r`
+        kernel: String,
+    },
+    /// The file of `--btf` cannot be read.
+    #[error("cannot read {}, given with --btf: {error}", path.display())]
+    NoBtfFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
     },
     /// The BTF file is not what it should be.
-    #[error("cannot use the kernel's type information {}: {error}", path.display())]
+    #[error("cannot use the type information of {}: {error}", path.display())]
     BadBtf {
         /// Which file.
         path: PathBuf,
         /// Why.
         error: BtfError,
+    },
+    /// The BTF file was made for another kernel.
+    #[error(
+        "{} does not describe the running kernel; --btf takes the file made for exactly {kernel}",
+        path.display()
+    )]
+    ForeignBtf {
+        /// Which file.
+        path: PathBuf,
+        /// `uname -r`
+        kernel: String,
     },
     /// Fields that every supported kernel has.
     #[error(
@@ -134,7 +180,8 @@ pub enum AttachError {
     },
     /// The kernel has no such hook, or does not let it be used.
     #[error(
-        "cannot attach to the kernel's tracepoint {hook}: {error}; killtrace supports Linux 5.10 and later"
+        "cannot attach to the kernel's tracepoint {hook}: {error}; killtrace supports Linux 5.10 and \
+         later, built with CONFIG_BPF_EVENTS=y"
     )]
     Hook {
         /// Which.

@@ -1,6 +1,6 @@
 //! What has to be true before anything is loaded, so that a refusal can be explained.
 
-use std::fs;
+use std::{fs, io};
 
 use super::AttachError;
 
@@ -8,6 +8,17 @@ use super::AttachError;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+
+/// How root, who was deprived of capabilities, comes by them.
+const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
+    container with --privileged --pid=host";
+
+/// The command that gives this program what it needs to be run by others than root.
+pub fn setcap() -> String {
+    let program = std::env::current_exe()
+        .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
+    format!("setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {program}")
+}
 
 /// Checks for the capabilities that loading takes.
 ///
@@ -18,16 +29,55 @@ const CAP_BPF: u32 = 39;
 pub fn capabilities() -> Result<(), AttachError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    // Where /proc cannot be read, the kernel's own refusal has to do.
-    let Some(set) = effective(&status) else { return Ok(()) };
-    let missing = missing(set);
-    if !missing.is_empty() {
-        return Err(AttachError::NotPermitted { missing: missing.join(" and ") });
-    }
+    // In a user namespace no capability helps, though all may be there.
     if !is_initial_user_namespace(&uid_map) {
         return Err(AttachError::UserNamespace);
     }
-    Ok(())
+    // Where /proc cannot be read, the kernel's own refusal has to do.
+    let Some(set) = effective(&status) else { return Ok(()) };
+    let missing = missing(set);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: takes nothing.
+    let root = unsafe { libc::geteuid() } == 0;
+    let are = if missing.len() == 1 { "is" } else { "are" };
+    Err(AttachError::NotPermitted {
+        missing: format!("{} {are}", missing.join(" and ")),
+        remedy: if root {
+            AS_ROOT.to_owned()
+        } else {
+            format!("run it as root (sudo killtrace …), or give it its rights once: {}", setcap())
+        },
+    })
+}
+
+/// What it means that the kernel did not make a map.
+pub fn refused_map(name: &str, error: io::Error) -> AttachError {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS) => AttachError::NoBpf,
+        // The capabilities have been looked at: it is a limit, or somebody else who forbids it.
+        Some(libc::EPERM | libc::EACCES) => match locked_memory_limit() {
+            Some(limit) if memory_counts_as_locked() => AttachError::LockedMemory { limit },
+            _ => AttachError::Forbidden { error },
+        },
+        _ => AttachError::Map { name: name.to_owned(), error },
+    }
+}
+
+/// The limit of locked memory; `None`: unlimited.
+fn locked_memory_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is valid for the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Whether this kernel counts maps as locked memory, as all did before 5.11.
+fn memory_counts_as_locked() -> bool {
+    let release = super::settings::kernel_release();
+    let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(5), Some(minor)) if minor < 11)
 }
 
 /// The effective set of `/proc/PID/status`.
@@ -77,6 +127,15 @@ mod tests {
         assert_eq!(missing(set(&[CAP_BPF])), ["CAP_PERFMON"]);
         assert!(missing(set(&[CAP_BPF, CAP_PERFMON])).is_empty());
         assert!(missing(set(&[CAP_SYS_ADMIN])).is_empty());
+    }
+
+    #[test]
+    fn refusals_are_explained() {
+        let refused = |number| refused_map("RECORDS", io::Error::from_raw_os_error(number));
+        assert!(refused(libc::ENOSYS).to_string().contains("CONFIG_BPF_SYSCALL"));
+        assert!(refused(libc::EINVAL).to_string().contains("RECORDS"));
+        let forbidden = refused(libc::EPERM).to_string();
+        assert!(forbidden.contains("seccomp") || forbidden.contains("ulimit -l"), "{forbidden}");
     }
 
     #[test]

@@ -1,20 +1,14 @@
 //! What the programs are told before they are loaded: from the kernel's type information, the
 //! selection and this process's place in the system.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
 use super::{
-    AttachError, Hook, Selection, btf::Btf, contents::Contents, level, offsets, offsets::Missing,
-    syscalls,
+    AttachError, Hook, Selection, btf::Btf, current, offsets, offsets::Missing, syscalls, types,
 };
 
-/// Where the running kernel keeps its type information.
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 /// Bytes of a kernel stack on x86-64 and, with pages of 4 KiB, on arm64 (`THREAD_SIZE`, without KASAN).
@@ -25,10 +19,8 @@ pub fn settings(
     selection: &Selection,
     btf: Option<&Path>,
 ) -> Result<(Offsets, Config, Vec<Missing>), AttachError> {
-    let path = btf.map_or_else(|| PathBuf::from(KERNEL_BTF), Path::to_owned);
-    let no_btf = |error| AttachError::NoBtf { path: path.clone(), error };
-    let data = if btf.is_none() { Contents::of_kernel(&path) } else { Contents::of_file(&path) };
-    let data = data.map_err(no_btf)?;
+    let given = btf;
+    let (path, data) = types::read(given)?;
     let mut wanted = offsets::structures();
     wanted.extend(["bpf_func_id", "btf_trace_sched_process_exit", "btf_trace_mark_victim"]);
     let btf = Btf::scan(&data, &wanted)
@@ -43,10 +35,14 @@ pub fn settings(
             fields: required.join(", "),
         });
     }
+    // What the kernel itself shows is its own; a file may be another kernel's.
+    if given.is_some() && !current::is_described_by(&offsets) {
+        return Err(AttachError::ForeignBtf { path, kernel: kernel_release() });
+    }
     let pid_namespace = pid_namespace()?;
     let pid_namespace_level = match pid_namespace {
         INITIAL_PID_NAMESPACE => 0,
-        _ => level::of_this_process(&offsets).map_err(|error| AttachError::System {
+        _ => current::level(&offsets).map_err(|error| AttachError::System {
             what: "find out how deep this pid namespace is nested",
             error,
         })?,
@@ -119,7 +115,7 @@ fn pid_namespace() -> Result<u32, AttachError> {
 }
 
 /// `uname -r`
-fn kernel_release() -> String {
+pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown release".to_owned(), |text| text.trim().to_owned())
 }

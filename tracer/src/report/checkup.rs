@@ -53,6 +53,27 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+/// What the checks come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Conclusion {
+    /// Nothing failed.
+    pub works: bool,
+    /// How many things are missing.
+    pub missing: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// The same in words.
+    pub text: String,
+}
+
+/// The last line; in JSON an object with `type` `conclusion`.
+pub fn conclusion(conclusion: &Conclusion, form: ReportForm) -> String {
+    match form {
+        ReportForm::Json => json("conclusion", conclusion),
+        ReportForm::Text | ReportForm::Markdown => format!("\n{}\n", conclusion.text),
+    }
+}
+
 /// Columns that the names of these checks take.
 pub fn widest<'n>(names: impl IntoIterator<Item = &'n str>) -> usize {
     names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0).min(MAX_NAME)
@@ -62,22 +83,22 @@ pub fn widest<'n>(names: impl IntoIterator<Item = &'n str>) -> usize {
 pub fn show(checks: &[Check], widest: usize, options: &ReportOptions) -> String {
     match options.form {
         ReportForm::Text => text(checks, widest, options.layout),
-        ReportForm::Json => checks.iter().map(json).collect(),
+        ReportForm::Json => checks.iter().map(|check| json("check", check)).collect(),
         ReportForm::Markdown => {
             escape::markdown_block("", &text(checks, widest, Layout { width: None, colour: false }))
         }
     }
 }
 
-fn json(check: &Check) -> String {
+fn json(r#type: &'static str, value: &impl Serialize) -> String {
     #[derive(Serialize)]
-    struct Tagged<'c> {
+    struct Tagged<'v, V: Serialize> {
         r#type: &'static str,
         #[serde(flatten)]
-        check: &'c Check,
+        value: &'v V,
     }
-    // Strings and words only: there is always a form in JSON.
-    let line = serde_json::to_string(&Tagged { r#type: "check", check }).unwrap_or_default();
+    // Strings, numbers and words only: there is always a form in JSON.
+    let line = serde_json::to_string(&Tagged { r#type, value }).unwrap_or_default();
     format!("{}\n", escape::json(&line))
 }
 

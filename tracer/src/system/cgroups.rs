@@ -87,6 +87,16 @@ impl Cgroups {
         hierarchy(text, controller).map(str::to_owned)
     }
 
+    /// Whether cgroup2 is mounted.
+    pub const fn is_unified_mounted(&self) -> bool {
+        self.unified.is_some()
+    }
+
+    /// Whether systemd's own hierarchy or the memory controller is cgroup v1's.
+    pub const fn is_hybrid(&self) -> bool {
+        self.systemd.is_some() || self.memory.is_some()
+    }
+
     /// Inode number of a cgroup2 directory, which is its id in the kernel.
     pub fn id(&self, path: &str) -> Option<u64> {
         fs::metadata(self.unified_directory(path)?).ok().map(|metadata| metadata.ino())

@@ -11,6 +11,7 @@ use zbus::{Message, OwnedObjectPath, OwnedVariant, Structure};
 
 use super::bus::values;
 use super::context::Context;
+use super::presence;
 use super::sources::ATTACHED;
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
 use crate::evidence::{Fact, Moment, SessionState, Source};
@@ -137,6 +138,7 @@ async fn properties(
 pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool> {
     let all = properties(context, PATH.to_owned(), "org.freedesktop.login1.Manager").await;
     let why = match all {
+        Err(_) if !presence::is_run_by_systemd() => presence::NOT_SYSTEMD.to_owned(),
         Ok(all) => {
             context.sources.set("logind", ATTACHED);
             return all.get("KillUserProcesses").and_then(Value::as_bool);

@@ -14,6 +14,8 @@ mod kernel_log;
 mod logind;
 pub mod machine;
 mod outbox;
+pub mod presence;
+mod privileges;
 pub mod processes;
 pub mod settings;
 mod sources;
@@ -24,6 +26,7 @@ mod terminals;
 pub mod users;
 mod witnesses;
 
+pub use privileges::give_up;
 pub use sources::{ATTACHED, CONNECTING};
 pub use targets::{Found, Matcher, TargetError};
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

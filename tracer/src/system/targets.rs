@@ -56,6 +56,12 @@ pub enum TargetError {
     /// Nobody has this pid.
     #[error("there is no process {0}; see `ps -e` for those that run")]
     NoProcess(u32),
+    /// Somebody has this pid, but `/proc` does not show it.
+    #[error(
+        "process {0} is another user's, and /proc hides it (hidepid); run killtrace as root, or give it \
+         CAP_SYS_PTRACE"
+    )]
+    Hidden(u32),
     /// No unit can have this name.
     #[error(
         "no unit can be called {0}; see `systemctl list-units` (and `systemctl --user list-units`) for its name"
@@ -115,7 +121,7 @@ impl Matcher {
 pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetError> {
     match matcher {
         Matcher::Pid(pid) => {
-            let found = processes.look(*pid).map_err(|_| TargetError::NoProcess(*pid))?;
+            let found = processes.look(*pid).map_err(|_| gone_or_hidden(*pid))?;
             Ok(Found { processes: vec![found], ..Found::default() })
         }
         Matcher::User(user) => {
@@ -130,6 +136,20 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
             Ok(Found { cgroups, ..all(processes, &Matcher::Cgroup(path)) })
         }
         Matcher::Container(wanted) => of_container(processes, matcher, wanted),
+    }
+}
+
+/// Why a process cannot be seen.
+fn gone_or_hidden(pid: u32) -> TargetError {
+    let Ok(number) = libc::pid_t::try_from(pid) else { return TargetError::NoProcess(pid) };
+    // SAFETY: signal 0 is none; the kernel only says whether there is such a process.
+    let asked = unsafe { libc::kill(number, 0) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    let there = asked == 0 || error == Some(libc::EPERM);
+    if there && !Path::new(&format!("/proc/{pid}")).exists() {
+        TargetError::Hidden(pid)
+    } else {
+        TargetError::NoProcess(pid)
     }
 }
 

@@ -16,10 +16,11 @@ use tokio::sync::oneshot;
 use super::cgroups::Cgroups;
 use super::context::Context;
 use super::outbox::Outbox;
+use super::privileges::give_up;
 use super::processes::Processes;
-use super::sources::Sources;
+use super::sources::{ATTACHED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
-use super::{bus, clock, dossier, journal, kernel_log, logind, ssh, systemd};
+use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, Source};
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
@@ -65,6 +66,7 @@ impl Witnesses {
     /// Where no thread can be started.
     pub fn start(sender: UnboundedSender<Evidence>, options: Options) -> io::Result<Self> {
         let sources = Sources::connecting(&["bus", "journal", "kernel-log", "systemd", "logind"]);
+        sources.set("processes", presence::hidden_processes().unwrap_or(ATTACHED));
         let processes = Processes::new(Cgroups::detect());
         let context = Arc::new(Context::new(Outbox::new(sender), processes, sources));
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -76,6 +78,7 @@ impl Witnesses {
         let (stop, stopped) = oneshot::channel();
         let run = move || {
             hurry();
+            give_up();
             // An error means that the handle was dropped, which is the sign to stop as well.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
@@ -294,7 +297,7 @@ fn start_all(context: &Arc<Context>, options: Options) {
     if options.kernel_log {
         match kernel_log::open() {
             Ok(file) => {
-                context.sources.set("kernel-log", super::sources::ATTACHED);
+                context.sources.set("kernel-log", ATTACHED);
                 tokio::spawn(kernel_log::follow(Arc::clone(context), file));
             }
             Err(error) => {
@@ -317,7 +320,10 @@ fn start_all(context: &Arc<Context>, options: Options) {
         systemd::link(context, Manager::System);
         tokio::spawn(bus::listen(Arc::clone(context), Manager::System));
         let sessions = Arc::clone(context);
-        tokio::task::spawn_blocking(move || logind::tell_existing(&sessions));
+        // Spawned by a task, the thread is started by the witnesses' own, and has no more privileges than that.
+        tokio::spawn(async move {
+            tokio::task::spawn_blocking(move || logind::tell_existing(&sessions)).await
+        });
         let logind = Arc::clone(context);
         tokio::spawn(async move { logind::running_kill_user_processes(&logind).await });
     } else {
@@ -348,7 +354,9 @@ mod tests {
         let Fact::Process(process) = first.fact else { panic!("{first:?}") };
         assert_eq!(identity(&process), id);
         witnesses.ready(Duration::from_secs(5)).await;
-        assert!(witnesses.sources().values().all(|state| state == "not asked for"));
+        let mut sources = witnesses.sources();
+        sources.remove("processes");
+        assert!(sources.values().all(|state| state == "not asked for"), "{sources:?}");
         let user = async {
             while let Some(evidence) = receiver.recv().await {
                 if let Fact::User(user) = evidence.fact {

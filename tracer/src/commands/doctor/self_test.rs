@@ -3,6 +3,7 @@
 //! Each is traced by this very program, as `killtrace --format json -- sh -c SCRIPT`.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::evidence::Mechanism;
 use crate::report::checkup::{Check, State};
 use crate::report::words;
 use crate::story::verdict::{CauseId, Death, KillerKind, Outcome, Record};
+use crate::system::presence;
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,6 +22,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// A program that the script needs and that is not everywhere.
     needs: Option<&'static str>,
+    /// Only root may do it.
+    needs_root: bool,
     script: &'static str,
     /// How the victim ends, by which it is found among the deaths: `SIGKILL`, or an exit status.
     ends: Ends,
@@ -42,6 +46,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "killed by a shell",
         needs: None,
+        needs_root: false,
         script: "sleep 60 & sleep 0.2; kill -KILL $!; wait",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
@@ -53,6 +58,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "asked to end, and ended by itself",
         needs: None,
+        needs_root: false,
         script: "sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.05; done' & sleep 0.4; kill -TERM $!; wait",
         ends: Ends::With(7),
         victim: "sh",
@@ -64,6 +70,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "ended, and nobody killed it",
         needs: None,
+        needs_root: false,
         script: "exit 3",
         ends: Ends::With(3),
         victim: "sh",
@@ -75,6 +82,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "killed itself",
         needs: None,
+        needs_root: false,
         script: "kill -ABRT $$",
         ends: Ends::By("SIGABRT"),
         victim: "sh",
@@ -86,6 +94,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "ran out of its time limit",
         needs: Some("timeout"),
+        needs_root: false,
         script: "timeout 0.3 sleep 60",
         ends: Ends::By("SIGTERM"),
         victim: "sleep",
@@ -97,6 +106,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "wrote to a pipe nobody reads",
         needs: Some("yes"),
+        needs_root: false,
         script: "yes | head -n 1 >/dev/null",
         ends: Ends::By("SIGPIPE"),
         victim: "yes",
@@ -108,6 +118,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "used up its CPU time",
         needs: None,
+        needs_root: false,
         script: "ulimit -S -t 1; while :; do :; done",
         ends: Ends::By("SIGXCPU"),
         victim: "sh",
@@ -119,6 +130,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "wrote past its file size limit",
         needs: Some("mktemp"),
+        needs_root: false,
         script: "f=$(mktemp) && exec 3>\"$f\" && rm \"$f\" && ulimit -S -f 0 && echo x >&3",
         ends: Ends::By("SIGXFSZ"),
         victim: "sh",
@@ -130,6 +142,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "died with its parent",
         needs: Some("setpriv"),
+        needs_root: false,
         script: "(setpriv --pdeathsig KILL sleep 60 & sleep 0.4); sleep 0.1",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
@@ -138,15 +151,43 @@ pub const SCENARIOS: &[Scenario] = &[
         mechanism: Some(Mechanism::ParentDeathSignal),
         causes: &[CauseId::ParentDied],
     },
+    Scenario {
+        name: "died with the init of its pid namespace",
+        needs: Some("unshare"),
+        needs_root: true,
+        script: "unshare -pf sh -c 'sleep 60 & exec sleep 0.4'",
+        ends: Ends::By("SIGKILL"),
+        victim: "sleep",
+        killer: KillerKind::Kernel,
+        killer_name: None,
+        mechanism: Some(Mechanism::PidNamespaceExit),
+        causes: &[CauseId::PidNamespaceInitExited],
+    },
+    Scenario {
+        name: "lost its terminal",
+        needs: Some("script"),
+        needs_root: false,
+        script: "script -qec 'exec sleep 60' /dev/null >/dev/null </dev/null & sleep 0.5; \
+                 kill -KILL $!; wait; sleep 0.3",
+        ends: Ends::By("SIGHUP"),
+        victim: "sleep",
+        killer: KillerKind::Kernel,
+        killer_name: None,
+        mechanism: Some(Mechanism::TtyHangup),
+        causes: &[CauseId::TerminalClosed],
+    },
 ];
 
 impl Scenario {
     /// Lets it happen and compares the verdict.
-    pub fn run(&self) -> Check {
+    pub fn run(&self, btf: Option<&Path>) -> Check {
         if let Some(program) = self.needs.filter(|program| !is_there(program)) {
             return self.check(State::Missing, format!("not tried: there is no program {program}"));
         }
-        match self.deaths().and_then(|deaths| self.judge(&deaths)) {
+        if self.needs_root && !presence::is_root() {
+            return self.check(State::Missing, "not tried: it takes root".to_owned());
+        }
+        match self.deaths(btf).and_then(|deaths| self.judge(&deaths)) {
             Ok(said) => self.check(State::Works, said),
             Err(why) => self.check(State::Fails, why),
         }
@@ -157,14 +198,20 @@ impl Scenario {
     }
 
     /// The verdicts of a trace of the script.
-    fn deaths(&self) -> Result<Vec<Death>, String> {
+    fn deaths(&self, btf: Option<&Path>) -> Result<Vec<Death>, String> {
         let program =
             std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(btf) = btf {
+            command.arg("--btf").arg(btf);
+        }
+        let mut child = command
             .args(["--format", "json", "--", "sh", "-c", self.script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Whoever asked for the checkup may have come by sudo; the script is killtrace's own.
+            .env_remove("SUDO_UID")
             .spawn()
             .map_err(|error| format!("cannot start myself: {error}"))?;
         let stdout = child.stdout.take();
@@ -242,6 +289,7 @@ mod tests {
         Scenario {
             name: "a sample",
             needs: None,
+            needs_root: false,
             script: "",
             ends: Ends::With(0),
             victim: "tmux: server",
@@ -275,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_tried_is_not_a_failure() {
-        let check = Scenario { needs: Some("no-such-program-here"), ..scenario() }.run();
+        let check = Scenario { needs: Some("no-such-program-here"), ..scenario() }.run(None);
         assert_eq!(check.state, State::Missing);
     }
 }

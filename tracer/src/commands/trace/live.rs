@@ -10,8 +10,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
-use super::say_tracing;
 use super::targets::{Running, Wanted};
+use super::{say_missing, say_tracing};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
@@ -134,6 +134,9 @@ impl<'a> Live<'a> {
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
+        if !self.plan.report.quiet {
+            say_missing(&self.engine.header().sources);
+        }
     }
 
     /// Opens the gate for the command.

@@ -4,6 +4,7 @@ mod child;
 mod live;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::plan::{Command, Plan};
 use super::{Failure, tell};
 use crate::kernel::Kernel;
-use crate::system::{Options, Witnesses, hurry, users};
+use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, give_up, hurry, presence, users};
 use child::{Child, RunAs};
 use live::Live;
 use targets::Wanted;
@@ -22,6 +23,7 @@ use targets::Wanted;
 /// # Errors
 /// Where this machine cannot be traced, or what is to be traced does not exist.
 pub fn run(plan: &Plan) -> Result<u8, Failure> {
+    presence::proc_works()?;
     // Before anything makes a thread: the command is forked, and waits.
     let child = plan.command.as_ref().map(hold).transpose()?;
     let wanted = Wanted::new(plan, child.as_ref().map(Child::pid))?;
@@ -37,6 +39,8 @@ pub fn run(plan: &Plan) -> Result<u8, Failure> {
             .map_err(anyhow::Error::from)?;
         hurry();
         let mut live = Live::start(plan, kernel, wanted, child, (witnesses, heard)).await?;
+        // Everything is attached, and every file open.
+        give_up();
         live.run().await
     })?;
     // The bus and the journal may be in the middle of an answer that nobody waits for.
@@ -77,6 +81,25 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
         gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
     let name = CString::new(entry.name.clone()).context("the user's name holds a zero byte")?;
     Ok(Some(RunAs { uid: entry.uid, gid, name, home: entry.home.map(Into::into) }))
+}
+
+/// Says on standard error what is not seen or heard here, and why.
+fn say_missing(sources: &BTreeMap<String, String>) {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    // What is still connecting is told in the verdicts that would have needed it.
+    for (name, why) in sources.iter().filter(|(_, why)| ![ATTACHED, CONNECTING].contains(&&***why))
+    {
+        match by_reason.iter_mut().find(|(known, _)| known == why) {
+            Some((_, names)) => names.push(name),
+            None => by_reason.push((why, vec![name])),
+        }
+    }
+    let reasons: Vec<String> =
+        by_reason.iter().map(|(why, names)| format!("{why} ({})", names.join(", "))).collect();
+    if !reasons.is_empty() {
+        let reasons = reasons.join("; ");
+        tell(&format!("not all is seen here: {reasons}; `killtrace doctor` says what that costs"));
+    }
 }
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.

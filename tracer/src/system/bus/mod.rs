@@ -4,6 +4,7 @@ mod monitor;
 mod peers;
 pub mod values;
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use zbus::connection::Builder;
 use zbus::{Connection, MessageStream};
 
 use super::context::Context;
+use super::presence;
 use super::sources::ATTACHED;
 use crate::evidence::{LossPlace, Manager};
 use monitor::Monitor;
@@ -123,7 +125,7 @@ async fn become_monitor(connection: &Connection) -> Result<(), String> {
     match tokio::time::timeout(CONNECT_LIMIT, call).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
-            Err(format!("reading along on the bus was refused (it takes root): {error}"))
+            Err(format!("reading along on the bus takes root, and was refused: {error}"))
         }
         Err(_) => Err("the bus did not answer in time".to_owned()),
     }
@@ -131,13 +133,14 @@ async fn become_monitor(connection: &Connection) -> Result<(), String> {
 
 async fn open(bus: Manager) -> Result<Connection, String> {
     let builder = match bus {
-        Manager::System => Builder::system(),
+        Manager::System => match presence::no_bus() {
+            Some(why) => return Err(why.to_owned()),
+            None => Builder::system(),
+        },
         Manager::User(uid) => {
             // A user's bus admits that user only, not even root.
-            let connected = tokio::task::spawn_blocking(move || connect_as(uid)).await;
-            let stream =
-                connected.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-            Builder::unix_stream(stream).user_id(uid)
+            let stream = connect_as(uid, user_socket(uid)).await;
+            Builder::unix_stream(stream.map_err(|error| error.to_string())?).user_id(uid)
         }
     };
     let connection = builder.max_queued(MAX_QUEUED).method_timeout(CONNECT_LIMIT).build();
@@ -147,16 +150,22 @@ async fn open(bus: Manager) -> Result<Connection, String> {
     }
 }
 
-/// Connects to a user's bus with that user's effective id, which the socket remembers as its peer's.
-fn connect_as(uid: u32) -> std::io::Result<UnixStream> {
-    let path = user_socket(uid);
-    // A thread of its own: the raw system call changes the ids of one thread only, and that one ends here.
-    let connecting = std::thread::spawn(move || {
-        // SAFETY: setresuid takes three integers and touches no memory; -1 leaves an id as it is.
-        let result = unsafe { libc::syscall(libc::SYS_setresuid, -1i32, uid, -1i32) };
-        if result != 0 { Err(std::io::Error::last_os_error()) } else { UnixStream::connect(path) }
-    });
-    connecting
-        .join()
-        .unwrap_or_else(|_| Err(std::io::Error::other("the connecting thread panicked")))
+/// Connects to a socket with a user's effective id, which the socket remembers as its peer's. What is a
+/// user's own is then open whatever capabilities are left.
+///
+/// # Errors
+/// Where the id cannot be taken on, or the socket does not let it in.
+pub async fn connect_as(uid: u32, path: String) -> io::Result<UnixStream> {
+    let connect = move || {
+        // A thread of its own: the raw system call changes the ids of one thread only, and that one ends here.
+        let connecting = std::thread::spawn(move || {
+            // SAFETY: setresuid takes three integers and touches no memory; -1 leaves an id as it is.
+            let result = unsafe { libc::syscall(libc::SYS_setresuid, -1i32, uid, -1i32) };
+            if result == 0 { UnixStream::connect(path) } else { Err(io::Error::last_os_error()) }
+        });
+        connecting
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
+    };
+    tokio::task::spawn_blocking(connect).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::context::Context;
+use super::presence;
 use super::sources::ATTACHED;
 use crate::evidence::{Fact, KernelLogLine, LossPlace, Source};
 
@@ -69,7 +70,11 @@ pub async fn follow(context: Arc<Context>, since_unix_s: i64) {
     let mut pause = RETRY_FIRST;
     let mut listened = false;
     loop {
-        let why = match start(since, context.sources.is_attached("kernel-log")) {
+        let started = match presence::no_journal() {
+            Some(why) => Err(io::Error::other(why)),
+            None => start(since, context.sources.is_attached("kernel-log")),
+        };
+        let why = match started {
             Ok(mut child) => {
                 context.sources.set("journal", ATTACHED);
                 if read(&context, &mut child, &mut since).await > 0 {
@@ -79,12 +84,12 @@ pub async fn follow(context: Arc<Context>, since_unix_s: i64) {
                 ended(&mut child).await
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let why = "journalctl is not installed here".to_owned();
+                let why = "journalctl is not installed".to_owned();
                 context.sources.set("journal", why.clone());
                 context.outbox.unavailable("journal", why);
                 return;
             }
-            Err(error) => format!("journalctl cannot be started: {error}"),
+            Err(error) => error.to_string(),
         };
         context.sources.set("journal", why.clone());
         if listened {
@@ -109,7 +114,10 @@ fn start(since: i64, kernel_log_attached: bool) -> io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     // SAFETY: between fork and exec only two system calls are made, without locks or allocation.
     unsafe { command.pre_exec(become_child) };
-    command.spawn()
+    command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => error,
+        kind => io::Error::new(kind, format!("journalctl cannot be started: {error}")),
+    })
 }
 
 /// In the child: it ends with the thread that started it, however that ends, and needs none of its haste.

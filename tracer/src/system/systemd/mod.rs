@@ -7,19 +7,22 @@
 mod private_socket;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::Value;
+use tokio::net::UnixStream;
 use zbus::connection::Builder;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Structure};
 
-use super::bus::values;
+use super::bus::{self, values};
 use super::clock;
 use super::context::{Context, Link};
 use super::dossier;
+use super::presence;
 use super::sources::ATTACHED;
 use private_socket::PrivateSocket;
 
@@ -30,6 +33,9 @@ const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Where PID 1 listens to root.
+const SYSTEM_SOCKET: &str = "/run/systemd/private";
 
 /// How long a manager may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -79,7 +85,7 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let path = socket(manager);
     let mut attached = false;
     loop {
-        let why = match connect(&path).await {
+        let why = match connect(manager, &path).await {
             Ok((connection, stream)) => {
                 attached = true;
                 link.up(connection);
@@ -121,20 +127,35 @@ async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: Messag
 
 fn socket(manager: Manager) -> String {
     match manager {
-        Manager::System => "/run/systemd/private".to_owned(),
+        Manager::System => SYSTEM_SOCKET.to_owned(),
         Manager::User(uid) => format!("/run/user/{uid}/systemd/private"),
     }
 }
 
-async fn connect(path: &str) -> Result<(Connection, MessageStream), String> {
-    let stream = tokio::net::UnixStream::connect(path).await;
+async fn connect(manager: Manager, path: &str) -> Result<(Connection, MessageStream), String> {
+    let (stream, uid) = match manager {
+        Manager::System if !presence::is_run_by_systemd() => {
+            return Err(presence::NOT_SYSTEMD.to_owned());
+        }
+        Manager::System => (UnixStream::connect(path).await, None),
+        Manager::User(uid) => (connect_as_user(uid, path).await, Some(uid)),
+    };
     let stream = stream.map_err(|error| format!("cannot connect to {path}: {error}"))?;
-    let building = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT).build();
-    let built = tokio::time::timeout(ASK_LIMIT, building).await;
+    let mut builder = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT);
+    if let Some(uid) = uid {
+        builder = builder.user_id(uid);
+    }
+    let built = tokio::time::timeout(ASK_LIMIT, builder.build()).await;
     let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
     let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
     let stream = MessageStream::from(&connection);
     Ok((connection, stream))
+}
+
+async fn connect_as_user(uid: u32, path: &str) -> io::Result<UnixStream> {
+    let stream = bus::connect_as(uid, path.to_owned()).await?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// A signal of a service manager, from whichever connection.

@@ -1,0 +1,339 @@
+//! Machines that lack something: killtrace traces as well as it can and says what is missing, or refuses in
+//! one sentence that says what to do; `doctor` says the same and how to get it.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use killtrace::evidence::Mechanism;
+use killtrace::story::verdict::{CauseId, Death, KillerKind, Record};
+use killtrace_tests::live::{Stage, keepsakes, program, require_root};
+use serde_json::Value;
+
+/// Where the kernel keeps its types.
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// A user without any rights of its own.
+const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+/// What killtrace needs at least, for one who is not root.
+const AMBIENT: [&str; 2] = ["--inh-caps=+bpf,+perfmon", "--ambient-caps=+bpf,+perfmon"];
+
+/// A command line in front of killtrace's, and what else is done to the process before.
+#[derive(Default)]
+struct Machine {
+    wrapper: Vec<String>,
+    /// Arguments for every run.
+    arguments: Vec<String>,
+    /// Error with which bpf(2) fails, and the only one of its commands that does.
+    no_bpf: Option<(i32, Option<u64>)>,
+}
+
+impl Machine {
+    fn of(wrapper: &[&str]) -> Self {
+        Self { wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(), ..Self::default() }
+    }
+
+    /// A mount namespace of its own, in which this has been done.
+    fn mounts(script: &str) -> Self {
+        Self::of(&["unshare", "-m", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"])
+    }
+
+    /// Within that, another wrapper.
+    fn and(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper.extend(wrapper.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        require_root();
+        let killtrace = program("killtrace");
+        let mut words = self.wrapper.iter().map(String::as_str).collect::<Vec<_>>();
+        let own = killtrace.to_str().expect("a path in UTF-8");
+        words.push(own);
+        words.extend(arguments.iter().take(1).filter(|first| **first == "doctor"));
+        words.extend(self.arguments.iter().map(String::as_str));
+        words.extend(arguments.iter().skip(usize::from(arguments.first() == Some(&"doctor"))));
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stdin(Stdio::null());
+        if let Some((error, only)) = self.no_bpf {
+            let filter = bpf_fails_with(error, only);
+            let apply = move || {
+                seccompiler::apply_filter(&filter)
+                    .map_err(|error| io::Error::other(error.to_string()))
+            };
+            // SAFETY: between fork and exec it makes two system calls with a filter made before.
+            unsafe { command.pre_exec(apply) };
+        }
+        command.output().unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"))
+    }
+
+    /// Nothing can be traced: there is one sentence with these words, and status 1; `doctor` has a row of that
+    /// name that FAILS, with a remedy.
+    fn refuses(&self, row: &str, words: &[&str]) {
+        let output = self.run(&["--", "true"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty());
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("killtrace: "), "{said}");
+        for word in words {
+            assert!(said.contains(word), "no {word:?} in {said}");
+        }
+        let (rows, code) = self.doctor();
+        assert_eq!(code, Some(1), "{rows:#?}");
+        let found = rows.iter().find(|it| it["name"] == row && it["state"] == "fails");
+        let remedy =
+            found.unwrap_or_else(|| panic!("no {row} fails: {rows:#?}"))["remedy"].as_str();
+        assert!(remedy.is_some_and(|remedy| !remedy.is_empty()), "{rows:#?}");
+        assert_eq!(rows.last().map(|last| &last["works"]), Some(&Value::from(false)), "{rows:#?}");
+    }
+
+    /// The verdict is right all the same. What is missing is in these rows of `doctor`, each with its cost and
+    /// its remedy. Returns what was said on standard error.
+    fn traces(&self, missing: &[&str]) -> String {
+        let output = self.run(&["--format", "json", "--", "/bin/sh", "-c", "kill -KILL $$; :"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(137), "{said}");
+        assert!(said.starts_with("killtrace: tracing "), "{said}");
+        let death = only_death(&output.stdout);
+        assert_eq!(death.killer.kind, KillerKind::Itself, "{death:#?}");
+        let mechanism = death.signal.as_ref().map(|signal| signal.mechanism);
+        assert_eq!(mechanism, Some(Mechanism::Kill), "{death:#?}");
+        let (rows, code) = self.doctor();
+        assert_eq!(code, Some(0), "{rows:#?}");
+        for name in missing {
+            let row = rows.iter().find(|row| row["name"] == *name && row["state"] == "missing");
+            let row = row.unwrap_or_else(|| panic!("no {name} is missing: {rows:#?}"));
+            assert!(row["cost"].is_string() && row["remedy"].is_string(), "{row:#}");
+        }
+        said
+    }
+
+    fn doctor(&self) -> (Vec<Value>, Option<i32>) {
+        let output = self.run(&["doctor", "--format", "json"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let rows = text.lines().map(|line| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        });
+        (rows.collect(), output.status.code())
+    }
+}
+
+fn only_death(report: &[u8]) -> Death {
+    let text = String::from_utf8_lossy(report);
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")));
+    let deaths = records.filter_map(|record: Record| match record {
+        Record::Death(death) => Some(*death),
+        _ => None,
+    });
+    let deaths: Vec<Death> = deaths.collect();
+    assert_eq!(deaths.len(), 1, "{text}");
+    deaths.into_iter().next().expect("one")
+}
+
+/// A filter under which bpf(2) fails: all of it, or one command.
+fn bpf_fails_with(error: i32, only: Option<u64>) -> seccompiler::BpfProgram {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule,
+    };
+    let rule = |command| {
+        let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command);
+        SeccompRule::new(vec![is.expect("a condition")]).expect("a rule")
+    };
+    let rules = [(libc::SYS_bpf, only.map(rule).into_iter().collect())].into();
+    let fails = SeccompAction::Errno(error.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().expect("a known architecture");
+    let filter = seccompiler::SeccompFilter::new(rules, SeccompAction::Allow, fails, arch);
+    filter.expect("a filter").try_into().expect("a program")
+}
+
+/// The running kernel's types with some names changed for others of the same length, in a file.
+fn types_with(name: &str, changes: &[(&str, &str)]) -> PathBuf {
+    let mut types = std::fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
+    for (from, to) in changes {
+        let wanted = [b"\0", from.as_bytes(), b"\0"].concat();
+        let at = types.windows(wanted.len()).position(|bytes| bytes == wanted);
+        let at = at.unwrap_or_else(|| panic!("the kernel has no {from}")) + 1;
+        types[at..at + to.len()].copy_from_slice(to.as_bytes());
+    }
+    let path = keepsakes().join(name);
+    std::fs::write(&path, types).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// The kernel hides its types, as one built without them does.
+fn without_types() -> Machine {
+    Machine::mounts("mount -t tmpfs none /sys/kernel/btf")
+}
+
+#[test]
+fn no_types() {
+    without_types().refuses("BTF", &["CONFIG_DEBUG_INFO_BTF", "--btf FILE", "BTFHub"]);
+}
+
+#[test]
+fn types_from_a_file() {
+    let file = types_with("same.btf", &[]);
+    without_types().with(&["--btf", text(&file)]).traces(&[]);
+}
+
+/// The section of a vmlinux.
+#[test]
+fn types_from_an_elf_file() {
+    let types = std::fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
+    let file = keepsakes().join("vmlinux");
+    std::fs::write(&file, killtrace_tests::elf::with_section(".BTF", &types)).expect("written");
+    without_types().with(&["--btf", text(&file)]).traces(&[]);
+}
+
+/// Another kernel's would be believed otherwise, and wrong names told.
+#[test]
+fn types_of_another_kernel() {
+    let swapped =
+        [("arg_start", "arg_stars"), ("env_start", "arg_start"), ("arg_stars", "env_start")];
+    let file = types_with("foreign.btf", &swapped);
+    Machine::default()
+        .with(&["--btf", text(&file)])
+        .refuses("BTF", &["does not describe the running"]);
+}
+
+#[test]
+fn what_is_no_type_information() {
+    let machine = |file| Machine::default().with(&["--btf", file]);
+    machine("/etc/passwd").refuses("BTF", &["/etc/passwd", "vmlinux"]);
+    machine("/bin/sh").refuses("BTF", &["no section .BTF"]);
+    let missing = machine("/no/such/file").run(&["--", "true"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/file"));
+}
+
+/// A kernel built without auditing, as WSL's.
+#[test]
+fn a_kernel_without_optional_fields() {
+    let file = types_with("no-audit.btf", &[("sessionid", "sessionie"), ("loginuid", "loginuie")]);
+    Machine::default().with(&["--btf", text(&file)]).traces(&["kernel fields"]);
+}
+
+/// And one that is too old, or too new.
+#[test]
+fn a_kernel_without_required_fields() {
+    let file = types_with("old.btf", &[("pdeath_signal", "pdeath_signam")]);
+    let machine = Machine::default().with(&["--btf", text(&file)]);
+    machine.refuses("BTF", &["pdeath_signal", "5.10"]);
+}
+
+#[test]
+fn a_user_namespace() {
+    Machine::of(&["unshare", "-Ur"]).refuses("capabilities", &["user namespace", "on the host"]);
+}
+
+#[test]
+fn no_capabilities() {
+    let words = ["CAP_BPF and CAP_PERFMON", "sudo", "setcap"];
+    Machine::of(&NOBODY).refuses("capabilities", &words);
+    let root = Machine::of(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"]);
+    root.refuses("capabilities", &["container", "--privileged"]);
+}
+
+/// The two capabilities without root.
+#[test]
+fn two_capabilities() {
+    let machine = Machine::of(&NOBODY).and(&AMBIENT);
+    let said =
+        machine.traces(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG", "root", "bus"]);
+    assert!(said.contains("not all is seen here") && said.contains("CAP_SYS_PTRACE"), "{said}");
+}
+
+/// And a `/proc` that shows nobody but oneself.
+#[test]
+fn hidden_processes() {
+    let machine =
+        Machine::mounts("mount -t proc -o hidepid=2 none /proc").and(&NOBODY).and(&AMBIENT);
+    let said = machine.traces(&["processes"]);
+    assert!(said.contains("hidepid"), "{said}");
+    let stage = Stage::open("kill-term");
+    let victim = stage.pid("victim").to_string();
+    let refused = machine.run(&["-p", &victim]);
+    drop(stage);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("hidepid") && said.contains(&victim), "{said}");
+}
+
+#[test]
+fn a_pid_namespace_of_its_own() {
+    Machine::of(&["unshare", "-pf", "--mount-proc"]).traces(&[]);
+}
+
+/// Its numbers are not those of `/proc`: everything would be said of other processes.
+#[test]
+fn proc_of_another_pid_namespace() {
+    Machine::of(&["unshare", "-pf"]).refuses("/proc", &["another pid namespace", "mount -t proc"]);
+}
+
+#[test]
+fn no_proc() {
+    Machine::mounts("mount -t tmpfs none /proc")
+        .refuses("/proc", &["not mounted", "mount -t proc"]);
+}
+
+/// Only cgroup v1, as systemd mounted it before v233.
+#[test]
+fn no_cgroup2() {
+    let script = "umount -lR /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd && \
+                  mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd";
+    Machine::mounts(script).traces(&["cgroup2"]);
+    // A cgroup there is a target as well.
+    let name = format!("killtrace-v1-{}", std::process::id());
+    let folder = format!("/sys/fs/cgroup/systemd/{name}");
+    let script = format!(
+        "{script}\nreport=$(mktemp)\nmkdir {folder}\ntrap 'rmdir {folder}; rm $report' EXIT\n\
+         (echo 0 > {folder}/cgroup.procs; exec sleep 1000) & victim=$!\n\
+         until grep -q . {folder}/cgroup.procs; do sleep 0.01; done\n\
+         \"$@\" --once --target cgroup:/{name} > $report & tracer=$!\n\
+         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
+         kill -TERM $victim; wait $tracer; cat $report; exit 0"
+    );
+    let output = Machine::mounts(&script).run(&["--format", "json"]);
+    let death = only_death(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(death.victim.cgroup, Some(format!("/{name}")), "{said}\n{death:#?}");
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+#[test]
+fn no_cgroups_at_all() {
+    Machine::mounts("umount -lR /sys/fs/cgroup").traces(&["cgroup2"]);
+}
+
+/// A container's seccomp profile, a security module; a kernel without bpf(2).
+#[test]
+fn bpf_is_forbidden() {
+    let machine = |error| Machine { no_bpf: Some((error, None)), ..Machine::default() };
+    machine(libc::EPERM).refuses("kernel", &["forbidden", "seccomp"]);
+    machine(libc::ENOSYS).refuses("kernel", &["CONFIG_BPF_SYSCALL"]);
+}
+
+/// Under lockdown=confidentiality no program that reads kernel memory loads.
+#[test]
+fn lockdown() {
+    const BPF_PROG_LOAD: u64 = 5;
+    let script = "types=$(mktemp) && cp /sys/kernel/btf/vmlinux \"$types\" && \
+                  mount -t tmpfs none /sys/kernel && mkdir /sys/kernel/security /sys/kernel/btf && \
+                  mv \"$types\" /sys/kernel/btf/vmlinux && \
+                  echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
+    let machine =
+        Machine { no_bpf: Some((libc::EINVAL, Some(BPF_PROG_LOAD))), ..Machine::mounts(script) };
+    machine.refuses("lockdown", &["lockdown=confidentiality"]);
+}

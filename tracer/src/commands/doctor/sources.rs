@@ -1,0 +1,126 @@
+//! What userspace offers: the bus, the service manager, logind, the journal, the kernel's log, `/proc`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::check;
+use crate::report::checkup::{Check, State};
+use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, presence};
+
+/// How long the sources may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A source of userspace.
+struct Known {
+    name: &'static str,
+    /// What it is for.
+    shows: &'static str,
+    /// What is lost without it.
+    cost: &'static str,
+    /// How to get it.
+    remedy: &'static str,
+}
+
+const KNOWN: &[Known] = &[
+    Known {
+        name: "bus",
+        shows: "who asked the service manager or logind for what",
+        cost: "who asked for a stop or ended a session is known only as far as the journal tells",
+        remedy: "run killtrace as root, and D-Bus (package dbus or dbus-broker): systemctl start dbus",
+    },
+    Known {
+        name: "journal",
+        shows: "what sshd, logind and the service manager say about an end",
+        cost: "timeouts, watchdogs, disconnects and the OOM policy are concluded rather than reported",
+        remedy: "run killtrace as root or in the group systemd-journal, with journalctl installed and \
+                 systemd-journald running",
+    },
+    Known {
+        name: "kernel-log",
+        shows: "the kernel's own words about out-of-memory kills",
+        cost: "their limits and sizes stay unknown",
+        remedy: "run killtrace as root or with CAP_SYSLOG; in a container, give it /dev/kmsg",
+    },
+    Known {
+        name: "systemd",
+        shows: "units, their jobs and their settings",
+        cost: "why a unit was stopped stays unknown",
+        remedy: "run killtrace as root: systemd's own socket admits nobody else",
+    },
+    Known {
+        name: "logind",
+        shows: "login sessions, users and lingering",
+        cost: "whose session ended, and from where, stays unknown",
+        remedy: "systemctl start systemd-logind, and D-Bus",
+    },
+    Known {
+        name: "processes",
+        shows: "names, arguments, programs and parents of every process",
+        cost: "a target of another user is not found by name, and senders are described in part",
+        remedy: "run killtrace as root, or give it CAP_SYS_PTRACE",
+    },
+];
+
+/// What is to be done where another program than systemd is PID 1.
+const ELSEWHERE: &str = "nothing, unless this is a container: then run killtrace on its host";
+
+/// Listens to everything for a moment.
+///
+/// # Errors
+/// Where the system refuses even the means to listen.
+pub fn checks() -> anyhow::Result<Vec<Check>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the system refused an event loop")?;
+    let states = runtime.block_on(async {
+        // What is heard meanwhile is not asked for.
+        let (sender, _heard) = unbounded_channel();
+        let witnesses = Witnesses::start(sender, Options::default())?;
+        witnesses.ready(PATIENCE).await;
+        Ok::<_, anyhow::Error>(witnesses.sources())
+    })?;
+    runtime.shutdown_background();
+    Ok(states.iter().map(|(name, state)| source(name, state)).collect())
+}
+
+fn source(name: &str, state: &str) -> Check {
+    let known = KNOWN.iter().find(|known| known.name == name);
+    let works = state == ATTACHED;
+    let detail = match (works, state) {
+        (true, _) => known.map_or("listens", |known| known.shows),
+        (false, CONNECTING) => "it does not answer",
+        (false, why) => why,
+    };
+    let remedy = known.map(|known| match state {
+        presence::NOT_SYSTEMD => ELSEWHERE,
+        _ => known.remedy,
+    });
+    Check {
+        cost: known.map(|known| known.cost.to_owned()),
+        remedy: remedy.map(str::to_owned),
+        ..check(name, if works { State::Works } else { State::Missing }, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_source_tells_its_cost_and_its_remedy() {
+        let check = source("journal", "journalctl is not installed");
+        assert_eq!(
+            (check.state, check.detail.as_str()),
+            (State::Missing, "journalctl is not installed")
+        );
+        assert!(check.cost.is_some_and(|cost| cost.contains("timeouts")));
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("systemd-journal")));
+        assert_eq!(source("bus", ATTACHED).state, State::Works);
+        assert_eq!(source("bus of user 1000", CONNECTING).detail, "it does not answer");
+        let remedy = source("systemd", presence::NOT_SYSTEMD).remedy;
+        assert!(remedy.is_some_and(|remedy| remedy.contains("on its host")));
+    }
+}
