@@ -53,7 +53,10 @@ impl Nappers {
     fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join(name);
-        fs::copy("/bin/sleep", &file).expect("a copy of sleep");
+        // By another program: a test beside this one that forks while the file is written here would hold it
+        // open, and what is written cannot be executed.
+        let copied = Command::new("cp").arg("/bin/sleep").arg(&file).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of sleep");
         Self { file, _folder: folder }
     }
 
