@@ -7,5 +7,6 @@ pub mod fixtures;
 pub mod lab;
 pub mod live;
 pub mod load;
+pub mod markdown;
 pub mod schema;
 pub mod vm;

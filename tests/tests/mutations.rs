@@ -14,7 +14,7 @@ use killtrace::report::ReportForm;
 use killtrace::report::redact::Redactor;
 use killtrace::story::Engine;
 use killtrace::story::verdict::Record;
-use killtrace_tests::cases;
+use killtrace_tests::{cases, markdown};
 use proptest::prelude::*;
 use serde_json::{Number, Value};
 
@@ -199,6 +199,8 @@ fn check(records: &[Record]) {
         let harmful = text.chars().find(|c| c.is_control() && *c != '\n');
         assert_eq!(harmful, None, "{text:?}");
     }
+    let text = cases::report(records, ReportForm::Markdown, None).expect("a report");
+    markdown::check(&text, records).unwrap_or_else(|error| panic!("{error:#} in\n{text}"));
     let json = cases::report(records, ReportForm::Json, None).expect("a report");
     let again: Vec<Record> =
         json.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
