@@ -15,16 +15,20 @@ const DEFAULT_DIRECTORY: &str = "/var/cache/killtrace-lab";
 
 /// What is installed beside the essential packages.
 const PACKAGES: &[&str] = &[
+    "at",
     "cron",
+    "crun",
     "dbus",
     "iproute2",
     "libpam-systemd",
     "openssh-client",
     "openssh-server",
+    "polkitd",
     "procps",
     "runc",
     "sudo",
     "systemd",
+    "systemd-container",
     "systemd-sysv",
     "tmux",
 ];
@@ -51,8 +55,9 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
-# Tests that are about cron start it.
+# Tests that are about cron or at start them.
 rm -f /etc/systemd/system/multi-user.target.wants/cron.service
+rm -f /etc/systemd/system/multi-user.target.wants/atd.service
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/log/*.log
 "#;
 

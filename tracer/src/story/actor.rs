@@ -25,6 +25,30 @@ const ROOTS: [&str; 11] = [
     "killtrace",
 ];
 
+/// What installs and updates software, and restarts services for it. Daemons among them: what is below them is
+/// their doing.
+const UPDATERS: [&str; 19] = [
+    "apt",
+    "apt-get",
+    "aptitude",
+    "dpkg",
+    "unattended-upgr",
+    "needrestart",
+    "dnf",
+    "dnf5",
+    "yum",
+    "rpm",
+    "rpm-ostree",
+    "microdnf",
+    "zypper",
+    "pacman",
+    "apk",
+    "packagekitd",
+    "snapd",
+    "snap",
+    "flatpak",
+];
+
 /// Whether a name is that of a shell (a login shell's leading `-` included).
 pub fn is_shell(comm: &str) -> bool {
     SHELLS.contains(&comm.trim_start_matches('-'))
@@ -43,6 +67,8 @@ pub struct Actor {
     pub place: Option<String>,
     /// The shell it was run in.
     pub shell: Option<Process>,
+    /// The programs between that install software, nearest first.
+    pub updaters: Vec<String>,
 }
 
 impl Actor {
@@ -53,27 +79,36 @@ impl Actor {
         let mut outermost = process.clone();
         let mut shell = None;
         let mut cron = None;
+        let mut updaters = Vec::new();
         let mut scripted = is_shell(process.comm.as_deref().unwrap_or_default());
-        for parent in case.world.people.parents(id) {
-            let parent = case.process(parent);
+        let parents: Vec<Process> =
+            case.world.people.parents(id).into_iter().map(|id| case.process(id)).collect();
+        for (at, parent) in parents.iter().enumerate() {
             let comm = parent.comm.clone().unwrap_or_default();
-            if CRON.contains(&comm.as_str()) || AT.contains(&comm.as_str()) {
+            if is_scheduler(&comm) {
                 cron = Some(comm);
                 break;
             }
             if parent.pid <= 1 || ROOTS.iter().any(|root| comm.starts_with(root)) {
                 break;
             }
-            if is_shell(&comm) && !runs_script(&parent) {
-                shell = Some(parent);
+            // cron and at hand the job to a shell that has it on its standard input.
+            let above = parents.get(at + 1).and_then(|above| above.comm.as_deref());
+            let of_scheduler = above.is_some_and(is_scheduler);
+            if is_shell(&comm) && !runs_script(parent) && !of_scheduler {
+                shell = Some(parent.clone());
                 break;
             }
-            if !scripted && (is_wrapper(&comm) || is_shell(&comm)) {
+            if UPDATERS.contains(&comm.as_str()) {
+                updaters.push(comm);
+                command = parent.clone();
+                scripted = true;
+            } else if !scripted && (is_wrapper(&comm) || is_shell(&comm)) {
                 // The nearest script is what did it; what started that one is another story.
                 scripted = is_shell(&comm);
                 command = parent.clone();
             }
-            outermost = parent;
+            outermost = parent.clone();
         }
         // Below a shell or cron, all that was run is somebody's one command. Without one, the chain ends in
         // some daemon, which is not what somebody has just run.
@@ -82,17 +117,22 @@ impl Actor {
         }
         let user = login_user(case, id, &process);
         let place = place(case, id, cron.as_deref());
-        Self { process, command, user, place, shell }
+        Self { process, command, user, place, shell, updaters }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
     pub fn sentence(&self) -> String {
         let who = self.user.as_deref().unwrap_or("somebody");
         let what = words::command_line(&self.command);
-        match &self.place {
-            Some(place) => format!("{who} ran \"{what}\" in {place}"),
-            None => format!("{who} ran \"{what}\""),
-        }
+        let own = words::command_line(&self.process);
+        // `sudo systemctl …` says it already, a script does not.
+        let through = if self.command.pid == self.process.pid || what.contains(own.as_str()) {
+            String::new()
+        } else {
+            format!(" (which ran \"{own}\")")
+        };
+        let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
+        format!("{who} ran \"{what}\"{through}{place}")
     }
 
     /// The place and the shell, as a clause: `in bash[77] in alice's ssh session 3`.
@@ -106,6 +146,12 @@ impl Actor {
         });
         [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Whether a name is that of a program that runs jobs at their time.
+fn is_scheduler(comm: &str) -> bool {
+    // Debian's cron calls its children CRON.
+    CRON.contains(&comm.to_ascii_lowercase().as_str()) || AT.contains(&comm)
 }
 
 /// Programs that only run another one.
@@ -152,8 +198,7 @@ fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
     }
     let process = case.process(id);
     if let Some(container) = &process.container {
-        let name = container.name.as_deref().unwrap_or(&container.id);
-        return Some(format!("{} container {name}", container.runtime));
+        return Some(words::container(container));
     }
     if let Some(session) = ids.iter().find_map(|id| case.process(*id).session) {
         let remote = session.remote_host.clone().or_else(|| ssh_peer(case, &ids));
@@ -171,7 +216,8 @@ fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
     }
     let unit = process.user_unit.or(process.unit);
     unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
-        Some("cron" | "crond") => "a cron job".to_owned(),
+        Some("cron" | "crond" | "cronie" | "anacron") => "a cron job".to_owned(),
+        Some("atd") => "an at job".to_owned(),
         _ => format!("unit {unit}"),
     })
 }

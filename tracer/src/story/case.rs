@@ -110,6 +110,16 @@ impl<'a> Case<'a> {
         self.placement.unit.as_deref().map(|unit| (Manager::System, unit))
     }
 
+    /// The slices that the victim lived in, and the unit of the system manager: what is done to one of them is
+    /// done to all that is below it.
+    pub fn units_around(&self) -> Vec<String> {
+        let cgroup = self.blow.and_then(|blow| blow.signal.value.target.cgroup.as_deref());
+        let parts =
+            cgroup.unwrap_or_default().split('/').map(crate::evidence::cgroup_path::unescape);
+        let slices = parts.filter(|part| part.ends_with(".slice")).map(str::to_owned);
+        self.placement.unit.clone().into_iter().chain(slices).collect()
+    }
+
     /// A setting that decided, where it is known; values are looked for under each scope in turn.
     pub fn setting(&self, scopes: &[&str], name: &str) -> Option<DecidingSetting> {
         scopes.iter().find_map(|scope| self.world.setting(scope, name)).map(|seen| {

@@ -6,6 +6,7 @@
 mod units;
 
 use super::verdict::Fix;
+use crate::evidence::Container;
 pub use units::*;
 
 /// Drop-in directory of logind's configuration.
@@ -217,12 +218,38 @@ pub fn resource_limit(flag: &str, name: &str, property: &str) -> Fix {
     .see("setrlimit(2), bash(1), systemd.exec(5)")
 }
 
-/// A longer grace period of a container.
-pub fn container_grace(runtime: &str, name: &str) -> Fix {
-    fix(
-        "give the container more time, or an init that handles SIGTERM",
-        vec![format!("{} stop -t 60 {}", quoted(runtime), quoted(name)), "# or start it with --init".to_owned()],
-        "SIGKILL follows later, or is not needed: process 1 of a container ignores SIGTERM unless it handles it",
-    )
-    .see("docker-stop(1), podman-stop(1)")
+/// A longer grace period of a container, or an init that ends on SIGTERM.
+pub fn container_grace(container: &Container) -> Fix {
+    const EFFECT: &str = "SIGKILL follows later, or is not needed: process 1 of a container ignores SIGTERM unless it handles it";
+    let title = "give the container more time, or an init that handles SIGTERM";
+    let name = quoted(container.name.as_deref().unwrap_or(&container.id));
+    let runtime = container.runtime.as_str();
+    if let Some(pod) = &container.pod {
+        let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
+        return fix(
+            title,
+            vec![
+                "# in the pod's template, spec:  terminationGracePeriodSeconds: 120".to_owned(),
+                "# in its image, have the program be process 1 itself (exec form) or start it by tini".to_owned(),
+            ],
+            EFFECT,
+        )
+        .but("deleting the pod and rolling out a new version may take that long")
+        .check(format!(
+            "kubectl get pod {}{} -o jsonpath='{{.spec.terminationGracePeriodSeconds}}'",
+            quoted(pod),
+            namespace.unwrap_or_default()
+        ))
+        .see("the Kubernetes documentation on the termination of pods");
+    }
+    let commands = match runtime {
+        "docker" | "podman" => vec![
+            format!("{runtime} stop -t 60 {name}"),
+            format!("# for good: {runtime} run --stop-timeout 60 --init …, or in a compose file: stop_grace_period: 60s"),
+        ],
+        _ => vec!["# start it with a small init (tini, --init), and have what stops it wait longer before it kills".to_owned()],
+    };
+    fix(title, commands, EFFECT)
+        .but("stopping the container may take that long")
+        .see("docker-stop(1), podman-stop(1), systemd.service(5) for TimeoutStopSec= of a unit around it")
 }

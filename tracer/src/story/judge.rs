@@ -4,9 +4,10 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{Blow, Way};
 use super::manager::{UnitStop, manager_of};
+use super::stopping::{self, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
 use super::world::{Seen, World};
-use super::{fixes, mechanism, signals, units};
+use super::{fixes, mechanism, signals};
 use crate::evidence::{Exit, Grade, Header, sig};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -46,14 +47,17 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     tell(&case, finding, considered, all_gaps, lost)
 }
 
-/// SIGKILL after a first signal that did not help belongs to every story of a stop.
+/// SIGKILL after a first signal that did not help belongs to every story of a stop, as do the settings that
+/// chose the signals.
 fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
-    let Some(stop) = UnitStop::of(case).filter(|_| finding.id != CauseId::UnitStopTimeout) else {
+    let Some(stop) = UnitStop::of(case).filter(|_| finding.id != CauseId::SystemctlKill) else {
         return;
     };
-    if let Some((clause, setting)) = units::escalation_clause(case, &stop) {
+    finding.settings.extend(stopping::settings(case, &stop));
+    let overrun = Overrun::of(case, &stop).filter(|_| finding.id != CauseId::UnitStopTimeout);
+    if let Some(clause) = overrun.and_then(|overrun| overrun.clause(case, &stop)) {
         finding.explanation.push_str(&clause);
-        finding.settings.push(setting);
+        finding.settings.extend(stopping::timeout_setting(case, &stop));
         finding.fixes.push(fixes::stop_timeout(&stop.at()));
     }
 }

@@ -1,6 +1,7 @@
 //! How a service manager came to signal a process of one of its units.
 
 use super::case::Case;
+use super::decide::Blow;
 use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::words;
@@ -51,15 +52,25 @@ pub struct UnitStop<'a> {
     pub main_exit: Option<&'a Seen<Exit>>,
     /// What is known of the unit.
     pub history: Option<&'a UnitHistory>,
-    /// The deciding signal was the second blow: SIGKILL after the first did not help.
+    /// The deciding signal was the second blow: SIGKILL (or what the unit has instead of it) after the first
+    /// did not help.
     pub escalated: bool,
+    /// The manager did not send the signal itself: a command of the unit's `ExecStop=` did.
+    pub by_command: Option<&'a Task>,
 }
 
 impl<'a> UnitStop<'a> {
-    /// The stop behind the deciding signal, where its sender is a service manager.
+    /// The stop behind the deciding signal, where its sender is a service manager or a command that one
+    /// ran to stop the unit.
     pub fn of(case: &Case<'a>) -> Option<Self> {
         let blow = case.blow?;
-        let manager = manager_of(&blow.signal.value.sender)?;
+        match manager_of(&blow.signal.value.sender) {
+            Some(manager) => Self::by_manager(case, manager, blow),
+            None => Self::by_stop_command(case, blow),
+        }
+    }
+
+    fn by_manager(case: &Case<'a>, manager: Manager, blow: Blow<'a>) -> Option<Self> {
         let unit = match manager {
             Manager::System => case.placement.unit.clone(),
             Manager::User(_) => case.placement.user_unit.clone(),
@@ -75,16 +86,63 @@ impl<'a> UnitStop<'a> {
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
         let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
+        let last = blow.signal.value.number;
         Some(Self {
             manager,
             request: request_for(world, manager, &unit, began_ns),
             main_exit,
-            escalated: first.ns() < blow.signal.ns() && blow.signal.value.number == sig::SIGKILL,
+            escalated: first.ns() < blow.signal.ns()
+                && (last == sig::SIGKILL
+                    || last != first.value.number && is_last_resort(history, last)),
             unit,
             first,
             began_ns,
             job,
             history,
+            by_command: None,
+        })
+    }
+
+    /// A process of the victim's own unit sent it. Where a stop was under way, and that process and all that
+    /// it descends from below the manager were started for it, it is what the unit's `ExecStop=` says.
+    fn by_stop_command(case: &Case<'a>, blow: Blow<'a>) -> Option<Self> {
+        let sender = &blow.signal.value.sender;
+        let (manager, unit) = case.unit()?;
+        if blow.mechanism.is_kernels_own() || sender.id == case.victim || unit.ends_with(".scope") {
+            return None;
+        }
+        let home = CgroupOwner::of(sender.cgroup.as_deref()?);
+        let senders = match manager {
+            Manager::System => home.unit,
+            Manager::User(uid) => home.user_unit.filter(|_| home.owner_uid == Some(uid)),
+        };
+        if senders.as_deref() != Some(unit) {
+            return None;
+        }
+        let world = case.world;
+        let job = stop_job(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
+        let for_it = |id: &ProcessId| id.start_ns + BUS_LAG >= job.ns();
+        let is_manager = |id: &ProcessId| {
+            let known = world.people.get(*id);
+            id.pid == 1 || known.and_then(|known| known.comm.as_deref()) == Some("systemd")
+        };
+        let parents = world.people.parents(sender.id);
+        let below = parents.iter().take_while(|id| !is_manager(id));
+        if !std::iter::once(&sender.id).chain(below).all(for_it) {
+            return None;
+        }
+        let began_ns = job.ns().min(blow.signal.ns());
+        Some(Self {
+            manager,
+            request: request_for(world, manager, unit, began_ns),
+            main_exit: None,
+            escalated: false,
+            unit: unit.to_owned(),
+            first: blow.signal,
+            began_ns,
+            job: Some(job),
+            history: world.unit_of(manager, unit),
+            by_command: Some(sender),
         })
     }
 
@@ -103,14 +161,22 @@ impl<'a> UnitStop<'a> {
         }
     }
 
-    /// How the manager is called: `systemd[1]`, `alice's systemd --user[812]`.
+    /// How the manager is called, `systemd[1]`, `alice's systemd --user[812]`, or the command that it ran to
+    /// stop the unit.
     pub fn manager_name(&self, case: &Case<'_>) -> String {
+        if let Some(command) = self.by_command {
+            let command = words::name_pid(&case.task(command));
+            let manager = name_of(case.world, self.manager);
+            return format!(
+                "{command}, a command that {manager} ran for ExecStop= of {}",
+                self.unit
+            );
+        }
         let sender = case.task(&self.first.value.sender);
         match self.manager {
             Manager::System => words::name_pid(&sender),
-            Manager::User(uid) => {
-                let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
-                format!("{user}'s systemd --user[{}]", sender.pid)
+            manager @ Manager::User(_) => {
+                format!("{}[{}]", name_of(case.world, manager), sender.pid)
             }
         }
     }
@@ -119,6 +185,27 @@ impl<'a> UnitStop<'a> {
     pub fn session_id(&self) -> Option<&str> {
         self.unit.strip_prefix("session-")?.strip_suffix(".scope")
     }
+}
+
+/// A manager as it is spoken of: `systemd[1]`, `alice's systemd --user`.
+pub fn name_of(world: &World, manager: Manager) -> String {
+    match manager {
+        Manager::System => "systemd[1]".to_owned(),
+        Manager::User(uid) => {
+            let user = world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
+            format!("{user}'s systemd --user")
+        }
+    }
+}
+
+/// Whether the unit has this signal instead of SIGKILL: `FinalKillSignal=`, or `WatchdogSignal=` where a
+/// time-out aborts (`TimeoutStopFailureMode=abort`).
+fn is_last_resort(history: Option<&UnitHistory>, number: u8) -> bool {
+    let is = |name: &str| {
+        let value = history.and_then(|history| history.now.get(name)?.as_u64());
+        value == Some(u64::from(number))
+    };
+    is("FinalKillSignal") || is("WatchdogSignal")
 }
 
 /// The first signal that the same sender sent to the victim in one go: a stop takes `TimeoutStopSec`
@@ -205,16 +292,13 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
 }
 
 /// Methods of systemd's manager and units that stop something.
-const STOPPING: [&str; 20] = [
+const STOPPING: [&str; 14] = [
     "StopUnit",
     "RestartUnit",
     "TryRestartUnit",
     "ReloadOrRestartUnit",
     "ReloadOrTryRestartUnit",
     "EnqueueUnitJob",
-    "KillUnit",
-    "KillUnitSubgroup",
-    "QueueSignalUnit",
     "StopUnitWithFlags",
     "RestartUnitWithFlags",
     "Stop",
@@ -223,17 +307,20 @@ const STOPPING: [&str; 20] = [
     "ReloadOrRestart",
     "ReloadOrTryRestart",
     "EnqueueJob",
-    "Kill",
-    "KillSubgroup",
-    "QueueSignal",
 ];
 
-/// Whether a call asks systemd to stop or signal something, and which unit.
+/// Methods of systemd's manager and units that send a signal.
+const SIGNALLING: [&str; 6] =
+    ["KillUnit", "Kill", "KillUnitSubgroup", "KillSubgroup", "QueueSignalUnit", "QueueSignal"];
+
+/// Whether a call asks systemd to stop something, and which unit.
 pub fn stops_which(call: &BusCall) -> Option<String> {
-    if !STOPPING.contains(&call.member.as_str()) {
-        return None;
-    }
-    unit_of_call(call)
+    STOPPING.contains(&call.member.as_str()).then(|| unit_of_call(call)).flatten()
+}
+
+/// Whether a call asks systemd to signal something, and which unit.
+pub fn signals_which(call: &BusCall) -> Option<String> {
+    SIGNALLING.contains(&call.member.as_str()).then(|| unit_of_call(call)).flatten()
 }
 
 /// The unit that a call to a service manager is about: its first argument, or the object.
@@ -260,7 +347,7 @@ fn unit_of_path(path: &str) -> String {
     String::from_utf8_lossy(&name).into_owned()
 }
 
-/// The bus call that asked for the stop of a unit.
+/// The bus call that asked for the stop of a unit, or for a signal to it.
 pub fn request_for<'a>(
     world: &'a World,
     manager: Manager,
@@ -272,7 +359,10 @@ pub fn request_for<'a>(
         .iter()
         .filter(|call| call.value.bus == manager)
         .filter(|call| call.ns() <= began_ns + BUS_LAG && call.ns() + 5 * S >= began_ns)
-        .rfind(|call| stops_which(&call.value).is_some_and(|stopped| same_unit(&stopped, unit)))
+        .rfind(|call| {
+            let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
+            about.is_some_and(|about| same_unit(&about, unit))
+        })
 }
 
 /// `nginx` and `nginx.service` are the same to systemctl.

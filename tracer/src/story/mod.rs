@@ -18,6 +18,7 @@ mod people;
 mod requests;
 mod si_code;
 mod signals;
+mod stopping;
 #[cfg(test)]
 mod tests;
 mod units;

@@ -3,12 +3,12 @@
 use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
-use super::manager::{BUS_LAG, same_unit, stops_which, unit_of_call};
+use super::manager::{BUS_LAG, same_unit, signals_which, stops_which, unit_of_call};
 use super::people::Known;
 use super::units::command_link;
 use super::verdict::Link;
 use super::world::Seen;
-use crate::evidence::{BusCall, Grade, Manager, ProcessId};
+use crate::evidence::{BusCall, Grade, Manager, ProcessId, sig, signal_number};
 
 const S: u64 = 1_000_000_000;
 
@@ -77,9 +77,8 @@ impl Wish {
     fn is_call(self, call: &BusCall, unit: &str) -> bool {
         let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
         match self {
-            Self::Stop | Self::Kill => {
-                stops_which(call).is_some_and(|stopped| same_unit(&stopped, unit))
-            }
+            Self::Stop => stops_which(call).is_some_and(|stopped| same_unit(&stopped, unit)),
+            Self::Kill => signals_which(call).is_some_and(|struck| same_unit(&struck, unit)),
             Self::Start | Self::Isolate => {
                 Self::STARTING.contains(&call.member.as_str())
                     && (self == Self::Start || said("isolate"))
@@ -144,6 +143,21 @@ impl<'a> Request<'a> {
         self.process.map(|id| Actor::behind(case, id))
     }
 
+    /// The signal that was asked for, of `systemctl kill` and its methods; SIGTERM where none was named.
+    pub fn signal(&self, case: &Case<'_>) -> Option<u8> {
+        if let Some(call) = self.call {
+            // KillUnit(unit, whom, signal), Kill(whom, signal), QueueSignal(whom, signal, value)
+            let number = call.value.args.iter().find_map(serde_json::Value::as_u64)?;
+            return u8::try_from(number).ok();
+        }
+        let args = case.world.people.get(self.process?)?.cmdline.as_deref()?;
+        let named = args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
+            "-s" | "--signal" => args.get(at + 1).map(String::as_str),
+            other => other.strip_prefix("--signal=").or_else(|| other.strip_prefix("-s")),
+        });
+        named.map_or(Some(sig::SIGTERM), signal_number)
+    }
+
     /// How well it is proven who asked: a command that names the unit at the right time is a conclusion.
     pub const fn grade(&self) -> Grade {
         if self.by_name { Grade::Inferred } else { Grade::Observed }
@@ -182,7 +196,12 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
     let subject = call.value.args.first().and_then(|arg| arg.as_str());
     let says_so = |args: &[String]| {
         let named = args.iter().any(|arg| *arg == verb || arg.ends_with(member));
-        let about = subject.is_none_or(|subject| args.iter().any(|arg| names(arg, subject)));
+        // dbus-send says `string:nginx.service`, gdbus takes `'nginx.service'`.
+        let bare = |arg: &str| -> String {
+            let value = arg.split_once(':').filter(|(kind, _)| *kind == "string");
+            value.map_or(arg, |(_, value)| value).trim_matches(['\'', '"']).to_owned()
+        };
+        let about = subject.is_none_or(|subject| args.iter().any(|arg| names(&bare(arg), subject)));
         named && about
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {

@@ -6,6 +6,7 @@ use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
 use super::manager::{self, UnitStop};
+use super::stopping;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
@@ -140,80 +141,17 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
         link.at = link.at.no_later_than(stop.first.at);
         links.push(link);
     }
-    links.extend(escalation_links(case, stop));
+    links.extend(stopping::command_link(case, stop));
+    links.extend(stopping::links(case, stop));
     links
 }
 
 /// The link of a job.
 pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
     let kind = manager::job_type(case.world, job).unwrap_or("of a type not seen,");
-    let manager = match job.value.manager {
-        Manager::System => "systemd[1]".to_owned(),
-        Manager::User(uid) => {
-            let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
-            format!("{user}'s systemd --user")
-        }
-    };
+    let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
     case.link(job.at, LinkEvent::Job, job.source, None, text)
-}
-
-/// The first signal of the round and the time-out between it and the SIGKILL that followed.
-fn escalation_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
-    let Some(blow) = case.blow.filter(|_| stop.escalated) else { return Vec::new() };
-    let waited = blow.signal.ns().saturating_sub(stop.first.ns());
-    let mut links =
-        vec![case.signal_link(stop.first, crate::story::mechanism::of(&stop.first.value))];
-    let said = case.world.journal.iter().find(|line| {
-        manager_said(&line.value, stop.manager, &stop.unit)
-            && line.value.message.contains("timed out")
-            && line.ns() <= case.exit.ns()
-            && line.ns() >= stop.first.ns()
-    });
-    let waited = words::span(waited);
-    match said {
-        Some(line) => {
-            let text = format!("systemd logged \"{}\", {waited} later", line.value.message);
-            let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
-            link.at = link.at.no_later_than(blow.signal.at);
-            links.push(link);
-        }
-        None => {
-            let text = format!("{} had not ended {waited} after the first signal", stop.unit);
-            let mut link =
-                case.link(blow.signal.at, LinkEvent::Timeout, Source::Kernel, None, text);
-            link.evidence = Grade::Inferred;
-            links.push(link);
-        }
-    }
-    links
-}
-
-/// How the escalation reads: ` It ignored SIGTERM for 90 s (TimeoutStopSec=1min 30s), so SIGKILL followed.`
-pub fn escalation_clause(
-    case: &Case<'_>,
-    stop: &UnitStop<'_>,
-) -> Option<(String, DecidingSetting)> {
-    let blow = case.blow.filter(|_| stop.escalated)?;
-    let first = crate::evidence::signal_name(stop.first.value.number);
-    let waited = words::span(blow.signal.ns().saturating_sub(stop.first.ns()));
-    let setting = timeout_setting(case, stop)?;
-    let clause = format!(
-        " It had not ended {waited} after {first}, so SIGKILL followed ({}).",
-        cited(&setting)
-    );
-    Some((clause, setting))
-}
-
-/// `TimeoutStopSec=` of the unit, or the manager's default.
-pub fn timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
-    let own = case.setting(&[&stop.unit, &template(&stop.unit)], "TimeoutStopSec");
-    let own = own.filter(|setting| setting.file.is_some());
-    own.or_else(|| {
-        let default = case.setting(&["system.conf"], "DefaultTimeoutStopSec")?;
-        default.file.is_some().then_some(DecidingSetting { ..default })
-    })
-    .or_else(|| property_setting(stop, "TimeoutStopUSec"))
 }
 
 /// That the manager cleaned up after the main process: the unit's change of state where it was seen.

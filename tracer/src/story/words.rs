@@ -1,11 +1,23 @@
 //! Words: how processes, spans of time and amounts are spoken of.
 
 use super::fixes::quoted;
-use crate::evidence::Process;
+use crate::evidence::{Container, Process};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
     format!("{}[{}]", process.comm.as_deref().unwrap_or("?"), process.pid)
+}
+
+/// `docker container web`, `containerd container app of pod web-1`; ids as short as the runtimes' tools show them.
+pub fn container(container: &Container) -> String {
+    const SHOWN: usize = 12;
+    let id = container.id.get(..SHOWN).unwrap_or(&container.id);
+    let name = container.name.as_deref().unwrap_or(id);
+    let namespace =
+        container.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}"));
+    let pod = container.pod.as_ref().map(|pod| format!(" of pod {pod}"));
+    let (pod, namespace) = (pod.unwrap_or_default(), namespace.unwrap_or_default());
+    format!("{} container {name}{pod}{namespace}", container.runtime)
 }
 
 /// The command line as one would type it, or `comm` where the arguments are unknown.

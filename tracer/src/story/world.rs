@@ -21,7 +21,7 @@ pub const KEPT: usize = 4096;
 const SIGNALS_PER_PROCESS: usize = 256;
 
 /// Settings that add up over several lines: each line is told.
-const DEPENDENCIES: [&str; 7] = [
+const ADDED_UP: [&str; 8] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -29,6 +29,7 @@ const DEPENDENCIES: [&str; 7] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
+    "ExecStop",
 ];
 
 /// A value with when and from where it was learned.
@@ -190,7 +191,7 @@ impl World {
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
             Fact::Setting(setting) => {
                 let key = (setting.scope.clone(), setting.name.clone());
-                if DEPENDENCIES.contains(&setting.name.as_str()) {
+                if ADDED_UP.contains(&setting.name.as_str()) {
                     self.setting_lines.push(at, source, setting.clone());
                 }
                 self.settings.insert(key, Seen { at, source, value: setting.clone() });

@@ -201,7 +201,7 @@ async fn tell_files(
         Manager::System => None,
     };
     let files = files.unwrap_or_else(|| context.root.unit_files(manager, home.as_deref(), unit));
-    tell_settings(context, context.root.unit(unit, &files));
+    tell_settings(context, context.root.unit(manager, unit, &files));
 }
 
 /// The files that the manager itself names.

@@ -1,10 +1,15 @@
 //! Deaths by a container's runtime.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Task, sig, signal_name};
+use crate::evidence::{Grade, Mechanism, SignalResult, SignalSent, Task, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
+use crate::story::ending::call_link;
+use crate::story::manager::BUS_LAG;
+use crate::story::requests::caller;
+use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
+use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
 /// Programs that stop containers: runtimes, their shims and daemons.
@@ -55,42 +60,101 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let killed_only = number == sig::SIGKILL && earlier.is_none();
     let id = if killed_only { CauseId::ContainerKill } else { CauseId::ContainerStop };
     let actor = Actor::behind(case, sender.id);
-    let name = container.as_ref().map_or_else(
-        || "its container".to_owned(),
-        |container| {
-            let name = container.name.clone().unwrap_or_else(|| container.id.clone());
-            format!("{} container {name}", container.runtime)
-        },
-    );
+    let name = container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
     let runtime = words::name_pid(&case.task(sender));
     let what = if killed_only { "killed" } else { "stopped" };
-    let escalation = earlier.filter(|_| number == sig::SIGKILL).map(|first| {
-        let first_name = signal_name(first.value.number);
-        let waited = words::span(blow.signal.ns().saturating_sub(first.ns()));
-        let ignored = if first.value.namespace_init {
-            ", which process 1 of a pid namespace does not get unless it handles it"
-        } else {
-            ""
-        };
-        format!(" It had first sent {first_name}{ignored}; {waited} later came SIGKILL (exit code 137 rather than 143).")
-    });
+    let escalation = earlier.filter(|_| number == sig::SIGKILL);
+    let told = match escalation {
+        Some(first) => escalated(blow.signal, first),
+        None if killed_only => format!(" {CODE_137}"),
+        None => String::new(),
+    };
+    // SIGTERM was sent by a run of the runtime of its own.
+    let asked_first = earlier
+        .filter(|first| first.value.sender.id != sender.id)
+        .map(|first| Actor::behind(case, first.value.sender.id));
     Finding::new(
         id,
         Fit::Program,
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {runtime} when {name} was {what}: {}.{}",
+            "{} was ended by {runtime} when {name} was {what}: {}.{told}",
             words::name_pid(&victim),
             actor.sentence(),
-            escalation.clone().unwrap_or_default()
         ),
     )
+    .links(asked_first.iter().filter_map(|actor| units::command_link(case, actor)))
     .links(units::command_link(case, &actor))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
-    .fixes(container.filter(|_| escalation.is_some()).map(|container| {
-        let name = container.name.unwrap_or(container.id);
-        fixes::container_grace(&container.runtime, &name)
-    }))
+    .fixes(container.filter(|_| escalation.is_some()).map(|it| fixes::container_grace(&it)))
     .answer()
+}
+
+const CODE_137: &str = "Its exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too \
+                        little memory.";
+
+/// SIGKILL came since the first signal had not helped.
+fn escalated(last: &Seen<SignalSent>, first: &Seen<SignalSent>) -> String {
+    let name = signal_name(first.value.number);
+    let waited = words::span(last.ns().saturating_sub(first.ns()));
+    let ignored = if first.value.namespace_init && first.value.result == SignalResult::Ignored {
+        ", which process 1 of a pid namespace does not get unless it handles it"
+    } else {
+        ""
+    };
+    format!(
+        " It had first sent {name}{ignored}; {waited} later came SIGKILL. That is why the exit code is 137 \
+         (128 and SIGKILL's 9) rather than 143 (128 and SIGTERM's 15) or the program's own."
+    )
+}
+
+/// machined was asked to end the machine or to signal it (`machinectl terminate`, `poweroff`, `kill`).
+pub fn machine(case: &Case<'_>) -> Option<Opinion> {
+    const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
+    const RECENT: u64 = 120_000_000_000;
+    let name = case.placement.machine.clone()?;
+    let object = format!("/org/freedesktop/machine1/machine/{}", units::bus_label(&name));
+    let call = case.world.calls.iter().rev().find(|seen| {
+        let call = &seen.value;
+        let first = call.args.first().and_then(|arg| arg.as_str());
+        call.path.starts_with("/org/freedesktop/machine1")
+            && METHODS.contains(&call.member.as_str())
+            && (first == Some(&name) || call.path == object)
+            && seen.ns() <= case.exit.ns() + BUS_LAG
+            && seen.ns() + RECENT >= case.exit.ns()
+    })?;
+    let (process, by_name) = caller(case, call);
+    let actor = process.map(|id| Actor::behind(case, id));
+    let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
+    let victim = case.victim_process();
+    let container =
+        victim.container.as_ref().map_or_else(|| format!("machine {name}"), words::container);
+    let kills = call.value.member.starts_with("Kill");
+    let number = call.value.args.iter().find_map(serde_json::Value::as_u64);
+    let (id, done) = match (kills, number) {
+        (false, _) => (CauseId::ContainerStop, "terminated"),
+        (true, Some(9)) => (CauseId::ContainerKill, "killed"),
+        (true, _) => (CauseId::ContainerStop, "told to end"),
+    };
+    let mut link = call_link(case, call);
+    link.at = link.at.no_later_than(case.exit.at);
+    let sender = case.blow.filter(|blow| !blow.mechanism.is_kernels_own());
+    let by = sender
+        .map(|blow| format!(" by {}", words::name_pid(&case.task(&blow.signal.value.sender))));
+    let by = by.or_else(|| case.blow.map(|_| " by the kernel".to_owned())).unwrap_or_default();
+    let mut finding = Finding::new(
+        id,
+        Fit::Exact,
+        if by_name { Grade::Inferred } else { Grade::Observed },
+        format!("{} was ended{by} when {container} was {done}: {who}.", words::name_pid(&victim),),
+    )
+    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links([link]);
+    // The machine's init got the blow; that the others went with it is the kernel's rule.
+    if let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit) {
+        let init = End::of(case, blow.signal.value.sender.id);
+        finding = finding.links(init.iter().flat_map(|end| end.links(case, blow.signal.at)));
+    }
+    finding.answer()
 }

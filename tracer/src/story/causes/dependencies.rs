@@ -1,7 +1,7 @@
 //! Deaths since something happened to another unit: it was stopped, started or ended, and a dependency
 //! carried that over.
 
-use super::{Finding, Fit, Opinion, is_not};
+use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
 use crate::story::ending::lived_in;
@@ -109,6 +109,9 @@ struct Trigger<'a> {
 pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let job = stop.job?;
+    if let Some(because) = unit_ends::ran_out(case, &stop) {
+        return is_not(ID, because);
+    }
     if stop.asked_for(case).is_some() {
         return is_not(ID, format!("the stop of {} itself was asked for", stop.unit));
     }
@@ -133,8 +136,10 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     }
     for relation in &RELATIONS {
         let others = history.ever_listed(relation.property);
-        // The going down of everything is a story of its own.
-        let others = others.iter().filter(|other| **other != "shutdown.target");
+        // The going down of everything is a story of its own, and every unit requires its slice.
+        let slice = history.text("Slice").filter(|_| relation.property != "Slice");
+        let others =
+            others.iter().filter(|other| **other != "shutdown.target" && Some(**other) != slice);
         let mut triggers: Vec<Trigger<'_>> =
             others.filter_map(|other| trigger(case, &stop, job, other, relation.when)).collect();
         triggers.sort_by_key(|trigger| {
@@ -230,10 +235,16 @@ fn related(
         _ => (&stop.unit, other),
     };
     let name = relation.own.or(relation.others).unwrap_or(relation.property);
-    let by_setting =
-        setting.as_ref().map_or_else(|| format!("{name}=, set by none of its files"), units::cited);
-    let why = format!("{from} {} {to} ({by_setting})", relation.words);
-    let fix = fixes::loosen_dependency(&stop.at(), name, setting.as_ref(), to);
+    let by_setting = match &setting {
+        Some(setting) => format!(" ({})", units::cited(setting)),
+        // That a unit is in a slice needs no line.
+        None if name == "Slice" => String::new(),
+        None => format!(" ({name}=, set by none of its files)"),
+    };
+    let why = format!("{from} {} {to}{by_setting}", relation.words);
+    // What has no file of its own has no line to change.
+    let fix = (setting.is_some() || !stop.at().transient)
+        .then(|| fixes::loosen_dependency(&stop.at(), name, setting.as_ref(), to));
     finding(case, stop, trigger, &why, setting, fix)
 }
 
@@ -251,7 +262,7 @@ fn unneeded(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<Opi
     let setting = units::unit_setting(case, stop, "StopWhenUnneeded", "StopWhenUnneeded");
     let set = setting.as_ref().map_or_else(|| "StopWhenUnneeded=yes".to_owned(), units::cited);
     let why = format!("{} is stopped when no other unit needs it ({set})", stop.unit);
-    let fix = fixes::keep_when_unneeded(&stop.at());
+    let fix = Some(fixes::keep_when_unneeded(&stop.at()));
     finding(case, stop, &trigger, &why, setting, fix)
 }
 
@@ -297,7 +308,7 @@ fn finding(
     trigger: &Trigger<'_>,
     why: &str,
     setting: Option<DecidingSetting>,
-    fix: Fix,
+    fix: Option<Fix>,
 ) -> Option<Opinion> {
     let other = &trigger.unit;
     let kind = trigger.job.and_then(|job| job_type(case.world, job));
@@ -336,7 +347,8 @@ fn finding(
     .settings([setting])
     .links(links)
     .links(units::stop_links(case, stop))
-    .fixes([fix, fixes::look_at_unit(&stop.at())]);
+    .fixes(fix)
+    .fixes([fixes::look_at_unit(&stop.at())]);
     if actor.is_none() && trigger.job.is_some() {
         finding = finding.gap(format!(
             "who asked for the job of {other} was not seen: neither on the bus nor by a command that names it"

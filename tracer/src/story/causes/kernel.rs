@@ -67,10 +67,8 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
     } else {
         format!("{init}{by_whom}, the init of its pid namespace, ended")
     };
-    let container = case.victim_process().container.map(|container| {
-        let name = container.name.unwrap_or(container.id);
-        format!(" ({} container {name})", container.runtime)
-    });
+    let container = case.victim_process().container;
+    let container = container.map(|container| format!(" ({})", words::container(&container)));
     Finding::new(
         CauseId::PidNamespaceInitExited,
         Fit::Exact,

@@ -207,41 +207,33 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     if let Some(because) = refuted(case, &stop, session) {
         return is_not(ID, because);
     }
-    let setting = case.setting(SCOPE, "KillUserProcesses");
     let by_logind = stop.request.filter(|call| from_logind(case, &call.value));
-    let known_yes = setting.as_ref().is_some_and(|setting| is_true(&setting.value));
+    let rule = KillRule::of(case, session);
     let ending = Ending::of(case, &stop.unit, Some(session), stop.began_ns);
     let user = owner(case, session);
-    let grade = if by_logind.is_some() && known_yes { Grade::Observed } else { Grade::Inferred };
-    let why = match &setting {
-        Some(setting) => {
-            format!("because KillUserProcesses={}{}", setting.value, units::location(setting))
-        }
-        None => {
-            "as logind does where KillUserProcesses=yes (the setting could not be read)".to_owned()
-        }
-    };
+    let proven = by_logind.is_some() && rule.kills == Some(true);
     let ended = ending.clause().unwrap_or_else(|| format!("{user}'s login had ended"));
     let victim = words::name_pid(&case.victim_process());
     let mut finding = Finding::new(
         ID,
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
-        grade,
+        if proven { Grade::Observed } else { Grade::Inferred },
         format!(
             "{victim} ({user}) was ended by {}: {user}'s login had ended ({ended}), and session \
-             {session}'s scope was stopped {why}.",
-            stop.manager_name(case)
+             {session}'s scope was stopped {}.",
+            stop.manager_name(case),
+            rule.because(&user)
         ),
     )
-    .settings([setting])
+    .settings([rule.decided.clone()])
     .settings([users_setting(case, "KillExcludeUsers"), users_setting(case, "KillOnlyUsers")])
     .links(ending.links(case, stop.first.at))
     .links(units::stop_links(case, &stop))
-    .fixes([
-        fixes::linger_and_scope(&user, &program(case)),
-        fixes::exclude_user(&user),
-        fixes::keep_user_processes(),
-    ]);
+    .fixes([fixes::linger_and_scope(&user, &program(case)), fixes::exclude_user(&user)]);
+    // Where KillOnlyUsers= names the user, the general setting changes nothing.
+    if rule.decided.as_ref().is_none_or(|setting| setting.name == "KillUserProcesses") {
+        finding.fixes.push(fixes::keep_user_processes());
+    }
     if ending.is_network_failure() {
         let interval = case.setting(&["sshd_config"], "ClientAliveInterval");
         finding.settings.extend(interval.filter(|setting| setting.file.is_some()));
@@ -261,6 +253,65 @@ fn users_setting(case: &Case<'_>, name: &str) -> Option<DecidingSetting> {
 
 fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "y" | "t")
+}
+
+/// What logind does with the processes of an ended session (`manager_shall_kill` in
+/// `src/login/logind-core.c`): those who are excluded are spared, of listed users only those are ended, and
+/// otherwise the general setting decides.
+struct KillRule {
+    /// The setting that decides; none where it could not be read.
+    decided: Option<DecidingSetting>,
+    /// Whether it says that they are ended.
+    kills: Option<bool>,
+}
+
+impl KillRule {
+    fn of(case: &Case<'_>, session: &str) -> Self {
+        let user = owner(case, session);
+        let names = |setting: &DecidingSetting| {
+            setting.value.split_whitespace().any(|listed| listed == user)
+        };
+        // Also the built-in value counts, which spares root.
+        if let Some(excluded) = case.setting(SCOPE, "KillExcludeUsers").filter(names) {
+            return Self { decided: Some(excluded), kills: Some(false) };
+        }
+        if let Some(only) = users_setting(case, "KillOnlyUsers") {
+            let kills = Some(names(&only));
+            return Self { decided: Some(only), kills };
+        }
+        let decided = case.setting(SCOPE, "KillUserProcesses");
+        let kills = decided.as_ref().map(|setting| is_true(&setting.value));
+        Self { decided, kills }
+    }
+
+    /// Why the scope was stopped, as a clause.
+    fn because(&self, user: &str) -> String {
+        match (&self.decided, self.kills) {
+            (None, _) => {
+                "as logind does where KillUserProcesses=yes (the setting could not be read)"
+                    .to_owned()
+            }
+            (Some(setting), Some(false)) => format!(
+                "although {}={}{} says otherwise: logind may run with other settings than the files have",
+                setting.name,
+                setting.value,
+                units::location(setting)
+            ),
+            (Some(setting), _) => {
+                let named = if setting.name == "KillUserProcesses" {
+                    String::new()
+                } else {
+                    format!(" names {user}")
+                };
+                format!(
+                    "because {}={}{}{named}",
+                    setting.name,
+                    setting.value,
+                    units::location(setting)
+                )
+            }
+        }
+    }
 }
 
 /// What proves that logind did not kill at logout of its own accord.
@@ -289,20 +340,18 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
     let waits = case.world.journal.iter().find(|line| {
         units::from_daemon(&line.value, "systemd-logind")
             && line.value.message.starts_with(&format!("Session {session} logged out. Waiting"))
+            // It says the same of a session whose leader the stop itself has ended.
+            && line.ns() <= stop.began_ns
     });
     if let Some(line) = waits {
         return Some(format!("logind logged \"{}\", so it left them alone", line.value.message));
     }
-    let setting = case.setting(SCOPE, "KillUserProcesses")?;
-    let listed = users_setting(case, "KillOnlyUsers")
-        .is_some_and(|only| only.value.split_whitespace().any(|user| user == owner(case, session)));
-    if is_true(&setting.value)
-        || listed
-        || stop.request.is_some_and(|call| from_logind(case, &call.value))
-    {
+    let rule = KillRule::of(case, session);
+    let setting = rule.decided.filter(|_| rule.kills == Some(false))?;
+    if stop.request.is_some_and(|call| from_logind(case, &call.value)) {
         return None;
     }
-    Some(format!("KillUserProcesses={}{}", setting.value, units::location(&setting)))
+    Some(format!("{}={}{}", setting.name, setting.value, units::location(&setting)))
 }
 
 /// The last logout without lingering.
@@ -328,6 +377,9 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let Some(job) = job else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
+    if super::shutdown::going_down(case, Manager::System).is_some() {
+        return is_not(ID, "the whole system was going down".to_owned());
+    }
     if terminate_call(case, None, Some(uid), job.ns()).is_some() {
         return is_not(ID, "logind was asked to end the user".to_owned());
     }

@@ -11,6 +11,7 @@ mod logind;
 mod memory;
 mod nothing;
 mod own_doing;
+mod shutdown;
 mod sshd;
 mod terminal;
 mod unit_ends;
@@ -127,7 +128,8 @@ pub const ALL: &[Cause] = &[
     logind::kill_user_processes,
     logind::user_stopped,
     sshd::per_connection_unit,
-    units::shutdown,
+    shutdown::system,
+    shutdown::user_manager,
     units::killed_by_client,
     unit_ends::stop_timeout,
     unit_ends::time_ran_out,
@@ -152,6 +154,7 @@ pub const ALL: &[Cause] = &[
     own_doing::seccomp,
     own_doing::pipe,
     own_doing::timer,
+    containers::machine,
     containers::stopped,
     commands::batch,
     commands::timeout,

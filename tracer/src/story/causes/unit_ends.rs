@@ -4,7 +4,8 @@ use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::{Grade, JournalLine, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
-use crate::story::manager::UnitStop;
+use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::stopping;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::Seen;
@@ -31,8 +32,8 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     if stop.job.is_some() {
         return is_not(ID, format!("a job for {} was under way", stop.unit));
     }
-    if let Some((line, _)) = limit_said(case, &stop) {
-        return is_not(ID, format!("systemd logged \"{}\" first", line.value.message));
+    if let Some(because) = ran_out(case, &stop) {
+        return is_not(ID, because);
     }
     let main = stop.main_exit?;
     let name = words::name_pid(&case.task(&main.value.task));
@@ -78,7 +79,7 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     }
     let waited = words::span(case.struck_ns().saturating_sub(stop.first.ns()));
     let first = crate::evidence::signal_name(stop.first.value.number);
-    let setting = units::timeout_setting(case, &stop);
+    let setting = stopping::timeout_setting(case, &stop);
     Finding::new(
         ID,
         Fit::Mechanism,
@@ -109,29 +110,39 @@ struct Limit {
     words: &'static str,
 }
 
-/// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`.
-const LIMITS: [Limit; 5] = [
-    Limit {
-        said: "start operation timed out",
-        id: CauseId::UnitStartTimeout,
-        name: "TimeoutStartSec",
-        property: "TimeoutStartUSec",
-        words: "took longer to start than it may",
-    },
-    Limit {
-        said: "start-pre operation timed out",
-        id: CauseId::UnitStartTimeout,
-        name: "TimeoutStartSec",
-        property: "TimeoutStartUSec",
-        words: "took longer to start than it may",
-    },
-    Limit {
-        said: "start-post operation timed out",
-        id: CauseId::UnitStartTimeout,
-        name: "TimeoutStartSec",
-        property: "TimeoutStartUSec",
-        words: "took longer to start than it may",
-    },
+impl Limit {
+    const fn start(said: &'static str, words: &'static str) -> Self {
+        let (name, property) = ("TimeoutStartSec", "TimeoutStartUSec");
+        Self { said, id: CauseId::UnitStartTimeout, name, property, words }
+    }
+
+    const fn stop(said: &'static str, words: &'static str) -> Self {
+        let (name, property) = ("TimeoutStopSec", "TimeoutStopUSec");
+        Self { said, id: CauseId::UnitStopTimeout, name, property, words }
+    }
+}
+
+/// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`; of several the first counts.
+const LIMITS: [Limit; 8] = [
+    Limit::start("Reload operation timed out", "took longer to reload than it may"),
+    // start, start-pre, start-post, condition
+    Limit::start("operation timed out", "took longer to start than it may"),
+    Limit::stop(
+        "Stopping timed out",
+        "was being stopped, and what ExecStop= runs took longer than it may",
+    ),
+    Limit::stop(
+        "State 'stop-post' timed out",
+        "had ended, and what ExecStopPost= runs took longer than it may",
+    ),
+    Limit::stop(
+        "State 'final-sigterm' timed out",
+        "had ended, and cleaning up after it took too long",
+    ),
+    Limit::stop(
+        "State 'stop-watchdog' timed out",
+        "was aborted, and took longer for it than it may",
+    ),
     Limit {
         said: "reached runtime time limit",
         id: CauseId::UnitRuntimeMax,
@@ -153,7 +164,10 @@ fn limit_said<'a>(
     case: &Case<'a>,
     stop: &UnitStop<'_>,
 ) -> Option<(&'a Seen<JournalLine>, &'static Limit)> {
-    case.world.journal.iter().rev().find_map(|line| {
+    if stop.by_command.is_some() {
+        return None;
+    }
+    let (line, limit) = case.world.journal.iter().rev().find_map(|line| {
         // It is logged right before the first signal; the journal hands it over a little later.
         let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
         if !near || !units::manager_said(&line.value, stop.manager, &stop.unit) {
@@ -161,14 +175,24 @@ fn limit_said<'a>(
         }
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
         Some((line, limit))
-    })
+    })?;
+    // What was there before the stop ends with the stop, however long that takes; what was started to help
+    // with it ran out of time.
+    let helps = stop.job.is_none_or(|job| case.victim.start_ns + BUS_LAG >= job.ns());
+    (limit.id != CauseId::UnitStopTimeout || helps).then_some((line, limit))
 }
 
-/// Start timeout, run-time limit, watchdog.
+/// Whether a time limit, not the stop itself, ended the victim.
+pub fn ran_out(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
+    limit_said(case, stop)
+        .map(|(line, _)| format!("systemd logged \"{}\" first", line.value.message))
+}
+
+/// Start timeout, run-time limit, watchdog, the commands of a stop.
 pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let (line, limit) = limit_said(case, &stop)?;
-    let setting = units::unit_setting(case, &stop, limit.name, limit.property);
+    let setting = stopping::own_or_default(case, &stop, limit.name, limit.property);
     let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
     let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, said);
     link.at = link.at.no_later_than(stop.first.at);
@@ -190,6 +214,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     .links(units::stop_links(case, &stop))
     .fixes([match limit.id {
         CauseId::UnitStartTimeout => fixes::start_timeout(&stop.at()),
+        CauseId::UnitStopTimeout => fixes::stop_timeout(&stop.at()),
         CauseId::UnitWatchdog => fixes::watchdog(&stop.at()),
         _ => fixes::runtime_max(&stop.at()),
     }])
@@ -219,7 +244,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
             && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
             && lived_in(case, &exit.value, &stop.unit)
     });
-    let setting = units::unit_setting(case, &stop, "OOMPolicy", "OOMPolicy");
+    let setting = stopping::own_or_default(case, &stop, "OOMPolicy", "OOMPolicy");
     let other = first_victim.map_or_else(
         || "another process of the unit".to_owned(),
         |exit| words::name_pid(&case.task(&exit.value.task)),

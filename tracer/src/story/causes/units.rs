@@ -1,13 +1,13 @@
 //! Deaths by a service manager: why it stopped the unit.
 
-use super::{Finding, Fit, Opinion, is_not};
+use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{BusCall, Grade, Job, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::{UnitStop, job_type, manager_of, stop_job, stops_which};
+use crate::story::manager::{UnitStop, job_type, stop_job};
 use crate::story::requests::{Request, Wish};
-use crate::story::verdict::{CauseId, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
@@ -27,6 +27,9 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     });
     if logind {
         return None;
+    }
+    if let Some(because) = unit_ends::ran_out(case, &stop) {
+        return is_not(ID, because);
     }
     let Some(job) = stop.job else {
         // A command that names the unit, and nothing else that can have ended it.
@@ -50,11 +53,14 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         _ => "stopped",
     };
     let name = stop.manager_name(case);
-    let what = format!("{} was ended by {name}, which {verb} {}", victim(case), stop.unit);
+    let what = match stop.by_command {
+        Some(_) => format!("{} was ended by {name} when that was {verb}", victim(case)),
+        None => format!("{} was ended by {name}, which {verb} {}", victim(case), stop.unit),
+    };
     if let Some(request) = stop.asked_for(case) {
         return requested(case, &stop, request, &what)
             .links(units::stop_links(case, &stop))
-            .fixes([fixes::look_at_unit(&stop.at())])
+            .fixes(remedies(case, &stop, request, verb == "stopped"))
             .answer();
     }
     isolated(case, &stop, job, &what).or_else(|| manager_stopped(case, &stop, &what)).or_else(|| {
@@ -94,6 +100,23 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
     links.retain(|link| link.event == LinkEvent::Command);
     let text = format!("{what}: {}{hint}.", actor.sentence());
     Finding::new(ID, Fit::Exact, request.grade(), text).links(links)
+}
+
+/// What to do about a stop that somebody asked for: keep an updater from it, start the unit again.
+fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped: bool) -> Vec<Fix> {
+    let at = stop.at();
+    let mut remedies = Vec::new();
+    let updaters = request.actor(case).map(|actor| actor.updaters).unwrap_or_default();
+    if !updaters.is_empty() {
+        let file = stop.history.and_then(|history| history.text("FragmentPath"));
+        remedies.push(fixes::updates(&at, &updaters, file));
+    }
+    // Neither a scope nor what a program made can be started again by its name.
+    if stopped && !at.transient && !stop.unit.ends_with(".scope") {
+        remedies.push(fixes::start_again(&at, &stop.unit));
+    }
+    remedies.push(fixes::look_at_unit(&at));
+    remedies
 }
 
 /// A caller whose process is not known: its name, else its user.
@@ -171,32 +194,36 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
 /// `systemctl kill` and its methods.
 pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SystemctlKill;
-    const METHODS: [&str; 6] =
-        ["KillUnit", "Kill", "KillUnitSubgroup", "KillSubgroup", "QueueSignalUnit", "QueueSignal"];
-    let stop = UnitStop::of(case)?;
-    let call = stop.request.filter(|call| {
-        METHODS.contains(&call.value.member.as_str()) && stops_which(&call.value).is_some()
+    let stop = UnitStop::of(case).filter(|stop| stop.by_command.is_none())?;
+    // A signal to a slice goes to everything in it.
+    let slices = if stop.manager == Manager::System { case.units_around() } else { Vec::new() };
+    let around = std::iter::once(stop.unit.clone()).chain(slices);
+    let asked = around.clone().find_map(|unit| {
+        let request = Request::find(case, Wish::Kill, stop.manager, &unit, case.struck_ns())?;
+        Some((unit, request))
     });
+    // A reload by `systemctl kill -s HUP` a moment ago is another story.
+    let number = case.blow?.signal.value.number;
+    let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
+    let call = asked.as_ref().and_then(|(_, request)| request.call);
     let said = case.world.journal.iter().rev().find(|line| {
-        units::manager_said(&line.value, stop.manager, &stop.unit)
+        around.clone().any(|unit| units::manager_said(&line.value, stop.manager, &unit))
             && line.value.message.contains("on client request")
             && line.ns().abs_diff(case.struck_ns()) <= 2 * S
     });
     // A command alone proves nothing where a job was under way: that has signals of its own.
-    let command = Request::find(case, Wish::Kill, stop.manager, &stop.unit, case.struck_ns())
-        .filter(|request| request.call.is_none() && stop.job.is_none())
-        .and_then(|request| request.process);
-    if call.is_none() && (said.is_none() || stop.job.is_some()) && command.is_none() {
+    let asked = asked.filter(|(_, request)| request.call.is_some() || stop.job.is_none());
+    if call.is_none() && (said.is_none() || stop.job.is_some()) && asked.is_none() {
         return None;
     }
-    let process = call.and_then(|call| crate::story::requests::caller(case, call).0).or(command);
-    let actor = process.map(|id| Actor::behind(case, id));
+    let about = asked.as_ref().map_or(stop.unit.as_str(), |(unit, _)| unit);
+    let actor = asked.as_ref().and_then(|(_, request)| request.actor(case));
     let grade = match (call, said) {
         (Some(_), _) => Grade::Observed,
         (None, Some(_)) => Grade::Reported,
         (None, None) => Grade::Inferred,
     };
-    let signal = case.blow.map(|blow| crate::evidence::signal_name(blow.signal.value.number))?;
+    let signal = crate::evidence::signal_name(number);
     let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
     let reported = said.map(|line| {
         let text = format!("systemd logged \"{}\"", line.value.message);
@@ -212,74 +239,11 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
             "{} got {signal} from {}, which passed it on to {}: {who}.",
             victim(case),
             stop.manager_name(case),
-            stop.unit
+            about
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
     .links(call.map(|call| call_link(case, call)))
     .links(reported)
-    .answer()
-}
-
-/// Reboot, power-off, soft-reboot.
-pub fn shutdown(case: &Case<'_>) -> Option<Opinion> {
-    const TARGETS: [&str; 8] = [
-        "shutdown.target",
-        "reboot.target",
-        "poweroff.target",
-        "halt.target",
-        "kexec.target",
-        "soft-reboot.target",
-        "umount.target",
-        "final.target",
-    ];
-    let sender = case.sender()?;
-    let broadcast = sender.id.pid == 1 && sender.comm == "systemd-shutdow";
-    let manager = manager_of(sender);
-    if !broadcast && manager != Some(Manager::System) {
-        return None;
-    }
-    let job = case.world.jobs.iter().find(|job| {
-        job.value.manager == Manager::System
-            && TARGETS.contains(&job.value.unit.as_str())
-            && job_type(case.world, job) == Some("start")
-            && job.ns() <= case.struck_ns() + S
-    });
-    if job.is_none() && !broadcast {
-        return None;
-    }
-    let call = case.world.calls.iter().rev().find(|call| {
-        const METHODS: [&str; 8] = [
-            "PowerOff",
-            "Reboot",
-            "Halt",
-            "KExec",
-            "SoftReboot",
-            "PowerOffWithFlags",
-            "RebootWithFlags",
-            "StartUnit",
-        ];
-        METHODS.contains(&call.value.member.as_str())
-            && (call.value.member != "StartUnit"
-                || call
-                    .value
-                    .args
-                    .first()
-                    .and_then(|arg| arg.as_str())
-                    .is_some_and(|unit| TARGETS.contains(&unit)))
-            && call.ns() <= case.struck_ns()
-    });
-    let process = call.and_then(|call| crate::story::requests::caller(case, call).0);
-    let actor = process.map(|id| Actor::behind(case, id));
-    let who = actor.as_ref().map(|actor| format!(": {}", actor.sentence())).unwrap_or_default();
-    Finding::new(
-        CauseId::SystemShutdown,
-        Fit::Exact,
-        if job.is_some() { Grade::Observed } else { Grade::Inferred },
-        format!("{} was ended since the system is going down{who}.", victim(case)),
-    )
-    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(call.map(|call| call_link(case, call)))
-    .links(job.map(|job| units::job_link(case, job)))
     .answer()
 }

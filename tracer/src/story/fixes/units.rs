@@ -185,6 +185,65 @@ pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
     }
 }
 
+/// What was stopped is not gone.
+pub fn start_again(at: &UnitAt, unit: &str) -> Fix {
+    let unit = quoted(unit);
+    fix(
+        "start it again",
+        vec![at.sudo(&at.systemctl(&format!("start {unit}")))],
+        "the unit runs again; its settings are untouched",
+    )
+    .but("whoever stopped it may have had a reason: ask first")
+    .check(at.systemctl(&format!("status {unit}")))
+    .see("systemctl(1)")
+}
+
+/// A package manager, or what works for one, restarted it. `file`: the unit's own file.
+pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
+    let is = |name: &str| updaters.iter().any(|updater| updater == name);
+    let snap = at.unit.strip_prefix("snap.").and_then(|rest| rest.split('.').next());
+    if let Some(snap) = snap.filter(|_| is("snapd") || is("snap")) {
+        let snap = quoted(snap);
+        return fix(
+            "choose when the snap is refreshed",
+            vec![format!("sudo snap refresh --hold=72h {snap}")],
+            "the snap is not refreshed, and its services not restarted, for three days",
+        )
+        .but("security updates of the snap wait as well")
+        .check(format!("snap info {snap}"))
+        .see("snap(8)");
+    }
+    if is("needrestart") {
+        let pattern = at.unit.replace('.', "\\.").replace('@', "\\@");
+        let line = format!("$nrconf{{override_rc}}{{qr(^{pattern})}} = 0;");
+        return fix(
+            "have needrestart leave the unit alone",
+            vec![format!(
+                "echo {} | sudo tee /etc/needrestart/conf.d/50-killtrace.conf",
+                quoted(&line)
+            )],
+            "needrestart still lists the unit, but does not restart it after upgrades",
+        )
+        .but("it goes on using the old libraries until you restart it")
+        .check("sudo needrestart -r l")
+        .see("needrestart(1)");
+    }
+    let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
+    let rpm = ["dnf", "dnf5", "yum", "rpm", "microdnf"].iter().any(|name| is(name));
+    let (find, hold) = if rpm {
+        (format!("rpm -qf {}", quoted(&file)), "sudo dnf versionlock add PACKAGE")
+    } else {
+        (format!("dpkg -S {}", quoted(&file)), "sudo apt-mark hold PACKAGE")
+    };
+    fix(
+        "choose when its package is upgraded",
+        vec![find, format!("# with the package it names: {hold}")],
+        "the package stays as it is, so that no upgrade restarts the unit",
+    )
+    .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
+    .see("apt-mark(8), unattended-upgrade(8), dnf(8)")
+}
+
 /// Who starts and stops this unit.
 pub fn look_at_unit(at: &UnitAt) -> Fix {
     let unit = quoted(&at.unit);

@@ -1,7 +1,7 @@
-//! `logind.conf` and `system.conf`: main file, drop-ins, compiled-in defaults.
+//! `logind.conf`, `system.conf` and `user.conf`: main file, drop-ins, compiled-in defaults.
 
 use super::{Assignment, Root, commented_default, joined, last};
-use crate::evidence::Setting;
+use crate::evidence::{Manager, Setting};
 
 /// Where systemd's configuration lives, strongest first.
 pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
@@ -52,15 +52,25 @@ impl Root {
 
     /// `DefaultTimeoutStopSec` of the system manager; scope `system.conf`.
     pub fn default_timeout_stop(&self) -> Setting {
-        let assignments = self.daemon("system.conf");
-        last(&assignments, "Manager", "DefaultTimeoutStopSec").map_or_else(
-            || default_setting("system.conf", "DefaultTimeoutStopSec", self.compiled_timeout()),
-            |found| found.setting("system.conf"),
-        )
+        let found = self.manager_default(Manager::System, "DefaultTimeoutStopSec");
+        found.unwrap_or_else(|| {
+            default_setting("system.conf", "DefaultTimeoutStopSec", self.compiled_timeout())
+        })
     }
 
-    /// Compiled-in `DefaultTimeoutStopSec`: 90 s upstream, 45 s on Fedora; the shipped file shows it.
-    fn compiled_timeout(&self) -> String {
+    /// One of the `Default…=` of a service manager for its units, where a file sets it; scope `system.conf` or
+    /// `user.conf`.
+    pub(super) fn manager_default(&self, manager: Manager, name: &str) -> Option<Setting> {
+        let file = match manager {
+            Manager::System => "system.conf",
+            Manager::User(_) => "user.conf",
+        };
+        last(&self.daemon(file), "Manager", name).map(|found| found.setting(file))
+    }
+
+    /// Compiled-in `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`: 90 s upstream, 45 s on Fedora; the
+    /// shipped file shows it.
+    pub(super) fn compiled_timeout(&self) -> String {
         self.shipped("system.conf", "DefaultTimeoutStopSec").unwrap_or_else(|| "90s".to_owned())
     }
 

@@ -54,8 +54,8 @@ const ONE: [&str; 29] = [
     "ManagedOOMMemoryPressure",
 ];
 
-/// Dependencies, which add up.
-const LISTS: [&str; 7] = [
+/// Dependencies and commands, which add up.
+const LISTS: [&str; 8] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -63,6 +63,7 @@ const LISTS: [&str; 7] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
+    "ExecStop",
 ];
 
 /// The files that make up a unit, weakest first.
@@ -97,9 +98,10 @@ impl Root {
         UnitFiles { fragment, drop_ins: self.drop_ins(&drop_in_directories) }
     }
 
-    /// What the files of a unit set; scope is the unit's name. `KillMode` and `TimeoutStopSec` are
-    /// always among them, for want of a file with their compiled-in or manager-wide value.
-    pub fn unit(&self, unit: &str, files: &UnitFiles) -> Vec<Setting> {
+    /// What the files of a unit set; scope is the unit's name. `KillMode` is always among them, for want of a
+    /// file with its compiled-in value; so is `TimeoutStopSec`, or what the manager sets instead of it for all
+    /// of its units (`DefaultTimeoutStopSec`).
+    pub fn unit(&self, manager: Manager, unit: &str, files: &UnitFiles) -> Vec<Setting> {
         let all = files.fragment.iter().chain(&files.drop_ins);
         let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
         let mut assignments = self.assignments(&plain);
@@ -115,29 +117,49 @@ impl Root {
         for name in LISTS {
             settings.extend(added_up(&assignments, "", name).map(|it| it.setting(unit)));
         }
-        self.add_defaults(unit, &assignments, &mut settings);
+        self.add_defaults(manager, unit, &assignments, &mut settings);
         settings
     }
 
-    fn add_defaults(&self, unit: &str, assignments: &[Assignment], settings: &mut Vec<Setting>) {
-        let kills = ["service", "scope", "socket", "mount", "swap"];
-        if !unit.rsplit_once('.').is_some_and(|(_, kind)| kills.contains(&kind)) {
+    fn add_defaults(
+        &self,
+        manager: Manager,
+        unit: &str,
+        assignments: &[Assignment],
+        settings: &mut Vec<Setting>,
+    ) {
+        const KILLS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
+        let kind = unit.rsplit_once('.').map_or("", |(_, kind)| kind);
+        if !KILLS.contains(&kind) {
             return;
         }
         if last(assignments, "", "KillMode").is_none() {
             settings.push(default_setting(unit, "KillMode", "control-group"));
         }
-        // TimeoutSec= is shorthand for both start and stop; the later assignment counts.
-        let both = ["TimeoutStopSec", "TimeoutSec"];
-        let stop =
-            assignments.iter().rfind(|it| both.contains(&it.name.as_str()) && !it.value.is_empty());
-        settings.retain(|it| it.name != "TimeoutStopSec");
-        let found = stop.map_or_else(|| self.default_timeout_stop(), |it| it.setting(unit));
-        settings.push(Setting {
-            scope: unit.to_owned(),
-            name: "TimeoutStopSec".to_owned(),
-            ..found
-        });
+        let of_unit = |setting: Setting| Setting { scope: unit.to_owned(), ..setting };
+        let default = |name: &str| self.manager_default(manager, name).map(of_unit);
+        let one = |name: &str| last(assignments, "", name).map(|it| it.value.as_str());
+        for name in ["TimeoutStopSec", "TimeoutStartSec"] {
+            // TimeoutSec= is shorthand for both start and stop; the later assignment counts.
+            let own = assignments.iter().rfind(|it| it.name == name || it.name == "TimeoutSec");
+            settings.retain(|it| it.name != name);
+            if let Some(own) = own.filter(|it| !it.value.is_empty()) {
+                settings.push(Setting { name: name.to_owned(), ..own.setting(unit) });
+                continue;
+            }
+            // Only services have a time limit for their start, oneshot ones by default none.
+            let has =
+                name == "TimeoutStopSec" || kind == "service" && one("Type") != Some("oneshot");
+            if has {
+                let built_in = || default_setting(unit, name, self.compiled_timeout());
+                settings.push(default(&format!("Default{name}")).unwrap_or_else(built_in));
+            }
+        }
+        // What delegates its cgroup goes on by default; scopes do not take the manager's default everywhere.
+        let delegates = one("Delegate").is_some_and(|value| value != "no" && value != "false");
+        if kind == "service" && one("OOMPolicy").is_none() && !delegates {
+            settings.extend(default("DefaultOOMPolicy"));
+        }
     }
 }
 
@@ -231,7 +253,7 @@ mod tests {
                 "/etc/systemd/system/ssh@.service.d/20-kill.conf"
             ]
         );
-        let settings = root.unit("ssh@4.service", &files);
+        let settings = root.unit(Manager::System, "ssh@4.service", &files);
         let find = |name: &str| settings.iter().find(|it| it.name == name).expect("a setting");
         assert_eq!(find("KillMode").value, "process");
         assert_eq!(
@@ -256,7 +278,7 @@ mod tests {
             ("etc/systemd/system/a.service.d/x.conf", "[Unit]\nBindsTo=c.service\n"),
         ]);
         let files = root.unit_files(Manager::System, None, "a.service");
-        let settings = root.unit("a.service", &files);
+        let settings = root.unit(Manager::System, "a.service", &files);
         let find = |name: &str| settings.iter().find(|it| it.name == name);
         let bound: Vec<_> = settings.iter().filter(|it| it.name == "BindsTo").collect();
         assert_eq!(
@@ -266,8 +288,9 @@ mod tests {
         assert_eq!(find("TimeoutStopSec").map(|it| it.value.as_str()), Some("9"));
         assert_eq!(find("KillMode").and_then(|it| it.file.as_deref()), None);
         assert_eq!(find("Type"), None);
-        let none = root.unit("gone.service", &UnitFiles::default());
-        let stop = none.iter().find(|it| it.name == "TimeoutStopSec").expect("always there");
+        let none = root.unit(Manager::System, "gone.service", &UnitFiles::default());
+        assert!(!none.iter().any(|it| it.name == "TimeoutStopSec"), "it has none of its own");
+        let stop = none.iter().find(|it| it.name == "DefaultTimeoutStopSec").expect("told instead");
         assert_eq!(
             (stop.value.as_str(), stop.file.as_deref()),
             ("33s", Some("/etc/systemd/system.conf"))

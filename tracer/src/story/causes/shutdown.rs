@@ -1,0 +1,191 @@
+//! Deaths since everything goes down: the system, or a user's service manager.
+
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{BusCall, Grade, JournalLine, Manager, ProcessId};
+use crate::story::actor::Actor;
+use crate::story::case::Case;
+use crate::story::ending::call_link;
+use crate::story::manager::{UnitStop, job_type, manager_of};
+use crate::story::requests::caller;
+use crate::story::verdict::{CauseId, LinkEvent};
+use crate::story::world::Seen;
+use crate::story::{units, words};
+
+const S: u64 = 1_000_000_000;
+
+/// How long before the first job of a shutdown the request for it is looked for.
+const RECENT: u64 = 60 * S;
+
+const TARGETS: [&str; 8] = [
+    "shutdown.target",
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+    "umount.target",
+    "final.target",
+];
+
+/// Methods of logind and of PID 1 that take the system down; the flags and times they may come with follow
+/// the name.
+const METHODS: [&str; 6] =
+    ["PowerOff", "Reboot", "Halt", "KExec", "SoftReboot", "ScheduleShutdown"];
+
+/// What does the same from the command line; of systemctl the verbs.
+const COMMANDS: [&str; 7] =
+    ["reboot", "poweroff", "halt", "shutdown", "kexec", "soft-reboot", "telinit"];
+
+/// Reboot, power-off, soft-reboot.
+pub fn system(case: &Case<'_>) -> Option<Opinion> {
+    let sender = case.sender()?;
+    let broadcast = sender.id.pid == 1 && sender.comm == "systemd-shutdow";
+    let by_manager = UnitStop::of(case).is_some() || manager_of(sender).is_some();
+    if !broadcast && !by_manager {
+        return None;
+    }
+    let job = going_down(case, Manager::System);
+    if job.is_none() && !broadcast {
+        return None;
+    }
+    let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
+    let call =
+        case.world.calls.iter().rev().find(|call| asks(&call.value) && call.ns() <= began_ns + S);
+    let process = match call {
+        Some(call) => caller(case, call).0,
+        None => command(case, began_ns),
+    };
+    let actor = process.map(|id| Actor::behind(case, id));
+    let said = reason_said(case, began_ns).filter(|_| actor.is_none());
+    let who = match (&actor, said) {
+        (Some(actor), _) => format!(": {}", actor.sentence()),
+        (None, Some(line)) => format!(": systemd logged \"{}\"", line.value.message),
+        (None, None) => String::new(),
+    };
+    let unit = case.unit().map(|(_, unit)| format!(", and {unit} with it")).unwrap_or_default();
+    let mut finding = Finding::new(
+        CauseId::SystemShutdown,
+        Fit::Exact,
+        if job.is_some() { Grade::Observed } else { Grade::Inferred },
+        format!("{} was ended since the system is going down{unit}{who}.", victim(case)),
+    )
+    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links(call.map(|call| call_link(case, call)))
+    .links(said.map(|line| {
+        let text = format!("systemd logged \"{}\"", line.value.message);
+        let mut link = case.link(line.at, LinkEvent::UnitState, line.source, None, text);
+        link.at.boot_ns = link.at.boot_ns.min(began_ns);
+        link
+    }))
+    .links(job.map(|job| units::job_link(case, job)));
+    if actor.is_none() && said.is_none() {
+        finding = finding.gap("who asked for the shutdown was not seen");
+    }
+    finding.answer()
+}
+
+/// The start of the target that takes everything down.
+pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crate::evidence::Job>> {
+    case.world.jobs.iter().find(|job| {
+        job.value.manager == manager
+            && TARGETS.contains(&job.value.unit.as_str())
+            && job_type(case.world, job) == Some("start")
+            && job.ns() <= case.struck_ns() + S
+    })
+}
+
+fn asks(call: &BusCall) -> bool {
+    let first = call.args.first().and_then(|arg| arg.as_str());
+    METHODS.iter().any(|method| call.member.starts_with(method))
+        || (call.member.starts_with("StartUnit")
+            && first.is_some_and(|unit| TARGETS.contains(&unit)))
+}
+
+/// root's systemctl may speak to systemd without a bus, and a client may be gone before it can be asked.
+fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let comm = known.comm.as_deref()?;
+        let says = |args: &[String]| {
+            args.iter()
+                .skip(1)
+                .any(|arg| COMMANDS.contains(&arg.as_str()) || TARGETS.contains(&arg.as_str()))
+        };
+        let asks = COMMANDS.contains(&comm)
+            || comm == "systemctl" && known.cmdline.as_deref().is_some_and(says);
+        (asks && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
+    });
+    found.max_by_key(|(at, _)| *at).map(|(_, id)| id)
+}
+
+/// Why systemd takes the system down of its own accord (`src/core/emergency-action.c`): `FailureAction=`,
+/// `StartLimitAction=`, `JobTimeoutAction=` and their kind.
+fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLine>> {
+    const WORDS: [&str; 7] = [
+        "Rebooting",
+        "Powering off",
+        "Forcibly rebooting",
+        "Forcibly powering off",
+        "Exiting",
+        "Soft-rebooting",
+        "Halting",
+    ];
+    case.world.journal.iter().rev().find(|line| {
+        line.value.pid == Some(1)
+            && WORDS.iter().any(|word| line.value.message.starts_with(word))
+            && line.ns() <= began_ns + S
+            && line.ns() + 10 * S >= began_ns
+    })
+}
+
+/// A user's whole service manager went down by itself: it was told to exit.
+pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
+    const TARGETS: [&str; 2] = ["exit.target", "shutdown.target"];
+    let stop = UnitStop::of(case)?;
+    let Manager::User(uid) = stop.manager else { return None };
+    let job = case.world.jobs.iter().find(|job| {
+        job.value.manager == stop.manager
+            && TARGETS.contains(&job.value.unit.as_str())
+            && job.ns() <= case.struck_ns() + S
+    })?;
+    let asked = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let args = known.cmdline.as_deref()?;
+        let said = |word: &str| args.iter().any(|arg| arg == word);
+        let fits = known.comm.as_deref() == Some("systemctl")
+            && known.uid.is_none_or(|own| own == uid || own == 0)
+            && said("--user")
+            && (said("exit") || said("exit.target"));
+        (fits && at <= job.ns() + S && at + RECENT >= job.ns()).then_some((at, id))
+    });
+    let (_, process) = asked.max_by_key(|(at, _)| *at)?;
+    let actor = Actor::behind(case, process);
+    let effect = job.at.no_later_than(stop.first.at);
+    let mut command = units::command_link(case, &actor);
+    if let Some(link) = &mut command {
+        link.at = link.at.no_later_than(effect);
+    }
+    let mut above = units::job_link(case, job);
+    above.at = effect;
+    Finding::new(
+        CauseId::UnitStopRequested,
+        Fit::Exact,
+        Grade::Inferred,
+        format!(
+            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {} (by \
+             its arguments; the request itself was not seen).",
+            victim(case),
+            stop.manager_name(case),
+            stop.unit,
+            actor.sentence()
+        ),
+    )
+    .links(command)
+    .links([above])
+    .links(units::stop_links(case, &stop))
+    .answer()
+}
+
+fn victim(case: &Case<'_>) -> String {
+    words::name_pid(&case.victim_process())
+}

@@ -1,0 +1,206 @@
+//! How a unit is stopped: the signals that its settings choose, the commands that it runs for it, and what
+//! follows where the time for it runs out.
+
+use super::case::Case;
+use super::manager::{self, UnitStop, job_type};
+use super::mechanism;
+use super::units::{cited, manager_said, property_setting, template, unit_setting};
+use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::words;
+use super::world::Seen;
+use crate::evidence::{Grade, JournalLine, SignalSent, Source, sig, signal_name};
+
+/// A unit that was not stopped in time.
+#[derive(Debug)]
+pub struct Overrun<'a> {
+    /// The signal that had not helped: to the victim itself, or only to the unit's main process.
+    first: Option<&'a Seen<SignalSent>>,
+    /// What the manager said of it.
+    said: Option<&'a Seen<JournalLine>>,
+}
+
+impl<'a> Overrun<'a> {
+    /// Where the deciding signal is the last resort of a stop that took too long.
+    pub fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
+        const S: u64 = 1_000_000_000;
+        let blow = case.blow.filter(|_| stop.by_command.is_none())?;
+        let said = case.world.journal.iter().rev().find(|line| {
+            manager_said(&line.value, stop.manager, &stop.unit)
+                && line.value.message.contains("timed out")
+                && line.ns() <= case.exit.ns()
+                && line.ns() + 2 * S >= blow.signal.ns()
+        });
+        if stop.escalated {
+            return Some(Self { first: Some(stop.first), said });
+        }
+        // With KillMode=mixed only the main process is asked first; SIGKILL is all that the others get.
+        let mixed = said?.value.message.contains("State 'stop-sigterm' timed out");
+        (mixed && stop.job.is_some() && blow.signal.value.number == sig::SIGKILL)
+            .then_some(Self { first: None, said })
+    }
+
+    fn waited(&self, case: &Case<'_>) -> Option<String> {
+        let blow = case.blow?;
+        Some(words::span(blow.signal.ns().saturating_sub(self.first?.ns())))
+    }
+
+    /// How it reads: ` It had not ended 90 s after SIGTERM, so SIGKILL followed (TimeoutStopSec=1min 30s, …).`
+    pub fn clause(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
+        let last = signal_name(case.blow?.signal.value.number);
+        let setting = timeout_setting(case, stop);
+        let cited = setting.map(|setting| format!(" ({})", cited(&setting))).unwrap_or_default();
+        Some(match (self.first, self.waited(case)) {
+            (Some(first), Some(waited)) => format!(
+                " It had not ended {waited} after {}, so {last} followed{cited}.",
+                signal_name(first.value.number)
+            ),
+            _ => format!(
+                " The unit's main process had not ended in the time that it had to stop, so {last} went to \
+                 everything in the unit{cited}."
+            ),
+        })
+    }
+
+    fn links(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
+        let Some(blow) = case.blow else { return Vec::new() };
+        let first = self.first.map(|first| case.signal_link(first, mechanism::of(&first.value)));
+        let mut links: Vec<Link> = first.into_iter().collect();
+        let waited = self.waited(case);
+        match self.said {
+            Some(line) => {
+                let later = waited.map(|waited| format!(", {waited} later")).unwrap_or_default();
+                let text = format!("systemd logged \"{}\"{later}", line.value.message);
+                let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
+                link.at = link.at.no_later_than(blow.signal.at);
+                links.push(link);
+            }
+            None => {
+                let waited = waited.unwrap_or_default();
+                let text = format!("{} had not ended {waited} after the first signal", stop.unit);
+                let at = blow.signal.at;
+                let mut link = case.link(at, LinkEvent::Timeout, Source::Kernel, None, text);
+                link.evidence = Grade::Inferred;
+                links.push(link);
+            }
+        }
+        links
+    }
+}
+
+/// The links of a stop that took too long; none where it did not.
+pub fn links<'a>(case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
+    Overrun::of(case, stop).map(|overrun| overrun.links(case, stop)).unwrap_or_default()
+}
+
+/// What the unit's own settings had to do with how it was stopped: the signals that are not the usual ones,
+/// the command of `ExecStop=`.
+pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
+    if stop.by_command.is_some() {
+        return exec_setting(case, stop).into_iter().collect();
+    }
+    let mut found = Vec::new();
+    let first = stop.first.value.number;
+    if first != sig::SIGTERM {
+        let restarts = stop.job.and_then(|job| job_type(case.world, job)) == Some("restart");
+        let names: &[&str] = if restarts {
+            &["RestartKillSignal", "KillSignal", "WatchdogSignal"]
+        } else {
+            &["KillSignal", "WatchdogSignal"]
+        };
+        found.extend(names.iter().find_map(|name| signal_setting(case, stop, name, first)));
+    }
+    let last = case.blow.map_or(first, |blow| blow.signal.value.number);
+    if stop.escalated && last != sig::SIGKILL {
+        let abort = unit_setting(case, stop, "TimeoutStopFailureMode", "TimeoutStopFailureMode");
+        found.extend(abort.filter(|mode| mode.value == "abort"));
+        found.extend(signal_setting(case, stop, "FinalKillSignal", last));
+    }
+    found
+}
+
+/// A setting that chose this signal, where a file has it.
+fn signal_setting(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    name: &str,
+    number: u8,
+) -> Option<DecidingSetting> {
+    let signal = signal_name(number);
+    let setting = case.setting(&[&stop.unit, &template(&stop.unit)], name)?;
+    let means = |value: &str| {
+        value == signal || format!("SIG{value}") == signal || value == number.to_string()
+    };
+    (setting.file.is_some() && means(&setting.value)).then_some(setting)
+}
+
+/// The line of `ExecStop=` that the command comes from: the one that names its program, else the only one.
+fn exec_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+    let command = case.task(stop.by_command?);
+    let programs: Vec<String> = std::iter::once(command.cmdline.unwrap_or_default())
+        .chain(command.ancestors.into_iter().filter_map(|ancestor| ancestor.cmdline))
+        .filter_map(|args| args.first().map(|arg| base_name(arg).to_owned()))
+        .collect();
+    let scopes = [stop.unit.clone(), template(&stop.unit)];
+    let lines: Vec<_> = case
+        .world
+        .setting_lines
+        .iter()
+        .filter(|seen| seen.value.name == "ExecStop" && scopes.contains(&seen.value.scope))
+        .collect();
+    let names = |value: &str| {
+        // Prefixes of systemd.service(5) stand before the path.
+        let program = value.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+        let program = base_name(program.split_whitespace().next().unwrap_or_default());
+        programs.iter().any(|known| known == program)
+    };
+    let found = lines.iter().find(|seen| names(&seen.value.value));
+    let found = found.or_else(|| lines.first().filter(|_| lines.len() == 1))?;
+    Some(DecidingSetting {
+        name: found.value.name.clone(),
+        value: found.value.value.clone(),
+        file: found.value.file.clone(),
+        line: found.value.line,
+    })
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The link of the command that the manager ran to stop the unit, where one dealt the blow.
+pub fn command_link(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Link> {
+    let task = stop.by_command?;
+    let process = case.task(task);
+    let known = case.world.people.get(task.id);
+    let executed = known.and_then(|known| known.exec_ns);
+    let source = if executed.is_some() { Source::Kernel } else { Source::Proc };
+    let manager = manager::name_of(case.world, stop.manager);
+    let command = words::command_line(&process);
+    let text = format!("{manager} ran \"{command}\" for ExecStop= of {}", stop.unit);
+    let at = case.exit.at.shifted(executed.unwrap_or(task.id.start_ns));
+    let mut link = case.link(at, LinkEvent::Command, source, Some(process), text);
+    // The job may have been heard of a moment late.
+    link.at.boot_ns = link.at.boot_ns.max(stop.began_ns).min(stop.first.ns());
+    Some(link)
+}
+
+/// `TimeoutStopSec=` of the unit, or the manager's default under its own name.
+pub fn timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+    own_or_default(case, stop, "TimeoutStopSec", "TimeoutStopUSec")
+}
+
+/// A setting of the unit: what its files say, else the manager's `Default…=` for all units, else what the
+/// manager reports.
+pub fn own_or_default(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    name: &str,
+    property: &str,
+) -> Option<DecidingSetting> {
+    let scopes = [stop.unit.as_str(), &template(&stop.unit)];
+    let configured = |name: &str| case.setting(&scopes, name).filter(|it| it.file.is_some());
+    configured(name)
+        .or_else(|| configured(&format!("Default{name}")))
+        .or_else(|| property_setting(stop, property))
+        .or_else(|| case.setting(&scopes, name))
+}
