@@ -18,6 +18,9 @@ const MARKERS: &[(&str, Mechanism)] = &[
     ("oom_kill_memcg_member", Mechanism::OomKill),
     ("bpf_send_signal_common", Mechanism::BpfSendSignal),
     ("do_bpf_send_signal", Mechanism::BpfSendSignal),
+    // Where the compiler put the common part into the helpers (5.10).
+    ("bpf_send_signal", Mechanism::BpfSendSignal),
+    ("bpf_send_signal_thread", Mechanism::BpfSendSignal),
     ("__cgroup_kill", Mechanism::CgroupKill),
     ("cgroup_kill_write", Mechanism::CgroupKill),
     ("cgroup_post_fork", Mechanism::CgroupKill),

@@ -92,7 +92,10 @@ impl Entry {
         if self.from_kernel {
             return true;
         }
-        let comm = self.line.comm.as_deref().unwrap_or_default();
+        let Some(comm) = self.line.comm.as_deref() else {
+            let name = self.line.identifier.as_deref().unwrap_or_default();
+            return super::SHORT_LIVED.contains(&name) && !self.from_container;
+        };
         let by_root = self.line.uid.is_none_or(|uid| uid == 0);
         let by_user_manager = self.user_unit.as_deref() == Some("init.scope")
             && self.line.from_unit.as_deref().and_then(uid_of_manager_unit) == self.line.uid;
@@ -100,7 +103,8 @@ impl Entry {
             "systemd" => by_root || by_user_manager,
             "systemd-oomd" | "polkitd" => self.in_own_service(),
             _ if comm.starts_with("systemd-") => by_root,
-            _ => true,
+            // Matched by its identifier alone: it is another program.
+            _ => super::SPEAKERS.contains(&comm),
         };
         trusted && !self.from_container
     }
@@ -191,6 +195,17 @@ mod tests {
         let app = manager
             .replace(r#""_SYSTEMD_USER_UNIT":"init.scope""#, r#""_SYSTEMD_USER_UNIT":"x.service""#);
         assert!(!parse(app.as_bytes()).expect("an entry").is_wanted());
+    }
+
+    #[test]
+    fn last_words_of_who_is_gone_are_kept_where_their_pid_can_tell_who_it_was() {
+        let gone = STOPPING.replace(r#""_COMM":"systemd","#, "");
+        assert!(!parse(gone.as_bytes()).expect("an entry").is_wanted());
+        let sshd =
+            gone.replace(r#""SYSLOG_IDENTIFIER":"systemd""#, r#""SYSLOG_IDENTIFIER":"sshd""#);
+        assert!(parse(sshd.as_bytes()).expect("an entry").is_wanted());
+        let other = sshd.replace(r#""_UID":"0""#, r#""_UID":"1000","_COMM":"logger""#);
+        assert!(!parse(other.as_bytes()).expect("an entry").is_wanted());
     }
 
     #[test]

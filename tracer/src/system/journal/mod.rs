@@ -56,6 +56,10 @@ const SPEAKERS: [&str; 36] = [
     "unattended-upgr",
 ];
 
+/// Speakers that are gone a moment after their last words, so that journald may find no `_COMM` of theirs any
+/// more. By this name anybody can speak: `_PID`, which the kernel vouches for, says who it was.
+const SHORT_LIVED: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
+
 /// Longest line that is read; a longer one is skipped and counted.
 const MAX_LINE: usize = 4 << 20;
 
@@ -108,6 +112,7 @@ fn start(since: i64, kernel_log_attached: bool) -> io::Result<Child> {
     command.arg(format!("--since=@{since}"));
     // Matches of one field are alternatives, "+" begins another alternative: journald's index does the work.
     command.args(SPEAKERS.iter().map(|comm| format!("_COMM={comm}")));
+    command.arg("+").args(SHORT_LIVED.iter().map(|name| format!("SYSLOG_IDENTIFIER={name}")));
     if !kernel_log_attached {
         command.args(["+", "_TRANSPORT=kernel"]);
     }
