@@ -88,7 +88,9 @@ fn pidfd_send_signal() {
 fn kill_group() {
     let played = play("kill-group");
     for victim in ["victim", "victim-too"] {
-        played.verdict(victim, Some(Mechanism::Kill), KILLER, BY_PROGRAM);
+        let death = played.verdict(victim, Some(Mechanism::Kill), KILLER, BY_PROGRAM);
+        let told = &death.cause.explanation;
+        assert!(told.contains("the whole process group"), "{told}");
     }
 }
 
@@ -97,6 +99,7 @@ fn kill_group() {
 fn kill_everybody() {
     let played = play("kill-everybody");
     let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
+    assert!(death.cause.explanation.contains("(kill -1)"), "{}", death.cause.explanation);
     assert_eq!(death.victim.ns_pid, Some(2));
     assert_eq!(death.killer.process.as_ref().and_then(|killer| killer.ns_pid), Some(3));
     assert_eq!(death.signal.as_ref().and_then(|signal| signal.si_pid), Some(3));
@@ -190,4 +193,40 @@ fn timeout_command() {
     let death = played.killed(Mechanism::Kill, KILLER, CauseId::TimeoutCommand);
     let killer = death.killer.process.as_ref().expect("checked above");
     assert_eq!(killer.comm.as_deref(), Some("timeout"));
+}
+
+/// It is told as what it was when it killed, although it is another program right after.
+#[test]
+fn killer_executes_another() {
+    let played = play("killer-executes-another");
+    let death = played.killed(Mechanism::Kill, KILLER, BY_SOMEBODY);
+    let killer = death.killer.process.as_ref().expect("checked above");
+    assert_eq!(killer.comm.as_deref(), Some("sh"));
+    let words = killer.cmdline.clone().unwrap_or_default();
+    assert_eq!(words.first().map(String::as_str), Some("sh"), "{words:?}");
+    assert!(death.cause.explanation.contains("; exec true"), "{}", death.cause.explanation);
+}
+
+/// Somebody's kill(1) reached the victim through a program that passes on what it gets.
+fn relayed(scene: &str, relay: &str) {
+    let played = play(scene);
+    let death = played.killed(Mechanism::Kill, KILLER, BY_SOMEBODY);
+    let killer = death.killer.process.as_ref().expect("checked above");
+    assert_eq!(killer.comm.as_deref(), Some(relay));
+    let (behind, through) = (played.pid("behind"), played.pid("killer"));
+    let first = format!("kill[{behind}] sent SIGTERM to {relay}[{through}]");
+    let links: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(links.contains(&first.as_str()), "{links:#?}");
+    let told = &death.cause.explanation;
+    assert!(told.contains(&format!("ran \"kill -TERM {through}\"")), "{told}");
+}
+
+#[test]
+fn relayed_by_timeout() {
+    relayed("relayed-by-timeout", "timeout");
+}
+
+#[test]
+fn relayed_by_shell() {
+    relayed("relayed-by-shell", "sh");
 }

@@ -43,6 +43,17 @@ fn namespace_init_exit() {
     play("namespace-init-exit").killed(Mechanism::PidNamespaceExit, by, cause);
 }
 
+/// reboot(2) in a namespace of one's own ends its init, and everybody with it.
+#[test]
+fn namespace_reboot() {
+    let by = By::KernelFor("init");
+    let cause = CauseId::PidNamespaceInitExited;
+    let played = play("namespace-reboot");
+    let told = &played.killed(Mechanism::PidNamespaceExit, by, cause).cause.explanation;
+    let rebooter = format!("[{}]", played.pid("rebooter"));
+    assert!(told.contains("reboot(2)") && told.contains(&rebooter), "{told}");
+}
+
 #[test]
 fn ptrace_exitkill() {
     let by = By::KernelFor("tracer");

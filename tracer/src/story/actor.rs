@@ -135,6 +135,26 @@ impl Actor {
         format!("{who} ran \"{what}\"{through}{place}")
     }
 
+    /// Who had the process itself do it, as a clause: `a kill builtin of the shell bash[77], "bash x.sh" (root)`,
+    /// `alice ran "kill 42", part of "make stop" from bash[77]`.
+    pub fn told(&self) -> String {
+        let command = words::command_line(&self.process);
+        if is_shell(self.process.comm.as_deref().unwrap_or_default()) {
+            let name = words::name_pid(&self.process);
+            let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
+            let user = self.user.as_ref().map(|user| format!(" ({user}{place})"));
+            let user = user.unwrap_or_default();
+            return format!("a kill builtin of the shell {name}, \"{command}\"{user}");
+        }
+        let who = self.user.as_deref().unwrap_or("somebody");
+        let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
+            String::new()
+        } else {
+            format!(", part of \"{}\"", words::command_line(&self.command))
+        };
+        format!("{who} ran \"{command}\"{via} {}", self.whereabouts()).trim_end().to_owned()
+    }
+
     /// The place and the shell, as a clause: `in bash[77] in alice's ssh session 3`.
     pub fn whereabouts(&self) -> String {
         let shell = self.shell.as_ref().map(|shell| format!("from {}", words::name_pid(shell)));

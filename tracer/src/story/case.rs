@@ -3,7 +3,7 @@
 use super::decide::{self, Blow, Way};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, World};
-use super::{signals, words};
+use super::{mechanism, signals, words};
 use crate::evidence::{
     CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, Process, ProcessId, SignalSent, Source,
     Task,
@@ -47,17 +47,18 @@ impl<'a> Case<'a> {
 
     /// A process as the report shows it.
     pub fn process(&self, id: ProcessId) -> Process {
-        self.world.people.process(id, &|session| signals::session(self.world, session))
+        let session = |session: &str| signals::session(self.world, session);
+        self.world.people.process_at(id, self.struck_ns(), &session)
     }
 
     /// A task of an event as the report shows it: its own words win over what was known before.
     pub fn task(&self, task: &Task) -> Process {
-        signals::task(self.world, task)
+        signals::task_at(self.world, task, self.struck_ns())
     }
 
     /// The victim as the report shows it.
     pub fn victim_process(&self) -> Process {
-        let mut process = signals::task(self.world, &self.exit.value.task);
+        let mut process = signals::task_at(self.world, &self.exit.value.task, self.exit.ns());
         // At its end a process may have been moved to the root; where it lived is what matters.
         if let Some(cgroup) = self.blow.and_then(|blow| blow.signal.value.target.cgroup.as_deref())
         {
@@ -157,7 +158,8 @@ impl<'a> Case<'a> {
             format!("{who} sent {} to {victim} ({})", signal.name, mechanism.words())
         };
         let text = if mechanism.is_kernels_own() {
-            kernel_sent(&signal.name, &victim, mechanism, actor.as_ref())
+            let way = mechanism::words(&seen.value, mechanism);
+            kernel_sent(&signal.name, &victim, way, actor.as_ref())
         } else {
             text
         };
@@ -191,13 +193,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn kernel_sent(
-    signal: &str,
-    victim: &str,
-    mechanism: Mechanism,
-    actor: Option<&Process>,
-) -> String {
-    let way = mechanism.words();
+fn kernel_sent(signal: &str, victim: &str, way: &str, actor: Option<&Process>) -> String {
     match actor {
         Some(actor) => {
             format!(

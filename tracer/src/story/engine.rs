@@ -223,11 +223,7 @@ impl Engine {
     fn signal_record(&mut self, at: Moment, sent: &SignalSent) -> SignalRecord {
         let mechanism = mechanism::of(sent);
         if self.parties.as_ref().is_none_or(|parties| parties.mechanism != mechanism) {
-            let sender = if mechanism.is_kernels_own() {
-                signals::originator(sent, mechanism).1
-            } else {
-                Some(&sent.sender)
-            };
+            let sender = signals::originator(sent, mechanism).1;
             self.parties = Some(Parties {
                 mechanism,
                 sender: sender.map(|task| signals::task(&self.world, task)),

@@ -7,7 +7,7 @@ use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
 use super::world::{Seen, World};
-use super::{fixes, mechanism, signals};
+use super::{fixes, mechanism, relay, signals};
 use crate::evidence::{Exit, Grade, Header, sig};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -32,6 +32,7 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     // `causes::nothing::unknown` always answers.
     let mut finding = findings.swap_remove(best);
     tell_escalation(&case, &mut finding);
+    relay::tell(&case, &mut finding);
     considered.extend(findings.iter().filter(|other| other.fit >= causes::Fit::Program).map(
         |other| Considered {
             id: other.id,

@@ -73,6 +73,16 @@ const MARKERS: &[(&str, Mechanism)] = &[
     ("signal_setup_done", Mechanism::Fault),
 ];
 
+/// The mechanism in words; tells apart what shares one.
+pub fn words(signal: &SignalSent, mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::PidNamespaceExit if on_stack(signal, "reboot_pid_ns") => {
+            "reboot(2) in its pid namespace"
+        }
+        _ => mechanism.words(),
+    }
+}
+
 /// How the signal came about.
 pub fn of(signal: &SignalSent) -> Mechanism {
     if let Some(proven) = by_stack(signal) {
@@ -138,6 +148,10 @@ fn without_info(signal: &SignalSent) -> Mechanism {
 
 /// `SEND_SIG_PRIV`: `SI_KERNEL`, and no stack that would say more.
 fn privileged(signal: &SignalSent) -> Mechanism {
+    // `ptrace_attach` stops whom it attaches to.
+    if syscall(signal) == "ptrace" && !to_itself(signal) && !signal.sender.exiting {
+        return Mechanism::Ptrace;
+    }
     match signal.number {
         // The only kernel source of SIGALRM is `it_real_fn`; of SIGVTALRM and SIGPROF `check_cpu_itimer`.
         sig::SIGALRM | sig::SIGVTALRM | sig::SIGPROF => Mechanism::Timer,

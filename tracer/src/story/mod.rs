@@ -7,6 +7,7 @@
 mod actor;
 mod case;
 mod causes;
+mod clients;
 mod decide;
 mod ending;
 mod engine;
@@ -14,7 +15,9 @@ mod fixes;
 mod judge;
 mod manager;
 mod mechanism;
+mod newborn;
 mod people;
+mod relay;
 mod requests;
 mod si_code;
 mod signals;

@@ -7,6 +7,9 @@ use crate::evidence::{
     ProcessSnapshot, Session, Task, User,
 };
 
+/// How many earlier programs of one process are remembered: wrappers that execute one another.
+const PROGRAMS_KEPT: usize = 8;
+
 /// How many processes that have ended are remembered: parents of senders, commands long gone.
 const ENDED_KEPT: usize = 4096;
 
@@ -43,6 +46,36 @@ pub struct Known {
     pub exec_ns: Option<u64>,
     /// When it ended, where that was seen.
     pub ended_ns: Option<u64>,
+    /// The programs that it ran before, oldest first.
+    pub earlier: Vec<Program>,
+}
+
+impl Known {
+    /// It executes another program.
+    fn leave_program(&mut self, at_ns: u64) {
+        if self.cmdline.is_none() {
+            return;
+        }
+        if self.earlier.len() == PROGRAMS_KEPT {
+            self.earlier.remove(0);
+        }
+        self.earlier.push(Program {
+            until_ns: at_ns,
+            comm: self.comm.clone(),
+            exe: self.exe.clone(),
+            cmdline: self.cmdline.clone(),
+        });
+    }
+}
+
+/// A program that a process ran before it executed another.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// When it executed the next.
+    until_ns: u64,
+    comm: Option<String>,
+    exe: Option<String>,
+    cmdline: Option<Vec<String>>,
 }
 
 /// Processes, users, containers.
@@ -78,7 +111,7 @@ impl People {
             Fact::Fork(fork) => self.fork(&fork.child, fork.parent),
             Fact::OomVictim(victim) => self.task(&victim.trigger),
             Fact::Tcp(change) => self.task(&change.task),
-            Fact::Process(snapshot) => self.snapshot(snapshot),
+            Fact::Process(snapshot) => self.snapshot(snapshot, evidence.at.boot_ns),
             Fact::User(user) => {
                 let name = user.clone();
                 let known = self.users.entry(user.uid).or_insert_with(|| name.clone());
@@ -166,6 +199,16 @@ impl People {
     }
 
     fn exec(&mut self, exec: &Exec, at_ns: u64) {
+        let known = self.known(exec.task.id);
+        match known.earlier.last_mut() {
+            // `/proc` was read after this and has told of it already.
+            Some(before)
+                if before.until_ns > at_ns && known.cmdline.as_ref() == Some(&exec.args) =>
+            {
+                before.until_ns = at_ns;
+            }
+            _ => known.leave_program(at_ns),
+        }
         self.task(&exec.task);
         self.ancestors(exec.task.id, &exec.ancestors);
         let known = self.known(exec.task.id);
@@ -191,9 +234,12 @@ impl People {
         }
     }
 
-    fn snapshot(&mut self, snapshot: &ProcessSnapshot) {
+    fn snapshot(&mut self, snapshot: &ProcessSnapshot, at_ns: u64) {
         let id = ProcessId { pid: snapshot.pid, start_ns: snapshot.start_ns };
         let known = self.known(id);
+        if known.exe.is_some() && snapshot.exe.is_some() && known.exe != snapshot.exe {
+            known.leave_program(at_ns);
+        }
         known.comm = Some(snapshot.comm.clone());
         known.exe = snapshot.exe.clone().or(known.exe.take());
         if !snapshot.cmdline.is_empty() {
@@ -262,6 +308,24 @@ impl People {
         let mut seen = std::collections::HashSet::new();
         chain.retain(|parent| seen.insert(*parent));
         chain
+    }
+
+    /// A process as the report shows it, with the program that it ran at that time: a shell that killed may
+    /// have executed another since.
+    pub fn process_at(
+        &self,
+        id: ProcessId,
+        at_ns: u64,
+        sessions: &dyn Fn(&str) -> Option<Session>,
+    ) -> Process {
+        let mut process = self.process(id, sessions);
+        let known = self.get(id).map(|known| known.earlier.as_slice()).unwrap_or_default();
+        if let Some(program) = known.iter().find(|program| program.until_ns > at_ns) {
+            process.comm.clone_from(&program.comm);
+            process.exe.clone_from(&program.exe);
+            process.cmdline.clone_from(&program.cmdline);
+        }
+        process
     }
 
     /// A process as the report shows it.

@@ -1,8 +1,8 @@
 //! From the kernel's words to the report's: signals, their senders, tasks as processes.
 
-use super::si_code;
 use super::verdict::KillerKind;
 use super::world::World;
+use super::{newborn, si_code};
 use crate::evidence::{
     CgroupOwner, Mechanism, Process, Session, Signal, SignalInfo, SignalSent, Task, signal_name,
 };
@@ -59,6 +59,8 @@ pub fn seen_by_victim(sent: &SignalSent) -> i32 {
 pub fn originator(sent: &SignalSent, mechanism: Mechanism) -> (KillerKind, Option<&Task>) {
     let sender = &sent.sender;
     match mechanism {
+        // Whoever wrote cgroup.kill, never the parent in whose clone(2) it struck.
+        Mechanism::CgroupKill if newborn::is_at_birth(sent) => (KillerKind::Process, None),
         Mechanism::Kill
         | Mechanism::Tkill
         | Mechanism::Tgkill
@@ -106,8 +108,13 @@ fn in_syscall(sent: &SignalSent) -> Option<&Task> {
     sent.syscall.as_ref().and_then(|_| acting(sent))
 }
 
-/// A task of an event as the report shows it.
+/// A task of an event as the report shows it, right after the event.
 pub fn task(world: &World, task: &Task) -> Process {
+    task_at(world, task, u64::MAX)
+}
+
+/// A task of an event as the report shows it, with the program that it ran at that time.
+pub fn task_at(world: &World, task: &Task, at_ns: u64) -> Process {
     if task.kernel_thread {
         return Process {
             pid: task.id.pid,
@@ -117,7 +124,7 @@ pub fn task(world: &World, task: &Task) -> Process {
             ..Process::default()
         };
     }
-    let mut process = world.people.process(task.id, &|id| session(world, id));
+    let mut process = world.people.process_at(task.id, at_ns, &|id| session(world, id));
     process.ns_pid = Some(task.ns_pid);
     process.uid = Some(task.uid);
     // The first thread's name at that moment: it may have become another program since.

@@ -5,6 +5,7 @@ use super::case::Case;
 use super::decide::{self, Blow};
 use super::ending::exit_link;
 use super::manager::manager_of;
+use super::mechanism;
 use super::signals;
 use super::units::command_link;
 use super::verdict::{Link, Outcome};
@@ -54,7 +55,12 @@ impl<'a> End<'a> {
         let signal = signal_name(blow.signal.value.number);
         let (_, originator) = signals::originator(&blow.signal.value, blow.mechanism);
         if blow.mechanism.is_kernels_own() {
-            return format!(" (to which the kernel had sent {signal})");
+            let way = mechanism::words(&blow.signal.value, blow.mechanism);
+            let through = originator
+                .filter(|task| task.id != self.exit.value.task.id)
+                .map(|task| format!(", through {}", words::name_pid(&case.task(task))))
+                .unwrap_or_default();
+            return format!(" (to which the kernel had sent {signal}: {way}{through})");
         }
         match originator {
             Some(task) if task.id != self.exit.value.task.id => {
@@ -80,7 +86,8 @@ impl<'a> End<'a> {
         };
         match self.sender() {
             None if blow.mechanism.is_kernels_own() => {
-                format!("{how}{after} from the kernel, {}", blow.mechanism.words())
+                let way = mechanism::words(&blow.signal.value, blow.mechanism);
+                format!("{how}{after} from the kernel, {way}")
             }
             None => format!("{how}{after}"),
             Some(task) if manager_of(task).is_some() => {

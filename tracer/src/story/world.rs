@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde_json::Value;
 
+use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
     BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
@@ -157,6 +158,7 @@ pub struct World {
     pub targets: HashMap<ProcessId, TargetReason>,
     /// Targets that have ended.
     pub ended: HashSet<ProcessId>,
+    newborns: Newborns,
     /// Whom the newest piece of evidence was a signal to.
     signalled: Option<ProcessId>,
     again: bool,
@@ -251,6 +253,10 @@ impl World {
             let middle = SIGNALS_PER_PROCESS / 4..SIGNALS_PER_PROCESS * 3 / 4;
             *self.signals_dropped.entry(signal.target.id).or_default() += middle.len() as u64;
             list.drain(middle);
+        }
+        if Newborns::concerns(signal) {
+            let seen = Seen { at, source, value: signal.clone() };
+            self.newborns.observe(&seen, &mut self.signals);
         }
     }
 

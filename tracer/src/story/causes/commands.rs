@@ -1,14 +1,15 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Manager, Task, signal_name};
+use crate::evidence::{Grade, Manager, Mechanism, Task, signal_name};
 use crate::story::actor::{Actor, is_shell};
 use crate::story::case::Case;
 use crate::story::decide::Way;
 use crate::story::manager::manager_of;
+use crate::story::relay::Relay;
 use crate::story::signals;
 use crate::story::verdict::CauseId;
-use crate::story::{units, words};
+use crate::story::{newborn, units, words};
 
 /// Programs whose purpose is to send signals.
 const KILLERS: [&str; 12] = [
@@ -53,7 +54,7 @@ fn forged(case: &Case<'_>) -> String {
     let same_ns = sender.pid_ns == blow.signal.value.target.pid_ns;
     match shown.si_pid {
         Some(pid)
-            if blow.mechanism == crate::evidence::Mechanism::Sigqueue
+            if blow.mechanism == Mechanism::Sigqueue
                 && same_ns
                 && i64::from(pid) != i64::from(sender.ns_pid) =>
         {
@@ -79,34 +80,79 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted {
         return None;
     }
-    let actor = Actor::behind(case, sender.id);
-    let process = case.task(sender);
-    let name = words::name_pid(&process);
     let signal = signal_name(blow.signal.value.number);
     let victim = words::name_pid(&case.victim_process());
-    let told = if shell {
-        let place = actor.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-        let user = actor.user.clone().map(|user| format!(" ({user}{place})")).unwrap_or_default();
-        format!("a kill builtin of the shell {name}, \"{}\"{user}", words::command_line(&process))
-    } else {
-        let whereabouts = actor.whereabouts();
-        let command = words::command_line(&process);
-        let who = actor.user.clone().unwrap_or_else(|| "somebody".to_owned());
-        let via = if actor.command.pid == process.pid {
-            String::new()
-        } else {
-            format!(", part of \"{}\"", words::command_line(&actor.command))
-        };
-        format!("{who} ran \"{command}\"{via} {whereabouts}").trim_end().to_owned()
-    };
+    let name = words::name_pid(&case.task(sender));
+    let actor = Actor::behind(case, sender.id);
     Finding::new(
         CauseId::UserCommand,
         Fit::Program,
         Grade::Observed,
-        format!("{victim} got {signal} from {name}: {told}.{}{}", forged(case), way(case)),
+        format!(
+            "{victim} got {signal} from {name}: {}.{}{}{}",
+            actor.told(),
+            aim(case),
+            forged(case),
+            way(case)
+        ),
     )
     .links(units::command_link(case, &actor))
     .answer()
+}
+
+/// Somebody's command, which reached the victim through a program that passes on what it gets: sudo, su,
+/// timeout, make, a wrapper script.
+pub fn relayed_command(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|_| dealt(case))?;
+    let relay = Relay::of(case, blow)?;
+    let origin = relay.origin()?;
+    if !KILLERS.contains(&origin.comm.as_str()) && !is_shell(&origin.comm) {
+        return None;
+    }
+    let signal = signal_name(blow.signal.value.number);
+    let by = by_program(case, &blow.signal.value.sender);
+    // How it got there is added to every story of a kill: `relay::tell`.
+    Finding::new(
+        CauseId::UserCommand,
+        Fit::Program,
+        Grade::Inferred,
+        format!(
+            "{} got {signal} from {by}.{}{}",
+            words::name_pid(&case.victim_process()),
+            aim(case),
+            way(case)
+        ),
+    )
+    .answer()
+}
+
+/// A program, as the sender of a signal.
+fn by_program(case: &Case<'_>, sender: &Task) -> String {
+    let actor = Actor::behind(case, sender.id);
+    let process = case.task(sender);
+    let name = words::name_pid(&process);
+    let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
+    let relation = if parent { ", its parent" } else { "" };
+    let command = words::command_line(&process);
+    let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
+    let by = format!("{name}{relation}, the program \"{command}\"{owner} {}", actor.whereabouts());
+    by.trim_end().to_owned()
+}
+
+/// Who else kill(2) was aimed at: a process group, or everybody. Only its argument tells.
+fn aim(case: &Case<'_>) -> String {
+    let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::Kill) else {
+        return String::new();
+    };
+    let Some(call) = blow.signal.value.syscall.as_ref().filter(|call| call.name == "kill") else {
+        return String::new();
+    };
+    match (call.args[0] as u32).cast_signed() {
+        -1 => " It went to every process that the sender may signal (kill -1).".to_owned(),
+        0 => " It went to the sender's whole process group.".to_owned(),
+        group if group < -1 => format!(" It went to the whole process group {}.", -group),
+        _ => String::new(),
+    }
 }
 
 /// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody.
@@ -139,16 +185,21 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     if let Some(manager) = manager_of(sender) {
         return by_manager(case, sender, manager);
     }
+    if newborn::is_at_birth(&blow.signal.value) {
+        return Finding::new(
+            CauseId::ProcessSignal,
+            Fit::Mechanism,
+            Grade::Observed,
+            format!(
+                "{victim} was killed as it was made, since somebody was killing its whole cgroup (cgroup.kill)."
+            ),
+        )
+        .gap("who wrote cgroup.kill was not seen")
+        .answer();
+    }
     let actor = Actor::behind(case, sender.id);
-    let process = case.task(sender);
-    let name = words::name_pid(&process);
-    let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
-    let relation = if parent { ", its parent" } else { "" };
-    let whereabouts = actor.whereabouts();
-    let command = words::command_line(&process);
-    let owner = process.user.clone().map(|user| format!(" of {user}")).unwrap_or_default();
-    let by = format!("{name}{relation}, the program \"{command}\"{owner} {whereabouts}");
-    let because = if blow.mechanism == crate::evidence::Mechanism::CgroupKill {
+    let by = by_program(case, sender);
+    let because = if blow.mechanism == Mechanism::CgroupKill {
         " It wrote cgroup.kill, which kills a whole cgroup."
     } else {
         ""
@@ -158,8 +209,8 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         Fit::Mechanism,
         Grade::Observed,
         format!(
-            "{victim} got {signal} from {}.{because}{}{}",
-            by.trim_end(),
+            "{victim} got {signal} from {by}.{because}{}{}{}",
+            aim(case),
             forged(case),
             way(case)
         ),
@@ -237,14 +288,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
             format!(" after {}", words::span(blow.signal.ns().saturating_sub(started)))
         });
     // timeout passes on signals that it gets itself.
-    let passed_on = case.world.signals_to(sender.id).iter().find(|signal| {
-        signal.ns() <= blow.signal.ns()
-            && signal.ns() + 1_000_000_000 >= blow.signal.ns()
-            && signal.value.number == blow.signal.value.number
-            && signal.value.sender.id != sender.id
-            && !crate::story::mechanism::of(&signal.value).is_kernels_own()
-    });
-    if passed_on.is_some() {
+    if Relay::of(case, blow).is_some() {
         return None;
     }
     Finding::new(

@@ -159,6 +159,7 @@ pub const ALL: &[Cause] = &[
     commands::batch,
     commands::timeout,
     commands::user_command,
+    commands::relayed_command,
     commands::process_signal,
     commands::injected,
     nothing::by_itself,

@@ -26,9 +26,16 @@ fn core(case: &Case<'_>) -> &'static str {
     }
 }
 
+/// The lowest address that can be mapped (`vm.mmap_min_addr` on most machines): what is below comes of a null
+/// pointer, with the place of a field added to it.
+const LOWEST: u64 = 65_536;
+
 /// What a fault was, in words.
-fn fault_words(number: u8, code: i32) -> &'static str {
+fn fault_words(number: u8, code: i32, address: Option<u64>) -> &'static str {
     match (number, code) {
+        (sig::SIGSEGV, 1) if address.is_some_and(|address| address < LOWEST) => {
+            "it used a null pointer"
+        }
         (sig::SIGSEGV, 1) => "it used an address where nothing is mapped",
         (sig::SIGSEGV, 2) => "it used memory in a way its protection forbids",
         (sig::SIGSEGV, 3) => "a bounds check failed",
@@ -36,7 +43,8 @@ fn fault_words(number: u8, code: i32) -> &'static str {
         (sig::SIGSEGV, 8 | 9) => "a memory tag did not match",
         (sig::SIGSEGV, 10) => "a control-flow protection check failed (shadow stack or IBT)",
         (sig::SIGSEGV, si_code::SI_KERNEL) => {
-            "a general protection fault, or a stack on which the kernel could not place a signal frame"
+            "a general protection fault (an address that no program can have, an instruction that only the \
+             kernel may use), or a stack on which the kernel could not place a signal frame"
         }
         (sig::SIGBUS, 1) => "an address was not aligned as needed",
         (sig::SIGBUS, 2) => {
@@ -62,12 +70,10 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
     };
     // The address means nothing where the processor gave none.
-    let address = address
-        .filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP)
-        .map(|address| format!(" at address {address:#x}"))
-        .unwrap_or_default();
+    let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
     let signal = signal_name(number);
-    let what = fault_words(number, code);
+    let what = fault_words(number, code, address);
+    let address = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
     let name = si_code::name(number, code);
     let text = format!("{} crashed: {what}{address}", victim(case));
     let link = case.link(

@@ -122,14 +122,12 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     if !hung_up && !near_end {
         return None;
     }
-    let why = if hung_up { "itself got SIGHUP" } else { "was ending" };
+    let why = if hung_up { "hung up its jobs" } else { "was ending and hung up its jobs" };
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,
         Grade::Inferred,
-        format!(
-            "{victim} got SIGHUP from its shell {name}, which {why} and passed it on to its jobs."
-        ),
+        format!("{victim} got SIGHUP from its shell {name}, which {why}."),
     )
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes([fixes::detach(&program(case))])

@@ -3,4 +3,5 @@
 mod manager;
 mod memory;
 mod plain;
+mod relay;
 mod scene;

@@ -1,0 +1,185 @@
+//! Who had the killer kill: a signal that it had got itself just before, or a command that told it to.
+//!
+//! That both happened is observed; that the one is why the other is a conclusion, and said to be.
+
+use super::actor::Actor;
+use super::case::Case;
+use super::causes::Finding;
+use super::decide::Blow;
+use super::manager::manager_of;
+use super::units::command_link;
+use super::verdict::{CauseId, Link, LinkEvent};
+use super::world::{Seen, World};
+use super::{clients, mechanism, signals, words};
+use crate::evidence::{
+    Disposition, Mechanism, ProcessId, SignalResult, SignalSent, Source, Task, sig, signal_name,
+};
+
+const S: u64 = 1_000_000_000;
+
+/// How long after it came a signal is still passed on: sudo, su and timeout do so at once, a shell when
+/// what it waits for is over.
+const PASSED_ON: u64 = 2 * S;
+
+/// How long whoever was told to end takes to end its own by other means: su waits 2 s before SIGKILL,
+/// supervisors mostly 10 s.
+const FOLLOWED: u64 = 15 * S;
+
+/// How many times a signal is followed up.
+const HOPS: usize = 8;
+
+/// The signals that led, from process to process, to the one that decided.
+#[derive(Debug)]
+pub struct Relay<'a> {
+    /// Nearest to the victim first.
+    hops: Vec<Hop<'a>>,
+}
+
+#[derive(Debug)]
+struct Hop<'a> {
+    /// The signal that the sender of `sent` had got.
+    got: &'a Seen<SignalSent>,
+    mechanism: Mechanism,
+    /// What it sent then.
+    sent: &'a Seen<SignalSent>,
+}
+
+impl Hop<'_> {
+    fn is_passed_on(&self) -> bool {
+        self.got.value.number == self.sent.value.number
+    }
+
+    /// Who is behind the signal that it had got; `None` for the kernel alone.
+    fn originator(&self) -> Option<&Task> {
+        signals::originator(&self.got.value, self.mechanism).1
+    }
+}
+
+impl<'a> Relay<'a> {
+    /// What the sender of the blow had got itself, where it had.
+    pub fn of(case: &Case<'a>, blow: Blow<'a>) -> Option<Self> {
+        if blow.mechanism.is_kernels_own() {
+            return None;
+        }
+        let mut hops: Vec<Hop<'a>> = Vec::new();
+        let mut known = vec![case.victim];
+        let mut sent = blow.signal;
+        while hops.len() < HOPS && manager_of(&sent.value.sender).is_none() {
+            known.push(sent.value.sender.id);
+            let Some(got) = before(case.world, sent, &known) else { break };
+            let mechanism = mechanism::of(&got.value);
+            hops.push(Hop { got, mechanism, sent });
+            if mechanism.is_kernels_own() {
+                break;
+            }
+            sent = got;
+        }
+        (!hops.is_empty()).then_some(Self { hops })
+    }
+
+    /// Whether it is one and the same signal all the way, sent by a process at its far end: who.
+    pub fn origin(&self) -> Option<&Task> {
+        let last = self.hops.last().filter(|hop| !hop.mechanism.is_kernels_own())?;
+        self.hops.iter().all(Hop::is_passed_on).then_some(&last.got.value.sender)
+    }
+
+    fn sentence(&self, case: &Case<'_>) -> String {
+        self.hops.iter().map(|hop| told(case, hop)).collect()
+    }
+
+    fn links(&self, case: &Case<'_>) -> Vec<Link> {
+        let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
+        let origin = self.hops.last().and_then(Hop::originator);
+        let command = origin
+            .filter(|origin| manager_of(origin).is_none())
+            .and_then(|origin| command_link(case, &Actor::behind(case, origin.id)));
+        struck.chain(command).collect()
+    }
+}
+
+/// The signal that the sender of `sent` had caught before and may have answered by it.
+fn before<'a>(
+    world: &'a World,
+    sent: &Seen<SignalSent>,
+    known: &[ProcessId],
+) -> Option<&'a Seen<SignalSent>> {
+    let lead = |got: &Seen<SignalSent>| sent.ns().saturating_sub(got.ns());
+    let candidates = || {
+        world.signals_to(sent.value.sender.id).iter().rev().filter(|got| {
+            got.ns() <= sent.ns() && was_taken(&got.value) && !known.contains(&got.value.sender.id)
+        })
+    };
+    let same =
+        candidates().find(|got| got.value.number == sent.value.number && lead(got) <= PASSED_ON);
+    let other = || {
+        candidates().find(|got| {
+            asks_for_end(got.value.number)
+                && (asks_for_end(sent.value.number) || sent.value.number == sig::SIGKILL)
+                && lead(got) <= FOLLOWED
+        })
+    };
+    same.or_else(other)
+}
+
+/// It came, and the process could act on it.
+fn was_taken(signal: &SignalSent) -> bool {
+    let caught = signal.disposition == Some(Disposition::Handler) || signal.blocked;
+    caught && !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
+}
+
+const fn asks_for_end(number: u8) -> bool {
+    matches!(number, sig::SIGTERM | sig::SIGINT | sig::SIGHUP | sig::SIGQUIT)
+}
+
+fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
+    let relay = words::name_pid(&case.task(&hop.sent.value.sender));
+    let signal = signal_name(hop.got.value.number);
+    let lead = words::span(hop.sent.ns().saturating_sub(hop.got.ns()));
+    let on = if hop.is_passed_on() { ", and seems to have passed it on" } else { "" };
+    let way = mechanism::words(&hop.got.value, hop.mechanism);
+    let from = match (hop.originator(), hop.mechanism.is_kernels_own()) {
+        (None, _) => format!("the kernel ({way}){on}"),
+        (Some(through), true) => {
+            format!("the kernel ({way}, through {}){on}", words::name_pid(&case.task(through)))
+        }
+        (Some(origin), false) => {
+            let name = words::name_pid(&case.task(origin));
+            format!("{name}{on}: {}", Actor::behind(case, origin.id).told())
+        }
+    };
+    format!(" {relay} had itself got {signal} {lead} before from {from}.")
+}
+
+/// Adds to a story of a kill what had made the killer do it.
+pub fn tell(case: &Case<'_>, finding: &mut Finding) {
+    let telling = [
+        CauseId::UserCommand,
+        CauseId::ProcessSignal,
+        CauseId::SessionLeaderExited,
+        CauseId::TerminalClosed,
+    ];
+    let Some(blow) = case.blow.filter(|_| telling.contains(&finding.id)) else { return };
+    let relay = Relay::of(case, blow);
+    if let Some(relay) = &relay {
+        finding.explanation.push_str(&relay.sentence(case));
+        finding.links.extend(relay.links(case));
+    }
+    let last = relay.as_ref().and_then(|relay| relay.hops.last());
+    let (server, acted) = last.map_or_else(
+        || (signals::originator(&blow.signal.value, blow.mechanism).1, blow.signal),
+        |hop| (hop.originator(), hop.got),
+    );
+    let Some(order) = server.and_then(|server| clients::order(case, server, acted.ns())) else {
+        return;
+    };
+    let actor = Actor::behind(case, order.client);
+    let server = server.map(|server| words::name_pid(&case.task(server))).unwrap_or_default();
+    let lead = words::span(acted.ns().saturating_sub(order.ran_ns));
+    let sentence = actor.told();
+    finding.explanation.push_str(&format!(
+        " {lead} before that, {sentence}, which seems to be what made {server} do it."
+    ));
+    let at = case.exit.at.shifted(order.ran_ns);
+    let client = Some(case.process(order.client));
+    finding.links.push(case.link(at, LinkEvent::Command, Source::Kernel, client, sentence));
+}

@@ -1,0 +1,167 @@
+//! Kills that somebody else was behind: signals passed on, servers told by a command, births in a cgroup
+//! that is being killed.
+
+use super::scene::{Scene, caught, signal, task, task_in};
+use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, sig};
+use crate::story::verdict::{CauseId, Death};
+
+/// `kill 60` by alice; 60 is `sudo`, which passes on what it gets to 42.
+fn relayed(first: u8, second: u8, wait_ms: u64) -> Death {
+    let (shell, killer) = (task(70, "bash"), task(80, "kill"));
+    let (relay, victim) = (task(60, "sudo"), task(42, "sleep"));
+    Scene::default()
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Pid)
+        .exec(1, relay.clone(), &["sudo", "sleep", "100"], &[])
+        .exec(5, killer.clone(), &["kill", "60"], &[&shell])
+        .signal(6, caught(first, killer, relay.clone()))
+        .signal(6 + wait_ms, signal(second, relay, victim.clone()))
+        .exit(7 + wait_ms, victim, u32::from(second), true)
+        .death()
+}
+
+#[test]
+fn a_signal_that_was_passed_on_leads_to_who_sent_it_first() {
+    let death = relayed(sig::SIGTERM, sig::SIGTERM, 1);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Inferred));
+    assert_eq!(death.killer.process.map(|killer| killer.pid), Some(60));
+    let told = &death.cause.explanation;
+    assert!(told.contains("sudo[60] had itself got SIGTERM"), "{told}");
+    assert!(told.contains("alice ran \"kill 60\" from bash[70]"), "{told}");
+    let links: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(links.contains(&"kill[80] sent SIGTERM to sudo[60]"), "{links:?}");
+}
+
+#[test]
+fn another_signal_later_is_told_but_not_called_passed_on() {
+    let death = relayed(sig::SIGTERM, sig::SIGKILL, 2_100);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::ProcessSignal, Grade::Observed));
+    let told = &death.cause.explanation;
+    assert!(told.contains("had itself got SIGTERM 2.1 s before from kill[80]:"), "{told}");
+    let old = relayed(sig::SIGTERM, sig::SIGTERM, 60_000);
+    assert!(!old.cause.explanation.contains("had itself got"), "{}", old.cause.explanation);
+    let other = relayed(sig::SIGUSR1, sig::SIGTERM, 1);
+    assert!(!other.cause.explanation.contains("had itself got"), "{}", other.cause.explanation);
+}
+
+#[test]
+fn the_command_that_told_a_server_to_kill_is_named() {
+    let (server, client) = (task(50, "tmux: server"), task(81, "tmux"));
+    let victim = task(42, "sleep");
+    let play = |args: &[&str]| {
+        Scene::default()
+            .user(1000, "alice")
+            .target(&victim, TargetReason::Pid)
+            .exec(5, client.clone(), args, &[&task(70, "bash")])
+            .signal(9, signal(sig::SIGHUP, server.clone(), victim.clone()))
+            .exit(10, victim.clone(), 1, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let told = play(&["tmux", "kill-session", "-t", "main"]);
+    let command = "4 ms before that, alice ran \"tmux kill-session -t main\" from bash[70]";
+    assert!(told.contains(command), "{told}");
+    let told = play(&["tmux", "list-sessions"]);
+    assert!(!told.contains("list-sessions"), "{told}");
+}
+
+#[test]
+fn the_killer_is_shown_as_the_program_that_it_was_when_it_killed() {
+    let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
+    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, shell.clone(), &["bash", "-c", "kill 42; exec date"], &[])
+        .signal(5, signal(sig::SIGTERM, shell, victim.clone()))
+        .exec(6, later, &["date"], &[])
+        .exit(7, victim, 15, true)
+        .death();
+    let killer = death.killer.process.expect("a killer");
+    assert_eq!(killer.comm.as_deref(), Some("bash"));
+    assert_eq!(killer.exe.as_deref(), Some("/usr/bin/bash"));
+    let words = killer.cmdline.unwrap_or_default();
+    assert_eq!(words.last().map(String::as_str), Some("kill 42; exec date"));
+    assert!(death.cause.explanation.contains("exec date"), "{}", death.cause.explanation);
+}
+
+fn cgroup_kill(sender: crate::evidence::Task, target: crate::evidence::Task) -> SignalSent {
+    SignalSent {
+        info: SignalInfo::None,
+        syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
+        written_cgroup: Some("/jobs".to_owned()),
+        ..signal(sig::SIGKILL, sender, target)
+    }
+}
+
+/// `cgroup_post_fork` kills within the parent's clone(2), before or after the writer's first signal.
+#[test]
+fn whoever_is_born_in_a_cgroup_that_is_killed_was_killed_by_the_writer() {
+    let (parent, child) = (task_in(40, "make", "/jobs/a"), task_in(42, "cc", "/jobs/a"));
+    let writer = task(60, "supervisor");
+    let at_birth = SignalSent {
+        syscall: Some(Syscall { name: "clone".to_owned(), args: [0; 3] }),
+        written_cgroup: None,
+        ..cgroup_kill(parent.clone(), child.clone())
+    };
+    let play = |born_ms: Option<u64>, written: &str| {
+        let mut scene = Scene::default().target(&child, TargetReason::Pid);
+        if born_ms == Some(4) {
+            scene = scene.signal(4, at_birth.clone());
+        }
+        let write = cgroup_kill(writer.clone(), parent.clone());
+        scene = scene.signal(5, SignalSent { written_cgroup: Some(written.to_owned()), ..write });
+        if born_ms == Some(6) {
+            scene = scene.signal(6, at_birth.clone());
+        }
+        scene.exit(7, child.clone(), 9, true).death()
+    };
+    for born_ms in [4, 6] {
+        let death = play(Some(born_ms), "/jobs");
+        assert_eq!(death.killer.process.map(|killer| killer.pid), Some(60), "born at {born_ms}");
+    }
+    let death = play(Some(6), "/job");
+    assert_eq!(death.killer.process, None);
+    assert!(death.cause.explanation.contains("killed as it was made"), "{death:#?}");
+}
+
+/// `/proc` is read when the signal is heard of, which can be after the next exec and before its event.
+#[test]
+fn what_proc_says_too_late_is_not_told_of_the_killer() {
+    let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
+    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let late = crate::evidence::ProcessSnapshot {
+        pid: 70,
+        start_ns: shell.id.start_ns,
+        ppid: 1,
+        comm: "date".to_owned(),
+        exe: Some("/usr/bin/date".to_owned()),
+        cmdline: vec!["date".to_owned()],
+        uid: 1000,
+        ns_pids: vec![70],
+        cgroup: None,
+        tty: None,
+        session_leader: 70,
+        process_group: 70,
+        environment: std::collections::BTreeMap::new(),
+        parents: Vec::new(),
+    };
+    let words = ["bash", "-c", "kill 42; exec date"];
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, shell.clone(), &words, &[])
+        .add(8, crate::evidence::Source::Proc, crate::evidence::Fact::Process(Box::new(late)))
+        .signal(
+            5,
+            SignalSent {
+                sender_args: words.map(str::to_owned).to_vec(),
+                ..signal(sig::SIGTERM, shell, victim.clone())
+            },
+        )
+        .exec(6, later, &["date"], &[])
+        .exit(7, victim, 15, true)
+        .death();
+    let killer = death.killer.process.expect("a killer");
+    assert_eq!(killer.exe.as_deref(), Some("/usr/bin/bash"));
+    assert_eq!(killer.cmdline.unwrap_or_default(), words);
+}
