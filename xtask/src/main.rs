@@ -6,6 +6,7 @@ mod cargo;
 mod cases;
 mod check_ebpf;
 mod demo;
+mod dist;
 mod lab;
 mod man;
 mod schema;
@@ -34,6 +35,8 @@ enum Verb {
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
+    /// Build the release: one static program, man page, completions and licences, as an archive
+    Dist,
     /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
     Lab(lab::Arguments),
     /// Write the man page and the shell completions to target/dist
@@ -66,6 +69,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Cases(arguments) => cases::run(&arguments),
         Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
+        Verb::Dist => dist::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),
         Verb::Schema => schema::run(),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, run as run_command};
-use crate::{check_ebpf, setup};
+use crate::{check_ebpf, setup, vm};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ enum Stage {
     Live,
     /// killtrace with systemd, sshd and tmux
     Lab,
+    /// killtrace on the kernels of the oldest and the newest Debian release supported, in virtual machines
+    Vm,
     /// Lints of the eBPF programs; the committed object is what they make
     Object,
 }
@@ -80,6 +82,7 @@ impl Stage {
             ]),
             Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
             Self::Lab => with_killtrace(&["--test", "lab"]),
+            Self::Vm => vm::run_oldest_and_current(),
             Self::Object => check_ebpf::run(),
         }
     }

@@ -14,7 +14,7 @@ const TESTS: &[&str] = &["live", "vm"];
 const PROFILE: &str = "--profile=lean";
 
 /// What to run on which kernels.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Arguments {
     /// Only these kernels (5.10, 6.1, 6.12, newest); the matrix in docs/kernels.md is written when all are run
     #[arg(long, value_delimiter = ',')]
@@ -25,6 +25,15 @@ pub struct Arguments {
     /// Look for newer kernels than those fetched before
     #[arg(long)]
     update: bool,
+}
+
+/// The oldest kernel that is supported, and that of the newest Debian release.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_oldest_and_current() -> Result<()> {
+    let kernel = ["5.10", "6.12"].map(str::to_owned).to_vec();
+    run(&Arguments { kernel, ..Arguments::default() })
 }
 
 /// Builds what is to be tried, and has the virtual machines run.

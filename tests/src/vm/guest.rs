@@ -6,12 +6,13 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::outcome::lacking;
 use super::plan::{DIRECTORY, LINE, Line, PLACE, Plan, TestOutcome, TestProgram};
 
 /// How long one test may take: emulation is slow, so this is far more than a real machine needs.
@@ -143,7 +144,7 @@ impl Reporter {
     fn say(&self, line: &Line) -> Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
-        let mut file = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&bytes).context("cannot report")
     }
 }
@@ -183,22 +184,43 @@ fn tests_of(program: &TestProgram, filter: Option<&str>) -> Result<Vec<String>> 
     Ok(wanted.map(str::to_owned).collect())
 }
 
-/// Runs the tests, several at a time where the program allows it.
+/// Runs the tests, several at a time where the program allows it. An emulated machine can be so slow that
+/// others' patience ends: those that did not pass are run once more, by themselves, which is told.
 fn run_tests(program: &TestProgram, names: &[String], reporter: &Reporter) {
     let next = AtomicUsize::new(0);
+    let again = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..program.at_a_time.max(1) {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // Where nobody can be told, the host notices that the line is silent.
-                    let _ = run_test(program, name, reporter);
+                    if let Ok(Verdict::Failed) = run_test(program, name, 1, reporter) {
+                        again.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+                    }
                 }
             });
         }
     });
+    for name in again.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let _ = run_test(program, name, 2, reporter);
+    }
 }
 
-fn run_test(program: &TestProgram, name: &str, reporter: &Reporter) -> Result<()> {
+/// What a test says of killtrace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    /// The kernel cannot do what it is about.
+    Impossible,
+}
+
+fn run_test(
+    program: &TestProgram,
+    name: &str,
+    attempt: u32,
+    reporter: &Reporter,
+) -> Result<Verdict> {
     let mut command = Command::new(format!("{DIRECTORY}/deps/{}", program.name));
     command.args(["--exact", name, "--test-threads=1", "--nocapture", "--include-ignored"]);
     let start = Instant::now();
@@ -213,10 +235,15 @@ fn run_test(program: &TestProgram, name: &str, reporter: &Reporter) -> Result<()
         program: program.name.clone(),
         name: name.to_owned(),
         outcome,
+        attempt,
         seconds: start.elapsed().as_secs_f64(),
         output: if failed { tail(&run.output) } else { String::new() },
     })?;
-    if failed { keep(name, reporter) } else { Ok(()) }
+    if !failed {
+        return Ok(Verdict::Passed);
+    }
+    keep(name, reporter)?;
+    Ok(if lacking(&run.output).is_some() { Verdict::Impossible } else { Verdict::Failed })
 }
 
 /// Reports the recordings of a test.

@@ -164,14 +164,15 @@ fn tell(line: &Line, out: &mut impl Write) -> Result<()> {
     match line {
         Line::Booted { release } => writeln!(out, "booted {release}")?,
         Line::Check { name, state, detail } => writeln!(out, "{state:8} {name}: {detail}")?,
-        Line::Test { program, name, outcome, seconds, output } => {
+        Line::Test { program, name, outcome, seconds, output, attempt } => {
             let word = match outcome {
                 TestOutcome::Passed => "passed",
                 TestOutcome::Failed if outcome::lacking(output).is_some() => "cannot",
                 TestOutcome::Failed => "FAILED",
                 TestOutcome::TimedOut => "HANGS",
             };
-            writeln!(out, "{word:8} {program} {name} ({seconds:.1} s)")?;
+            let again = if *attempt > 1 { ", second attempt" } else { "" };
+            writeln!(out, "{word:8} {program} {name} ({seconds:.1} s{again})")?;
         }
         Line::Trouble { text } => writeln!(out, "trouble  {text}")?,
         Line::Recording { .. } | Line::Done => {}

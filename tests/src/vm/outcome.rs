@@ -29,6 +29,8 @@ pub struct Outcome {
     pub impossible: Vec<Failure>,
     /// Those that failed.
     pub failed: Vec<Failure>,
+    /// Those that passed at the second attempt only.
+    pub unsteady: Vec<Failure>,
     /// What went wrong beside the tests.
     pub trouble: Vec<String>,
     /// The guest came to its end.
@@ -41,10 +43,14 @@ impl Outcome {
         match line {
             Line::Booted { release } => self.release = Some(release),
             Line::Check { name, state, detail } => self.checks.push((name, state, detail)),
-            Line::Test { outcome: TestOutcome::Passed, .. } => self.passed += 1,
-            Line::Test { program, name, outcome, output, .. } => {
+            Line::Test { program, name, outcome, output, attempt, .. } => {
                 let name = format!("{program} {name}");
-                if let Some(reason) = lacking(&output) {
+                let before = self.failed.iter().position(|failure| failure.name == name);
+                let before = before.filter(|_| attempt > 1).map(|at| self.failed.remove(at));
+                if outcome == TestOutcome::Passed {
+                    self.passed += 1;
+                    self.unsteady.extend(before);
+                } else if let Some(reason) = lacking(&output) {
                     self.impossible.push(Failure { name, reason, output });
                 } else {
                     let reason = match outcome {
@@ -111,6 +117,7 @@ mod tests {
             program: "live".to_owned(),
             name: "a::b".to_owned(),
             outcome,
+            attempt: 1,
             seconds: 1.0,
             output: output.to_owned(),
         }
@@ -137,6 +144,23 @@ mod tests {
         assert_eq!(outcome.failed[0].name, "live a::b");
         assert_eq!(outcome.passed, 1);
         assert!(!outcome.is_good());
+    }
+
+    #[test]
+    fn a_second_attempt_replaces_the_first_and_is_told() {
+        let again = |outcome, output| match test(outcome, output) {
+            Line::Test { program, name, outcome, seconds, output, .. } => {
+                Line::Test { program, name, outcome, attempt: 2, seconds, output }
+            }
+            other => other,
+        };
+        let mut outcome = Outcome::default();
+        outcome.take(test(TestOutcome::TimedOut, ""));
+        outcome.take(again(TestOutcome::Failed, "still wrong"));
+        assert_eq!((outcome.failed.len(), outcome.unsteady.len()), (1, 0));
+        assert_eq!(outcome.failed[0].reason, "still wrong");
+        outcome.take(again(TestOutcome::Passed, ""));
+        assert_eq!((outcome.failed.len(), outcome.unsteady.len(), outcome.passed), (0, 1, 1));
     }
 
     #[test]

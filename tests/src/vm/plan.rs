@@ -57,6 +57,8 @@ pub enum Line {
         name: String,
         /// What became of it.
         outcome: TestOutcome,
+        /// 1; 2 where it is run again, by itself, since it had not passed beside another.
+        attempt: u32,
         /// How long it took.
         seconds: f64,
         /// What it wrote; only where it did not pass.

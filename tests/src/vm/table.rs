@@ -86,6 +86,12 @@ fn notes(text: &mut String, row: &Row) {
         "Cannot be tried",
         impossible.iter().map(|(name, why)| (name.as_str(), why.as_str())),
     );
+    let unsteady: Vec<_> = outcome.unsteady.iter().map(pair).collect();
+    list(
+        text,
+        "Passed at the second attempt, by themselves, after",
+        unsteady.iter().map(|(name, why)| (name.as_str(), why.as_str())),
+    );
     let failures: Vec<_> = outcome.failed.iter().map(pair).collect();
     list(text, "Failed", failures.iter().map(|(name, why)| (name.as_str(), why.as_str())));
     list(text, "Trouble", outcome.trouble.iter().map(|trouble| ("machine", trouble.as_str())));
@@ -180,6 +186,7 @@ mod tests {
             program: "live".to_owned(),
             name: "kills::kill_term".to_owned(),
             outcome: TestOutcome::Failed,
+            attempt: 1,
             seconds: 1.0,
             output: "thread 'x' panicked at x:1:\nwrong\n".to_owned(),
         });

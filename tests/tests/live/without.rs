@@ -301,7 +301,7 @@ fn no_cgroup2() {
         "{script}\nreport=$(mktemp)\nmkdir {folder}\ntrap 'rmdir {folder}; rm $report' EXIT\n\
          (echo 0 > {folder}/cgroup.procs; exec sleep 1000) & victim=$!\n\
          until grep -q . {folder}/cgroup.procs; do sleep 0.01; done\n\
-         \"$@\" --once --target cgroup:/{name} > $report & tracer=$!\n\
+         \"$@\" --once --duration 60s --target cgroup:/{name} > $report & tracer=$!\n\
          until grep -q '\"header\"' $report; do sleep 0.01; done\n\
          kill -TERM $victim; wait $tracer; cat $report; exit 0"
     );
