@@ -6,6 +6,7 @@ mod cargo;
 mod cases;
 mod check_ebpf;
 mod demo;
+mod deny;
 mod dist;
 mod lab;
 mod man;
@@ -35,6 +36,8 @@ enum Verb {
     CheckEbpf,
     /// Show in a lab how a tmux dies at logout, and what killtrace says about it (root)
     Demo,
+    /// Check that the dependencies are such as deny.toml allows: licences, sources, bans
+    Deny(deny::Arguments),
     /// Build the release: one static program, man page, completions and licences, as an archive
     Dist,
     /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
@@ -69,6 +72,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Cases(arguments) => cases::run(&arguments),
         Verb::CheckEbpf => check_ebpf::run(),
         Verb::Demo => demo::run(),
+        Verb::Deny(arguments) => deny::run(&arguments),
         Verb::Dist => dist::run(),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, run as run_command};
-use crate::{check_ebpf, setup, vm};
+use crate::{check_ebpf, deny, setup, vm};
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -40,6 +40,8 @@ enum Stage {
     Vm,
     /// Lints of the eBPF programs; the committed object is what they make
     Object,
+    /// Licences and sources of the dependencies
+    Deny,
 }
 
 impl Stage {
@@ -84,6 +86,7 @@ impl Stage {
             Self::Lab => with_killtrace(&["--test", "lab"]),
             Self::Vm => vm::run_oldest_and_current(),
             Self::Object => check_ebpf::run(),
+            Self::Deny => deny::run(&deny::Arguments::default()),
         }
     }
 }

@@ -182,7 +182,7 @@ fn linker() -> Option<PathBuf> {
 }
 
 /// Where `cargo xtask setup` puts bpf-linker: it is made once and kept with the other build results.
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     target_directory().join("killtrace-toolchain")
 }
 

@@ -157,6 +157,15 @@ impl<'lab> Killtrace<'lab> {
         self.wait()
     }
 
+    /// Kills it: it has no chance to tidy up.
+    ///
+    /// # Errors
+    /// Where it is gone already.
+    pub fn kill(&mut self) -> Result<()> {
+        self.lab.exec(&["kill", "-KILL", &self.pid.to_string()])?;
+        self.child.wait().context("cannot wait for killtrace").map(drop)
+    }
+
     /// Waits until it ends by itself, and returns all that it said.
     ///
     /// # Errors

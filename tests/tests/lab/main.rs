@@ -7,6 +7,8 @@ mod commands;
 mod connections;
 mod containers;
 mod death;
+mod faults;
+mod hostile;
 mod itself;
 mod logout;
 mod sessions;

@@ -7,6 +7,7 @@ mod cgroups;
 mod commands;
 mod crashes;
 mod exits;
+mod faults;
 mod hard;
 mod kills;
 mod kin;

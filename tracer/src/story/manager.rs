@@ -15,8 +15,9 @@ const S: u64 = 1_000 * MS;
 /// processes, and the signal is stamped in the kernel.
 pub const BUS_LAG: u64 = 250 * MS;
 
-/// Which service manager a sender is: by what cannot be forged, its pid or its cgroup, not by its
-/// name alone.
+/// Which service manager a sender is: by what cannot be forged, its pid or its parent and its cgroup, not by
+/// its name alone. A user may move a process of his into his manager's own cgroup and call it systemd; it is
+/// PID 1 alone that starts the real one, and who is orphaned there belongs to that manager.
 pub fn manager_of(sender: &Task) -> Option<Manager> {
     if sender.id.pid == 1 && matches!(sender.comm.as_str(), "systemd" | "init") {
         return Some(Manager::System);
@@ -28,6 +29,7 @@ pub fn manager_of(sender: &Task) -> Option<Manager> {
     let owner = CgroupOwner::of(cgroup);
     let uid = owner.owner_uid?;
     (cgroup.ends_with("/init.scope")
+        && sender.ppid == 1
         && owner.unit.as_deref() == Some(&format!("user@{uid}.service"))
         && sender.uid == uid)
         .then_some(Manager::User(uid))

@@ -25,7 +25,7 @@ impl<'a> Overrun<'a> {
         const S: u64 = 1_000_000_000;
         let blow = case.blow.filter(|_| stop.by_command.is_none())?;
         let said = case.world.journal.iter().rev().find(|line| {
-            manager_said(&line.value, stop.manager, &stop.unit)
+            manager_said(&line.value, stop, &stop.unit)
                 && line.value.message.contains("timed out")
                 && line.ns() <= case.exit.ns()
                 && line.ns() + 2 * S >= blow.signal.ns()

@@ -10,7 +10,7 @@ use super::stopping;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Grade, Job, JournalLine, Manager, Source};
+use crate::evidence::{Exit, Grade, Job, JournalLine, Source};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -82,16 +82,10 @@ pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {
     named && line.uid.is_none_or(|uid| uid < 1000)
 }
 
-/// Whether a journal line comes from a service manager itself and is about this unit.
-pub fn manager_said(line: &JournalLine, manager: Manager, unit: &str) -> bool {
-    let by_manager = match manager {
-        Manager::System => line.pid == Some(1),
-        Manager::User(uid) => {
-            line.uid == Some(uid)
-                && line.from_unit.as_deref() == Some(&format!("user@{uid}.service"))
-        }
-    };
-    by_manager && line.about_unit.as_deref() == Some(unit)
+/// Whether a journal line comes from the service manager that made this stop, and is about this unit: by the
+/// pid that the kernel told journald. Whose it says that it is anybody can write.
+pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool {
+    line.pid == Some(stop.first.value.sender.id.pid) && line.about_unit.as_deref() == Some(unit)
 }
 
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.

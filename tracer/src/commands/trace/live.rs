@@ -56,7 +56,12 @@ pub struct Live<'a> {
     child: Option<Child>,
     ended: Option<(Ended, Instant)>,
     announced: HashSet<ProcessId>,
+    signals: Signals,
     reader: Reader,
+    /// The report could not be written to its end.
+    unwritten: bool,
+    /// The command runs.
+    released: bool,
     deadline: Option<Instant>,
 }
 
@@ -88,7 +93,10 @@ impl<'a> Live<'a> {
             child,
             ended: None,
             announced: HashSet::new(),
+            signals: Signals::new()?,
             reader: Reader::There,
+            unwritten: false,
+            released: false,
             deadline: plan.duration.map(|duration| Instant::now() + duration),
         };
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
@@ -141,7 +149,10 @@ impl<'a> Live<'a> {
 
     /// Opens the gate for the command.
     fn release(&mut self) -> Result<(), Failure> {
-        let Some(Err(error)) = self.child.as_mut().map(Child::release) else { return Ok(()) };
+        let Some(Err(error)) = self.child.as_mut().map(Child::release) else {
+            self.released = self.child.is_some();
+            return Ok(());
+        };
         let program = self.plan.command.as_ref().map(|command| command.program.clone());
         let program = program.unwrap_or_default().to_string_lossy().into_owned();
         Err(anyhow::anyhow!("cannot run {program}: {error}").into())
@@ -149,10 +160,6 @@ impl<'a> Live<'a> {
 
     /// Runs until there is a reason to end; gives the exit status.
     pub async fn run(&mut self) -> Result<u8, Failure> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut quit = signal(SignalKind::quit())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut tick = Instant::now() + TICK;
         let mut batch = Vec::new();
         let reason = loop {
@@ -162,13 +169,14 @@ impl<'a> Live<'a> {
             }
             tokio::select! {
                 biased;
-                () = either(&mut interrupt, &mut quit) => {
+                () = either(&mut self.signals.interrupt, &mut self.signals.quit) => {
                     // The command gets the key as well; its end is what is waited for.
                     if self.child.is_none() {
                         break "interrupted";
                     }
                 }
-                () = either(&mut terminate, &mut hangup) => break "terminated",
+                _ = self.signals.terminate.recv() => break "terminated",
+                _ = self.signals.hangup.recv() => break "hung up",
                 result = self.kernel.next(&mut batch) => {
                     result?;
                     self.take_kernels(&mut batch)?;
@@ -183,13 +191,32 @@ impl<'a> Live<'a> {
             }
         };
         self.end(reason, &mut batch)?;
-        Ok(self.ended.map_or(0, |(ended, _)| ended.exit_code()))
+        Ok(self.status(reason))
+    }
+
+    /// The exit status; says so where a command is left behind.
+    fn status(&self, reason: &str) -> u8 {
+        let status = match (&self.child, self.ended) {
+            (_, Some((ended, _))) => ended.exit_code(),
+            (None, None) => 0,
+            (Some(child), None) => {
+                tell(&format!("process {} goes on without being traced", child.pid()));
+                // As a shell has it: whoever waits for the command has not seen it end.
+                match reason {
+                    "terminated" => 128 + libc::SIGTERM as u8,
+                    "hung up" => 128 + libc::SIGHUP as u8,
+                    _ => 0,
+                }
+            }
+        };
+        if self.unwritten && status == 0 { 1 } else { status }
     }
 
     /// Why the trace is over, where it is.
     fn reason_to_end(&self) -> Option<&'static str> {
         // A command goes on without a reader, and its status is still wanted.
-        if self.reader == Reader::Gone && self.child.is_none() {
+        let recorded = self.unwritten && self.recorder.is_some();
+        if self.reader == Reader::Gone && self.child.is_none() && !recorded {
             return Some("nobody reads the report");
         }
         if self.engine.is_over() {
@@ -320,14 +347,30 @@ impl<'a> Live<'a> {
     /// Lets the reader see what is written: whenever there is nothing to do but wait.
     fn flush(&mut self) -> Result<(), Failure> {
         if self.reader == Reader::There {
-            self.reader = self.output.flush()?;
+            let written = self.output.flush();
+            self.written(written)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of whether the report could be written. Where it could not, what else the trace is for goes
+    /// on: a recording, a command that runs already.
+    fn written(&mut self, written: anyhow::Result<Reader>) -> Result<(), Failure> {
+        match written {
+            Ok(reader) => self.reader = reader,
+            Err(error) if self.released || self.recorder.is_some() => {
+                tell(&format!("{error:#}; the trace goes on without a report"));
+                (self.reader, self.unwritten) = (Reader::Gone, true);
+            }
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
     fn show(&mut self, records: &[Record]) -> Result<(), Failure> {
         if self.reader == Reader::There && !records.is_empty() {
-            self.reader = self.output.collect(records)?;
+            let written = self.output.collect(records);
+            self.written(written)?;
         }
         Ok(())
     }
@@ -387,6 +430,25 @@ fn redactor() -> Redactor {
         redactor.learn_user(&user.name, Some(user.uid), user.home.as_deref());
     }
     redactor
+}
+
+/// The signals that end a trace in order. Caught before anybody is told that it has begun.
+struct Signals {
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

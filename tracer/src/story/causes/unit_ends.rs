@@ -170,7 +170,7 @@ fn limit_said<'a>(
     let (line, limit) = case.world.journal.iter().rev().find_map(|line| {
         // It is logged right before the first signal; the journal hands it over a little later.
         let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
-        if !near || !units::manager_said(&line.value, stop.manager, &stop.unit) {
+        if !near || !units::manager_said(&line.value, stop, &stop.unit) {
             return None;
         }
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
@@ -226,7 +226,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitOomPolicy;
     let stop = UnitStop::of(case)?;
     let message = case.world.journal.iter().rev().find(|line| {
-        units::manager_said(&line.value, stop.manager, &stop.unit)
+        units::manager_said(&line.value, &stop, &stop.unit)
             && line.value.message.contains("killed by the OOM killer")
             && line.ns() <= case.exit.ns() + S
             && line.ns() + 600 * S >= stop.first.ns()

@@ -207,7 +207,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
     let call = asked.as_ref().and_then(|(_, request)| request.call);
     let said = case.world.journal.iter().rev().find(|line| {
-        around.clone().any(|unit| units::manager_said(&line.value, stop.manager, &unit))
+        around.clone().any(|unit| units::manager_said(&line.value, &stop, &unit))
             && line.value.message.contains("on client request")
             && line.ns().abs_diff(case.struck_ns()) <= 2 * S
     });

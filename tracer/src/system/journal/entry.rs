@@ -97,16 +97,30 @@ impl Entry {
             return super::SHORT_LIVED.contains(&name) && !self.from_container;
         };
         let by_root = self.line.uid.is_none_or(|uid| uid == 0);
-        let by_user_manager = self.user_unit.as_deref() == Some("init.scope")
-            && self.line.from_unit.as_deref().and_then(uid_of_manager_unit) == self.line.uid;
         let trusted = match comm {
-            "systemd" => by_root || by_user_manager,
+            "systemd" => by_root || self.is_by_user_manager(),
             "systemd-oomd" | "polkitd" => self.in_own_service(),
             _ if comm.starts_with("systemd-") => by_root,
             // Matched by its identifier alone: it is another program.
             _ => super::SPEAKERS.contains(&comm),
         };
         trusted && !self.from_container
+    }
+
+    /// What it says. Whom it is about, which job and the like is taken from those alone who cannot be ordinary
+    /// users: every client of journald writes what it likes into such fields.
+    pub(super) fn into_line(self) -> JournalLine {
+        let believed = self.line.uid.is_none_or(|uid| uid == 0) || self.is_by_user_manager();
+        if believed {
+            return self.line;
+        }
+        JournalLine { about_unit: None, message_id: None, fields: BTreeMap::new(), ..self.line }
+    }
+
+    fn is_by_user_manager(&self) -> bool {
+        self.line.comm.as_deref() == Some("systemd")
+            && self.user_unit.as_deref() == Some("init.scope")
+            && self.line.from_unit.as_deref().and_then(uid_of_manager_unit) == self.line.uid
     }
 
     /// Daemons with a user of their own live in a service of the system.
@@ -206,6 +220,19 @@ mod tests {
         assert!(parse(sshd.as_bytes()).expect("an entry").is_wanted());
         let other = sshd.replace(r#""_UID":"0""#, r#""_UID":"1000","_COMM":"logger""#);
         assert!(!parse(other.as_bytes()).expect("an entry").is_wanted());
+    }
+
+    #[test]
+    fn what_an_ordinary_user_says_of_units_is_left_out() {
+        let as_sshd =
+            STOPPING.replace(r#""_UID":"0","_COMM":"systemd""#, r#""_UID":"1000","_COMM":"sshd""#);
+        let entry = parse(as_sshd.as_bytes()).expect("an entry");
+        assert!(entry.is_wanted(), "sshd speaks as the user after the login");
+        let line = entry.into_line();
+        assert_eq!((line.about_unit, line.message_id, line.fields), (None, None, BTreeMap::new()));
+        assert!(line.message.starts_with("Stopping"));
+        let own = parse(STOPPING.as_bytes()).expect("an entry").into_line();
+        assert_eq!(own.about_unit.as_deref(), Some("session-3.scope"));
     }
 
     #[test]

@@ -172,7 +172,7 @@ async fn read(context: &Context, child: &mut Child, since: &mut i64) -> u64 {
                 context.outbox.say_at(entry.at, Source::Journal, Fact::KernelLog(fact));
             }
         } else {
-            context.outbox.say_at(entry.at, Source::Journal, Fact::Journal(entry.line));
+            context.outbox.say_at(entry.at, Source::Journal, Fact::Journal(entry.into_line()));
         }
     }
 }

@@ -46,7 +46,9 @@ const JOB_LIMIT: Duration = Duration::from_millis(300);
 /// Changes that come together are asked about once.
 const REFRESH_AFTER: Duration = Duration::from_millis(40);
 
-const RETRY: Duration = Duration::from_secs(2);
+/// Pauses before connecting again: a manager that executes itself anew is back in a moment.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// The properties of a unit that a verdict can need.
 #[rustfmt::skip]
@@ -84,10 +86,11 @@ pub fn link(context: &Arc<Context>, manager: Manager) -> Link {
 async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let path = socket(manager);
     let mut attached = false;
+    let mut pause = RETRY_FIRST;
     loop {
         let why = match connect(manager, &path).await {
             Ok((connection, stream)) => {
-                attached = true;
+                (attached, pause) = (true, RETRY_FIRST);
                 link.up(connection);
                 context.sources.set(&source(manager), ATTACHED);
                 read_along(&context, manager, stream).await
@@ -103,7 +106,8 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         if manager != Manager::System && !Path::new(&path).exists() {
             return;
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MOST);
     }
 }
 

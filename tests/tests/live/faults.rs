@@ -1,0 +1,294 @@
+//! What goes wrong around a trace: full disks, closed terminals, signals to killtrace itself, cgroups that come by
+//! the thousand or go away. Nothing that was seen is lost, and what could not be kept is told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use killtrace::story::verdict::{Death, Outcome};
+use killtrace_tests::lab::{PATIENCE, wait_for};
+use killtrace_tests::live::{Stage, Trace, keepsakes, program, require_root};
+
+/// Runs a script with `$killtrace`, `$small` (a mount point that others do not see) and `$kept` (a file to record to).
+fn script(name: &str, text: &str) -> (Output, PathBuf) {
+    require_root();
+    let kept = keepsakes().join(format!("faults.{name}.killtrace"));
+    let _ = fs::remove_file(&kept);
+    let small = tempfile::tempdir().expect("a temporary directory");
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", text])
+        .env("killtrace", program("killtrace"))
+        .env("small", small.path())
+        .env("kept", &kept)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start unshare: {error}"));
+    (output, kept)
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// The report that a recording gives.
+fn replay(recording: &Path) -> String {
+    let output = Command::new(program("killtrace"))
+        .args(["replay", "--format", "json"])
+        .arg(recording)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot start killtrace: {error}"));
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8(output.stdout).expect("JSON is UTF-8")
+}
+
+/// Where the report cannot even begin, the command is not started.
+#[test]
+fn a_report_that_cannot_begin() {
+    let (output, kept) = script(
+        "begin",
+        "\"$killtrace\" --format json -- touch \"$kept\" > /dev/full; status=$?; [ ! -e \"$kept\" ] && exit $status",
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(!kept.exists());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("cannot write the report") && stderr.contains("-o"), "{stderr}");
+}
+
+/// Where the disk fills up later, the command has its status, and the recording is whole.
+#[test]
+fn a_report_that_cannot_go_on() {
+    let (output, kept) = script(
+        "report",
+        "mount -t tmpfs -o size=64k none \"$small\" && \
+         \"$killtrace\" --format json -o \"$small/report\" --record \"$kept\" -- \
+         sh -c 'cat /dev/zero > \"$small/rest\" 2>/dev/null; sh -c \"kill -KILL \\$\\$\"; \
+                head -c 5000 /dev/zero | tr \"\\0\" x; exit 5'",
+    );
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("goes on without a report"), "{stderr}");
+    let report = replay(&kept);
+    let last = report.lines().last().unwrap_or_default();
+    assert!(last.contains("\"summary\"") && last.contains("command ended"), "{last}");
+    assert!(report.contains("SIGKILL"), "{report}");
+}
+
+/// A recording that cannot go on is told, and breaks nothing; what is in it can be read.
+#[test]
+fn a_recording_that_cannot_go_on() {
+    let (output, kept) = script(
+        "recording",
+        "mount -t tmpfs -o size=64k none \"$small\" && \
+         \"$killtrace\" --format json --record \"$small/recording\" -- \
+         sh -c 'cat /dev/zero > \"$small/rest\" 2>/dev/null; sh -c \"kill -KILL \\$\\$\"; exit 5'; \
+         status=$?; cp \"$small/recording\" \"$kept\"; exit $status",
+    );
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(report.contains("\"where\":\"recording\""), "{}", said(&output));
+    assert!(report.contains("SIGKILL"), "{report}");
+    assert!(replay(&kept).contains("\"summary\""));
+}
+
+/// A killtrace for people, with a recording, under the eyes of a test.
+fn start(name: &str, wrapper: &[&str], args: &[&str]) -> (Child, PathBuf, PathBuf) {
+    require_root();
+    let kept = keepsakes().join(format!("faults.{name}.killtrace"));
+    let log = kept.with_extension("stderr");
+    let _ = fs::remove_file(&kept);
+    let own = program("killtrace");
+    let mut words: Vec<&str> = wrapper.to_vec();
+    words.push(own.to_str().expect("a path in UTF-8"));
+    words.extend(["--record", kept.to_str().expect("a path in UTF-8")]);
+    words.extend(args);
+    let child = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log).expect("a log"))
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"));
+    (child, kept, log)
+}
+
+fn wait_until_tracing(log: &Path) {
+    wait_for("killtrace to trace", PATIENCE, || {
+        Ok(fs::read_to_string(log)?.contains("killtrace: tracing").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+fn signal(pid: u32, number: i32) {
+    // SAFETY: takes integers; the process is a child that was not collected yet.
+    assert_eq!(unsafe { libc::kill(pid.cast_signed(), number) }, 0);
+}
+
+/// A signal to killtrace ends the trace, not the report.
+#[test]
+fn killtrace_is_told_to_end() {
+    for (number, reason) in
+        [(libc::SIGTERM, "terminated"), (libc::SIGHUP, "hung up"), (libc::SIGINT, "interrupted")]
+    {
+        let stage = Stage::open("kill-term");
+        let victim = stage.pid("victim").to_string();
+        let (mut child, kept, log) = start(reason, &[], &["-p", &victim]);
+        wait_until_tracing(&log);
+        signal(child.id(), number);
+        assert!(child.wait().expect("it ends").success(), "{reason}");
+        assert!(replay(&kept).contains(&format!("\"reason\":\"{reason}\"")), "{reason}");
+        drop(stage);
+    }
+}
+
+/// A command that is left behind: the status is none of its, and it is said.
+#[test]
+fn killtrace_is_told_to_end_before_its_command() {
+    let fifo = keepsakes().join("faults.command.end");
+    let _ = fs::remove_file(&fifo);
+    let path = fifo.to_str().expect("a path in UTF-8");
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+    let (mut child, _, log) =
+        start("command", &[], &["--", "sh", "-c", "read end < \"$1\"", "sh", path]);
+    wait_until_tracing(&log);
+    signal(child.id(), libc::SIGTERM);
+    let status = child.wait().expect("it ends");
+    // The command is still there, and waits for this.
+    fs::write(&fifo, "end\n").expect("its reader goes on");
+    let text = fs::read_to_string(&log).expect("a log");
+    assert_eq!(status.code(), Some(128 + libc::SIGTERM), "{text}");
+    assert!(text.contains("goes on without being traced"), "{text}");
+}
+
+/// The terminal that it reports to goes away.
+#[test]
+fn the_terminal_of_killtrace_hangs_up() {
+    let stage = Stage::open("kill-term");
+    let victim = stage.pid("victim").to_string();
+    let kept = keepsakes().join("faults.terminal.killtrace");
+    let log = kept.with_extension("stderr");
+    for file in [&kept, &log] {
+        let _ = fs::remove_file(file);
+    }
+    fs::write(&log, "").expect("a log");
+    let line = format!(
+        "exec {} -p {victim} --record {} 2>{}",
+        program("killtrace").display(),
+        kept.display(),
+        log.display()
+    );
+    let mut terminal = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start script: {error}"));
+    wait_until_tracing(&log);
+    terminal.kill().expect("killed");
+    terminal.wait().expect("gone");
+    wait_for("the end of the recording", PATIENCE, || {
+        Ok(fs::read_to_string(&kept)?.contains("\"kind\":\"end\"").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(replay(&kept).contains("\"summary\""));
+    drop(stage);
+}
+
+/// The mount point of cgroup2.
+fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let point = line.and_then(|line| line.split(' ').nth(4));
+    point.unwrap_or_else(|| panic!("cgroup2 is not mounted")).into()
+}
+
+/// A cgroup with others in it, removed when this is dropped.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let folder = cgroup2().join(format!("killtrace-{name}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        Self(folder)
+    }
+
+    fn below(&self, name: &str) -> PathBuf {
+        let folder = self.0.join(name);
+        fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        folder
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("/{}/{name}", self.0.file_name().and_then(|name| name.to_str()).unwrap_or_default())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            // What is no directory is the kernel's, and goes with it.
+            let _ = fs::remove_dir(entry.path());
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// A process in that cgroup.
+fn sleeper(cgroup: &Path) -> Child {
+    let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+    enter(cgroup, child.id());
+    child
+}
+
+fn enter(cgroup: &Path, pid: u32) {
+    fs::write(cgroup.join("cgroup.procs"), pid.to_string())
+        .unwrap_or_else(|error| panic!("{}: {error}", cgroup.display()));
+}
+
+fn kill(mut child: Child) {
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+}
+
+fn killed(death: &Death) -> bool {
+    matches!(&death.outcome, Outcome::Signaled { signal, .. } if signal == "SIGKILL")
+}
+
+/// However many there are, the right one is named.
+#[test]
+fn ten_thousand_cgroups() {
+    let top = Cgroup::new("many");
+    for number in 0..10_000 {
+        top.below(&number.to_string());
+    }
+    let child = sleeper(&top.0.join("9999"));
+    let pid = child.id();
+    let mut trace = Trace::start("many-cgroups", &["--all".to_owned()]);
+    kill(child);
+    let death = trace.death_of(pid);
+    trace.stop();
+    assert!(killed(&death), "{death:#?}");
+    assert_eq!(death.victim.cgroup, Some(top.path("9999")), "{death:#?}");
+}
+
+/// A target stays one where it is moved away and its cgroup removed, and lives where it was moved to.
+#[test]
+fn the_cgroup_of_a_target_is_removed() {
+    let top = Cgroup::new("moved");
+    let (from, to) = (top.below("from"), top.below("to"));
+    let child = sleeper(&from);
+    let pid = child.id();
+    let target = format!("cgroup:{}", top.path("from"));
+    let mut trace = Trace::start("moved", &["--target".to_owned(), target]);
+    enter(&to, pid);
+    fs::remove_dir(&from).expect("it is empty");
+    kill(child);
+    let death = trace.death_of(pid);
+    trace.stop();
+    assert!(killed(&death), "{death:#?}");
+    assert_eq!(death.victim.cgroup, Some(top.path("to")), "{death:#?}");
+}
