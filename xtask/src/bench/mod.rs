@@ -18,7 +18,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::cargo::{cargo, run as run_command, workspace};
 use columns::{Bench, Results};
@@ -56,6 +56,11 @@ pub struct Arguments {
 /// # Errors
 /// Where something cannot be built, started or written.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    // The peers find their tracepoints there; killtrace does not need it.
+    ensure!(
+        Path::new("/sys/kernel/tracing/events").exists(),
+        "tracefs is not mounted, and no peer works without it: mount -t tracefs none /sys/kernel/tracing"
+    );
     let killtrace = build(arguments.killtrace.as_deref())?;
     let ours = tools::killtrace(&killtrace);
     let (peers, missing) = tools::peers();
