@@ -110,6 +110,8 @@ offsets! {
     sigpending_signal,
     /// `signal_struct.tty`
     signal_tty,
+    /// `signal_struct.rlim`
+    signal_rlim,
     /// `sighand_struct.action`
     sighand_action,
     /// Size of `k_sigaction`, whose first member is the handler
@@ -203,6 +205,10 @@ offsets! {
     regs_arg1,
     /// x86: `pt_regs.dx`; arm64: `pt_regs.regs[2]`
     regs_arg2,
+    /// x86: `pt_regs.ip`; arm64: `pt_regs.pc`
+    regs_ip,
+    /// `pt_regs.sp`
+    regs_sp,
     /// x86: `pt_regs.cs`; arm64: `pt_regs.pstate`
     regs_mode,
 }

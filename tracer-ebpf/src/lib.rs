@@ -221,6 +221,13 @@ pub struct SignalRecord {
     pub tty: [u8; TTY_LEN],
     /// Kernel return addresses, innermost first.
     pub stack: [u64; MAX_STACK],
+    /// For a fault of the target's own: its instruction pointer; else 0.
+    pub user_ip: u64,
+    /// Its stack pointer then; else 0.
+    pub user_sp: u64,
+    /// For the signals that tell of limits: the target's `RLIMIT_CPU` or `RLIMIT_FSIZE`, and its
+    /// `RLIMIT_RTTIME`; soft or hard as the signal says. Else `RLIM_INFINITY`.
+    pub limits: [u64; 2],
     /// Bytes of `args` that are used.
     pub args_len: u32,
     /// Always 0.
@@ -377,7 +384,7 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 80);
     assert!(size_of::<Ancestor>() == 32);
-    assert!(size_of::<SignalRecord>() == 96 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8 + 8 + 256);
+    assert!(size_of::<SignalRecord>() == 96 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8 + 32 + 8 + 256);
     assert!(size_of::<ExitRecord>() == 40 + 80 + 8 * 32);
     assert!(size_of::<ExecRecord>() == 24 + 80 + 8 * 32 + 256 + 1024);
     assert!(size_of::<ForkRecord>() == 24 + 80 + 32);

@@ -9,7 +9,7 @@ use killtrace_ebpf::{MAX_STACK, SignalRecord, disposition, flag, info};
 use crate::{
     emit::{self, Wake},
     filter,
-    globals::{config, offset},
+    globals::{config, offset, present},
     memory::{self, Address},
     pids,
     syscall::{self, Syscall},
@@ -30,6 +30,11 @@ const SI_KERNEL: i32 = 0x80;
 const SI_TIMER: i32 = -2;
 const SIGKILL: u32 = 9;
 const SIGCHLD: u32 = 17;
+const SIGXFSZ: u32 = 25;
+/// SIGKILL, SIGXCPU and SIGXFSZ
+const LIMIT_SIGNALS: u64 = bit(9) | bit(24) | bit(SIGXFSZ);
+/// No limit.
+const RLIM_INFINITY: u64 = u64::MAX;
 /// Signals that by default end a process with a core dump: `SIG_KERNEL_COREDUMP_MASK`, and with it
 /// not marked as condemned when they are sent.
 const CORE_SIGNALS: u64 =
@@ -163,6 +168,12 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
     let syscall = Syscall::current(current, memory::reload(&entry.sender.flags));
     entry.syscall = syscall.number;
     entry.syscall_args = syscall.args;
+    // Of others' signals it tells nothing, and would make each of a flood another one. Without a branch, too.
+    let own =
+        u64::from(current == sent.target) & u64::from(memory::reload(&entry.info) == info::REAL);
+    let fault = (own & u64::from(memory::reload(&entry.si_code) > 0)).wrapping_neg();
+    entry.user_ip = syscall.ip & fault;
+    entry.user_sp = syscall.sp & fault;
     entry.flags |= u32::from(syscall.compat) * flag::COMPAT;
     if sent.signal == SIGKILL && memory::reload(&entry.info) == info::NONE {
         entry.written_cgroup = syscall::killed_cgroup(&entry, current);
@@ -170,6 +181,7 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
     if needs_stack(&entry, current == sent.target) {
         take_stack(ctx, &mut entry);
     }
+    entry.limits = limits(sent, state);
     let (flags, urgent) = (memory::reload(&entry.flags), flag::FATAL | flag::TARGET);
     entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
 }
@@ -186,6 +198,19 @@ fn flags(sent: &Sent, state: &State) -> u32 {
         // PT_PTRACED is bit 0
         | ((ptrace & 1) * flag::PTRACED)
         | ((state.flags & SIGNAL_UNKILLABLE) * (flag::UNKILLABLE / SIGNAL_UNKILLABLE))
+}
+
+/// The limits that the signal can tell of: `RLIMIT_CPU` (0) or `RLIMIT_FSIZE` (1), and `RLIMIT_RTTIME` (15), of
+/// which the kernel sends SIGKILL for the hard one.
+#[inline(always)]
+fn limits(sent: &Sent, state: &State) -> [u64; 2] {
+    if !present!(signal_rlim) || LIMIT_SIGNALS & bit(sent.signal) == 0 {
+        return [RLIM_INFINITY; 2];
+    }
+    let hard = u32::from(sent.signal == SIGKILL) * 8;
+    let first = u32::from(sent.signal == SIGXFSZ) * 16;
+    let limits = state.process.add(offset!(signal_rlim)).add(hard);
+    [limits.load(first), limits.load(15 * 16)]
 }
 
 /// Reads the siginfo. Its layout is the user ABI's: the same on x86-64 and arm64 in every version.

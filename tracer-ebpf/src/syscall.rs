@@ -31,11 +31,15 @@ pub struct Syscall {
     pub compat: bool,
     /// Its first three arguments.
     pub args: [u64; 3],
+    /// The caller's instruction pointer, also where it is in no system call; 0 where unknown.
+    pub ip: u64,
+    /// The caller's stack pointer, likewise.
+    pub sp: u64,
 }
 
 impl Syscall {
     /// No system call.
-    pub const NONE: Self = Self { number: -1, compat: false, args: [0; 3] };
+    pub const NONE: Self = Self { number: -1, compat: false, args: [0; 3], ip: 0, sp: 0 };
 
     /// The system call of the current task.
     ///
@@ -51,9 +55,10 @@ impl Syscall {
         if registers.is_null() {
             return Self::NONE;
         }
+        let (ip, sp) = (registers.load(offset!(regs_ip)), registers.load(offset!(regs_sp)));
         let mut number: i32 = registers.load(offset!(regs_syscall));
         if number < 0 {
-            return Self::NONE;
+            return Self { ip, sp, ..Self::NONE };
         }
         let mode = registers.load::<u32>(offset!(regs_mode));
         let compat = if config!(arch) == arch::X86_64 {
@@ -69,7 +74,7 @@ impl Syscall {
             registers.load(offset!(regs_arg1)),
             registers.load(offset!(regs_arg2)),
         ];
-        Self { number, compat, args }
+        Self { number, compat, args, ip, sp }
     }
 }
 

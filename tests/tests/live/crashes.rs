@@ -6,14 +6,20 @@ use killtrace_tests::live::{By, play};
 
 /// A fault of that kind.
 fn fault(scene: &str, code: &str) {
+    fault_told(scene, code, "crashed: ");
+}
+
+/// A fault of that kind, told in those words.
+fn fault_told(scene: &str, code: &str, words: &str) {
     let played = play(scene);
     let death = played.killed(Mechanism::Fault, By::Itself, CauseId::Crash);
     assert_eq!(death.signal.as_ref().map(|signal| signal.si_code.as_str()), Some(code));
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
 }
 
 #[test]
 fn null_pointer() {
-    fault("null-pointer", "SEGV_MAPERR");
+    fault_told("null-pointer", "SEGV_MAPERR", "it used a null pointer");
 }
 
 #[test]
@@ -29,7 +35,18 @@ fn read_only_memory() {
 
 #[test]
 fn stack_overflow() {
-    fault("stack-overflow", "SEGV_MAPERR");
+    fault_told("stack-overflow", "SEGV_MAPERR", "it ran out of stack");
+}
+
+/// The guard page of a thread's stack is mapped, but for nobody's use.
+#[test]
+fn stack_overflow_of_thread() {
+    fault_told("stack-overflow-of-thread", "SEGV_ACCERR", "it ran out of stack");
+}
+
+#[test]
+fn null_function() {
+    fault_told("null-function", "SEGV_MAPERR", "it called a null pointer");
 }
 
 #[test]

@@ -4,24 +4,46 @@ use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::CauseId;
 use killtrace_tests::live::{By, play};
 
+/// A limit is exceeded, and its value told.
+fn limit(scene: &str, how: Mechanism, cause: CauseId, words: &str) {
+    let played = play(scene);
+    let told = &played.killed(how, By::Kernel, cause).cause.explanation;
+    assert!(told.contains(words), "{told}");
+}
+
 #[test]
 fn rlimit_cpu_soft() {
-    play("rlimit-cpu-soft").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+    limit(
+        "rlimit-cpu-soft",
+        Mechanism::RlimitCpu,
+        CauseId::CpuLimit,
+        "its soft limit of 1 s of CPU time",
+    );
 }
 
 #[test]
 fn rlimit_cpu_hard() {
-    play("rlimit-cpu-hard").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+    limit(
+        "rlimit-cpu-hard",
+        Mechanism::RlimitCpu,
+        CauseId::CpuLimit,
+        "its hard limit of 1 s of CPU time",
+    );
 }
 
 #[test]
 fn rlimit_rttime() {
-    play("rlimit-rttime").killed(Mechanism::RlimitCpu, By::Kernel, CauseId::CpuLimit);
+    limit(
+        "rlimit-rttime",
+        Mechanism::RlimitCpu,
+        CauseId::CpuLimit,
+        "its soft limit of 50 ms without a pause",
+    );
 }
 
 #[test]
 fn rlimit_fsize() {
-    play("rlimit-fsize").killed(Mechanism::RlimitFsize, By::Kernel, CauseId::FileSizeLimit);
+    limit("rlimit-fsize", Mechanism::RlimitFsize, CauseId::FileSizeLimit, "allowed, 4 KiB");
 }
 
 /// Who ran while the timer expired is nobody's business.

@@ -157,6 +157,8 @@ mod tests {
             parent_death_signal: 0,
             tty: None,
             stack: vec![],
+            place: None,
+            limits: None,
             repeats: 0,
         };
         let exit = Exit {

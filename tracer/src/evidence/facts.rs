@@ -105,10 +105,35 @@ pub struct SignalSent {
     pub tty: Option<String>,
     /// Kernel functions on the stack, innermost first, without offsets; empty where no stack was taken.
     pub stack: Vec<String>,
+    /// Where the process was in its own code, for a fault that is its own doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<CodePlace>,
+    /// The limits that a signal can tell of, for those that tell of limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// How many more signals like it, alike in everything told here, came right before it and are not told
     /// one by one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeats: u64,
+}
+
+/// Where a process was in its own code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CodePlace {
+    /// The instruction's address.
+    pub instruction: u64,
+    /// The stack pointer.
+    pub stack: u64,
+}
+
+/// Resource limits as they were when a signal told of one: soft ones for SIGXCPU and SIGXFSZ, hard ones for
+/// SIGKILL. `None` where there is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// `RLIMIT_CPU` in seconds; with SIGXFSZ `RLIMIT_FSIZE` in bytes.
+    pub first: Option<u64>,
+    /// `RLIMIT_RTTIME` in microseconds.
+    pub real_time: Option<u64>,
 }
 
 /// Whether there is nothing to write of a count.

@@ -15,9 +15,9 @@ use super::{
     wire::{Record, text},
 };
 use crate::evidence::{
-    Ancestor, CgroupChange, Disposition, Evidence, Exec, Exit, Fact, Fork, OomVictim, ProcessId,
-    SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange,
-    TcpState,
+    Ancestor, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
+    OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target,
+    TargetReason, Task, TcpChange, TcpState,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -129,6 +129,8 @@ impl Decoder {
             parent_death_signal: u8::try_from(record.pdeath_signal).unwrap_or(0),
             tty: Some(text(&record.tty)).filter(|tty| !tty.is_empty()),
             stack: if stack.is_empty() { Vec::new() } else { self.symbols.resolve(stack) },
+            place: code_place(record),
+            limits: limits(record),
             repeats: 0,
         })))
     }
@@ -253,6 +255,23 @@ fn siginfo(record: &wire_types::SignalRecord) -> Result<SignalInfo, Malformed> {
         }),
         _ => Err(Malformed),
     }
+}
+
+/// Where the target was in its code, where it is the target's own fault: another sender's place tells nothing.
+fn code_place(record: &wire_types::SignalRecord) -> Option<CodePlace> {
+    let own = record.sender.tid == record.target.tid && record.sender.pid == record.target.pid;
+    let fault = own && record.info == info::REAL && record.si_code > 0 && record.syscall < 0;
+    let place = CodePlace { instruction: record.user_ip, stack: record.user_sp };
+    Some(place).filter(|place| fault && place.stack != 0)
+}
+
+/// SIGKILL tells of a limit only where the kernel sends it to whom it runs.
+fn limits(record: &wire_types::SignalRecord) -> Option<Limits> {
+    let own = record.sender.pid == record.target.pid && record.info != info::REAL;
+    let tells = matches!(record.signal, 24 | 25) || record.signal == 9 && own;
+    let known = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
+    let limits = Limits { first: known(record.limits[0]), real_time: known(record.limits[1]) };
+    Some(limits).filter(|limits| tells && (limits.first.is_some() || limits.real_time.is_some()))
 }
 
 /// `TRACE_SIGNAL_*`. A signal without its siginfo is delivered all the same.

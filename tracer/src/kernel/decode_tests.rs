@@ -41,6 +41,33 @@ fn signal(bytes: &[u8]) -> SignalSent {
     }
 }
 
+/// Registers and limits are told where they belong to the signal, and nowhere else.
+#[test]
+fn registers_and_limits_are_told_of_what_they_explain() {
+    let at = |offset: usize| offset;
+    let mut bytes = signal_record();
+    word(&mut bytes, at(std::mem::offset_of!(SignalRecord, signal)), 11);
+    word(&mut bytes, at(std::mem::offset_of!(SignalRecord, info)), info::REAL);
+    word(&mut bytes, at(std::mem::offset_of!(SignalRecord, si_code)), 1);
+    put(&mut bytes, std::mem::offset_of!(SignalRecord, user_ip), &7_u64.to_le_bytes());
+    put(&mut bytes, std::mem::offset_of!(SignalRecord, user_sp), &8_u64.to_le_bytes());
+    put(&mut bytes, std::mem::offset_of!(SignalRecord, limits), &[0xff; 16]);
+    let sent = signal(&bytes);
+    assert_eq!(sent.place, Some(CodePlace { instruction: 7, stack: 8 }));
+    assert_eq!(sent.limits, None);
+    // Of another's signal they are not.
+    let target = std::mem::offset_of!(SignalRecord, target);
+    word(&mut bytes, target, 43);
+    assert_eq!(signal(&bytes).place, None);
+    word(&mut bytes, target, 0);
+    word(&mut bytes, std::mem::offset_of!(SignalRecord, signal), 24);
+    put(&mut bytes, std::mem::offset_of!(SignalRecord, limits), &60_u64.to_le_bytes());
+    assert_eq!(signal(&bytes).limits, Some(Limits { first: Some(60), real_time: None }));
+    // kill(2) tells of no limit.
+    word(&mut bytes, std::mem::offset_of!(SignalRecord, signal), 9);
+    assert_eq!(signal(&bytes).limits, None);
+}
+
 #[test]
 fn a_signal_is_decoded() {
     let mut bytes = signal_record();

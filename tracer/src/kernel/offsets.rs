@@ -61,6 +61,8 @@ const fn size(name: &'static str, of: &'static str) -> Want {
 
 const NO_LOGIN: &str = "login uid and audit session of a process (CONFIG_AUDIT)";
 const NO_SYSCALL: &str = "the system call a sender was in";
+const NO_PLACE: &str = "whether a fault was a stack overflow";
+const NO_LIMITS: &str = "the value of a limit that was exceeded";
 const NO_KILLED: &str = "which cgroup a write to cgroup.kill was for";
 const NO_TCP: &str = "ends of TCP connections";
 
@@ -107,6 +109,7 @@ const WANTED: &[Want] = &[
     required("signal_shared_pending", "signal_struct", &["shared_pending"]),
     required("sigpending_signal", "sigpending", &["signal"]),
     required("signal_tty", "signal_struct", &["tty"]),
+    optional("signal_rlim", "signal_struct", &["rlim"], NO_LIMITS),
     required("sighand_action", "sighand_struct", &["action"]),
     size("k_sigaction_size", "k_sigaction"),
     required("tty_name", "tty_struct", &["name"]),
@@ -167,6 +170,8 @@ const REGISTERS: &[Want] = &[
     optional("regs_arg0", "pt_regs", &["di"], NO_SYSCALL),
     optional("regs_arg1", "pt_regs", &["si"], NO_SYSCALL),
     optional("regs_arg2", "pt_regs", &["dx"], NO_SYSCALL),
+    optional("regs_ip", "pt_regs", &["ip"], NO_PLACE),
+    optional("regs_sp", "pt_regs", &["sp"], NO_PLACE),
     optional("regs_mode", "pt_regs", &["cs"], NO_SYSCALL),
 ];
 /// The part of the table that differs between architectures.
@@ -185,6 +190,8 @@ const REGISTERS: &[Want] = &[
         from: From::Member("pt_regs", &["regs"], 16),
         need: Need::Optional(NO_SYSCALL),
     },
+    optional("regs_ip", "pt_regs", &["pc"], NO_PLACE),
+    optional("regs_sp", "pt_regs", &["sp"], NO_PLACE),
     optional("regs_mode", "pt_regs", &["pstate"], NO_SYSCALL),
 ];
 /// The part of the table that differs between architectures.

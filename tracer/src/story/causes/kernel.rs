@@ -1,11 +1,11 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, Source, sig, signal_name};
+use crate::evidence::{Grade, Limits, Mechanism, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::{fixes, words};
 
 fn victim(case: &Case<'_>) -> String {
@@ -105,22 +105,21 @@ pub fn tracer_exited(case: &Case<'_>) -> Option<Opinion> {
 pub fn limits(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
     let number = blow.signal.value.number;
+    let limits = blow.signal.value.limits;
     let (id, what, fix) = match (blow.mechanism, number) {
-        (Mechanism::RlimitCpu, sig::SIGXCPU) => (
-            CauseId::CpuLimit,
-            "used up its soft limit of CPU time (RLIMIT_CPU, or RLIMIT_RTTIME for real-time scheduling)",
-            fixes::resource_limit("t", "the CPU time limit", "LimitCPU"),
-        ),
-        (Mechanism::RlimitCpu, _) => (
-            CauseId::CpuLimit,
-            "used up its hard limit of CPU time (RLIMIT_CPU, or RLIMIT_RTTIME for real-time scheduling)",
-            fixes::resource_limit("t", "the CPU time limit", "LimitCPU"),
-        ),
-        (Mechanism::RlimitFsize, _) => (
-            CauseId::FileSizeLimit,
-            "wrote past the largest file size it is allowed (RLIMIT_FSIZE)",
-            fixes::resource_limit("f", "the file size limit", "LimitFSIZE"),
-        ),
+        (Mechanism::RlimitCpu, sig::SIGXCPU) => {
+            (CauseId::CpuLimit, cpu_time("soft", limits), cpu_fix(limits))
+        }
+        (Mechanism::RlimitCpu, _) => (CauseId::CpuLimit, cpu_time("hard", limits), cpu_fix(limits)),
+        (Mechanism::RlimitFsize, _) => {
+            let size = limits.and_then(|limits| limits.first).map(words::bytes);
+            let size = size.map(|size| format!(", {size}")).unwrap_or_default();
+            (
+                CauseId::FileSizeLimit,
+                format!("wrote past the largest file size it is allowed{size} (RLIMIT_FSIZE)"),
+                fixes::resource_limit("f", "the file size limit", "LimitFSIZE"),
+            )
+        }
         _ => return None,
     };
     let signal = signal_name(number);
@@ -132,6 +131,37 @@ pub fn limits(case: &Case<'_>) -> Option<Opinion> {
     )
     .fixes([fix])
     .answer()
+}
+
+/// What used up a limit of CPU time. Both limits end in the same place of the kernel: which one it was is known
+/// where there is only one.
+fn cpu_time(which: &str, limits: Option<Limits>) -> String {
+    let cpu = limits
+        .and_then(|limits| limits.first)
+        .map(|s| words::span(s.saturating_mul(1_000_000_000)));
+    let real_time =
+        limits.and_then(|limits| limits.real_time).map(|us| words::span(us.saturating_mul(1_000)));
+    match (cpu, real_time) {
+        (Some(cpu), None) => format!("used up its {which} limit of {cpu} of CPU time (RLIMIT_CPU)"),
+        (None, Some(time)) => format!(
+            "ran with real-time scheduling for longer than its {which} limit of {time} without a pause \
+             (RLIMIT_RTTIME)"
+        ),
+        (Some(cpu), Some(time)) => format!(
+            "used up its {which} limit of CPU time: {cpu} in all (RLIMIT_CPU), or {time} without a pause with \
+             real-time scheduling (RLIMIT_RTTIME)"
+        ),
+        (None, None) => format!(
+            "used up its {which} limit of CPU time (RLIMIT_CPU, or RLIMIT_RTTIME for real-time scheduling)"
+        ),
+    }
+}
+
+fn cpu_fix(limits: Option<Limits>) -> Fix {
+    if limits.is_some_and(|limits| limits.first.is_none()) {
+        return fixes::resource_limit("R", "the real-time limit", "LimitRTTIME");
+    }
+    fixes::resource_limit("t", "the CPU time limit", "LimitCPU")
 }
 
 /// SysRq, BPF, memory failure, I/O signals.

@@ -1,7 +1,7 @@
 //! Deaths that a process brought on itself: faults, aborts, forbidden calls, pipes, timers.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, SignalInfo, Source, sig, signal_name};
+use crate::evidence::{CodePlace, Grade, Mechanism, SignalInfo, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
@@ -30,12 +30,48 @@ fn core(case: &Case<'_>) -> &'static str {
 /// pointer, with the place of a field added to it.
 const LOWEST: u64 = 65_536;
 
+/// How far below the stack pointer code may still write: a call, the red zone, the frame of a `push`.
+const BELOW_STACK: u64 = 65_536;
+
+/// How far above it a frame can reach that was made room for at once.
+const LARGEST_FRAME: u64 = 16 << 20;
+
+/// A fault: the address, and where the code was.
+struct Fault {
+    address: Option<u64>,
+    place: Option<CodePlace>,
+}
+
+impl Fault {
+    fn is_null(&self) -> bool {
+        self.address.is_some_and(|address| address < LOWEST)
+    }
+
+    /// The address is that of the instruction itself.
+    fn is_jump(&self) -> bool {
+        self.place.is_some_and(|place| self.address == Some(place.instruction))
+    }
+
+    /// The address is where the stack pointer points: all of a stack can be used, but for what lies behind its
+    /// end.
+    fn is_stack_overflow(&self) -> bool {
+        let (Some(address), Some(place)) = (self.address, self.place) else { return false };
+        let near = address.wrapping_sub(place.stack.wrapping_sub(BELOW_STACK))
+            <= BELOW_STACK + LARGEST_FRAME;
+        near && !self.is_jump() && !self.is_null()
+    }
+}
+
 /// What a fault was, in words.
-fn fault_words(number: u8, code: i32, address: Option<u64>) -> &'static str {
+fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
     match (number, code) {
-        (sig::SIGSEGV, 1) if address.is_some_and(|address| address < LOWEST) => {
-            "it used a null pointer"
+        (sig::SIGSEGV, 1 | 2) if fault.is_stack_overflow() => {
+            "it ran out of stack, as by endless recursion or a huge local variable"
         }
+        (sig::SIGSEGV, 1) if fault.is_null() && fault.is_jump() => "it called a null pointer",
+        (sig::SIGSEGV, 1) if fault.is_null() => "it used a null pointer",
+        (sig::SIGSEGV, 1) if fault.is_jump() => "it jumped to an address where nothing is mapped",
+        (sig::SIGSEGV, 2) if fault.is_jump() => "it jumped into memory that is no code",
         (sig::SIGSEGV, 1) => "it used an address where nothing is mapped",
         (sig::SIGSEGV, 2) => "it used memory in a way its protection forbids",
         (sig::SIGSEGV, 3) => "a bounds check failed",
@@ -72,26 +108,20 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     // The address means nothing where the processor gave none.
     let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
     let signal = signal_name(number);
-    let what = fault_words(number, code, address);
-    let address = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
+    let fault = Fault { address, place: blow.signal.value.place };
+    let what = fault_words(number, code, &fault);
+    let at = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
     let name = si_code::name(number, code);
-    let text = format!("{} crashed: {what}{address}", victim(case));
-    let link = case.link(
-        blow.signal.at,
-        LinkEvent::Signal,
-        Source::Kernel,
-        None,
-        format!("{text} ({signal}, {name})"),
-    );
-    Finding::new(
-        CauseId::Crash,
-        Fit::Exact,
-        Grade::Observed,
-        format!("{text} ({signal}, {name}).{}", core(case)),
-    )
-    .links([link])
-    .fixes([fixes::core_dump(&program(case))])
-    .answer()
+    let text = format!("{} crashed: {what} ({signal}, {name}{at})", victim(case));
+    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
+    Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, format!("{text}.{}", core(case)))
+        .links([link])
+        .fixes(
+            (number == sig::SIGSEGV && fault.is_stack_overflow())
+                .then(|| fixes::resource_limit("s", "the stack size limit", "LimitSTACK")),
+        )
+        .fixes([fixes::core_dump(&program(case))])
+        .answer()
 }
 
 /// abort(3): SIGABRT to itself.

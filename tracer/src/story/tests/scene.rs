@@ -72,6 +72,8 @@ pub fn signal(number: u8, sender: Task, target: Task) -> SignalSent {
         parent_death_signal: 0,
         tty: None,
         stack: Vec::new(),
+        place: None,
+        limits: None,
         repeats: 0,
         sender,
         target,
