@@ -44,8 +44,27 @@ enum Stage {
     Deny,
 }
 
+/// How a stage passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    AtOnce,
+    /// Some of its tests failed beside others, and passed alone.
+    InPartAlone,
+}
+
+impl Passed {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::AtOnce => "passed",
+            Self::InPartAlone => {
+                "passed at the SECOND TRY, one test at a time: look above for what failed first"
+            }
+        }
+    }
+}
+
 impl Stage {
-    fn run(self) -> Result<()> {
+    fn run(self) -> Result<Passed> {
         match self {
             Self::Setup => setup::run(),
             Self::Fmt => step(&["fmt", "--all", "--check"]),
@@ -82,12 +101,13 @@ impl Stage {
                 "--test",
                 "mutations",
             ]),
-            Self::Live => with_killtrace(&["--test", "fixtures", "--test", "live"]),
-            Self::Lab => with_killtrace(&["--test", "lab"]),
+            Self::Live => return with_killtrace(&["--test", "fixtures", "--test", "live"]),
+            Self::Lab => return with_killtrace(&["--test", "lab"]),
             Self::Vm => vm::run_oldest_and_current(),
             Self::Object => check_ebpf::run(),
             Self::Deny => deny::run(&deny::Arguments::default()),
-        }
+        }?;
+        Ok(Passed::AtOnce)
     }
 }
 
@@ -96,16 +116,17 @@ fn step(arguments: &[&str]) -> Result<()> {
 }
 
 /// Tests that run the killtrace just built.
-fn with_killtrace(tests: &[&str]) -> Result<()> {
+fn with_killtrace(tests: &[&str]) -> Result<Passed> {
     step(&["build", "--locked", "--package", "killtrace"])?;
     let mut arguments = vec!["test", "--locked", "--package", "killtrace-tests", "--no-fail-fast"];
     arguments.extend(tests);
-    let Err(first) = step(&arguments) else { return Ok(()) };
+    let Err(first) = step(&arguments) else { return Ok(Passed::AtOnce) };
     // Real systems on a busy machine: what failed beside others is tried once more, one test at a time, and
     // said to have been.
     writeln!(std::io::stdout(), "=== {first:#}: once more, one test at a time")?;
     arguments.extend(["--", "--test-threads", "1"]);
-    step(&arguments)
+    step(&arguments)?;
+    Ok(Passed::InPartAlone)
 }
 
 /// Runs every stage that is not left out, also after one that failed, and sums up.
@@ -127,8 +148,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         writeln!(out, "\n=== {name}")?;
         let begun = Instant::now();
         let result = stage.run();
-        let word = if result.is_ok() { "passed" } else { "FAILED" };
-        let line = format!("{name:8} {word} {:>8}", seconds(begun.elapsed()));
+        let word = result.as_ref().map_or("FAILED", |passed| passed.word());
+        let line = format!("{name:8} {:>8} {word}", seconds(begun.elapsed()));
         writeln!(out, "=== {line}")?;
         if let Err(error) = result {
             writeln!(out, "=== {error:#}")?;
@@ -136,7 +157,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         lines.push(line);
     }
-    writeln!(out, "\n{}\ntotal {:>18}", lines.join("\n"), seconds(start.elapsed()))?;
+    writeln!(out, "\n{}\ntotal    {:>8}", lines.join("\n"), seconds(start.elapsed()))?;
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
