@@ -192,7 +192,7 @@ pub fn others(case: &Case<'_>) -> Option<Opinion> {
         Mechanism::AsyncIo => (
             CauseId::AsyncIo,
             format!(
-                "{name} got {signal} for an input/output event it had asked to be told of (F_SETOWN, F_SETSIG, mq_notify or the like)."
+                "{name} got {signal} for an input/output event that it, or another process for it, had asked the kernel to tell it of (F_SETOWN, F_SETSIG, mq_notify or the like)."
             ),
         ),
         Mechanism::ChildStatus => (
