@@ -15,7 +15,7 @@ use crate::lab::wait::{must_succeed, output_of};
 
 /// Packages whose programs the tests use, or may want.
 const PACKAGES: &[&str] =
-    &["bash", "coreutils", "dash", "iproute2", "mount", "procps", "util-linux"];
+    &["bash", "coreutils", "dash", "grep", "iproute2", "mount", "procps", "util-linux"];
 
 /// Directories that a merged `/usr` has links for.
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
