@@ -136,6 +136,9 @@ async fn properties(
 
 /// `KillUserProcesses` as the running logind has it: it may have been started before the file was edited.
 pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool> {
+    if !context.sources.is_wanted("logind") {
+        return None;
+    }
     let all = properties(context, PATH.to_owned(), "org.freedesktop.login1.Manager").await;
     let why = match all {
         Err(_) if !presence::is_run_by_systemd() => presence::NOT_SYSTEMD.to_owned(),

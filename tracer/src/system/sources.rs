@@ -11,6 +11,9 @@ pub const ATTACHED: &str = "attached";
 /// The word for one that is not there yet.
 pub const CONNECTING: &str = "connecting";
 
+/// The word for one that nobody wants.
+pub const NOT_WANTED: &str = "not asked for";
+
 /// State of every witness, shared between them.
 #[derive(Clone, Debug)]
 pub struct Sources(watch::Sender<BTreeMap<String, String>>);
@@ -39,6 +42,11 @@ impl Sources {
     /// Whether this one listens.
     pub fn is_attached(&self, name: &str) -> bool {
         self.0.borrow().get(name).is_some_and(|state| state == ATTACHED)
+    }
+
+    /// Whether this one was asked for.
+    pub fn is_wanted(&self, name: &str) -> bool {
+        self.0.borrow().get(name).is_none_or(|state| state != NOT_WANTED)
     }
 
     /// Waits until none is connecting any more, or the time is over.

@@ -18,7 +18,7 @@ use super::context::Context;
 use super::outbox::Outbox;
 use super::privileges::give_up;
 use super::processes::Processes;
-use super::sources::{ATTACHED, Sources};
+use super::sources::{ATTACHED, NOT_WANTED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, Source};
@@ -293,7 +293,6 @@ fn identity(process: &ProcessSnapshot) -> ProcessId {
 
 /// Starts every witness that is wanted; to be called inside of the runtime.
 fn start_all(context: &Arc<Context>, options: Options) {
-    const NOT_WANTED: &str = "not asked for";
     if options.kernel_log {
         match kernel_log::open() {
             Ok(file) => {
