@@ -10,6 +10,10 @@ const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6
 
 /// Starts a container whose init runs this; returns the init's pid.
 fn start(lab: &Lab, script: &str) -> u32 {
+    start_by("runc", lab, script)
+}
+
+fn start_by(runtime: &str, lab: &Lab, script: &str) -> u32 {
     let namespaces = ["pid", "mount", "ipc", "uts"];
     let namespaces: Vec<String> =
         namespaces.iter().map(|kind| format!("{{\"type\":\"{kind}\"}}")).collect();
@@ -24,10 +28,10 @@ fn start(lab: &Lab, script: &str) -> u32 {
     lab.write(&format!("{BUNDLE}/config.json"), &config).expect("a bundle");
     let run = format!(
         "mkdir -p {BUNDLE}/rootfs && mount --bind / {BUNDLE}/rootfs && \
-         runc run --detach --bundle {BUNDLE} --pid-file /run/box.pid {ID} </dev/null >/dev/null 2>/run/runc.log \
+         {runtime} run --detach --bundle {BUNDLE} --pid-file /run/box.pid {ID} </dev/null >/dev/null 2>/run/runc.log \
          || {{ cat /run/runc.log >&2; exit 1; }}"
     );
-    lab.exec(&["sh", "-c", &run]).expect("runc runs");
+    lab.exec(&["sh", "-c", &run]).expect("the runtime runs");
     lab.read("/run/box.pid").expect("written").trim().parse().expect("a pid")
 }
 
@@ -74,4 +78,21 @@ fn a_container_is_killed() {
     assert_eq!(death.cause(), "container-kill", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
     death.assert_chain(&[("command", "runc kill"), ("signal", "SIGKILL")]);
+}
+
+/// podman's usual runtime signals through a pidfd.
+#[test]
+fn crun_stops_a_container() {
+    let lab = lab(&Options::default());
+    let pid = start_by("crun", &lab, "while :; do sleep 1000; done");
+    let death = verdict(&lab, pid, || {
+        let stop = format!("crun kill {ID} TERM; sleep 1; crun kill {ID} KILL");
+        lab.exec(&["sh", "-c", &stop]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "crun", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("137") && explanation.contains("143"), "{death}");
+    death.assert_chain(&[("command", "crun kill"), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
+    death.fix_with("--init");
 }

@@ -252,3 +252,22 @@ fn a_terminated_session_names_who_had_it_terminated() {
     death.assert_ruled_out(CAUSE);
     killtrace.stop().expect("killtrace ends");
 }
+
+/// The general setting says no, the list of users yes.
+#[test]
+fn only_listed_users_are_ended() {
+    let text = "[Login]\nKillUserProcesses=no\nKillOnlyUsers=alice\n";
+    let lab = lab(&Options::default().file(LOGIND_CONF, text));
+    let (login, pid, session) = tmux_in_session(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.exit().expect("alice logs out");
+    lab.wait_until_gone(pid).expect("tmux ends");
+    prove_scope_stopped(&lab, &session);
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    death.assert_setting("KillOnlyUsers", "alice", LOGIND_CONF, 3);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("because KillOnlyUsers=alice"), "{death}");
+    assert!(!explanation.contains("KillUserProcesses=no"), "{death}");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}

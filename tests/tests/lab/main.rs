@@ -11,11 +11,13 @@ mod faults;
 mod hostile;
 mod itself;
 mod logout;
+mod requesters;
 mod sessions;
 mod units;
 mod units_dependencies;
 mod units_ends;
 mod units_signalled;
+mod units_stopping;
 
 use killtrace_tests::lab::{Lab, Login, Options};
 

@@ -290,7 +290,9 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
         lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
     };
     let known = |wanted: &str| logged().find(|kind| *kind == wanted);
-    known("restart").or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
+    // One job that first stops and then starts.
+    let both = (known("stop").is_some() && known("start").is_some()).then_some("restart");
+    known("restart").or(both).or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
 }
 
 /// Methods of systemd's manager and units that stop something.

@@ -144,6 +144,8 @@ pub const ALL: &[Cause] = &[
     terminal::leader_exited,
     terminal::interrupt,
     terminal::orphaned,
+    // What a machine's init takes along is the machine's own end, where that was asked for.
+    containers::machine,
     kernel::parent_died,
     kernel::pid_namespace,
     kernel::tracer_exited,
@@ -154,7 +156,6 @@ pub const ALL: &[Cause] = &[
     own_doing::seccomp,
     own_doing::pipe,
     own_doing::timer,
-    containers::machine,
     containers::stopped,
     commands::batch,
     commands::timeout,

@@ -16,13 +16,14 @@ const S: u64 = 1_000_000_000;
 /// How long before the first job of a shutdown the request for it is looked for.
 const RECENT: u64 = 60 * S;
 
+/// The most telling come first.
 const TARGETS: [&str; 8] = [
-    "shutdown.target",
     "reboot.target",
     "poweroff.target",
     "halt.target",
     "kexec.target",
     "soft-reboot.target",
+    "shutdown.target",
     "umount.target",
     "final.target",
 ];
@@ -86,12 +87,14 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
 
 /// The start of the target that takes everything down.
 pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crate::evidence::Job>> {
-    case.world.jobs.iter().find(|job| {
+    let rank = |unit: &str| TARGETS.iter().position(|target| *target == unit);
+    let starts = case.world.jobs.iter().filter(|job| {
         job.value.manager == manager
-            && TARGETS.contains(&job.value.unit.as_str())
             && job_type(case.world, job) == Some("start")
             && job.ns() <= case.struck_ns() + S
-    })
+    });
+    let ranked = starts.filter_map(|job| Some((rank(&job.value.unit)?, job)));
+    ranked.min_by_key(|(rank, job)| (*rank, job.ns())).map(|(_, job)| job)
 }
 
 fn asks(call: &BusCall) -> bool {

@@ -1,0 +1,174 @@
+//! Who is behind a stop: an update, an at job, somebody who meant the whole slice or the whole manager, systemd
+//! itself after a failure.
+
+use killtrace_tests::lab::{Killtrace, Lab, Options, PATIENCE, wait_for};
+
+use crate::death::Death;
+use crate::units::{start, unit, verdict};
+use crate::{kill_user_processes, lab};
+
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+
+fn with_victim(options: Options) -> Options {
+    unit(options, "victim.service", SLEEPS)
+}
+
+/// As unattended-upgrades does it: a service of apt's, a package's script, deb-systemd-invoke.
+#[test]
+fn an_unattended_upgrade_restarts_it() {
+    let upgrade = "#!/bin/sh\n/var/lib/dpkg/info/victim.postinst configure 1.0\n";
+    let postinst = "#!/bin/sh\ndeb-systemd-invoke restart victim.service\n";
+    let options = with_victim(Options::default())
+        .file("/usr/bin/unattended-upgrade", upgrade)
+        .file("/var/lib/dpkg/info/victim.postinst", postinst);
+    let upgrades = "[Service]\nType=oneshot\nExecStartPre=/bin/chmod 755 /usr/bin/unattended-upgrade \
+                    /var/lib/dpkg/info/victim.postinst\nExecStart=/usr/bin/unattended-upgrade\n";
+    let lab = lab(&unit(options, "upgrades.service", upgrades));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "upgrades.service"]).expect("upgraded");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    for word in ["unattended-upgrade", "restart victim.service", "unit upgrades.service"] {
+        assert!(explanation.contains(word), "{word}: {death}");
+    }
+    death.fix_with("apt-mark hold");
+}
+
+#[test]
+fn an_at_job_kills_it() {
+    let lab = lab(&with_victim(Options::default()));
+    let pid = start(&lab, &["victim.service"]);
+    lab.exec(&["systemctl", "start", "atd.service"]).expect("atd starts");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo 'pkill --exact sleep' | at now"]).expect("a job");
+    });
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert!(death.0["cause"]["explanation"].to_string().contains("in an at job"), "{death}");
+}
+
+/// A process of alice's that outlives nothing: it runs in her session's scope.
+fn job_of_alice(lab: &Lab) -> (killtrace_tests::lab::Login, u32) {
+    let mut login = lab.login().expect("alice logs in");
+    let pid = login.run("(setsid sleep 1000 >/dev/null 2>&1 & echo $!)").expect("a job");
+    (login, pid.parse().expect("its pid"))
+}
+
+#[test]
+fn a_signal_to_a_whole_slice() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid) = job_of_alice(&lab);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "kill", "-s", "KILL", "user-1000.slice"]).expect("killed");
+    });
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[
+        ("command", "systemctl kill -s KILL user-1000.slice"),
+        ("signal", "SIGKILL"),
+    ]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("user-1000.slice"), "{death}");
+}
+
+#[test]
+fn the_stop_of_a_whole_slice() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid) = job_of_alice(&lab);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "user-1000.slice"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("lives in user-1000.slice"), "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl stop user-1000.slice"),
+        ("job", "user-1000.slice"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-kill-user-processes");
+}
+
+#[test]
+fn a_user_has_the_own_manager_exit() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        // The manager may be gone before it has answered.
+        login.run("systemctl --user start exit.target || true").expect("asked");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl --user start exit.target"),
+        ("job", ".target"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-user-stopped");
+}
+
+/// No root, no private socket: polkit lets alice, and the bus shows her call.
+#[test]
+fn polkit_lets_a_user_stop_it() {
+    let rule = "polkit.addRule(function(action, subject) {\n\
+                \x20 if (subject.user == \"alice\") return polkit.Result.YES;\n});\n";
+    let options = with_victim(kill_user_processes("no"))
+        .file("/usr/share/polkit-1/rules.d/10-lab.rules", rule);
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service"]);
+    let mut login = lab.login().expect("alice logs in");
+    let death = verdict(&lab, pid, || {
+        login.run("systemctl stop victim.service").expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("alice ran"), "{death}");
+    assert!(explanation.contains("in ssh session"), "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("bus-call", "StopUnit"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("systemctl start victim.service");
+}
+
+/// Nobody asks: a unit's failure takes the system down, as its settings have it. Whether the journal can still
+/// say so depends on how fast it is ended itself; where it cannot, the verdict tells what was not seen.
+#[test]
+fn a_failure_takes_the_system_down() {
+    let fails = "[Unit]\nFailureAction=poweroff\n[Service]\nExecStart=/bin/false\n";
+    let lab = lab(&unit(with_victim(Options::default()), "fails.service", fails));
+    let pid = start(&lab, &["victim.service"]);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.output(&["systemctl", "start", "--no-block", "fails.service"]).expect("asked");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "system-shutdown", "{death}");
+    death.assert_chain(&[("job", "poweroff.target"), ("signal", "SIGTERM")]);
+    death.assert_killer(1, "systemd");
+    let reason_told = death.0["cause"]["explanation"].to_string().contains("systemd logged");
+    let gap_told = death.0["gaps"].to_string().contains("who asked for the shutdown was not seen");
+    assert!(reason_told || gap_told, "{death}");
+}
+
+/// The machine's init is nspawn's; what it runs goes with it when machined is told to end the machine.
+#[test]
+fn a_machine_is_terminated() {
+    let lab = lab(&Options::default());
+    let make = "for d in usr bin sbin lib lib64 etc; do mkdir -p /run/box/$d && mount --bind /$d /run/box/$d || exit 1; done; \
+                cd /run/box && mkdir -p proc sys dev run tmp var root; \
+                systemd-run --quiet --unit=box systemd-nspawn --quiet -D /run/box -M box --as-pid2 /bin/sleep 1000";
+    lab.exec(&["sh", "-c", make]).expect("a machine");
+    let pid = wait_for("the machine's program", PATIENCE, || Ok(lab.pid_of("sleep").ok()));
+    let death = verdict(&lab, pid.expect("its pid"), || {
+        lab.exec(&["machinectl", "terminate", "box"]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert_eq!(death.0["victim"]["container"]["name"], "box", "{death}");
+    assert!(
+        death.0["cause"]["explanation"].to_string().contains("machinectl terminate box"),
+        "{death}"
+    );
+    death.assert_chain(&[("bus-call", "TerminateMachine"), ("signal", "SIGKILL")]);
+}

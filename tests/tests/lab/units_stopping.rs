@@ -1,0 +1,127 @@
+//! How a unit is stopped: by the commands it has for it, the signals its settings choose, and for how long it is
+//! waited for.
+
+use killtrace_tests::lab::{Lab, Options, PATIENCE, wait_for};
+
+use crate::lab;
+use crate::units::{main_pid, start, unit, verdict};
+
+const VICTIM: &str = "/etc/systemd/system/victim.service";
+/// Does not care about the signals that ask it to end.
+const STUBBORN: &str = "ExecStartPre=/usr/bin/mkfifo /run/never\n\
+     ExecStart=/bin/sh -c 'trap \"\" TERM INT; while :; do read x < /run/never; done'\n";
+
+fn with(text: &str) -> Lab {
+    lab(&unit(Options::default(), "victim.service", &format!("[Service]\n{text}")))
+}
+
+/// The pid of the only process of this name, once it is there.
+fn pid_of(lab: &Lab, comm: &str) -> u32 {
+    wait_for(comm, PATIENCE, || Ok(lab.pid_of(comm).ok())).expect("its pid")
+}
+
+#[test]
+fn a_command_of_its_own_stops_it() {
+    let lab = with("ExecStart=/bin/sleep 1000\nExecStop=/bin/kill -INT $MAINPID\n");
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "restart", "victim.service"]).expect("restarted");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "kill", "{death}");
+    death.assert_setting("ExecStop", "/bin/kill -INT $MAINPID", VICTIM, 3);
+    death.assert_chain(&[
+        ("command", "systemctl restart victim.service"),
+        ("job", "victim.service"),
+        ("command", "for ExecStop= of victim.service"),
+        ("signal", "SIGINT"),
+    ]);
+}
+
+#[test]
+fn a_command_that_stops_it_takes_too_long() {
+    let lab = with(
+        "TimeoutStopSec=4\nExecStart=/usr/bin/tail -f /dev/null\n\
+                    ExecStop=/bin/sleep 1000\n",
+    );
+    start(&lab, &["victim.service"]);
+    lab.exec(&["systemctl", "stop", "--no-block", "victim.service"]).expect("stopping");
+    let pid = pid_of(&lab, "sleep");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-stop-timeout", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("TimeoutStopSec", "4", VICTIM, 2);
+    death.assert_chain(&[("timeout", "Stopping timed out"), ("signal", "SIGTERM")]);
+    death.fix_with("TimeoutStopSec=");
+}
+
+#[test]
+fn the_signals_are_those_of_the_unit() {
+    let lab =
+        with(&format!("KillSignal=SIGINT\nFinalKillSignal=SIGQUIT\nTimeoutStopSec=1\n{STUBBORN}"));
+    start(&lab, &["victim.service"]);
+    let pid = main_pid(&lab, "victim.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGQUIT", "{death}");
+    death.assert_setting("KillSignal", "SIGINT", VICTIM, 2);
+    death.assert_setting("FinalKillSignal", "SIGQUIT", VICTIM, 3);
+    death.assert_setting("TimeoutStopSec", "1", VICTIM, 4);
+    death.assert_chain(&[("signal", "SIGINT"), ("timeout", "timed out"), ("signal", "SIGQUIT")]);
+    death.fix_with("TimeoutStopSec=");
+}
+
+#[test]
+fn the_time_limit_is_the_managers() {
+    const CONF: &str = "/etc/systemd/system.conf.d/60-lab.conf";
+    let text = format!("[Service]\n{STUBBORN}");
+    let options = unit(Options::default(), "victim.service", &text)
+        .file(CONF, "[Manager]\nDefaultTimeoutStopSec=1500ms\n");
+    let lab = lab(&options);
+    start(&lab, &["victim.service"]);
+    let pid = main_pid(&lab, "victim.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_setting("DefaultTimeoutStopSec", "1500ms", CONF, 2);
+}
+
+/// Of a mixed service only the main process is asked to end; the others are killed along with it.
+#[test]
+fn the_others_of_a_mixed_service_wait_for_its_main_process() {
+    let lab = with(
+        "KillMode=mixed\nTimeoutStopSec=1\nExecStartPre=/usr/bin/mkfifo /run/never\n\
+         ExecStart=/bin/sh -c 'trap \"\" TERM; setsid sleep 1000 & while :; do read x < /run/never; done'\n",
+    );
+    start(&lab, &["victim.service"]);
+    let pid = pid_of(&lab, "sleep");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_setting("TimeoutStopSec", "1", VICTIM, 3);
+    death.assert_chain(&[("timeout", "timed out"), ("signal", "SIGKILL")]);
+}
+
+#[test]
+fn a_reload_takes_too_long() {
+    let lab = with(
+        "TimeoutStartSec=3\nExecStart=/usr/bin/tail -f /dev/null\n\
+                    ExecReload=/bin/sleep 1000\n",
+    );
+    start(&lab, &["victim.service"]);
+    let death = {
+        lab.exec(&["systemctl", "reload", "--no-block", "victim.service"]).expect("reloading");
+        let pid = pid_of(&lab, "sleep");
+        verdict(&lab, pid, || ())
+    };
+    assert_eq!(death.cause(), "unit-start-timeout", "{death}");
+    death.assert_setting("TimeoutStartSec", "3", VICTIM, 2);
+    death.assert_chain(&[("timeout", "Reload operation timed out"), ("signal", "SIGKILL")]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("reload"), "{death}");
+}
