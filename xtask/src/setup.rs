@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cargo::{cargo, run as run_command};
-use crate::toolchain;
+use crate::{toolchain, vm};
 
 /// What the tests call on the machine itself.
 const PACKAGES: &[&str] = &[
@@ -16,18 +16,25 @@ const PACKAGES: &[&str] = &[
     "openssh-client",
     "procps",
     "util-linux",
-    // Programs that the live tests trace.
+    // Programs that the live tests trace, here and in virtual machines.
     "bash",
+    "bsdutils",
     "coreutils",
+    "dash",
+    "grep",
+    "mount",
+    // What virtual machines boot is made smaller by it.
+    "binutils",
 ];
 
-/// Installs packages, cargo's own helpers, the eBPF toolchain and the lab's system.
+/// Installs packages, cargo's own helpers, the eBPF toolchain, the lab's system and an emulator.
 pub fn run() -> Result<()> {
     packages(PACKAGES)?;
     rust_components()?;
     toolchain::install().context("cannot install the eBPF toolchain")?;
     let lab = ["run", "--quiet", "--package", "killtrace-tests", "--bin", "killtrace-lab"];
-    run_command(cargo(&lab).args(["--", "seed"])).context("cannot install the lab's system")
+    run_command(cargo(&lab).args(["--", "seed"])).context("cannot install the lab's system")?;
+    vm::setup().context("cannot install what virtual machines need")
 }
 
 /// Installs those of the packages that are not there.

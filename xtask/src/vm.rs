@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: killtrace on Debian's kernels of several releases, in virtual machines.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -8,32 +9,28 @@ use serde_json::Value;
 use crate::cargo::{cargo, output, run as run_command, workspace};
 
 /// The test programs that the virtual machines run.
-const TESTS: &[&str] = &["live", "vm"];
+const TESTS: &[&str] = &["live", "vm", "system"];
 
 /// Emulated machines are slow: what they run is optimised.
-const PROFILE: &str = "--profile=lean";
+const LEAN: &str = "lean";
+/// Where few tests are run, what the other stages of `cargo xtask test` have built anyway is quicker at hand.
+const DEV: &str = "dev";
 
 /// What to run on which kernels.
-#[derive(Default, clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Only these kernels (5.10, 6.1, 6.12, newest); the matrix in docs/kernels.md is written when all are run
+    /// Only these machines (the kernels 5.10, 6.1, 6.12, newest; a whole system); the matrix in docs/kernels.md is written when all are run
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<String>,
-    /// Only tests whose name contains this
+    /// Only tests whose name contains one of these
+    #[arg(long, value_delimiter = ',')]
+    filter: Vec<String>,
+    /// The oldest and the newest kernel with a telling part of the tests, as in `cargo xtask test`
     #[arg(long)]
-    filter: Option<String>,
+    short: bool,
     /// Look for newer kernels than those fetched before
     #[arg(long)]
     update: bool,
-}
-
-/// The oldest kernel that is supported, and that of the newest Debian release.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_oldest_and_current() -> Result<()> {
-    let kernel = ["5.10", "6.12"].map(str::to_owned).to_vec();
-    run(&Arguments { kernel, ..Arguments::default() })
 }
 
 /// Builds what is to be tried, and has the virtual machines run.
@@ -41,20 +38,24 @@ pub fn run_oldest_and_current() -> Result<()> {
 /// # Errors
 /// Where something cannot be built, or not all is well on a kernel.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    run_command(&mut cargo(&["build", "--locked", PROFILE, "--package", "killtrace"]))?;
-    let tests = ["build", "--locked", PROFILE, "--package", "killtrace-tests", "--bins"];
-    run_command(&mut cargo(&tests))?;
-    let mut command = cargo(&["run", "--quiet", PROFILE, "--package", "killtrace-tests"]);
-    command.args(["--bin", "killtrace-vm", "--", "run", "--workspace"]).arg(workspace());
+    let profile = if arguments.short { DEV } else { LEAN };
+    let build = ["build", "--locked", "--profile", profile];
+    run_command(cargo(&build).args(["--package", "killtrace"]))?;
+    run_command(cargo(&build).args(["--package", "killtrace-tests", "--bins"]))?;
+    let mut command = guests(profile);
+    command.args(["run", "--workspace"]).arg(workspace());
     for name in TESTS {
-        let path = test_program(name)?;
+        let path = test_program(profile, name)?;
         command.arg("--test").arg(format!("{name}={}", path.display()));
     }
     for kernel in &arguments.kernel {
         command.args(["--kernel", kernel]);
     }
-    if let Some(filter) = &arguments.filter {
+    for filter in &arguments.filter {
         command.args(["--filter", filter]);
+    }
+    if arguments.short {
+        command.arg("--short");
     }
     if arguments.update {
         command.arg("--update");
@@ -62,11 +63,34 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     run_command(&mut command)
 }
 
+/// The short form.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_short() -> Result<()> {
+    run(&Arguments { short: true, ..Arguments::default() })
+}
+
+/// Installs what virtual machines need on this one.
+///
+/// # Errors
+/// Where it cannot be installed.
+pub fn setup() -> Result<()> {
+    run_command(guests(DEV).arg("setup").arg(workspace()))
+}
+
+/// The program that runs the virtual machines; its arguments follow.
+fn guests(profile: &str) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--locked", "--profile", profile]);
+    command.args(["--package", "killtrace-tests", "--bin", "killtrace-vm", "--"]);
+    command
+}
+
 /// Builds a test program; where cargo put it.
-fn test_program(name: &str) -> Result<PathBuf> {
-    let mut command =
-        cargo(&["test", "--locked", PROFILE, "--package", "killtrace-tests", "--no-run"]);
-    let messages = output(command.args(["--test", name, "--message-format=json"]))?;
+fn test_program(profile: &str, name: &str) -> Result<PathBuf> {
+    let mut command = cargo(&["test", "--locked", "--profile", profile, "--no-run"]);
+    command.args(["--package", "killtrace-tests", "--test", name, "--message-format=json"]);
+    let messages = output(&mut command)?;
     match executable(&String::from_utf8_lossy(&messages), name) {
         Some(path) => Ok(path),
         None => bail!("cargo did not say where it built the test {name}"),

@@ -2,7 +2,7 @@
 //! of the virtual machine.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -25,19 +25,26 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
         Some("guest") => guest::run(),
+        Some("setup") => vm::setup(&directory(&words.next().context("setup wants a workspace")?)),
         Some("run") => vm::run(&options(words)?, &mut std::io::stdout().lock()),
         _ => bail!("what to do? `cargo xtask vm` knows"),
     }
 }
 
-/// `--workspace DIR --test NAME=PROGRAM… [--kernel LABEL…] [--filter TEXT] [--update]`
+/// Where kernels, logs and recordings are kept.
+fn directory(workspace: impl AsRef<Path>) -> PathBuf {
+    workspace.as_ref().join("target/vm")
+}
+
+/// `--workspace DIR --test NAME=PROGRAM… [--kernel LABEL…] [--filter TEXT…] [--short] [--update]`
 fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
     let ours = std::env::current_exe().context("cannot find the running program")?;
     let built = ours.parent().context("the running program is in no directory")?;
     let mut workspace = None;
     let mut options = Options {
         kernels: Vec::new(),
-        filter: None,
+        filter: Vec::new(),
+        short: false,
         update: false,
         directory: PathBuf::new(),
         document: PathBuf::new(),
@@ -48,7 +55,8 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
         match word.as_str() {
             "--workspace" => workspace = Some(PathBuf::from(value()?)),
             "--kernel" => options.kernels.push(value()?),
-            "--filter" => options.filter = Some(value()?),
+            "--filter" => options.filter.push(value()?),
+            "--short" => options.short = true,
             "--update" => options.update = true,
             "--test" => {
                 let pair = value()?;
@@ -59,7 +67,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
         }
     }
     let workspace = workspace.context("--workspace is missing")?;
-    options.directory = workspace.join("target/vm");
+    options.directory = directory(&workspace);
     options.document = workspace.join("docs/kernels.md");
     Ok(options)
 }

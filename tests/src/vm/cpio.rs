@@ -2,6 +2,12 @@
 //! Documentation/driver-api/early-userspace/buffer-format.rst describes it.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 /// An archive under construction.
 #[derive(Debug, Default)]
@@ -21,14 +27,14 @@ impl Archive {
             return;
         }
         self.parents(path);
-        self.entry(path, DIRECTORY, b"");
+        self.entry(path, DIRECTORY, (0, 0), b"");
     }
 
     /// Adds a file, with the directories above it; a path that is there already keeps what it has.
     pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) {
         if !self.made.contains(path) {
             self.parents(path);
-            self.entry(path, FILE | permissions & 0o7777, content);
+            self.entry(path, FILE | permissions & 0o7777, (0, 0), content);
         }
     }
 
@@ -36,13 +42,55 @@ impl Archive {
     pub fn link(&mut self, path: &str, to: &str) {
         if !self.made.contains(path) {
             self.parents(path);
-            self.entry(path, LINK, to.as_bytes());
+            self.entry(path, LINK, (0, 0), to.as_bytes());
         }
+    }
+
+    /// Adds what is below a directory, with owners and permissions; devices and sockets are left out, and what
+    /// is there already or below one of these paths.
+    ///
+    /// # Errors
+    /// Where something cannot be read.
+    pub fn tree(&mut self, root: &Path, without: &[&str]) -> Result<()> {
+        self.below(root, "", without)
+    }
+
+    fn below(&mut self, root: &Path, path: &str, without: &[&str]) -> Result<()> {
+        let directory = root.join(path);
+        let entries = fs::read_dir(&directory)
+            .with_context(|| format!("cannot list {}", directory.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("in {}", directory.display()))?;
+            let name = entry.file_name();
+            let name = name.to_str().with_context(|| format!("{} is no UTF-8", name.display()))?;
+            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            let data = entry.metadata().with_context(|| format!("cannot look at {inner}"))?;
+            let owner = (data.uid(), data.gid());
+            let kind = data.file_type();
+            if without.contains(&inner.as_str()) || (!kind.is_dir() && self.made.contains(&inner)) {
+                continue;
+            }
+            if kind.is_dir() {
+                if !self.made.contains(&inner) {
+                    self.entry(&inner, data.mode(), owner, b"");
+                }
+                self.below(root, &inner, without)?;
+            } else if kind.is_symlink() {
+                let to =
+                    fs::read_link(entry.path()).with_context(|| format!("the link {inner}"))?;
+                self.entry(&inner, LINK, owner, to.as_os_str().as_bytes());
+            } else if kind.is_file() {
+                let content =
+                    fs::read(entry.path()).with_context(|| format!("the file {inner}"))?;
+                self.entry(&inner, data.mode(), owner, &content);
+            }
+        }
+        Ok(())
     }
 
     /// The archive's bytes.
     pub fn finish(mut self) -> Vec<u8> {
-        self.entry("TRAILER!!!", 0, b"");
+        self.entry("TRAILER!!!", 0, (0, 0), b"");
         self.bytes
     }
 
@@ -52,16 +100,14 @@ impl Archive {
         }
     }
 
-    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
+    fn entry(&mut self, path: &str, mode: u32, (uid, gid): (u32, u32), content: &[u8]) {
         let number = self.made.len() + 1;
         self.made.insert(path.to_owned());
         // The magic number, then: inode, mode, uid, gid, links, mtime, size, device (2), special
         // device (2), length of the name with its zero, checksum.
         let length = path.len() + 1;
         let header = format!(
-            "070701{number:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{length:08x}{:08x}",
-            0,
-            0,
+            "070701{number:08x}{mode:08x}{uid:08x}{gid:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{length:08x}{:08x}",
             1,
             0,
             content.len(),

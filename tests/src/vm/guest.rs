@@ -106,7 +106,7 @@ pub fn run() -> Result<()> {
         reporter.say(&Line::Trouble { text: format!("{error:#}") })?;
     }
     for program in &plan.tests {
-        let names = match tests_of(program, plan.filter.as_deref()) {
+        let names = match tests_of(program, &plan.filter) {
             Ok(names) => names,
             Err(error) => {
                 reporter.say(&Line::Trouble { text: format!("{error:#}") })?;
@@ -169,7 +169,7 @@ fn doctor(plan: &Plan, reporter: &Reporter) -> Result<()> {
 }
 
 /// Names of the program's tests that the filter lets through.
-fn tests_of(program: &TestProgram, filter: Option<&str>) -> Result<Vec<String>> {
+fn tests_of(program: &TestProgram, filter: &[String]) -> Result<Vec<String>> {
     let mut command = Command::new(format!("{DIRECTORY}/deps/{}", program.name));
     command.args(["--list", "--format", "terse"]);
     if program.ignored {
@@ -180,7 +180,8 @@ fn tests_of(program: &TestProgram, filter: Option<&str>) -> Result<Vec<String>> 
         bail!("{} cannot list its tests: {}", program.name, run.output);
     }
     let names = run.output.lines().filter_map(|line| line.strip_suffix(": test"));
-    let wanted = names.filter(|name| filter.is_none_or(|part| name.contains(part)));
+    let asked_for = |name: &str| filter.iter().any(|part| name.contains(part.as_str()));
+    let wanted = names.filter(|name| filter.is_empty() || asked_for(name));
     Ok(wanted.map(str::to_owned).collect())
 }
 

@@ -15,7 +15,7 @@ use crate::lab::wait::{must_succeed, output_of};
 
 /// Packages whose programs the tests use, or may want.
 const PACKAGES: &[&str] =
-    &["bash", "coreutils", "dash", "grep", "iproute2", "mount", "procps", "util-linux"];
+    &["bash", "bsdutils", "coreutils", "dash", "grep", "iproute2", "mount", "procps", "util-linux"];
 
 /// Directories that a merged `/usr` has links for.
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
@@ -68,18 +68,29 @@ pub fn make(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>>
     let shell = Path::new("/bin/sh");
     add(&mut archive, &mut libraries, shell, "usr/bin/sh", shell)?;
 
+    add_own(&mut archive, &mut libraries, programs, scratch)?;
+    archive.link("init", &format!("{}/killtrace-vm", plan::DIRECTORY));
+    Ok(archive.finish())
+}
+
+/// Adds the programs to be tried, and the guest.
+pub(super) fn add_own(
+    archive: &mut Archive,
+    libraries: &mut BTreeSet<String>,
+    programs: &Programs,
+    scratch: &Path,
+) -> Result<()> {
     let own = plan::DIRECTORY.trim_start_matches('/');
     for name in ["killtrace", "killtrace-fixture", "killtrace-vm"] {
         let path = programs.built.join(name);
         let lean = stripped(&path, scratch, name)?;
-        add(&mut archive, &mut libraries, &lean, &format!("{own}/{name}"), &path)?;
+        add(archive, libraries, &lean, &format!("{own}/{name}"), &path)?;
     }
     for (name, path) in &programs.tests {
         let lean = stripped(path, scratch, name)?;
-        add(&mut archive, &mut libraries, &lean, &format!("{own}/deps/{name}"), path)?;
+        add(archive, libraries, &lean, &format!("{own}/deps/{name}"), path)?;
     }
-    archive.link("init", &format!("/{own}/killtrace-vm"));
-    Ok(archive.finish())
+    Ok(())
 }
 
 /// Adds a program, and the libraries that the dynamic linker says `linked` needs.

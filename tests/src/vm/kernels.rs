@@ -19,15 +19,33 @@ pub struct Wanted {
     pub release: &'static str,
     /// Which Debian has it.
     pub about: &'static str,
+    /// What is booted with it.
+    pub guest: Guest,
 }
 
-/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has.
+/// What a machine consists of beside its kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guest {
+    /// Programs, and nobody else.
+    Bare,
+    /// A whole Debian, with systemd as its PID 1.
+    System,
+}
+
+/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has; and a whole system.
 pub const MATRIX: &[Wanted] = &[
-    Wanted { label: "5.10", release: "5.10.", about: "Debian 11" },
-    Wanted { label: "6.1", release: "6.1.", about: "Debian 12" },
-    Wanted { label: "6.12", release: "6.12.", about: "Debian 13" },
-    Wanted { label: "newest", release: "", about: "Debian's newest" },
+    Wanted { label: "5.10", release: "5.10.", about: "Debian 11", guest: Guest::Bare },
+    Wanted { label: "6.1", release: "6.1.", about: "Debian 12", guest: Guest::Bare },
+    Wanted { label: "6.12", release: "6.12.", about: "Debian 13", guest: Guest::Bare },
+    Wanted { label: "newest", release: "", about: "Debian's newest", guest: Guest::Bare },
+    Wanted { label: "system", release: "6.1.", about: "Debian, whole", guest: Guest::System },
 ];
+
+/// The oldest of the matrix and the newest.
+pub fn ends() -> Vec<Wanted> {
+    let mut bare = MATRIX.iter().filter(|wanted| wanted.guest == Guest::Bare).copied();
+    bare.next().into_iter().chain(bare.last()).collect()
+}
 
 /// Where they come from. Old releases leave the mirrors some day; what is gone is reported as such.
 const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "trixie-backports", "sid"];

@@ -14,6 +14,7 @@ mod kernels;
 mod outcome;
 mod plan;
 mod qemu;
+mod system;
 mod table;
 
 use std::fs;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use kernels::{Kernel, MATRIX, Wanted};
+use kernels::{Guest, Kernel, MATRIX, Wanted};
 use outcome::Outcome;
 use plan::{Line, Plan, TestOutcome, TestProgram};
 use qemu::Machine;
@@ -35,8 +36,11 @@ pub use image::Programs;
 pub struct Options {
     /// Labels of kernels; all where there are none.
     pub kernels: Vec<String>,
-    /// Only tests whose name contains this.
-    pub filter: Option<String>,
+    /// Only tests whose name contains one of these; all where there are none.
+    pub filter: Vec<String>,
+    /// The oldest and the newest kernel with a telling part of the tests: what continuous integration has
+    /// time for.
+    pub short: bool,
     /// Look for newer kernels.
     pub update: bool,
     /// Where kernels, logs and recordings are kept.
@@ -46,6 +50,10 @@ pub struct Options {
     /// What is tried.
     pub programs: Programs,
 }
+
+/// What is tried in short: the families that depend most on the kernel's own doing. The self-test of `doctor`
+/// comes with it.
+const SHORT: &[&str] = &["kills::", "cgroups::", "exits::", "memory_", "sysrq_"];
 
 /// One row of the matrix.
 struct Row {
@@ -61,22 +69,21 @@ struct Row {
 pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     let start = Instant::now();
     let wanted = match options.kernels.as_slice() {
+        [] if options.short => kernels::ends(),
         [] => MATRIX.to_vec(),
         labels => labels.iter().map(|label| kernels::wanted(label)).collect::<Result<_>>()?,
     };
     let scratch = options.directory.join("image");
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     qemu::ensure(&options.directory)?;
-    let initramfs = scratch.join("initramfs.cpio");
-    let plan = plan(options);
-    fs::write(&initramfs, image::make(&options.programs, &plan, &scratch)?)
-        .context("cannot write the initramfs")?;
-
     let mut rows = Vec::new();
     for wanted in wanted {
         writeln!(out, "\n=== Linux {} ({})", wanted.label, wanted.about)?;
         let seen = match kernels::fetch(wanted, &options.directory, options.update) {
-            Ok(kernel) => Ok((kernel.package.clone(), try_on(&kernel, options, &initramfs, out)?)),
+            Ok(kernel) => {
+                let initramfs = initramfs(wanted.guest, options, &scratch)?;
+                Ok((kernel.package.clone(), try_on(&kernel, options, &initramfs, out)?))
+            }
             Err(error) => {
                 writeln!(out, "{error:#}")?;
                 Err(format!("{error:#}"))
@@ -84,7 +91,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
         };
         rows.push(Row { wanted, seen });
     }
-    let complete = options.kernels.is_empty() && options.filter.is_none();
+    let complete = options.kernels.is_empty() && options.filter.is_empty() && !options.short;
     if complete {
         fs::write(&options.document, table::document(&rows))
             .with_context(|| format!("cannot write {}", options.document.display()))?;
@@ -98,17 +105,43 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn plan(options: &Options) -> Plan {
+/// Makes sure that there is what virtual machines need on this one.
+///
+/// # Errors
+/// Where something is missing and cannot be installed.
+pub fn setup(directory: &Path) -> Result<()> {
+    qemu::ensure(directory)
+}
+
+/// What a machine boots into, as a file.
+fn initramfs(guest: Guest, options: &Options, scratch: &Path) -> Result<PathBuf> {
+    let plan = plan(guest, options);
+    let mut programs = options.programs.clone();
+    programs.tests.retain(|(name, _)| plan.tests.iter().any(|test| test.name == *name));
+    let bytes = match guest {
+        Guest::Bare => image::make(&programs, &plan, scratch)?,
+        Guest::System => system::image(&programs, &plan, scratch)?,
+    };
+    let path = scratch.join("initramfs.cpio");
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn plan(guest: Guest, options: &Options) -> Plan {
     let program = |(name, _): &(String, PathBuf)| TestProgram {
         name: name.clone(),
         // Those of the virtual machine are ignored elsewhere, and want it for themselves.
-        ignored: name == "vm",
-        at_a_time: if name == "vm" { 1 } else { 2 },
+        ignored: name != "live",
+        at_a_time: if name == "live" { 2 } else { 1 },
     };
+    let suits = |(name, _): &&(String, PathBuf)| (name == "system") == (guest == Guest::System);
     Plan {
-        tests: options.programs.tests.iter().map(program).collect(),
-        filter: options.filter.clone(),
-        self_test: options.filter.is_none(),
+        tests: options.programs.tests.iter().filter(suits).map(program).collect(),
+        filter: match options.filter.as_slice() {
+            [] if options.short => SHORT.iter().map(|&part| part.to_owned()).collect(),
+            parts => parts.to_vec(),
+        },
+        self_test: options.filter.is_empty(),
     }
 }
 
@@ -123,7 +156,7 @@ fn try_on(
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
     let console = place.join("console.log");
-    let mut machine = Machine::boot(&kernel.image, initramfs, &console)?;
+    let mut machine = Machine::boot(&kernel.image, initramfs, kernel.wanted.guest, &console)?;
     let mut outcome = Outcome::default();
     loop {
         match machine.next() {

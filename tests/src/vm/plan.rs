@@ -14,8 +14,8 @@ pub const LINE: &str = "/dev/ttyS1";
 pub struct Plan {
     /// The test programs, in their order.
     pub tests: Vec<TestProgram>,
-    /// Only tests whose name contains this.
-    pub filter: Option<String>,
+    /// Only tests whose name contains one of these; all where there are none.
+    pub filter: Vec<String>,
     /// Also have `killtrace doctor` test itself.
     pub self_test: bool,
 }

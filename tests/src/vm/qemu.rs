@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::apt::{Apt, codename};
+use super::kernels::Guest;
 use super::plan::Line;
 
 const PROGRAM: &str = "qemu-system-x86_64";
@@ -77,17 +78,19 @@ impl Machine {
     ///
     /// # Errors
     /// Where QEMU cannot be started.
-    pub fn boot(kernel: &Path, initramfs: &Path, console: &Path) -> Result<Self> {
+    pub fn boot(kernel: &Path, initramfs: &Path, guest: Guest, console: &Path) -> Result<Self> {
+        // A whole system fills part of the memory, which is its disk.
+        let memory = if guest == Guest::System { "2560" } else { "1024" };
         let mut command = Command::new(PROGRAM);
         command
             .args(["-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi"])
-            .args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot", "-display", "none"])
+            .args(["-smp", "2", "-m", memory, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
             .arg(initramfs)
             // With a panic the machine ends as well: `-no-reboot` turns the reboot into an end.
-            .args(["-append", "console=ttyS0 panic=-1"])
+            .args(["-append", "console=ttyS0 panic=-1 psi=1"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])

@@ -31,8 +31,9 @@ const PF_KTHREAD: u32 = 0x20_0000;
 /// `AF_INET` and `AF_INET6`, as records have them.
 const INET: u32 = 2;
 const INET6: u32 = 10;
-/// How many ends are remembered, to drop the second record of one.
-const ENDS: usize = 64;
+/// How many ends are remembered, to drop the second record of one: as many as may come between the two where
+/// whoever ends is preempted.
+const ENDS: usize = 1024;
 
 /// A record that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Decoder {
     }
 
     /// `None` for a second record of the same end: before 6.16 two threads that end at once can both
-    /// believe to be the last one.
+    /// believe to be the last one, and the hook may be there twice.
     fn exit(&mut self, record: &wire_types::ExitRecord) -> Option<Fact> {
         let end = (record.task.global_pid, record.task.start_ns);
         if self.ends.contains(&end) {

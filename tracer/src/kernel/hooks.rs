@@ -94,5 +94,11 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
+/// The hook whose program is attached twice where programs can be preempted, which Linux lets happen to those of
+/// tracepoints since 7.0 (`include/linux/tracepoint.h` holds SRCU there instead of disabling preemption).
+/// While a preempted program waits for its CPU, the kernel skips every other run of it there: whole
+/// series of ends would be missed. What one of the two misses the other sees; second records are dropped.
+pub const ATTACHED_TWICE: &str = "sched_process_exit";
+
 /// The word for a hook that is in place.
 pub const ATTACHED: &str = "attached";

@@ -12,7 +12,7 @@ use killtrace_ebpf::{Config, Offsets};
 
 use super::{
     AttachError, bpf,
-    hooks::{ATTACHED, HOOKS, Hook},
+    hooks::{ATTACHED, ATTACHED_TWICE, HOOKS, Hook},
     preflight, programs_log,
 };
 
@@ -33,7 +33,7 @@ pub struct Loaded {
 pub struct Attached {
     /// Hook to [`ATTACHED`], or why not.
     pub hooks: BTreeMap<String, String>,
-    /// The programs, by hook.
+    /// The programs, by hook; a hook may have two.
     pub programs: Vec<(&'static str, OwnedFd)>,
     /// What keeps them attached.
     pub links: Vec<OwnedFd>,
@@ -74,9 +74,15 @@ impl Loaded {
             programs: Vec::new(),
             skipped: BTreeMap::new(),
         };
+        let preemptible = preflight::programs_are_preemptible();
         for hook in HOOKS {
             match wanted(hook) {
-                Ok(()) => loaded.load(&object, hook)?,
+                Ok(()) => {
+                    loaded.load(&object, hook)?;
+                    if preemptible && hook.tracepoint == ATTACHED_TWICE {
+                        loaded.load(&object, hook)?;
+                    }
+                }
                 Err(why) => {
                     loaded.skipped.insert(hook.tracepoint.to_owned(), why);
                 }

@@ -1,6 +1,7 @@
 //! Counting what was missed.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -77,15 +78,15 @@ impl Losses {
 
     /// Runs that were missed since a program was already running on the CPU.
     fn misses(&mut self, lost: &mut Vec<Lost>) -> io::Result<()> {
-        let mut total = 0;
-        let mut hooks = Vec::new();
+        // Of two programs on one hook both have to miss a run for it to be lost: no more than the fewer.
+        let mut fewest = BTreeMap::<&str, u64>::new();
         for (hook, program) in &self.programs {
             let misses = bpf::recursion_misses(program.as_fd())?;
-            if misses > 0 {
-                hooks.push(*hook);
-            }
-            total += misses;
+            fewest.entry(hook).and_modify(|least| *least = misses.min(*least)).or_insert(misses);
         }
+        fewest.retain(|_, misses| *misses > 0);
+        let total: u64 = fewest.values().sum();
+        let hooks: Vec<&str> = fewest.into_keys().collect();
         let dropped = total.saturating_sub(self.reported_misses);
         if dropped > 0 {
             self.reported_misses = total;

@@ -75,9 +75,18 @@ fn locked_memory_limit() -> Option<u64> {
 
 /// Whether this kernel counts maps as locked memory, as all did before 5.11.
 fn memory_counts_as_locked() -> bool {
-    let release = super::settings::kernel_release();
-    let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
-    matches!((numbers.next(), numbers.next()), (Some(5), Some(minor)) if minor < 11)
+    version(&super::settings::kernel_release()).is_some_and(|version| version < (5, 11))
+}
+
+/// Whether the programs of this kernel's tracepoints can be preempted, as since 7.0.
+pub fn programs_are_preemptible() -> bool {
+    version(&super::settings::kernel_release()).is_some_and(|version| version >= (7, 0))
+}
+
+/// The first two numbers of a release; `7.0-rc3` and the like have only those.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The effective set of `/proc/PID/status`.
@@ -119,6 +128,14 @@ pub fn raise_memlock_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_are_compared_by_their_numbers() {
+        assert_eq!(version("7.3.4+deb13-cloud-amd64"), Some((7, 3)));
+        assert_eq!(version("7.0-rc3"), Some((7, 0)));
+        assert_eq!(version("5.10.0-32-cloud-amd64"), Some((5, 10)));
+        assert_eq!(version("unknown release"), None);
+    }
 
     #[test]
     fn missing_capabilities_are_named() {
