@@ -53,7 +53,15 @@ pub struct Options {
 
 /// What is tried in short: the families that depend most on the kernel's own doing. The self-test of `doctor`
 /// comes with it.
-const SHORT: &[&str] = &["kills::", "cgroups::", "exits::", "memory_", "sysrq_"];
+const SHORT: &[&str] = &[
+    "cgroup_kill_forking",
+    "cgroup_kill_writer_gone",
+    "cgroup_oom",
+    "exits::",
+    "kills::",
+    "memory_",
+    "sysrq_",
+];
 
 /// One row of the matrix.
 struct Row {
