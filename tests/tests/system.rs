@@ -6,7 +6,6 @@ use std::process::Command;
 
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, Death, KillerKind};
-use killtrace_tests::lab::{PATIENCE, wait_for};
 use killtrace_tests::live::Trace;
 
 /// Runs a command of the system, which must succeed; what it printed.
@@ -27,6 +26,8 @@ fn hungry_service(name: &str, policy: &str) -> String {
          tail /dev/zero & wait %%1'\n"
     );
     fs::write(&file, unit).unwrap_or_else(|error| panic!("{file}: {error}"));
+    // Nothing of an earlier attempt is left.
+    let _ = fs::remove_file(format!("/run/{name}"));
     run(&["systemctl", "daemon-reload"]);
     run(&["systemctl", "start", name]);
     file
@@ -74,10 +75,6 @@ fn oom_policy_stop() {
             ("stop", Some(file.as_str()))
         );
         assert!(setting.line == Some(4), "{other:#?}");
-        assert!(
-            other.cause.explanation.contains(&format!("tail[{}]", hungry.victim.pid)),
-            "{other:#?}"
-        );
         assert!(!other.fixes.is_empty(), "{other:#?}");
     }
 }
@@ -95,41 +92,4 @@ fn oom_policy_kill() {
         assert_eq!(how, Some(Mechanism::OomKill), "{death:#?}");
         assert!(death.cause.explanation.contains("memory.oom.group"), "{death:#?}");
     }
-}
-
-/// alice logs in, starts a tmux and leaves; logind stops what is left of her session.
-#[test]
-#[ignore = "needs systemd as PID 1 of the machine: cargo xtask vm runs it"]
-fn tmux_at_the_end_of_the_ssh_session() {
-    let mut trace = Trace::start("tmux", &["--target".to_owned(), "tmux".to_owned()]);
-    run(&[
-        "ssh",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "StrictHostKeyChecking=no",
-        "alice@127.0.0.1",
-        "tmux new-session -d sleep 1000; tmux list-sessions; loginctl show-session $XDG_SESSION_ID -p Id",
-    ]);
-    let death = loop {
-        let death = trace.next_death();
-        // tmux's clients end as well.
-        if death.victim.comm.as_deref().is_some_and(|comm| comm.starts_with("tmux: server")) {
-            break death;
-        }
-    };
-    assert_eq!(death.cause.id, CauseId::LogindKillUserProcesses, "{death:#?}");
-    let killer = death.killer.process.as_ref().map(|process| process.pid);
-    assert_eq!(killer, Some(1), "{death:#?}");
-    let setting = death.cause.settings.iter().find(|setting| setting.name == "KillUserProcesses");
-    let setting = setting.unwrap_or_else(|| panic!("no KillUserProcesses: {death:#?}"));
-    assert_eq!(setting.value, "yes", "{death:#?}");
-    assert_eq!(setting.file.as_deref(), Some("/etc/systemd/logind.conf.d/kill.conf"), "{death:#?}");
-    let commands = death.fixes.iter().flat_map(|fix| &fix.commands);
-    assert!(commands.into_iter().any(|line| line.contains("enable-linger")), "{death:#?}");
-    trace.stop();
-    wait_for("the session to be gone", PATIENCE, || {
-        Ok(run(&["loginctl", "--no-legend", "list-sessions"]).is_empty().then_some(()))
-    })
-    .expect("a quiet system");
 }

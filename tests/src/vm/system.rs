@@ -2,9 +2,9 @@
 //! programs under test, and the guest as a service.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -12,7 +12,6 @@ use super::cpio::Archive;
 use super::image::{Programs, add_own};
 use super::plan::{self, Plan};
 use crate::lab::seed;
-use crate::lab::wait::must_succeed;
 
 /// What nobody reads there.
 const WITHOUT: &[&str] = &[
@@ -49,7 +48,6 @@ TTYPath=/dev/ttyS0
 const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "killtrace-vm\n"),
     ("etc/machine-id", "6b696c6c74726163652d766d00000001\n"),
-    ("etc/systemd/logind.conf.d/kill.conf", "[Login]\nKillUserProcesses=yes\n"),
     ("etc/systemd/system/killtrace-guest.service", SERVICE),
 ];
 
@@ -76,23 +74,12 @@ pub fn image(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>
         let place = above(&layer, path)?;
         symlink(to, &place).with_context(|| format!("cannot link {}", place.display()))?;
     }
-    key_for_root(&layer)?;
     archive.tree(&layer, &[])?;
     archive.tree(&seed::ensure()?, WITHOUT)?;
     archive.file(plan::PLACE.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?);
     let mut libraries = BTreeSet::new();
     add_own(&mut archive, &mut libraries, programs, scratch)?;
     Ok(archive.finish())
-}
-
-/// root may log in as alice.
-fn key_for_root(layer: &Path) -> Result<()> {
-    let key = above(layer, "root/.ssh/id_ed25519")?;
-    let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-t", "ed25519", "-N", "", "-C", "root", "-f"]).arg(&key);
-    must_succeed(&mut command, b"")?;
-    let public = fs::read_to_string(key.with_extension("pub")).context("the key just made")?;
-    put(layer, "etc/ssh/authorized_keys/alice", &public)
 }
 
 fn put(layer: &Path, path: &str, text: &str) -> Result<()> {
