@@ -20,9 +20,10 @@ need a machine of their own (`tests/tests/vm.rs`: memory exhausted, a group kill
 whole verdict: killer, mechanism, cause, and that nothing was lost.
 
 Since 7.0 the kernel no longer keeps a program on a tracepoint from being preempted, and skips it for whatever else happens
-on that CPU until it goes on (`bpf_prog_get_recursion_context`). killtrace is told how often and tells it as a loss with
-`where` `recursion`; verdicts after it say that they may lack evidence. On an emulated CPU a program takes a hundred times as
-long as on a real one, and this happens as much more often: tests on that kernel fail for it.
+on that CPU until it goes on (`bpf_prog_get_recursion_context`). There the hook on ends is attached twice: what one of the two
+misses the other sees. What both may have missed is told as a loss with `where` `recursion`, and verdicts after it say that
+they may lack evidence. On an emulated CPU a program takes a hundred times as long as on a real one, and this happens as much
+more often.
 
 ";
 
