@@ -75,6 +75,8 @@ fn oom_policy_stop() {
             ("stop", Some(file.as_str()))
         );
         assert!(setting.line == Some(4), "{other:#?}");
+        let named = format!("tail[{}]", hungry.victim.pid);
+        assert!(other.cause.explanation.contains(&named), "{other:#?}");
         assert!(!other.fixes.is_empty(), "{other:#?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Grade, JournalLine, sig};
+use crate::evidence::{Exit, Grade, JournalLine, OomVictim, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop};
@@ -238,16 +238,11 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     if stop.job.is_some() && message.is_none() {
         return is_not(ID, format!("a job for {} was under way", stop.unit));
     }
-    let first_victim = case.world.exits.iter().rev().find(|exit| {
-        exit.ns() <= stop.first.ns()
-            && exit.ns() + 5 * S >= stop.first.ns()
-            && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
-            && lived_in(case, &exit.value, &stop.unit)
-    });
+    let first_victim = FirstVictim::of(case, &stop);
     let setting = stopping::own_or_default(case, &stop, "OOMPolicy", "OOMPolicy");
-    let other = first_victim.map_or_else(
+    let other = first_victim.as_ref().map_or_else(
         || "another process of the unit".to_owned(),
-        |exit| words::name_pid(&case.task(&exit.value.task)),
+        |first| words::name_pid(&case.task(&first.exit.value.task)),
     );
     let reported: Option<Link> = message.map(|line| {
         let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
@@ -270,9 +265,49 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .settings([setting])
-    .links(first_victim.map(|exit| exit_link(case, exit)))
+    .links(first_victim.map(|first| first.link(case)))
     .links(reported)
     .links(units::stop_links(case, &stop))
     .fixes([fixes::oom_policy(&at), fixes::memory_limit(Some(&at))])
     .answer()
+}
+
+/// The process of the unit that the kernel's OOM killer took, because of which the manager stopped the rest.
+struct FirstVictim<'a> {
+    exit: &'a Seen<Exit>,
+    mark: Option<&'a Seen<OomVictim>>,
+}
+
+impl<'a> FirstVictim<'a> {
+    fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
+        const RECENT: u64 = 5 * S;
+        let struck = stop.first.ns();
+        let recent = |ns: u64| ns <= struck && ns + RECENT >= struck;
+        let mark = case.world.oom_victims.iter().rev().find(|mark| recent(mark.ns()));
+        // The manager hears of the kill before the victim has ended.
+        let fits = |exit: &Seen<Exit>| match mark {
+            Some(mark) => (mark.ns()..=case.exit.ns()).contains(&exit.ns()),
+            None => recent(exit.ns()),
+        };
+        let exit = case.world.exits.iter().find(|exit| {
+            fits(exit)
+                && exit.value.task.id != case.victim
+                && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
+                && lived_in(case, &exit.value, &stop.unit)
+        })?;
+        Some(Self { exit, mark })
+    }
+
+    /// The kernel's choice where it was seen, else the end alone.
+    fn link(&self, case: &Case<'_>) -> Link {
+        let Some(mark) = self.mark else { return exit_link(case, self.exit) };
+        let victim = case.task(&self.exit.value.task);
+        let name = words::name_pid(&victim);
+        // In a pid namespace of its own a process has another number than the kernel's.
+        let same = mark.value.global_tid == self.exit.value.task.id.pid;
+        let by =
+            if same { "" } else { " (inferred: it was the unit's first to be killed after that)" };
+        let text = format!("the kernel's OOM killer chose {name}{by}");
+        case.link(mark.at, LinkEvent::Oom, mark.source, Some(victim), text)
+    }
 }

@@ -1,8 +1,10 @@
 //! Deaths for memory.
 
-use super::scene::{Scene, signal, task_in};
-use crate::evidence::{Fact, KernelLogLine, Mechanism, SignalInfo, Source, TargetReason, sig};
-use crate::story::verdict::{CauseId, Death, KillerKind};
+use super::scene::{Scene, signal, systemd, task_in};
+use crate::evidence::{
+    Fact, Grade, KernelLogLine, Mechanism, OomVictim, SignalInfo, Source, TargetReason, sig,
+};
+use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
 const SUMMARY: &str = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,\
     mems_allowed=0,oom_memcg=/box,task_memcg=/box,task=eater,pid=42,uid=0";
@@ -45,4 +47,27 @@ fn an_oom_kill_that_somebody_asked_for_is_not_for_want_of_memory() {
     assert_eq!(death.cause.id, CauseId::Sysrq);
     assert_eq!(death.killer.kind, KillerKind::Kernel);
     assert_eq!(death.signal.map(|signal| signal.mechanism), Some(Mechanism::Sysrq));
+}
+
+/// systemd hears of the kill before whom it hit has ended.
+#[test]
+fn what_the_manager_stops_after_an_oom_kill_names_whom_the_kernel_took() {
+    const UNIT: &str = "/system.slice/web.service";
+    let (eater, rest) = (task_in(42, "eater", UNIT), task_in(41, "rest", UNIT));
+    let mark = OomVictim { global_tid: 42, trigger: eater.clone() };
+    let death = Scene::default()
+        .target(&rest, TargetReason::Matched)
+        .add(100, Source::Kernel, Fact::OomVictim(mark))
+        .unit(101, "web.service", &[("Result", "oom-kill".into())])
+        .signal(102, signal(sig::SIGTERM, systemd(), rest.clone()))
+        .exit(103, eater, 9, false)
+        .exit(104, rest, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitOomPolicy, "{death:#?}");
+    assert!(death.cause.explanation.contains("had killed eater[42]"), "{death:#?}");
+    let first = death.chain.first().expect("a chain");
+    assert_eq!(
+        (first.event, first.text.as_str(), first.evidence),
+        (LinkEvent::Oom, "the kernel's OOM killer chose eater[42]", Grade::Observed)
+    );
 }
