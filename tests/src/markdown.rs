@@ -129,7 +129,9 @@ fn begin(tag: Tag<'_>, text: &mut String, found: &mut Found) -> Result<()> {
 /// A diagram has participants, and arrows and notes between them, whose texts hold no syntax.
 fn sequence(diagram: &str) -> Result<()> {
     let mut lines = diagram.lines();
-    ensure!(lines.next() == Some("sequenceDiagram"), "no diagram: {diagram}");
+    let begun = [lines.next(), lines.next()];
+    let wrapped = begun[0].is_some_and(|line| line.starts_with("%%{init:"));
+    ensure!(wrapped && begun[1] == Some("sequenceDiagram"), "no diagram: {diagram}");
     let mut known = BTreeSet::new();
     for line in lines {
         let line = line.strip_prefix("    ").with_context(|| format!("not indented: {line:?}"))?;
@@ -187,7 +189,8 @@ mod tests {
 
     #[test]
     fn diagrams_are_read() {
-        let good = "sequenceDiagram\n    participant p0 as a#58; b\n    Note over p0: c";
+        let good =
+            "%%{init: {}}%%\nsequenceDiagram\n    participant p0 as a#58; b\n    Note over p0: c";
         sequence(good).expect("a diagram");
         for (part, other) in [
             ("c", "c; d"),

@@ -124,7 +124,6 @@ pub fn json(text: &str) -> Cow<'_, str> {
 pub fn markdown(text: &str) -> String {
     let text = shortened(text, MAX_SHOWN);
     let mut out = String::with_capacity(text.len() + 16);
-    let mut before = ' ';
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         let next = chars.peek().copied().unwrap_or(' ');
@@ -134,7 +133,8 @@ pub fn markdown(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '|' => out.push_str("&#124;"),
             // GitHub looks for mentions and issue numbers after it has undone escapes.
-            '@' if !before.is_alphanumeric() => out.push_str("@<!-- -->"),
+            // `user@1000.service` would become a mail address.
+            '@' => out.push_str("@<!-- -->"),
             '#' if next.is_ascii_digit() => out.push_str("\\#<!-- -->"),
             ':' if next == '/' => out.push_str(":<!-- -->"),
             '.' if out.ends_with("www") => out.push_str("<!-- -->."),
@@ -155,7 +155,6 @@ pub fn markdown(text: &str) -> String {
             }
             _ => out.push(c),
         }
-        before = c;
     }
     out
 }
@@ -188,12 +187,15 @@ pub fn markdown_block(language: &str, text: &str) -> String {
     out
 }
 
-/// For a label in a Mermaid diagram: all but letters, digits and harmless marks as `#NN;`.
+/// For a label in a Mermaid diagram: all but letters, digits and harmless marks as `#NN;`. Quotation marks
+/// become single ones: where Mermaid wraps a line it may break it inside of a code.
 pub fn mermaid(text: &str) -> String {
     let text = shortened(text, 120);
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if c.is_alphanumeric() || " .,/_=-()[]'…".contains(c) {
+        if c == '"' {
+            out.push('\'');
+        } else if c.is_alphanumeric() || " .,/_=-()[]'@…".contains(c) {
             out.push(c);
         } else {
             let done = write!(out, "#{};", u32::from(c));
@@ -251,7 +253,7 @@ mod tests {
     fn markdown_stays_text() {
         assert_eq!(markdown("a_b *c* `d` [x](y)"), "a\\_b \\*c\\* \\`d\\` \\[x\\](y)");
         assert_eq!(markdown("<img src=x>|&"), "&lt;img src=x&gt;&#124;&amp;");
-        assert_eq!(markdown("@root user@1000.service"), "@<!-- -->root user@1000.service");
+        assert_eq!(markdown("@root user@1000.service"), "@<!-- -->root user@<!-- -->1000.service");
         assert_eq!(
             markdown("#12 https://x www.x"),
             "\\#<!-- -->12 https:<!-- -->//x www<!-- -->.x"

@@ -4,6 +4,9 @@ use crate::evidence::Process;
 use crate::report::{escape, words};
 use crate::story::verdict::{Death, Link, LinkEvent};
 
+/// Has Mermaid break long texts: in one line they make a diagram too wide to be read.
+const WRAPPED: &str = r#"%%{init: {"sequence": {"wrap": true, "width": 220}}}%%"#;
+
 /// A chain with more links than this is told in its table only.
 const MAX_LINKS: usize = 40;
 
@@ -13,7 +16,7 @@ pub fn sequence(death: &Death) -> String {
     if death.chain.len() > MAX_LINKS || people.is_empty() {
         return String::new();
     }
-    let mut lines = vec!["sequenceDiagram".to_owned()];
+    let mut lines = vec![WRAPPED.to_owned(), "sequenceDiagram".to_owned()];
     for (number, process) in people.iter().enumerate() {
         lines.push(format!(
             "    participant p{number} as {}",
