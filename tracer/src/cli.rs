@@ -121,8 +121,9 @@ pub struct TraceArgs {
     /// Trace T: a process name, a pid, unit:NAME, cgroup:PATH, user:NAME or container:NAME_OR_ID.
     ///
     /// Can be given several times. A name matches the executable's base name, the process name
-    /// (comm) and a leading `name:` in a rewritten title such as `tmux: server`. A name that nothing
-    /// matches yet is waited for. For a name that looks like something else, write name:NAME.
+    /// (comm) and a leading `name:` in a rewritten title such as `tmux: server`. What is not there
+    /// yet, be it a name, a unit, a cgroup or a container, is waited for. For a name that looks like
+    /// something else, write name:NAME.
     #[arg(long = "target", value_name = "T", action = ArgAction::Append)]
     pub targets: Vec<TargetSpec>,
 
