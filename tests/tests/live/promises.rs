@@ -92,7 +92,7 @@ impl Drop for Napper {
 /// says when tracing began.
 #[test]
 fn channels() {
-    let output = run(&["--format", "json", "--", "sh", "-c", "kill -TERM $$"]);
+    let output = run(&["--format", "json", "--", "sh", "-c", ":\nkill -TERM $$"]);
     let records = records(&output.stdout);
     assert!(matches!(records.first(), Some(Record::Header(_))), "{records:?}");
     let Some(Record::Summary(summary)) = records.last() else { panic!("{records:?}") };

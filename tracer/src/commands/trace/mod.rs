@@ -104,7 +104,8 @@ fn say_missing(sources: &BTreeMap<String, String>) {
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
 fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
-    let what = targets.join(", ");
+    // One line, whatever is in the command's arguments.
+    let what = targets.join(", ").replace('\n', "\\n");
     let now = match found {
         [] => String::new(),
         [one] => format!(": {one}"),
