@@ -95,6 +95,26 @@ fn a_recording_that_cannot_go_on() {
     assert!(replay(&kept).contains("\"summary\""));
 }
 
+/// What fits on the disk is kept up to the last whole line, however large the block that did not.
+#[test]
+fn a_recording_up_to_the_last_line_that_fits() {
+    const SIZE: u64 = 64 * 1024;
+    let (output, kept) = script(
+        "fits",
+        "mount -t tmpfs -o size=64k none \"$small\" && \
+         \"$killtrace\" --format json --record \"$small/recording\" -- \
+         sh -c 'for each in $(seq 60); do sh -c \"kill -KILL \\$\\$\"; done; exit 5'; \
+         status=$?; cp \"$small/recording\" \"$kept\"; exit $status",
+    );
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(report.contains("\"where\":\"recording\""), "{}", said(&output));
+    let length = fs::metadata(&kept).expect("the recording").len();
+    assert!(length > SIZE * 3 / 4, "{length} bytes of {SIZE} were kept");
+    assert!(fs::read(&kept).expect("the recording").ends_with(b"\n"));
+    assert!(replay(&kept).contains("\"summary\""));
+}
+
 /// A killtrace for people, with a recording, under the eyes of a test.
 fn start(name: &str, wrapper: &[&str], args: &[&str]) -> (Child, PathBuf, PathBuf) {
     require_root();

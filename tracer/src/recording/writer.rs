@@ -1,8 +1,9 @@
 //! Writes the evidence file.
 //!
 //! Lines are collected and written in blocks: a block is written when it is large, when it is old, or
-//! when asked for. A block that cannot be written whole is cut off again, so that the file always ends
-//! with a whole line; what was in it is counted as lost, and tracing goes on.
+//! when asked for. Of a block that cannot be written whole, the lines that fit are kept where it is plain, and
+//! none where it is compressed: the file always ends with a whole line or frame. The rest is counted as lost,
+//! and tracing goes on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -88,9 +89,15 @@ impl Recorder {
                 "the recording could not be written for a while",
             );
             failure.tried = Instant::now();
-            if self.push(&RecordingLine::Evidence(Box::new(lost))).is_err() {
+            let line = RecordingLine::Evidence(Box::new(lost));
+            let told = self.push(&line).and_then(|()| self.write_block());
+            let failure = self.failed.as_mut()?;
+            if told.is_err() {
+                self.block.clear();
+                failure.dropped += 1;
                 return None;
             }
+            failure.dropped = 0;
         }
         let line = RecordingLine::Evidence(Box::new(evidence.clone()));
         let result = self.push(&line).and_then(|()| {
@@ -159,28 +166,46 @@ impl Recorder {
         } else {
             &self.block
         };
-        let result = self.file.write_all(bytes);
-        match (&result, self.good) {
-            (Ok(()), Some(good)) => self.good = Some(good + bytes.len() as u64),
-            (Err(_), Some(good)) => {
-                // Part of the block may have been written. Where even this fails, the reader stops
-                // at the torn line by itself.
-                if self
-                    .file
-                    .set_len(good)
-                    .and_then(|()| self.file.seek(io::SeekFrom::Start(good)))
-                    .is_err()
-                {
-                    tracing::debug!("the torn end of the recording could not be cut off");
-                }
+        let (written, result) = write_most(&mut self.file, bytes);
+        let whole = match (&result, self.compressed) {
+            (Ok(()), _) => self.block.len(),
+            (Err(_), true) => 0,
+            (Err(_), false) => {
+                bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
             }
-            (_, None) => {}
+        };
+        if let Some(good) = &mut self.good {
+            *good += if result.is_ok() { written } else { whole } as u64;
+            // Where even this fails, the reader stops at the torn line by itself.
+            if result.is_err()
+                && self
+                    .file
+                    .set_len(*good)
+                    .and_then(|()| self.file.seek(io::SeekFrom::Start(*good)))
+                    .is_err()
+            {
+                tracing::debug!("the torn end of the recording could not be cut off");
+            }
         }
-        result?;
-        self.block.clear();
-        self.pending = 0;
-        Ok(())
+        self.block.drain(..whole);
+        let left = self.block.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.pending = self.pending.min(left);
+        result
     }
+}
+
+/// Like [`Write::write_all`], but tells how many bytes were written before it failed.
+fn write_most(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }
 
 /// A loss at the time of `at`.

@@ -5,8 +5,8 @@ use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outco
 use super::world::{Seen, World};
 use super::{mechanism, signals, words};
 use crate::evidence::{
-    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, Process, ProcessId, SignalSent, Source,
-    Task,
+    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, Moment, Process, ProcessId,
+    SignalSent, Source, Task,
 };
 
 /// One death to be explained.
@@ -152,16 +152,19 @@ impl<'a> Case<'a> {
         let actor = originator.map(|task| self.task(task));
         let victim = words::name_pid(&self.task(&seen.value.target));
         let who = actor.as_ref().map_or_else(|| "the kernel".to_owned(), words::name_pid);
-        let text = if matches!(mechanism, Mechanism::Kill) {
-            format!("{who} sent {} to {victim}", signal.name)
-        } else {
-            format!("{who} sent {} to {victim} ({})", signal.name, mechanism.words())
-        };
         let text = if mechanism.is_kernels_own() {
             let way = mechanism::words(&seen.value, mechanism);
             kernel_sent(&signal.name, &victim, way, actor.as_ref())
         } else {
-            text
+            let way = match mechanism {
+                Mechanism::Kill => String::new(),
+                other => format!(" ({})", other.words()),
+            };
+            let ignored = match signal.disposition {
+                Some(Disposition::Ignore) => ", which ignores it",
+                _ => "",
+            };
+            format!("{who} sent {} to {victim}{way}{ignored}", signal.name)
         };
         self.link(seen.at, LinkEvent::Signal, Source::Kernel, actor, text)
     }

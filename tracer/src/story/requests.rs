@@ -175,6 +175,16 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The label, for the end of a sentence, of a requester that was concluded from its arguments: with `call`
+/// the request was seen and its maker was not, without it neither was.
+pub const fn by_arguments(call: bool) -> &'static str {
+    if call {
+        " (by its arguments; it was gone before the bus could name it)"
+    } else {
+        " (by its arguments; the request itself was not seen)"
+    }
+}
+
 /// Who made a call on the bus. A client may be gone before the bus can name its process: it is then a program
 /// of the same user whose arguments say what was called. The second value tells that it is such a conclusion.
 pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool) {

@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
-use crate::story::requests::caller;
+use crate::story::requests::{by_arguments, caller};
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{units, words};
@@ -52,13 +52,16 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
     let call =
         case.world.calls.iter().rev().find(|call| asks(&call.value) && call.ns() <= began_ns + S);
-    let process = match call {
-        Some(call) => caller(case, call).0,
-        None => command(case, began_ns),
+    let (process, concluded) = match call {
+        Some(call) => caller(case, call),
+        None => (command(case, began_ns), true),
     };
     let actor = process.map(|id| Actor::behind(case, id));
     let said = reason_said(case, began_ns).filter(|_| actor.is_none());
     let who = match (&actor, said) {
+        (Some(actor), _) if concluded => {
+            format!(": {}{}", actor.sentence(), by_arguments(call.is_some()))
+        }
         (Some(actor), _) => format!(": {}", actor.sentence()),
         (None, Some(line)) => format!(": systemd logged \"{}\"", line.value.message),
         (None, None) => String::new(),
@@ -104,7 +107,8 @@ fn asks(call: &BusCall) -> bool {
             && first.is_some_and(|unit| TARGETS.contains(&unit)))
 }
 
-/// root's systemctl may speak to systemd without a bus, and a client may be gone before it can be asked.
+/// root's systemctl may speak to systemd without a bus, and a client may be gone before it can be asked. Only
+/// root can do without the bus; anybody can call a program of his own `reboot`.
 fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
@@ -116,7 +120,8 @@ fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
         };
         let asks = COMMANDS.contains(&comm)
             || comm == "systemctl" && known.cmdline.as_deref().is_some_and(says);
-        (asks && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
+        let may = known.uid == Some(0);
+        (asks && may && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
     });
     found.max_by_key(|(at, _)| *at).map(|(_, id)| id)
 }
@@ -175,12 +180,12 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Inferred,
         format!(
-            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {} (by \
-             its arguments; the request itself was not seen).",
+            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}{}.",
             victim(case),
             stop.manager_name(case),
             stop.unit,
-            actor.sentence()
+            actor.sentence(),
+            by_arguments(false)
         ),
     )
     .links(command)

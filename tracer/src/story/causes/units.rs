@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, stop_job};
-use crate::story::requests::{Request, Wish};
+use crate::story::requests::{Request, Wish, by_arguments};
 use crate::story::verdict::{CauseId, Fix, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -91,10 +91,9 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         )
         .gap("the caller was gone before the bus could name its process");
     };
-    let hint = match (request.grade(), request.call) {
-        (Grade::Observed, _) => "",
-        (_, Some(_)) => " (by its arguments; it was gone before the bus could name it)",
-        _ => " (by its arguments; the request itself was not seen)",
+    let hint = match request.grade() {
+        Grade::Observed => "",
+        _ => by_arguments(request.call.is_some()),
     };
     let mut links = request.links(case, stop.first.at);
     links.retain(|link| link.event == LinkEvent::Command);

@@ -204,3 +204,34 @@ fn a_stop_by_systemctl_is_found_by_its_arguments() {
         death.cause.explanation
     );
 }
+
+/// A reboot that no bus told of, after somebody ran `command`.
+fn going_down(command: Task, args: &[&str]) -> Death {
+    let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+    Scene::default()
+        .user(1000, "alice")
+        .user(0, "root")
+        .target(&sleeper, TargetReason::Running)
+        .exec(100, command, args, &[])
+        .job(110, 700, "start", "reboot.target")
+        .job(110, 701, "stop", "job.service")
+        .signal(114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+        .exit(115, sleeper, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn who_shut_down_without_a_bus_is_a_conclusion() {
+    let death = going_down(root(task_in(3000, "systemctl", SCOPE)), &["systemctl", "reboot"]);
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("systemctl reboot") && text.contains("by its arguments"), "{text}");
+}
+
+#[test]
+fn whoever_only_calls_himself_reboot_is_not_blamed() {
+    let death = going_down(task_in(3000, "reboot", SCOPE), &["reboot"]);
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    assert!(!death.cause.explanation.contains("alice"), "{}", death.cause.explanation);
+    assert!(death.gaps.iter().any(|gap| gap.contains("was not seen")), "{:?}", death.gaps);
+}
