@@ -54,6 +54,13 @@ pub fn is_shell(comm: &str) -> bool {
     SHELLS.contains(&comm.trim_start_matches('-'))
 }
 
+/// Whether a process is a shell. busybox is one where it was called as one: `busybox killall` is a command.
+fn runs_shell(process: &Process) -> bool {
+    let comm = process.comm.as_deref().unwrap_or_default();
+    let applet = process.cmdline.as_ref().and_then(|args| args.get(1));
+    is_shell(comm) && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
+}
+
 /// Who is behind a process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Actor {
@@ -61,6 +68,8 @@ pub struct Actor {
     pub process: Process,
     /// What was run: the outermost command below the shell or the system's own process.
     pub command: Process,
+    /// When that was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
+    pub ran_ns: Option<u64>,
     /// Whose doing: the user that logged in, else the owner of that command.
     pub user: Option<String>,
     /// Where: `ssh session 7 from 203.0.113.9`, `a cron job`, `unit backup.service`.
@@ -72,17 +81,28 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Looks up the chain of parents of a process.
+    /// Looks up the chain of parents of a process, as it was when the victim was struck.
     pub fn behind(case: &Case<'_>, id: ProcessId) -> Self {
-        let process = case.process(id);
+        Self::behind_at(case, id, case.struck_ns())
+    }
+
+    /// The same for an act at another time (`CLOCK_BOOTTIME` nanoseconds): a shell that killed may be another
+    /// program by the time the victim is struck.
+    pub fn behind_at(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Self {
+        let process = case.process_at(id, at_ns);
         let mut command = process.clone();
         let mut outermost = process.clone();
         let mut shell = None;
         let mut cron = None;
         let mut updaters = Vec::new();
-        let mut scripted = is_shell(process.comm.as_deref().unwrap_or_default());
-        let parents: Vec<Process> =
-            case.world.people.parents(id).into_iter().map(|id| case.process(id)).collect();
+        let mut scripted = runs_shell(&process);
+        let parents: Vec<Process> = case
+            .world
+            .people
+            .parents(id)
+            .into_iter()
+            .map(|id| case.process_at(id, at_ns))
+            .collect();
         for (at, parent) in parents.iter().enumerate() {
             let comm = parent.comm.clone().unwrap_or_default();
             if is_scheduler(&comm) {
@@ -115,9 +135,13 @@ impl Actor {
         if shell.is_some() || cron.is_some() {
             command = outermost;
         }
+        let ran_ns = command.start_ns.and_then(|start_ns| {
+            let id = ProcessId { pid: command.pid, start_ns };
+            case.world.people.exec_ns_at(id, at_ns)
+        });
         let user = login_user(case, id, &process);
         let place = place(case, id, cron.as_deref());
-        Self { process, command, user, place, shell, updaters }
+        Self { process, command, ran_ns, user, place, shell, updaters }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
@@ -139,7 +163,7 @@ impl Actor {
     /// `alice ran "kill 42", part of "make stop" from bash[77]`.
     pub fn told(&self) -> String {
         let command = words::command_line(&self.process);
-        if is_shell(self.process.comm.as_deref().unwrap_or_default()) {
+        if runs_shell(&self.process) {
             let name = words::name_pid(&self.process);
             let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
             let user = self.user.as_ref().map(|user| format!(" ({user}{place})"));

@@ -45,10 +45,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A process as the report shows it.
+    /// A process as the report shows it, with the program that it ran when the victim was struck.
     pub fn process(&self, id: ProcessId) -> Process {
+        self.process_at(id, self.struck_ns())
+    }
+
+    /// The same with the program that it ran at another time, `CLOCK_BOOTTIME` nanoseconds.
+    pub fn process_at(&self, id: ProcessId, at_ns: u64) -> Process {
         let session = |session: &str| signals::session(self.world, session);
-        self.world.people.process_at(id, self.struck_ns(), &session)
+        self.world.people.process_at(id, at_ns, &session)
     }
 
     /// A task of an event as the report shows it: its own words win over what was known before.
@@ -149,7 +154,7 @@ impl<'a> Case<'a> {
     pub fn signal_link(&self, seen: &Seen<SignalSent>, mechanism: Mechanism) -> Link {
         let signal = signals::signal(&seen.value, mechanism);
         let (_, originator) = signals::originator(&seen.value, mechanism);
-        let actor = originator.map(|task| self.task(task));
+        let actor = originator.map(|task| signals::task_at(self.world, task, seen.ns()));
         let victim = words::name_pid(&self.task(&seen.value.target));
         let who = actor.as_ref().map_or_else(|| "the kernel".to_owned(), words::name_pid);
         let text = if mechanism.is_kernels_own() {

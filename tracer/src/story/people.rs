@@ -60,6 +60,7 @@ impl Known {
             self.earlier.remove(0);
         }
         self.earlier.push(Program {
+            exec_ns: self.exec_ns.take(),
             until_ns: at_ns,
             comm: self.comm.clone(),
             exe: self.exe.clone(),
@@ -71,6 +72,8 @@ impl Known {
 /// A program that a process ran before it executed another.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// When it was executed, where that was seen.
+    exec_ns: Option<u64>,
     /// When it executed the next.
     until_ns: u64,
     comm: Option<String>,
@@ -308,6 +311,13 @@ impl People {
         let mut seen = std::collections::HashSet::new();
         chain.retain(|parent| seen.insert(*parent));
         chain
+    }
+
+    /// When the program that a process ran at this time had been executed, where that was seen.
+    pub fn exec_ns_at(&self, id: ProcessId, at_ns: u64) -> Option<u64> {
+        let known = self.get(id)?;
+        let before = known.earlier.iter().find(|program| program.until_ns > at_ns);
+        before.map_or(known.exec_ns, |program| program.exec_ns)
     }
 
     /// A process as the report shows it, with the program that it ran at that time: a shell that killed may

@@ -89,10 +89,10 @@ impl<'a> Relay<'a> {
 
     fn links(&self, case: &Case<'_>) -> Vec<Link> {
         let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
-        let origin = self.hops.last().and_then(Hop::originator);
-        let command = origin
-            .filter(|origin| manager_of(origin).is_none())
-            .and_then(|origin| command_link(case, &Actor::behind(case, origin.id)));
+        let command = self.hops.last().and_then(|hop| {
+            let origin = hop.originator().filter(|origin| manager_of(origin).is_none())?;
+            command_link(case, &Actor::behind_at(case, origin.id, hop.got.ns()))
+        });
         struck.chain(command).collect()
     }
 }
@@ -144,7 +144,7 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
-            format!("{name}{on}: {}", Actor::behind(case, origin.id).told())
+            format!("{name}{on}: {}", Actor::behind_at(case, origin.id, hop.got.ns()).told())
         }
     };
     format!(" {relay} had itself got {signal} {lead} before from {from}.")

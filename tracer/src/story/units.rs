@@ -189,14 +189,11 @@ const RECENT: u64 = 600_000_000_000;
 
 /// The link of the command that somebody ran; none where it has been running for long.
 pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
-    let id =
-        crate::evidence::ProcessId { pid: actor.command.pid, start_ns: actor.command.start_ns? };
-    let executed = case.world.people.get(id).and_then(|known| known.exec_ns);
-    let began_ns = executed.unwrap_or(id.start_ns);
+    let began_ns = actor.ran_ns.or(actor.command.start_ns)?;
     if began_ns + RECENT < case.struck_ns() {
         return None;
     }
-    let source = if executed.is_some() { Source::Kernel } else { Source::Proc };
+    let source = if actor.ran_ns.is_some() { Source::Kernel } else { Source::Proc };
     let at = case.exit.at.shifted(began_ns);
     let actor_process = Some(actor.command.clone());
     Some(case.link(at, LinkEvent::Command, source, actor_process, actor.sentence()))

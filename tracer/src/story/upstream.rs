@@ -36,10 +36,9 @@ impl<'a> End<'a> {
     /// what it led to.
     pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
-        let command = self
-            .sender()
-            .filter(|sender| manager_of(sender).is_none())
-            .and_then(|sender| command_link(case, &Actor::behind(case, sender.id)));
+        let command = self.sender().filter(|(sender, _)| manager_of(sender).is_none()).and_then(
+            |(sender, at_ns)| command_link(case, &Actor::behind_at(case, sender.id, at_ns)),
+        );
         let mut links: Vec<Link> =
             command.into_iter().chain(struck).chain([exit_link(case, self.exit)]).collect();
         for link in &mut links {
@@ -90,19 +89,19 @@ impl<'a> End<'a> {
                 format!("{how}{after} from the kernel, {way}")
             }
             None => format!("{how}{after}"),
-            Some(task) if manager_of(task).is_some() => {
+            Some((task, _)) if manager_of(task).is_some() => {
                 format!("{how}{after} from {}", words::name_pid(&case.task(task)))
             }
-            Some(task) => {
-                format!("{how}{after}: {}", Actor::behind(case, task.id).sentence())
+            Some((task, at_ns)) => {
+                format!("{how}{after}: {}", Actor::behind_at(case, task.id, at_ns).sentence())
             }
         }
     }
 
-    /// The other process that sent it the deciding signal.
-    fn sender(&self) -> Option<&'a Task> {
+    /// The other process that sent it the deciding signal, and when.
+    fn sender(&self) -> Option<(&'a Task, u64)> {
         let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
         let sender = &blow.signal.value.sender;
-        (sender.id != self.exit.value.task.id).then_some(sender)
+        (sender.id != self.exit.value.task.id).then_some((sender, blow.signal.ns()))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::scene::{Scene, caught, signal, task, task_in};
 use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, sig};
-use crate::story::verdict::{CauseId, Death};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 /// `kill 60` by alice; 60 is `sudo`, which passes on what it gets to 42.
 fn relayed(first: u8, second: u8, wait_ms: u64) -> Death {
@@ -164,4 +164,56 @@ fn what_proc_says_too_late_is_not_told_of_the_killer() {
     let killer = death.killer.process.expect("a killer");
     assert_eq!(killer.exe.as_deref(), Some("/usr/bin/bash"));
     assert_eq!(killer.cmdline.unwrap_or_default(), words);
+}
+
+/// The shell that killed the parent is told as what it was then, not as what it executed next.
+#[test]
+fn who_killed_the_parent_is_told_as_he_was_then() {
+    let (shell, parent) = (task(70, "bash"), task(60, "unshare"));
+    let victim = crate::evidence::Task { ppid: 60, ..task(42, "sleep") };
+    let words = ["bash", "-c", "kill -9 60; exec date"];
+    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let of_parent = SignalSent {
+        info: SignalInfo::None,
+        parent_death_signal: sig::SIGKILL,
+        syscall: None,
+        ..signal(
+            sig::SIGKILL,
+            crate::evidence::Task { exiting: true, ..parent.clone() },
+            victim.clone(),
+        )
+    };
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, shell.clone(), &words, &[])
+        .signal(5, SignalSent { is_target: false, ..signal(sig::SIGKILL, shell, parent.clone()) })
+        .exec(6, later, &["date"], &[])
+        .exit(7, parent, 9, false)
+        .signal(8, of_parent)
+        .exit(9, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::ParentDied, "{death:#?}");
+    let ran: Vec<_> = death.chain.iter().filter(|link| link.event == LinkEvent::Command).collect();
+    assert_eq!(ran.len(), 1, "{:#?}", death.chain);
+    assert!(ran[0].text.contains("kill -9 60; exec date"), "{}", ran[0].text);
+    assert!(!ran[0].text.contains("which ran"), "{}", ran[0].text);
+}
+
+#[test]
+fn an_applet_of_busybox_is_a_command() {
+    let (busybox, victim) = (task(70, "busybox"), task(42, "sleep"));
+    let told = |words: &[&str]| {
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, busybox.clone(), words, &[])
+            .signal(5, signal(sig::SIGTERM, busybox.clone(), victim.clone()))
+            .exit(6, victim.clone(), 15, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let applet = told(&["busybox", "killall", "sleep"]);
+    assert!(applet.contains("ran \"busybox killall sleep\""), "{applet}");
+    let shell = told(&["busybox", "sh", "x.sh"]);
+    assert!(shell.contains("a kill builtin of the shell"), "{shell}");
 }
