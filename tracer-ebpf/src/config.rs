@@ -323,6 +323,8 @@ pub mod mode {
     pub const USERS: u32 = 1 << 3;
     /// The map of TCP ports has entries.
     pub const PORTS: u32 = 1 << 4;
+    /// The reader sleeps: the next record wakes it up.
+    pub const ASLEEP: u32 = 1 << 5;
 }
 
 /// Indices of the per-CPU loss counters.

@@ -9,11 +9,11 @@ use aya_ebpf::{
 };
 use killtrace_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RING_WATERMARK,
-    RenameRecord, SignalRecord, TcpRecord, kind,
+    RenameRecord, SignalRecord, TcpRecord, kind, mode,
 };
 
 use crate::{
-    globals::{LOSSES, RECORDS},
+    globals::{LOSSES, RECORDS, modes},
     memory,
 };
 
@@ -65,6 +65,12 @@ pub enum Wake {
 #[must_use = "the verifier refuses a program that forgets a reservation"]
 pub struct Entry<T: Record>(RingBufEntry<T>);
 
+/// Bytes that wait for the reader.
+#[inline(always)]
+pub fn waiting() -> u64 {
+    RECORDS.query(u64::from(BPF_RB_AVAIL_DATA))
+}
+
 /// Makes room for a record; counts a loss where there is none.
 #[inline(always)]
 pub fn reserve<T: Record>() -> Option<Entry<T>> {
@@ -87,10 +93,10 @@ impl<T: Record> Entry<T> {
     /// Hands the record over.
     #[inline(always)]
     pub fn submit(self, wake: Wake) {
-        let waiting = RECORDS.query(u64::from(BPF_RB_AVAIL_DATA));
         // True for the one or two records that pass it: one wake-up is enough.
-        let passes = waiting.wrapping_sub(u64::from(RING_WATERMARK)) <= size_of::<T>() as u64;
-        self.0.submit(u64::from(if wake == Wake::Now || passes {
+        let passes = waiting().wrapping_sub(u64::from(RING_WATERMARK)) <= size_of::<T>() as u64;
+        let asleep = modes() & mode::ASLEEP != 0;
+        self.0.submit(u64::from(if wake == Wake::Now || passes || asleep {
             BPF_RB_FORCE_WAKEUP
         } else {
             BPF_RB_NO_WAKEUP

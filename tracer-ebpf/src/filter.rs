@@ -20,7 +20,7 @@ pub type Name = [u64; COMM_LEN / 8];
 #[inline(always)]
 pub fn flags_of(task: Address, pid: u32) -> u32 {
     let mut flags = watched(task, pid);
-    let modes = modes();
+    let modes = modes() & !mode::ASLEEP;
     if modes == 0 || flags & flag::TARGET != 0 {
         return flags;
     }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use killtrace_ebpf::{COMM_LEN, Config, Offsets, RING_BYTES, Watch, loss};
+use killtrace_ebpf::{COMM_LEN, Config, Offsets, RING_BYTES, Repeats, Watch, loss};
 
 /// Where kernel fields are. Frozen before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -25,6 +25,10 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// Losses, by the indices of [`loss`] and by record kind.
 #[map]
 pub static LOSSES: PerCpuArray<[u64; loss::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Each CPU's last signal, and how often it was repeated.
+#[map]
+pub static REPEATS: PerCpuArray<Repeats> = PerCpuArray::with_max_entries(1, 0);
 
 /// Targets and witnesses, by process id in the tracer's pid namespace.
 #[map]

@@ -30,6 +30,9 @@ pub const TTY_LEN: usize = 64;
 pub const RING_BYTES: u32 = 8 * 1024 * 1024;
 /// Bytes that may wait in the ring buffer before userspace is woken up.
 pub const RING_WATERMARK: u32 = RING_BYTES / 8;
+/// Bytes of the ring buffer that signals which end nobody leave free: no flood of them costs an end, an
+/// executed program or a fatal signal its place.
+pub const RING_RESERVED: u32 = RING_BYTES / 4;
 
 /// The kind of a record: the first field of every one of them.
 pub mod kind {
@@ -185,6 +188,10 @@ pub mod flag {
 pub struct SignalRecord {
     /// Kind [`kind::SIGNAL`].
     pub header: Header,
+    /// Those like the record before on this CPU that were only counted: [`Repeats::counted`] by now.
+    pub counted: u64,
+    /// [`Repeats::counted_ns`] by now.
+    pub counted_ns: u64,
     /// Signal number.
     pub signal: u32,
     /// `TRACE_SIGNAL_*`: 0 delivered, 1 ignored, 2 already pending, 3 overflow (lost), 4 info lost.
@@ -368,6 +375,44 @@ pub struct RenameRecord {
     pub name: [u8; COMM_LEN],
 }
 
+/// The last signal that a CPU has recorded, and how often it was repeated while the reader was behind:
+/// value of the map of repeats.
+///
+/// In an order that userspace relies on: whoever copies it while it changes sees a count together with
+/// the record that it belongs to, or with a later one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Repeats {
+    /// Repeats that were counted and not recorded, of all records so far.
+    pub counted: u64,
+    /// When the last of them was sent: `CLOCK_BOOTTIME`, nanoseconds.
+    pub counted_ns: u64,
+    /// `header.boot_ns` of the record.
+    pub recorded_ns: u64,
+    /// What tells the signal from others.
+    pub key: RepeatKey,
+}
+
+/// What a signal has to have in common with the one before to be its repeat.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RepeatKey {
+    /// Process and thread id of the sender in the initial pid namespace (`bpf_get_current_pid_tgid`).
+    pub sender: u64,
+    /// `current->mm`: the program that the sender executes.
+    pub program: u64,
+    /// `task_struct` of the receiver.
+    pub target: u64,
+    /// Its handler.
+    pub handler: u64,
+    /// Signal number; from bit 32 on, result; from bit 62 on, one of [`info`].
+    pub signal: u64,
+    /// [`SignalRecord::flags`] and, from bit 32 on, `si_code`.
+    pub flags: u64,
+    /// [`SignalRecord::si_fields`]
+    pub si_fields: [u64; 2],
+}
+
 /// Value of the target map, whose key is the process id in the tracer's pid namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -384,7 +429,7 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 80);
     assert!(size_of::<Ancestor>() == 32);
-    assert!(size_of::<SignalRecord>() == 96 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8 + 32 + 8 + 256);
+    assert!(size_of::<SignalRecord>() == 112 + 8 + 2 * 80 + 8 * 32 + 64 + 24 * 8 + 32 + 8 + 256);
     assert!(size_of::<ExitRecord>() == 40 + 80 + 8 * 32);
     assert!(size_of::<ExecRecord>() == 24 + 80 + 8 * 32 + 256 + 1024);
     assert!(size_of::<ForkRecord>() == 24 + 80 + 32);
@@ -392,5 +437,6 @@ const _: () = {
     assert!(size_of::<TcpRecord>() == 40 + 32 + 80);
     assert!(size_of::<CgroupRecord>() == 40 + 256);
     assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
+    assert!(size_of::<Repeats>() == 24 + 8 * 8);
     assert!(size_of::<Watch>() == 16);
 };

@@ -15,6 +15,7 @@ mod memory;
 mod oom;
 mod pids;
 mod rename;
+mod repeats;
 mod signal;
 mod syscall;
 mod task;

@@ -1,17 +1,22 @@
 //! `signal_generate`: a signal was sent, or dropped when it was to be sent.
 
 use aya_ebpf::{
-    EbpfContext, helpers::generated::bpf_get_stack, macros::raw_tracepoint,
+    EbpfContext,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_stack},
+    macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use killtrace_ebpf::{MAX_STACK, SignalRecord, disposition, flag, info};
+use killtrace_ebpf::{
+    MAX_STACK, RING_BYTES, RING_RESERVED, RING_WATERMARK, RepeatKey, SignalRecord, disposition,
+    flag, info, kind,
+};
 
 use crate::{
     emit::{self, Wake},
     filter,
     globals::{config, offset, present},
     memory::{self, Address},
-    pids,
+    pids, repeats,
     syscall::{self, Syscall},
     task::{self, PF_EXITING},
 };
@@ -70,9 +75,48 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     let state = State::of(&sent);
     let fatal = state.is_fatal(&sent);
     if fatal || wanted {
-        record(&ctx, &sent, &state, watched | (u32::from(fatal) * flag::FATAL));
+        let why = watched | (u32::from(fatal) * flag::FATAL);
+        let key = key(&sent, &state, why);
+        if fatal || has_room(&key) {
+            record(&ctx, &sent, &state, why, &key);
+        }
     }
     0
+}
+
+/// Whether there is room for a signal that ends nobody. Where there is not, it has been counted: as a
+/// repeat of the one before, or as lost.
+#[inline(always)]
+fn has_room(key: &RepeatKey) -> bool {
+    let waiting = emit::waiting();
+    if waiting < u64::from(RING_WATERMARK) {
+        return true;
+    }
+    if repeats::last().is_some_and(|last| repeats::counts(last, key)) {
+        return false;
+    }
+    if waiting > u64::from(RING_BYTES - RING_RESERVED) {
+        emit::lost(kind::SIGNAL as usize);
+        return false;
+    }
+    true
+}
+
+/// What tells a signal from others.
+#[inline(always)]
+fn key(sent: &Sent, state: &State, why: u32) -> RepeatKey {
+    // Null and the special values below it cannot be read: zeros.
+    let code: u32 = sent.info.load(8);
+    RepeatKey {
+        // SAFETY: the helper takes no arguments and only returns a number.
+        sender: unsafe { bpf_get_current_pid_tgid() },
+        program: task::current().load(offset!(task_mm)),
+        target: sent.target.0,
+        handler: handler(sent),
+        signal: u64::from(sent.signal) | u64::from(sent.result) << 32 | special(sent.info) << 62,
+        flags: u64::from(why | flags(sent, state)) | u64::from(code) << 32,
+        si_fields: sent.info.load(16),
+    }
 }
 
 /// The arguments of the tracepoint.
@@ -139,10 +183,19 @@ fn blocked_signals(sent: &Sent) -> u64 {
     now | otherwise
 }
 
+/// One of [`info`], without a branch.
+#[inline(always)]
+fn special(siginfo: Address) -> u64 {
+    (u64::from(siginfo.0 > 1) << 1) | u64::from(siginfo.0 == 1)
+}
+
 /// Makes the record.
 #[inline(always)]
-fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32) {
+fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key: &RepeatKey) {
     let Some(mut entry) = emit::reserve::<SignalRecord>() else { return };
+    if let Some(last) = repeats::last() {
+        repeats::recorded(last, key, &mut entry);
+    }
     let current = task::current();
     entry.signal = sent.signal;
     entry.result = sent.result;

@@ -69,6 +69,7 @@ impl Kernel {
         let records = Ring::new(loaded.take("RECORDS")?, RING_BYTES)
             .map_err(|error| AttachError::System { what: "map the ring buffer", error })?;
         let losses = loaded.map("LOSSES")?;
+        let repeats = loaded.map("REPEATS")?;
         let mut kernel = Unattached {
             watched,
             cgroups: loaded.map("CGROUPS")?,
@@ -85,7 +86,7 @@ impl Kernel {
         let log = logging.and_then(|(_, program)| ProgramsLog::of(program.as_fd()));
         let losses = Losses::new(losses, programs);
         Ok(Self {
-            stream: Stream::new(records, decoder, losses, log, links),
+            stream: Stream::new(records, repeats, decoder, losses, log, links),
             hooks,
             lacking,
             watched: kernel.watched,
@@ -147,6 +148,16 @@ impl Kernel {
     pub fn forget(&mut self, pid: u32) {
         // The kernel side has done so by itself where the process has ended.
         let _ = self.watched.remove(&pid);
+    }
+
+    /// Has the next record wake the reader, or not; true where that was so before.
+    pub(super) fn sleeps(&mut self, asleep: bool) -> io::Result<bool> {
+        let before = self.mode & mode::ASLEEP != 0;
+        if before != asleep {
+            self.mode ^= mode::ASLEEP;
+            self.modes.set(0, self.mode, 0).map_err(io::Error::other)?;
+        }
+        Ok(before == asleep)
     }
 
     fn switch(&mut self, bit: u32) -> io::Result<()> {

@@ -233,7 +233,9 @@ mod tests {
             ("CONFIG", (bytes_of(&Config::NONE), true)),
         ]);
         object.patch_map_data(globals).expect("both sides agree on the settings' sizes");
-        for map in ["RECORDS", "LOSSES", "WATCHED", "NAMES", "CGROUPS", "USERS", "PORTS", ".bss"] {
+        for map in [
+            "RECORDS", "LOSSES", "REPEATS", "WATCHED", "NAMES", "CGROUPS", "USERS", "PORTS", ".bss",
+        ] {
             assert!(object.maps.contains_key(map), "no map {map}");
         }
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{MapData, PerCpuArray};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -15,20 +16,27 @@ use super::{
     programs_log::ProgramsLog,
     repeats::Repeats,
     ring::Ring,
+    wire::{self, Counted},
 };
 use crate::evidence::{Evidence, Fact, Source};
 
 /// Between two looks while something happens. A wake-up from the kernel costs ten times what a record
 /// does, so that only what is urgent comes with one.
 const BUSY: Duration = Duration::from_millis(10);
-/// Between two looks while nothing happens.
-const IDLE: Duration = Duration::from_millis(50);
-/// How long after the last record it counts as idle.
-const BUSY_FOR: Duration = Duration::from_secs(1);
+/// How long after the last record nothing counts as happening: from then on the next one wakes the reader.
+const BUSY_FOR: Duration = Duration::from_millis(30);
 /// Between two looks at the counters of losses.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// Most records that are taken at once, so that the rest of the program has its turn.
-const BATCH: usize = 4096;
+/// What they become takes more room than they do.
+const BATCH: usize = 512;
+
+/// A value of the map of repeats, as `aya` wants it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Counters(killtrace_ebpf::Repeats);
+// SAFETY: `repr(C)`, made of integers, and its size is asserted to be the sum of theirs.
+unsafe impl aya::Pod for Counters {}
 
 /// The records, and what turns them into evidence.
 pub struct Stream {
@@ -37,6 +45,8 @@ pub struct Stream {
     losses: Losses,
     log: Option<ProgramsLog>,
     repeats: Repeats,
+    /// Repeats that the kernel counts while this side is behind.
+    counters: PerCpuArray<MapData, Counters>,
     /// Tells when something urgent is there; made when a runtime is there to wait with.
     alarm: Option<AsyncFd<OwnedFd>>,
     last_record: Option<Instant>,
@@ -49,6 +59,7 @@ impl Stream {
     /// Reads these records.
     pub fn new(
         records: Ring,
+        counters: PerCpuArray<MapData, Counters>,
         decoder: Decoder,
         losses: Losses,
         log: Option<ProgramsLog>,
@@ -60,6 +71,7 @@ impl Stream {
             losses,
             log,
             repeats: Repeats::default(),
+            counters,
             alarm: None,
             last_record: None,
             last_check: Instant::now(),
@@ -68,7 +80,7 @@ impl Stream {
     }
 
     /// Takes what is there. True where a target has ended.
-    fn take(&mut self, out: &mut Vec<Evidence>) -> bool {
+    fn take(&mut self, out: &mut Vec<Evidence>) -> io::Result<bool> {
         let mut taken = 0;
         let before = out.len();
         while taken < BATCH
@@ -81,6 +93,10 @@ impl Stream {
             if self.repeats.counts(record) {
                 continue;
             }
+            if wire::ends_target(record) {
+                // What it got before it ended is told before its end.
+                take_counted(&mut self.repeats, &self.counters)?;
+            }
             tell(&mut self.repeats, &mut self.decoder, &mut self.losses, out);
             self.repeats.told(record);
             push(self.decoder.decode(record), &mut self.losses, out);
@@ -90,12 +106,13 @@ impl Stream {
             self.last_record = Some(Instant::now());
         }
         let ended = |told: &Evidence| matches!(&told.fact, Fact::Exit(exit) if exit.is_target);
-        out.iter().skip(before).any(ended)
+        Ok(out.iter().skip(before).any(ended))
     }
 
     /// Reports losses, before the records that are taken after them.
     fn check(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
         self.last_check = Instant::now();
+        take_counted(&mut self.repeats, &self.counters)?;
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -109,7 +126,7 @@ impl Stream {
     /// can be said about it; else now and then.
     fn drain(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
         let mut records = Vec::new();
-        let ended = self.take(&mut records);
+        let ended = self.take(&mut records)?;
         if ended || self.last_check.elapsed() >= LOSS_CHECK {
             self.check(out)?;
         }
@@ -117,17 +134,14 @@ impl Stream {
         Ok(())
     }
 
-    /// How long to wait for the next look.
-    fn pause(&self) -> Duration {
-        match self.last_record {
-            Some(last) if last.elapsed() < BUSY_FOR => BUSY,
-            _ => IDLE,
-        }
+    /// Whether nothing happens, so that the next record is to wake the reader.
+    fn is_quiet(&self) -> bool {
+        self.last_record.is_none_or(|last| last.elapsed() >= BUSY_FOR)
     }
 
     /// Waits for something urgent, or for the next look.
     async fn wait(&mut self) -> io::Result<()> {
-        let pause = self.pause();
+        let pause = if self.is_quiet() { LOSS_CHECK } else { BUSY };
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
             none => {
@@ -143,6 +157,19 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// Takes in the repeats that the kernel has counted.
+fn take_counted(
+    repeats: &mut Repeats,
+    counters: &PerCpuArray<MapData, Counters>,
+) -> io::Result<()> {
+    let cpus = counters.get(&0, 0).map_err(io::Error::other)?;
+    for (cpu, Counters(last)) in cpus.iter().enumerate() {
+        let counted = Counted { total: last.counted, boot_ns: last.counted_ns };
+        repeats.counted(cpu, last.recorded_ns, counted);
+    }
+    Ok(())
 }
 
 /// Tells of the signals that were only counted.
@@ -177,10 +204,14 @@ impl Kernel {
         let before = out.len();
         loop {
             self.stream.drain(out)?;
+            let known = self.sleeps(self.stream.is_quiet())?;
             if out.len() > before {
                 return Ok(());
             }
-            self.stream.wait().await?;
+            // What came before the kernel knew that it has to wake somebody is there already.
+            if known {
+                self.stream.wait().await?;
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use killtrace_ebpf::{
     CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RenameRecord,
-    SignalRecord, TcpRecord, kind,
+    SignalRecord, TcpRecord, flag, kind,
 };
 
 /// Types of which every bit pattern is a value.
@@ -68,11 +68,6 @@ impl Record {
     }
 }
 
-/// The header of a record, and what follows it.
-pub fn split(bytes: &[u8]) -> Option<(Header, &[u8])> {
-    Some((value(bytes)?, bytes.get(size_of::<Header>()..)?))
-}
-
 fn value<T: Wire>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;
@@ -80,6 +75,35 @@ fn value<T: Wire>(bytes: &[u8]) -> Option<T> {
     // SAFETY: there are enough bytes, any bytes are a value of `T`, and the read needs no alignment.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
+
+/// Whether a record tells of a target's end.
+pub fn ends_target(bytes: &[u8]) -> bool {
+    value::<Header>(bytes).is_some_and(|header| header.kind == kind::EXIT)
+        && value::<ExitRecord>(bytes).is_some_and(|exit| exit.flags & flag::TARGET != 0)
+}
+
+/// The header of a signal's record, how many the kernel has counted on this CPU and when the last of them
+/// came, and what follows it. `None` where it is no signal.
+pub fn split_signal(bytes: &[u8]) -> Option<(Header, Counted, &[u8])> {
+    let header: Header = value(bytes)?;
+    if header.kind != kind::SIGNAL {
+        return None;
+    }
+    let counted = value(bytes.get(size_of::<Header>()..)?)?;
+    Some((header, counted, bytes.get(size_of::<Header>() + size_of::<Counted>()..)?))
+}
+
+/// Repeats that the kernel has counted on a CPU: [`SignalRecord::counted`] and what follows it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// How many, ever.
+    pub total: u64,
+    /// When the last one was sent.
+    pub boot_ns: u64,
+}
+// SAFETY: integers.
+unsafe impl Wire for Counted {}
 
 /// The text of a field: up to the first zero, or all of it.
 pub fn text(field: &[u8]) -> String {

@@ -36,7 +36,8 @@ const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
 
-/// How often the time is looked at for verdicts that are due, and the recording is flushed.
+/// How often the time is looked at while something waits for it: a verdict, the end of the command, what is
+/// to be recorded.
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long the end of the command is waited for in the kernel's own words.
@@ -182,7 +183,8 @@ impl<'a> Live<'a> {
                     self.take_kernels(&mut batch)?;
                 }
                 Some(evidence) = self.heard.recv() => self.take(evidence)?,
-                () = sleep_until(tick) => {}
+                () = sleep_until(tick), if self.waits() => {}
+                () = sleep_until(self.deadline.unwrap_or(tick)), if self.deadline.is_some() => {}
             }
             if Instant::now() >= tick {
                 self.settle()?;
@@ -192,6 +194,11 @@ impl<'a> Live<'a> {
         };
         self.end(reason, &mut batch)?;
         Ok(self.status(reason))
+    }
+
+    /// Whether something is due before anything else happens.
+    fn waits(&self) -> bool {
+        self.child.is_some() || self.recorder.is_some() || self.engine.pending().next().is_some()
     }
 
     /// The exit status; says so where a command is left behind.

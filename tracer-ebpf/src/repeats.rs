@@ -1,0 +1,53 @@
+//! While the reader is behind: a signal that is like the one before is counted, not recorded.
+//!
+//! A flood fills the ring buffer faster than anybody can read it. The reader looks at bytes and finds repeats
+//! by itself as long as it keeps up (`tracer/src/kernel/repeats.rs`); here only what makes a signal
+//! another one is compared, and only when much is waiting.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use killtrace_ebpf::{RepeatKey, Repeats, SignalRecord};
+
+use crate::globals::REPEATS;
+
+/// The last signal of this CPU.
+#[inline(always)]
+pub fn last() -> Option<&'static mut Repeats> {
+    let last = REPEATS.get_ptr_mut(0)?;
+    // SAFETY: the map has one value for each CPU; nothing else refers to it while the program runs.
+    Some(unsafe { &mut *last })
+}
+
+/// Counts a repeat; false where it is none.
+#[inline(always)]
+pub fn counts(last: &mut Repeats, key: &RepeatKey) -> bool {
+    if last.recorded_ns == 0 || differs(&last.key, key) {
+        return false;
+    }
+    last.counted += 1;
+    // SAFETY: the helper takes no arguments and only returns a number.
+    last.counted_ns = unsafe { bpf_ktime_get_boot_ns() };
+    true
+}
+
+/// What comes next is compared with this record.
+#[inline(always)]
+pub fn recorded(last: &mut Repeats, key: &RepeatKey, entry: &mut SignalRecord) {
+    entry.counted = last.counted;
+    entry.counted_ns = last.counted_ns;
+    last.recorded_ns = entry.header.boot_ns;
+    last.key = *key;
+}
+
+/// Without a branch for each member: the verifier would walk through the rest once for every one.
+#[inline(always)]
+fn differs(one: &RepeatKey, other: &RepeatKey) -> bool {
+    (one.sender ^ other.sender)
+        | (one.program ^ other.program)
+        | (one.target ^ other.target)
+        | (one.handler ^ other.handler)
+        | (one.signal ^ other.signal)
+        | (one.flags ^ other.flags)
+        | (one.si_fields[0] ^ other.si_fields[0])
+        | (one.si_fields[1] ^ other.si_fields[1])
+        != 0
+}
