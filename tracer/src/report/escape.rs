@@ -21,11 +21,17 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// Whether text is printable ASCII, as nearly all is. Without an early end, which lets the compiler look at
+/// many bytes at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
+}
+
 /// For a terminal: control characters as strace writes them (`\n`, `\33`), others as `\u{202e}`.
 ///
 /// A backslash stays as it is, so that `dev-disk-by\x2did.device` can be copied out of a report.
 pub fn terminal(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if is_plain(text) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
@@ -103,7 +109,7 @@ pub fn command_line<S: AsRef<str>>(arguments: &[S], max: usize) -> String {
 ///
 /// Such characters stand inside strings only, so the value stays the same.
 pub fn json(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if is_plain(text) || !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

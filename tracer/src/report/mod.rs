@@ -19,6 +19,7 @@ use crate::story::verdict::Record;
 
 pub use text::{ClockStyle, Layout};
 
+use json::Json;
 use markdown::Markdown;
 use text::Text;
 
@@ -80,7 +81,7 @@ pub struct Reporter<W> {
 #[derive(Debug)]
 enum Renderer {
     Text(Box<Text>),
-    Json,
+    Json(Box<Json>),
     Markdown(Box<Markdown>),
 }
 
@@ -89,7 +90,7 @@ impl<W: Write> Reporter<W> {
     pub fn new(out: W, options: &ReportOptions) -> Self {
         let renderer = match options.form {
             ReportForm::Text => Renderer::Text(Box::new(Text::new(options))),
-            ReportForm::Json => Renderer::Json,
+            ReportForm::Json => Renderer::Json(Box::default()),
             ReportForm::Markdown => Renderer::Markdown(Box::default()),
         };
         Self { out, renderer }
@@ -102,7 +103,7 @@ impl<W: Write> Reporter<W> {
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         let text = match &mut self.renderer {
             Renderer::Text(text) => text.record(record),
-            Renderer::Json => json::record(record)?,
+            Renderer::Json(json) => json.record(record)?,
             Renderer::Markdown(markdown) => markdown.record(record),
         };
         self.write(&text)
