@@ -26,6 +26,19 @@ pub struct Results {
     pub hooks: BTreeMap<String, Samples>,
     /// Memory of killtrace while it was soaked: minutes, KiB.
     pub soak: Vec<(f64, u64)>,
+    /// What became of the signals of the soak.
+    pub soaked: Soaked,
+}
+
+/// Signals of the soak: sent, told, and what was lost of them and of the rest by the loss records' words.
+#[derive(Debug, Default)]
+pub struct Soaked {
+    /// Sent.
+    pub sent: u64,
+    /// In killtrace's own count.
+    pub seen: u64,
+    /// Losses that it told.
+    pub lost: BTreeMap<String, u64>,
 }
 
 impl Results {
@@ -275,14 +288,33 @@ impl Bench<'_> {
             for (load, count) in [("storm", 200), ("changing", 2000), ("handled", 20_000)] {
                 self.load.ask(load, count)?;
             }
+            self.results.soaked.sent += 22_000;
             if start.elapsed() >= next {
                 let memory = process::status_kib(running.pid(), "VmRSS");
                 self.results.soak.push((start.elapsed().as_secs_f64() / 60.0, memory));
                 next += length / 12;
             }
         }
-        running.end().map(drop)
+        // Losses are looked at every second.
+        sleep(Duration::from_millis(1500));
+        let text = running.end()?;
+        let soaked = &mut self.results.soaked;
+        soaked.seen = Running::events(&text, &tool);
+        for (what, dropped) in text.lines().filter_map(loss) {
+            *soaked.lost.entry(what).or_default() += dropped;
+        }
+        Ok(())
     }
+}
+
+/// What a loss record tells: in words, and how many.
+fn loss(line: &str) -> Option<(String, u64)> {
+    if !line.starts_with("{\"type\":\"loss\"") {
+        return None;
+    }
+    let record: serde_json::Value = serde_json::from_str(line).ok()?;
+    let words = record["detail"].as_str().or_else(|| record["where"].as_str())?;
+    Some((words.to_owned(), record["dropped"].as_u64()?))
 }
 
 /// With its output line by line, where the C library would keep a page of it back.

@@ -183,12 +183,18 @@ fn kernel(text: &mut String, results: &Results) {
 
 fn soak(text: &mut String, results: &Results) {
     text.push_str(
-        "\n## Memory over time\n\nUnder fork+exec, changing and repeated signals without a pause.\n\n\
+        "\n## Memory and losses over time\n\nUnder fork+exec, changing and repeated signals without a pause.\n\n\
          | minute | MiB |\n|---|---|\n",
     );
     for (minute, kib) in &results.soak {
         line(text, &format!("| {minute:.1} | {} |", kib / 1024));
     }
+    let soaked = &results.soaked;
+    let _ = write!(text, "\n- signals: {} sent meanwhile, {} told; lost", soaked.sent, soaked.seen);
+    for (what, count) in &soaked.lost {
+        let _ = write!(text, ", {what}: {count}");
+    }
+    line(text, if soaked.lost.is_empty() { ": nothing" } else { "" });
 }
 
 /// What is written by hand, as it stands in the document now.
