@@ -184,6 +184,44 @@ fn killtrace_is_told_to_end_before_its_command() {
     assert!(text.contains("goes on without being traced"), "{text}");
 }
 
+/// Where the end of a target was lost, the trace does not wait for it for ever: the target is found to be gone, and
+/// that is all that is said.
+#[test]
+fn an_end_that_was_lost() {
+    // More than the ring buffer holds while nobody reads it: first signals, then ends.
+    const FLOOD: &str = "i=0; while [ $i -lt 9000 ]; do kill -USR1 $1; kill -USR2 $1; i=$((i+1)); done; \
+                         i=0; while [ $i -lt 9000 ]; do (:); i=$((i+1)); done";
+    let mut victim = Command::new("sh")
+        .args(["-c", "trap '' USR1 USR2; exec sleep 1000"])
+        .spawn()
+        .expect("a victim");
+    let pid = victim.id().to_string();
+    wait_for("the victim to be ready", PATIENCE, || {
+        Ok((fs::read_to_string(format!("/proc/{pid}/comm"))? == "sleep\n").then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    let (mut child, kept, log) = start("lost", &[], &["-p", &pid]);
+    wait_until_tracing(&log);
+    signal(child.id(), libc::SIGSTOP);
+    let flood = Command::new("sh").args(["-c", FLOOD, "sh", &pid]).status().expect("a shell");
+    assert!(flood.success());
+    victim.kill().expect("the victim is there");
+    victim.wait().expect("it ends");
+    signal(child.id(), libc::SIGCONT);
+    assert!(
+        child.wait().expect("it ends").success(),
+        "{}",
+        fs::read_to_string(&log).unwrap_or_default()
+    );
+    let report = replay(&kept);
+    let death = report.lines().find(|line| line.contains("\"type\":\"death\"")).expect("a death");
+    let death: Death = serde_json::from_str(death).expect("a death");
+    assert_eq!(death.outcome, Outcome::Unknown, "{death:#?}");
+    assert!(death.killer.process.is_none(), "{death:#?}");
+    assert!(death.gaps.iter().any(|gap| gap.contains("ends of processes")), "{:?}", death.gaps);
+    assert!(report.contains("\"reason\":\"targets gone\""), "{report}");
+}
+
 /// The terminal that it reports to goes away.
 #[test]
 fn the_terminal_of_killtrace_hangs_up() {

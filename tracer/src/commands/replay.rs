@@ -169,6 +169,7 @@ mod tests {
             ptracer: None,
             seccomp: 0,
             pending: vec![],
+            unseen: false,
         };
         let snapshot = ProcessSnapshot {
             pid: 71,

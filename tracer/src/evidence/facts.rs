@@ -57,6 +57,8 @@ pub enum Fact {
     Lost(Lost),
     /// Something could not be found out.
     Unavailable(Unavailable),
+    /// A target is not there any more, and its end was not seen.
+    Gone(Gone),
     /// Late witnesses were waited for: the verdict on this end is due now.
     Settled(Settled),
     /// The trace ended.
@@ -189,6 +191,9 @@ pub struct Exit {
     /// Signals that were still waiting for it: it never took them.
     #[serde(default)]
     pub pending: Vec<u8>,
+    /// The end itself was not seen: it was concluded from [`Gone`], and `status` means nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// A program was executed.
@@ -559,6 +564,15 @@ pub struct Unavailable {
     pub what: String,
     /// Why, in one clause.
     pub why: String,
+}
+
+/// A target was looked for after events had been lost, and was not there any more: `/proc` had no such process
+/// with that start time, or only its remains, twice in a row a second apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gone {
+    /// Who.
+    #[serde(flatten)]
+    pub id: ProcessId,
 }
 
 /// The verdict on an end is due.

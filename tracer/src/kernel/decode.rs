@@ -162,6 +162,7 @@ impl Decoder {
                 _ => 3,
             },
             pending: (1..=64).filter(|number| record.pending >> (number - 1) & 1 == 1).collect(),
+            unseen: false,
         }))
     }
 

@@ -5,8 +5,8 @@ use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outco
 use super::world::{Seen, World};
 use super::{mechanism, signals, words};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, Moment, Process, ProcessId,
-    SignalSent, Source, Task,
+    CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, SignalSent,
+    Source, Task,
 };
 
 /// One death to be explained.
@@ -39,7 +39,7 @@ impl<'a> Case<'a> {
             world,
             exit,
             victim,
-            outcome: Outcome::from_wait_status(exit.value.status),
+            outcome: Outcome::of(&exit.value),
             blow,
             placement: cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default(),
         }
@@ -189,14 +189,15 @@ impl<'a> Case<'a> {
                 format!("{name} exited with {status}, {delay} after {signal}")
             }
             (Outcome::Exited { status }, _) => format!("{name} exited with {status}"),
+            (Outcome::Unknown, _) => format!("{name} was gone; how it ended was lost"),
         };
         Link {
             at: self.exit.at,
             event: LinkEvent::Death,
             actor: Some(victim),
             text,
-            evidence: Grade::Observed,
-            source: Source::Kernel,
+            evidence: self.exit.source.grade(),
+            source: self.exit.source,
         }
     }
 }

@@ -41,6 +41,11 @@ pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         .filter(|signal| reached(&signal.value))
         .collect();
     signals.sort_by_key(|signal| signal.ns());
+    if exit.value.unseen {
+        // What condemned it has ended it; of all else it can have ended.
+        let condemned = signals.into_iter().find(|signal| signal.value.fatal)?;
+        return Some(blow(condemned, Way::Killed, Grade::Inferred));
+    }
     let ended_by = (exit.value.status & 0x7f) as u8;
     if ended_by == 0 {
         // What was still waiting for it, it never took.

@@ -290,9 +290,10 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
     } else {
         format!(" \"{title}\"")
     };
-    let outcome = match super::verdict::Outcome::from_wait_status(exit.value.status) {
+    let outcome = match super::verdict::Outcome::of(&exit.value) {
         super::verdict::Outcome::Exited { status } => format!("exited with {status}"),
         super::verdict::Outcome::Signaled { signal, .. } => format!("was killed by {signal}"),
+        super::verdict::Outcome::Unknown => "was gone".to_owned(),
     };
     let text = format!("{name}{title} {outcome}");
     case.link(exit.at, LinkEvent::ProcessExit, Source::Kernel, Some(process), text)

@@ -111,6 +111,9 @@ impl Engine {
 
     /// Takes in one piece of evidence; what there is to report for it comes back.
     pub fn observe(&mut self, evidence: &Evidence) -> Vec<Record> {
+        if let Some(exit) = self.unseen_end(evidence) {
+            return self.observe(&exit);
+        }
         let mut records = Vec::new();
         let over = self.is_over() && !matches!(evidence.fact, Fact::End(_));
         if self.ended || over {
@@ -284,17 +287,34 @@ impl Engine {
         records.push(Record::Exit(Box::new(ExitRecord {
             at: exit.at,
             process: signals::task(&self.world, &exit.value.task),
-            outcome: Outcome::from_wait_status(exit.value.status),
+            outcome: Outcome::of(&exit.value),
             after,
         })));
         self.pending.push(exit);
+    }
+
+    /// The end that nobody saw of a target that is gone.
+    fn unseen_end(&self, evidence: &Evidence) -> Option<Evidence> {
+        let Fact::Gone(gone) = &evidence.fact else { return None };
+        let id = self.alive().find(|id| *id == gone.id)?;
+        let exit = Exit {
+            task: self.world.last_seen(id),
+            ancestors: Vec::new(),
+            is_target: true,
+            status: 0,
+            ptracer: None,
+            seccomp: 0,
+            pending: Vec::new(),
+            unseen: true,
+        };
+        Some(Fact::Exit(exit).at(evidence.at, evidence.source))
     }
 
     /// Every death by a signal and every end after a caught signal; of others those that were named,
     /// started by us or running before, and all with `--exits`.
     fn is_reported(&self, exit: &Seen<Exit>) -> bool {
         let options = &self.header.options;
-        if options.exits || exit.value.status & 0x7f != 0 {
+        if options.exits || exit.value.unseen || exit.value.status & 0x7f != 0 {
             return true;
         }
         let id = exit.value.task.id;

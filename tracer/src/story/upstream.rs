@@ -72,15 +72,16 @@ impl<'a> End<'a> {
     /// The end in words: `sh[84] was killed by SIGKILL: root ran "kill -KILL 84"`.
     pub fn sentence(&self, case: &Case<'_>) -> String {
         let name = words::name_pid(&case.task(&self.exit.value.task));
-        let how = match Outcome::from_wait_status(self.exit.value.status) {
+        let how = match Outcome::of(&self.exit.value) {
             Outcome::Exited { status } => format!("{name} exited with {status}"),
             Outcome::Signaled { signal, .. } => format!("{name} was killed by {signal}"),
+            Outcome::Unknown => format!("{name} was gone"),
         };
         let Some(blow) = self.blow else { return how };
         let signal = signal_name(blow.signal.value.number);
         // An exit after a signal has not named that signal yet.
-        let after = match Outcome::from_wait_status(self.exit.value.status) {
-            Outcome::Exited { .. } => format!(" after {signal}"),
+        let after = match Outcome::of(&self.exit.value) {
+            Outcome::Exited { .. } | Outcome::Unknown => format!(" after {signal}"),
             Outcome::Signaled { .. } => String::new(),
         };
         match self.sender() {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Grade, Header, LossPlace, Moment, Process, Signal, Source};
+use crate::evidence::{Exit, Grade, Header, LossPlace, Moment, Process, Signal, Source};
 
 /// One record of the report; one line of `--format json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,7 +66,7 @@ pub struct AfterSignal {
     pub delay_ns: u64,
 }
 
-/// How a process ended, as `wait(2)` tells it.
+/// How a process ended, as `wait(2)` would tell it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Outcome {
@@ -82,9 +82,16 @@ pub enum Outcome {
         /// Exit code, 0 to 255.
         status: u8,
     },
+    /// It is gone, and its end was among the events that were lost.
+    Unknown,
 }
 
 impl Outcome {
+    /// How this end was.
+    pub fn of(exit: &Exit) -> Self {
+        if exit.unseen { Self::Unknown } else { Self::from_wait_status(exit.status) }
+    }
+
     /// Decodes a wait status.
     pub fn from_wait_status(status: u32) -> Self {
         let signal = (status & 0x7f) as u8;

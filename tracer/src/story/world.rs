@@ -12,7 +12,7 @@ use super::people::People;
 use crate::evidence::{
     BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
     Manager, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source, TargetReason,
-    TcpChange, Terminal, Unavailable, User,
+    Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// How many values of one endless kind are kept.
@@ -219,6 +219,7 @@ impl World {
             | Fact::Process(_)
             | Fact::User(_)
             | Fact::Container(_)
+            | Fact::Gone(_)
             | Fact::Settled(_)
             | Fact::End(_) => {}
         }
@@ -274,6 +275,28 @@ impl World {
         self.signals.remove(&id);
         self.signals_dropped.remove(&id);
         self.targets.remove(&id);
+    }
+
+    /// A process as it was when something was last heard of it.
+    pub fn last_seen(&self, id: ProcessId) -> Task {
+        let known = self.people.get(id).cloned().unwrap_or_default();
+        let last = self.signals_to(id).last().map(|signal| signal.value.target.clone());
+        last.unwrap_or(Task {
+            id,
+            tid: id.pid,
+            ns_pid: known.ns_pid.unwrap_or(id.pid),
+            ppid: known.ppid.unwrap_or(0),
+            comm: known.comm.unwrap_or_default(),
+            uid: known.uid.unwrap_or(u32::MAX),
+            euid: known.uid.unwrap_or(u32::MAX),
+            login_uid: known.login_uid,
+            audit_session: known.audit_session,
+            cgroup: known.cgroup,
+            pid_ns: 0,
+            kernel_thread: false,
+            exiting: true,
+            io_worker: false,
+        })
     }
 
     /// Signals to witnesses pile up: drops those of processes that ended long before `now_ns`.

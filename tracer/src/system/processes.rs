@@ -44,6 +44,8 @@ struct Stat {
     session: u32,
     tty: Option<String>,
     start_ns: u64,
+    /// It has ended, with all of its threads, and its parent has not taken note yet.
+    zombie: bool,
 }
 
 impl Processes {
@@ -63,6 +65,22 @@ impl Processes {
     /// Who has this pid now.
     pub fn identify(&self, pid: u32) -> Option<ProcessId> {
         self.stat(pid).ok().map(|stat| ProcessId { pid, start_ns: stat.start_ns })
+    }
+
+    /// Whether a process has ended. One that `/proc` hides has not.
+    pub fn is_gone(&self, id: ProcessId) -> bool {
+        match self.stat(id.pid) {
+            Ok(stat) => {
+                let now = ProcessId { pid: id.pid, start_ns: stat.start_ns };
+                stat.zombie || now != id
+            }
+            Err(_) => {
+                let Ok(pid) = libc::pid_t::try_from(id.pid) else { return true };
+                // SAFETY: signal 0 is sent to nobody.
+                let sent = unsafe { libc::kill(pid, 0) };
+                sent != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+            }
+        }
     }
 
     /// Looks at one process, without its parents.
@@ -240,6 +258,9 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         session: unsigned(6).unwrap_or(0),
         tty: number(7).and_then(tty_name),
         start_ns: u64::try_from(number(22)?).ok()?.saturating_mul(TICK_NS),
+        // Of a process whose first thread alone has ended, other threads are left.
+        zombie: fields.first().is_some_and(|state| matches!(*state, "Z" | "X"))
+            && number(20).is_some_and(|threads| threads <= 1),
     })
 }
 

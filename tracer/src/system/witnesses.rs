@@ -105,6 +105,11 @@ impl Witnesses {
         self.context.sources.settled(limit).await;
     }
 
+    /// Whether a process has ended.
+    pub fn is_gone(&self, id: ProcessId) -> bool {
+        self.context.processes.is_gone(id)
+    }
+
     /// The local ports of ssh connections, for the hook that watches TCP.
     pub fn ports(&self) -> Vec<u16> {
         ssh::ports(&self.context.root, &self.context.processes)

@@ -10,13 +10,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
+use super::roll_call::RollCall;
 use super::targets::{Running, Wanted};
 use super::{say_missing, say_tracing};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
 use crate::evidence::{
-    End, Evidence, Fact, Header, ProcessId, SCHEMA, Settled, Source, Target, TargetReason,
+    End, Evidence, Fact, Gone, Header, ProcessId, SCHEMA, Settled, Source, Target, TargetReason,
 };
 use crate::kernel::Kernel;
 use crate::recording::Recorder;
@@ -57,6 +58,7 @@ pub struct Live<'a> {
     child: Option<Child>,
     ended: Option<(Ended, Instant)>,
     announced: HashSet<ProcessId>,
+    roll_call: RollCall,
     signals: Signals,
     reader: Reader,
     /// The report could not be written to its end.
@@ -94,6 +96,7 @@ impl<'a> Live<'a> {
             child,
             ended: None,
             announced: HashSet::new(),
+            roll_call: RollCall::default(),
             signals: Signals::new()?,
             reader: Reader::There,
             unwritten: false,
@@ -188,6 +191,7 @@ impl<'a> Live<'a> {
             }
             if Instant::now() >= tick {
                 self.settle()?;
+                self.call_the_roll()?;
                 self.reap()?;
                 tick = Instant::now() + TICK;
             }
@@ -198,7 +202,10 @@ impl<'a> Live<'a> {
 
     /// Whether something is due before anything else happens.
     fn waits(&self) -> bool {
-        self.child.is_some() || self.recorder.is_some() || self.engine.pending().next().is_some()
+        self.child.is_some()
+            || self.recorder.is_some()
+            || self.roll_call.waits()
+            || self.engine.pending().next().is_some()
     }
 
     /// The exit status; says so where a command is left behind.
@@ -326,6 +333,7 @@ impl<'a> Live<'a> {
 
     /// Keeps a piece of evidence and reports what follows from it.
     fn take(&mut self, evidence: Evidence) -> Result<(), Failure> {
+        self.roll_call.consider(&evidence.fact, Instant::now());
         let evidence = match &mut self.redactor {
             Some(redactor) => redactor.evidence(evidence),
             None => evidence,
@@ -403,6 +411,16 @@ impl<'a> Live<'a> {
         }
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
         self.trouble(trouble)
+    }
+
+    /// Looks whether the targets are still there, where the end of one may have been lost.
+    fn call_the_roll(&mut self) -> Result<(), Failure> {
+        let is_gone = |id| self.witnesses.is_gone(id);
+        for id in self.roll_call.gone(Instant::now(), self.engine.alive(), is_gone) {
+            self.announced.remove(&id);
+            self.take(Fact::Gone(Gone { id }).at(clock::now(), Source::Proc))?;
+        }
+        Ok(())
     }
 
     /// Looks whether the command has ended.

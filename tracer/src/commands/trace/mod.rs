@@ -2,6 +2,7 @@
 
 mod child;
 mod live;
+mod roll_call;
 mod targets;
 
 use std::collections::BTreeMap;

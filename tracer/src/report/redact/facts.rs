@@ -148,7 +148,11 @@ impl Redactor {
                 Fact::Unavailable(missing)
             }
             // Nothing but numbers, and words of our own or the kernel's.
-            fact @ (Fact::Target(_) | Fact::Terminal(_) | Fact::Settled(_) | Fact::End(_)) => fact,
+            fact @ (Fact::Target(_)
+            | Fact::Terminal(_)
+            | Fact::Gone(_)
+            | Fact::Settled(_)
+            | Fact::End(_)) => fact,
         }
     }
 

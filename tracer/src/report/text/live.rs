@@ -117,7 +117,7 @@ pub fn described(process: &Process) -> String {
 /// `+++ tmux: server[2041] exited with 0, 1 ms after SIGTERM from systemd[1] +++`
 pub fn exit(record: &ExitRecord) -> Line {
     let tone = match record.outcome {
-        Outcome::Signaled { .. } => Tone::Fatal,
+        Outcome::Signaled { .. } | Outcome::Unknown => Tone::Fatal,
         Outcome::Exited { .. } => Tone::Mild,
     };
     Line::default().with(tone, "+++ ").with(Tone::Process, words::process(&record.process)).with(

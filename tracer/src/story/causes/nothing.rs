@@ -56,6 +56,7 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
     let ended = match &case.outcome {
         Outcome::Signaled { signal, .. } => format!("was killed by {signal}"),
         Outcome::Exited { status } => format!("exited with {status}"),
+        Outcome::Unknown => "is gone".to_owned(),
     };
     let (text, gap) = match case.blow {
         Some(blow) => {
@@ -71,6 +72,10 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
                 None,
             )
         }
+        None if case.outcome == Outcome::Unknown => (
+            format!("{victim} {ended}; its end was among the events that were lost."),
+            Some("how it ended, when, and by whose doing was lost: it was only found to be gone"),
+        ),
         None => (
             format!("{victim} {ended}, and the signal that did it was not seen."),
             Some(

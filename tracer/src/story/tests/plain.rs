@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    CodePlace, Disposition, Grade, Limits, Mechanism, SignalInfo, SignalResult, SignalSent,
-    TargetReason, TraceOptions, sig,
+    CodePlace, Disposition, Fact, Gone, Grade, Limits, Mechanism, SignalInfo, SignalResult,
+    SignalSent, Source, TargetReason, TraceOptions, sig,
 };
 use crate::story::verdict::{CauseId, KillerKind, LinkEvent, Outcome, Record};
 
@@ -327,4 +327,42 @@ fn a_limit_is_told_with_its_value() {
     let both = told(sig::SIGXCPU, Some(60), Some(50_000));
     assert!(both.contains("60 s in all (RLIMIT_CPU), or 50 ms without a pause"), "{both}");
     assert!(told(sig::SIGXCPU, Some(u64::MAX - 1), None).contains("RLIMIT_CPU"));
+}
+
+/// A target whose end was lost is told of once it is found to be gone, and not before; nobody is blamed for what
+/// was not seen.
+#[test]
+fn an_end_that_was_lost() {
+    let victim = task(42, "sleep");
+    let gone = Fact::Gone(Gone { id: victim.id });
+    let scene = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, caught(sig::SIGUSR1, task(70, "bash"), victim.clone()))
+        .lost(10, 3)
+        .add(2010, Source::Proc, gone.clone())
+        .add(2020, Source::Proc, gone.clone());
+    let death = scene.death();
+    assert_eq!(death.outcome, Outcome::Unknown);
+    assert_eq!(death.cause.id, CauseId::Unknown, "{death:#?}");
+    assert_eq!(death.killer.kind, KillerKind::None);
+    assert!(death.signal.is_none());
+    assert!(death.gaps.iter().any(|gap| gap.contains("3 events were lost")), "{:?}", death.gaps);
+    let last = death.chain.last().expect("a chain");
+    assert_eq!((last.event, last.evidence), (LinkEvent::Death, Grade::Reported));
+}
+
+/// Where a fatal signal was seen and the end was not, that it ended it is a conclusion.
+#[test]
+fn an_end_that_was_lost_after_a_fatal_signal() {
+    let (victim, shell) = (task(42, "sleep"), task(70, "bash"));
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, signal(sig::SIGKILL, shell.clone(), victim.clone()))
+        .lost(10, 3)
+        .add(2010, Source::Proc, Fact::Gone(Gone { id: victim.id }))
+        .death();
+    assert_eq!(death.outcome, Outcome::Unknown);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert_eq!(death.killer.process.expect("a killer").pid, 70);
+    assert_eq!(death.cause.evidence, Grade::Inferred);
 }

@@ -124,6 +124,7 @@ impl Scene {
             ptracer: None,
             seccomp: 0,
             pending: Vec::new(),
+            unseen: false,
         };
         self.add(ms, Source::Kernel, Fact::Exit(exit))
     }
