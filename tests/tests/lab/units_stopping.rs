@@ -38,6 +38,50 @@ fn a_command_of_its_own_stops_it() {
     ]);
 }
 
+/// No signal at all: the command tells it over a pipe, as others do over a socket.
+#[test]
+fn a_command_of_its_own_tells_it_to_end() {
+    let lab = with(
+        "ExecStartPre=/usr/bin/mkfifo /run/end\nExecStart=/bin/sh -c 'read end < /run/end; exit 0'\n\
+         ExecStop=/bin/sh -c 'echo now > /run/end; while kill -0 $MAINPID; do sleep 0.1; done'\n",
+    );
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["killer"]["kind"], "none", "{death}");
+    assert_eq!(death.0["cause"]["evidence"], "inferred", "{death}");
+    assert!(death.0["signal"].is_null(), "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("systemctl stop victim.service"), "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("job", "stop victim.service"),
+    ]);
+    death.assert_no_link("signal");
+}
+
+/// A reload that the program does not survive: it has no handler for the signal.
+#[test]
+fn a_command_that_reloads_it_ends_it() {
+    let lab = with("ExecStart=/usr/bin/tail -f /dev/null\nExecReload=/bin/kill -HUP $MAINPID\n");
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        let _ended = lab.exec(&["systemctl", "reload", "victim.service"]);
+    });
+    assert_eq!(death.cause(), "unit-reload", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "kill", "{death}");
+    death.assert_setting("ExecReload", "/bin/kill -HUP $MAINPID", VICTIM, 3);
+    death.assert_chain(&[
+        ("command", "systemctl reload victim.service"),
+        ("job", "reload victim.service"),
+        ("command", "for ExecReload= of victim.service"),
+        ("signal", "SIGHUP"),
+    ]);
+    death.fix_with("ExecReload=");
+}
+
 #[test]
 fn a_command_that_stops_it_takes_too_long() {
     let lab = with(

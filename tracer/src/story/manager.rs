@@ -57,8 +57,17 @@ pub struct UnitStop<'a> {
     /// The deciding signal was the second blow: SIGKILL (or what the unit has instead of it) after the first
     /// did not help.
     pub escalated: bool,
-    /// The manager did not send the signal itself: a command of the unit's `ExecStop=` did.
-    pub by_command: Option<&'a Task>,
+    /// The manager did not send the signal itself: a command of the unit did.
+    pub by_command: Option<UnitCommand<'a>>,
+}
+
+/// A command that a manager runs for a unit, other than the unit's own processes.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitCommand<'a> {
+    /// Its process.
+    pub task: &'a Task,
+    /// The setting that it stands in: `ExecStop` or `ExecReload`.
+    pub setting: &'static str,
 }
 
 impl<'a> UnitStop<'a> {
@@ -68,7 +77,7 @@ impl<'a> UnitStop<'a> {
         let blow = case.blow?;
         match manager_of(&blow.signal.value.sender) {
             Some(manager) => Self::by_manager(case, manager, blow),
-            None => Self::by_stop_command(case, blow),
+            None => Self::by_unit_command(case, blow, "ExecStop", stop_job),
         }
     }
 
@@ -105,9 +114,24 @@ impl<'a> UnitStop<'a> {
         })
     }
 
-    /// A process of the victim's own unit sent it. Where a stop was under way, and that process and all that
-    /// it descends from below the manager were started for it, it is what the unit's `ExecStop=` says.
-    fn by_stop_command(case: &Case<'a>, blow: Blow<'a>) -> Option<Self> {
+    /// The reload behind the deciding signal, where a command sent it that a manager ran to reload the unit.
+    pub fn by_reload(case: &Case<'a>) -> Option<Self> {
+        let blow = case.blow?;
+        if manager_of(&blow.signal.value.sender).is_some() {
+            return None;
+        }
+        Self::by_unit_command(case, blow, "ExecReload", reload_job)
+    }
+
+    /// A process of the victim's own unit sent it. Where a job of the kind that `setting` is for was under way,
+    /// and that process and all that it descends from below the manager were started for it, it is what the
+    /// unit's setting says.
+    fn by_unit_command(
+        case: &Case<'a>,
+        blow: Blow<'a>,
+        setting: &'static str,
+        job_of: impl Fn(&'a World, Manager, &str, u64, u64) -> Option<&'a Seen<Job>>,
+    ) -> Option<Self> {
         let sender = &blow.signal.value.sender;
         let (manager, unit) = case.unit()?;
         if blow.mechanism.is_kernels_own() || sender.id == case.victim || unit.ends_with(".scope") {
@@ -122,7 +146,7 @@ impl<'a> UnitStop<'a> {
             return None;
         }
         let world = case.world;
-        let job = stop_job(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
+        let job = job_of(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
         let for_it = |id: &ProcessId| id.start_ns + BUS_LAG >= job.ns();
         let is_manager = |id: &ProcessId| {
             let known = world.people.get(*id);
@@ -144,7 +168,7 @@ impl<'a> UnitStop<'a> {
             began_ns,
             job: Some(job),
             history: world.unit_of(manager, unit),
-            by_command: Some(sender),
+            by_command: Some(UnitCommand { task: sender, setting }),
         })
     }
 
@@ -167,11 +191,11 @@ impl<'a> UnitStop<'a> {
     /// stop the unit.
     pub fn manager_name(&self, case: &Case<'_>) -> String {
         if let Some(command) = self.by_command {
-            let command = words::name_pid(&case.task(command));
+            let name = words::name_pid(&case.task(command.task));
             let manager = name_of(case.world, self.manager);
             return format!(
-                "{command}, a command that {manager} ran for ExecStop= of {}",
-                self.unit
+                "{name}, a command that {manager} ran for {}= of {}",
+                command.setting, self.unit
             );
         }
         let sender = case.task(&self.first.value.sender);
@@ -239,22 +263,47 @@ pub fn stop_job<'a>(
     at_ns: u64,
     born_ns: u64,
 ) -> Option<&'a Seen<Job>> {
+    job_under_way(world, manager, unit, at_ns, |seen, kind| {
+        // A restart's job turns into a start job when the unit has stopped, which may be before it was
+        // asked for its type. A start job that ends what had been running before is such a one.
+        let restarts = kind == Some("start") && born_ns < seen.ns();
+        restarts
+            || !matches!(
+                kind,
+                Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
+            )
+    })
+}
+
+/// The reload job of a unit that was under way at a time; of a process that had been there before.
+fn reload_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+    born_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    job_under_way(world, manager, unit, at_ns, |seen, kind| {
+        matches!(kind, Some("reload" | "reload-or-start")) && born_ns < seen.ns()
+    })
+}
+
+/// The job of a unit that was under way at a time, of those whose type `fits`.
+fn job_under_way<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+    fits: impl Fn(&Seen<Job>, Option<&str>) -> bool,
+) -> Option<&'a Seen<Job>> {
     let mut found: Option<&Seen<Job>> = None;
     for seen in world.jobs.iter() {
         let job = &seen.value;
         if job.manager != manager || job.unit != unit || seen.ns() > at_ns + BUS_LAG {
             continue;
         }
-        // A restart's job turns into a start job when the unit has stopped, which may be before it was
-        // asked for its type. A start job that ends what had been running before is such a one.
-        let restarts = job_type(world, seen) == Some("start") && born_ns < seen.ns();
-        let stops = restarts
-            || !matches!(
-                job_type(world, seen),
-                Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
-            );
         match (&job.result, found) {
-            (None, _) if stops => {
+            (None, _) if fits(seen, job_type(world, seen)) => {
                 // A job may be told twice: first as it was seen, then with its type.
                 found = match found {
                     Some(before) if before.value.id == job.id && job.job_type.is_none() => {

@@ -21,6 +21,8 @@ pub enum Wish {
     Start,
     /// Start a unit and stop everything that it does not need.
     Isolate,
+    /// Have a unit load its configuration again.
+    Reload,
     /// Send a signal to the processes of a unit.
     Kill,
 }
@@ -51,6 +53,9 @@ impl Wish {
                 "reenable",
             ],
             Self::Isolate => &["isolate"],
+            Self::Reload => {
+                &["reload", "reload-or-restart", "try-reload-or-restart", "force-reload"]
+            }
             Self::Kill => &["kill"],
         }
     }
@@ -74,11 +79,27 @@ impl Wish {
         "EnqueueUnitJob",
     ];
 
+    /// Methods of systemd's manager, and of its units, that reload something.
+    const RELOADING: [&'static str; 8] = [
+        "ReloadUnit",
+        "ReloadOrRestartUnit",
+        "ReloadOrTryRestartUnit",
+        "EnqueueUnitJob",
+        "Reload",
+        "ReloadOrRestart",
+        "ReloadOrTryRestart",
+        "EnqueueJob",
+    ];
+
     fn is_call(self, call: &BusCall, unit: &str) -> bool {
         let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
         match self {
             Self::Stop => stops_which(call).is_some_and(|stopped| same_unit(&stopped, unit)),
             Self::Kill => signals_which(call).is_some_and(|struck| same_unit(&struck, unit)),
+            Self::Reload => {
+                Self::RELOADING.contains(&call.member.as_str())
+                    && unit_of_call(call).is_some_and(|unit_of| same_unit(&unit_of, unit))
+            }
             Self::Start | Self::Isolate => {
                 Self::STARTING.contains(&call.member.as_str())
                     && (self == Self::Start || said("isolate"))
@@ -141,6 +162,14 @@ impl<'a> Request<'a> {
     /// Who is behind it.
     pub fn actor(&self, case: &Case<'_>) -> Option<Actor> {
         self.process.map(|id| Actor::behind(case, id))
+    }
+
+    /// When it was made: when its maker was executed, where only that was seen.
+    pub fn asked_ns(&self, case: &Case<'_>) -> Option<u64> {
+        match self.call {
+            Some(call) => Some(call.ns()),
+            None => case.world.people.get(self.process?)?.exec_ns,
+        }
     }
 
     /// The signal that was asked for, of `systemctl kill` and its methods; SIGTERM where none was named.

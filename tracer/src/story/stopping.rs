@@ -2,7 +2,7 @@
 //! follows where the time for it runs out.
 
 use super::case::Case;
-use super::manager::{self, UnitStop, job_type};
+use super::manager::{self, UnitCommand, UnitStop, job_type};
 use super::mechanism;
 use super::units::{cited, manager_said, property_setting, template, unit_setting};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
@@ -96,7 +96,7 @@ pub fn links<'a>(case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
 /// the command of `ExecStop=`.
 pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
     if stop.by_command.is_some() {
-        return exec_setting(case, stop).into_iter().collect();
+        return command_setting(case, stop).into_iter().collect();
     }
     let mut found = Vec::new();
     let first = stop.first.value.number;
@@ -133,9 +133,11 @@ fn signal_setting(
     (setting.file.is_some() && means(&setting.value)).then_some(setting)
 }
 
-/// The line of `ExecStop=` that the command comes from: the one that names its program, else the only one.
-fn exec_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
-    let command = case.task(stop.by_command?);
+/// The line of `ExecStop=` or `ExecReload=` that the command comes from: the one that names its program, else
+/// the only one.
+pub fn command_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+    let setting = stop.by_command?.setting;
+    let command = case.task(stop.by_command?.task);
     let programs: Vec<String> = std::iter::once(command.cmdline.unwrap_or_default())
         .chain(command.ancestors.into_iter().filter_map(|ancestor| ancestor.cmdline))
         .filter_map(|args| args.first().map(|arg| base_name(arg).to_owned()))
@@ -145,7 +147,7 @@ fn exec_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting>
         .world
         .setting_lines
         .iter()
-        .filter(|seen| seen.value.name == "ExecStop" && scopes.contains(&seen.value.scope))
+        .filter(|seen| seen.value.name == setting && scopes.contains(&seen.value.scope))
         .collect();
     let names = |value: &str| {
         // Prefixes of systemd.service(5) stand before the path.
@@ -167,16 +169,16 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The link of the command that the manager ran to stop the unit, where one dealt the blow.
+/// The link of the command that the manager ran to stop or reload the unit, where one dealt the blow.
 pub fn command_link(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Link> {
-    let task = stop.by_command?;
+    let UnitCommand { task, setting } = stop.by_command?;
     let process = case.task(task);
     let known = case.world.people.get(task.id);
     let executed = known.and_then(|known| known.exec_ns);
     let source = if executed.is_some() { Source::Kernel } else { Source::Proc };
     let manager = manager::name_of(case.world, stop.manager);
     let command = words::command_line(&process);
-    let text = format!("{manager} ran \"{command}\" for ExecStop= of {}", stop.unit);
+    let text = format!("{manager} ran \"{command}\" for {setting}= of {}", stop.unit);
     let at = case.exit.at.shifted(executed.unwrap_or(task.id.start_ns));
     let mut link = case.link(at, LinkEvent::Command, source, Some(process), text);
     // The job may have been heard of a moment late.

@@ -323,6 +323,7 @@ cause_ids! {
     UnitWatchdog = "unit-watchdog", "the unit missed its watchdog";
     UnitOomPolicy = "unit-oom-policy", "systemd stopped the unit after an out-of-memory kill in it";
     SystemdOomd = "systemd-oomd", "systemd-oomd chose the cgroup";
+    UnitReload = "unit-reload", "what the unit runs to reload ended it";
     SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
     SystemShutdown = "system-shutdown", "the system is going down";
     KernelOomGlobal = "kernel-oom-global", "the machine ran out of memory";

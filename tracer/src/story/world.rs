@@ -22,7 +22,7 @@ pub const KEPT: usize = 4096;
 const SIGNALS_PER_PROCESS: usize = 256;
 
 /// Settings that add up over several lines: each line is told.
-const ADDED_UP: [&str; 8] = [
+const ADDED_UP: [&str; 9] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -31,6 +31,7 @@ const ADDED_UP: [&str; 8] = [
     "StopPropagatedFrom",
     "PropagatesStopTo",
     "ExecStop",
+    "ExecReload",
 ];
 
 /// A value with when and from where it was learned.

@@ -135,6 +135,8 @@ pub const ALL: &[Cause] = &[
     unit_ends::time_ran_out,
     unit_ends::oom_policy,
     units::stop_requested,
+    units::reloaded,
+    units::exited_meanwhile,
     dependencies::dependency,
     unit_ends::main_process_exited,
     memory::kernel_oom,

@@ -5,11 +5,11 @@ use crate::evidence::{BusCall, Grade, Job, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::{UnitStop, job_type, stop_job};
+use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
 use crate::story::requests::{Request, Wish, by_arguments};
-use crate::story::verdict::{CauseId, Fix, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, LinkEvent, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, stopping, units, words};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -63,18 +63,20 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             .fixes(remedies(case, &stop, request, verb == "stopped"))
             .answer();
     }
-    isolated(case, &stop, job, &what).or_else(|| manager_stopped(case, &stop, &what)).or_else(|| {
-        Finding::new(
-            ID,
-            Fit::Mechanism,
-            Grade::Inferred,
-            format!("{what} by job {}; who asked for it was not seen.", job.value.id),
-        )
-        .gap("no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request")
-        .links(units::stop_links(case, &stop))
-        .fixes([fixes::look_at_unit(&stop.at())])
-        .answer()
-    })
+    isolated(case, &stop, job, &what).or_else(|| manager_stopped(case, &stop, &what)).or_else(
+        || {
+            Finding::new(
+                ID,
+                Fit::Mechanism,
+                Grade::Inferred,
+                format!("{what} by job {}; who asked for it was not seen.", job.value.id),
+            )
+            .gap(UNSEEN)
+            .links(units::stop_links(case, &stop))
+            .fixes([fixes::look_at_unit(&stop.at())])
+            .answer()
+        },
+    )
 }
 
 /// The story of a request that was seen.
@@ -188,6 +190,94 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     .links([above])
     .links(units::stop_links(case, stop))
     .answer()
+}
+
+/// A command of the unit's `ExecReload=` ended it: a reload that the program does not survive.
+pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
+    let stop = UnitStop::by_reload(case)?;
+    let job = stop.job?;
+    let setting = stopping::command_setting(case, &stop);
+    let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it))).unwrap_or_default();
+    let request = Request::find(case, Wish::Reload, stop.manager, &stop.unit, stop.began_ns);
+    let signal = crate::evidence::signal_name(case.blow?.signal.value.number);
+    let finding = Finding::new(
+        CauseId::UnitReload,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} got {signal} from {}{cited}, and did not survive it: {}.",
+            victim(case),
+            stop.manager_name(case),
+            asker(case, request, "the reload")
+        ),
+    );
+    let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    finding
+        .settings([setting])
+        .links(request.iter().flat_map(|request| request.links(case, job.at)))
+        .links(units::stop_links(case, &stop))
+        .fixes([fixes::survivable_reload(&stop.at()), fixes::look_at_unit(&stop.at())])
+        .answer()
+}
+
+/// Why a request may be missing.
+const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request";
+
+/// Who asked for something, as the end of a sentence.
+fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
+    let Some(request) = request else { return format!("who asked for {what} was not seen") };
+    let hint = match request.grade() {
+        Grade::Observed => "",
+        _ => by_arguments(request.call.is_some()),
+    };
+    match (request.actor(case), request.call) {
+        (Some(actor), _) => format!("{}{hint}", actor.sentence()),
+        (None, Some(call)) => format!("{} asked for {what}", caller(case, &call.value)),
+        (None, None) => format!("who asked for {what} was not seen"),
+    }
+}
+
+/// It exited, and no signal had reached it, while its unit was being stopped: told by what the unit runs to
+/// stop, or by another of its processes. Nobody killed it; that the stop led to it is a conclusion.
+pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
+    let Outcome::Exited { status } = case.outcome else { return None };
+    if case.blow.is_some() {
+        return None;
+    }
+    let (manager, unit) = case.unit()?;
+    let ended_ns = case.exit.ns();
+    let job = stop_job(case.world, manager, unit, ended_ns, case.victim.start_ns)?;
+    let request = Request::find(case, Wish::Stop, manager, unit, job.ns());
+    // What the manager started for the stop ends when it has done its work; and where the end came first, by
+    // all that is known, the stop may have been its consequence.
+    let asked_ns = request.and_then(|request| request.asked_ns(case)).unwrap_or(job.ns());
+    if case.victim.start_ns + BUS_LAG >= job.ns() || asked_ns.min(job.ns()) > ended_ns {
+        return None;
+    }
+    let by = manager::name_of(case.world, manager);
+    let id = match request {
+        Some(_) => CauseId::UnitStopRequested,
+        None => CauseId::ExitedByItself,
+    };
+    let finding = Finding::new(
+        id,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{} exited with status {status} while {by} was stopping {unit} (job {}); no signal had reached it, so \
+             that the stop led to it is a conclusion: {}.",
+            victim(case),
+            job.value.id,
+            asker(case, request, "the stop")
+        ),
+    );
+    let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    let mut link = units::job_link(case, job);
+    link.at = link.at.no_later_than(case.exit.at);
+    finding
+        .links(request.iter().flat_map(|request| request.links(case, link.at)))
+        .links([link])
+        .answer()
 }
 
 /// `systemctl kill` and its methods.

@@ -94,6 +94,22 @@ pub fn own_unit(program: &str) -> Fix {
     .see("systemd-run(1)")
 }
 
+/// An `ExecReload=` that does not end what it is to reload.
+pub fn survivable_reload(at: &UnitAt) -> Fix {
+    fix(
+        "have the reload do what the program understands",
+        vec![
+            at.systemctl(&format!("show -p ExecReload {}", quoted(&at.unit))),
+            at.sudo(&at.systemctl(&format!("edit {}", quoted(&at.unit)))),
+            "# there, an empty \"ExecReload=\" under [Service] takes the reload away; a second line may say another command or signal".to_owned(),
+        ],
+        "a reload fails, or reaches the program, instead of ending it",
+    )
+    .but("without ExecReload= changed configuration takes a restart")
+    .check(at.show("CanReload"))
+    .see("systemd.service(5)")
+}
+
 /// A longer `TimeoutStopSec=`.
 pub fn stop_timeout(at: &UnitAt) -> Fix {
     fix(

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::scene::{Scene, caught, signal, systemd, task_in};
 use crate::evidence::{BusPeer, Grade, ProcessId, TargetReason, Task, sig};
-use crate::story::verdict::{CauseId, Death, LinkEvent};
+use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
 const SSHD: &str = "/system.slice/system-sshd.slice/sshd@0-10.0.0.1:22-203.0.113.5:51276.service";
@@ -203,6 +203,39 @@ fn a_stop_by_systemctl_is_found_by_its_arguments() {
         "{}",
         death.cause.explanation
     );
+}
+
+/// An end without a signal, 3 ms after the job of a stop that was asked for at `asked`, or without any
+/// request that was seen.
+fn ended_meanwhile(asked: Option<u64>, job: u64) -> Death {
+    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
+    let mut scene = Scene::default().user(0, "root").target(&victim, TargetReason::Running);
+    if let Some(at) = asked {
+        let systemctl = root(task_in(80, "systemctl", SCOPE));
+        scene = scene.exec(at, systemctl, &["systemctl", "stop", "nginx"], &[]);
+    }
+    scene.job(job, 700, "stop", "nginx.service").exit(103, victim, 0, true).death()
+}
+
+#[test]
+fn an_end_without_a_signal_while_the_unit_is_stopped() {
+    let death = ended_meanwhile(Some(95), 100);
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert_eq!(death.killer.kind, KillerKind::None);
+    assert!(death.cause.explanation.contains("root ran"), "{}", death.cause.explanation);
+
+    let death = ended_meanwhile(None, 100);
+    assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert!(death.cause.explanation.contains("was stopping nginx.service"), "{death:#?}");
+}
+
+#[test]
+fn an_end_before_the_stop_is_none_of_its_doing() {
+    let death = ended_meanwhile(Some(104), 106);
+    assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+    assert!(!death.cause.explanation.contains("stopping"), "{}", death.cause.explanation);
 }
 
 /// A reboot that no bus told of, after somebody ran `command`.

@@ -55,7 +55,7 @@ const ONE: [&str; 29] = [
 ];
 
 /// Dependencies and commands, which add up.
-const LISTS: [&str; 8] = [
+const LISTS: [&str; 9] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -64,6 +64,7 @@ const LISTS: [&str; 8] = [
     "StopPropagatedFrom",
     "PropagatesStopTo",
     "ExecStop",
+    "ExecReload",
 ];
 
 /// The files that make up a unit, weakest first.
