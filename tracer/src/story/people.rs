@@ -60,7 +60,7 @@ impl Known {
             self.earlier.remove(0);
         }
         self.earlier.push(Program {
-            exec_ns: self.exec_ns.take(),
+            exec_ns: self.exec_ns,
             until_ns: at_ns,
             comm: self.comm.clone(),
             exe: self.exe.clone(),

@@ -217,3 +217,35 @@ fn an_applet_of_busybox_is_a_command() {
     let shell = told(&["busybox", "sh", "x.sh"]);
     assert!(shell.contains("a kill builtin of the shell"), "{shell}");
 }
+
+/// `/bin/systemctl` that was executed is `/usr/bin/systemctl` to `/proc`: when it ran is known all the same.
+#[test]
+fn a_program_of_two_paths_keeps_its_time() {
+    let shell = task(70, "bash");
+    let snapshot = crate::evidence::ProcessSnapshot {
+        pid: 70,
+        start_ns: shell.id.start_ns,
+        comm: "bash".to_owned(),
+        exe: Some("/usr/bin/bash".to_owned()),
+        cmdline: vec!["bash".to_owned()],
+        uid: 1000,
+        ..crate::evidence::ProcessSnapshot::default()
+    };
+    let at = |ms, fact: crate::evidence::Fact| {
+        fact.at(super::scene::at(ms), crate::evidence::Source::Proc)
+    };
+    let exec = crate::evidence::Exec {
+        task: shell.clone(),
+        ancestors: Vec::new(),
+        filename: "/bin/bash".to_owned(),
+        args: vec!["bash".to_owned()],
+        truncated: false,
+        is_target: false,
+    };
+    let mut people = crate::story::people::People::default();
+    let executed = at(5, crate::evidence::Fact::Exec(exec));
+    people.observe(&executed);
+    people.observe(&at(6, crate::evidence::Fact::Process(Box::new(snapshot))));
+    let known = people.get(shell.id).expect("it is known");
+    assert_eq!(known.exec_ns, Some(executed.at.boot_ns));
+}
