@@ -164,12 +164,9 @@ impl<'a> Request<'a> {
         self.process.map(|id| Actor::behind(case, id))
     }
 
-    /// When it was made: when its maker was executed, where only that was seen.
-    pub fn asked_ns(&self, case: &Case<'_>) -> Option<u64> {
-        match self.call {
-            Some(call) => Some(call.ns()),
-            None => case.world.people.get(self.process?)?.exec_ns,
-        }
+    /// When the command that made it was executed, where that was seen: the bus is heard a moment late.
+    pub fn ran_ns(&self, case: &Case<'_>) -> Option<u64> {
+        case.world.people.get(self.process?)?.exec_ns
     }
 
     /// The signal that was asked for, of `systemctl kill` and its methods; SIGTERM where none was named.

@@ -248,10 +248,14 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let ended_ns = case.exit.ns();
     let job = stop_job(case.world, manager, unit, ended_ns, case.victim.start_ns)?;
     let request = Request::find(case, Wish::Stop, manager, unit, job.ns());
+    let ran = request.and_then(|request| request.ran_ns(case));
+    let heard_ns =
+        request.and_then(|request| request.call).map_or(job.ns(), Seen::ns).min(job.ns());
     // What the manager started for the stop ends when it has done its work; and where the end came first, by
     // all that is known, the stop may have been its consequence.
-    let asked_ns = request.and_then(|request| request.asked_ns(case)).unwrap_or(job.ns());
-    if case.victim.start_ns + BUS_LAG >= job.ns() || asked_ns.min(job.ns()) > ended_ns {
+    let born_ns = case.victim.start_ns;
+    let was_there = ran.map_or(born_ns + BUS_LAG < job.ns(), |ran_ns| born_ns < ran_ns);
+    if !was_there || ran.unwrap_or(heard_ns) > ended_ns {
         return None;
     }
     let by = manager::name_of(case.world, manager);
