@@ -5,7 +5,7 @@ use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, JournalLine, Moment, ProcessId, Source, TcpChange, TcpState,
+    BusCall, CgroupOwner, Exit, JournalLine, Moment, ProcessId, Source, Task, TcpChange, TcpState,
 };
 
 const S: u64 = 1_000_000_000;
@@ -44,7 +44,7 @@ impl<'a> Ending<'a> {
             .iter()
             .filter(|exit| exit.ns() <= began_ns && exit.ns() + WINDOW >= began_ns)
             .filter(|exit| exit.value.task.comm.starts_with("sshd"))
-            .filter(|exit| lived_in(case, &exit.value, unit) || is_leader(case, exit, session))
+            .filter(|exit| lived_in(case, &exit.value.task, unit) || is_leader(case, exit, session))
             .collect();
         sshd.sort_by_key(|exit| exit.ns());
         let words = sshd_words(case, &sshd, began_ns);
@@ -137,9 +137,9 @@ impl<'a> Ending<'a> {
 }
 
 /// Whether a process that ended lived in a unit.
-pub fn lived_in(case: &Case<'_>, exit: &Exit, unit: &str) -> bool {
-    let known = case.world.people.get(exit.task.id).and_then(|known| known.cgroup.as_deref());
-    exit.task.cgroup.as_deref().into_iter().chain(known).any(|cgroup| {
+pub fn lived_in(case: &Case<'_>, task: &Task, unit: &str) -> bool {
+    let known = case.world.people.get(task.id).and_then(|known| known.cgroup.as_deref());
+    task.cgroup.as_deref().into_iter().chain(known).any(|cgroup| {
         let owner = CgroupOwner::of(cgroup);
         owner.unit.as_deref() == Some(unit) || owner.user_unit.as_deref() == Some(unit)
     })

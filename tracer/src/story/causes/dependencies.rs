@@ -203,7 +203,7 @@ fn ended<'a>(
         exit.ns() <= change.ns() + TOGETHER
             && exit.ns() + 2 * S >= job.ns()
             && exit.value.task.id != case.victim
-            && lived_in(case, &exit.value, unit)
+            && lived_in(case, &exit.value.task, unit)
     });
     let text = format!("{unit} became {state}");
     Some(Trigger {

@@ -1,7 +1,7 @@
 //! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Exit, Grade, JournalLine, OomVictim, sig};
+use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop};
@@ -9,7 +9,7 @@ use crate::story::stopping;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, mechanism, units, words};
 
 const S: u64 = 1_000_000_000;
 
@@ -242,7 +242,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     let setting = stopping::own_or_default(case, &stop, "OOMPolicy", "OOMPolicy");
     let other = first_victim.as_ref().map_or_else(
         || "another process of the unit".to_owned(),
-        |first| words::name_pid(&case.task(&first.exit.value.task)),
+        |first| words::name_pid(&case.task(first.task())),
     );
     let reported: Option<Link> = message.map(|line| {
         let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
@@ -273,41 +273,62 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
 }
 
 /// The process of the unit that the kernel's OOM killer took, because of which the manager stopped the rest.
-struct FirstVictim<'a> {
-    exit: &'a Seen<Exit>,
-    mark: Option<&'a Seen<OomVictim>>,
+enum FirstVictim<'a> {
+    /// The killer's signal to it.
+    Struck(&'a Seen<SignalSent>),
+    /// Its end, where that signal was not seen, and the kernel's choice.
+    Ended { exit: &'a Seen<Exit>, mark: Option<&'a Seen<OomVictim>> },
 }
 
 impl<'a> FirstVictim<'a> {
     fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
         const RECENT: u64 = 5 * S;
-        let struck = stop.first.ns();
-        let recent = |ns: u64| ns <= struck && ns + RECENT >= struck;
+        let stopped = stop.first.ns();
+        let recent = |ns: u64| ns <= stopped && ns + RECENT >= stopped;
+        let of_unit = |task: &Task| task.id != case.victim && lived_in(case, task, &stop.unit);
+        // The manager hears of the kill before the victim has ended, and may have ended others by then.
+        let struck = case.world.signals.values().flatten().filter(|signal| {
+            recent(signal.ns())
+                && of_unit(&signal.value.target)
+                && mechanism::of(&signal.value) == Mechanism::OomKill
+        });
+        if let Some(first) = struck.min_by_key(|signal| signal.ns()) {
+            return Some(Self::Struck(first));
+        }
         let mark = case.world.oom_victims.iter().rev().find(|mark| recent(mark.ns()));
-        // The manager hears of the kill before the victim has ended.
         let fits = |exit: &Seen<Exit>| match mark {
             Some(mark) => (mark.ns()..=case.exit.ns()).contains(&exit.ns()),
             None => recent(exit.ns()),
         };
         let exit = case.world.exits.iter().find(|exit| {
             fits(exit)
-                && exit.value.task.id != case.victim
                 && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
-                && lived_in(case, &exit.value, &stop.unit)
+                && of_unit(&exit.value.task)
         })?;
-        Some(Self { exit, mark })
+        Some(Self::Ended { exit, mark })
+    }
+
+    const fn task(&self) -> &'a Task {
+        match self {
+            Self::Struck(signal) => &signal.value.target,
+            Self::Ended { exit, .. } => &exit.value.task,
+        }
     }
 
     /// The kernel's choice where it was seen, else the end alone.
     fn link(&self, case: &Case<'_>) -> Link {
-        let Some(mark) = self.mark else { return exit_link(case, self.exit) };
-        let victim = case.task(&self.exit.value.task);
-        let name = words::name_pid(&victim);
-        // In a pid namespace of its own a process has another number than the kernel's.
-        let same = mark.value.global_tid == self.exit.value.task.id.pid;
-        let by =
-            if same { "" } else { " (inferred: it was the unit's first to be killed after that)" };
-        let text = format!("the kernel's OOM killer chose {name}{by}");
-        case.link(mark.at, LinkEvent::Oom, mark.source, Some(victim), text)
+        let (at, source, by) = match self {
+            Self::Struck(signal) => (signal.at, signal.source, ""),
+            Self::Ended { exit, mark: None } => return exit_link(case, exit),
+            // In a pid namespace of its own a process has another number than the kernel's.
+            Self::Ended { exit, mark: Some(mark) } => {
+                let same = mark.value.global_tid == exit.value.task.id.pid;
+                let by = " (inferred: it was the unit's first to be killed after that)";
+                (mark.at, mark.source, if same { "" } else { by })
+            }
+        };
+        let victim = case.task(self.task());
+        let text = format!("the kernel's OOM killer chose {}{by}", words::name_pid(&victim));
+        case.link(at, LinkEvent::Oom, source, Some(victim), text)
     }
 }

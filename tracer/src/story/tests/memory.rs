@@ -2,7 +2,8 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    Fact, Grade, KernelLogLine, Mechanism, OomVictim, SignalInfo, Source, TargetReason, sig,
+    Fact, Grade, KernelLogLine, Mechanism, OomVictim, SignalInfo, SignalSent, Source, TargetReason,
+    sig,
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
@@ -70,4 +71,30 @@ fn what_the_manager_stops_after_an_oom_kill_names_whom_the_kernel_took() {
         (first.event, first.text.as_str(), first.evidence),
         (LinkEvent::Oom, "the kernel's OOM killer chose eater[42]", Grade::Observed)
     );
+}
+
+/// Whom the kernel took can end after those that the manager stopped for it.
+#[test]
+fn whom_the_kernel_took_is_known_before_its_end() {
+    const UNIT: &str = "/system.slice/web.service";
+    let (eater, rest) = (task_in(42, "eater", UNIT), task_in(41, "rest", UNIT));
+    let kill = SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: None,
+        is_target: false,
+        stack: vec!["__oom_kill_process".to_owned(), "mem_cgroup_out_of_memory".to_owned()],
+        ..signal(sig::SIGKILL, eater.clone(), eater.clone())
+    };
+    let death = Scene::default()
+        .target(&rest, TargetReason::Matched)
+        .signal(100, kill)
+        .unit(101, "web.service", &[("Result", "oom-kill".into())])
+        .signal(102, signal(sig::SIGTERM, systemd(), rest.clone()))
+        .exit(103, rest, 15, true)
+        .exit(900, eater, 9, false)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitOomPolicy, "{death:#?}");
+    assert!(death.cause.explanation.contains("had killed eater[42]"), "{death:#?}");
+    let first = death.chain.first().expect("a chain");
+    assert_eq!((first.event, first.evidence), (LinkEvent::Oom, Grade::Observed));
 }
