@@ -56,6 +56,8 @@ pub struct Witnesses {
     seen: HashSet<ProcessId>,
     targets: HashSet<ProcessId>,
     users: HashSet<u32>,
+    /// Held by each look-up of a user that is under way.
+    names_asked: Arc<()>,
 }
 
 impl Witnesses {
@@ -92,6 +94,7 @@ impl Witnesses {
             seen: HashSet::new(),
             targets: HashSet::new(),
             users: HashSet::new(),
+            names_asked: Arc::default(),
         })
     }
 
@@ -171,11 +174,20 @@ impl Witnesses {
         }
     }
 
+    /// Whether a user's name is being looked up, which takes as long as the machine's name service does.
+    pub fn are_names_asked(&self) -> bool {
+        Arc::strong_count(&self.names_asked) > 1
+    }
+
     /// Tells a user's name, also of those whose processes are gone before anybody can look.
     fn names(&mut self, uid: u32) {
         if self.users.insert(uid) {
             let context = Arc::clone(&self.context);
-            self.runtime.spawn(async move { dossier::user(&context, uid).await });
+            let under_way = Arc::clone(&self.names_asked);
+            self.runtime.spawn(async move {
+                dossier::user(&context, uid).await;
+                drop(under_way);
+            });
         }
     }
 

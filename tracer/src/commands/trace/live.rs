@@ -33,6 +33,9 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
 const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 
+/// How long it waits for the names of users, where they are still being looked up by then.
+const SETTLE_NAMES: Duration = Duration::from_secs(2);
+
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
@@ -392,6 +395,10 @@ impl<'a> Live<'a> {
 
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
+        let asked = self.witnesses.are_names_asked();
+        while let Ok(heard) = self.heard.try_recv() {
+            self.take(heard)?;
+        }
         let now = clock::now();
         let patience = |by_manager: bool| if by_manager { SETTLE_MANAGER } else { SETTLE };
         let due: Vec<ProcessId> = self
@@ -399,7 +406,7 @@ impl<'a> Live<'a> {
             .pending()
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
-                waited >= patience(pending.by_manager)
+                waited >= patience(pending.by_manager) && (!asked || waited >= SETTLE_NAMES)
             })
             .map(|pending| pending.id)
             .collect();

@@ -1,7 +1,7 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Manager, Mechanism, Task, signal_name};
+use crate::evidence::{Grade, Manager, Mechanism, Process, Task, signal_name};
 use crate::story::actor::{Actor, is_shell};
 use crate::story::case::Case;
 use crate::story::decide::Way;
@@ -272,14 +272,14 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     }
     let blow = case.blow?;
     let sender = &blow.signal.value.sender;
-    if !PROGRAMS.contains(&sender.comm.as_str()) {
+    let process = case.task(sender);
+    if !PROGRAMS.contains(&sender.comm.as_str()) && !is_parallel_with_limit(&process) {
         return None;
     }
     // It ends what it has started: the victim is below it.
     if !case.world.people.parents(case.victim).contains(&sender.id) {
         return None;
     }
-    let process = case.task(sender);
     let actor = Actor::behind(case, sender.id);
     let name = words::name_pid(&process);
     let signal = signal_name(blow.signal.value.number);
@@ -305,6 +305,17 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(units::command_link(case, &actor))
     .answer()
+}
+
+/// GNU parallel with a time limit for its jobs, and without the other reason for which it ends them.
+fn is_parallel_with_limit(process: &Process) -> bool {
+    let has = |option: &str| {
+        let args = process.cmdline.iter().flatten();
+        args.map(String::as_str).any(|arg| {
+            arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
+    };
+    process.comm.as_deref() == Some("parallel") && has("--timeout") && !has("--halt")
 }
 
 /// Slurm, cron, at.

@@ -366,3 +366,26 @@ fn an_end_that_was_lost_after_a_fatal_signal() {
     assert_eq!(death.killer.process.expect("a killer").pid, 70);
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
+
+/// GNU parallel is known by its options only.
+#[test]
+fn parallel_ends_a_job_whose_time_is_up() {
+    let cause = |words: &[&str]| {
+        let parallel = task(70, "parallel");
+        let mut victim = task(42, "sleep");
+        victim.ppid = 70;
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, parallel.clone(), words, &[])
+            .exec(2, victim.clone(), &["sleep", "60"], &[&parallel])
+            .signal(900, signal(sig::SIGTERM, parallel, victim.clone()))
+            .exit(901, victim, 15, true)
+            .death()
+            .cause
+    };
+    let limited = cause(&["perl", "/usr/bin/parallel", "--timeout", "1", "sleep", ":::", "60"]);
+    assert_eq!((limited.id, limited.evidence), (CauseId::TimeoutCommand, Grade::Inferred));
+    let halted = cause(&["perl", "/usr/bin/parallel", "--timeout=9", "--halt=now,fail=1", "sleep"]);
+    assert_eq!(halted.id, CauseId::ProcessSignal);
+    assert_eq!(cause(&["perl", "/usr/bin/parallel", "sleep"]).id, CauseId::ProcessSignal);
+}
