@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended};
 use super::roll_call::RollCall;
+use super::stops::{Stops, either};
 use super::targets::{Running, Wanted};
 use super::{say_missing, say_tracing};
 use crate::commands::output::{Output, Reader};
@@ -62,7 +62,7 @@ pub struct Live<'a> {
     ended: Option<(Ended, Instant)>,
     announced: HashSet<ProcessId>,
     roll_call: RollCall,
-    signals: Signals,
+    stops: Stops,
     reader: Reader,
     /// The report could not be written to its end.
     unwritten: bool,
@@ -100,7 +100,7 @@ impl<'a> Live<'a> {
             ended: None,
             announced: HashSet::new(),
             roll_call: RollCall::default(),
-            signals: Signals::new()?,
+            stops: Stops::new()?,
             reader: Reader::There,
             unwritten: false,
             released: false,
@@ -176,14 +176,14 @@ impl<'a> Live<'a> {
             }
             tokio::select! {
                 biased;
-                () = either(&mut self.signals.interrupt, &mut self.signals.quit) => {
+                () = either(&mut self.stops.interrupt, &mut self.stops.quit) => {
                     // The command gets the key as well; its end is what is waited for.
                     if self.child.is_none() {
                         break "interrupted";
                     }
                 }
-                _ = self.signals.terminate.recv() => break "terminated",
-                _ = self.signals.hangup.recv() => break "hung up",
+                _ = self.stops.terminate.recv() => break "terminated",
+                _ = self.stops.hangup.recv() => break "hung up",
                 result = self.kernel.next(&mut batch) => {
                     result?;
                     self.take_kernels(&mut batch)?;
@@ -462,32 +462,6 @@ fn redactor() -> Redactor {
         redactor.learn_user(&user.name, Some(user.uid), user.home.as_deref());
     }
     redactor
-}
-
-/// The signals that end a trace in order. Caught before anybody is told that it has begun.
-struct Signals {
-    interrupt: Signal,
-    quit: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
 }
 
 fn header(plan: &Plan, kernel: &Kernel, witnesses: &Witnesses) -> Header {

@@ -3,6 +3,7 @@
 mod child;
 mod live;
 mod roll_call;
+mod stops;
 mod targets;
 
 use std::collections::BTreeMap;
