@@ -6,9 +6,9 @@ use crate::commands::Failure;
 
 /// The signals that end a trace in order. Caught before anybody is told that it has begun.
 pub struct Stops {
-    /// Ctrl-C.
+    /// `Ctrl-C`.
     pub interrupt: Signal,
-    /// Ctrl-\\.
+    /// `Ctrl-\`.
     pub quit: Signal,
     /// SIGTERM.
     pub terminate: Signal,
