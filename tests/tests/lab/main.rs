@@ -16,6 +16,7 @@ mod sessions;
 mod units;
 mod units_dependencies;
 mod units_ends;
+mod units_killing;
 mod units_signalled;
 mod units_stopping;
 

@@ -4,7 +4,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{Blow, Way};
 use super::manager::{UnitStop, manager_of};
-use super::stopping::{self, Overrun};
+use super::stopping::{self, Choice, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
 use super::world::{Seen, World};
 use super::{fixes, mechanism, relay, signals};
@@ -55,6 +55,17 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         return;
     };
     finding.settings.extend(stopping::settings(case, &stop));
+    // That story has said it already.
+    let choice = Choice::of(case, &stop).filter(|_| finding.id != CauseId::UnitMainProcessExited);
+    if let Some(choice) = choice {
+        finding.explanation.push_str(&choice.clause(&stop));
+        finding.settings.push(choice.setting().clone());
+        finding.links.extend(choice.links(case, &stop));
+        // It keeps the same stop from being so harsh: before what only shows where to look.
+        let place = finding.fixes.len().min(1);
+        let fix = fixes::other_choice(&stop.at(), &choice);
+        finding.fixes.splice(place..place, fix);
+    }
     let overrun = Overrun::of(case, &stop).filter(|_| finding.id != CauseId::UnitStopTimeout);
     if let Some(clause) = overrun.and_then(|overrun| overrun.clause(case, &stop)) {
         finding.explanation.push_str(&clause);

@@ -6,7 +6,9 @@ use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::words;
 use super::world::{Seen, UnitHistory, World};
-use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, ProcessId, SignalSent, Task, sig};
+use crate::evidence::{
+    BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, SignalSent, Task, sig,
+};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -44,13 +46,18 @@ pub struct UnitStop<'a> {
     pub unit: String,
     /// First signal of the manager to the victim in this round.
     pub first: &'a Seen<SignalSent>,
+    /// When the manager had begun to act, at the latest: its first signal to the victim, or to the unit's main
+    /// process before that. Whatever led to the stop was earlier, however late it was heard of.
+    pub begun: Moment,
     /// When the manager began to stop the unit, as far as is known: the job, or the first signal.
     pub began_ns: u64,
     /// The stop (or restart) job that was under way.
     pub job: Option<&'a Seen<Job>>,
     /// A bus call that asked for it.
     pub request: Option<&'a Seen<BusCall>>,
-    /// The unit's main process had ended just before.
+    /// The unit's main process had ended just before, whoever ended it.
+    pub main_end: Option<&'a Seen<Exit>>,
+    /// The same, where the manager had not ended it: that began the stop.
     pub main_exit: Option<&'a Seen<Exit>>,
     /// What is known of the unit.
     pub history: Option<&'a UnitHistory>,
@@ -90,23 +97,28 @@ impl<'a> UnitStop<'a> {
         let first = first_of_round(world, case.victim, blow.signal);
         let history = world.unit_of(manager, &unit);
         // A scope has no main process: its processes were not started by the manager.
-        let main_exit = (!unit.ends_with(".scope"))
-            .then(|| main_exit(world, manager, &unit, history, first))
+        let main_end = (!unit.ends_with(".scope"))
+            .then(|| main_end(world, manager, &unit, history, first))
             .flatten();
+        let main_exit = main_end.filter(|exit| struck_by_manager(world, exit, first).is_none());
         // A service that restarts by itself makes its job when it has been cleaned up.
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
-        let began_ns = job.map_or(first.ns(), |job| job.ns().min(first.ns()));
+        let to_main = main_end.and_then(|main| struck_by_manager(world, main, first));
+        let begun = to_main.map_or(first.at, |signal| signal.at.no_later_than(first.at));
+        let began_ns = job.map_or(begun.boot_ns, |job| job.ns().min(begun.boot_ns));
         let last = blow.signal.value.number;
         Some(Self {
             manager,
             request: request_for(world, manager, &unit, began_ns),
+            main_end,
             main_exit,
             escalated: first.ns() < blow.signal.ns()
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
             unit,
             first,
+            begun,
             began_ns,
             job,
             history,
@@ -161,10 +173,12 @@ impl<'a> UnitStop<'a> {
         Some(Self {
             manager,
             request: request_for(world, manager, unit, began_ns),
+            main_end: None,
             main_exit: None,
             escalated: false,
             unit: unit.to_owned(),
             first: blow.signal,
+            begun: blow.signal.at,
             began_ns,
             job: Some(job),
             history: world.unit_of(manager, unit),
@@ -424,7 +438,7 @@ pub fn same_unit(said: &str, unit: &str) -> bool {
 }
 
 /// The end of the unit's main process shortly before the first signal.
-fn main_exit<'a>(
+fn main_end<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
@@ -462,27 +476,30 @@ fn main_exit<'a>(
     };
     let known_main = recent().find(|exit| main_pids.contains(&u64::from(exit.value.task.id.pid)));
     // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
-    known_main
-        .or_else(|| {
-            let by_descent = |exit: &&Seen<Exit>| {
-                exit.value.task.id != first.value.target.id
-                    && exit.value.task.ppid == first.value.sender.id.pid
-                    && exit.ns() + S >= first.ns()
-                    && in_unit(&exit.value)
-            };
-            if main_pids.is_empty() { recent().find(by_descent) } else { None }
-        })
-        .filter(|exit| {
-            // Where the manager ended the main process, too, the stop was under way already.
-            let manager = first.value.sender.id;
-            let mut signals = world.signals_to(exit.value.task.id).iter();
-            !signals.any(|signal| {
-                signal.value.sender.id == manager
-                    && signal.value.number != sig::SIGCONT
-                    && signal.ns() <= exit.ns()
-                    && signal.ns() + 600 * S >= exit.ns()
-            })
-        })
+    known_main.or_else(|| {
+        let by_descent = |exit: &&Seen<Exit>| {
+            exit.value.task.id != first.value.target.id
+                && exit.value.task.ppid == first.value.sender.id.pid
+                && exit.ns() + S >= first.ns()
+                && in_unit(&exit.value)
+        };
+        if main_pids.is_empty() { recent().find(by_descent) } else { None }
+    })
+}
+
+/// The manager's first signal to the main process before that ended: a stop was under way already.
+fn struck_by_manager<'a>(
+    world: &'a World,
+    main: &Seen<Exit>,
+    first: &Seen<SignalSent>,
+) -> Option<&'a Seen<SignalSent>> {
+    let manager = first.value.sender.id;
+    world.signals_to(main.value.task.id).iter().find(|signal| {
+        signal.value.sender.id == manager
+            && signal.value.number != sig::SIGCONT
+            && signal.ns() <= main.ns()
+            && signal.ns() + 600 * S >= main.ns()
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::case::Case;
 use super::manager::{self, UnitCommand, UnitStop, job_type};
 use super::mechanism;
 use super::units::{cited, manager_said, property_setting, template, unit_setting};
+use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
@@ -90,6 +91,68 @@ impl<'a> Overrun<'a> {
 /// The links of a stop that took too long; none where it did not.
 pub fn links<'a>(case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
     Overrun::of(case, stop).map(|overrun| overrun.links(case, stop)).unwrap_or_default()
+}
+
+/// A setting by which this process of the unit got another signal than the one that asks it to end.
+#[derive(Debug)]
+pub enum Choice {
+    /// `KillMode=mixed`: only the main process is asked, the others are killed when it has ended.
+    Mixed(DecidingSetting),
+    /// `SendSIGHUP=yes`: SIGHUP comes right after the signal that asks, which did not end it.
+    Hangup(DecidingSetting),
+}
+
+impl Choice {
+    /// Where the deciding signal is such a one.
+    pub fn of(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Self> {
+        let number = case.blow.filter(|_| stop.by_command.is_none())?.signal.value.number;
+        let first = stop.first.value.number;
+        if number == sig::SIGKILL && first == sig::SIGKILL {
+            stop.main_end.filter(|main| main.value.task.id != case.victim)?;
+            let mode = unit_setting(case, stop, "KillMode", "KillMode")?;
+            return (mode.value == "mixed").then_some(Self::Mixed(mode));
+        }
+        if number == sig::SIGHUP && first != sig::SIGHUP {
+            let hangup = unit_setting(case, stop, "SendSIGHUP", "SendSIGHUP")?;
+            return is_true(&hangup.value).then_some(Self::Hangup(hangup));
+        }
+        None
+    }
+
+    /// The setting.
+    pub const fn setting(&self) -> &DecidingSetting {
+        match self {
+            Self::Mixed(setting) | Self::Hangup(setting) => setting,
+        }
+    }
+
+    /// What had happened before that signal: the end of the main process.
+    pub fn links<'a>(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
+        let main = stop.main_end.filter(|_| matches!(self, Self::Mixed(_)));
+        let end = main.and_then(|main| End::of(case, main.value.task.id));
+        end.map(|end| end.links(case, stop.first.at)).unwrap_or_default()
+    }
+
+    /// How it reads, after the story of the stop.
+    pub fn clause(&self, stop: &UnitStop<'_>) -> String {
+        match self {
+            Self::Mixed(setting) => format!(
+                " Of {} only the main process is asked to end ({}); when it had, SIGKILL went to the rest.",
+                stop.unit,
+                cited(setting)
+            ),
+            Self::Hangup(setting) => format!(
+                " {} had not ended it, SIGHUP right after that did ({}).",
+                signal_name(stop.first.value.number),
+                cited(setting)
+            ),
+        }
+    }
+}
+
+/// A boolean as systemd reads it (`parse_boolean`).
+pub fn is_true(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "y" | "t")
 }
 
 /// What the unit's own settings had to do with how it was stopped: the signals that are not the usual ones,

@@ -325,7 +325,7 @@ fn finding(
         (None, None, None) => format!("{other} was gone"),
     };
     // None of it can be later than the victim's own job, which it led to.
-    let effect = stop.job.map_or(stop.first.at, |job| job.at).no_later_than(stop.first.at);
+    let effect = stop.job.map_or(stop.begun, |job| job.at).no_later_than(stop.begun);
     let job = trigger.job.map(|job| units::job_link(case, job));
     let mut links: Vec<Link> = trigger.end.iter().flat_map(|end| end.links(case, effect)).collect();
     links.extend(trigger.request.iter().flat_map(|request| request.links(case, effect)));

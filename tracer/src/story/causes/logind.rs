@@ -7,6 +7,7 @@ use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
 use crate::story::requests::{Request, Wish, caller, loginctl};
+use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -94,9 +95,9 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         |id| format!("session {id}'s scope was {done}"),
     );
     let mut told = call_link(case, call);
-    told.at = told.at.no_later_than(stop.job.map_or(stop.first.at, |job| job.at));
-    told.at = told.at.no_later_than(stop.request.map_or(stop.first.at, |asked| asked.at));
-    told.at = told.at.no_later_than(stop.first.at);
+    told.at = told.at.no_later_than(stop.job.map_or(stop.begun, |job| job.at));
+    told.at = told.at.no_later_than(stop.request.map_or(stop.begun, |asked| asked.at));
+    told.at = told.at.no_later_than(stop.begun);
     let mut finding = Finding::new(
         CauseId::LogindTerminate,
         Fit::Exact,
@@ -125,7 +126,7 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
     let actor = Actor::behind(case, process);
     let mut command = units::command_link(case, &actor);
     if let Some(link) = &mut command {
-        link.at = link.at.no_later_than(stop.first.at);
+        link.at = link.at.no_later_than(stop.begun);
     }
     let victim = words::name_pid(&case.victim_process());
     let what = if verb.starts_with("kill") { "signalled" } else { "stopped" };
@@ -249,10 +250,6 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
 
 fn users_setting(case: &Case<'_>, name: &str) -> Option<DecidingSetting> {
     case.setting(SCOPE, name).filter(|setting| setting.file.is_some() && !setting.value.is_empty())
-}
-
-fn is_true(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "y" | "t")
 }
 
 /// What logind does with the processes of an ended session (`manager_shall_kill` in

@@ -168,7 +168,7 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     });
     let (_, process) = asked.max_by_key(|(at, _)| *at)?;
     let actor = Actor::behind(case, process);
-    let effect = job.at.no_later_than(stop.first.at);
+    let effect = job.at.no_later_than(stop.begun);
     let mut command = units::command_link(case, &actor);
     if let Some(link) = &mut command {
         link.at = link.at.no_later_than(effect);

@@ -195,7 +195,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let setting = stopping::own_or_default(case, &stop, limit.name, limit.property);
     let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
     let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, said);
-    link.at = link.at.no_later_than(stop.first.at);
+    link.at = link.at.no_later_than(stop.begun);
     Finding::new(
         limit.id,
         Fit::Exact,
@@ -247,7 +247,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     let reported: Option<Link> = message.map(|line| {
         let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
         let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
-        link.at = link.at.no_later_than(stop.first.at);
+        link.at = link.at.no_later_than(stop.begun);
         link
     });
     let at = stop.at();

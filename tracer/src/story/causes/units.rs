@@ -149,7 +149,7 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
         (None, Some(call)) => format!("{} asked for it", caller(case, &call.value)),
         (None, None) => return None,
     };
-    let effect = job.at.no_later_than(stop.first.at);
+    let effect = job.at.no_later_than(stop.begun);
     let mut start = units::job_link(case, target);
     start.at = start.at.no_later_than(effect);
     let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
@@ -177,7 +177,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
     let request = Request::find(case, Wish::Stop, Manager::System, &unit, job.ns())?;
     let who = request.actor(case).map(|actor| actor.sentence())?;
-    let effect = stop.job.map_or(stop.first.at, |job| job.at).no_later_than(stop.first.at);
+    let effect = stop.job.map_or(stop.begun, |job| job.at).no_later_than(stop.begun);
     let mut above = units::job_link(case, job);
     above.at = above.at.no_later_than(effect);
     Finding::new(

@@ -1,5 +1,6 @@
 //! Remedies in the settings of a unit.
 
+use super::super::stopping::Choice;
 use super::super::verdict::{DecidingSetting, Fix};
 use super::{fix, quoted};
 
@@ -81,6 +82,32 @@ pub fn kill_mode_process(at: &UnitAt) -> Fix {
     .but("left-over processes run on unmanaged; systemd.kill(5) advises against it")
     .check(at.show("KillMode"))
     .see("systemd.kill(5)")
+}
+
+/// Another value of the setting that chose a harsher signal; none where a program made the unit, which may have
+/// good reason for it: a login shell ignores SIGTERM and ends by SIGHUP.
+pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
+    if at.transient {
+        return None;
+    }
+    Some(match choice {
+        Choice::Mixed(_) => fix(
+            "ask every process of the unit to end",
+            at.set(at.section(), "KillMode=control-group"),
+            "SIGTERM goes to all of them; SIGKILL follows only where TimeoutStopSec= runs out",
+        )
+        .but("the helpers of a main process that ends them itself, in an order of its own, get SIGTERM from systemd as well")
+        .check(at.show("KillMode"))
+        .see("systemd.kill(5)"),
+        Choice::Hangup(_) => fix(
+            "send it no SIGHUP when the unit is stopped",
+            at.set(at.section(), "SendSIGHUP=no"),
+            "only SIGTERM (or KillSignal=) asks it to end",
+        )
+        .but("what ignores that signal, as shells do, is there until SIGKILL follows after TimeoutStopSec=")
+        .check(at.show("SendSIGHUP"))
+        .see("systemd.kill(5)"),
+    })
 }
 
 /// A unit of its own for a helper.
