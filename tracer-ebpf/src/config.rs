@@ -152,12 +152,56 @@ offsets! {
     mm_arg_start,
     /// `mm_struct.arg_end`
     mm_arg_end,
+    /// `mm_struct.start_brk`
+    mm_start_brk,
+    /// `mm_struct.brk`
+    mm_brk,
+    /// `mm_struct.start_stack`
+    mm_start_stack,
+    /// `mm_struct.mm_mt.ma_root`: the tree of mappings, 6.1 and later
+    mm_maple_root,
+    /// `mm_struct.mm_rb`: the tree of mappings, before 6.1
+    mm_rb_root,
+    /// `maple_range_64.pivot`
+    range_pivots,
+    /// `maple_range_64.slot`
+    range_slots,
+    /// `maple_arange_64.pivot`
+    arange_pivots,
+    /// `maple_arange_64.slot`
+    arange_slots,
+    /// `rb_node.rb_left`
+    rb_left,
+    /// `rb_node.rb_right`
+    rb_right,
+    /// `vm_area_struct.vm_start`
+    vma_start,
+    /// `vm_area_struct.vm_end`
+    vma_end,
+    /// `vm_area_struct.vm_flags`
+    vma_flags,
+    /// `vm_area_struct.vm_pgoff`
+    vma_pgoff,
+    /// `vm_area_struct.vm_file`
+    vma_file,
+    /// `vm_area_struct.vm_rb`, before 6.1
+    vma_rb,
     /// `linux_binprm.file`
     bprm_file,
     /// `linux_binprm.filename`
     bprm_filename,
     /// `file.f_path.dentry`
     file_dentry,
+    /// `file.f_path.mnt`
+    file_mount,
+    /// `mount.mnt`
+    mount_mnt,
+    /// `mount.mnt.mnt_root`: its address is relative to that of the whole
+    mount_root,
+    /// `mount.mnt_parent`
+    mount_parent,
+    /// `mount.mnt_mountpoint`
+    mount_point,
     /// `dentry.d_name.name`
     dentry_name,
     /// `dentry.d_parent`
@@ -166,6 +210,10 @@ offsets! {
     dentry_inode,
     /// `dentry.d_sb`
     dentry_sb,
+    /// `inode.i_size`
+    inode_size,
+    /// `inode.i_nlink`
+    inode_links,
     /// `inode.i_private`
     inode_private,
     /// `super_block.s_magic`

@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use killtrace_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RING_WATERMARK,
-    RenameRecord, SignalRecord, TcpRecord, kind, mode,
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord, OomRecord,
+    RING_WATERMARK, RenameRecord, SignalRecord, TcpRecord, kind, mode,
 };
 
 use crate::{
@@ -50,6 +50,7 @@ record! {
     TcpRecord TCP
     CgroupRecord CGROUP
     RenameRecord RENAME
+    MappingRecord MAPPING
 }
 
 /// When userspace is to look.

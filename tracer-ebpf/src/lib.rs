@@ -24,6 +24,11 @@ pub const PATH_LEN: usize = 256;
 pub const CGROUP_NAME_LEN: usize = 256;
 /// How many frames of a kernel stack are captured.
 pub const MAX_STACK: usize = 24;
+/// How many components of a mapped file's path are captured, those next to the file; crossing into a mount
+/// takes one, too.
+pub const PATH_DEPTH: usize = 16;
+/// How many bytes of each are captured, including the terminating zero.
+pub const COMPONENT_LEN: usize = 64;
 /// Length of `tty_struct.name`.
 pub const TTY_LEN: usize = 64;
 /// Bytes of the ring buffer that carries every record. They count in the reader's memory.
@@ -52,6 +57,8 @@ pub mod kind {
     pub const CGROUP: u32 = 7;
     /// [`RenameRecord`](crate::RenameRecord)
     pub const RENAME: u32 = 8;
+    /// [`MappingRecord`](crate::MappingRecord)
+    pub const MAPPING: u32 = 9;
 }
 
 /// Begins every record.
@@ -375,6 +382,44 @@ pub struct RenameRecord {
     pub name: [u8; COMM_LEN],
 }
 
+/// What a process that faulted has mapped at an address: follows the signal's record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MappingRecord {
+    /// Kind [`kind::MAPPING`].
+    pub header: Header,
+    /// The address.
+    pub address: u64,
+    /// First address of the mapping, and the one behind its last; both 0 where nothing is mapped.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// `vm_area_struct.vm_flags`
+    pub flags: u64,
+    /// Where in the file the mapping begins, in pages.
+    pub page_offset: u64,
+    /// `mm_struct.start_brk`
+    pub heap_start: u64,
+    /// `mm_struct.brk`
+    pub heap_end: u64,
+    /// `mm_struct.start_stack`
+    pub stack_start: u64,
+    /// Bytes of the file now.
+    pub file_size: u64,
+    /// Hard links of the file: 0 where it has been deleted.
+    pub links: u32,
+    /// 1: a file is mapped.
+    pub is_file: u32,
+    /// 1: the path reaches the root of the process's mount namespace.
+    pub is_whole: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The process.
+    pub task: Task,
+    /// Components of the file's path, the file's own name first, each zero-terminated; empty ones are none.
+    pub path: [[u8; COMPONENT_LEN]; PATH_DEPTH],
+}
+
 /// The last signal that a CPU has recorded, and how often it was repeated while the reader was behind:
 /// value of the map of repeats.
 ///
@@ -437,6 +482,7 @@ const _: () = {
     assert!(size_of::<TcpRecord>() == 40 + 32 + 80);
     assert!(size_of::<CgroupRecord>() == 40 + 256);
     assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
+    assert!(size_of::<MappingRecord>() == 16 + 9 * 8 + 16 + 80 + 16 * 64);
     assert!(size_of::<Repeats>() == 24 + 8 * 8);
     assert!(size_of::<Watch>() == 16);
 };

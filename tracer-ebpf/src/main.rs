@@ -11,6 +11,7 @@ mod exit;
 mod filter;
 mod fork;
 mod globals;
+mod mapping;
 mod memory;
 mod oom;
 mod pids;

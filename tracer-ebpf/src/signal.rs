@@ -15,6 +15,7 @@ use crate::{
     emit::{self, Wake},
     filter,
     globals::{config, offset, present},
+    mapping,
     memory::{self, Address},
     pids, repeats,
     syscall::{self, Syscall},
@@ -33,6 +34,8 @@ const INFO_LOST: u32 = 4;
 const SI_KERNEL: i32 = 0x80;
 /// `SI_TIMER`
 const SI_TIMER: i32 = -2;
+/// SIGILL, SIGTRAP, SIGBUS, SIGFPE and SIGSEGV
+const FAULT_SIGNALS: u64 = bit(4) | bit(5) | bit(7) | bit(8) | bit(11);
 const SIGKILL: u32 = 9;
 const SIGCHLD: u32 = 17;
 const SIGXFSZ: u32 = 25;
@@ -236,7 +239,11 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key:
     }
     entry.limits = limits(sent, state);
     let (flags, urgent) = (memory::reload(&entry.flags), flag::FATAL | flag::TARGET);
+    let fault = mapping::Fault::of(&entry);
     entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
+    if flags & flag::FATAL != 0 && FAULT_SIGNALS & bit(sent.signal) != 0 {
+        mapping::of_fault(&fault);
+    }
 }
 
 /// The flags of a signal record, but for those that say why it is one. Without a branch: each would

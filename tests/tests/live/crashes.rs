@@ -9,17 +9,22 @@ fn fault(scene: &str, code: &str) {
     fault_told(scene, code, "crashed: ");
 }
 
-/// A fault of that kind, told in those words.
-fn fault_told(scene: &str, code: &str, words: &str) {
+/// A fault of that kind, told in those words. Gives all that is told.
+fn fault_told(scene: &str, code: &str, words: &str) -> String {
     let played = play(scene);
     let death = played.killed(Mechanism::Fault, By::Itself, CauseId::Crash);
     assert_eq!(death.signal.as_ref().map(|signal| signal.si_code.as_str()), Some(code));
-    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    let told = death.cause.explanation.clone();
+    assert!(told.contains(words), "{told}");
+    told
 }
 
 #[test]
 fn null_pointer() {
-    fault_told("null-pointer", "SEGV_MAPERR", "it used a null pointer");
+    let told = fault_told("null-pointer", "SEGV_MAPERR", "it used a null pointer");
+    let program = std::fs::canonicalize(killtrace_tests::live::program("killtrace-fixture"));
+    let program = program.expect("the fixture program is there");
+    assert!(told.contains(&format!("The code was in {}, 0x", program.display())), "{told}");
 }
 
 #[test]
@@ -30,7 +35,7 @@ fn wild_pointer() {
 
 #[test]
 fn read_only_memory() {
-    fault("read-only-memory", "SEGV_ACCERR");
+    fault_told("read-only-memory", "SEGV_ACCERR", "memory of its own, which it may only read");
 }
 
 #[test]
@@ -51,7 +56,8 @@ fn null_function() {
 
 #[test]
 fn truncated_file() {
-    fault("truncated-file", "BUS_ADRERR");
+    let told = fault_told("truncated-file", "BUS_ADRERR", "at byte 0, but the file has 0 bytes");
+    assert!(told.contains(" (deleted) at byte 0"), "{told}");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub enum Fact {
     Fork(Fork),
     /// The kernel's OOM killer marked a victim.
     OomVictim(OomVictim),
+    /// What a process that faulted had mapped at an address.
+    Mapping(Mapping),
     /// A TCP connection changed state.
     Tcp(TcpChange),
     /// A cgroup was made or removed.
@@ -231,6 +233,44 @@ pub struct OomVictim {
     pub global_tid: u32,
     /// Whose allocation triggered it. Not the killer.
     pub trigger: Task,
+}
+
+/// What a process that faulted had mapped at an address. Follows the signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Mapping {
+    /// The process.
+    pub task: Task,
+    /// The address: that of the code, or the one that the code touched.
+    pub address: u64,
+    /// What is there; `None` where nothing was found.
+    pub area: Option<Area>,
+}
+
+/// A mapping of a process (mmap(2)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Area {
+    /// As in the second column of `/proc/PID/maps`: `r-xp`.
+    pub permissions: String,
+    /// It is the heap of brk(2).
+    pub heap: bool,
+    /// It is the stack of the process's first thread.
+    pub stack: bool,
+    /// What file is mapped; `None` where it is memory alone.
+    pub file: Option<MappedFile>,
+}
+
+/// The file behind a mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MappedFile {
+    /// Its path from the root of the process's mount namespace; begins with `…` where it is longer than could
+    /// be taken.
+    pub path: String,
+    /// It has been deleted.
+    pub deleted: bool,
+    /// Where in it the address lies, in bytes.
+    pub offset: u64,
+    /// Bytes it had when the fault happened.
+    pub size: u64,
 }
 
 /// A TCP connection changed state.

@@ -15,9 +15,9 @@ use super::{
     wire::{Record, text},
 };
 use crate::evidence::{
-    Ancestor, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
-    OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target,
-    TargetReason, Task, TcpChange, TcpState,
+    Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
+    MappedFile, Mapping, OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent, Source,
+    Syscall, Target, TargetReason, Task, TcpChange, TcpState,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -74,6 +74,7 @@ impl Decoder {
             Record::Tcp(record) => (record.header.boot_ns, self.tcp(&record)?),
             Record::Cgroup(record) => (record.header.boot_ns, self.cgroup(&record)),
             Record::Rename(record) => (record.header.boot_ns, rename(&record)),
+            Record::Mapping(record) => (record.header.boot_ns, self.mapping(&record)),
         };
         Ok(Some(fact.at(self.clock.moment(boot_ns), Source::Kernel)))
     }
@@ -193,6 +194,14 @@ impl Decoder {
         })
     }
 
+    fn mapping(&mut self, record: &wire_types::MappingRecord) -> Fact {
+        Fact::Mapping(Mapping {
+            task: self.task(&record.task),
+            address: record.address,
+            area: (record.end != 0).then(|| area(record)),
+        })
+    }
+
     fn tcp(&mut self, record: &wire_types::TcpRecord) -> Result<Fact, Malformed> {
         Ok(Fact::Tcp(TcpChange {
             local: address(record.family, record.local, record.local_port)?,
@@ -244,6 +253,42 @@ fn rename(record: &wire_types::RenameRecord) -> Fact {
         id: ProcessId { pid: record.task.pid, start_ns: record.task.start_ns },
         reason: TargetReason::Matched,
     })
+}
+
+/// As `show_map_vma` of fs/proc/task_mmu.c has it. The bits are `VM_READ`, `VM_WRITE`, `VM_EXEC` and `VM_MAYSHARE`.
+fn area(record: &wire_types::MappingRecord) -> Area {
+    let can = |bit: u64, yes, no| if record.flags & bit != 0 { yes } else { no };
+    let permissions = [can(1, 'r', '-'), can(2, 'w', '-'), can(4, 'x', '-'), can(0x80, 's', 'p')];
+    let file = (record.is_file == 1).then(|| {
+        let into = record.address.wrapping_sub(record.start);
+        MappedFile {
+            path: mapped_path(record),
+            deleted: record.links == 0,
+            offset: into.wrapping_add(record.page_offset.wrapping_mul(page_size())),
+            size: record.file_size,
+        }
+    });
+    let memory = file.is_none();
+    Area {
+        permissions: permissions.into_iter().collect(),
+        heap: memory && record.start < record.heap_end && record.end > record.heap_start,
+        stack: memory && (record.start..record.end).contains(&record.stack_start),
+        file,
+    }
+}
+
+/// The path, whose components come from the file's own name upwards.
+fn mapped_path(record: &wire_types::MappingRecord) -> String {
+    let components = record.path.iter().rev().map(|component| text(component));
+    let path: Vec<_> = components.filter(|component| !component.is_empty()).collect();
+    let root = if record.is_whole == 1 { "/" } else { "…/" };
+    format!("{root}{}", path.join("/"))
+}
+
+/// Bytes of a page.
+fn page_size() -> u64 {
+    // SAFETY: takes an integer.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 fn siginfo(record: &wire_types::SignalRecord) -> Result<SignalInfo, Malformed> {

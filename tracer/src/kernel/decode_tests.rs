@@ -1,7 +1,8 @@
 //! Tests of the decoder, on records that are made here and on garbage.
 
 use killtrace_ebpf::{
-    COMM_LEN, ExecRecord, ExitRecord, Header, SignalRecord, TcpRecord, disposition, kind,
+    COMM_LEN, COMPONENT_LEN, ExecRecord, ExitRecord, Header, MappingRecord, SignalRecord,
+    TcpRecord, disposition, kind,
 };
 use proptest::prelude::*;
 
@@ -222,4 +223,41 @@ proptest! {
         }
         let _ = decoder().decode(&bytes);
     }
+}
+
+#[test]
+fn a_mapping_is_put_together_from_its_parts() {
+    let mapping = |bytes: &[u8]| match decoder().decode(bytes) {
+        Ok(Some(Evidence { fact: Fact::Mapping(mapping), .. })) => mapping,
+        other => panic!("no mapping: {other:?}"),
+    };
+    let mut bytes = zeros::<MappingRecord>(kind::MAPPING);
+    assert_eq!(mapping(&bytes).area, None);
+    let path = std::mem::offset_of!(MappingRecord, path);
+    for (field, value) in [
+        (std::mem::offset_of!(MappingRecord, address), 0x7000_1234_u64),
+        (std::mem::offset_of!(MappingRecord, start), 0x7000_0000),
+        (std::mem::offset_of!(MappingRecord, end), 0x7000_4000),
+        (std::mem::offset_of!(MappingRecord, flags), 0x5),
+        (std::mem::offset_of!(MappingRecord, page_offset), 2),
+        (std::mem::offset_of!(MappingRecord, file_size), 90_000),
+        (std::mem::offset_of!(MappingRecord, stack_start), 0x7000_0001),
+    ] {
+        put(&mut bytes, field, &value.to_le_bytes());
+    }
+    let area = mapping(&bytes).area.expect("something is mapped");
+    assert_eq!((area.permissions.as_str(), area.stack, area.heap), ("r-xp", true, false));
+    word(&mut bytes, std::mem::offset_of!(MappingRecord, is_file), 1);
+    put(&mut bytes, path, b"libfoo.so.1\0junk");
+    // A mount was crossed here.
+    put(&mut bytes, path + 2 * COMPONENT_LEN, b"lib\0");
+    let area = mapping(&bytes).area.expect("something is mapped");
+    let file = area.file.expect("a file is mapped");
+    assert_eq!((file.path.as_str(), file.deleted, area.stack), ("…/lib/libfoo.so.1", true, false));
+    let pages = file.offset - 0x1234;
+    assert!(pages >= 2 * 4096 && pages.is_multiple_of(4096), "{pages}");
+    word(&mut bytes, std::mem::offset_of!(MappingRecord, is_whole), 1);
+    word(&mut bytes, std::mem::offset_of!(MappingRecord, links), 1);
+    let file = mapping(&bytes).area.and_then(|area| area.file).expect("a file is mapped");
+    assert_eq!((file.path.as_str(), file.deleted), ("/lib/libfoo.so.1", false));
 }

@@ -22,6 +22,7 @@ const KINDS: &[(u32, &str)] = &[
     (kind::TCP, "TCP connections"),
     (kind::CGROUP, "cgroups"),
     (kind::RENAME, "names"),
+    (kind::MAPPING, "mappings of faults"),
 ];
 
 /// The counters, and what of them has been reported.

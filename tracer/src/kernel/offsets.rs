@@ -55,6 +55,10 @@ const fn optional(
     Want { name, from: From::Member(of, members, 0), need: Need::Optional(without) }
 }
 
+const fn extra(name: &'static str, of: &'static str, members: &'static [&'static str]) -> Want {
+    Want { name, from: From::Member(of, members, 0), need: Need::Extra }
+}
+
 const fn size(name: &'static str, of: &'static str) -> Want {
     Want { name, from: From::Size(of), need: Need::Required }
 }
@@ -62,6 +66,7 @@ const fn size(name: &'static str, of: &'static str) -> Want {
 const NO_LOGIN: &str = "login uid and audit session of a process (CONFIG_AUDIT)";
 const NO_SYSCALL: &str = "the system call a sender was in";
 const NO_PLACE: &str = "whether a fault was a stack overflow";
+const NO_MAPPING: &str = "what a fault hit: the file, the heap, the code";
 const NO_LIMITS: &str = "the value of a limit that was exceeded";
 const NO_KILLED: &str = "which cgroup a write to cgroup.kill was for";
 const NO_TCP: &str = "ends of TCP connections";
@@ -98,11 +103,7 @@ const WANTED: &[Want] = &[
         &["seccomp"],
         "whether seccomp was on (CONFIG_SECCOMP)",
     ),
-    Want {
-        name: "task_ti_status",
-        from: From::Member("task_struct", &["thread_info.status"], 0),
-        need: Need::Extra,
-    },
+    extra("task_ti_status", "task_struct", &["thread_info.status"]),
     required("signal_live", "signal_struct", &["live"]),
     required("signal_flags", "signal_struct", &["flags"]),
     required("signal_group_exit_code", "signal_struct", &["group_exit_code"]),
@@ -131,13 +132,38 @@ const WANTED: &[Want] = &[
     required("pid_namespace_inum", "pid_namespace", &["ns.inum"]),
     required("mm_arg_start", "mm_struct", &["arg_start"]),
     required("mm_arg_end", "mm_struct", &["arg_end"]),
+    optional("mm_start_brk", "mm_struct", &["start_brk"], NO_MAPPING),
+    optional("mm_brk", "mm_struct", &["brk"], NO_MAPPING),
+    optional("mm_start_stack", "mm_struct", &["start_stack"], NO_MAPPING),
+    // The tree of mappings: a maple tree since 6.1, a red-black tree before.
+    extra("mm_maple_root", "mm_struct", &["mm_mt.ma_root"]),
+    extra("range_pivots", "maple_range_64", &["pivot"]),
+    extra("range_slots", "maple_range_64", &["slot"]),
+    extra("arange_pivots", "maple_arange_64", &["pivot"]),
+    extra("arange_slots", "maple_arange_64", &["slot"]),
+    extra("mm_rb_root", "mm_struct", &["mm_rb.rb_node"]),
+    extra("rb_left", "rb_node", &["rb_left"]),
+    extra("rb_right", "rb_node", &["rb_right"]),
+    extra("vma_rb", "vm_area_struct", &["vm_rb"]),
+    optional("vma_start", "vm_area_struct", &["vm_start"], NO_MAPPING),
+    optional("vma_end", "vm_area_struct", &["vm_end"], NO_MAPPING),
+    optional("vma_flags", "vm_area_struct", &["vm_flags"], NO_MAPPING),
+    optional("vma_pgoff", "vm_area_struct", &["vm_pgoff"], NO_MAPPING),
+    optional("vma_file", "vm_area_struct", &["vm_file"], NO_MAPPING),
     required("bprm_file", "linux_binprm", &["file"]),
     required("bprm_filename", "linux_binprm", &["filename"]),
     required("file_dentry", "file", &["f_path.dentry"]),
+    optional("file_mount", "file", &["f_path.mnt"], NO_MAPPING),
+    optional("mount_mnt", "mount", &["mnt"], NO_MAPPING),
+    optional("mount_root", "mount", &["mnt.mnt_root"], NO_MAPPING),
+    optional("mount_parent", "mount", &["mnt_parent"], NO_MAPPING),
+    optional("mount_point", "mount", &["mnt_mountpoint"], NO_MAPPING),
     required("dentry_name", "dentry", &["d_name.name", "__d_name.name"]),
     optional("dentry_parent", "dentry", &["d_parent"], NO_KILLED),
     optional("dentry_inode", "dentry", &["d_inode"], NO_KILLED),
     optional("dentry_sb", "dentry", &["d_sb"], NO_KILLED),
+    optional("inode_size", "inode", &["i_size"], NO_MAPPING),
+    optional("inode_links", "inode", &["i_nlink"], NO_MAPPING),
     optional("inode_private", "inode", &["i_private"], NO_KILLED),
     optional("super_block_magic", "super_block", &["s_magic"], NO_KILLED),
     optional("files_fdt", "files_struct", &["fdt"], NO_KILLED),
@@ -148,16 +174,8 @@ const WANTED: &[Want] = &[
     optional("sock_remote_port", "sock_common", &["skc_dport"], NO_TCP),
     optional("sock_local_v4", "sock_common", &["skc_rcv_saddr"], NO_TCP),
     optional("sock_remote_v4", "sock_common", &["skc_daddr"], NO_TCP),
-    Want {
-        name: "sock_local_v6",
-        from: From::Member("sock_common", &["skc_v6_rcv_saddr"], 0),
-        need: Need::Extra,
-    },
-    Want {
-        name: "sock_remote_v6",
-        from: From::Member("sock_common", &["skc_v6_daddr"], 0),
-        need: Need::Extra,
-    },
+    extra("sock_local_v6", "sock_common", &["skc_v6_rcv_saddr"]),
+    extra("sock_remote_v6", "sock_common", &["skc_v6_daddr"]),
     optional("sock_err", "sock", &["sk_err"], NO_TCP),
     optional("sock_protocol", "sock", &["sk_protocol"], NO_TCP),
 ];

@@ -1,8 +1,8 @@
 //! Records as they come out of the ring buffer: bytes until their length has been checked.
 
 use killtrace_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, OomRecord, RenameRecord,
-    SignalRecord, TcpRecord, flag, kind,
+    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord, OomRecord,
+    RenameRecord, SignalRecord, TcpRecord, flag, kind,
 };
 
 /// Types of which every bit pattern is a value.
@@ -28,6 +28,8 @@ unsafe impl Wire for TcpRecord {}
 unsafe impl Wire for CgroupRecord {}
 // SAFETY: see above.
 unsafe impl Wire for RenameRecord {}
+// SAFETY: see above.
+unsafe impl Wire for MappingRecord {}
 
 /// A record, by kind.
 #[derive(Debug)]
@@ -49,6 +51,8 @@ pub enum Record {
     Cgroup(CgroupRecord),
     /// [`kind::RENAME`]
     Rename(RenameRecord),
+    /// [`kind::MAPPING`]
+    Mapping(MappingRecord),
 }
 
 impl Record {
@@ -63,6 +67,7 @@ impl Record {
             kind::TCP => Self::Tcp(value(bytes)?),
             kind::CGROUP => Self::Cgroup(value(bytes)?),
             kind::RENAME => Self::Rename(value(bytes)?),
+            kind::MAPPING => Self::Mapping(value(bytes)?),
             _ => return None,
         })
     }

@@ -11,8 +11,8 @@ use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
     BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source, TargetReason,
-    Task, TcpChange, Terminal, Unavailable, User,
+    Manager, Mapping, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source,
+    TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// How many values of one endless kind are kept.
@@ -131,6 +131,8 @@ pub struct World {
     pub oom_victims: Recent<OomVictim>,
     /// TCP connections that changed state.
     pub tcp: Recent<TcpChange>,
+    /// What those that faulted had mapped.
+    pub mappings: Recent<Mapping>,
     /// Method calls on a bus.
     pub calls: Recent<BusCall>,
     /// Jobs made and removed.
@@ -187,6 +189,7 @@ impl World {
                 self.exits.push(at, source, exit.clone());
             }
             Fact::OomVictim(victim) => self.oom_victims.push(at, source, victim.clone()),
+            Fact::Mapping(mapping) => self.mappings.push(at, source, mapping.clone()),
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),

@@ -103,6 +103,13 @@ impl Redactor {
                 oom.trigger = self.task(oom.trigger);
                 Fact::OomVictim(oom)
             }
+            Fact::Mapping(mut mapping) => {
+                mapping.task = self.task(mapping.task);
+                if let Some(file) = mapping.area.as_mut().and_then(|area| area.file.as_mut()) {
+                    file.path = self.program(&file.path);
+                }
+                Fact::Mapping(mapping)
+            }
             Fact::Tcp(mut tcp) => {
                 tcp.task = self.task(tcp.task);
                 tcp.local = self.socket(tcp.local);

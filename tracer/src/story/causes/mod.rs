@@ -5,6 +5,7 @@
 
 mod commands;
 mod containers;
+mod crashes;
 mod dependencies;
 mod kernel;
 mod logind;
@@ -153,7 +154,7 @@ pub const ALL: &[Cause] = &[
     kernel::tracer_exited,
     kernel::limits,
     kernel::others,
-    own_doing::crash,
+    crashes::crash,
     own_doing::abort,
     own_doing::seccomp,
     own_doing::pipe,

@@ -1,127 +1,29 @@
-//! Deaths that a process brought on itself: faults, aborts, forbidden calls, pipes, timers.
+//! Deaths that a process brought on itself without a fault: aborts, forbidden calls, pipes, timers.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{CodePlace, Grade, Mechanism, SignalInfo, Source, sig, signal_name};
+use crate::evidence::{Grade, Mechanism, SignalInfo, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
-use crate::story::verdict::{CauseId, LinkEvent, Outcome};
-use crate::story::{fixes, si_code, words};
+use crate::story::verdict::{CauseId, Outcome};
+use crate::story::{fixes, words};
 
-fn victim(case: &Case<'_>) -> String {
+pub(super) fn victim(case: &Case<'_>) -> String {
     words::name_pid(&case.victim_process())
 }
 
-fn program(case: &Case<'_>) -> String {
+pub(super) fn program(case: &Case<'_>) -> String {
     case.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
 }
 
-fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
+pub(super) fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
     case.blow.filter(|blow| blow.mechanism == mechanism)
 }
 
-fn core(case: &Case<'_>) -> &'static str {
+pub(super) fn core(case: &Case<'_>) -> &'static str {
     match case.outcome {
         Outcome::Signaled { core_dumped: true, .. } => " A core was dumped.",
         _ => "",
     }
-}
-
-/// The lowest address that can be mapped (`vm.mmap_min_addr` on most machines): what is below comes of a null
-/// pointer, with the place of a field added to it.
-const LOWEST: u64 = 65_536;
-
-/// How far below the stack pointer code may still write: a call, the red zone, the frame of a `push`.
-const BELOW_STACK: u64 = 65_536;
-
-/// How far above it a frame can reach that was made room for at once.
-const LARGEST_FRAME: u64 = 16 << 20;
-
-/// A fault: the address, and where the code was.
-struct Fault {
-    address: Option<u64>,
-    place: Option<CodePlace>,
-}
-
-impl Fault {
-    fn is_null(&self) -> bool {
-        self.address.is_some_and(|address| address < LOWEST)
-    }
-
-    /// The address is that of the instruction itself.
-    fn is_jump(&self) -> bool {
-        self.place.is_some_and(|place| self.address == Some(place.instruction))
-    }
-
-    /// The address is where the stack pointer points: all of a stack can be used, but for what lies behind its
-    /// end.
-    fn is_stack_overflow(&self) -> bool {
-        let (Some(address), Some(place)) = (self.address, self.place) else { return false };
-        let near = address.wrapping_sub(place.stack.wrapping_sub(BELOW_STACK))
-            <= BELOW_STACK + LARGEST_FRAME;
-        near && !self.is_jump() && !self.is_null()
-    }
-}
-
-/// What a fault was, in words.
-fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
-    match (number, code) {
-        (sig::SIGSEGV, 1 | 2) if fault.is_stack_overflow() => {
-            "it ran out of stack, as by endless recursion or a huge local variable"
-        }
-        (sig::SIGSEGV, 1) if fault.is_null() && fault.is_jump() => "it called a null pointer",
-        (sig::SIGSEGV, 1) if fault.is_null() => "it used a null pointer",
-        (sig::SIGSEGV, 1) if fault.is_jump() => "it jumped to an address where nothing is mapped",
-        (sig::SIGSEGV, 2) if fault.is_jump() => "it jumped into memory that is no code",
-        (sig::SIGSEGV, 1) => "it used an address where nothing is mapped",
-        (sig::SIGSEGV, 2) => "it used memory in a way its protection forbids",
-        (sig::SIGSEGV, 3) => "a bounds check failed",
-        (sig::SIGSEGV, 4) => "a protection key forbids the access",
-        (sig::SIGSEGV, 8 | 9) => "a memory tag did not match",
-        (sig::SIGSEGV, 10) => "a control-flow protection check failed (shadow stack or IBT)",
-        (sig::SIGSEGV, si_code::SI_KERNEL) => {
-            "a general protection fault (an address that no program can have, an instruction that only the \
-             kernel may use), or a stack on which the kernel could not place a signal frame"
-        }
-        (sig::SIGBUS, 1) => "an address was not aligned as needed",
-        (sig::SIGBUS, 2) => {
-            "it touched a mapped file beyond its end, or memory that could not be had"
-        }
-        (sig::SIGBUS, _) => "a bus error",
-        (sig::SIGILL, _) => {
-            "it ran an instruction that this processor does not have or does not allow"
-        }
-        (sig::SIGFPE, 1) => "it divided an integer by zero",
-        (sig::SIGFPE, _) => "an arithmetic error",
-        (sig::SIGTRAP, _) => "it ran into a breakpoint that no debugger handled",
-        _ => "an exception of the processor",
-    }
-}
-
-/// SIGSEGV and its kind.
-pub fn crash(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::Fault)?;
-    let number = blow.signal.value.number;
-    let (code, address) = match blow.signal.value.info {
-        SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
-        SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
-    };
-    // The address means nothing where the processor gave none.
-    let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
-    let signal = signal_name(number);
-    let fault = Fault { address, place: blow.signal.value.place };
-    let what = fault_words(number, code, &fault);
-    let at = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
-    let name = si_code::name(number, code);
-    let text = format!("{} crashed: {what} ({signal}, {name}{at})", victim(case));
-    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
-    Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, format!("{text}.{}", core(case)))
-        .links([link])
-        .fixes(
-            (number == sig::SIGSEGV && fault.is_stack_overflow())
-                .then(|| fixes::resource_limit("s", "the stack size limit", "LimitSTACK")),
-        )
-        .fixes([fixes::core_dump(&program(case))])
-        .answer()
 }
 
 /// abort(3): SIGABRT to itself.

@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    CodePlace, Disposition, Fact, Gone, Grade, Limits, Mechanism, SignalInfo, SignalResult,
-    SignalSent, Source, TargetReason, TraceOptions, sig,
+    Disposition, Fact, Gone, Grade, Limits, Mechanism, SignalInfo, SignalResult, SignalSent,
+    Source, TargetReason, TraceOptions, sig,
 };
 use crate::story::verdict::{CauseId, KillerKind, LinkEvent, Outcome, Record};
 
@@ -268,39 +268,6 @@ fn the_exit_signal_of_a_child_is_told_from_an_event_of_a_file() {
     // POLL_IN on SIGTERM: the band stands where a pid would.
     let info = SignalInfo::Real { code: 1, errno: 0, fields: [0x41, 3] };
     assert_eq!(death(SignalSent { info, ..of_child }).cause.id, CauseId::AsyncIo);
-}
-
-/// What is said of a fault follows from its address and from where the code was.
-#[test]
-fn faults_are_told_by_address_and_registers() {
-    let stack = 0x7ffc_3b2e_2000_u64;
-    let told = |code: i32, address: u64, instruction: u64| {
-        let victim = task(42, "program");
-        let fault = SignalSent {
-            info: SignalInfo::Real { code, errno: 0, fields: [address, 0] },
-            syscall: None,
-            place: Some(CodePlace { instruction, stack }),
-            ..signal(sig::SIGSEGV, victim.clone(), victim.clone())
-        };
-        let death = Scene::default()
-            .target(&victim, TargetReason::Pid)
-            .signal(5, fault)
-            .exit(6, victim, 11, true)
-            .death();
-        assert_eq!(death.cause.id, CauseId::Crash);
-        death.cause.explanation
-    };
-    let code = 0x5555_0000_1000;
-    assert!(
-        told(1, 0x10, code).contains("it used a null pointer (SIGSEGV, SEGV_MAPERR, address 0x10)")
-    );
-    assert!(told(1, 0, 0).contains("it called a null pointer"));
-    assert!(told(1, stack - 8, code).contains("it ran out of stack"));
-    assert!(told(2, stack + 200, code).contains("it ran out of stack"));
-    assert!(told(1, stack - (1 << 20), code).contains("an address where nothing is mapped"));
-    assert!(told(1, 0x7f00_0000_0000, code).contains("an address where nothing is mapped"));
-    // Code on the stack is no overflow of it.
-    assert!(told(2, stack + 64, stack + 64).contains("it jumped into memory that is no code"));
 }
 
 #[test]

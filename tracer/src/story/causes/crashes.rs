@@ -1,0 +1,182 @@
+//! Faults: what the processor or the memory did not allow, and where.
+
+use super::own_doing::{blow_with, core, program, victim};
+use super::{Finding, Fit, Opinion};
+use crate::evidence::{
+    Area, CodePlace, Grade, MappedFile, Mapping, Mechanism, SignalInfo, Source, sig, signal_name,
+};
+use crate::story::case::Case;
+use crate::story::verdict::{CauseId, LinkEvent};
+use crate::story::world::Seen;
+use crate::story::{fixes, si_code};
+
+/// The lowest address that can be mapped (`vm.mmap_min_addr` on most machines): what is below comes of a null
+/// pointer, with the place of a field added to it.
+const LOWEST: u64 = 65_536;
+
+/// How far below the stack pointer code may still write: a call, the red zone, the frame of a `push`.
+const BELOW_STACK: u64 = 65_536;
+
+/// How far above it a frame can reach that was made room for at once.
+const LARGEST_FRAME: u64 = 16 << 20;
+
+/// A fault: the address, and where the code was.
+struct Fault {
+    address: Option<u64>,
+    place: Option<CodePlace>,
+}
+
+impl Fault {
+    fn is_null(&self) -> bool {
+        self.address.is_some_and(|address| address < LOWEST)
+    }
+
+    /// The address is that of the instruction itself.
+    fn is_jump(&self) -> bool {
+        self.place.is_some_and(|place| self.address == Some(place.instruction))
+    }
+
+    /// The address is where the stack pointer points: all of a stack can be used, but for what lies behind its
+    /// end.
+    fn is_stack_overflow(&self) -> bool {
+        let (Some(address), Some(place)) = (self.address, self.place) else { return false };
+        let near = address.wrapping_sub(place.stack.wrapping_sub(BELOW_STACK))
+            <= BELOW_STACK + LARGEST_FRAME;
+        near && !self.is_jump() && !self.is_null()
+    }
+}
+
+/// What a fault was, in words.
+fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
+    match (number, code) {
+        (sig::SIGSEGV, 1 | 2) if fault.is_stack_overflow() => {
+            "it ran out of stack, as by endless recursion or a huge local variable"
+        }
+        (sig::SIGSEGV, 1) if fault.is_null() && fault.is_jump() => "it called a null pointer",
+        (sig::SIGSEGV, 1) if fault.is_null() => "it used a null pointer",
+        (sig::SIGSEGV, 1) if fault.is_jump() => "it jumped to an address where nothing is mapped",
+        (sig::SIGSEGV, 2) if fault.is_jump() => "it jumped into memory that is no code",
+        (sig::SIGSEGV, 1) => "it used an address where nothing is mapped",
+        (sig::SIGSEGV, 2) => "it used memory in a way its protection forbids",
+        (sig::SIGSEGV, 3) => "a bounds check failed",
+        (sig::SIGSEGV, 4) => "a protection key forbids the access",
+        (sig::SIGSEGV, 8 | 9) => "a memory tag did not match",
+        (sig::SIGSEGV, 10) => "a control-flow protection check failed (shadow stack or IBT)",
+        (sig::SIGSEGV, si_code::SI_KERNEL) => {
+            "a general protection fault (an address that no program can have, an instruction that only the \
+             kernel may use), or a stack on which the kernel could not place a signal frame"
+        }
+        (sig::SIGBUS, 1) => "an address was not aligned as needed",
+        (sig::SIGBUS, 2) => {
+            "it touched a mapped file beyond its end, or memory that could not be had"
+        }
+        (sig::SIGBUS, _) => "a bus error",
+        (sig::SIGILL, _) => {
+            "it ran an instruction that this processor does not have or does not allow"
+        }
+        (sig::SIGFPE, 1) => "it divided an integer by zero",
+        (sig::SIGFPE, _) => "an arithmetic error",
+        (sig::SIGTRAP, _) => "it ran into a breakpoint that no debugger handled",
+        _ => "an exception of the processor",
+    }
+}
+
+/// What is mapped at an address that a fault tells of.
+fn area<'a>(case: &Case<'a>, address: u64) -> Option<&'a Area> {
+    let of_victim = |mapping: &&Seen<Mapping>| {
+        mapping.value.task.id == case.victim && mapping.value.address == address
+    };
+    case.world.mappings.iter().rev().find(of_victim).and_then(|found| found.value.area.as_ref())
+}
+
+/// What is mapped, and how.
+fn area_words(area: &Area) -> String {
+    let what = match &area.file {
+        Some(file) => file_words(file),
+        None if area.heap => "its heap".to_owned(),
+        None if area.stack => "its stack".to_owned(),
+        None if area.permissions.contains('s') => "shared memory".to_owned(),
+        None => "memory of its own".to_owned(),
+    };
+    let can = |letter| area.permissions.contains(letter);
+    let may = match (can('r'), can('w'), can('x')) {
+        (false, false, false) => "which it may not touch at all",
+        (_, false, false) => "which it may only read",
+        (_, false, true) => "which it may only read and execute",
+        (_, true, false) => "which it may not execute",
+        (_, true, true) => "which it may read, write and execute",
+    };
+    format!("{what}, {may}")
+}
+
+fn file_words(file: &MappedFile) -> String {
+    // A file that never was in a directory is not one that somebody removed.
+    let deleted = file.deleted && !file.path.starts_with("/memfd:");
+    format!("{}{}", file.path, if deleted { " (deleted)" } else { "" })
+}
+
+/// Why a page of a file could not be had. The last page of a file is there whole.
+fn missing_page_words(file: &MappedFile) -> String {
+    let (name, offset, size) = (file_words(file), file.offset, file.size);
+    if offset >= size {
+        format!(
+            "it touched {name} at byte {offset}, but the file has {size} bytes: it was made shorter after it \
+             was mapped, or was mapped beyond its end"
+        )
+    } else {
+        format!(
+            "it touched {name} at byte {offset} of {size}, and the kernel could not get that page: the disk is \
+             full and the file has holes, or the disk failed"
+        )
+    }
+}
+
+/// Where the code was that faulted.
+fn code_words(area: &Area) -> String {
+    match &area.file {
+        // What was jumped to is no code.
+        _ if !area.permissions.contains('x') => String::new(),
+        Some(file) => {
+            format!(" The code was in {}, {:#x} bytes into the file.", file_words(file), file.offset)
+        }
+        None => {
+            " The code was in memory that no file is behind, as what a compiler makes at run time (JIT)."
+                .to_owned()
+        }
+    }
+}
+
+/// SIGSEGV and its kind.
+pub fn crash(case: &Case<'_>) -> Option<Opinion> {
+    let blow = blow_with(case, Mechanism::Fault)?;
+    let number = blow.signal.value.number;
+    let (code, address) = match blow.signal.value.info {
+        SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
+        SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
+    };
+    // The address means nothing where the processor gave none.
+    let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
+    let signal = signal_name(number);
+    let fault = Fault { address, place: blow.signal.value.place };
+    let overflow = number == sig::SIGSEGV && fault.is_stack_overflow();
+    let hit = address.and_then(|address| area(case, address));
+    let what = match (number, code, hit) {
+        (sig::SIGBUS, 2, Some(Area { file: Some(file), .. })) => missing_page_words(file),
+        (sig::SIGSEGV, 2, Some(hit)) if !overflow => {
+            format!("{}: {}", fault_words(number, code, &fault), area_words(hit))
+        }
+        _ => fault_words(number, code, &fault).to_owned(),
+    };
+    let at = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
+    let name = si_code::name(number, code);
+    let text = format!("{} crashed: {what} ({signal}, {name}{at})", victim(case));
+    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
+    let place = fault.place.and_then(|place| area(case, place.instruction));
+    let place = place.map(code_words).unwrap_or_default();
+    let explanation = format!("{text}.{place}{}", core(case));
+    Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
+        .links([link])
+        .fixes(overflow.then(|| fixes::resource_limit("s", "the stack size limit", "LimitSTACK")))
+        .fixes([fixes::core_dump(&program(case))])
+        .answer()
+}

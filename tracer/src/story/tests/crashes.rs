@@ -1,0 +1,91 @@
+//! Faults, and what they hit.
+
+use super::scene::{Scene, signal, task};
+use crate::evidence::{
+    Area, CodePlace, Fact, MappedFile, Mapping, SignalInfo, SignalSent, Source, TargetReason, sig,
+};
+use crate::story::verdict::CauseId;
+
+const CODE: u64 = 0x5555_0000_1000;
+const STACK: u64 = 0x7ffc_3b2e_2000;
+
+/// What is said of a fault of that signal and code, at that address, by that instruction.
+fn told(number: u8, code: i32, address: u64, instruction: u64, areas: &[(u64, Area)]) -> String {
+    let victim = task(42, "program");
+    let fault = SignalSent {
+        info: SignalInfo::Real { code, errno: 0, fields: [address, 0] },
+        syscall: None,
+        place: Some(CodePlace { instruction, stack: STACK }),
+        ..signal(number, victim.clone(), victim.clone())
+    };
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, fault);
+    for (address, area) in areas {
+        let mapping = Mapping { task: victim.clone(), address: *address, area: Some(area.clone()) };
+        scene = scene.add(5, Source::Kernel, Fact::Mapping(mapping));
+    }
+    let death = scene.exit(6, victim, u32::from(number), true).death();
+    assert_eq!(death.cause.id, CauseId::Crash);
+    death.cause.explanation
+}
+
+fn memory(permissions: &str) -> Area {
+    Area { permissions: permissions.to_owned(), heap: false, stack: false, file: None }
+}
+
+fn file(permissions: &str, path: &str, offset: u64, size: u64) -> Area {
+    let file = MappedFile { path: path.to_owned(), deleted: false, offset, size };
+    Area { file: Some(file), ..memory(permissions) }
+}
+
+/// What is said of a fault follows from its address and from where the code was.
+#[test]
+fn faults_are_told_by_address_and_registers() {
+    let told = |code, address, instruction| told(sig::SIGSEGV, code, address, instruction, &[]);
+    assert!(
+        told(1, 0x10, CODE).contains("it used a null pointer (SIGSEGV, SEGV_MAPERR, address 0x10)")
+    );
+    assert!(told(1, 0, 0).contains("it called a null pointer"));
+    assert!(told(1, STACK - 8, CODE).contains("it ran out of stack"));
+    assert!(told(2, STACK + 200, CODE).contains("it ran out of stack"));
+    assert!(told(1, STACK - (1 << 20), CODE).contains("an address where nothing is mapped"));
+    assert!(told(1, 0x7f00_0000_0000, CODE).contains("an address where nothing is mapped"));
+    // Code on the stack is no overflow of it.
+    assert!(told(2, STACK + 64, STACK + 64).contains("it jumped into memory that is no code"));
+}
+
+#[test]
+fn a_fault_tells_of_the_file_whose_code_it_was() {
+    let library = file("r-xp", "/usr/lib/libfoo.so.1", 0x11d6, 90_000);
+    let words = told(sig::SIGSEGV, 1, 8, CODE, &[(CODE, library.clone())]);
+    assert!(words.ends_with("The code was in /usr/lib/libfoo.so.1, 0x11d6 bytes into the file."));
+    let mut gone = library;
+    gone.file.as_mut().expect("it has a file").deleted = true;
+    let words = told(sig::SIGSEGV, 1, 8, CODE, &[(CODE, gone)]);
+    assert!(words.contains("in /usr/lib/libfoo.so.1 (deleted), 0x11d6"), "{words}");
+    let words = told(sig::SIGILL, 2, CODE, CODE, &[(CODE, memory("rwxp"))]);
+    assert!(words.contains("memory that no file is behind"), "{words}");
+}
+
+#[test]
+fn a_forbidden_access_tells_of_what_it_hit() {
+    let hit = |area| told(sig::SIGSEGV, 2, 0x7000, CODE, &[(0x7000, area)]);
+    let data = file("r--p", "/opt/data", 5, 10);
+    assert!(hit(data).contains("forbids: /opt/data, which it may only read (SIGSEGV"));
+    assert!(hit(memory("---p")).contains("memory of its own, which it may not touch at all"));
+    assert!(hit(memory("r--s")).contains("shared memory, which it may only read"));
+    let heap = Area { heap: true, ..memory("rw-p") };
+    let words = told(sig::SIGSEGV, 2, 0x7000, 0x7000, &[(0x7000, heap)]);
+    assert!(words.contains("no code: its heap, which it may not execute"), "{words}");
+    assert!(!words.contains("The code was in"), "{words}");
+}
+
+/// A page of a mapped file is missing: since the file ends before it, or since it could not be had.
+#[test]
+fn a_bus_error_tells_of_the_file() {
+    let hit = |area| told(sig::SIGBUS, 2, 0x7000, CODE, &[(0x7000, area)]);
+    let words = hit(file("rw-s", "/var/lib/db", 5000, 100));
+    assert!(words.contains("it touched /var/lib/db at byte 5000, but the file has 100 bytes"));
+    let words = hit(file("rw-s", "/var/lib/db", 5000, 9000));
+    assert!(words.contains("the kernel could not get that page"), "{words}");
+    assert!(hit(memory("rw-p")).contains("or memory that could not be had"));
+}
