@@ -90,6 +90,11 @@ impl Ring {
         }
     }
 
+    /// Whether the next record is being written: there, but not handed over yet.
+    pub fn is_being_written(&self) -> bool {
+        self.position < self.writers_position().load(Ordering::Acquire)
+    }
+
     /// Bytes of the data area; they may begin at its end and go on at its start.
     fn data(&mut self, at: usize, len: usize) -> &[u8] {
         let at = at & (self.size - 1);

@@ -141,7 +141,10 @@ impl Stream {
 
     /// Waits for something urgent, or for the next look.
     async fn wait(&mut self) -> io::Result<()> {
-        let pause = if self.is_quiet() { LOSS_CHECK } else { BUSY };
+        // What is being written may have been decided before the kernel knew that somebody sleeps: nobody
+        // is woken for it. Whatever begins later decides later.
+        let rests = self.is_quiet() && !self.records.is_being_written();
+        let pause = if rests { LOSS_CHECK } else { BUSY };
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
             none => {
