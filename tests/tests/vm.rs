@@ -63,3 +63,26 @@ fn sysrq_oom() {
     let death = played.killed(Mechanism::Sysrq, By::KernelAlone, CauseId::Sysrq);
     killed_outright(death);
 }
+
+/// A page of its memory has failed, which the kernel tells at the next touch.
+#[test]
+#[ignore = "costs the machine a page of memory: cargo xtask vm runs it"]
+fn poisoned_page() {
+    let played = play("poisoned-page");
+    let death =
+        played.killed(Mechanism::MemoryFailure, By::KernelAlone, CauseId::HardwareMemoryError);
+    assert_eq!(death.signal.as_ref().map(|signal| signal.si_code.as_str()), Some("BUS_MCEERR_AR"));
+    assert!(death.cause.explanation.contains(", at address 0x"), "{}", death.cause.explanation);
+}
+
+/// The kernel kills, but since somebody closed the descriptor: that is who is named.
+#[test]
+#[ignore = "needs Linux 7.1: cargo xtask vm runs it"]
+fn pidfd_closed() {
+    let played = play("pidfd-closed");
+    let by = By::Process("holder");
+    let death = played.killed(Mechanism::PidfdSendSignal, by, CauseId::ProcessSignal);
+    killed_outright(death);
+    let text = &death.cause.explanation;
+    assert!(text.contains("closed its last pidfd"), "{text}");
+}

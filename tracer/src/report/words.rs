@@ -52,12 +52,30 @@ pub fn mechanism_of(signal: &Signal) -> String {
         | Mechanism::ChildStatus => {
             format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME))
         }
-        Mechanism::UnknownKernel => match signal.kernel_path.first() {
+        // What does not come of pidfd_send_signal(2) says where it comes from.
+        Mechanism::PidfdSendSignal if !signal.kernel_path.is_empty() => {
+            "its last pidfd was closed".to_owned()
+        }
+        Mechanism::UnknownKernel => match signal.kernel_path.iter().find(|name| tells(name)) {
             Some(function) => format!("in {}", escape::shortened(function, MAX_NAME)),
             None => words.to_owned(),
         },
         _ => words.to_owned(),
     }
+}
+
+/// Whether a kernel function says more than that a signal is being sent (kernel/signal.c).
+fn tells(function: &str) -> bool {
+    const SENDING: [&str; 7] = [
+        "__send_signal_locked",
+        "send_signal_locked",
+        "__send_signal",
+        "do_send_sig_info",
+        "send_sig_info",
+        "group_send_sig_info",
+        "send_sig",
+    ];
+    !SENDING.contains(&function)
 }
 
 /// What became of a signal: `delivered, caught by a handler`.
@@ -75,6 +93,11 @@ pub fn fate(signal: &Signal) -> String {
     };
     let then = match (signal.result, signal.disposition) {
         (SignalResult::Ignored | SignalResult::Lost, _) | (_, None) => return result.to_owned(),
+        (SignalResult::Delivered, _)
+            if signal.number == sig::SIGTRAP && signal.mechanism == Mechanism::Ptrace =>
+        {
+            "for its tracer"
+        }
         (_, Some(Disposition::Handler)) => "caught by a handler",
         (_, Some(Disposition::Ignore)) => "to be ignored",
         (_, Some(Disposition::Default)) => default_action(signal.number),

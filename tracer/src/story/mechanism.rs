@@ -8,6 +8,9 @@
 use super::{si_code, signals};
 use crate::evidence::{Mechanism, SignalInfo, SignalSent, sig};
 
+/// Where a pidfd is closed for good.
+const PIDFD_CLOSED: &str = "pidfs_file_release";
+
 /// Kernel functions that prove a mechanism, in order of precedence: the innermost decision comes
 /// first, so that what merely led to it (an exit, an ioctl) does not win.
 const MARKERS: &[(&str, Mechanism)] = &[
@@ -24,7 +27,7 @@ const MARKERS: &[(&str, Mechanism)] = &[
     ("__cgroup_kill", Mechanism::CgroupKill),
     ("cgroup_kill_write", Mechanism::CgroupKill),
     ("cgroup_post_fork", Mechanism::CgroupKill),
-    ("pidfs_file_release", Mechanism::PidfdSendSignal),
+    (PIDFD_CLOSED, Mechanism::PidfdSendSignal),
     ("zap_pid_ns_processes", Mechanism::PidNamespaceExit),
     ("reboot_pid_ns", Mechanism::PidNamespaceExit),
     ("exit_ptrace", Mechanism::PtraceExitKill),
@@ -79,8 +82,17 @@ pub fn words(signal: &SignalSent, mechanism: Mechanism) -> &'static str {
         Mechanism::PidNamespaceExit if on_stack(signal, "reboot_pid_ns") => {
             "reboot(2) in its pid namespace"
         }
+        Mechanism::PidfdSendSignal if is_pidfd_closed(signal) => {
+            "its last pidfd was closed (CLONE_PIDFD_AUTOKILL)"
+        }
         _ => mechanism.words(),
     }
+}
+
+/// The kernel sent it because the last pidfd was closed of a child that had been made to end then
+/// (`CLONE_PIDFD_AUTOKILL`, Linux 7.1).
+pub fn is_pidfd_closed(signal: &SignalSent) -> bool {
+    on_stack(signal, PIDFD_CLOSED)
 }
 
 /// How the signal came about.
@@ -124,6 +136,8 @@ fn without_info(signal: &SignalSent) -> Mechanism {
     match (signal.number, to_itself(signal)) {
         (sig::SIGPIPE, true) => return Mechanism::Pipe,
         (sig::SIGXFSZ, true) => return Mechanism::RlimitFsize,
+        // `ptrace_event`: a tracer that did not ask for events is told of an exec that way.
+        (sig::SIGTRAP, true) if signal.ptraced => return Mechanism::Ptrace,
         _ => {}
     }
     if signal.sender.exiting && signal.parent_death_signal == signal.number {

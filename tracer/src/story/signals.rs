@@ -2,7 +2,7 @@
 
 use super::verdict::KillerKind;
 use super::world::World;
-use super::{newborn, si_code};
+use super::{mechanism, newborn, si_code};
 use crate::evidence::{
     CgroupOwner, Mechanism, Process, Session, Signal, SignalInfo, SignalSent, Task, signal_name,
 };
@@ -29,7 +29,11 @@ pub fn signal(sent: &SignalSent, mechanism: Mechanism) -> Signal {
         mechanism,
         result: sent.result,
         disposition: sent.disposition,
-        kernel_path: if mechanism.is_kernels_own() { sent.stack.clone() } else { Vec::new() },
+        kernel_path: if mechanism.is_kernels_own() || mechanism::is_pidfd_closed(sent) {
+            sent.stack.clone()
+        } else {
+            Vec::new()
+        },
     }
 }
 

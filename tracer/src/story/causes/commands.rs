@@ -9,7 +9,7 @@ use crate::story::manager::manager_of;
 use crate::story::relay::Relay;
 use crate::story::signals;
 use crate::story::verdict::CauseId;
-use crate::story::{newborn, units, words};
+use crate::story::{mechanism, newborn, units, words};
 
 /// Programs whose purpose is to send signals.
 const KILLERS: [&str; 12] = [
@@ -201,6 +201,8 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let by = by_program(case, sender);
     let because = if blow.mechanism == Mechanism::CgroupKill {
         " It wrote cgroup.kill, which kills a whole cgroup."
+    } else if mechanism::is_pidfd_closed(&blow.signal.value) {
+        " It closed its last pidfd, or ended, and the process had been made to end then (CLONE_PIDFD_AUTOKILL)."
     } else {
         ""
     };

@@ -1,7 +1,7 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Limits, Mechanism, Source, sig, signal_name};
+use crate::evidence::{Grade, Limits, Mechanism, SignalInfo, SignalSent, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::upstream::End;
@@ -164,6 +164,14 @@ fn cpu_fix(limits: Option<Limits>) -> Fix {
     fixes::resource_limit("t", "the CPU time limit", "LimitCPU")
 }
 
+/// Where a page failed, as far as the kernel says.
+fn failed_at(signal: &SignalSent) -> String {
+    match signal.info {
+        SignalInfo::Real { fields: [address, _], .. } => format!(", at address {address:#x}"),
+        SignalInfo::None | SignalInfo::Privileged => String::new(),
+    }
+}
+
 /// SysRq, BPF, memory failure, I/O signals.
 pub fn others(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
@@ -186,7 +194,8 @@ pub fn others(case: &Case<'_>) -> Option<Opinion> {
         Mechanism::MemoryFailure => (
             CauseId::HardwareMemoryError,
             format!(
-                "{name} got {signal} from the kernel: a page of its memory failed in hardware (or was injected to)."
+                "{name} got {signal} from the kernel: a page of its memory failed in hardware (or was injected to){}.",
+                failed_at(&blow.signal.value)
             ),
         ),
         Mechanism::AsyncIo => (

@@ -356,3 +356,38 @@ fn parallel_ends_a_job_whose_time_is_up() {
     assert_eq!(halted.id, CauseId::ProcessSignal);
     assert_eq!(cause(&["perl", "/usr/bin/parallel", "sleep"]).id, CauseId::ProcessSignal);
 }
+
+/// The kernel sends SIGKILL, but since somebody closed the descriptor: that is the killer.
+#[test]
+fn whoever_closes_the_last_pidfd_of_a_child_made_to_end_then_is_named() {
+    let victim = task(42, "worker");
+    let stack = ["pidfs_file_release", "__fput", "task_work_run"].map(str::to_owned).to_vec();
+    let sent = SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: None,
+        stack,
+        ..signal(sig::SIGKILL, task(90, "holder"), victim.clone())
+    };
+    let scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, sent);
+    let death = scene.exit(6, victim, 9, true).death();
+    assert_eq!(death.killer.kind, KillerKind::Process);
+    assert_eq!(death.killer.process.as_ref().map(|holder| holder.pid), Some(90));
+    assert!(death.cause.explanation.contains("closed its last pidfd"), "{death:#?}");
+    assert!(!death.signal.expect("a signal").kernel_path.is_empty());
+}
+
+/// A tracer that did not ask for events learns of an exec by a SIGTRAP, which it takes.
+#[test]
+fn the_trap_of_an_exec_under_a_tracer_is_the_tracers() {
+    let victim = task(42, "program");
+    let trap = SignalSent {
+        info: SignalInfo::None,
+        syscall: None,
+        ptraced: true,
+        stack: vec!["__send_signal_locked".to_owned(), "send_signal_locked".to_owned()],
+        ..signal(sig::SIGTRAP, victim.clone(), victim.clone())
+    };
+    assert_eq!(crate::story::mechanism::of(&trap), Mechanism::Ptrace);
+    let crash = SignalSent { ptraced: false, ..trap };
+    assert_ne!(crate::story::mechanism::of(&crash), Mechanism::Ptrace);
+}
