@@ -14,6 +14,7 @@ mod logout;
 mod requesters;
 mod sessions;
 mod units;
+mod units_commands;
 mod units_dependencies;
 mod units_ends;
 mod units_killing;

@@ -4,6 +4,7 @@ use super::case::Case;
 use super::decide::Blow;
 use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
+use super::unit_command::UnitCommand;
 use super::words;
 use super::world::{Seen, UnitHistory, World};
 use crate::evidence::{
@@ -68,15 +69,6 @@ pub struct UnitStop<'a> {
     pub by_command: Option<UnitCommand<'a>>,
 }
 
-/// A command that a manager runs for a unit, other than the unit's own processes.
-#[derive(Clone, Copy, Debug)]
-pub struct UnitCommand<'a> {
-    /// Its process.
-    pub task: &'a Task,
-    /// The setting that it stands in: `ExecStop` or `ExecReload`.
-    pub setting: &'static str,
-}
-
 impl<'a> UnitStop<'a> {
     /// The stop behind the deciding signal, where its sender is a service manager or a command that one
     /// ran to stop the unit.
@@ -84,7 +76,7 @@ impl<'a> UnitStop<'a> {
         let blow = case.blow?;
         match manager_of(&blow.signal.value.sender) {
             Some(manager) => Self::by_manager(case, manager, blow),
-            None => Self::by_unit_command(case, blow, "ExecStop", stop_job),
+            None => Self::by_unit_command(case, blow, &["ExecStop", "ExecStopPost"], stop_job),
         }
     }
 
@@ -98,7 +90,7 @@ impl<'a> UnitStop<'a> {
         let history = world.unit_of(manager, &unit);
         // A scope has no main process: its processes were not started by the manager.
         let main_end = (!unit.ends_with(".scope"))
-            .then(|| main_end(world, manager, &unit, history, first))
+            .then(|| main_end(world, manager, &unit, first.ns(), &[first.value.target.id]))
             .flatten();
         let main_exit = main_end.filter(|exit| struck_by_manager(world, exit, first).is_none());
         // A service that restarts by itself makes its job when it has been cleaned up.
@@ -132,41 +124,31 @@ impl<'a> UnitStop<'a> {
         if manager_of(&blow.signal.value.sender).is_some() {
             return None;
         }
-        Self::by_unit_command(case, blow, "ExecReload", reload_job)
+        Self::by_unit_command(case, blow, &["ExecReload"], reload_job)
     }
 
-    /// A process of the victim's own unit sent it. Where a job of the kind that `setting` is for was under way,
-    /// and that process and all that it descends from below the manager were started for it, it is what the
-    /// unit's setting says.
+    /// A process of the victim's own unit sent it: it is what one of these settings has run, for a job of the kind
+    /// that they are for.
     fn by_unit_command(
         case: &Case<'a>,
         blow: Blow<'a>,
-        setting: &'static str,
+        settings: &[&str],
         job_of: impl Fn(&'a World, Manager, &str, u64, u64) -> Option<&'a Seen<Job>>,
     ) -> Option<Self> {
         let sender = &blow.signal.value.sender;
         let (manager, unit) = case.unit()?;
-        if blow.mechanism.is_kernels_own() || sender.id == case.victim || unit.ends_with(".scope") {
+        if blow.mechanism.is_kernels_own() || sender.id == case.victim {
             return None;
         }
-        let home = CgroupOwner::of(sender.cgroup.as_deref()?);
-        let senders = match manager {
-            Manager::System => home.unit,
-            Manager::User(uid) => home.user_unit.filter(|_| home.owner_uid == Some(uid)),
-        };
-        if senders.as_deref() != Some(unit) {
+        let command = UnitCommand::of(case, sender)?;
+        if (command.manager, command.unit.as_str()) != (manager, unit)
+            || !settings.contains(&command.setting)
+        {
             return None;
         }
         let world = case.world;
         let job = job_of(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
-        let for_it = |id: &ProcessId| id.start_ns + BUS_LAG >= job.ns();
-        let is_manager = |id: &ProcessId| {
-            let known = world.people.get(*id);
-            id.pid == 1 || known.and_then(|known| known.comm.as_deref()) == Some("systemd")
-        };
-        let parents = world.people.parents(sender.id);
-        let below = parents.iter().take_while(|id| !is_manager(id));
-        if !std::iter::once(&sender.id).chain(below).all(for_it) {
+        if command.command.start_ns + BUS_LAG < job.ns() {
             return None;
         }
         let began_ns = job.ns().min(blow.signal.ns());
@@ -182,7 +164,7 @@ impl<'a> UnitStop<'a> {
             began_ns,
             job: Some(job),
             history: world.unit_of(manager, unit),
-            by_command: Some(UnitCommand { task: sender, setting }),
+            by_command: Some(command),
         })
     }
 
@@ -193,24 +175,14 @@ impl<'a> UnitStop<'a> {
 
     /// Where the unit's settings can be changed.
     pub fn at(&self) -> UnitAt {
-        let transient = self.history.and_then(|history| history.now.get("Transient"));
-        UnitAt {
-            unit: super::units::template(&self.unit),
-            of_user: matches!(self.manager, Manager::User(_)),
-            transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
-        }
+        UnitAt::of(self.manager, &self.unit, self.history)
     }
 
     /// How the manager is called, `systemd[1]`, `alice's systemd --user[812]`, or the command that it ran to
     /// stop the unit.
     pub fn manager_name(&self, case: &Case<'_>) -> String {
-        if let Some(command) = self.by_command {
-            let name = words::name_pid(&case.task(command.task));
-            let manager = name_of(case.world, self.manager);
-            return format!(
-                "{name}, a command that {manager} ran for {}= of {}",
-                command.setting, self.unit
-            );
+        if let Some(command) = &self.by_command {
+            return command.name(case);
         }
         let sender = case.task(&self.first.value.sender);
         match self.manager {
@@ -289,8 +261,20 @@ pub fn stop_job<'a>(
     })
 }
 
+/// The job that started a unit and was under way at a time.
+pub fn start_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    job_under_way(world, manager, unit, at_ns, |_, kind| {
+        !matches!(kind, Some("stop" | "reload" | "nop" | "verify-active"))
+    })
+}
+
 /// The reload job of a unit that was under way at a time; of a process that had been there before.
-fn reload_job<'a>(
+pub fn reload_job<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
@@ -437,15 +421,16 @@ pub fn same_unit(said: &str, unit: &str) -> bool {
     said == unit || (!said.contains('.') && unit.strip_suffix(".service") == Some(said))
 }
 
-/// The end of the unit's main process shortly before the first signal.
-fn main_end<'a>(
+/// The end of a unit's main process shortly before something else happened in it, which is none of `others`.
+pub fn main_end<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
-    history: Option<&UnitHistory>,
-    first: &Seen<SignalSent>,
+    before_ns: u64,
+    others: &[ProcessId],
 ) -> Option<&'a Seen<Exit>> {
-    let main_pids: Vec<u64> = history
+    let pids: Vec<u64> = world
+        .unit_of(manager, unit)
         .map(|history| {
             let named = |change: &Seen<std::collections::BTreeMap<String, serde_json::Value>>| {
                 let pid = |name: &str| change.value.get(name).and_then(serde_json::Value::as_u64);
@@ -454,37 +439,39 @@ fn main_end<'a>(
             history.changes.iter().flat_map(named).flatten().filter(|pid| *pid != 0).collect()
         })
         .unwrap_or_default();
-    let in_unit =
-        |exit: &Exit| {
-            let Some(cgroup) = exit.task.cgroup.as_deref().or_else(|| {
-                world.people.get(exit.task.id).and_then(|known| known.cgroup.as_deref())
-            }) else {
-                return false;
-            };
-            let owner = CgroupOwner::of(cgroup);
-            match manager {
-                Manager::System => owner.unit.as_deref() == Some(unit),
-                Manager::User(_) => owner.user_unit.as_deref() == Some(unit),
-            }
-        };
-    let recent = || {
-        world
-            .exits
-            .iter()
-            .rev()
-            .filter(|exit| exit.ns() <= first.ns() && exit.ns() + 10 * S >= first.ns())
-    };
-    let known_main = recent().find(|exit| main_pids.contains(&u64::from(exit.value.task.id.pid)));
+    let mut recent = world.exits.iter().rev().filter(|exit| {
+        exit.ns() <= before_ns
+            && exit.ns() + 10 * S >= before_ns
+            && !others.contains(&exit.value.task.id)
+    });
+    if !pids.is_empty() {
+        return recent.find(|exit| pids.contains(&u64::from(exit.value.task.id.pid)));
+    }
     // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
-    known_main.or_else(|| {
-        let by_descent = |exit: &&Seen<Exit>| {
-            exit.value.task.id != first.value.target.id
-                && exit.value.task.ppid == first.value.sender.id.pid
-                && exit.ns() + S >= first.ns()
-                && in_unit(&exit.value)
-        };
-        if main_pids.is_empty() { recent().find(by_descent) } else { None }
+    let of_manager = |task: &Task| match manager {
+        Manager::System => task.ppid == 1,
+        Manager::User(_) => {
+            let parent = world.people.get(task.id).and_then(|known| known.parents.first());
+            let known = parent.and_then(|parent| world.people.get(*parent));
+            known.and_then(|known| known.comm.as_deref()) == Some("systemd")
+        }
+    };
+    recent.find(|exit| {
+        let task = &exit.value.task;
+        exit.ns() + S >= before_ns
+            && of_manager(task)
+            && lives_in(world, task, manager).as_deref() == Some(unit)
     })
+}
+
+/// The unit of this manager that a process lives in.
+fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
+    let known = || world.people.get(task.id)?.cgroup.as_deref();
+    let owner = CgroupOwner::of(task.cgroup.as_deref().or_else(known)?);
+    match manager {
+        Manager::System => owner.unit,
+        Manager::User(_) => owner.user_unit,
+    }
 }
 
 /// The manager's first signal to the main process before that ended: a stop was under way already.

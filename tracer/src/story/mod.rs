@@ -24,6 +24,7 @@ mod signals;
 mod stopping;
 #[cfg(test)]
 mod tests;
+mod unit_command;
 mod units;
 mod upstream;
 pub mod verdict;

@@ -75,7 +75,7 @@ pub struct Program {
     /// When it was executed, where that was seen.
     exec_ns: Option<u64>,
     /// When it executed the next.
-    until_ns: u64,
+    pub until_ns: u64,
     comm: Option<String>,
     exe: Option<String>,
     cmdline: Option<Vec<String>>,

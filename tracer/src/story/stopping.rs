@@ -2,7 +2,7 @@
 //! follows where the time for it runs out.
 
 use super::case::Case;
-use super::manager::{self, UnitCommand, UnitStop, job_type};
+use super::manager::{UnitStop, job_type};
 use super::mechanism;
 use super::units::{cited, manager_said, property_setting, template, unit_setting};
 use super::upstream::End;
@@ -158,8 +158,8 @@ pub fn is_true(value: &str) -> bool {
 /// What the unit's own settings had to do with how it was stopped: the signals that are not the usual ones,
 /// the command of `ExecStop=`.
 pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
-    if stop.by_command.is_some() {
-        return command_setting(case, stop).into_iter().collect();
+    if let Some(command) = &stop.by_command {
+        return command.line.iter().cloned().collect();
     }
     let mut found = Vec::new();
     let first = stop.first.value.number;
@@ -196,57 +196,10 @@ fn signal_setting(
     (setting.file.is_some() && means(&setting.value)).then_some(setting)
 }
 
-/// The line of `ExecStop=` or `ExecReload=` that the command comes from: the one that names its program, else
-/// the only one.
-pub fn command_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
-    let setting = stop.by_command?.setting;
-    let command = case.task(stop.by_command?.task);
-    let programs: Vec<String> = std::iter::once(command.cmdline.unwrap_or_default())
-        .chain(command.ancestors.into_iter().filter_map(|ancestor| ancestor.cmdline))
-        .filter_map(|args| args.first().map(|arg| base_name(arg).to_owned()))
-        .collect();
-    let scopes = [stop.unit.clone(), template(&stop.unit)];
-    let lines: Vec<_> = case
-        .world
-        .setting_lines
-        .iter()
-        .filter(|seen| seen.value.name == setting && scopes.contains(&seen.value.scope))
-        .collect();
-    let names = |value: &str| {
-        // Prefixes of systemd.service(5) stand before the path.
-        let program = value.trim_start_matches(['-', '@', ':', '+', '!', '|']);
-        let program = base_name(program.split_whitespace().next().unwrap_or_default());
-        programs.iter().any(|known| known == program)
-    };
-    let found = lines.iter().find(|seen| names(&seen.value.value));
-    let found = found.or_else(|| lines.first().filter(|_| lines.len() == 1))?;
-    Some(DecidingSetting {
-        name: found.value.name.clone(),
-        value: found.value.value.clone(),
-        file: found.value.file.clone(),
-        line: found.value.line,
-    })
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
 /// The link of the command that the manager ran to stop or reload the unit, where one dealt the blow.
 pub fn command_link(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Link> {
-    let UnitCommand { task, setting } = stop.by_command?;
-    let process = case.task(task);
-    let known = case.world.people.get(task.id);
-    let executed = known.and_then(|known| known.exec_ns);
-    let source = if executed.is_some() { Source::Kernel } else { Source::Proc };
-    let manager = manager::name_of(case.world, stop.manager);
-    let command = words::command_line(&process);
-    let text = format!("{manager} ran \"{command}\" for {setting}= of {}", stop.unit);
-    let at = case.exit.at.shifted(executed.unwrap_or(task.id.start_ns));
-    let mut link = case.link(at, LinkEvent::Command, source, Some(process), text);
     // The job may have been heard of a moment late.
-    link.at.boot_ns = link.at.boot_ns.max(stop.began_ns).min(stop.first.ns());
-    Some(link)
+    stop.by_command.as_ref().map(|command| command.link(case, stop.began_ns, stop.first.at))
 }
 
 /// `TimeoutStopSec=` of the unit, or the manager's default under its own name.

@@ -324,6 +324,7 @@ cause_ids! {
     UnitOomPolicy = "unit-oom-policy", "systemd stopped the unit after an out-of-memory kill in it";
     SystemdOomd = "systemd-oomd", "systemd-oomd chose the cgroup";
     UnitReload = "unit-reload", "what the unit runs to reload ended it";
+    UnitCommand = "unit-command", "a command of a unit, run for its start, stop or reload, sent the signal";
     SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
     SystemShutdown = "system-shutdown", "the system is going down";
     KernelOomGlobal = "kernel-oom-global", "the machine ran out of memory";

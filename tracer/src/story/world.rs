@@ -22,7 +22,7 @@ pub const KEPT: usize = 4096;
 const SIGNALS_PER_PROCESS: usize = 256;
 
 /// Settings that add up over several lines: each line is told.
-const ADDED_UP: [&str; 9] = [
+const ADDED_UP: [&str; 14] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -30,8 +30,13 @@ const ADDED_UP: [&str; 9] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
-    "ExecStop",
+    "ExecCondition",
+    "ExecStartPre",
+    "ExecStart",
+    "ExecStartPost",
     "ExecReload",
+    "ExecStop",
+    "ExecStopPost",
 ];
 
 /// A value with when and from where it was learned.
@@ -106,6 +111,15 @@ impl UnitHistory {
         let mut known = HashSet::new();
         all.retain(|one| known.insert(*one));
         all
+    }
+
+    /// The unit that set off the last start of this one, where the manager says so: a timer, a socket, a path.
+    pub fn trigger(&self) -> Option<String> {
+        let details = self.now.get("ActivationDetails")?.as_array()?;
+        let pairs = details.iter().filter_map(Value::as_array);
+        let named =
+            |pair: &&Vec<Value>| pair.first().and_then(Value::as_str) == Some("trigger_unit");
+        pairs.into_iter().find(named)?.get(1)?.as_str().map(str::to_owned)
     }
 
     /// Whether a string property ever had one of these values, as far as was seen.

@@ -35,7 +35,7 @@ pub struct Context {
     pub system_bus: Link,
     /// A direct connection to each service manager.
     managers: Mutex<HashMap<Manager, Link>>,
-    /// Units of targets: every change of theirs is followed up.
+    /// Units of targets and of those who signal them: every change of theirs is followed up.
     watched: Mutex<HashMap<(Manager, String), bool>>,
     /// What was last heard of each unit.
     heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
@@ -82,7 +82,7 @@ impl Context {
         (managers.entry(manager).or_default().clone(), first)
     }
 
-    /// From now on a unit is one of a target. Returns whether that is new.
+    /// From now on a unit is one of a target, or of who signals one. Returns whether that is new.
     pub fn watch(&self, manager: Manager, unit: &str) -> bool {
         lock(&self.watched).insert((manager, unit.to_owned()), false).is_none()
     }

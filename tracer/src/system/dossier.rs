@@ -147,7 +147,7 @@ fn truth(value: &str) -> Option<bool> {
 }
 
 /// Tells a unit's properties, and what its files set.
-async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
+pub async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
     let asked = systemd::unit_properties(&context, manager, &unit).await;
     let files = match &asked {
         Ok(properties) => files_of(properties),

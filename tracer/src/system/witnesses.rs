@@ -159,6 +159,7 @@ impl Witnesses {
                 }
                 if signal.is_target {
                     self.target(signal.target.id);
+                    self.unit_of_sender(signal.sender.cgroup.as_deref());
                 } else {
                     self.witness(signal.target.id);
                 }
@@ -245,6 +246,26 @@ impl Witnesses {
             self.runtime.spawn(async move { dossier::ssh_settings(&context) });
         }
         line
+    }
+
+    /// A signal to a target may come from what a unit runs to start, stop or reload.
+    fn unit_of_sender(&self, cgroup: Option<&str>) {
+        let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
+        let (manager, unit) = match (owner.user_unit, owner.owner_uid, owner.unit) {
+            (Some(unit), Some(uid), _) => (Manager::User(uid), unit),
+            (_, _, Some(unit)) => (Manager::System, unit),
+            _ => return,
+        };
+        if !unit.ends_with(".service") {
+            return;
+        }
+        let _inside = self.runtime.enter();
+        if self.context.watch(manager, &unit) {
+            self.runtime.spawn(dossier::tell_unit(Arc::clone(&self.context), manager, unit));
+        } else {
+            // Since it was last looked at it may have been started anew, by something else.
+            systemd::refresh(&self.context, manager, &unit);
+        }
     }
 
     /// A target ended: what the manager makes of that decides the verdict.

@@ -15,6 +15,7 @@ mod own_doing;
 mod shutdown;
 mod sshd;
 mod terminal;
+mod unit_commands;
 mod unit_ends;
 mod units;
 
@@ -138,6 +139,8 @@ pub const ALL: &[Cause] = &[
     units::stop_requested,
     units::reloaded,
     units::exited_meanwhile,
+    unit_commands::by_command,
+    unit_ends::exited_after_main,
     dependencies::dependency,
     unit_ends::main_process_exited,
     memory::kernel_oom,

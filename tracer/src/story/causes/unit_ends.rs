@@ -4,10 +4,11 @@ use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
-use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::manager::{BUS_LAG, UnitStop, main_end};
 use crate::story::stopping;
+use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
 
@@ -67,6 +68,39 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
     .fixes([fixes::own_unit(&program), fixes::kill_mode_process(&at)])
+    .answer()
+}
+
+/// It exited, and no signal had reached it, right after the unit's main process had ended: workers notice that by
+/// a pipe or a socket, often before the manager has got to them.
+pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
+    /// What is later than that has other reasons.
+    const AT_ONCE: u64 = 2 * S;
+    let Outcome::Exited { status } = case.outcome else { return None };
+    if case.blow.is_some() {
+        return None;
+    }
+    let (manager, unit) = case.unit().filter(|(_, unit)| unit.ends_with(".service"))?;
+    let ended_ns = case.exit.ns();
+    let main = main_end(case.world, manager, unit, ended_ns, &[case.victim])?;
+    // What was started when the main process was gone is no worker of its.
+    if main.ns() + AT_ONCE < ended_ns || case.victim.start_ns >= main.ns() {
+        return None;
+    }
+    let end = End::of(case, main.value.task.id)?;
+    Finding::new(
+        CauseId::ExitedByItself,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{} exited by itself with status {status}, {} after the main process of {unit} had ended ({}); no signal had \
+             reached it, so that the one led to the other is a conclusion.",
+            victim(case),
+            words::span(ended_ns.saturating_sub(main.ns())),
+            end.sentence(case)
+        ),
+    )
+    .links(end.links(case, case.exit.at))
     .answer()
 }
 
@@ -196,6 +230,9 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
     let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, said);
     link.at = link.at.no_later_than(stop.begun);
+    // Where it is such a command that took too long, its line says which.
+    let own = UnitCommand::of(case, &case.exit.value.task);
+    let ran = own.as_ref().map(|own| own.link(case, 0, link.at));
     Finding::new(
         limit.id,
         Fit::Exact,
@@ -209,7 +246,8 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             in_brackets(setting.as_ref())
         ),
     )
-    .settings([setting])
+    .settings([setting, own.and_then(|own| own.line)])
+    .links(ran)
     .links([link])
     .links(units::stop_links(case, &stop))
     .fixes([match limit.id {

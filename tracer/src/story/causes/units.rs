@@ -9,7 +9,7 @@ use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
 use crate::story::requests::{Request, Wish, by_arguments};
 use crate::story::verdict::{CauseId, Fix, LinkEvent, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, stopping, units, words};
+use crate::story::{fixes, units, words};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -112,6 +112,9 @@ fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped:
         let file = stop.history.and_then(|history| history.text("FragmentPath"));
         remedies.push(fixes::updates(&at, &updaters, file));
     }
+    // What is run after the unit has ended clears away what is left of it.
+    let post = stop.by_command.as_ref().filter(|command| command.setting == "ExecStopPost");
+    remedies.extend(post.map(|command| fixes::narrower_command(&at, command)));
     // Neither a scope nor what a program made can be started again by its name.
     if stopped && !at.transient && !stop.unit.ends_with(".scope") {
         remedies.push(fixes::start_again(&at, &stop.unit));
@@ -196,7 +199,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
 pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::by_reload(case)?;
     let job = stop.job?;
-    let setting = stopping::command_setting(case, &stop);
+    let setting = stop.by_command.as_ref().and_then(|command| command.line.clone());
     let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it))).unwrap_or_default();
     let request = Request::find(case, Wish::Reload, stop.manager, &stop.unit, stop.began_ns);
     let signal = crate::evidence::signal_name(case.blow?.signal.value.number);

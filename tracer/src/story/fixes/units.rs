@@ -1,8 +1,12 @@
 //! Remedies in the settings of a unit.
 
 use super::super::stopping::Choice;
+use super::super::unit_command::UnitCommand;
+use super::super::units::template;
 use super::super::verdict::{DecidingSetting, Fix};
+use super::super::world::UnitHistory;
 use super::{fix, quoted};
+use crate::evidence::Manager;
 
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,16 @@ impl UnitAt {
     /// A unit of the system that has files.
     pub fn of_system(unit: impl Into<String>) -> Self {
         Self { unit: unit.into(), of_user: false, transient: false }
+    }
+
+    /// A unit of a manager, by what is known of it.
+    pub fn of(manager: Manager, unit: &str, history: Option<&UnitHistory>) -> Self {
+        let transient = history.and_then(|history| history.now.get("Transient"));
+        Self {
+            unit: template(unit),
+            of_user: matches!(manager, Manager::User(_)),
+            transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
+        }
     }
 
     /// The section of the unit's file that holds its limits.
@@ -135,6 +149,23 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
     .but("without ExecReload= changed configuration takes a restart")
     .check(at.show("CanReload"))
     .see("systemd.service(5)")
+}
+
+/// A command of a unit that ends no more than it should.
+pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
+    let setting = command.setting;
+    fix(
+        "have the unit's command end only what it is meant to",
+        vec![
+            at.systemctl(&format!("cat {}", quoted(&at.unit))),
+            at.sudo(&at.systemctl(&format!("edit {}", quoted(&at.unit)))),
+            format!("# there, under [Service]: an empty \"{setting}=\" takes away what the unit's own file has; lines after it say what is run instead"),
+        ],
+        "the command is not run, or chooses by a pid file, a user or a full path rather than by a name that others have, too",
+    )
+    .but("the unit may rely on it to clear away what is left of an earlier run")
+    .check(at.show(setting))
+    .see("systemd.service(5), pkill(1)")
 }
 
 /// A longer `TimeoutStopSec=`.

@@ -268,3 +268,45 @@ fn whoever_only_calls_himself_reboot_is_not_blamed() {
     assert!(!death.cause.explanation.contains("alice"), "{}", death.cause.explanation);
     assert!(death.gaps.iter().any(|gap| gap.contains("was not seen")), "{:?}", death.gaps);
 }
+
+/// A pkill that PID 1 had started in cleaner.service, whose file has these lines, ends a sleep elsewhere.
+fn cleaned(lines: &[(&str, &str)]) -> Death {
+    const CLEANER: &str = "/system.slice/cleaner.service";
+    let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+    let pkill = root(task_in(3000, "pkill", CLEANER));
+    let mut scene = Scene::default().user(0, "root").target(&sleeper, TargetReason::Running).unit(
+        0,
+        "cleaner.service",
+        &[("Type", Value::from("simple"))],
+    );
+    for (line, (name, value)) in (2..).zip(lines) {
+        let file = "/etc/systemd/system/cleaner.service";
+        scene = scene.setting("cleaner.service", name, value, Some((file, line)));
+    }
+    scene
+        .exec(100, pkill.clone(), &["pkill", "-x", "sleep"], &[&systemd()])
+        .signal(101, signal(sig::SIGTERM, pkill, sleeper.clone()))
+        .exit(102, sleeper, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn a_units_command_is_known_by_its_arguments() {
+    let death = cleaned(&[
+        ("ExecStartPre", "-/usr/bin/pkill -x other"),
+        ("ExecStartPost", "/usr/bin/pkill -x sleep"),
+    ]);
+    assert_eq!(death.cause.id, CauseId::UnitCommand, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    let setting = &death.cause.settings[0];
+    assert_eq!((setting.name.as_str(), setting.line), ("ExecStartPost", Some(3)));
+}
+
+#[test]
+fn which_of_two_like_commands_it_was_is_not_guessed() {
+    let both = ["ExecStartPre", "ExecStopPost"].map(|name| (name, "/usr/bin/pkill -x sleep"));
+    assert_eq!(cleaned(&both).cause.id, CauseId::UserCommand);
+    // Nor is what a unit has been doing since it was started a command of its start.
+    let death = cleaned(&[("ExecStart", "/usr/bin/pkill -x sleep")]);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}

@@ -55,7 +55,7 @@ const ONE: [&str; 29] = [
 ];
 
 /// Dependencies and commands, which add up.
-const LISTS: [&str; 9] = [
+const LISTS: [&str; 14] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -63,8 +63,13 @@ const LISTS: [&str; 9] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
-    "ExecStop",
+    "ExecCondition",
+    "ExecStartPre",
+    "ExecStart",
+    "ExecStartPost",
     "ExecReload",
+    "ExecStop",
+    "ExecStopPost",
 ];
 
 /// The files that make up a unit, weakest first.
