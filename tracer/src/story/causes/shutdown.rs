@@ -52,9 +52,12 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
     let call =
         case.world.calls.iter().rev().find(|call| asks(&call.value) && call.ns() <= began_ns + S);
-    let (process, concluded) = match call {
-        Some(call) => caller(case, call),
-        None => (command(case, began_ns), true),
+    let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
+    let (process, concluded) = match call.map(|call| caller(case, call)) {
+        // The verbs of these commands are not made of the methods' names.
+        None | Some((None, _)) if by_root => (command(case, began_ns), true),
+        Some(known) => known,
+        None => (None, true),
     };
     let actor = process.map(|id| Actor::behind(case, id));
     let said = reason_said(case, began_ns).filter(|_| actor.is_none());
@@ -70,7 +73,11 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let mut finding = Finding::new(
         CauseId::SystemShutdown,
         Fit::Exact,
-        if job.is_some() { Grade::Observed } else { Grade::Inferred },
+        if call.is_some() || job.is_some_and(|job| job_type(case.world, job).is_some()) {
+            Grade::Observed
+        } else {
+            Grade::Inferred
+        },
         format!("{} was ended since the system is going down{unit}{who}.", victim(case)),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
@@ -88,12 +95,13 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
-/// The start of the target that takes everything down.
+/// The start of the target that takes everything down. A manager that has just made jobs for all of its units is often
+/// too busy to say of which type each is; of these targets there are hardly others.
 pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crate::evidence::Job>> {
     let rank = |unit: &str| TARGETS.iter().position(|target| *target == unit);
     let starts = case.world.jobs.iter().filter(|job| {
         job.value.manager == manager
-            && job_type(case.world, job) == Some("start")
+            && job_type(case.world, job).is_none_or(|kind| kind == "start")
             && job.ns() <= case.struck_ns() + S
     });
     let ranked = starts.filter_map(|job| Some((rank(&job.value.unit)?, job)));

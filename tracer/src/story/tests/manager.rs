@@ -240,13 +240,18 @@ fn an_end_before_the_stop_is_none_of_its_doing() {
 
 /// A reboot that no bus told of, after somebody ran `command`.
 fn going_down(command: Task, args: &[&str]) -> Death {
+    going_down_by(Some("start"), command, args)
+}
+
+/// The same, with the type of the job that takes everything down.
+fn going_down_by(kind: Option<&str>, command: Task, args: &[&str]) -> Death {
     let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
     Scene::default()
         .user(1000, "alice")
         .user(0, "root")
         .target(&sleeper, TargetReason::Running)
         .exec(100, command, args, &[])
-        .job(110, 700, "start", "reboot.target")
+        .job_of_type(110, 700, kind, "reboot.target")
         .job(110, 701, "stop", "job.service")
         .signal(114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
         .exit(115, sleeper, u32::from(sig::SIGTERM), true)
@@ -259,6 +264,42 @@ fn who_shut_down_without_a_bus_is_a_conclusion() {
     assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
     let text = &death.cause.explanation;
     assert!(text.contains("systemctl reboot") && text.contains("by its arguments"), "{text}");
+}
+
+/// A manager that has a hundred jobs to make does not say of which type one is before it is over.
+#[test]
+fn a_shutdown_is_known_by_its_target() {
+    let command = root(task_in(3000, "systemctl", SCOPE));
+    let death = going_down_by(None, command.clone(), &["systemctl", "reboot"]);
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
+    let death = going_down_by(Some("stop"), command, &["systemctl", "reboot"]);
+    assert_ne!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+}
+
+/// The client was gone before the bus could name it.
+#[test]
+fn who_shut_down_over_the_bus_is_a_conclusion_where_nobody_knows_the_client() {
+    let shut_down = |uid: Option<u32>| {
+        let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+        let client = BusPeer { name: ":1.6".to_owned(), uid, ..BusPeer::default() };
+        Scene::default()
+            .user(0, "root")
+            .target(&sleeper, TargetReason::Running)
+            .exec(100, root(task_in(3000, "systemctl", SCOPE)), &["systemctl", "poweroff"], &[])
+            .call(105, client, "PowerOffWithFlags", &[])
+            .job(110, 700, "start", "poweroff.target")
+            .signal(114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+            .exit(115, sleeper, u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    for (uid, blamed) in [(None, true), (Some(0), true), (Some(1000), false)] {
+        let death = shut_down(uid);
+        assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+        let text = &death.cause.explanation;
+        assert_eq!(text.contains("systemctl poweroff"), blamed, "{uid:?}: {text}");
+        assert_eq!(text.contains("by its arguments"), blamed, "{uid:?}: {text}");
+    }
 }
 
 #[test]

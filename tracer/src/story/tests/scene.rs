@@ -198,11 +198,15 @@ impl Scene {
     }
 
     pub fn job(self, ms: u64, id: u32, kind: &str, unit: &str) -> Self {
+        self.job_of_type(ms, id, Some(kind), unit)
+    }
+
+    pub fn job_of_type(self, ms: u64, id: u32, kind: Option<&str>, unit: &str) -> Self {
         let job = Job {
             manager: Manager::System,
             id,
             unit: unit.to_owned(),
-            job_type: Some(kind.to_owned()),
+            job_type: kind.map(str::to_owned),
             result: None,
         };
         self.add(ms, Source::Bus, Fact::Job(job))
