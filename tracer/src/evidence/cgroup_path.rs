@@ -112,6 +112,14 @@ impl CgroupOwner {
     }
 }
 
+/// The slices of the system manager in which a cgroup is, outermost first; all are in the root slice.
+pub fn slices(path: &str) -> Vec<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let (slices, _) = skip_slices(&parts);
+    let slices = slices.iter().map(|slice| unescape(slice).to_owned());
+    std::iter::once("-.slice".to_owned()).chain(slices).collect()
+}
+
 /// Splits off the leading components that are slices.
 fn skip_slices<'a, 'p>(parts: &'a [&'p str]) -> (&'a [&'p str], &'a [&'p str]) {
     let count = parts.iter().take_while(|part| is_slice(unescape(part))).count();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::settings::units::UnitFiles;
 use super::{bus, containers, logind, systemd, terminals, users};
-use crate::evidence::cgroup_path::CgroupOwner;
+use crate::evidence::cgroup_path::{CgroupOwner, slices};
 use crate::evidence::{
     ContainerFound, Fact, Manager, ProcessSnapshot, Setting, Source, UnitProperties, User,
 };
@@ -49,6 +49,17 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     for (manager, unit) in units {
         if context.watch(manager, &unit) {
             tokio::spawn(tell_unit(Arc::clone(&context), manager, unit));
+        }
+    }
+    if is_oomd_there(&context) {
+        if context.outbox.first_time("oomd settings") {
+            tell_settings(&context, context.root.oomd());
+        }
+        // Which of them it watches, and how closely, is a setting of theirs.
+        for slice in slices(process.cgroup.as_deref().unwrap_or_default()) {
+            if context.outbox.first_time(("neighbour", Manager::System, &slice)) {
+                tokio::spawn(tell_neighbour(Arc::clone(&context), Manager::System, slice));
+            }
         }
     }
     if context.outbox.first_time("running logind") {
@@ -96,6 +107,12 @@ fn machine_settings(context: &Context) {
             context.root.logind().into_iter().chain([context.root.default_timeout_stop()]);
         tell_settings(context, settings);
     }
+}
+
+/// Whether systemd-oomd runs. It is found by its cgroup, as it is when it kills.
+fn is_oomd_there(context: &Context) -> bool {
+    let cgroup = "/system.slice/systemd-oomd.service";
+    context.processes.cgroups().unified_directory(cgroup).is_some_and(|place| place.is_dir())
 }
 
 /// The settings of sshd, once.

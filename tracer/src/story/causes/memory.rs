@@ -1,9 +1,11 @@
 //! Deaths for memory: the kernel's OOM killer, systemd-oomd, and its kind in userspace.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{CgroupLimits, Grade, KernelLogLine, Mechanism, OomVictim, Source, sig};
+use crate::evidence::{
+    CgroupLimits, Grade, KernelLogLine, Mechanism, OomVictim, Source, cgroup_path, sig,
+};
 use crate::story::case::Case;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
@@ -198,9 +200,10 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
         link
     });
+    let watched = said.and_then(|line| Watched::of(case, &line.value.message));
     let victim_unit =
         case.unit().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
-    Finding::new(
+    let mut finding = Finding::new(
         CauseId::SystemdOomd,
         Fit::Exact,
         Grade::Observed,
@@ -211,11 +214,64 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(link)
-    .fixes([
-        fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(&victim_unit))),
-        fixes::more_memory(),
-    ])
-    .answer()
+    .fixes([fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(&victim_unit)))]);
+    match watched {
+        Some(watched) => {
+            let at = fixes::UnitAt::of_system(units::template(&watched.unit));
+            finding.settings.extend(watched.settings(case));
+            finding = finding.fixes([fixes::oomd_unwatched(&at, watched.switch())]);
+        }
+        None => finding = finding.gap("why systemd-oomd killed is in no line of its journal"),
+    }
+    finding.fixes([fixes::more_memory()]).answer()
+}
+
+/// What systemd-oomd watched when it killed, by its own words (`src/oom/oomd-manager.c`).
+struct Watched {
+    unit: String,
+    /// It was about swap, not about memory pressure.
+    swap: bool,
+}
+
+impl Watched {
+    fn of(case: &Case<'_>, message: &str) -> Option<Self> {
+        if let Some((_, rest)) = message.split_once(" due to memory pressure for ") {
+            let owner = crate::evidence::CgroupOwner::of(rest.split_once(" being ")?.0);
+            let unit = owner.unit.or(owner.slice).unwrap_or_else(|| "-.slice".to_owned());
+            return Some(Self { unit, swap: false });
+        }
+        // Of swap it does not say whose setting had it look: the nearest that asks for it.
+        message.split_once(" due to memory used ")?;
+        let cgroup = case.victim_process().cgroup?;
+        let own = crate::evidence::CgroupOwner::of(&cgroup).unit;
+        let units = cgroup_path::slices(&cgroup).into_iter().chain(own).rev();
+        let asks = |unit: &String| {
+            case.setting(&[unit.as_str()], "ManagedOOMSwap")
+                .is_some_and(|setting| setting.value == "kill")
+        };
+        units.into_iter().find(asks).map(|unit| Self { unit, swap: true })
+    }
+
+    /// The setting that has systemd-oomd look at all.
+    fn switch(&self) -> &'static str {
+        if self.swap { "ManagedOOMSwap" } else { "ManagedOOMMemoryPressure" }
+    }
+
+    fn settings(&self, case: &Case<'_>) -> Vec<DecidingSetting> {
+        let scopes = [self.unit.as_str(), &units::template(&self.unit)];
+        let own = |name: &str| case.setting(&scopes, name);
+        let general = |name: &str| case.setting(&["oomd.conf"], name);
+        let limits = if self.swap {
+            vec![general("SwapUsedLimit")]
+        } else {
+            ["MemoryPressureLimit", "MemoryPressureDurationSec"]
+                .map(|name| {
+                    own(&format!("ManagedOOM{name}")).or_else(|| general(&format!("Default{name}")))
+                })
+                .into()
+        };
+        std::iter::once(own(self.switch())).chain(limits).flatten().collect()
+    }
 }
 
 /// earlyoom and its kind.

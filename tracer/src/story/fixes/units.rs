@@ -37,7 +37,11 @@ impl UnitAt {
 
     /// The section of the unit's file that holds its limits.
     fn section(&self) -> &'static str {
-        if self.unit.ends_with(".scope") { "Scope" } else { "Service" }
+        match self.unit.rsplit_once('.') {
+            Some((_, "scope")) => "Scope",
+            Some((_, "slice")) => "Slice",
+            _ => "Service",
+        }
     }
 
     fn systemctl(&self, rest: &str) -> String {
@@ -237,6 +241,18 @@ pub fn oomd_avoid(at: &UnitAt) -> Fix {
     )
     .but("something else is killed instead; honoured for units of the system manager only")
     .see("systemd.resource-control(5)")
+}
+
+/// systemd-oomd does not watch a unit; `switch` is the setting that has it do so.
+pub fn oomd_unwatched(at: &UnitAt, switch: &str) -> Fix {
+    fix(
+        &format!("have systemd-oomd leave {} alone", at.unit),
+        at.set(at.section(), &format!("{switch}=auto")),
+        "systemd-oomd no longer kills in it for that reason",
+    )
+    .but("what uses up the memory goes on, until the kernel's OOM killer chooses somebody")
+    .check(at.show(switch))
+    .see("systemd.resource-control(5), oomd.conf(5)")
 }
 
 /// More memory for a cgroup.

@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    Fact, Grade, KernelLogLine, Mechanism, OomVictim, SignalInfo, SignalSent, Source, TargetReason,
-    sig,
+    Fact, Grade, JournalLine, KernelLogLine, Mechanism, OomVictim, SignalInfo, SignalSent, Source,
+    TargetReason, sig,
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
@@ -48,6 +48,80 @@ fn an_oom_kill_that_somebody_asked_for_is_not_for_want_of_memory() {
     assert_eq!(death.cause.id, CauseId::Sysrq);
     assert_eq!(death.killer.kind, KillerKind::Kernel);
     assert_eq!(death.signal.map(|signal| signal.mechanism), Some(Mechanism::Sysrq));
+}
+
+/// systemd-oomd kills in a cgroup, and logs why.
+fn oomd(cgroup: &str, message: &str, settings: &[(&str, &str, &str)]) -> Death {
+    let victim = task_in(42, "eater", cgroup);
+    let daemon = task_in(7, "systemd-oomd", "/system.slice/systemd-oomd.service");
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for (scope, name, value) in settings {
+        scene = scene.setting(scope, name, value, Some(("/etc/x", 3)));
+    }
+    let line = JournalLine {
+        comm: Some("systemd-oomd".to_owned()),
+        from_unit: Some("systemd-oomd.service".to_owned()),
+        pid: Some(7),
+        uid: Some(998),
+        message: message.to_owned(),
+        ..JournalLine::default()
+    };
+    scene
+        .signal(5, signal(sig::SIGKILL, daemon, victim.clone()))
+        .exit(6, victim, 9, true)
+        .add(8, Source::Journal, Fact::Journal(line))
+        .death()
+}
+
+fn values(death: &Death) -> Vec<String> {
+    let settings = death.cause.settings.iter();
+    settings.map(|setting| format!("{}={}", setting.name, setting.value)).collect()
+}
+
+#[test]
+fn systemd_oomd_is_told_with_what_it_watched_and_from_when_on_it_kills() {
+    let death = oomd(
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/app-eater.scope",
+        "Killed /user.slice/user-1000.slice/user@1000.service/app.slice/app-eater.scope due to memory pressure for \
+         /user.slice/user-1000.slice/user@1000.service being 71.29% > 50.00% for > 20s with reclaim activity",
+        &[
+            ("user@1000.service", "ManagedOOMMemoryPressure", "kill"),
+            ("user@1000.service", "ManagedOOMMemoryPressureLimit", "50%"),
+            ("oomd.conf", "DefaultMemoryPressureLimit", "60%"),
+            ("oomd.conf", "DefaultMemoryPressureDurationSec", "20s"),
+            ("oomd.conf", "SwapUsedLimit", "90%"),
+        ],
+    );
+    assert_eq!(death.cause.id, CauseId::SystemdOomd);
+    assert_eq!(
+        values(&death),
+        [
+            "ManagedOOMMemoryPressure=kill",
+            "ManagedOOMMemoryPressureLimit=50%",
+            "DefaultMemoryPressureDurationSec=20s"
+        ]
+    );
+    let commands = format!("{:?}", death.fixes);
+    assert!(commands.contains("user@.service.d"), "{commands}");
+    assert!(commands.contains("ManagedOOMMemoryPressure=auto"), "{commands}");
+}
+
+#[test]
+fn systemd_oomd_is_told_with_the_swap_that_was_used_up() {
+    let settings = [
+        ("-.slice", "ManagedOOMSwap", "kill"),
+        ("system.slice", "ManagedOOMSwap", "auto"),
+        ("oomd.conf", "SwapUsedLimit", "90%"),
+    ];
+    let message = "Killed /system.slice/web.service due to memory used (1) / total (1) and \
+                   swap used (9) / total (9) being more than 90.00%";
+    let death = oomd("/system.slice/web.service", message, &settings);
+    assert_eq!(values(&death), ["ManagedOOMSwap=kill", "SwapUsedLimit=90%"]);
+    // What it says in another way is not guessed at.
+    let death = oomd("/system.slice/web.service", "Killed /system.slice/web.service", &settings);
+    assert_eq!(death.cause.id, CauseId::SystemdOomd);
+    assert_eq!(values(&death), Vec::<String>::new());
+    assert!(death.gaps.iter().any(|gap| gap.contains("systemd-oomd")), "{:?}", death.gaps);
 }
 
 /// systemd hears of the kill before whom it hit has ended.

@@ -25,6 +25,13 @@ const LOGIND: [(&str, Kind, Option<&str>); 5] = [
     ("UserStopDelaySec", Kind::One, Some("10s")),
 ];
 
+/// The settings of systemd-oomd, and its compiled-in values (`src/oom/oomd-manager.h`).
+const OOMD: [(&str, &str); 3] = [
+    ("SwapUsedLimit", "90%"),
+    ("DefaultMemoryPressureLimit", "60%"),
+    ("DefaultMemoryPressureDurationSec", "30s"),
+];
+
 /// Distributions known to build systemd with `-Ddefault-kill-user-processes=false`.
 const NO_KILL: [&str; 9] =
     ["debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "amzn"];
@@ -48,6 +55,16 @@ impl Root {
             Some(default_setting("logind.conf", name, value))
         };
         LOGIND.into_iter().filter_map(of_default).collect()
+    }
+
+    /// When systemd-oomd kills, for cgroups that say nothing else; scope `oomd.conf`.
+    pub fn oomd(&self) -> Vec<Setting> {
+        let assignments = self.daemon("oomd.conf");
+        let of_default = |(name, default): (&str, &str)| match last(&assignments, "OOM", name) {
+            Some(found) => found.setting("oomd.conf"),
+            None => default_setting("oomd.conf", name, default),
+        };
+        OOMD.into_iter().map(of_default).collect()
     }
 
     /// `DefaultTimeoutStopSec` of the system manager; scope `system.conf`.
@@ -203,6 +220,31 @@ mod tests {
         assert_eq!(fedora.kill_user_processes(), Some(("no".to_owned(), None, None)));
         let other = Tree::new(&[("etc/os-release", "ID=nixos\n")]);
         assert_eq!(other.kill_user_processes(), None);
+    }
+
+    #[test]
+    fn systemd_oomd_has_limits_also_where_no_file_says_so() {
+        let tree = Tree::new(&[
+            ("etc/systemd/oomd.conf", "[OOM]\n#SwapUsedLimit=90%\n"),
+            (
+                "usr/lib/systemd/oomd.conf.d/10-oomd-defaults.conf",
+                "[OOM]\nDefaultMemoryPressureDurationSec=20s\n",
+            ),
+        ]);
+        let told: Vec<_> = Root::new(tree.0.path())
+            .oomd()
+            .into_iter()
+            .map(|it| (it.name, it.value, it.line))
+            .collect();
+        let set = |name: &str, value: &str, line| (name.to_owned(), value.to_owned(), line);
+        assert_eq!(
+            told,
+            [
+                set("SwapUsedLimit", "90%", None),
+                set("DefaultMemoryPressureLimit", "60%", None),
+                set("DefaultMemoryPressureDurationSec", "20s", Some(2)),
+            ]
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ const SYSTEM: [&str; 13] = [
 ];
 
 /// Settings with one value that decide when and how a unit's processes end.
-const ONE: [&str; 29] = [
+const ONE: [&str; 32] = [
     "KillMode",
     "KillSignal",
     "RestartKillSignal",
@@ -52,6 +52,9 @@ const ONE: [&str; 29] = [
     "MemoryHigh",
     "ManagedOOMSwap",
     "ManagedOOMMemoryPressure",
+    "ManagedOOMMemoryPressureLimit",
+    "ManagedOOMMemoryPressureDurationSec",
+    "ManagedOOMPreference",
 ];
 
 /// Dependencies and commands, which add up.
