@@ -16,6 +16,9 @@ const S: u64 = 1_000_000_000;
 /// How long before the first job of a shutdown the request for it is looked for.
 const RECENT: u64 = 60 * S;
 
+/// How long a request may wait until somebody has allowed it with a password.
+const ALLOWED: u64 = 300 * S;
+
 /// The most telling come first.
 const TARGETS: [&str; 8] = [
     "reboot.target",
@@ -50,10 +53,11 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
-    let call =
-        case.world.calls.iter().rev().find(|call| asks(&call.value) && call.ns() <= began_ns + S);
+    let call = request(case, began_ns);
     let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
-    let (process, concluded) = match call.map(|call| caller(case, call)) {
+    // What logind does is somebody else's wish.
+    let known = call.filter(|call| !is_logind(&call.value)).map(|call| caller(case, call));
+    let (process, concluded) = match known {
         // The verbs of these commands are not made of the methods' names.
         None | Some((None, _)) if by_root => (command(case, began_ns), true),
         Some(known) => known,
@@ -106,6 +110,23 @@ pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crat
     });
     let ranked = starts.filter_map(|job| Some((rank(&job.value.unit)?, job)));
     ranked.min_by_key(|(rank, job)| (*rank, job.ns())).map(|(_, job)| job)
+}
+
+/// The call that asked for it: the last one, but rather one of logind's client than what logind then asks of systemd.
+fn request<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> {
+    let scheduled = |call: &BusCall| call.member.starts_with("Schedule");
+    let calls = || {
+        case.world.calls.iter().rev().filter(move |call| {
+            let in_time = call.ns() + ALLOWED >= began_ns || scheduled(&call.value);
+            asks(&call.value) && call.ns() <= began_ns + S && in_time
+        })
+    };
+    calls().find(|call| !is_logind(&call.value)).or_else(|| calls().next())
+}
+
+/// Whether logind makes the call, as the bus knows it.
+fn is_logind(call: &BusCall) -> bool {
+    call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
 }
 
 fn asks(call: &BusCall) -> bool {

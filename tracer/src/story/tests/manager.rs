@@ -302,6 +302,44 @@ fn who_shut_down_over_the_bus_is_a_conclusion_where_nobody_knows_the_client() {
     }
 }
 
+/// logind takes the request to systemd.
+#[test]
+fn who_had_logind_shut_down_is_named() {
+    let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+    let systemctl = root(task_in(3000, "systemctl", SCOPE));
+    let client = BusPeer { process: Some(systemctl.id), uid: Some(0), ..BusPeer::default() };
+    let daemon = root(task_in(640, "systemd-logind", "/system.slice/systemd-logind.service"));
+    let logind = BusPeer {
+        process: Some(daemon.id),
+        uid: Some(0),
+        well_known: Some("org.freedesktop.login1".to_owned()),
+        ..BusPeer::default()
+    };
+    let shut_down = |asked: bool| {
+        let mut scene = Scene::default()
+            .user(0, "root")
+            .target(&sleeper, TargetReason::Running)
+            .exec(1, daemon.clone(), &["/lib/systemd/systemd-logind"], &[])
+            .exec(100, systemctl.clone(), &["systemctl", "isolate", "x.target"], &[]);
+        if asked {
+            scene = scene.call(105, client.clone(), "PowerOffWithFlags", &[]);
+        }
+        scene
+            .call(106, logind.clone(), "StartUnit", &["poweroff.target"])
+            .job(110, 700, "start", "poweroff.target")
+            .signal(114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+            .exit(115, sleeper.clone(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let death = shut_down(true);
+    assert!(death.cause.explanation.contains("systemctl isolate"), "{}", death.cause.explanation);
+    // A key was pressed, say.
+    let death = shut_down(false);
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    assert!(!death.cause.explanation.contains(" ran "), "{}", death.cause.explanation);
+    assert!(death.gaps.iter().any(|gap| gap.contains("was not seen")), "{:?}", death.gaps);
+}
+
 #[test]
 fn whoever_only_calls_himself_reboot_is_not_blamed() {
     let death = going_down(task_in(3000, "reboot", SCOPE), &["reboot"]);
