@@ -159,11 +159,8 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
 
 /// Whether the kernel tells where its functions are.
 fn function_names() -> Check {
-    let first = std::fs::File::open("/proc/kallsyms")
-        .and_then(|file| BufReader::new(file).lines().next().transpose());
-    let shown = first.ok().flatten().is_some_and(|line| {
-        line.split(' ').next().is_some_and(|address| address.chars().any(|digit| digit != '0'))
-    });
+    let shown = std::fs::File::open("/proc/kallsyms")
+        .is_ok_and(|file| tells_addresses(BufReader::new(file).lines().map_while(Result::ok)));
     Check {
         cost: Some("where the kernel itself decided, its functions are not named".to_owned()),
         remedy: Some(
@@ -179,6 +176,16 @@ fn function_names() -> Check {
             },
         )
     }
+}
+
+/// Whether the first function has an address. On x86-64 the list begins with what each CPU has of its own, counted
+/// from 0.
+fn tells_addresses(lines: impl Iterator<Item = String>) -> bool {
+    let mut functions = lines.filter_map(|line| {
+        let (address, rest) = line.split_once(' ')?;
+        rest.starts_with(['t', 'T']).then(|| address.chars().any(|digit| digit != '0'))
+    });
+    functions.next() == Some(true)
 }
 
 /// Whether cgroups can be told by the ids that the kernel side sees.
@@ -206,6 +213,16 @@ fn cgroups(cgroups: &Cgroups) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_cpu_has_of_its_own_is_no_function_at_zero() {
+        let tells = |text: &str| tells_addresses(text.lines().map(str::to_owned));
+        let own = "0000000000000000 A fixed_percpu_data\n";
+        assert!(tells(&format!("{own}ffffffff81000000 T _stext\n")));
+        assert!(tells("ffff800008000000 T _text\n"));
+        assert!(!tells(&format!("{own}0000000000000000 T _stext\n")));
+        assert!(!tells(own));
+    }
 
     #[test]
     fn hooks_are_judged_by_the_table() {
