@@ -2,6 +2,7 @@
 //! watch them end, and the recorded cases that are made of it.
 
 pub mod cases;
+pub mod death;
 pub mod elf;
 pub mod fixtures;
 pub mod lab;

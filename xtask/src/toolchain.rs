@@ -198,7 +198,7 @@ pub fn target_directory() -> PathBuf {
 }
 
 /// Keeps what surrounds this process from having a say.
-fn clean(command: &mut Command) {
+pub fn clean(command: &mut Command) {
     for name in FOREIGN {
         command.env_remove(name);
     }

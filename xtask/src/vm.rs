@@ -3,23 +3,28 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cargo::{cargo, output, run as run_command, workspace};
+use crate::toolchain::{self, target_directory};
 
 /// The test programs that the virtual machines run.
-const TESTS: &[&str] = &["live", "vm", "system"];
+const TESTS: &[&str] = &["live", "vm", "system", "shutdown"];
 
 /// Emulated machines are slow: what they run is optimised.
 const LEAN: &str = "lean";
 /// Where few tests are run, what the other stages of `cargo xtask test` have built anyway is quicker at hand.
 const DEV: &str = "dev";
 
+/// Label of the machine that is no x86-64, and what Debian calls it.
+const OTHER: &str = "arm64";
+
 /// What to run on which kernels.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Only these machines (the kernels 5.10, 6.1, 6.12, newest; a whole system); the matrix in docs/kernels.md is written when all are run
+    /// Only these machines (the kernels 5.10, 6.1, 6.12, newest; a whole system; arm64); the matrix in docs/kernels.md is written when all are run
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<String>,
     /// Only tests whose name contains one of these
@@ -36,17 +41,22 @@ pub struct Arguments {
 /// Builds what is to be tried, and has the virtual machines run.
 ///
 /// # Errors
-/// Where something cannot be built, or not all is well on a kernel.
+/// Where something cannot be built for this machine's architecture, or not all is well on a kernel.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let profile = if arguments.short { DEV } else { LEAN };
-    let build = ["build", "--locked", "--profile", profile];
-    run_command(cargo(&build).args(["--package", "killtrace"]))?;
-    run_command(cargo(&build).args(["--package", "killtrace-tests", "--bins"]))?;
-    let mut command = guests(profile);
+    let own = Builder::own(profile);
+    let mut command = guests();
     command.args(["run", "--workspace"]).arg(workspace());
-    for name in TESTS {
-        let path = test_program(profile, name)?;
-        command.arg("--test").arg(format!("{name}={}", path.display()));
+    if arguments.kernel.is_empty() || arguments.kernel.iter().any(|label| label != OTHER) {
+        own.build(&mut command, "amd64")?;
+    }
+    let all = arguments.kernel.is_empty() && !arguments.short;
+    if all || arguments.kernel.iter().any(|label| label == OTHER) {
+        // Where it cannot be built the matrix says so.
+        let built = Builder::other(profile).and_then(|other| other.build(&mut command, OTHER));
+        if let Err(error) = built {
+            command.args(["--without", &format!("{OTHER}={error:#}")]);
+        }
     }
     for kernel in &arguments.kernel {
         command.args(["--kernel", kernel]);
@@ -76,24 +86,81 @@ pub fn run_short() -> Result<()> {
 /// # Errors
 /// Where it cannot be installed.
 pub fn setup() -> Result<()> {
-    run_command(guests(DEV).arg("setup").arg(workspace()))
+    run_command(guests().arg("setup").arg(workspace()))
 }
 
 /// The program that runs the virtual machines; its arguments follow.
-fn guests(profile: &str) -> Command {
-    let mut command = cargo(&["run", "--quiet", "--locked", "--profile", profile]);
+fn guests() -> Command {
+    let mut command = cargo(&["run", "--quiet", "--locked"]);
     command.args(["--package", "killtrace-tests", "--bin", "killtrace-vm", "--"]);
     command
 }
 
-/// Builds a test program; where cargo put it.
-fn test_program(profile: &str, name: &str) -> Result<PathBuf> {
-    let mut command = cargo(&["test", "--locked", "--profile", profile, "--no-run"]);
-    command.args(["--package", "killtrace-tests", "--test", name, "--message-format=json"]);
-    let messages = output(&mut command)?;
-    match executable(&String::from_utf8_lossy(&messages), name) {
-        Some(path) => Ok(path),
-        None => bail!("cargo did not say where it built the test {name}"),
+/// How the programs for an architecture are built.
+struct Builder {
+    profile: &'static str,
+    /// Where cargo puts them.
+    directory: PathBuf,
+    /// Not this machine's own architecture.
+    other: Option<Toolchain>,
+}
+
+/// What `killtrace-vm cross` says.
+#[derive(Clone, Debug, Deserialize)]
+struct Toolchain {
+    target: String,
+    cargo: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    fn own(profile: &'static str) -> Self {
+        Self { profile, directory: target_directory(), other: None }
+    }
+
+    /// For the other architecture. Another compiler may build it, so it has a directory of its own.
+    fn other(profile: &'static str) -> Result<Self> {
+        let told = output(guests().arg("cross").arg(workspace()))?;
+        let other =
+            serde_json::from_slice(&told).context("killtrace-vm cross said something else")?;
+        Ok(Self { profile, directory: target_directory().join(OTHER), other: Some(other) })
+    }
+
+    /// Builds everything; adds to the command where it is.
+    fn build(&self, command: &mut Command, arch: &str) -> Result<()> {
+        let build = ["build", "--locked", "--profile", self.profile];
+        run_command(self.cargo(&build).args(["--package", "killtrace"]))?;
+        run_command(self.cargo(&build).args(["--package", "killtrace-tests", "--bins"]))?;
+        let below = self.other.as_ref().map_or("", |other| &other.target);
+        let profile = if self.profile == DEV { "debug" } else { self.profile };
+        let built = self.directory.join(below).join(profile);
+        command.arg("--for").arg(format!("{arch}={}", built.display()));
+        for name in TESTS {
+            let path = self.test_program(name)?;
+            command.arg("--test").arg(format!("{name}={}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        let Some(other) = &self.other else { return cargo(arguments) };
+        let mut command = Command::new(&other.cargo);
+        toolchain::clean(&mut command);
+        command.args(arguments).args(["--target", &other.target]).current_dir(workspace());
+        command.arg("--target-dir").arg(&self.directory);
+        command.envs(other.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Builds a test program; where cargo put it.
+    fn test_program(&self, name: &str) -> Result<PathBuf> {
+        let mut command = self.cargo(&["test", "--locked", "--profile", self.profile, "--no-run"]);
+        command.args(["--package", "killtrace-tests", "--test", name, "--message-format=json"]);
+        let messages = output(&mut command)?;
+        match executable(&String::from_utf8_lossy(&messages), name) {
+            Some(path) => Ok(path),
+            None => bail!("cargo did not say where it built the test {name}"),
+        }
     }
 }
 

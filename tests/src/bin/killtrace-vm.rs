@@ -1,6 +1,7 @@
 //! killtrace on other kernels: `killtrace-vm run …` on the host, as `cargo xtask vm` calls it; and PID 1
 //! of the virtual machine.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ fn run() -> Result<()> {
     let mut words = std::env::args().skip(1);
     match words.next().as_deref() {
         Some("guest") => guest::run(),
+        Some("afterwards") => guest::afterwards(),
+        Some("cross") => cross(&directory(&words.next().context("cross wants a workspace")?)),
         Some("setup") => vm::setup(&directory(&words.next().context("setup wants a workspace")?)),
         Some("run") => vm::run(&options(words)?, &mut std::io::stdout().lock()),
         _ => bail!("what to do? `cargo xtask vm` knows"),
@@ -36,11 +39,17 @@ fn directory(workspace: impl AsRef<Path>) -> PathBuf {
     workspace.as_ref().join("target/vm")
 }
 
-/// `--workspace DIR --test NAME=PROGRAM… [--kernel LABEL…] [--filter TEXT…] [--short] [--update]`
+/// Tells how to build for the other architecture, as JSON.
+fn cross(directory: &Path) -> Result<()> {
+    let toolchain = vm::cross::toolchain(&vm::cross_directory(directory)?)?;
+    Ok(serde_json::to_writer(std::io::stdout(), &toolchain)?)
+}
+
+/// `--workspace DIR [--kernel LABEL…] [--filter TEXT…] [--short] [--update]`, and for each architecture
+/// `--for ARCH=DIR [--test NAME=PROGRAM…]`, or `--without ARCH=WHY`
 fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
-    let ours = std::env::current_exe().context("cannot find the running program")?;
-    let built = ours.parent().context("the running program is in no directory")?;
     let mut workspace = None;
+    let mut arch = String::new();
     let mut options = Options {
         kernels: Vec::new(),
         filter: Vec::new(),
@@ -48,7 +57,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
         update: false,
         directory: PathBuf::new(),
         document: PathBuf::new(),
-        programs: Programs { built: built.to_owned(), tests: Vec::new() },
+        programs: BTreeMap::new(),
     };
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} wants a value"));
@@ -58,10 +67,21 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
             "--filter" => options.filter.push(value()?),
             "--short" => options.short = true,
             "--update" => options.update = true,
+            "--for" => {
+                let (name, built) = pair(&value()?, &word)?;
+                arch.clone_from(&name);
+                let programs = Programs { built: built.into(), tests: Vec::new() };
+                options.programs.insert(name, Ok(programs));
+            }
+            "--without" => {
+                let (name, why) = pair(&value()?, &word)?;
+                options.programs.insert(name, Err(why));
+            }
             "--test" => {
-                let pair = value()?;
-                let (name, path) = pair.split_once('=').context("--test wants NAME=PROGRAM")?;
-                options.programs.tests.push((name.to_owned(), PathBuf::from(path)));
+                let (name, path) = pair(&value()?, &word)?;
+                let programs = options.programs.get_mut(&arch).and_then(|it| it.as_mut().ok());
+                let programs = programs.context("--test comes after --for")?;
+                programs.tests.push((name, PathBuf::from(path)));
             }
             _ => bail!("what is {word:?}?"),
         }
@@ -70,4 +90,10 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
     options.directory = directory(&workspace);
     options.document = workspace.join("docs/kernels.md");
     Ok(options)
+}
+
+/// `NAME=VALUE`
+fn pair(text: &str, word: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').with_context(|| format!("{word} wants a pair"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -275,7 +275,10 @@ fn boot(instance: &Instance, seed: &Path) -> Result<Child> {
 }
 
 /// alice's key pair at `path`; returns the public half.
-fn new_key(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// Where there is no `ssh-keygen`, or a file is in its way.
+pub fn new_key(path: &Path) -> Result<String> {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f"]).arg(path);
     wait::must_succeed(&mut keygen, b"").context("cannot make a key (package openssh-client)")?;

@@ -1,7 +1,8 @@
 //! alice's ssh login: a terminal into which commands are typed, and the ways in which it can end.
 
 use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -29,10 +30,21 @@ impl Lab {
     /// # Errors
     /// Where no prompt comes; the message carries what was on the screen.
     pub fn login(&self) -> Result<Login> {
+        Login::start(self.client().command("sh"), &self.key(), LAB_ADDRESS)
+    }
+}
+
+impl Login {
+    /// Logs alice in at that address with that private key, from where `shell` runs, which is a `sh` without
+    /// arguments yet; waits for her prompt.
+    ///
+    /// # Errors
+    /// Where no prompt comes; the message carries what was on the screen.
+    pub fn start(shell: Command, key: &Path, address: &str) -> Result<Self> {
+        let mut ssh = shell;
         // What ssh itself has to say appears on the screen, too.
-        let mut ssh = self.client().command("sh");
         ssh.args(["-c", "exec ssh \"$@\" 2>&1", "sh"]);
-        ssh.args(["-F", "/dev/null", "-tt", "-i"]).arg(self.key());
+        ssh.args(["-F", "/dev/null", "-tt", "-i"]).arg(key);
         for option in [
             "BatchMode=yes",
             "ConnectTimeout=20",
@@ -43,7 +55,7 @@ impl Lab {
         ] {
             ssh.args(["-o", option]);
         }
-        ssh.arg(format!("alice@{LAB_ADDRESS}")).env("TERM", "xterm");
+        ssh.arg(format!("alice@{address}")).env("TERM", "xterm");
         let mut client = ssh
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,13 +72,11 @@ impl Lab {
             }
         });
         let keyboard = client.stdin.take();
-        let mut login = Login { client, keyboard, screen, reader: Some(reader), commands: 0 };
+        let mut login = Self { client, keyboard, screen, reader: Some(reader), commands: 0 };
         login.wait_for_shell()?;
         Ok(login)
     }
-}
 
-impl Login {
     /// Types a command, waits for the prompt after it, and returns what it printed.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod stage;
 mod trace;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 pub use expect::{By, Played};
 pub use stage::{Cast, Stage};
@@ -60,6 +61,15 @@ pub fn keepsakes() -> PathBuf {
     std::fs::create_dir_all(&place)
         .unwrap_or_else(|error| panic!("cannot make {}: {error}", place.display()));
     place
+}
+
+/// Runs a command of the system, which must succeed; what it printed.
+pub fn run(argv: &[&str]) -> String {
+    let output = Command::new(argv[0]).args(&argv[1..]).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot start {argv:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{argv:?}: {}: {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// These tests load programs into the kernel.

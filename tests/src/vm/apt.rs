@@ -1,12 +1,14 @@
 //! A private view of Debian's archive: packages of other releases than the machine's, through apt, from
 //! the mirror that the machine uses, without touching what is installed or configured.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::image::MERGED;
 use crate::lab::apt::{Archive, archive_of};
 use crate::lab::wait::must_succeed;
 
@@ -18,14 +20,14 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Apt for these suites of the machine's mirror, with its files in `directory`. Nothing counts as
-    /// installed: it is for downloading.
+    /// Apt for these suites of the machine's mirror, and for machines of that architecture, with its files in
+    /// `directory`. Nothing counts as installed: it is for downloading.
     ///
     /// # Errors
     /// Where the machine is no Debian with a mirror, or the directory cannot be written.
-    pub fn new(directory: &Path, suites: &[&str]) -> Result<Self> {
+    pub fn new(directory: &Path, arch: &str, suites: &[&str]) -> Result<Self> {
         let status = directory.join("status");
-        let apt = Self::prepare(directory, suites, &status)?;
+        let apt = Self::prepare(directory, suites, &status, Some(arch))?;
         fs::write(&status, "").context("cannot write apt's status")?;
         Ok(apt)
     }
@@ -35,10 +37,15 @@ impl Apt {
     /// # Errors
     /// As those of [`Apt::new`].
     pub fn of_this_machine(directory: &Path, suites: &[&str]) -> Result<Self> {
-        Self::prepare(directory, suites, Path::new("/var/lib/dpkg/status"))
+        Self::prepare(directory, suites, Path::new("/var/lib/dpkg/status"), None)
     }
 
-    fn prepare(directory: &Path, suites: &[&str], status: &Path) -> Result<Self> {
+    fn prepare(
+        directory: &Path,
+        suites: &[&str],
+        status: &Path,
+        arch: Option<&str>,
+    ) -> Result<Self> {
         for below in ["lists/partial", "cache/archives/partial"] {
             let below = directory.join(below);
             fs::create_dir_all(&below)
@@ -47,11 +54,15 @@ impl Apt {
         let directory = directory
             .canonicalize()
             .with_context(|| format!("cannot find {}", directory.display()))?;
-        let archive = archive_of(Path::new("/etc/apt"), &codename()?)?;
+        let main = archive_of(Path::new("/etc/apt"), &codename()?)?;
+        // Some have a place of their own, as that of security updates; other releases are where the machine's is.
+        let lines = suites.iter().map(|suite| {
+            source(archive_of(Path::new("/etc/apt"), suite).as_ref().unwrap_or(&main), suite)
+        });
         let configuration = directory.join("apt.conf");
-        fs::write(directory.join("sources.list"), sources(&archive, suites))
+        fs::write(directory.join("sources.list"), lines.collect::<String>())
             .context("cannot write apt's sources")?;
-        fs::write(&configuration, settings(&directory, status))
+        fs::write(&configuration, settings(&directory, status, arch))
             .context("cannot write apt's configuration")?;
         Ok(Self { directory, configuration })
     }
@@ -82,14 +93,15 @@ impl Apt {
         Ok(text.lines().filter_map(|line| Some(line.split_once(" - ")?.0.to_owned())).collect())
     }
 
-    /// Downloads a package: its file in `into`.
+    /// Downloads a package, or `PACKAGE=VERSION`: its file in `into`.
     ///
     /// # Errors
     /// Where it cannot be fetched or apt does not know it.
     pub fn download(&self, package: &str, into: &Path) -> Result<PathBuf> {
         let mut command = self.command("apt-get");
         must_succeed(command.current_dir(into).args(["--quiet", "download", package]), b"")?;
-        let start = format!("{package}_");
+        let name = package.split('=').next().unwrap_or(package);
+        let start = format!("{name}_");
         let entries = fs::read_dir(into).with_context(|| format!("{}", into.display()))?;
         let mut files = entries.flatten().map(|entry| entry.path());
         files
@@ -98,6 +110,20 @@ impl Apt {
                 name.starts_with(&start) && name.ends_with(".deb")
             })
             .with_context(|| format!("apt-get downloaded no {package}"))
+    }
+
+    /// Downloads packages and all that they depend on: the files.
+    ///
+    /// # Errors
+    /// Where they cannot be fetched or apt does not know them.
+    pub fn download_with_dependencies(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut command = self.command("apt-get");
+        command.args(["--quiet", "--yes", "--download-only", "--no-install-recommends", "install"]);
+        must_succeed(command.args(packages), b"")?;
+        let place = self.directory.join("cache/archives");
+        let entries = fs::read_dir(&place).with_context(|| format!("{}", place.display()))?;
+        let files = entries.flatten().map(|entry| entry.path());
+        Ok(files.filter(|path| path.extension().is_some_and(|kind| kind == "deb")).collect())
     }
 
     /// Installs a package on the machine, preferring that suite.
@@ -119,6 +145,35 @@ impl Apt {
     }
 }
 
+/// Unpacks packages into a new directory whose `/usr` is merged, and removes them.
+///
+/// # Errors
+/// Where one cannot be read, or the directory cannot be made.
+pub fn unpack_all(packages: &[PathBuf], into: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(into);
+    for name in MERGED {
+        let real = into.join("usr").join(name);
+        fs::create_dir_all(&real).with_context(|| format!("cannot create {}", real.display()))?;
+        symlink(format!("usr/{name}"), into.join(name))
+            .with_context(|| format!("cannot link {name}"))?;
+    }
+    let content = into.with_extension("tar");
+    for package in packages {
+        let file = File::create(&content).context("cannot make a file")?;
+        let mut read = Command::new("dpkg-deb");
+        let status = read.arg("--fsys-tarfile").arg(package).stdout(file).status();
+        if !status.is_ok_and(|status| status.success()) {
+            bail!("dpkg-deb cannot read {}", package.display());
+        }
+        // The links stay what they are.
+        let mut tar = Command::new("tar");
+        tar.arg("--extract").arg("--keep-directory-symlink").arg("--file").arg(&content);
+        must_succeed(tar.arg("--directory").arg(into), b"")?;
+        fs::remove_file(package).context("cannot remove a package")?;
+    }
+    fs::remove_file(&content).context("cannot remove a file")
+}
+
 /// Code name of the machine's release.
 ///
 /// # Errors
@@ -130,17 +185,20 @@ pub fn codename() -> Result<String> {
     value.map(str::to_owned).context("/etc/os-release has no VERSION_CODENAME: this needs Debian")
 }
 
-fn sources(archive: &Archive, suites: &[&str]) -> String {
+fn source(archive: &Archive, suite: &str) -> String {
     let option = match &archive.keyring {
         _ if archive.trusted => "[trusted=yes] ".to_owned(),
         Some(keyring) => format!("[signed-by={}] ", keyring.display()),
         None => String::new(),
     };
-    suites.iter().map(|suite| format!("deb {option}{} {suite} main\n", archive.uri)).collect()
+    format!("deb {option}{} {suite} main\n", archive.uri)
 }
 
-fn settings(directory: &Path, status: &Path) -> String {
+fn settings(directory: &Path, status: &Path, arch: Option<&str>) -> String {
     let directory = directory.display();
+    let arch = arch.map_or_else(String::new, |arch| {
+        format!("APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};\n")
+    });
     format!(
         "Dir::State::lists \"{directory}/lists\";\n\
          Dir::State::status \"{}\";\n\
@@ -148,7 +206,7 @@ fn settings(directory: &Path, status: &Path) -> String {
          Dir::Etc::sourcelist \"{directory}/sources.list\";\n\
          Dir::Etc::sourceparts \"-\";\n\
          Acquire::Languages \"none\";\n\
-         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n",
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n{arch}",
         status.display()
     )
 }
@@ -165,14 +223,11 @@ mod tests {
             keyring: Some("/k/a.gpg".into()),
             trusted: false,
         };
-        assert_eq!(
-            sources(&archive, &["bullseye", "sid"]),
-            "deb [signed-by=/k/a.gpg] http://one.example/debian bullseye main\n\
-             deb [signed-by=/k/a.gpg] http://one.example/debian sid main\n"
-        );
+        let signed = "deb [signed-by=/k/a.gpg] http://one.example/debian bullseye main\n";
+        assert_eq!(source(&archive, "bullseye"), signed);
         archive.trusted = true;
         assert_eq!(
-            sources(&archive, &["sid"]),
+            source(&archive, "sid"),
             "deb [trusted=yes] http://one.example/debian sid main\n"
         );
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// An archive under construction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Archive {
     bytes: Vec<u8>,
     made: BTreeSet<String>,
@@ -21,6 +21,14 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_777;
 
 impl Archive {
+    /// An archive with a root directory as a system has it. Left to itself the kernel makes the root a tmpfs, which
+    /// anybody may write to, and sshd refuses keys below such a directory.
+    pub fn new() -> Self {
+        let mut archive = Self { bytes: Vec::new(), made: BTreeSet::new() };
+        archive.directory(".");
+        archive
+    }
+
     /// Adds a directory, and those above it.
     pub fn directory(&mut self, path: &str) {
         if path.is_empty() || self.made.contains(path) {
@@ -137,13 +145,15 @@ mod tests {
 
     #[test]
     fn an_archive_has_parents_before_children_and_ends_with_its_trailer() {
-        let mut archive = Archive::default();
+        let mut archive = Archive::new();
         archive.file("usr/bin/x", 0o755, b"abcde");
         archive.file("usr/bin/x", 0o755, b"later");
         archive.link("bin", "usr/bin");
         let bytes = archive.finish();
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8_lossy(&bytes);
+        // The root, and its mode, 2nd of the fields of eight digits behind the magic number of six.
+        assert_eq!((&text[14..22], &text[110..112]), ("000041ed", ".\0"));
         let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("no {name}"));
         assert!(place("usr\0") < place("usr/bin\0") && place("usr/bin\0") < place("usr/bin/x\0"));
         assert!(place("bin\0") < place("TRAILER!!!\0"));

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::outcome::lacking;
-use super::plan::{DIRECTORY, LINE, Line, PLACE, Plan, TestOutcome, TestProgram};
+use super::plan::{
+    AFTERWARDS, DIRECTORY, LINE, Line, PLACE, Plan, TestOutcome, TestProgram, UNFINISHED,
+    Unfinished,
+};
 
 /// How long one test may take: emulation is slow, so this is far more than a real machine needs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -115,6 +118,21 @@ pub fn run() -> Result<()> {
         };
         run_tests(program, &names, &reporter);
     }
+    reporter.say(&Line::Done)
+}
+
+/// Run by `systemd-shutdown` when every service has ended: looks at what is left of a system that a test has
+/// ended.
+///
+/// # Errors
+/// Where that test is not known, or nobody can be told.
+pub fn afterwards() -> Result<()> {
+    // Without it the guest has said itself that it is done.
+    let Ok(text) = fs::read_to_string(UNFINISHED) else { return Ok(()) };
+    let test: Unfinished =
+        serde_json::from_str(&text).with_context(|| format!("in {UNFINISHED}"))?;
+    let reporter = Reporter::open()?;
+    try_test(&test.program, &test.name, 1, &[(AFTERWARDS, "1")], &reporter)?;
     reporter.say(&Line::Done)
 }
 
@@ -222,8 +240,27 @@ fn run_test(
     attempt: u32,
     reporter: &Reporter,
 ) -> Result<Verdict> {
+    if !program.ends_the_system {
+        return try_test(program, name, attempt, &[], reporter);
+    }
+    let test = Unfinished { program: program.clone(), name: name.to_owned() };
+    fs::write(UNFINISHED, serde_json::to_vec(&test)?)
+        .with_context(|| format!("cannot write {UNFINISHED}"))?;
+    let verdict = try_test(program, name, attempt, &[], reporter);
+    fs::remove_file(UNFINISHED).with_context(|| format!("cannot remove {UNFINISHED}"))?;
+    verdict
+}
+
+fn try_test(
+    program: &TestProgram,
+    name: &str,
+    attempt: u32,
+    environment: &[(&str, &str)],
+    reporter: &Reporter,
+) -> Result<Verdict> {
     let mut command = Command::new(format!("{DIRECTORY}/deps/{}", program.name));
     command.args(["--exact", name, "--test-threads=1", "--nocapture", "--include-ignored"]);
+    command.envs(environment.iter().copied());
     let start = Instant::now();
     let run = finish(&mut command, &name.replace("::", "."))?;
     let outcome = match run.status {
@@ -276,7 +313,8 @@ struct Run {
 /// Runs a program. What it writes goes to a file: a process that it leaves behind may hold a pipe
 /// open for ever.
 fn finish(command: &mut Command, name: &str) -> Result<Run> {
-    let path = format!("/tmp/{name}.output");
+    // When the system has ended, files can be written there only.
+    let path = format!("/run/{name}.output");
     let file = File::create(&path).with_context(|| format!("cannot make {path}"))?;
     let errors = file.try_clone().context("cannot share a file")?;
     let mut child = command

@@ -14,11 +14,23 @@ use super::plan::{self, Plan};
 use crate::lab::wait::{must_succeed, output_of};
 
 /// Packages whose programs the tests use, or may want.
-const PACKAGES: &[&str] =
+pub(super) const PACKAGES: &[&str] =
     &["bash", "bsdutils", "coreutils", "dash", "grep", "iproute2", "mount", "procps", "util-linux"];
 
 /// Directories that a merged `/usr` has links for.
-const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
+pub(super) const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
+
+/// What nobody reads there.
+pub(super) const WITHOUT: &[&str] = &[
+    "boot",
+    "usr/share/doc",
+    "usr/share/i18n",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/zoneinfo",
+    "var/cache",
+    "var/lib/apt",
+];
 
 /// Small files that programs look for.
 const FILES: &[(&str, &str)] = &[
@@ -43,12 +55,17 @@ pub struct Programs {
     pub tests: Vec<(String, PathBuf)>,
 }
 
-/// Makes the initramfs.
+/// Makes the initramfs: of the tree `userland`, or else of this machine's programs.
 ///
 /// # Errors
 /// Where a program is not there, or this is no Debian.
-pub fn make(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
+pub fn make(
+    programs: &Programs,
+    userland: Option<&Path>,
+    plan: &Plan,
+    scratch: &Path,
+) -> Result<Vec<u8>> {
+    let mut archive = Archive::new();
     for name in MERGED {
         archive.directory(&format!("usr/{name}"));
         archive.link(name, &format!("usr/{name}"));
@@ -61,22 +78,28 @@ pub fn make(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>>
     }
     archive.file(plan::PLACE.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?);
 
-    let mut libraries = BTreeSet::new();
-    for path in packaged_programs()? {
-        add(&mut archive, &mut libraries, &path, &merged(&path), &path)?;
+    if let Some(userland) = userland {
+        archive.tree(userland, WITHOUT)?;
+        // The libraries are there, and this machine's linker knows nothing of them.
+        add_own(&mut archive, None, programs, scratch)?;
+    } else {
+        let mut libraries = BTreeSet::new();
+        for path in packaged_programs()? {
+            add(&mut archive, Some(&mut libraries), &path, &merged(&path), &path)?;
+        }
+        let shell = Path::new("/bin/sh");
+        add(&mut archive, Some(&mut libraries), shell, "usr/bin/sh", shell)?;
+        add_own(&mut archive, Some(&mut libraries), programs, scratch)?;
     }
-    let shell = Path::new("/bin/sh");
-    add(&mut archive, &mut libraries, shell, "usr/bin/sh", shell)?;
-
-    add_own(&mut archive, &mut libraries, programs, scratch)?;
     archive.link("init", &format!("{}/killtrace-vm", plan::DIRECTORY));
     Ok(archive.finish())
 }
 
-/// Adds the programs to be tried, and the guest.
+/// Adds the programs to be tried, and the guest; with their libraries where `libraries` is for those that were
+/// added.
 pub(super) fn add_own(
     archive: &mut Archive,
-    libraries: &mut BTreeSet<String>,
+    mut libraries: Option<&mut BTreeSet<String>>,
     programs: &Programs,
     scratch: &Path,
 ) -> Result<()> {
@@ -84,11 +107,11 @@ pub(super) fn add_own(
     for name in ["killtrace", "killtrace-fixture", "killtrace-vm"] {
         let path = programs.built.join(name);
         let lean = stripped(&path, scratch, name)?;
-        add(archive, libraries, &lean, &format!("{own}/{name}"), &path)?;
+        add(archive, libraries.as_deref_mut(), &lean, &format!("{own}/{name}"), &path)?;
     }
     for (name, path) in &programs.tests {
         let lean = stripped(path, scratch, name)?;
-        add(archive, libraries, &lean, &format!("{own}/deps/{name}"), path)?;
+        add(archive, libraries.as_deref_mut(), &lean, &format!("{own}/deps/{name}"), path)?;
     }
     Ok(())
 }
@@ -96,13 +119,14 @@ pub(super) fn add_own(
 /// Adds a program, and the libraries that the dynamic linker says `linked` needs.
 fn add(
     archive: &mut Archive,
-    libraries: &mut BTreeSet<String>,
+    libraries: Option<&mut BTreeSet<String>>,
     content: &Path,
     place: &str,
     linked: &Path,
 ) -> Result<()> {
     let bytes = fs::read(content).with_context(|| format!("cannot read {}", content.display()))?;
     archive.file(place, 0o755, &bytes);
+    let Some(libraries) = libraries else { return Ok(()) };
     for library in libraries_of(linked)? {
         if libraries.insert(library.clone()) {
             let path = Path::new(&library);

@@ -10,6 +10,25 @@ use anyhow::{Context, Result, bail};
 use super::apt::Apt;
 use crate::lab::wait::must_succeed;
 
+/// What a machine's processors are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64
+    Amd64,
+    /// 64-bit ARM
+    Arm64,
+}
+
+impl Arch {
+    /// What Debian calls it.
+    pub const fn debian(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
 /// A kernel of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -19,6 +38,8 @@ pub struct Wanted {
     pub release: &'static str,
     /// Which Debian has it.
     pub about: &'static str,
+    /// What it runs on.
+    pub arch: Arch,
     /// What is booted with it.
     pub guest: Guest,
 }
@@ -32,18 +53,27 @@ pub enum Guest {
     System,
 }
 
-/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has; and a whole system.
+impl Wanted {
+    const fn new(label: &'static str, release: &'static str, about: &'static str) -> Self {
+        Self { label, release, about, arch: Arch::Amd64, guest: Guest::Bare }
+    }
+}
+
+/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has; a whole system; and
+/// another architecture.
 pub const MATRIX: &[Wanted] = &[
-    Wanted { label: "5.10", release: "5.10.", about: "Debian 11", guest: Guest::Bare },
-    Wanted { label: "6.1", release: "6.1.", about: "Debian 12", guest: Guest::Bare },
-    Wanted { label: "6.12", release: "6.12.", about: "Debian 13", guest: Guest::Bare },
-    Wanted { label: "newest", release: "", about: "Debian's newest", guest: Guest::Bare },
-    Wanted { label: "system", release: "6.1.", about: "Debian, whole", guest: Guest::System },
+    Wanted::new("5.10", "5.10.", "Debian 11"),
+    Wanted::new("6.1", "6.1.", "Debian 12"),
+    Wanted::new("6.12", "6.12.", "Debian 13"),
+    Wanted::new("newest", "", "Debian's newest"),
+    Wanted { guest: Guest::System, ..Wanted::new("system", "6.1.", "Debian, whole") },
+    Wanted { arch: Arch::Arm64, ..Wanted::new("arm64", "6.12.", "Debian 13, arm64") },
 ];
 
 /// The oldest of the matrix and the newest.
 pub fn ends() -> Vec<Wanted> {
-    let mut bare = MATRIX.iter().filter(|wanted| wanted.guest == Guest::Bare).copied();
+    let plain = |wanted: &&Wanted| (wanted.guest, wanted.arch) == (Guest::Bare, Arch::Amd64);
+    let mut bare = MATRIX.iter().filter(plain).copied();
     bare.next().into_iter().chain(bare.last()).collect()
 }
 
@@ -52,7 +82,7 @@ const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "trixie-backports", 
 
 /// Cloud kernels: small, and with everything built in that a virtual machine's console needs. Since 7.1
 /// the image is in `linux-binary-…`, and the package that was named for it is empty.
-const PATTERN: &str = "^linux-(image|binary)-[0-9].*[0-9]-cloud-amd64$";
+const PATTERN: &str = "^linux-(image|binary)-[0-9].*[0-9]-cloud-";
 
 /// A kernel that is at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +120,10 @@ pub fn fetch(wanted: Wanted, directory: &Path, update: bool) -> Result<Kernel> {
     {
         return Ok(Kernel { wanted, package: package.trim().to_owned(), image });
     }
-    let apt = Apt::new(&directory.join("apt"), SUITES)?;
+    let arch = wanted.arch.debian();
+    let apt = Apt::new(&directory.join(format!("apt-{arch}")), arch, SUITES)?;
     let updated = if update || !apt.has_lists() { apt.update() } else { Ok(()) };
-    let Some(package) = newest(wanted, &apt.names(PATTERN)?) else {
+    let Some(package) = newest(wanted, &apt.names(&format!("{PATTERN}{arch}$"))?) else {
         let hint = updated.err().map_or_else(String::new, |error| format!(" ({error:#})"));
         bail!(
             "Linux {} is not available: the mirror that apt uses here has no package of it{hint}",

@@ -8,6 +8,7 @@
 
 mod apt;
 mod cpio;
+pub mod cross;
 pub mod guest;
 mod image;
 mod kernels;
@@ -17,6 +18,7 @@ mod qemu;
 mod system;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,12 +26,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use kernels::{Guest, Kernel, MATRIX, Wanted};
+use kernels::{Arch, Guest, Kernel, MATRIX, Wanted};
 use outcome::Outcome;
 use plan::{Line, Plan, TestOutcome, TestProgram};
 use qemu::Machine;
 
 pub use image::Programs;
+pub use plan::AFTERWARDS;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -47,8 +50,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// The document to write the matrix to.
     pub document: PathBuf,
-    /// What is tried.
-    pub programs: Programs,
+    /// What is tried, or why it could not be built, by the architecture's name in Debian.
+    pub programs: BTreeMap<String, Result<Programs, String>>,
 }
 
 /// What is tried in short: the families that depend most on the kernel's own doing. The self-test of `doctor`
@@ -83,13 +86,11 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     };
     let scratch = options.directory.join("image");
     fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
-    qemu::ensure(&options.directory)?;
     let mut rows = Vec::new();
     for wanted in wanted {
         writeln!(out, "\n=== Linux {} ({})", wanted.label, wanted.about)?;
-        let seen = match kernels::fetch(wanted, &options.directory, options.update) {
-            Ok(kernel) => {
-                let initramfs = initramfs(wanted.guest, options, &scratch)?;
+        let seen = match get_ready(wanted, options, &scratch) {
+            Ok((kernel, initramfs)) => {
                 Ok((kernel.package.clone(), try_on(&kernel, options, &initramfs, out)?))
             }
             Err(error) => {
@@ -118,33 +119,66 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
 /// # Errors
 /// Where something is missing and cannot be installed.
 pub fn setup(directory: &Path) -> Result<()> {
-    qemu::ensure(directory)
+    qemu::ensure(Arch::Amd64, directory)
+}
+
+/// Gets hold of a kernel, of what its machine boots into, and of an emulator.
+fn get_ready(wanted: Wanted, options: &Options, scratch: &Path) -> Result<(Kernel, PathBuf)> {
+    let programs = match options.programs.get(wanted.arch.debian()) {
+        Some(Ok(programs)) => programs,
+        Some(Err(why)) => bail!("{why}"),
+        None => bail!("nothing was built for {}", wanted.arch.debian()),
+    };
+    qemu::ensure(wanted.arch, &options.directory)?;
+    let kernel = kernels::fetch(wanted, &options.directory, options.update)?;
+    Ok((kernel, initramfs(wanted, programs, options, scratch)?))
+}
+
+/// Where what another architecture takes is kept.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn cross_directory(directory: &Path) -> Result<PathBuf> {
+    let place = directory.join("cross");
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    Ok(place)
 }
 
 /// What a machine boots into, as a file.
-fn initramfs(guest: Guest, options: &Options, scratch: &Path) -> Result<PathBuf> {
-    let plan = plan(guest, options);
-    let mut programs = options.programs.clone();
+fn initramfs(
+    wanted: Wanted,
+    programs: &Programs,
+    options: &Options,
+    scratch: &Path,
+) -> Result<PathBuf> {
+    let plan = plan(wanted.guest, programs, options);
+    let mut programs = programs.clone();
     programs.tests.retain(|(name, _)| plan.tests.iter().any(|test| test.name == *name));
-    let bytes = match guest {
-        Guest::Bare => image::make(&programs, &plan, scratch)?,
-        Guest::System => system::image(&programs, &plan, scratch)?,
+    let bytes = match (wanted.guest, wanted.arch) {
+        (Guest::Bare, Arch::Amd64) => image::make(&programs, None, &plan, scratch)?,
+        (Guest::Bare, Arch::Arm64) => {
+            let userland = cross::userland(&cross_directory(&options.directory)?)?;
+            image::make(&programs, Some(&userland), &plan, scratch)?
+        }
+        (Guest::System, _) => system::image(&programs, &plan, &options.directory, scratch)?,
     };
     let path = scratch.join("initramfs.cpio");
     fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 
-fn plan(guest: Guest, options: &Options) -> Plan {
+fn plan(guest: Guest, programs: &Programs, options: &Options) -> Plan {
     let program = |(name, _): &(String, PathBuf)| TestProgram {
         name: name.clone(),
         // Those of the virtual machine are ignored elsewhere, and want it for themselves.
         ignored: name != "live",
         at_a_time: if name == "live" { 2 } else { 1 },
+        ends_the_system: name == "shutdown",
     };
-    let suits = |(name, _): &&(String, PathBuf)| (name == "system") == (guest == Guest::System);
+    let whole = |name: &str| name == "system" || name == "shutdown";
+    let suits = |(name, _): &&(String, PathBuf)| whole(name) == (guest == Guest::System);
     Plan {
-        tests: options.programs.tests.iter().filter(suits).map(program).collect(),
+        tests: programs.tests.iter().filter(suits).map(program).collect(),
         filter: match options.filter.as_slice() {
             [] if options.short => SHORT.iter().map(|&part| part.to_owned()).collect(),
             parts => parts.to_vec(),
@@ -164,7 +198,7 @@ fn try_on(
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
     let console = place.join("console.log");
-    let mut machine = Machine::boot(&kernel.image, initramfs, kernel.wanted.guest, &console)?;
+    let mut machine = Machine::boot(kernel, initramfs, &console)?;
     let mut outcome = Outcome::default();
     loop {
         match machine.next() {

@@ -7,7 +7,11 @@ pub const DIRECTORY: &str = "/killtrace/debug";
 /// Where the guest finds its [`Plan`].
 pub const PLACE: &str = "/killtrace/plan.json";
 /// The serial line on which the guest reports; the first one is its console.
-pub const LINE: &str = "/dev/ttyS1";
+pub const LINE: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyAMA1" } else { "/dev/ttyS1" };
+/// Where the guest notes which test is about to end the system: an [`Unfinished`].
+pub const UNFINISHED: &str = "/killtrace/unfinished.json";
+/// Environment variable: a test that ended the system is run again, to look at what is left of it.
+pub const AFTERWARDS: &str = "KILLTRACE_AFTERWARDS";
 
 /// What the guest is to do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,6 +33,17 @@ pub struct TestProgram {
     pub ignored: bool,
     /// How many are run at a time.
     pub at_a_time: usize,
+    /// Its test ends the system, and is run again when every service has ended.
+    pub ends_the_system: bool,
+}
+
+/// A test that ended the system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// The test program.
+    pub program: TestProgram,
+    /// The test.
+    pub name: String,
 }
 
 /// What the guest says, one a line.

@@ -1,6 +1,6 @@
 //! The virtual machine: QEMU, without hardware assistance, so that it runs anywhere.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,43 +11,80 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::apt::{Apt, codename};
-use super::kernels::Guest;
+use super::kernels::{Arch, Guest, Kernel};
 use super::plan::Line;
 
-const PROGRAM: &str = "qemu-system-x86_64";
-/// The first release that is good enough: 7.2 gets `cmpxchg16b` wrong, and Linux 6.12 does not boot.
-const OLDEST: u32 = 8;
 /// Longer silence than this means that the machine hangs: one test may take four minutes.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// The emulator of an architecture.
+struct Emulator {
+    program: &'static str,
+    /// The package that has it.
+    package: &'static str,
+    /// The first release that is good enough.
+    oldest: u32,
+    machine: &'static str,
+    cpu: &'static str,
+    /// What Linux calls its first serial line.
+    console: &'static str,
+}
+
+impl Emulator {
+    const fn of(arch: Arch) -> Self {
+        match arch {
+            Arch::Amd64 => Self {
+                program: "qemu-system-x86_64",
+                package: "qemu-system-x86",
+                // 7.2 gets `cmpxchg16b` wrong, and Linux 6.12 does not boot.
+                oldest: 8,
+                machine: "q35",
+                cpu: "max",
+                console: "ttyS0",
+            },
+            Arch::Arm64 => Self {
+                program: "qemu-system-aarch64",
+                package: "qemu-system-arm",
+                // The machine has a second serial line since 9.1.
+                oldest: 10,
+                machine: "virt",
+                // To sign pointers as real processors do takes an emulated one half of its time.
+                cpu: "max,pauth-impdef=on",
+                console: "ttyAMA0",
+            },
+        }
+    }
+}
 
 /// Makes sure that there is a QEMU that will do; installs it where this runs as root.
 ///
 /// # Errors
 /// Where there is none and it cannot be installed.
-pub fn ensure(directory: &Path) -> Result<()> {
-    if std::env::consts::ARCH != "x86_64" {
+pub fn ensure(arch: Arch, directory: &Path) -> Result<()> {
+    let Emulator { program, package, oldest, .. } = Emulator::of(arch);
+    if arch == Arch::Amd64 && std::env::consts::ARCH != "x86_64" {
         bail!(
             "the virtual machine's programs are this machine's own, and its kernels are for x86-64"
         );
     }
-    if version().is_some_and(|version| version >= OLDEST) {
+    if version(program).is_some_and(|version| version >= oldest) {
         return Ok(());
     }
     let suite = codename()?;
     let backports = format!("{suite}-backports");
     let apt = Apt::of_this_machine(&directory.join("apt-qemu"), &[&suite, &backports])?;
-    let installed = apt.update().and_then(|()| apt.install("qemu-system-x86", &backports));
+    let installed = apt.update().and_then(|()| apt.install(package, &backports));
     installed.with_context(|| {
         format!(
-            "{PROGRAM} {OLDEST} or later is needed: install qemu-system-x86, from {backports} \
-             where {suite} has an older one"
+            "{program} {oldest} or later is needed: install {package}, from {backports} where {suite} \
+             has an older one"
         )
     })
 }
 
 /// Major version of the installed QEMU.
-fn version() -> Option<u32> {
-    let output = Command::new(PROGRAM).arg("--version").output().ok()?;
+fn version(program: &str) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
     major(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -65,6 +102,13 @@ fn end_with_parent() -> std::io::Result<()> {
     }
 }
 
+/// A file for the machine to swap to.
+fn swap_space(path: &Path) -> Result<PathBuf> {
+    let made = File::create(path).and_then(|file| file.set_len(256 << 20));
+    made.with_context(|| format!("cannot make {}", path.display()))?;
+    Ok(path.to_owned())
+}
+
 /// A machine that runs.
 #[derive(Debug)]
 pub struct Machine {
@@ -78,27 +122,42 @@ impl Machine {
     ///
     /// # Errors
     /// Where QEMU cannot be started.
-    pub fn boot(kernel: &Path, initramfs: &Path, guest: Guest, console: &Path) -> Result<Self> {
+    pub fn boot(kernel: &Kernel, initramfs: &Path, console: &Path) -> Result<Self> {
         // A whole system fills part of the memory, which is its disk.
-        let memory = if guest == Guest::System { "2560" } else { "1024" };
-        let mut command = Command::new(PROGRAM);
+        let memory = if kernel.wanted.guest == Guest::System { "2560" } else { "1024" };
+        let emulator = Emulator::of(kernel.wanted.arch);
+        let mut command = Command::new(emulator.program);
         command
-            .args(["-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi"])
+            .args([
+                "-machine",
+                emulator.machine,
+                "-cpu",
+                emulator.cpu,
+                "-accel",
+                "tcg,thread=multi",
+            ])
             .args(["-smp", "2", "-m", memory, "-nodefaults", "-no-reboot", "-display", "none"])
             .arg("-kernel")
-            .arg(kernel)
+            .arg(&kernel.image)
             .arg("-initrd")
             .arg(initramfs)
             // With a panic the machine ends as well: `-no-reboot` turns the reboot into an end.
-            .args(["-append", "console=ttyS0 panic=-1 psi=1"])
+            .args(["-append", &format!("console={} panic=-1 psi=1", emulator.console)])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        if kernel.wanted.guest == Guest::System {
+            // The one disk that cloud kernels need no module for.
+            let disk = swap_space(&console.with_file_name("swap"))?;
+            command.args(["-device", "nvme,serial=swap,drive=swap", "-drive"]);
+            command.arg(format!("if=none,id=swap,format=raw,file={}", disk.display()));
+        }
         // SAFETY: what runs between fork and exec only calls prctl(2).
         unsafe { command.pre_exec(end_with_parent) };
-        let mut child = command.spawn().with_context(|| format!("cannot start {PROGRAM}"))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {}", emulator.program))?;
         let output = child.stdout.take().context("QEMU has no output")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {

@@ -3,35 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::apt::{Apt, codename, unpack_all};
 use super::cpio::Archive;
-use super::image::{Programs, add_own};
+use super::image::{Programs, WITHOUT, add_own};
 use super::plan::{self, Plan};
 use crate::lab::seed;
 
-/// What nobody reads there.
-const WITHOUT: &[&str] = &[
-    "boot",
-    "usr/share/doc",
-    "usr/share/i18n",
-    "usr/share/locale",
-    "usr/share/man",
-    "usr/share/zoneinfo",
-    "var/cache",
-    "var/lib/apt",
-];
-
-/// The guest. When it has ended the machine does so.
+/// The guest. When it has ended the machine does so, in the orderly way: it may end since the machine does.
 const SERVICE: &str = "\
 [Unit]
 Description=Tests of killtrace
 After=multi-user.target
-SuccessAction=poweroff-force
-FailureAction=poweroff-force
+SuccessAction=poweroff
+FailureAction=poweroff
 
 [Service]
 Type=oneshot
@@ -44,19 +33,33 @@ StandardError=tty
 TTYPath=/dev/ttyS0
 ";
 
-/// Other files of the system.
+/// What `systemd-shutdown` runs last.
+const AFTERWARDS: &str = "#!/bin/sh\n\
+    export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root KILLTRACE_PATIENCE=120\n\
+    exec /killtrace/debug/killtrace-vm afterwards\n";
+
+/// Other files of the system; those that begin with `#!` are programs.
 const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "killtrace-vm\n"),
     ("etc/machine-id", "6b696c6c74726163652d766d00000001\n"),
     ("etc/systemd/system/killtrace-guest.service", SERVICE),
+    ("usr/lib/systemd/system-shutdown/killtrace", AFTERWARDS),
 ];
 
-/// Makes the initramfs.
+/// Packages that the lab's seed does not have, since it cannot run them.
+const PACKAGES: &[&str] = &["systemd-oomd"];
+
+/// Makes the initramfs; keeps what it fetches below `directory`.
 ///
 /// # Errors
-/// Where the lab's seed cannot be installed, or a program is not there.
-pub fn image(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
+/// Where the lab's seed cannot be installed, or a package or a program is not there.
+pub fn image(
+    programs: &Programs,
+    plan: &Plan,
+    directory: &Path,
+    scratch: &Path,
+) -> Result<Vec<u8>> {
+    let mut archive = Archive::new();
     // Names of directories as the seed has them: files may not come before the links above them.
     let layer = scratch.join("layer");
     let _ = fs::remove_dir_all(&layer);
@@ -76,19 +79,40 @@ pub fn image(programs: &Programs, plan: &Plan, scratch: &Path) -> Result<Vec<u8>
     }
     archive.tree(&layer, &[])?;
     archive.tree(&seed::ensure()?, WITHOUT)?;
+    archive.tree(&packages(directory)?, WITHOUT)?;
     archive.file(plan::PLACE.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?);
     let mut libraries = BTreeSet::new();
-    add_own(&mut archive, &mut libraries, programs, scratch)?;
+    add_own(&mut archive, Some(&mut libraries), programs, scratch)?;
     Ok(archive.finish())
+}
+
+/// A tree with the content of [`PACKAGES`], from where the seed is from.
+fn packages(directory: &Path) -> Result<PathBuf> {
+    let place = directory.join("system-packages");
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let apt = Apt::new(&directory.join("apt-system"), "amd64", &[&codename()?])?;
+    if !apt.has_lists() {
+        apt.update()?;
+    }
+    let unfinished = directory.join("system-packages-unfinished");
+    let files = PACKAGES.iter().map(|package| apt.download(package, directory));
+    unpack_all(&files.collect::<Result<Vec<_>>>()?, &unfinished)?;
+    fs::rename(&unfinished, &place).context("cannot move the packages into place")?;
+    Ok(place)
 }
 
 fn put(layer: &Path, path: &str, text: &str) -> Result<()> {
     let place = above(layer, path)?;
-    fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    fs::write(&place, text)
+        .and_then(|()| fs::set_permissions(&place, fs::Permissions::from_mode(mode)))
+        .with_context(|| format!("cannot write {}", place.display()))
 }
 
 /// The path in the layer, whose directory is made.
-fn above(layer: &Path, path: &str) -> Result<std::path::PathBuf> {
+fn above(layer: &Path, path: &str) -> Result<PathBuf> {
     let place = layer.join(path);
     let directory = place.parent().context("a path has a directory")?;
     fs::create_dir_all(directory)

@@ -6,7 +6,6 @@
 mod commands;
 mod connections;
 mod containers;
-mod death;
 mod faults;
 mod hostile;
 mod itself;
@@ -21,6 +20,7 @@ mod units_killing;
 mod units_signalled;
 mod units_stopping;
 
+use killtrace_tests::death;
 use killtrace_tests::lab::{Lab, Login, Options};
 
 /// Where the tests' own logind settings go, and the line that `KillUserProcesses=` is on.
