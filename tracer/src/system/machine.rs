@@ -27,10 +27,8 @@ impl Machine {
         // SAFETY: the structure is valid for writes; on failure it stays zeros, that is empty strings.
         unsafe { libc::uname(&raw mut names) };
         let text = |field: &[libc::c_char]| {
-            let bytes: Vec<u8> = field.iter().map(|byte| byte.cast_unsigned()).collect();
-            CStr::from_bytes_until_nul(&bytes)
-                .map(|text| text.to_string_lossy().into_owned())
-                .unwrap_or_default()
+            // SAFETY: uname(2) ends each with a zero, and zeros are what is there without it.
+            unsafe { CStr::from_ptr(field.as_ptr()) }.to_string_lossy().into_owned()
         };
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
