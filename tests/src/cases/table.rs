@@ -58,12 +58,20 @@ pub const LAB: &[LabCase] = &[
         test: "logout::a_clean_logout_ends_tmux_where_logind_kills_user_processes",
     },
     LabCase {
+        name: "mixed-kill-mode",
+        test: "units_killing::mixed_kills_the_others_when_the_main_process_has_ended",
+    },
+    LabCase {
         name: "network-silent",
         test: "logout::a_silent_network_is_told_apart_from_a_client_that_left",
     },
     LabCase {
         name: "no-bus",
         test: "commands::without_a_bus_it_still_traces_and_says_what_it_misses",
+    },
+    LabCase {
+        name: "pane-of-ended-server",
+        test: "panes::a_pane_goes_when_logind_ends_its_server",
     },
     LabCase { name: "restart-by-sudo", test: "commands::a_restart_by_sudo_names_who_is_behind_it" },
     LabCase {
@@ -81,6 +89,10 @@ pub const LAB: &[LabCase] = &[
         test: "logout::a_terminated_session_names_who_had_it_terminated",
     },
     LabCase { name: "timer-pkill", test: "commands::a_pkill_from_a_timer_names_its_unit" },
+    LabCase {
+        name: "unit-command",
+        test: "units_commands::a_command_before_the_start_ends_another_units_process",
+    },
     LabCase {
         name: "user-manager-stopped",
         test: "logout::the_user_manager_takes_its_units_along_after_the_last_logout",

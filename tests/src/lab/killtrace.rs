@@ -13,10 +13,9 @@ use super::wait::{PATIENCE, wait_for};
 use super::{Lab, PROGRAMS};
 use crate::schema;
 
-/// Environment variable: the `killtrace` to be tried, instead of cargo's own.
 /// Where killtrace records in the lab.
 const RECORDING: &str = "/run/killtrace.jsonl";
-/// Names the program to be tried.
+/// Environment variable: the `killtrace` to be tried, instead of cargo's own.
 const PROGRAM_VARIABLE: &str = "KILLTRACE_BIN";
 
 /// A running killtrace. Ended, and its report given up, when this value is dropped.
@@ -144,6 +143,19 @@ impl<'lab> Killtrace<'lab> {
     pub fn hear(&self, words: &str) -> Result<()> {
         let what = format!("killtrace to say {words:?}");
         wait_for(&what, PATIENCE, || Ok(lock(&self.collected).stderr.contains(words).then_some(())))
+    }
+
+    /// Waits until its recording has a line with all of these words: what it learns of a process's unit it learns a
+    /// moment after it has begun to trace.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn learns(&self, words: &[&str]) -> Result<()> {
+        wait_for(&format!("killtrace to learn {words:?}"), PATIENCE, || {
+            let recording = self.lab.read(RECORDING)?;
+            let found = recording.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            Ok(found.then_some(()))
+        })
     }
 
     /// Stops it as Ctrl-C would, and returns all that it said.

@@ -10,6 +10,7 @@ mod faults;
 mod hostile;
 mod itself;
 mod logout;
+mod panes;
 mod requesters;
 mod sessions;
 mod units;

@@ -89,21 +89,97 @@ fn an_idle_session() {
 }
 
 /// The verdict has to be out before the machine is gone.
-#[test]
-fn a_power_off() {
+fn assert_goes_down(command: &[&str], target: &str, fate: &str) {
     let sleeps = "[Service]\nExecStart=/bin/sleep 1000\n";
     let lab = lab(&unit(Options::default(), "victim.service", sleeps));
     let pid = start(&lab, &["victim.service"]);
     let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
-    lab.output(&["systemctl", "poweroff"]).expect("asked");
+    lab.output(command).expect("asked");
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
     assert_eq!(death.cause(), "system-shutdown", "{death}");
     death.assert_killer(1, "systemd");
+    let line = command.join(" ");
+    death.assert_chain(&[("command", &line), ("job", target), ("signal", "SIGTERM")]);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains(fate) && explanation.contains(&line), "{death}");
+}
+
+#[test]
+fn a_power_off() {
+    assert_goes_down(&["systemctl", "poweroff"], "poweroff.target", "is being powered off");
+}
+
+#[test]
+fn a_reboot_by_shutdown() {
+    assert_goes_down(&["shutdown", "-r", "now"], "reboot.target", "is being rebooted");
+}
+
+/// Asked for before, to happen later: logind does it by itself then.
+#[test]
+fn a_scheduled_reboot() {
+    const SCRIPT: &str = "busctl call org.freedesktop.login1 /org/freedesktop/login1 \
+        org.freedesktop.login1.Manager ScheduleShutdown st reboot $(($(date +%s%6N) + 3000000))";
+    let sleeps = "[Service]\nExecStart=/bin/sleep 1000\n";
+    let lab = lab(&unit(Options::default(), "victim.service", sleeps));
+    let pid = start(&lab, &["victim.service"]);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["sh", "-c", SCRIPT]).expect("asked");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "system-shutdown", "{death}");
     death.assert_chain(&[
-        ("command", "systemctl poweroff"),
-        ("job", "poweroff.target"),
+        ("bus-call", "ScheduleShutdown"),
+        ("bus-call", "systemd-logind"),
+        ("job", "reboot.target"),
         ("signal", "SIGTERM"),
     ]);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("is being rebooted"), "{death}");
+    assert!(explanation.contains("ScheduleShutdown"), "whoever asked is named: {death}");
+    assert!(!explanation.contains("root ran \\\"systemd-logind"), "{death}");
+}
+
+/// Of a session on a seat, as a login at the machine itself has one; here PAM is told of it for ssh.
+#[test]
+fn a_terminated_seat() {
+    const SEAT: &str = "XDG_SEAT=seat0\n";
+    let pam = "auth sufficient pam_permit.so\naccount required pam_permit.so\n\
+               session required pam_env.so envfile=/etc/seat.env\n@include common-session\n";
+    let options =
+        kill_user_processes("no").file("/etc/seat.env", SEAT).file("/etc/pam.d/sshd", pam);
+    let lab = lab(&options);
+    let (_login, pid, session) = tmux(&lab);
+    let seat = lab.exec(&["loginctl", "show-session", "-p", "Seat", "--value", &session]);
+    assert_eq!(seat.expect("asked").trim(), "seat0");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "terminate-seat", "seat0"]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[
+        ("command", "loginctl terminate-seat seat0"),
+        ("bus-call", "TerminateSeat"),
+        ("bus-call", &format!("session-{session}.scope")),
+        ("job", "stop"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("logind-kill-user-processes");
+}
+
+/// Another seat's end is not this session's.
+#[test]
+fn a_terminated_seat_of_others() {
+    let lab = lab(&kill_user_processes("no"));
+    let (_login, pid, session) = tmux(&lab);
+    lab.exec(&["loginctl", "terminate-seat", "seat0"]).expect("nobody is there");
+    assert!(lab.is_alive(pid), "alice's session is on no seat");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "terminate-seat", "seat0"]).expect("nobody is there");
+        lab.exec(&["loginctl", "terminate-session", &session]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("terminate-session"), "{death}");
+    assert!(!explanation.contains("terminate-seat"), "{death}");
 }
 
 #[test]

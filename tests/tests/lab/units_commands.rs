@@ -43,6 +43,10 @@ fn explanation(death: &Death) -> String {
 /// Asserts that a command of a unit did it, which the test's own pkill is.
 fn assert_by_command(death: &Death, setting: &str, value: &str, file: &str, line: u32) {
     assert_eq!(death.cause(), "unit-command", "{death}");
+    assert_by_line(death, setting, value, file, line);
+}
+
+fn assert_by_line(death: &Death, setting: &str, value: &str, file: &str, line: u32) {
     assert_eq!(death.0["killer"]["kind"], "process", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "pkill", "{death}");
     death.assert_setting(setting, value, file, line);
@@ -175,7 +179,8 @@ fn a_timers_service_ends_it() {
     let death = verdict(&lab, pid, || {
         lab.exec(&["systemctl", "start", "other.timer"]).expect("started");
     });
-    assert_by_command(&death, "ExecStart", "/usr/bin/pkill --exact sleep", OTHER, 3);
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert_by_line(&death, "ExecStart", "/usr/bin/pkill --exact sleep", OTHER, 3);
     assert!(explanation(&death).contains("other.timer"), "{death}");
     death.assert_chain(&[
         ("job", "other.service"),

@@ -92,6 +92,8 @@ fn the_start_of_a_conflicting_unit() {
         ("job", "start base.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_ruled_out("unit-main-process-exited");
+    death.fix_with("Conflicts=");
 }
 
 /// The other unit says so, in its own file.
@@ -107,6 +109,12 @@ fn a_conflict_that_the_other_unit_declares() {
     assert_eq!(death.cause(), "unit-dependency", "{death}");
     let base = "/etc/systemd/system/base.service";
     death.assert_setting("Conflicts", "victim.service", base, 2);
+    death.assert_chain(&[
+        ("command", "systemctl start base.service"),
+        ("job", "start base.service"),
+    ]);
+    // The line to change is in the other's file.
+    death.fix_with("base.service");
 }
 
 /// Nobody asks for the stop of either: the unit that it is bound to ends by itself.
@@ -145,6 +153,32 @@ fn stop_when_unneeded() {
         ("job", "stop victim.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.fix_with("StopWhenUnneeded=no");
+}
+
+/// Nobody asks for anything: the last unit that needed it ends by itself.
+#[test]
+fn stop_when_unneeded_any_more() {
+    let victim = format!("[Unit]\nStopWhenUnneeded=yes\n{SLEEPS}");
+    let user = "[Unit]\nWants=victim.service\nAfter=victim.service\n\
+                [Service]\nExecStartPre=/usr/bin/mkfifo /run/end\n\
+                ExecStart=/bin/sh -c 'read end < /run/end; exit 3'\n";
+    let options = unit(unit(Options::default(), "victim.service", &victim), "user.service", user);
+    let lab = lab(&options);
+    lab.exec(&["systemctl", "start", "user.service"]).expect("started");
+    let pid = crate::units::main_pid(&lab, "victim.service");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("StopWhenUnneeded", "yes", VICTIM, 2);
+    death.assert_chain(&[
+        ("process-exit", "exited with 3"),
+        ("unit-state", "user.service"),
+        ("job", "victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("StopWhenUnneeded=no");
 }
 
 #[test]

@@ -471,6 +471,9 @@ pub struct SessionState {
     pub tty: Option<String>,
     /// PAM service.
     pub service: Option<String>,
+    /// The seat that it is on, where it is on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<String>,
     /// `opening`, `online`, `active`, `closing`.
     pub state: Option<String>,
     /// logind said that it is gone.

@@ -13,25 +13,7 @@ use crate::evidence::{Exit, Grade, Header, sig};
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
     let case = Case::new(world, exit);
-    let mut findings: Vec<Finding> = Vec::new();
-    let mut considered: Vec<Considered> = Vec::new();
-    for opinion in causes::ALL.iter().filter_map(|cause| cause(&case)) {
-        match opinion {
-            Opinion::Is(finding) => findings.push(*finding),
-            Opinion::IsNot { id, because } => {
-                considered.push(Considered { id, ruled_out: true, because });
-            }
-        }
-    }
-    // The first of the best: `max_by_key` would take the last.
-    let best = findings
-        .iter()
-        .enumerate()
-        .max_by_key(|(at, finding)| (finding.fit, finding.grade, std::cmp::Reverse(*at)))
-        .map_or(0, |(at, _)| at);
-    // `causes::nothing::unknown` always answers.
-    let mut finding = findings.swap_remove(best);
-    tell_escalation(&case, &mut finding);
+    let Verdict { mut finding, others: findings, mut considered } = Verdict::on(&case);
     relay::tell(&case, &mut finding);
     considered.extend(findings.iter().filter(|other| other.fit >= causes::Fit::Program).map(
         |other| Considered {
@@ -46,6 +28,42 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     all_gaps.extend(finding.gaps.iter().cloned());
     all_gaps.extend(blind_spots(&case, header));
     tell(&case, finding, considered, all_gaps, lost)
+}
+
+/// What all causes say of a case.
+pub struct Verdict {
+    /// The best proven story.
+    pub finding: Finding,
+    /// The others that fit.
+    others: Vec<Finding>,
+    /// Those that do not.
+    considered: Vec<Considered>,
+}
+
+impl Verdict {
+    /// Asks every cause.
+    pub fn on(case: &Case<'_>) -> Self {
+        let mut others: Vec<Finding> = Vec::new();
+        let mut considered: Vec<Considered> = Vec::new();
+        for opinion in causes::ALL.iter().filter_map(|cause| cause(case)) {
+            match opinion {
+                Opinion::Is(finding) => others.push(*finding),
+                Opinion::IsNot { id, because } => {
+                    considered.push(Considered { id, ruled_out: true, because });
+                }
+            }
+        }
+        // The first of the best: `max_by_key` would take the last.
+        let best = others
+            .iter()
+            .enumerate()
+            .max_by_key(|(at, finding)| (finding.fit, finding.grade, std::cmp::Reverse(*at)))
+            .map_or(0, |(at, _)| at);
+        // `causes::nothing::unknown` always answers.
+        let mut finding = others.swap_remove(best);
+        tell_escalation(case, &mut finding);
+        Self { finding, others, considered }
+    }
 }
 
 /// SIGKILL after a first signal that did not help belongs to every story of a stop, as do the settings that

@@ -6,6 +6,7 @@ use super::actor::Actor;
 use super::case::Case;
 use super::causes::Finding;
 use super::decide::Blow;
+use super::judge::Verdict;
 use super::manager::manager_of;
 use super::units::command_link;
 use super::verdict::{CauseId, Link, LinkEvent};
@@ -24,6 +25,14 @@ const PASSED_ON: u64 = 2 * S;
 /// How long whoever was told to end takes to end its own by other means: su waits 2 s before SIGKILL,
 /// supervisors mostly 10 s.
 const FOLLOWED: u64 = 15 * S;
+
+/// Stories in which a server may have acted for a client.
+const ORDERED: [CauseId; 4] = [
+    CauseId::UserCommand,
+    CauseId::ProcessSignal,
+    CauseId::SessionLeaderExited,
+    CauseId::TerminalClosed,
+];
 
 /// How many times a signal is followed up.
 const HOPS: usize = 8;
@@ -142,6 +151,10 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         (Some(through), true) => {
             format!("the kernel ({way}, through {}){on}", words::name_pid(&case.task(through)))
         }
+        // Why a manager did it is told at the end.
+        (Some(origin), false) if manager_of(origin).is_some() => {
+            format!("{}{on}", words::name_pid(&case.task(origin)))
+        }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
             format!("{name}{on}: {}", Actor::behind_at(case, origin.id, hop.got.ns()).told())
@@ -150,19 +163,33 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
     format!(" {relay} had itself got {signal} {lead} before from {from}.")
 }
 
-/// Adds to a story of a kill what had made the killer do it.
+/// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
+/// kernel answered by a signal what had ended that one.
 pub fn tell(case: &Case<'_>, finding: &mut Finding) {
-    let telling = [
+    const TELLING: [CauseId; 7] = [
         CauseId::UserCommand,
         CauseId::ProcessSignal,
         CauseId::SessionLeaderExited,
         CauseId::TerminalClosed,
+        CauseId::ParentDied,
+        CauseId::PidNamespaceInitExited,
+        CauseId::TracerExited,
     ];
-    let Some(blow) = case.blow.filter(|_| telling.contains(&finding.id)) else { return };
+    let Some(blow) = case.blow.filter(|_| TELLING.contains(&finding.id)) else { return };
     let relay = Relay::of(case, blow);
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
         finding.links.extend(relay.links(case));
+    }
+    let moved = match relay.as_ref().and_then(|relay| relay.hops.last()) {
+        Some(hop) => Some(&hop.sent.value.sender),
+        None => signals::originator(&blow.signal.value, blow.mechanism).1,
+    };
+    if moved.is_some_and(|moved| stopped_before(case, moved, blow, finding)) {
+        return;
+    }
+    if !ORDERED.contains(&finding.id) {
+        return;
     }
     let last = relay.as_ref().and_then(|relay| relay.hops.last());
     let (server, acted) = last.map_or_else(
@@ -182,4 +209,33 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     let at = case.exit.at.shifted(order.ran_ns);
     let client = Some(case.process(order.client));
     finding.links.push(case.link(at, LinkEvent::Command, Source::Kernel, client, sentence));
+}
+
+/// Whoever did it, or whose end it came from, was being ended by a service manager at that time: that story is the
+/// reason for this one. Whether there was one.
+fn stopped_before(case: &Case<'_>, moved: &Task, blow: Blow<'_>, finding: &mut Finding) -> bool {
+    if moved.id == case.victim || manager_of(moved).is_some() {
+        return false;
+    }
+    let Some(exit) = case.world.exit_of(moved.id) else { return false };
+    let above = Case::new(case.world, exit);
+    let by_manager = |sender: &Task| manager_of(sender).is_some();
+    let Some(struck) = above.blow.filter(|struck| by_manager(&struck.signal.value.sender)) else {
+        return false;
+    };
+    let lead = blow.signal.ns().checked_sub(struck.signal.ns());
+    if lead.is_none_or(|lead| lead > FOLLOWED) {
+        return false;
+    }
+    let reason = Verdict::on(&above).finding;
+    finding.explanation.push(' ');
+    finding.explanation.push_str(&reason.explanation);
+    finding.settings.extend(reason.settings);
+    finding.links.extend(reason.links);
+    // At the same moment, what led to it was first.
+    finding.links.push(above.signal_link(struck.signal, struck.mechanism));
+    finding.gaps.extend(reason.gaps);
+    // What keeps that one from being ended helps this one, too.
+    finding.fixes.splice(0..0, reason.fixes);
+    true
 }

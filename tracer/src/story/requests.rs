@@ -272,12 +272,14 @@ pub fn loginctl(
     user: Option<&str>,
     at_ns: u64,
 ) -> Option<(ProcessId, String)> {
+    let seat = session.and_then(|id| case.world.session(id)?.seat);
     let verb = |args: &[String]| -> Option<String> {
         let has = |word: Option<&str>| args.iter().any(|arg| Some(arg.as_str()) == word);
         args.iter()
             .find(|arg| match arg.as_str() {
                 "terminate-session" | "kill-session" => has(session),
                 "terminate-user" | "kill-user" => has(user),
+                "terminate-seat" => seat.is_some() && has(seat.as_deref()),
                 _ => false,
             })
             .cloned()

@@ -72,7 +72,9 @@ impl<'a> UnitCommand<'a> {
             Some(setting) => (setting, found.line_of(setting), Grade::Reported),
             None => {
                 let (setting, line) = found.by_arguments(history, command)?;
-                (setting, Some(line), Grade::Inferred)
+                // The manager says that it was the unit's main process, and the unit has one such line.
+                let main = history.is_some_and(|history| was_main(history, command));
+                (setting, Some(line), if main { Grade::Reported } else { Grade::Inferred })
             }
         };
         Some(Self { manager, unit, setting, task, command, line, grade })

@@ -20,6 +20,24 @@ pub fn container(container: &Container) -> String {
     format!("{} container {name}{pod}{namespace}", container.runtime)
 }
 
+/// A unit by its name, and what programs give such names to: `tmux-spawn-….scope (by its name, a tmux pane's)`.
+/// Anybody may choose a name.
+pub fn unit(unit: &str) -> String {
+    const MADE: [(&str, &str); 5] = [
+        ("tmux-spawn-", "a tmux pane's"),
+        ("vte-spawn-", "a terminal window's"),
+        ("run-u", "made by systemd-run"),
+        ("run-r", "made by systemd-run"),
+        ("run-p", "made by systemd-run"),
+    ];
+    let hexadecimal = |rest: &str| rest.starts_with(|c: char| c.is_ascii_hexdigit());
+    let made = MADE
+        .iter()
+        .find(|(prefix, _)| unit.strip_prefix(prefix).is_some_and(hexadecimal))
+        .filter(|_| unit.ends_with(".scope") || unit.ends_with(".service"));
+    made.map_or_else(|| unit.to_owned(), |(_, by)| format!("{unit} (by its name, {by})"))
+}
+
 /// The command line as one would type it, or `comm` where the arguments are unknown.
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {

@@ -370,6 +370,7 @@ impl World {
                     remote_host: now.remote_host.or(before.remote_host),
                     tty: now.tty.or(before.tty),
                     service: now.service.or(before.service),
+                    seat: now.seat.or(before.seat),
                     state: now.state.or(before.state),
                     removed: now.removed || before.removed,
                     id: before.id,

@@ -107,6 +107,11 @@ async fn ask(context: &Arc<Context>, id: &str) -> Result<SessionState, String> {
         remote_host: text("RemoteHost"),
         tty: text("TTY"),
         service: text("Service"),
+        seat: all
+            .get("Seat")
+            .and_then(|seat| seat.get(0)?.as_str())
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
         state: text("State"),
         removed: false,
     })
@@ -187,6 +192,7 @@ fn parse_state(id: &str, text: &str) -> SessionState {
         remote_host: field("REMOTE_HOST"),
         tty: field("TTY"),
         service: field("SERVICE"),
+        seat: field("SEAT"),
         state: field("STATE"),
         removed: false,
     }
@@ -200,10 +206,11 @@ mod tests {
     fn state_files_are_read() {
         let text = "# This is private data. Do not parse.\nUID=1000\nUSER=alice\nACTIVE=1\nSTATE=active\nREMOTE=1\n\
                     SCOPE=session-3.scope\nFIFO=/run/systemd/sessions/3.ref\nTTY=pts/0\nREMOTE_HOST=10.0.0.1\n\
-                    SERVICE=sshd\nLEADER=4242\n";
+                    SERVICE=sshd\nSEAT=seat0\nLEADER=4242\n";
         let session = parse_state("3", text);
         assert_eq!((session.uid, session.leader), (Some(1000), Some(4242)));
         assert_eq!(session.user.as_deref(), Some("alice"));
+        assert_eq!(session.seat.as_deref(), Some("seat0"));
         assert_eq!(session.remote_host.as_deref(), Some("10.0.0.1"));
         assert_eq!(session.scope.as_deref(), Some("session-3.scope"));
         assert_eq!(parse_state("3", "garbage").uid, None);

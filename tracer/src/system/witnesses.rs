@@ -248,7 +248,8 @@ impl Witnesses {
         line
     }
 
-    /// A signal to a target may come from what a unit runs to start, stop or reload.
+    /// A signal to a target may come from what a unit runs to start, stop or reload, or from a process that is being
+    /// stopped itself.
     fn unit_of_sender(&self, cgroup: Option<&str>) {
         let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
         let (manager, unit) = match (owner.user_unit, owner.owner_uid, owner.unit) {
@@ -256,7 +257,7 @@ impl Witnesses {
             (_, _, Some(unit)) => (Manager::System, unit),
             _ => return,
         };
-        if !unit.ends_with(".service") {
+        if !unit.ends_with(".service") && !unit.ends_with(".scope") || unit == "init.scope" {
             return;
         }
         let _inside = self.runtime.enter();

@@ -234,6 +234,7 @@ fn related(
         "ConflictedBy" => (other, &stop.unit),
         _ => (&stop.unit, other),
     };
+    let subject = words::unit(from);
     let name = relation.own.or(relation.others).unwrap_or(relation.property);
     let by_setting = match &setting {
         Some(setting) => format!(" ({})", units::cited(setting)),
@@ -241,7 +242,7 @@ fn related(
         None if name == "Slice" => String::new(),
         None => format!(" ({name}=, set by none of its files)"),
     };
-    let why = format!("{from} {} {to}{by_setting}", relation.words);
+    let why = format!("{subject} {} {to}{by_setting}", relation.words);
     // What has no file of its own has no line to change.
     let fix = (setting.is_some() || !stop.at().transient)
         .then(|| fixes::loosen_dependency(&stop.at(), name, setting.as_ref(), to));

@@ -30,7 +30,7 @@ fn owner(case: &Case<'_>, session: &str) -> String {
 }
 
 /// Whether logind called: by the name it owns on the bus, or by its unit.
-fn from_logind(case: &Case<'_>, call: &BusCall) -> bool {
+pub fn from_logind(case: &Case<'_>, call: &BusCall) -> bool {
     let unit = call.sender.process.and_then(|id| case.process(id).unit);
     unit.as_deref() == Some("systemd-logind.service")
         || call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
@@ -44,6 +44,7 @@ fn terminate_call<'a>(
     uid: Option<u32>,
     before_ns: u64,
 ) -> Option<&'a Seen<BusCall>> {
+    let seat = session.and_then(|id| case.world.session(id)?.seat);
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
         if seen.ns() > before_ns + S || seen.ns() + 30 * S < before_ns {
@@ -58,10 +59,11 @@ fn terminate_call<'a>(
         match call.member.as_str() {
             "TerminateSession" | "KillSession" => session.is_some() && text == session,
             "TerminateUser" | "KillUser" => uid.is_some() && number == uid,
-            "TerminateSeat" => true,
+            "TerminateSeat" => seat.is_some() && text == seat.as_deref(),
             "Terminate" | "Kill" => {
                 session.is_some_and(|id| object("session", id))
                     || uid.is_some_and(|uid| object("user", &format!("_{uid}")))
+                    || seat.as_deref().is_some_and(|seat| object("seat", seat))
             }
             _ => false,
         }

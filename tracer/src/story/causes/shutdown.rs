@@ -1,5 +1,6 @@
 //! Deaths since everything goes down: the system, or a user's service manager.
 
+use super::logind::from_logind;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{BusCall, Grade, JournalLine, Manager, ProcessId};
 use crate::story::actor::Actor;
@@ -19,22 +20,25 @@ const RECENT: u64 = 60 * S;
 /// How long a request may wait until somebody has allowed it with a password.
 const ALLOWED: u64 = 300 * S;
 
-/// The most telling come first.
-const TARGETS: [&str; 8] = [
-    "reboot.target",
-    "poweroff.target",
-    "halt.target",
-    "kexec.target",
-    "soft-reboot.target",
-    "shutdown.target",
-    "umount.target",
-    "final.target",
+/// What takes everything down, and what it does to the system; the most telling come first.
+const TARGETS: [(&str, &str); 8] = [
+    ("reboot.target", "is being rebooted"),
+    ("poweroff.target", "is being powered off"),
+    ("halt.target", "is being halted"),
+    ("kexec.target", "is being rebooted into another kernel (kexec)"),
+    ("soft-reboot.target", "is being rebooted without its kernel (soft-reboot)"),
+    ("shutdown.target", "is going down"),
+    ("umount.target", "is going down"),
+    ("final.target", "is going down"),
 ];
 
 /// Methods of logind and of PID 1 that take the system down; the flags and times they may come with follow
 /// the name.
 const METHODS: [&str; 6] =
     ["PowerOff", "Reboot", "Halt", "KExec", "SoftReboot", "ScheduleShutdown"];
+
+/// The one that takes a time.
+const SCHEDULE: &str = "ScheduleShutdown";
 
 /// What does the same from the command line; of systemctl the verbs.
 const COMMANDS: [&str; 7] =
@@ -53,48 +57,57 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
-    let call = request(case, began_ns);
+    let call = client_call(case, began_ns);
     let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
-    // What logind does is somebody else's wish.
-    let known = call.filter(|call| !is_logind(&call.value)).map(|call| caller(case, call));
-    let (process, concluded) = match known {
+    let (process, concluded) = match call.map(|call| caller(case, call)) {
         // The verbs of these commands are not made of the methods' names.
         None | Some((None, _)) if by_root => (command(case, began_ns), true),
         Some(known) => known,
         None => (None, true),
     };
     let actor = process.map(|id| Actor::behind(case, id));
+    let logind = logind_call(case, began_ns);
     let said = reason_said(case, began_ns).filter(|_| actor.is_none());
     let who = match (&actor, said) {
         (Some(actor), _) if concluded => {
             format!(": {}{}", actor.sentence(), by_arguments(call.is_some()))
         }
         (Some(actor), _) => format!(": {}", actor.sentence()),
-        (None, Some(line)) => format!(": systemd logged \"{}\"", line.value.message),
+        (None, Some(line)) => {
+            let daemon = line.value.comm.as_deref().unwrap_or("systemd");
+            format!(": {daemon} logged \"{}\"", line.value.message)
+        }
+        (None, None) if logind.is_some() => ": systemd-logind asked for it".to_owned(),
         (None, None) => String::new(),
     };
+    let fate = job.and_then(|job| TARGETS.iter().find(|(target, _)| *target == job.value.unit));
+    let fate = fate.map_or("is going down", |(_, fate)| fate);
     let unit = case.unit().map(|(_, unit)| format!(", and {unit} with it")).unwrap_or_default();
     let mut finding = Finding::new(
         CauseId::SystemShutdown,
         Fit::Exact,
-        if call.is_some() || job.is_some_and(|job| job_type(case.world, job).is_some()) {
+        if call.or(logind).is_some() || job.is_some_and(|job| job_type(case.world, job).is_some()) {
             Grade::Observed
         } else {
             Grade::Inferred
         },
-        format!("{} was ended since the system is going down{unit}{who}.", victim(case)),
+        format!("{} was ended since the system {fate}{unit}{who}.", victim(case)),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(call.map(|call| call_link(case, call)))
+    .links(call.into_iter().chain(logind).map(|call| call_link(case, call)))
     .links(said.map(|line| {
-        let text = format!("systemd logged \"{}\"", line.value.message);
+        let daemon = line.value.comm.as_deref().unwrap_or("systemd");
+        let text = format!("{daemon} logged \"{}\"", line.value.message);
         let mut link = case.link(line.at, LinkEvent::UnitState, line.source, None, text);
         link.at.boot_ns = link.at.boot_ns.min(began_ns);
         link
     }))
     .links(job.map(|job| units::job_link(case, job)));
     if actor.is_none() && said.is_none() {
-        finding = finding.gap("who asked for the shutdown was not seen");
+        finding = finding.gap(match logind {
+            Some(_) => "who or what had systemd-logind ask for it was not seen",
+            None => "who asked for the shutdown was not seen",
+        });
     }
     finding.answer()
 }
@@ -102,7 +115,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
 /// The start of the target that takes everything down. A manager that has just made jobs for all of its units is often
 /// too busy to say of which type each is; of these targets there are hardly others.
 pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crate::evidence::Job>> {
-    let rank = |unit: &str| TARGETS.iter().position(|target| *target == unit);
+    let rank = |unit: &str| TARGETS.iter().position(|(target, _)| *target == unit);
     let starts = case.world.jobs.iter().filter(|job| {
         job.value.manager == manager
             && job_type(case.world, job).is_none_or(|kind| kind == "start")
@@ -112,28 +125,41 @@ pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crat
     ranked.min_by_key(|(rank, job)| (*rank, job.ns())).map(|(_, job)| job)
 }
 
-/// The call that asked for it: the last one, but rather one of logind's client than what logind then asks of systemd.
-fn request<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> {
-    let scheduled = |call: &BusCall| call.member.starts_with("Schedule");
-    let calls = || {
-        case.world.calls.iter().rev().filter(move |call| {
-            let in_time = call.ns() + ALLOWED >= began_ns || scheduled(&call.value);
-            asks(&call.value) && call.ns() <= began_ns + S && in_time
-        })
-    };
-    calls().find(|call| !is_logind(&call.value)).or_else(|| calls().next())
+fn is_target(unit: &str) -> bool {
+    TARGETS.iter().any(|(target, _)| *target == unit)
 }
 
-/// Whether logind makes the call, as the bus knows it.
-fn is_logind(call: &BusCall) -> bool {
-    call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
+/// The request of whoever is behind it, rather than what logind then asks of systemd. A shutdown can have been
+/// scheduled long ago.
+fn client_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> {
+    let calls = || case.world.calls.iter().rev().filter(|call| call.ns() <= began_ns + S);
+    let recent = calls().find(|call| {
+        asks(&call.value)
+            && call.value.member != SCHEDULE
+            && call.ns() + ALLOWED >= began_ns
+            && !from_logind(case, &call.value)
+    });
+    let cancelled = calls().find(|call| call.value.member == "CancelScheduledShutdown");
+    let scheduled = calls().find(|call| call.value.member == SCHEDULE);
+    recent.or_else(|| {
+        scheduled.filter(|call| cancelled.is_none_or(|cancelled| cancelled.ns() < call.ns()))
+    })
+}
+
+/// What logind asked of systemd.
+fn logind_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> {
+    let mut calls = case.world.calls.iter().rev().filter(|call| asks(&call.value));
+    calls.find(|call| {
+        call.ns() <= began_ns + S
+            && call.ns() + RECENT >= began_ns
+            && from_logind(case, &call.value)
+    })
 }
 
 fn asks(call: &BusCall) -> bool {
     let first = call.args.first().and_then(|arg| arg.as_str());
     METHODS.iter().any(|method| call.member.starts_with(method))
-        || (call.member.starts_with("StartUnit")
-            && first.is_some_and(|unit| TARGETS.contains(&unit)))
+        || (call.member.starts_with("StartUnit") && first.is_some_and(is_target))
 }
 
 /// root's systemctl may speak to systemd without a bus, and a client may be gone before it can be asked. Only
@@ -143,9 +169,7 @@ fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
         let at = known.exec_ns?;
         let comm = known.comm.as_deref()?;
         let says = |args: &[String]| {
-            args.iter()
-                .skip(1)
-                .any(|arg| COMMANDS.contains(&arg.as_str()) || TARGETS.contains(&arg.as_str()))
+            args.iter().skip(1).any(|arg| COMMANDS.contains(&arg.as_str()) || is_target(arg))
         };
         let asks = COMMANDS.contains(&comm)
             || comm == "systemctl" && known.cmdline.as_deref().is_some_and(says);
@@ -156,7 +180,7 @@ fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
 }
 
 /// Why systemd takes the system down of its own accord (`src/core/emergency-action.c`): `FailureAction=`,
-/// `StartLimitAction=`, `JobTimeoutAction=` and their kind.
+/// `StartLimitAction=`, `JobTimeoutAction=` and their kind; or logind, for a key (`src/login/logind-button.c`).
 fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLine>> {
     const WORDS: [&str; 7] = [
         "Rebooting",
@@ -167,9 +191,13 @@ fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLin
         "Soft-rebooting",
         "Halting",
     ];
+    const KEYS: [&str; 3] = ["Power key pressed", "Reboot key pressed", "Power key long pressed"];
+    let starts = |line: &JournalLine, words: &[&str]| {
+        words.iter().any(|word| line.message.starts_with(word))
+    };
     case.world.journal.iter().rev().find(|line| {
-        line.value.pid == Some(1)
-            && WORDS.iter().any(|word| line.value.message.starts_with(word))
+        (line.value.pid == Some(1) && starts(&line.value, &WORDS)
+            || units::from_daemon(&line.value, "systemd-logind") && starts(&line.value, &KEYS))
             && line.ns() <= began_ns + S
             && line.ns() + 10 * S >= began_ns
     })

@@ -32,8 +32,13 @@ pub fn by_command(case: &Case<'_>) -> Option<Opinion> {
     let occasion = Occasion::of(case, &command);
     let signal = signal_name(blow.signal.value.number);
     let victim = words::name_pid(&case.victim_process());
+    // All that a oneshot service does is somebody's script, as a cron job is.
+    let id = match command.setting {
+        "ExecStart" => CauseId::UserCommand,
+        _ => CauseId::UnitCommand,
+    };
     let finding = Finding::new(
-        CauseId::UnitCommand,
+        id,
         Fit::Circumstance,
         command.grade,
         format!(

@@ -122,7 +122,7 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
             "{} was killed by {}: {} was being stopped, and it had not ended {waited} after {first}{}.",
             victim(case),
             stop.manager_name(case),
-            stop.unit,
+            words::unit(&stop.unit),
             in_brackets(setting.as_ref())
         ),
     )
@@ -241,7 +241,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             "{} was ended by {}: {} {}{}.",
             victim(case),
             stop.manager_name(case),
-            stop.unit,
+            words::unit(&stop.unit),
             limit.words,
             in_brackets(setting.as_ref())
         ),
@@ -298,7 +298,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
              the whole of {}{}.",
             victim(case),
             stop.manager_name(case),
-            stop.unit,
+            words::unit(&stop.unit),
             in_brackets(setting.as_ref())
         ),
     )

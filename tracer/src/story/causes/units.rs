@@ -36,7 +36,11 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         let command = stop.asked_for(case).filter(|asked| asked.call.is_none());
         if let Some(command) = command.filter(|_| stop.main_exit.is_none()) {
             let name = stop.manager_name(case);
-            let what = format!("{} was ended by {name}, which stopped {}", victim(case), stop.unit);
+            let what = format!(
+                "{} was ended by {name}, which stopped {}",
+                victim(case),
+                words::unit(&stop.unit)
+            );
             return requested(case, &stop, command, &what)
                 .links(units::stop_links(case, &stop))
                 .gap(format!("the job of {} was not seen", stop.unit))
@@ -55,7 +59,11 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     let name = stop.manager_name(case);
     let what = match stop.by_command {
         Some(_) => format!("{} was ended by {name} when that was {verb}", victim(case)),
-        None => format!("{} was ended by {name}, which {verb} {}", victim(case), stop.unit),
+        None => format!(
+            "{} was ended by {name}, which {verb} {}",
+            victim(case),
+            words::unit(&stop.unit)
+        ),
     };
     if let Some(request) = stop.asked_for(case) {
         return requested(case, &stop, request, &what)

@@ -167,7 +167,10 @@ pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
         ],
         "the command is not run, or chooses by a pid file, a user or a full path rather than by a name that others have, too",
     )
-    .but("the unit may rely on it to clear away what is left of an earlier run")
+    .but(match setting {
+        "ExecStart" => "what the service is there for is not done meanwhile",
+        _ => "the unit may rely on it to clear away what is left of an earlier run",
+    })
     .check(at.show(setting))
     .see("systemd.service(5), pkill(1)")
 }
