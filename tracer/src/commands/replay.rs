@@ -186,7 +186,7 @@ mod tests {
             Fact::Target(Target { id: victim.id, reason: TargetReason::Pid })
                 .at(at(0), Source::Tracer),
             Fact::Process(Box::new(snapshot)).at(at(0), Source::Proc),
-            Fact::Signal(Box::new(sent)).at(at(10), Source::Kernel),
+            Fact::Signal(sent.into()).at(at(10), Source::Kernel),
             Fact::Exit(exit).at(at(11), Source::Kernel),
             Fact::Settled(Settled { id: victim.id }).at(at(12), Source::Tracer),
             Fact::User(alice).at(at(13), Source::File),

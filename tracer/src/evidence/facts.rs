@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::{Ancestor, Container, Disposition, Moment, ProcessId, SignalResult, T
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fact {
     /// A signal was generated.
-    Signal(Box<SignalSent>),
+    Signal(Arc<SignalSent>),
     /// A process ended.
     Exit(Exit),
     /// A program was executed.

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use killtrace_ebpf::{self as wire_types, flag, info};
@@ -91,7 +92,7 @@ impl Decoder {
     ) -> Result<Option<Evidence>, Malformed> {
         let Some(mut evidence) = self.decode(bytes)? else { return Ok(None) };
         if let Fact::Signal(signal) = &mut evidence.fact {
-            signal.repeats = count.saturating_sub(1);
+            Arc::make_mut(signal).repeats = count.saturating_sub(1);
         }
         evidence.at = self.clock.moment(boot_ns);
         Ok(Some(evidence))
@@ -103,7 +104,7 @@ impl Decoder {
         let frames = usize::try_from(record.stack_len).map_err(|_| Malformed)?;
         let stack = record.stack.get(..frames).ok_or(Malformed)?;
         let args = usize::try_from(record.args_len).ok().and_then(|len| record.args.get(..len));
-        Ok(Fact::Signal(Box::new(SignalSent {
+        Ok(Fact::Signal(Arc::new(SignalSent {
             number: number.ok_or(Malformed)?,
             sender: self.task(&record.sender),
             ancestors: ancestors(&record.ancestors),

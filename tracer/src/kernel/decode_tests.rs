@@ -37,7 +37,7 @@ fn signal_record() -> Vec<u8> {
 
 fn signal(bytes: &[u8]) -> SignalSent {
     match decoder().decode(bytes) {
-        Ok(Some(Evidence { fact: Fact::Signal(sent), .. })) => *sent,
+        Ok(Some(Evidence { fact: Fact::Signal(sent), .. })) => Arc::unwrap_or_clone(sent),
         other => panic!("no signal: {other:?}"),
     }
 }

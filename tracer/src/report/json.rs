@@ -1,6 +1,7 @@
 //! The report for programs: one JSON object a line, as docs/output.md describes.
 
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -57,14 +58,15 @@ struct SignalLine<'a> {
 
 /// The process that was written last, and its text.
 #[derive(Debug, Default)]
-struct Kept(Option<(Process, Box<RawValue>)>);
+struct Kept(Option<(Arc<Process>, Box<RawValue>)>);
 
 impl Kept {
-    fn text(&mut self, process: &Process) -> io::Result<&RawValue> {
-        let kept = self.0.take().filter(|(kept, _)| kept == process);
+    fn text(&mut self, process: &Arc<Process>) -> io::Result<&RawValue> {
+        let same = |kept: &Arc<Process>| Arc::ptr_eq(kept, process) || kept == process;
+        let kept = self.0.take().filter(|(kept, _)| same(kept));
         let kept = match kept {
             Some(kept) => kept,
-            None => (process.clone(), to_raw_value(process)?),
+            None => (Arc::clone(process), to_raw_value(process)?),
         };
         Ok(&self.0.insert(kept).1)
     }
@@ -94,7 +96,7 @@ mod tests {
         };
         same(&signal);
         same(&signal);
-        signal.target.comm = Some("another\u{7f}".to_owned());
+        Arc::make_mut(&mut signal.target).comm = Some("another\u{7f}".to_owned());
         signal.repeated = 3;
         same(&signal);
         signal.sender = None;

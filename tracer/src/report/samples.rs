@@ -80,8 +80,8 @@ pub fn sigterm() -> Signal {
 pub fn signal() -> SignalRecord {
     SignalRecord {
         at: at(10_094),
-        sender: Some(systemd()),
-        target: tmux(),
+        sender: Some(systemd().into()),
+        target: tmux().into(),
         target_tid: None,
         signal: sigterm(),
         repeated: 0,

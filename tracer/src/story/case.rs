@@ -2,11 +2,10 @@
 
 use super::decide::{self, Blow, Way};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
-use super::world::{Seen, World};
+use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, SignalSent,
-    Source, Task,
+    CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, Source, Task,
 };
 
 /// One death to be explained.
@@ -151,7 +150,7 @@ impl<'a> Case<'a> {
     }
 
     /// The link of one signal.
-    pub fn signal_link(&self, seen: &Seen<SignalSent>, mechanism: Mechanism) -> Link {
+    pub fn signal_link(&self, seen: &SeenSignal, mechanism: Mechanism) -> Link {
         let signal = signals::signal(&seen.value, mechanism);
         let (_, originator) = signals::originator(&seen.value, mechanism);
         let actor = originator.map(|task| signals::task_at(self.world, task, seen.ns()));

@@ -1,7 +1,7 @@
 //! Which signal decided a death.
 
 use super::mechanism;
-use super::world::{Seen, World};
+use super::world::{Seen, SeenSignal, World};
 use crate::evidence::{Disposition, Exit, Grade, Mechanism, SignalResult, SignalSent, sig};
 
 const MS: u64 = 1_000_000;
@@ -11,7 +11,7 @@ const S: u64 = 1_000 * MS;
 #[derive(Clone, Copy, Debug)]
 pub struct Blow<'a> {
     /// The signal that is to blame.
-    pub signal: &'a Seen<SignalSent>,
+    pub signal: &'a SeenSignal,
     /// How it came about.
     pub mechanism: Mechanism,
     /// How it led to the end.
@@ -34,7 +34,7 @@ pub enum Way {
 /// Finds the signal that decided the end.
 pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
     let id = exit.value.task.id;
-    let mut signals: Vec<&Seen<SignalSent>> = world
+    let mut signals: Vec<&SeenSignal> = world
         .signals_to(id)
         .iter()
         .filter(|signal| signal.ns() <= exit.ns() + MS)
@@ -61,7 +61,7 @@ fn reached(signal: &SignalSent) -> bool {
 }
 
 /// The process was ended by `number`: the first signal that condemned it.
-fn killed<'a>(signals: &[&'a Seen<SignalSent>], number: u8) -> Option<Blow<'a>> {
+fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
     let same = || signals.iter().copied().filter(|signal| signal.value.number == number);
     let condemned = same().find(|signal| signal.value.fatal);
     // Core-dumping signals are not marked at once: default action, not held up.
@@ -93,7 +93,7 @@ fn killed<'a>(signals: &[&'a Seen<SignalSent>], number: u8) -> Option<Blow<'a>> 
     Some(blow(last, Way::Killed, grade))
 }
 
-fn blow(signal: &Seen<SignalSent>, way: Way, grade: Grade) -> Blow<'_> {
+fn blow(signal: &SeenSignal, way: Way, grade: Grade) -> Blow<'_> {
     Blow { signal, mechanism: mechanism::of(&signal.value), way, grade }
 }
 
@@ -140,7 +140,7 @@ const fn rank(number: u8) -> u8 {
 }
 
 /// The process exited by itself: the signal it had caught before, if it was one that asks for it.
-fn caught<'a>(signals: &[&'a Seen<SignalSent>], exit: &Seen<Exit>) -> Option<Blow<'a>> {
+fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>) -> Option<Blow<'a>> {
     let status = (exit.value.status >> 8 & 0xff) as u8;
     let candidates: Vec<_> = signals
         .iter()

@@ -1,5 +1,7 @@
 //! The engine: evidence in, records out, in the order in which a reader wants them.
 
+use std::sync::Arc;
+
 use super::decide;
 use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
@@ -49,8 +51,8 @@ pub struct Pending {
 #[derive(Debug)]
 struct Parties {
     mechanism: Mechanism,
-    sender: Option<Process>,
-    target: Process,
+    sender: Option<Arc<Process>>,
+    target: Arc<Process>,
 }
 
 /// A run of equal signals.
@@ -229,8 +231,8 @@ impl Engine {
             let sender = signals::originator(sent, mechanism).1;
             self.parties = Some(Parties {
                 mechanism,
-                sender: sender.map(|task| signals::task(&self.world, task)),
-                target: signals::task(&self.world, &sent.target),
+                sender: sender.map(|task| signals::task(&self.world, task).into()),
+                target: signals::task(&self.world, &sent.target).into(),
             });
         }
         let parties = self.parties.as_ref();

@@ -6,10 +6,8 @@ use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
 use super::words;
-use super::world::{Seen, UnitHistory, World};
-use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, SignalSent, Task, sig,
-};
+use super::world::{Seen, SeenSignal, UnitHistory, World};
+use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, Task, sig};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -46,7 +44,7 @@ pub struct UnitStop<'a> {
     /// The victim's unit there.
     pub unit: String,
     /// First signal of the manager to the victim in this round.
-    pub first: &'a Seen<SignalSent>,
+    pub first: &'a SeenSignal,
     /// When the manager had begun to act, at the latest: its first signal to the victim, or to the unit's main
     /// process before that. Whatever led to the stop was earlier, however late it was heard of.
     pub begun: Moment,
@@ -222,11 +220,7 @@ fn is_last_resort(history: Option<&UnitHistory>, number: u8) -> bool {
 
 /// The first signal that the same sender sent to the victim in one go: a stop takes `TimeoutStopSec`
 /// (90 s by default, more where set) between SIGTERM and SIGKILL.
-fn first_of_round<'a>(
-    world: &'a World,
-    victim: ProcessId,
-    last: &'a Seen<SignalSent>,
-) -> &'a Seen<SignalSent> {
+fn first_of_round<'a>(world: &'a World, victim: ProcessId, last: &'a SeenSignal) -> &'a SeenSignal {
     world
         .signals_to(victim)
         .iter()
@@ -478,8 +472,8 @@ fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
 fn struck_by_manager<'a>(
     world: &'a World,
     main: &Seen<Exit>,
-    first: &Seen<SignalSent>,
-) -> Option<&'a Seen<SignalSent>> {
+    first: &SeenSignal,
+) -> Option<&'a SeenSignal> {
     let manager = first.value.sender.id;
     world.signals_to(main.value.task.id).iter().find(|signal| {
         signal.value.sender.id == manager

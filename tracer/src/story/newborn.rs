@@ -2,9 +2,10 @@
 //! within the parent's clone(2), microseconds before or after the writer's first. The killer is who wrote.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::mechanism;
-use super::world::Seen;
+use super::world::SeenSignal;
 use crate::evidence::{Mechanism, ProcessId, SignalInfo, SignalSent, sig};
 
 /// How far apart a write and the death of a newborn can be that belong together.
@@ -14,12 +15,12 @@ const TOGETHER: u64 = 1_000_000_000;
 const KEPT: usize = 256;
 
 /// Signals by the process they were sent to.
-type Signals = HashMap<ProcessId, Vec<Seen<SignalSent>>>;
+type Signals = HashMap<ProcessId, Vec<SeenSignal>>;
 
 /// Who wrote `cgroup.kill`, and who was killed at birth before that was seen.
 #[derive(Debug, Default)]
 pub struct Newborns {
-    writes: VecDeque<Seen<SignalSent>>,
+    writes: VecDeque<SeenSignal>,
     waiting: VecDeque<ProcessId>,
 }
 
@@ -32,7 +33,7 @@ impl Newborns {
     }
 
     /// Takes in a signal that was just added to `signals`.
-    pub fn observe(&mut self, signal: &Seen<SignalSent>, signals: &mut Signals) {
+    pub fn observe(&mut self, signal: &SeenSignal, signals: &mut Signals) {
         let sent = &signal.value;
         if sent.written_cgroup.is_some() {
             self.write(signal, signals);
@@ -47,8 +48,8 @@ impl Newborns {
     }
 
     /// One write makes many signals: one of them stands for all.
-    fn write(&mut self, signal: &Seen<SignalSent>, signals: &mut Signals) {
-        let same = |write: &Seen<SignalSent>| {
+    fn write(&mut self, signal: &SeenSignal, signals: &mut Signals) {
+        let same = |write: &SeenSignal| {
             write.value.sender.id == signal.value.sender.id
                 && write.value.written_cgroup == signal.value.written_cgroup
                 && write.ns() + TOGETHER >= signal.ns()
@@ -80,7 +81,7 @@ pub fn is_at_birth(sent: &SignalSent) -> bool {
 }
 
 /// Whether that write is what killed the newborn.
-fn reaches(write: &Seen<SignalSent>, born: &Seen<SignalSent>) -> bool {
+fn reaches(write: &SeenSignal, born: &SeenSignal) -> bool {
     let lived = born.value.target.cgroup.as_deref();
     let inside = lived.zip(write.value.written_cgroup.as_deref()).is_some_and(|(lived, killed)| {
         lived
@@ -91,15 +92,16 @@ fn reaches(write: &Seen<SignalSent>, born: &Seen<SignalSent>) -> bool {
 }
 
 /// Names the writer as the sender.
-fn attribute(born: ProcessId, write: &Seen<SignalSent>, signals: &mut Signals) {
+fn attribute(born: ProcessId, write: &SeenSignal, signals: &mut Signals) {
     let list = signals.entry(born).or_default();
     for signal in list.iter_mut().filter(|signal| is_at_birth(&signal.value)) {
-        let write = write.value.clone();
-        signal.value.sender = write.sender;
-        signal.value.sender_args = write.sender_args;
-        signal.value.ancestors = write.ancestors;
-        signal.value.syscall = write.syscall;
-        signal.value.written_cgroup = write.written_cgroup;
+        let write = SignalSent::clone(&write.value);
+        let signal = Arc::make_mut(&mut signal.value);
+        signal.sender = write.sender;
+        signal.sender_args = write.sender_args;
+        signal.ancestors = write.ancestors;
+        signal.syscall = write.syscall;
+        signal.written_cgroup = write.written_cgroup;
     }
 }
 

@@ -10,7 +10,7 @@ use super::judge::Verdict;
 use super::manager::manager_of;
 use super::units::command_link;
 use super::verdict::{CauseId, Link, LinkEvent};
-use super::world::{Seen, World};
+use super::world::{SeenSignal, World};
 use super::{clients, mechanism, signals, words};
 use crate::evidence::{
     Disposition, Mechanism, ProcessId, SignalResult, SignalSent, Source, Task, sig, signal_name,
@@ -47,10 +47,10 @@ pub struct Relay<'a> {
 #[derive(Debug)]
 struct Hop<'a> {
     /// The signal that the sender of `sent` had got.
-    got: &'a Seen<SignalSent>,
+    got: &'a SeenSignal,
     mechanism: Mechanism,
     /// What it sent then.
-    sent: &'a Seen<SignalSent>,
+    sent: &'a SeenSignal,
 }
 
 impl Hop<'_> {
@@ -107,12 +107,8 @@ impl<'a> Relay<'a> {
 }
 
 /// The signal that the sender of `sent` had caught before and may have answered by it.
-fn before<'a>(
-    world: &'a World,
-    sent: &Seen<SignalSent>,
-    known: &[ProcessId],
-) -> Option<&'a Seen<SignalSent>> {
-    let lead = |got: &Seen<SignalSent>| sent.ns().saturating_sub(got.ns());
+fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Option<&'a SeenSignal> {
+    let lead = |got: &SeenSignal| sent.ns().saturating_sub(got.ns());
     let candidates = || {
         world.signals_to(sent.value.sender.id).iter().rev().filter(|got| {
             got.ns() <= sent.ns() && was_taken(&got.value) && !known.contains(&got.value.sender.id)

@@ -8,14 +8,14 @@ use super::units::{cited, manager_said, property_setting, template, unit_setting
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
-use super::world::Seen;
-use crate::evidence::{Grade, JournalLine, SignalSent, Source, sig, signal_name};
+use super::world::{Seen, SeenSignal};
+use crate::evidence::{Grade, JournalLine, Source, sig, signal_name};
 
 /// A unit that was not stopped in time.
 #[derive(Debug)]
 pub struct Overrun<'a> {
     /// The signal that had not helped: to the victim itself, or only to the unit's main process.
-    first: Option<&'a Seen<SignalSent>>,
+    first: Option<&'a SeenSignal>,
     /// What the manager said of it.
     said: Option<&'a Seen<JournalLine>>,
 }

@@ -1,5 +1,7 @@
 //! What the story says: the records of the report, in the words of the published schema.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +32,9 @@ pub struct SignalRecord {
     #[serde(flatten)]
     pub at: Moment,
     /// Who sent it; for a signal of the kernel's own, whose act led to it (`null` where nobody's did).
-    pub sender: Option<Process>,
+    pub sender: Option<Arc<Process>>,
     /// To whom.
-    pub target: Process,
+    pub target: Arc<Process>,
     /// The thread, where it was sent to one only.
     pub target_tid: Option<u32>,
     /// The signal.

@@ -4,6 +4,7 @@
 //! [`KEPT`] are kept, which is minutes on a busy machine.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -14,6 +15,9 @@ use crate::evidence::{
     Manager, Mapping, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source,
     TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
+
+/// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
+pub type SeenSignal = Seen<Arc<SignalSent>>;
 
 /// How many values of one endless kind are kept.
 pub const KEPT: usize = 4096;
@@ -136,7 +140,7 @@ pub struct World {
     /// Processes, users, sessions, containers.
     pub people: People,
     /// Signals by the process they were sent to.
-    pub signals: HashMap<ProcessId, Vec<Seen<SignalSent>>>,
+    pub signals: HashMap<ProcessId, Vec<SeenSignal>>,
     /// Signals that fell out of [`Self::signals`], by process.
     pub signals_dropped: HashMap<ProcessId, u64>,
     /// Ends of processes.
@@ -263,9 +267,9 @@ impl World {
         self.again
     }
 
-    fn signal(&mut self, at: Moment, source: Source, signal: &SignalSent) {
+    fn signal(&mut self, at: Moment, source: Source, signal: &Arc<SignalSent>) {
         let list = self.signals.entry(signal.target.id).or_default();
-        list.push(Seen { at, source, value: signal.clone() });
+        list.push(Seen { at, source, value: Arc::clone(signal) });
         if list.len() > SIGNALS_PER_PROCESS {
             // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
             // what is behind them has to be moved.
@@ -274,7 +278,7 @@ impl World {
             list.drain(middle);
         }
         if Newborns::concerns(signal) {
-            let seen = Seen { at, source, value: signal.clone() };
+            let seen = Seen { at, source, value: Arc::clone(signal) };
             self.newborns.observe(&seen, &mut self.signals);
         }
     }
@@ -331,7 +335,7 @@ impl World {
     }
 
     /// Signals sent to a process, in order of time.
-    pub fn signals_to(&self, id: ProcessId) -> &[Seen<SignalSent>] {
+    pub fn signals_to(&self, id: ProcessId) -> &[SeenSignal] {
         self.signals.get(&id).map_or(&[], Vec::as_slice)
     }
 

@@ -1,6 +1,7 @@
 //! Every kind of evidence, field by field.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -81,7 +82,7 @@ const PLAIN_ENVIRONMENT: &[&str] =
 impl Redactor {
     pub(super) fn fact(&mut self, fact: Fact) -> Fact {
         match fact {
-            Fact::Signal(signal) => Fact::Signal(Box::new(self.signal(*signal))),
+            Fact::Signal(signal) => Fact::Signal(self.signal(Arc::unwrap_or_clone(signal)).into()),
             Fact::Exit(mut exit) => {
                 exit.task = self.task(exit.task);
                 exit.ancestors = self.ancestors(exit.ancestors);

@@ -1,7 +1,7 @@
 //! Deaths by a container's runtime.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, SignalResult, SignalSent, Task, sig, signal_name};
+use crate::evidence::{Grade, Mechanism, SignalResult, Task, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -9,7 +9,7 @@ use crate::story::manager::BUS_LAG;
 use crate::story::requests::caller;
 use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
-use crate::story::world::Seen;
+use crate::story::world::SeenSignal;
 use crate::story::{fixes, units, words};
 
 /// Programs that stop containers: runtimes, their shims and daemons.
@@ -95,7 +95,7 @@ const CODE_137: &str = "Its exit code is shown as 137, which is 128 and SIGKILL'
                         little memory.";
 
 /// SIGKILL came since the first signal had not helped.
-fn escalated(last: &Seen<SignalSent>, first: &Seen<SignalSent>) -> String {
+fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
     let name = signal_name(first.value.number);
     let waited = words::span(last.ns().saturating_sub(first.ns()));
     let ignored = if first.value.namespace_init && first.value.result == SignalResult::Ignored {

@@ -1,7 +1,7 @@
 //! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, SignalSent, Task, sig};
+use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
@@ -9,7 +9,7 @@ use crate::story::stopping;
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
 
 const S: u64 = 1_000_000_000;
@@ -313,7 +313,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
 /// The process of the unit that the kernel's OOM killer took, because of which the manager stopped the rest.
 enum FirstVictim<'a> {
     /// The killer's signal to it.
-    Struck(&'a Seen<SignalSent>),
+    Struck(&'a SeenSignal),
     /// Its end, where that signal was not seen, and the kernel's choice.
     Ended { exit: &'a Seen<Exit>, mark: Option<&'a Seen<OomVictim>> },
 }
@@ -346,7 +346,7 @@ impl<'a> FirstVictim<'a> {
         Some(Self::Ended { exit, mark })
     }
 
-    const fn task(&self) -> &'a Task {
+    fn task(&self) -> &'a Task {
         match self {
             Self::Struck(signal) => &signal.value.target,
             Self::Ended { exit, .. } => &exit.value.task,

@@ -112,7 +112,7 @@ impl Scene {
     }
 
     pub fn signal(self, ms: u64, signal: SignalSent) -> Self {
-        self.add(ms, Source::Kernel, Fact::Signal(Box::new(signal)))
+        self.add(ms, Source::Kernel, Fact::Signal(signal.into()))
     }
 
     pub fn exit(self, ms: u64, task: Task, status: u32, is_target: bool) -> Self {
