@@ -26,7 +26,7 @@ pub const CGROUP_NAME_LEN: usize = 256;
 pub const MAX_STACK: usize = 24;
 /// How many components of a mapped file's path are captured, those next to the file; crossing into a mount
 /// takes one, too.
-pub const PATH_DEPTH: usize = 16;
+pub const PATH_DEPTH: usize = 12;
 /// How many bytes of each are captured, including the terminating zero.
 pub const COMPONENT_LEN: usize = 64;
 /// Length of `tty_struct.name`.
@@ -382,15 +382,36 @@ pub struct RenameRecord {
     pub name: [u8; COMM_LEN],
 }
 
-/// What a process that faulted has mapped at an address: follows the signal's record.
+/// What a process that faulted has mapped where it faulted: follows the signal's record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct MappingRecord {
     /// Kind [`kind::MAPPING`].
     pub header: Header,
-    /// The address.
+    /// Process id in the tracer's pid namespace.
+    pub pid: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// `group_leader->start_boottime` in nanoseconds.
+    pub start_ns: u64,
+    /// `mm_struct.start_brk`
+    pub heap_start: u64,
+    /// `mm_struct.brk`
+    pub heap_end: u64,
+    /// `mm_struct.start_stack`
+    pub stack_start: u64,
+    /// Where the code was, and what it touched.
+    pub places: [Place; 2],
+}
+
+/// What a process has mapped at an address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The address; 0 where it is unknown.
     pub address: u64,
-    /// First address of the mapping, and the one behind its last; both 0 where nothing is mapped.
+    /// First address of the mapping, and the one behind its last. Nothing is mapped where the address is not
+    /// between them.
     pub start: u64,
     /// See `start`.
     pub end: u64,
@@ -398,12 +419,6 @@ pub struct MappingRecord {
     pub flags: u64,
     /// Where in the file the mapping begins, in pages.
     pub page_offset: u64,
-    /// `mm_struct.start_brk`
-    pub heap_start: u64,
-    /// `mm_struct.brk`
-    pub heap_end: u64,
-    /// `mm_struct.start_stack`
-    pub stack_start: u64,
     /// Bytes of the file now.
     pub file_size: u64,
     /// Hard links of the file: 0 where it has been deleted.
@@ -414,9 +429,8 @@ pub struct MappingRecord {
     pub is_whole: u32,
     /// Always 0.
     pub reserved: u32,
-    /// The process.
-    pub task: Task,
-    /// Components of the file's path, the file's own name first, each zero-terminated; empty ones are none.
+    /// Components of the file's path, the file's own name first, each zero-terminated; the tops of mounts, called
+    /// `/`, and empty ones are none.
     pub path: [[u8; COMPONENT_LEN]; PATH_DEPTH],
 }
 
@@ -482,7 +496,8 @@ const _: () = {
     assert!(size_of::<TcpRecord>() == 40 + 32 + 80);
     assert!(size_of::<CgroupRecord>() == 40 + 256);
     assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
-    assert!(size_of::<MappingRecord>() == 16 + 9 * 8 + 16 + 80 + 16 * 64);
+    assert!(size_of::<Place>() == 6 * 8 + 16 + 12 * 64);
+    assert!(size_of::<MappingRecord>() == 24 + 4 * 8 + 2 * (64 + 12 * 64));
     assert!(size_of::<Repeats>() == 24 + 8 * 8);
     assert!(size_of::<Watch>() == 16);
 };

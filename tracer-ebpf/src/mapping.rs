@@ -1,25 +1,24 @@
 //! What a process has mapped at an address: read from its memory map, whose locks a tracepoint cannot
-//! take. A map that changes meanwhile is misread at worst as having nothing there, since what is found
-//! has to contain the address.
+//! take. A map that changes meanwhile is misread at worst as having nothing there: userspace takes what is
+//! found only where it contains the address.
+//!
+//! There are hardly any branches: the verifier would follow both ways of each, for each level and component.
 
-use killtrace_ebpf::{MappingRecord, PATH_DEPTH, SignalRecord};
+use killtrace_ebpf::{MappingRecord, Place, SignalRecord};
 
 use crate::{
     emit::{self, Wake},
     globals::{offset, present},
     memory::{self, Address},
-    task,
+    pids, task,
 };
 
 /// Most levels of a tree of mappings that are followed: 32 are room for 65,530 mappings, the most that
 /// `vm.max_map_count` allows by default, in the flattest of the trees (red-black, before 6.1).
 const BINARY_LEVELS: usize = 32;
 /// The same for a maple tree, whose inner nodes have ten branches.
-const MAPLE_LEVELS: usize = 8;
-/// `maple_leaf_64`: the highest type of a maple tree's leaves, whose slots are the mappings.
-const LEAF: u64 = 1;
-/// `maple_arange_64`: the type of a maple tree's inner nodes, and how many pivots they have.
-const ARANGE: u64 = 3;
+const MAPLE_LEVELS: usize = 7;
+/// `maple_arange_64`: how many pivots it has.
 const ARANGE_PIVOTS: usize = 9;
 /// `maple_leaf_64`, `maple_range_64`: how many pivots they have.
 const RANGE_PIVOTS: usize = 15;
@@ -27,15 +26,18 @@ const RANGE_PIVOTS: usize = 15;
 /// Tells of what the running process has mapped where its code is and at the address that it faulted on.
 #[inline(always)]
 pub fn of_fault(fault: &Fault) {
-    if !present!(vma_start) || !present!(vma_end) {
-        return;
-    }
-    if fault.instruction != 0 {
-        record(fault.instruction);
-    }
-    if fault.address != 0 && fault.address != fault.instruction {
-        record(fault.address);
-    }
+    let Some(mut entry) = emit::reserve::<MappingRecord>() else { return };
+    let task = task::current();
+    let memory = task.follow(offset!(task_mm));
+    entry.pid = pids::process(task);
+    entry.start_ns = task::start(task);
+    entry.heap_start = memory.load(offset!(mm_start_brk));
+    entry.heap_end = memory.load(offset!(mm_brk));
+    entry.stack_start = memory.load(offset!(mm_start_stack));
+    let [code, data] = &mut entry.places;
+    describe(memory, fault.instruction, code);
+    describe(memory, fault.address, data);
+    entry.submit(Wake::Later);
 }
 
 /// Where a fault happened.
@@ -56,27 +58,16 @@ impl Fault {
     }
 }
 
+/// What is mapped at an address; all zeros read as nothing.
 #[inline(always)]
-fn record(address: u64) {
-    let Some(mut entry) = emit::reserve::<MappingRecord>() else { return };
-    let memory = task::current().follow(offset!(task_mm));
-    task::describe(task::current(), &mut entry.task);
-    entry.address = address;
+fn describe(memory: Address, address: u64, place: &mut Place) {
+    place.address = address;
     let found = find(memory, address);
-    let (start, end): (u64, u64) = (found.load(offset!(vma_start)), found.load(offset!(vma_end)));
-    if start <= address && address < end {
-        (entry.start, entry.end) = (start, end);
-        entry.flags = found.load(offset!(vma_flags));
-        entry.page_offset = found.load(offset!(vma_pgoff));
-        entry.heap_start = memory.load(offset!(mm_start_brk));
-        entry.heap_end = memory.load(offset!(mm_brk));
-        entry.stack_start = memory.load(offset!(mm_start_stack));
-        let file = found.follow(offset!(vma_file));
-        if !file.is_null() {
-            describe_file(file, &mut entry);
-        }
-    }
-    entry.submit(Wake::Later);
+    place.start = found.load(offset!(vma_start));
+    place.end = found.load(offset!(vma_end));
+    place.flags = found.load(offset!(vma_flags));
+    place.page_offset = found.load(offset!(vma_pgoff));
+    describe_file(found.follow(offset!(vma_file)), place);
 }
 
 /// The mapping (`vm_area_struct`) that contains an address, most likely; null where there is none.
@@ -95,31 +86,40 @@ fn find(memory: Address, address: u64) -> Address {
 #[inline(always)]
 fn in_maple_tree(root: u64, address: u64) -> Address {
     // `xa_is_node`: a tree of one mapping is that mapping.
-    let (mut entry, mut is_node) = (root, root & 3 == 2);
+    let (mut entry, mut is_node) = (Address(root), root >> 1 & 1);
     for _ in 0..MAPLE_LEVELS {
-        if !is_node {
-            break;
-        }
-        // `mte_to_node`, `mte_node_type`
-        let node = Address(entry & !0xff);
-        let kind = entry >> 3 & 0xf;
-        let (pivots, slots, count) = if kind == ARANGE {
-            (offset!(arange_pivots), offset!(arange_slots), ARANGE_PIVOTS)
-        } else {
-            (offset!(range_pivots), offset!(range_slots), RANGE_PIVOTS)
-        };
-        let pivots: [u64; RANGE_PIVOTS] = node.load(pivots);
-        // The first pivot that is not below the address; zeros come behind the last one.
-        let (mut slot, mut passed) = (0, 1);
-        for (index, pivot) in pivots.into_iter().enumerate() {
-            let below = pivot < address && pivot != 0 && index < count;
-            passed &= u32::from(below);
-            slot += passed;
-        }
-        entry = node.load(slots.wrapping_add(slot * 8));
-        is_node = kind > LEAF;
+        // `mte_to_node`, `mte_node_type`: of 1 (`maple_leaf_64`), the slots are the mappings; 2
+        // (`maple_range_64`) and 3 (`maple_arange_64`) have nodes below them.
+        let node = Address(entry.0 & !0xff);
+        let (inner, odd) = (entry.0 >> 4 & 1, entry.0 >> 3 & 1);
+        let is_arange = inner & odd;
+        let range: [u64; RANGE_PIVOTS] = node.load(offset!(range_pivots));
+        let arange: [u64; ARANGE_PIVOTS] = node.load(offset!(arange_pivots));
+        let in_range = node.follow(offset!(range_slots).wrapping_add(8 * passed(&range, address)));
+        let in_arange =
+            node.follow(offset!(arange_slots).wrapping_add(8 * passed(&arange, address)));
+        entry = either(is_node, either(is_arange, in_arange, in_range), entry);
+        is_node &= inner;
     }
-    Address(entry)
+    entry
+}
+
+/// How many pivots are below an address; zeros come behind the last one.
+#[inline(always)]
+fn passed<const N: usize>(pivots: &[u64; N], address: u64) -> u32 {
+    let mut passed = 0;
+    for pivot in pivots {
+        passed += below(*pivot, address);
+    }
+    passed
+}
+
+/// 1 where a pivot is below an address and not 0, else 0.
+#[inline(always)]
+fn below(pivot: u64, address: u64) -> u32 {
+    const POSITIVE: u64 = u64::MAX >> 1;
+    let pivot = pivot.wrapping_sub(1) & POSITIVE;
+    (pivot.wrapping_sub(address.wrapping_sub(1)) >> 63) as u32
 }
 
 /// `find_vma` of mm/mmap.c, before 6.1.
@@ -144,36 +144,39 @@ fn in_binary_tree(root: Address, address: u64) -> Address {
 
 /// The file of a mapping: its path from the root of its mount namespace, and its size now.
 #[inline(always)]
-fn describe_file(file: Address, entry: &mut MappingRecord) {
+fn describe_file(file: Address, place: &mut Place) {
     let mut name = file.follow(offset!(file_dentry));
-    entry.file_size = name.follow(offset!(dentry_inode)).load(offset!(inode_size));
-    entry.links = name.follow(offset!(dentry_inode)).load(offset!(inode_links));
-    entry.is_file = 1;
-    if !present!(file_mount) || !present!(mount_parent) {
-        name.follow(offset!(dentry_name)).text(&mut entry.path[0]);
-        return;
-    }
+    let inode = name.follow(offset!(dentry_inode));
+    place.file_size = inode.load(offset!(inode_size));
+    place.links = inode.load(offset!(inode_links));
+    place.is_file = 1 ^ same(file, Address(0)) as u32;
     // A `struct vfsmount` is part of a `struct mount`.
     let part = file.follow(offset!(file_mount));
     let mut mount = Address(part.0.wrapping_sub(u64::from(offset!(mount_mnt))));
-    for component in 0..PATH_DEPTH {
+    // The top of a mount is called `/`, and that of the whole lies in itself.
+    for component in &mut place.path {
+        name.follow(offset!(dentry_name)).text(component);
         let above = name.follow(offset!(dentry_parent));
-        let top = mount.follow(offset!(mount_root));
-        if name == top || name == above {
-            let over = mount.follow(offset!(mount_parent));
-            if over == mount || over.is_null() {
-                entry.is_whole = 1;
-                // What lies in no directory has a name all the same: `memfd:…`.
-                if component == 0 {
-                    name.follow(offset!(dentry_name)).text(&mut entry.path[0]);
-                }
-                break;
-            }
-            name = mount.follow(offset!(mount_point));
-            mount = over;
-        } else {
-            name.follow(offset!(dentry_name)).text(&mut entry.path[component]);
-            name = above;
-        }
+        let is_top = same(name, mount.follow(offset!(mount_root))) | same(name, above);
+        name = either(is_top, mount.follow(offset!(mount_point)), above);
+        mount = either(is_top, mount.follow(offset!(mount_parent)), mount);
     }
+    let ended = same(name, mount.follow(offset!(mount_root)))
+        & same(mount, mount.follow(offset!(mount_parent)));
+    place.is_whole = ended as u32;
+}
+
+/// 1 where two addresses are the same, else 0.
+#[inline(always)]
+fn same(a: Address, b: Address) -> u64 {
+    let differs = a.0 ^ b.0;
+    ((differs | differs.wrapping_neg()) >> 63) ^ 1
+}
+
+/// The first for 1, the second for 0.
+#[inline(always)]
+fn either(first: u64, a: Address, b: Address) -> Address {
+    // Read back, since a compiler that knows it to be 0 or 1 makes a branch of it.
+    let mask = memory::reload(&first).wrapping_neg();
+    Address(a.0 & mask | b.0 & !mask)
 }

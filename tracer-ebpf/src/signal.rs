@@ -240,8 +240,9 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key:
     entry.limits = limits(sent, state);
     let (flags, urgent) = (memory::reload(&entry.flags), flag::FATAL | flag::TARGET);
     let fault = mapping::Fault::of(&entry);
+    let signal = memory::reload(&entry.signal);
     entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
-    if flags & flag::FATAL != 0 && FAULT_SIGNALS & bit(sent.signal) != 0 {
+    if flags & flag::FATAL != 0 && FAULT_SIGNALS & bit(signal) != 0 && present!(vma_start) {
         mapping::of_fault(&fault);
     }
 }

@@ -24,8 +24,8 @@ pub enum Fact {
     Fork(Fork),
     /// The kernel's OOM killer marked a victim.
     OomVictim(OomVictim),
-    /// What a process that faulted had mapped at an address.
-    Mapping(Mapping),
+    /// What a process that faulted had mapped where it faulted.
+    Mappings(Mappings),
     /// A TCP connection changed state.
     Tcp(TcpChange),
     /// A cgroup was made or removed.
@@ -236,15 +236,22 @@ pub struct OomVictim {
     pub trigger: Task,
 }
 
-/// What a process that faulted had mapped at an address. Follows the signal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Mapping {
+/// What a process that faulted had mapped where it faulted. Follows the signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mappings {
     /// The process.
-    pub task: Task,
-    /// The address: that of the code, or the one that the code touched.
+    pub id: ProcessId,
+    /// Where the code was, and what it touched, as far as something is mapped there.
+    pub found: Vec<Mapping>,
+}
+
+/// What is mapped at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mapping {
+    /// The address.
     pub address: u64,
-    /// What is there; `None` where nothing was found.
-    pub area: Option<Area>,
+    /// What is there.
+    pub area: Area,
 }
 
 /// A mapping of a process (mmap(2)).

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::evidence::{
     Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
-    MappedFile, Mapping, OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent, Source,
-    Syscall, Target, TargetReason, Task, TcpChange, TcpState,
+    MappedFile, Mapping, Mappings, OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent,
+    Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -75,7 +75,7 @@ impl Decoder {
             Record::Tcp(record) => (record.header.boot_ns, self.tcp(&record)?),
             Record::Cgroup(record) => (record.header.boot_ns, self.cgroup(&record)),
             Record::Rename(record) => (record.header.boot_ns, rename(&record)),
-            Record::Mapping(record) => (record.header.boot_ns, self.mapping(&record)),
+            Record::Mapping(record) => (record.header.boot_ns, mappings(&record)),
         };
         Ok(Some(fact.at(self.clock.moment(boot_ns), Source::Kernel)))
     }
@@ -195,14 +195,6 @@ impl Decoder {
         })
     }
 
-    fn mapping(&mut self, record: &wire_types::MappingRecord) -> Fact {
-        Fact::Mapping(Mapping {
-            task: self.task(&record.task),
-            address: record.address,
-            area: (record.end != 0).then(|| area(record)),
-        })
-    }
-
     fn tcp(&mut self, record: &wire_types::TcpRecord) -> Result<Fact, Malformed> {
         Ok(Fact::Tcp(TcpChange {
             local: address(record.family, record.local, record.local_port)?,
@@ -256,33 +248,42 @@ fn rename(record: &wire_types::RenameRecord) -> Fact {
     })
 }
 
+fn mappings(record: &wire_types::MappingRecord) -> Fact {
+    let mapped = record.places.iter().filter(|at| (at.start..at.end).contains(&at.address));
+    Fact::Mappings(Mappings {
+        id: ProcessId { pid: record.pid, start_ns: record.start_ns },
+        found: mapped.map(|at| Mapping { address: at.address, area: area(record, at) }).collect(),
+    })
+}
+
 /// As `show_map_vma` of fs/proc/task_mmu.c has it. The bits are `VM_READ`, `VM_WRITE`, `VM_EXEC` and `VM_MAYSHARE`.
-fn area(record: &wire_types::MappingRecord) -> Area {
-    let can = |bit: u64, yes, no| if record.flags & bit != 0 { yes } else { no };
+fn area(record: &wire_types::MappingRecord, at: &wire_types::Place) -> Area {
+    let can = |bit: u64, yes, no| if at.flags & bit != 0 { yes } else { no };
     let permissions = [can(1, 'r', '-'), can(2, 'w', '-'), can(4, 'x', '-'), can(0x80, 's', 'p')];
-    let file = (record.is_file == 1).then(|| {
-        let into = record.address.wrapping_sub(record.start);
+    let file = (at.is_file == 1).then(|| {
+        let into = at.address.wrapping_sub(at.start);
         MappedFile {
-            path: mapped_path(record),
-            deleted: record.links == 0,
-            offset: into.wrapping_add(record.page_offset.wrapping_mul(page_size())),
-            size: record.file_size,
+            path: mapped_path(at),
+            deleted: at.links == 0,
+            offset: into.wrapping_add(at.page_offset.wrapping_mul(page_size())),
+            size: at.file_size,
         }
     });
     let memory = file.is_none();
     Area {
         permissions: permissions.into_iter().collect(),
-        heap: memory && record.start < record.heap_end && record.end > record.heap_start,
-        stack: memory && (record.start..record.end).contains(&record.stack_start),
+        heap: memory && at.start < record.heap_end && at.end > record.heap_start,
+        stack: memory && (at.start..at.end).contains(&record.stack_start),
         file,
     }
 }
 
-/// The path, whose components come from the file's own name upwards.
-fn mapped_path(record: &wire_types::MappingRecord) -> String {
-    let components = record.path.iter().rev().map(|component| text(component));
-    let path: Vec<_> = components.filter(|component| !component.is_empty()).collect();
-    let root = if record.is_whole == 1 { "/" } else { "…/" };
+/// The path, whose components come from the file's own name upwards. Tops of mounts are called `/`.
+fn mapped_path(at: &wire_types::Place) -> String {
+    let components = at.path.iter().rev().map(|component| text(component));
+    let path: Vec<_> =
+        components.filter(|component| !matches!(component.as_str(), "" | "/")).collect();
+    let root = if at.is_whole == 1 { "/" } else { "…/" };
     format!("{root}{}", path.join("/"))
 }
 

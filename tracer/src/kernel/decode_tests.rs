@@ -1,7 +1,7 @@
 //! Tests of the decoder, on records that are made here and on garbage.
 
 use killtrace_ebpf::{
-    COMM_LEN, COMPONENT_LEN, ExecRecord, ExitRecord, Header, MappingRecord, SignalRecord,
+    COMM_LEN, COMPONENT_LEN, ExecRecord, ExitRecord, Header, MappingRecord, Place, SignalRecord,
     TcpRecord, disposition, kind,
 };
 use proptest::prelude::*;
@@ -227,37 +227,44 @@ proptest! {
 
 #[test]
 fn a_mapping_is_put_together_from_its_parts() {
-    let mapping = |bytes: &[u8]| match decoder().decode(bytes) {
-        Ok(Some(Evidence { fact: Fact::Mapping(mapping), .. })) => mapping,
-        other => panic!("no mapping: {other:?}"),
+    let area = |bytes: &[u8]| match decoder().decode(bytes) {
+        Ok(Some(Evidence { fact: Fact::Mappings(mut mappings), .. })) => mappings.found.pop(),
+        other => panic!("no mappings: {other:?}"),
     };
     let mut bytes = zeros::<MappingRecord>(kind::MAPPING);
-    assert_eq!(mapping(&bytes).area, None);
-    let path = std::mem::offset_of!(MappingRecord, path);
+    assert_eq!(area(&bytes), None);
+    let data = std::mem::offset_of!(MappingRecord, places) + size_of::<Place>();
+    let path = data + std::mem::offset_of!(Place, path);
     for (field, value) in [
-        (std::mem::offset_of!(MappingRecord, address), 0x7000_1234_u64),
-        (std::mem::offset_of!(MappingRecord, start), 0x7000_0000),
-        (std::mem::offset_of!(MappingRecord, end), 0x7000_4000),
-        (std::mem::offset_of!(MappingRecord, flags), 0x5),
-        (std::mem::offset_of!(MappingRecord, page_offset), 2),
-        (std::mem::offset_of!(MappingRecord, file_size), 90_000),
+        (data + std::mem::offset_of!(Place, address), 0x7000_1234_u64),
+        (data + std::mem::offset_of!(Place, start), 0x7000_0000),
+        (data + std::mem::offset_of!(Place, end), 0x7000_4000),
+        (data + std::mem::offset_of!(Place, flags), 0x5),
+        (data + std::mem::offset_of!(Place, page_offset), 2),
+        (data + std::mem::offset_of!(Place, file_size), 90_000),
         (std::mem::offset_of!(MappingRecord, stack_start), 0x7000_0001),
     ] {
         put(&mut bytes, field, &value.to_le_bytes());
     }
-    let area = mapping(&bytes).area.expect("something is mapped");
-    assert_eq!((area.permissions.as_str(), area.stack, area.heap), ("r-xp", true, false));
-    word(&mut bytes, std::mem::offset_of!(MappingRecord, is_file), 1);
+    let found = area(&bytes).expect("something is mapped");
+    assert_eq!(found.address, 0x7000_1234);
+    let found = found.area;
+    assert_eq!((found.permissions.as_str(), found.stack, found.heap), ("r-xp", true, false));
+    word(&mut bytes, data + std::mem::offset_of!(Place, is_file), 1);
     put(&mut bytes, path, b"libfoo.so.1\0junk");
     // A mount was crossed here.
+    put(&mut bytes, path + COMPONENT_LEN, b"/\0");
     put(&mut bytes, path + 2 * COMPONENT_LEN, b"lib\0");
-    let area = mapping(&bytes).area.expect("something is mapped");
-    let file = area.file.expect("a file is mapped");
-    assert_eq!((file.path.as_str(), file.deleted, area.stack), ("…/lib/libfoo.so.1", true, false));
+    let found = area(&bytes).expect("something is mapped").area;
+    let file = found.file.expect("a file is mapped");
+    assert_eq!((file.path.as_str(), file.deleted, found.stack), ("…/lib/libfoo.so.1", true, false));
     let pages = file.offset - 0x1234;
     assert!(pages >= 2 * 4096 && pages.is_multiple_of(4096), "{pages}");
-    word(&mut bytes, std::mem::offset_of!(MappingRecord, is_whole), 1);
-    word(&mut bytes, std::mem::offset_of!(MappingRecord, links), 1);
-    let file = mapping(&bytes).area.and_then(|area| area.file).expect("a file is mapped");
+    word(&mut bytes, data + std::mem::offset_of!(Place, is_whole), 1);
+    word(&mut bytes, data + std::mem::offset_of!(Place, links), 1);
+    let file = area(&bytes).and_then(|found| found.area.file).expect("a file is mapped");
     assert_eq!((file.path.as_str(), file.deleted), ("/lib/libfoo.so.1", false));
+    // What was found does not contain the address: the map has changed meanwhile.
+    put(&mut bytes, data + std::mem::offset_of!(Place, end), &0x7000_1234_u64.to_le_bytes());
+    assert_eq!(area(&bytes), None);
 }

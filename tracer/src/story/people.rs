@@ -113,7 +113,6 @@ impl People {
             Fact::Exec(exec) => self.exec(exec, evidence.at.boot_ns),
             Fact::Fork(fork) => self.fork(&fork.child, fork.parent),
             Fact::OomVictim(victim) => self.task(&victim.trigger),
-            Fact::Mapping(mapping) => self.task(&mapping.task),
             Fact::Tcp(change) => self.task(&change.task),
             Fact::Process(snapshot) => self.snapshot(snapshot, evidence.at.boot_ns),
             Fact::User(user) => {

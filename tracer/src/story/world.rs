@@ -12,7 +12,7 @@ use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
     BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, Mapping, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source,
+    Manager, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source,
     TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
@@ -150,7 +150,7 @@ pub struct World {
     /// TCP connections that changed state.
     pub tcp: Recent<TcpChange>,
     /// What those that faulted had mapped.
-    pub mappings: Recent<Mapping>,
+    pub mappings: Recent<Mappings>,
     /// Method calls on a bus.
     pub calls: Recent<BusCall>,
     /// Jobs made and removed.
@@ -207,7 +207,7 @@ impl World {
                 self.exits.push(at, source, exit.clone());
             }
             Fact::OomVictim(victim) => self.oom_victims.push(at, source, victim.clone()),
-            Fact::Mapping(mapping) => self.mappings.push(at, source, mapping.clone()),
+            Fact::Mappings(mappings) => self.mappings.push(at, source, mappings.clone()),
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),

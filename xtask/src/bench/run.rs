@@ -12,7 +12,7 @@ use super::load::Load;
 use super::tools::{Heed, Tool};
 
 /// How long a tracer gets to attach, and to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at its output.
 const LOOK: Duration = Duration::from_micros(200);
 /// What killtrace writes when every hook is in place.

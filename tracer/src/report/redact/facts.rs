@@ -104,12 +104,12 @@ impl Redactor {
                 oom.trigger = self.task(oom.trigger);
                 Fact::OomVictim(oom)
             }
-            Fact::Mapping(mut mapping) => {
-                mapping.task = self.task(mapping.task);
-                if let Some(file) = mapping.area.as_mut().and_then(|area| area.file.as_mut()) {
+            Fact::Mappings(mut mappings) => {
+                let files = mappings.found.iter_mut().filter_map(|it| it.area.file.as_mut());
+                for file in files {
                     file.path = self.program(&file.path);
                 }
-                Fact::Mapping(mapping)
+                Fact::Mappings(mappings)
             }
             Fact::Tcp(mut tcp) => {
                 tcp.task = self.task(tcp.task);

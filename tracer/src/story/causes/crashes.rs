@@ -3,7 +3,8 @@
 use super::own_doing::{blow_with, core, program, victim};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Area, CodePlace, Grade, MappedFile, Mapping, Mechanism, SignalInfo, Source, sig, signal_name,
+    Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, Source, sig,
+    signal_name,
 };
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, LinkEvent};
@@ -83,10 +84,10 @@ fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
 
 /// What is mapped at an address that a fault tells of.
 fn area<'a>(case: &Case<'a>, address: u64) -> Option<&'a Area> {
-    let of_victim = |mapping: &&Seen<Mapping>| {
-        mapping.value.task.id == case.victim && mapping.value.address == address
-    };
-    case.world.mappings.iter().rev().find(of_victim).and_then(|found| found.value.area.as_ref())
+    let of_victim = |mappings: &&Seen<Mappings>| mappings.value.id == case.victim;
+    let mappings = case.world.mappings.iter().rev().find(of_victim)?;
+    let there = |mapping: &&Mapping| mapping.address == address;
+    mappings.value.found.iter().find(there).map(|mapping| &mapping.area)
 }
 
 /// What is mapped, and how.

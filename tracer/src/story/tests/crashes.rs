@@ -2,7 +2,8 @@
 
 use super::scene::{Scene, signal, task};
 use crate::evidence::{
-    Area, CodePlace, Fact, MappedFile, Mapping, SignalInfo, SignalSent, Source, TargetReason, sig,
+    Area, CodePlace, Fact, MappedFile, Mapping, Mappings, SignalInfo, SignalSent, Source,
+    TargetReason, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -18,11 +19,14 @@ fn told(number: u8, code: i32, address: u64, instruction: u64, areas: &[(u64, Ar
         place: Some(CodePlace { instruction, stack: STACK }),
         ..signal(number, victim.clone(), victim.clone())
     };
-    let mut scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, fault);
-    for (address, area) in areas {
-        let mapping = Mapping { task: victim.clone(), address: *address, area: Some(area.clone()) };
-        scene = scene.add(5, Source::Kernel, Fact::Mapping(mapping));
-    }
+    let found =
+        areas.iter().map(|(address, area)| Mapping { address: *address, area: area.clone() });
+    let mappings = Mappings { id: victim.id, found: found.collect() };
+    let scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, fault).add(
+        5,
+        Source::Kernel,
+        Fact::Mappings(mappings),
+    );
     let death = scene.exit(6, victim, u32::from(number), true).death();
     assert_eq!(death.cause.id, CauseId::Crash);
     death.cause.explanation
