@@ -33,7 +33,6 @@ unsafe impl Wire for MappingRecord {}
 
 /// A record, by kind.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack while one record is decoded")]
 pub enum Record {
     /// [`kind::SIGNAL`]
     Signal(SignalRecord),
