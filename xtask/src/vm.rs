@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::cargo::{cargo, output, run as run_command, workspace};
 use crate::toolchain::{self, target_directory};
 
-/// The test programs that the virtual machines run.
-const TESTS: &[&str] = &["live", "vm", "system", "shutdown"];
+/// The test programs that every virtual machine runs, but for that with a whole system.
+const TESTS: &[&str] = &["live", "vm"];
+/// Those for a whole system, which there is for this machine's architecture alone.
+const WHOLE: &[&str] = &["system", "shutdown"];
 
 /// Emulated machines are slow: what they run is optimised.
 const LEAN: &str = "lean";
@@ -135,7 +137,8 @@ impl Builder {
         let profile = if self.profile == DEV { "debug" } else { self.profile };
         let built = self.directory.join(below).join(profile);
         command.arg("--for").arg(format!("{arch}={}", built.display()));
-        for name in TESTS {
+        let whole = if self.other.is_none() { WHOLE } else { &[] };
+        for name in TESTS.iter().chain(whole) {
             let path = self.test_program(name)?;
             command.arg("--test").arg(format!("{name}={}", path.display()));
         }
