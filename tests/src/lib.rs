@@ -1,13 +1,17 @@
 //! What the live and lab tests share: fixture programs that end in every way, the harnesses that
-//! watch them end, and the recorded cases that are made of it.
+//! watch them end, and the recorded cases that are made of it. And what holds for every story, whatever
+//! bytes come in.
 
 pub mod cases;
 pub mod death;
 pub mod elf;
+pub mod entrances;
 pub mod fixtures;
 pub mod lab;
 pub mod live;
 pub mod load;
 pub mod markdown;
 pub mod schema;
+pub mod shell;
+pub mod soundness;
 pub mod vm;

@@ -51,7 +51,7 @@ pub fn check(report: &str, records: &[Record]) -> Result<()> {
     let blocks = |language: &'static str| {
         found.blocks.iter().filter(move |(found, _)| found == language).map(|(_, text)| text)
     };
-    blocks("mermaid").try_for_each(|diagram| sequence(diagram))?;
+    blocks("mermaid").try_for_each(|diagram| self::diagram(diagram))?;
     for (json, death) in blocks("json").zip(&deaths) {
         let told: Value = serde_json::from_str(json).context("the evidence is no JSON")?;
         let meant = serde_json::to_value(Record::Death(Box::new((*death).clone())))?;
@@ -108,15 +108,15 @@ fn read(report: &str) -> Result<Found> {
     Ok(found)
 }
 
-fn begin(tag: Tag<'_>, text: &mut String, found: &mut Found) -> Result<()> {
+/// Whether the report itself writes such a part.
+///
+/// # Errors
+/// Where it does not: says what it is.
+pub fn is_ours(tag: &Tag<'_>) -> Result<()> {
     match tag {
-        Tag::Heading { .. } | Tag::TableCell => text.clear(),
-        Tag::TableHead | Tag::TableRow => found.rows.push(Vec::new()),
         Tag::CodeBlock(CodeBlockKind::Fenced(language)) => {
             let known = ["", "sh", "json", "mermaid"].contains(&language.as_ref());
             ensure!(known, "a block of {language:?} from outside");
-            text.clear();
-            found.blocks.push((language.into_string(), String::new()));
         }
         Tag::CodeBlock(CodeBlockKind::Indented) => bail!("an indented block from outside"),
         Tag::Link { .. } | Tag::Image { .. } => bail!("a link from outside"),
@@ -126,8 +126,25 @@ fn begin(tag: Tag<'_>, text: &mut String, found: &mut Found) -> Result<()> {
     Ok(())
 }
 
+fn begin(tag: Tag<'_>, text: &mut String, found: &mut Found) -> Result<()> {
+    is_ours(&tag)?;
+    match tag {
+        Tag::Heading { .. } | Tag::TableCell => text.clear(),
+        Tag::TableHead | Tag::TableRow => found.rows.push(Vec::new()),
+        Tag::CodeBlock(CodeBlockKind::Fenced(language)) => {
+            text.clear();
+            found.blocks.push((language.into_string(), String::new()));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// A diagram has participants, and arrows and notes between them, whose texts hold no syntax.
-fn sequence(diagram: &str) -> Result<()> {
+///
+/// # Errors
+/// Where it has anything else: says what.
+pub fn diagram(diagram: &str) -> Result<()> {
     let mut lines = diagram.lines();
     let begun = [lines.next(), lines.next()];
     let wrapped = begun[0].is_some_and(|line| line.starts_with("%%{init:"));
@@ -191,7 +208,7 @@ mod tests {
     fn diagrams_are_read() {
         let good =
             "%%{init: {}}%%\nsequenceDiagram\n    participant p0 as a#58; b\n    Note over p0: c";
-        sequence(good).expect("a diagram");
+        diagram(good).expect("a diagram");
         for (part, other) in [
             ("c", "c; d"),
             ("c", "#x;"),
@@ -199,7 +216,7 @@ mod tests {
             ("Note over p0", "p0->>p9"),
             ("a#58; b", "a: b"),
         ] {
-            assert!(sequence(&good.replace(part, other)).is_err(), "{other}");
+            assert!(diagram(&good.replace(part, other)).is_err(), "{other}");
         }
     }
 }

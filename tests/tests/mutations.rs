@@ -3,18 +3,15 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test -p killtrace-tests --test mutations` looks for longer.
 
-use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use killtrace::evidence::{Evidence, Header};
 use killtrace::recording::{Reader, RecordingLine};
-use killtrace::report::ReportForm;
 use killtrace::report::redact::Redactor;
-use killtrace::story::Engine;
-use killtrace::story::verdict::Record;
-use killtrace_tests::{cases, markdown};
+use killtrace_tests::cases;
+use killtrace_tests::soundness::{check, judge};
 use proptest::prelude::*;
 use serde_json::{Number, Value};
 
@@ -162,49 +159,6 @@ fn mutate(evidence: &mut Vec<Evidence>, dice: &mut Dice) {
             _ => evidence[at] = changed(&evidence[at], dice),
         }
     }
-}
-
-fn judge(header: &Header, evidence: &[Evidence]) -> Vec<Record> {
-    let mut engine = Engine::new(header.clone());
-    let mut records = vec![Record::Header(Box::new(header.clone()))];
-    for one in evidence {
-        records.extend(engine.observe(one));
-    }
-    records.extend(engine.finish());
-    records
-}
-
-/// What holds for every report.
-fn check(records: &[Record]) {
-    let mut dead = BTreeSet::new();
-    for (at, record) in records.iter().enumerate() {
-        match record {
-            Record::Death(death) => {
-                let times: Vec<u64> = death.chain.iter().map(|link| link.at.boot_ns).collect();
-                assert!(times.is_sorted(), "the chain is in order of time: {death:#?}");
-                assert!(!death.cause.explanation.is_empty(), "{death:#?}");
-                dead.insert((death.victim.pid, death.victim.start_ns));
-            }
-            Record::Summary(_) => assert_eq!(at + 1, records.len(), "the summary comes last"),
-            _ => {}
-        }
-    }
-    assert!(matches!(records.last(), Some(Record::Summary(_))), "there is a summary");
-    let exits = records.iter().filter(|record| matches!(record, Record::Exit(_))).count();
-    assert!(dead.len() <= exits, "{} died, {exits} ended", dead.len());
-    for (form, width) in
-        [(ReportForm::Text, Some(80)), (ReportForm::Text, Some(20)), (ReportForm::Markdown, None)]
-    {
-        let text = cases::report(records, form, width).expect("a report");
-        let harmful = text.chars().find(|c| c.is_control() && *c != '\n');
-        assert_eq!(harmful, None, "{text:?}");
-    }
-    let text = cases::report(records, ReportForm::Markdown, None).expect("a report");
-    markdown::check(&text, records).unwrap_or_else(|error| panic!("{error:#} in\n{text}"));
-    let json = cases::report(records, ReportForm::Json, None).expect("a report");
-    let again: Vec<Record> =
-        json.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
-    assert_eq!(again, records, "what is written is what is read");
 }
 
 proptest! {

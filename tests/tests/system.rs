@@ -5,11 +5,68 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use killtrace::evidence::Mechanism;
-use killtrace::story::verdict::{CauseId, Death, KillerKind};
+use killtrace::evidence::{Mechanism, Source};
+use killtrace::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 use killtrace_tests::death;
 use killtrace_tests::lab::{Login, new_key};
 use killtrace_tests::live::{Trace, run};
+
+/// The wall clock, in seconds.
+fn wall_clock() -> i64 {
+    run(&["date", "+%s"]).parse().expect("a number")
+}
+
+/// A service that does not care about SIGTERM and is killed two seconds later; only the journal says why.
+fn stubborn_service(name: &str) {
+    let unit = "[Service]\nTimeoutStopSec=2s\n\
+                ExecStart=/bin/sh -c 'trap \"\" TERM; while :; do sleep 0.2; done'\n";
+    fs::write(format!("/etc/systemd/system/{name}.service"), unit).expect("a unit");
+    run(&["systemctl", "daemon-reload"]);
+    run(&["systemctl", "start", name]);
+}
+
+/// Somebody sets the clock, forward and then back behind the time at which the trace began: what happens keeps
+/// its order, the journal is read on, and the times shown are those that the clock showed.
+#[test]
+#[ignore = "sets the clock: cargo xtask vm runs it"]
+fn the_clock_is_set() {
+    const HOUR: i64 = 3600;
+    let names = ["kt-clock-as-it-was", "kt-clock-ahead", "kt-clock-behind"];
+    names.iter().for_each(|name| stubborn_service(name));
+    let target = |name: &&str| ["--target".to_owned(), format!("unit:{name}.service")];
+    let arguments: Vec<String> = names.iter().flat_map(target).collect();
+    let mut trace = Trace::start("clock", &arguments);
+    let mut last_ns = 0;
+    for (name, ahead) in names.iter().zip([0, HOUR, -3 * HOUR]) {
+        if ahead != 0 {
+            run(&["date", "--set", &format!("@{}", wall_clock() + ahead)]);
+        }
+        let before = wall_clock();
+        run(&["systemctl", "stop", name]);
+        let after = wall_clock();
+        let death = loop {
+            let death = trace.next_death();
+            let of_it = death.victim.unit.as_deref() == Some(&format!("{name}.service"));
+            if of_it && death.victim.comm.as_deref() == Some("sh") {
+                break death;
+            }
+        };
+        assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+        assert!(death.at.boot_ns > last_ns, "{death:#?}");
+        last_ns = death.at.boot_ns;
+        let times: Vec<u64> = death.chain.iter().map(|link| link.at.boot_ns).collect();
+        assert!(times.is_sorted(), "{death:#?}");
+        let timeout = death.chain.iter().find(|link| link.event == LinkEvent::Timeout);
+        let timeout = timeout.unwrap_or_else(|| panic!("the journal is not read: {death:#?}"));
+        assert!(timeout.source == Source::Journal, "{death:#?}");
+        for at in [death.at, timeout.at] {
+            let shown = i64::try_from(at.time.unix_ns() / 1_000_000_000).expect("this century");
+            assert!((before..=after + 1).contains(&shown), "{before} {shown} {after}: {death:#?}");
+        }
+    }
+    run(&["date", "--set", &format!("@{}", wall_clock() + 2 * HOUR)]);
+    trace.stop();
+}
 
 /// Writes a service in which one process uses up the unit's memory, once there is a file; another only sits there.
 fn hungry_service(name: &str, policy: &str) -> String {

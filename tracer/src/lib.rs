@@ -10,6 +10,7 @@
 //! ```
 
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod evidence;
 pub mod kernel;

@@ -8,6 +8,7 @@ mod check_ebpf;
 mod demo;
 mod deny;
 mod dist;
+mod fuzz;
 mod lab;
 mod man;
 mod schema;
@@ -40,6 +41,8 @@ enum Verb {
     Deny(deny::Arguments),
     /// Build the release: one static program, man page, completions and licences, as an archive
     Dist,
+    /// Look for bytes that do harm at the entrances of killtrace, for some minutes each
+    Fuzz(fuzz::Arguments),
     /// Boot a Debian system in namespaces, run a command or a shell in it, and take it down (root)
     Lab(lab::Arguments),
     /// Write the man page and the shell completions to target/dist
@@ -74,6 +77,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Demo => demo::run(),
         Verb::Deny(arguments) => deny::run(&arguments),
         Verb::Dist => dist::run(),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Man => man::run(),
         Verb::Schema => schema::run(),

@@ -30,7 +30,7 @@ enum Stage {
     Doc,
     /// Unit tests
     Unit,
-    /// The recorded cases are told as before, and changed ones without a panic
+    /// The recorded cases are told as before, changed ones without a panic, and what fuzzers found does no harm
     Replay,
     /// The fixture programs and killtrace on the running kernel
     Live,
@@ -100,6 +100,8 @@ impl Stage {
                 "replay",
                 "--test",
                 "mutations",
+                "--test",
+                "corpus",
             ]),
             Self::Live => return with_killtrace(&["--test", "fixtures", "--test", "live"]),
             Self::Lab => return with_killtrace(&["--test", "lab"]),

@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "cron",
     "crun",
     "dbus",
+    "dbus-broker",
     "iproute2",
     "libpam-systemd",
     "openssh-client",
@@ -55,6 +56,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
+# Tests that are about the other bus choose it.
+rm -f /etc/systemd/system/dbus.service
 # Tests that are about cron or at start them.
 rm -f /etc/systemd/system/multi-user.target.wants/cron.service
 rm -f /etc/systemd/system/multi-user.target.wants/atd.service

@@ -86,7 +86,7 @@ fn library(apt: &Apt, directory: &Path) -> Result<PathBuf> {
     place.canonicalize().with_context(|| format!("cannot find {}", place.display()))
 }
 
-/// A directory tree with the programs of [`PACKAGES`] and all that they need.
+/// A directory tree with the programs of `PACKAGES` and all that they need.
 ///
 /// # Errors
 /// Where something cannot be had.

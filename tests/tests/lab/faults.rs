@@ -1,5 +1,5 @@
 //! The bus, the journal and the service manager break or restart under a trace: what comes after is told as well
-//! as before, and the gap is told.
+//! as before, and the gap is told. And systems that have another bus, or no journal.
 
 use killtrace_tests::lab::{Killtrace, Lab, Options, PATIENCE, wait_for};
 use serde_json::Value;
@@ -122,6 +122,63 @@ fn journalctl_is_killed() {
         .expect("started");
     is_told_as_a_timeout(&lab, &mut killtrace, pid);
     assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// Some systems keep no journal. The kernel and the service manager tell enough, and what is missing is told.
+#[test]
+fn a_system_without_a_journal() {
+    let units = ["", "-audit", "-dev-log"].map(|kind| match kind {
+        "" => "systemd-journald.service".to_owned(),
+        kind => format!("systemd-journald{kind}.socket"),
+    });
+    let options = Options::default()
+        .file("/etc/systemd/system/stubborn.service", STUBBORN)
+        .mask("systemd-journald.socket")
+        .mask("systemd-journal-flush.service");
+    let lab = lab(&units.iter().fold(options, |options, unit| options.mask(unit)));
+    assert!(lab.pid_of("systemd-journal").is_err(), "there is no journald");
+    let pid = start(&lab, "stubborn.service");
+    let mut killtrace = killtrace(&lab, &[pid]);
+    lab.exec(&["systemctl", "stop", "stubborn.service"]).expect("stopped");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(1, "systemd");
+    let command = "systemctl stop stubborn.service";
+    death.assert_chain(&[("command", command), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
+    let gaps = death.0["gaps"].to_string();
+    assert!(gaps.contains("journald keeps no journal here"), "{death}");
+    let report = killtrace.wait().expect("killtrace ends");
+    let header = report.of_type("header")[0];
+    assert_eq!(header["sources"]["journal"], "journald keeps no journal here", "{header}");
+    assert!(report.stderr.contains("journal"), "{}", report.stderr);
+}
+
+/// What another implementation of the bus carries is read as well, also after it has been restarted.
+#[test]
+fn dbus_broker_carries_the_bus() {
+    let unit = "/lib/systemd/system/dbus-broker.service";
+    let lab = lab(&victims().link("/etc/systemd/system/dbus.service", unit));
+    lab.pid_of("dbus-broker").expect("the broker runs");
+    assert!(lab.pid_of("dbus-daemon").is_err(), "and nothing else does");
+    let pids = [1, 2, 3].map(|number| start(&lab, &format!("victim{number}.service")));
+    let mut killtrace = killtrace(&lab, &pids);
+    let mut stopped = |number: usize| {
+        let unit = format!("victim{number}.service");
+        stop_over_the_bus(&lab, &unit);
+        let death = Death(killtrace.death_of(pids[number - 1]).expect("a verdict"));
+        assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+        death
+    };
+    let death = stopped(1);
+    death.assert_chain(&[("bus-call", "StopUnit(\"victim1.service\""), ("signal", "SIGTERM")]);
+    let caller = death.chain().iter().find(|link| link["event"] == "bus-call");
+    assert_eq!(caller.expect("asserted")["actor"]["comm"], "busctl", "{death}");
+    lab.exec(&["systemctl", "restart", "dbus-broker.service"]).expect("restarted");
+    stopped(2);
+    let again = stopped(3);
+    assert!(again.chain().iter().any(|link| link["event"] == "bus-call"), "read again: {again}");
+    let report = killtrace.wait().expect("killtrace ends");
+    assert!(report.records.iter().any(|record| is_loss(record, "bus")), "the gap is told");
 }
 
 /// However it ends, nobody is left behind.

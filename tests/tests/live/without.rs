@@ -280,6 +280,28 @@ fn a_pid_namespace_of_its_own() {
     Machine::of(&["unshare", "-pf", "--mount-proc"]).traces(&[]);
 }
 
+/// Its clocks are ahead of the kernel's, and so is every start time that `/proc` shows there.
+#[test]
+fn a_time_namespace_of_its_own() {
+    const AHEAD: [&str; 6] = ["unshare", "--time", "--boottime", "100000", "--monotonic", "5000"];
+    Machine::of(&AHEAD).and(&["--fork"]).traces(&[]);
+    let script = format!(
+        "report=$(mktemp)\ntrap 'rm $report' EXIT\nsleep 1000 & victim=$!\n\
+         {} --fork \"$@\" --duration 60s -p $victim > $report & tracer=$!\n\
+         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
+         kill -TERM $victim; wait $tracer; cat $report; exit 0",
+        AHEAD.join(" ")
+    );
+    let output = Machine::of(&["sh", "-ec", &script, "sh"]).run(&["--format", "json"]);
+    let death = only_death(&output.stdout);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert!(death.victim.cmdline.is_some(), "what /proc says of it is known: {death:#?}");
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("readable");
+    let uptime: f64 = uptime.split(' ').next().and_then(|it| it.parse().ok()).expect("seconds");
+    let ago = uptime - death.at.boot_ns as f64 / 1e9;
+    assert!((0.0..600.0).contains(&ago), "times are the kernel's: {ago} s ago");
+}
+
 /// Its numbers are not those of `/proc`: everything would be said of other processes.
 #[test]
 fn proc_of_another_pid_namespace() {

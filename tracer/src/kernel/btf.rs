@@ -17,7 +17,7 @@ const HEAD: usize = 12;
 const MAX_DEPTH: usize = 32;
 /// Most members that one search looks at: `task_struct` has some hundreds, and a file made to be
 /// hostile could have anonymous members contain one another.
-const MAX_MEMBERS: usize = 100_000;
+const MAX_MEMBERS: usize = 10_000;
 
 /// Kinds of types that matter here (`BTF_KIND_*`).
 mod kind {

@@ -1,5 +1,6 @@
 //! From the clock of kernel events to the clock on the wall.
 
+use crate::clock::{boot_ns, wall_ns};
 use crate::evidence::{Moment, Time};
 
 /// Differences smaller than this are left alone: they are jitter, or a clock that is being slewed.
@@ -31,8 +32,9 @@ impl Clock {
     }
 
     /// Now.
-    pub fn now(&self) -> Moment {
-        self.moment(u64::try_from(read(libc::CLOCK_BOOTTIME)).unwrap_or(0))
+    pub fn now(&mut self) -> Moment {
+        self.refresh();
+        self.moment(boot_ns().unsigned_abs())
     }
 }
 
@@ -43,18 +45,10 @@ impl Default for Clock {
 }
 
 fn measure() -> i128 {
-    let before = read(libc::CLOCK_BOOTTIME);
-    let wall = read(libc::CLOCK_REALTIME);
-    let after = read(libc::CLOCK_BOOTTIME);
-    wall - (before + after) / 2
-}
-
-/// A clock in nanoseconds.
-fn read(clock: libc::clockid_t) -> i128 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is valid for the call; both clocks exist in every supported kernel.
-    let _ = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    let before = boot_ns();
+    let wall = wall_ns();
+    let after = boot_ns();
+    i128::from(wall) - i128::from(before.midpoint(after))
 }
 
 #[cfg(test)]

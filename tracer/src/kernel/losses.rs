@@ -31,7 +31,6 @@ pub struct Losses {
     programs: Vec<(&'static str, OwnedFd)>,
     reported: [u64; loss::COUNT],
     reported_misses: u64,
-    malformed: u64,
 }
 
 impl Losses {
@@ -40,19 +39,14 @@ impl Losses {
         counters: PerCpuArray<MapData, [u64; loss::COUNT]>,
         programs: Vec<(&'static str, OwnedFd)>,
     ) -> Self {
-        Self { counters, programs, reported: [0; loss::COUNT], reported_misses: 0, malformed: 0 }
+        Self { counters, programs, reported: [0; loss::COUNT], reported_misses: 0 }
     }
 
-    /// Counts a record that could not be decoded.
-    pub const fn malformed(&mut self) {
-        self.malformed += 1;
-    }
-
-    /// What was lost since the last time.
+    /// What was lost since the last time, and so many records that could not be decoded.
     ///
     /// # Errors
     /// Where the counters cannot be read.
-    pub fn new_ones(&mut self) -> io::Result<Vec<Lost>> {
+    pub fn new_ones(&mut self, malformed: u64) -> io::Result<Vec<Lost>> {
         let mut lost = Vec::new();
         let now = self.read()?;
         for (number, name) in KINDS {
@@ -65,10 +59,9 @@ impl Losses {
             lost.push(entry(dropped, LossPlace::Map, "more targets than fit".to_owned()));
         }
         self.reported = now;
-        if self.malformed > 0 {
-            let dropped = std::mem::take(&mut self.malformed);
+        if malformed > 0 {
             lost.push(entry(
-                dropped,
+                malformed,
                 LossPlace::RingBuffer,
                 "records that make no sense".to_owned(),
             ));

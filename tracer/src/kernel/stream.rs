@@ -11,10 +11,10 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     Kernel,
-    decode::{Decoder, Malformed},
+    decode::Decoder,
+    intake::Intake,
     losses::Losses,
     programs_log::ProgramsLog,
-    repeats::Repeats,
     ring::Ring,
     wire::{self, Counted},
 };
@@ -41,10 +41,9 @@ unsafe impl aya::Pod for Counters {}
 /// The records, and what turns them into evidence.
 pub struct Stream {
     records: Ring,
-    decoder: Decoder,
+    intake: Intake,
     losses: Losses,
     log: Option<ProgramsLog>,
-    repeats: Repeats,
     /// Repeats that the kernel counts while this side is behind.
     counters: PerCpuArray<MapData, Counters>,
     /// Tells when something urgent is there; made when a runtime is there to wait with.
@@ -67,10 +66,9 @@ impl Stream {
     ) -> Self {
         Self {
             records,
-            decoder,
+            intake: Intake::new(decoder),
             losses,
             log,
-            repeats: Repeats::default(),
             counters,
             alarm: None,
             last_record: None,
@@ -87,21 +85,19 @@ impl Stream {
             && let Some(record) = self.records.next()
         {
             if taken == 0 {
-                self.decoder.clock.refresh();
+                self.intake.decoder.clock.refresh();
             }
             taken += 1;
-            if self.repeats.counts(record) {
+            if self.intake.counts(record) {
                 continue;
             }
             if wire::ends_target(record) {
                 // What it got before it ended is told before its end.
-                take_counted(&mut self.repeats, &self.counters)?;
+                take_counted(&mut self.intake, &self.counters)?;
             }
-            tell(&mut self.repeats, &mut self.decoder, &mut self.losses, out);
-            self.repeats.told(record);
-            push(self.decoder.decode(record), &mut self.losses, out);
+            self.intake.take(record, out);
         }
-        tell(&mut self.repeats, &mut self.decoder, &mut self.losses, out);
+        self.intake.tell(out);
         if taken > 0 {
             self.last_record = Some(Instant::now());
         }
@@ -112,12 +108,12 @@ impl Stream {
     /// Reports losses, before the records that are taken after them.
     fn check(&mut self, out: &mut Vec<Evidence>) -> io::Result<()> {
         self.last_check = Instant::now();
-        take_counted(&mut self.repeats, &self.counters)?;
+        take_counted(&mut self.intake, &self.counters)?;
         if let Some(log) = &mut self.log {
             log.flush();
         }
-        let at = self.decoder.clock.now();
-        let lost = self.losses.new_ones()?;
+        let at = self.intake.decoder.clock.now();
+        let lost = self.losses.new_ones(self.intake.malformed())?;
         out.extend(lost.into_iter().map(|lost| Fact::Lost(lost).at(at, Source::Tracer)));
         Ok(())
     }
@@ -163,39 +159,13 @@ impl Stream {
 }
 
 /// Takes in the repeats that the kernel has counted.
-fn take_counted(
-    repeats: &mut Repeats,
-    counters: &PerCpuArray<MapData, Counters>,
-) -> io::Result<()> {
+fn take_counted(intake: &mut Intake, counters: &PerCpuArray<MapData, Counters>) -> io::Result<()> {
     let cpus = counters.get(&0, 0).map_err(io::Error::other)?;
     for (cpu, Counters(last)) in cpus.iter().enumerate() {
         let counted = Counted { total: last.counted, boot_ns: last.counted_ns };
-        repeats.counted(cpu, last.recorded_ns, counted);
+        intake.counted(cpu, last.recorded_ns, counted);
     }
     Ok(())
-}
-
-/// Tells of the signals that were only counted.
-fn tell(
-    repeats: &mut Repeats,
-    decoder: &mut Decoder,
-    losses: &mut Losses,
-    out: &mut Vec<Evidence>,
-) {
-    repeats.tell(|record, boot_ns, count| {
-        push(decoder.decode_repeats(record, boot_ns, count), losses, out);
-    });
-}
-
-fn push(
-    decoded: Result<Option<Evidence>, Malformed>,
-    losses: &mut Losses,
-    out: &mut Vec<Evidence>,
-) {
-    match decoded {
-        Ok(evidence) => out.extend(evidence),
-        Err(Malformed) => losses.malformed(),
-    }
 }
 
 impl Kernel {

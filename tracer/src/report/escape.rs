@@ -38,12 +38,21 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if is_unsafe(c) {
-            push_visible(&mut out, c, chars.peek().copied());
+            push_visible(&mut out, c, chars.peek().copied(), Braces::Around);
         } else {
             out.push(c);
         }
     }
     Cow::Owned(out)
+}
+
+/// How the number of a character is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Braces {
+    /// `\u{202e}`, as it ends where it can be seen.
+    Around,
+    /// `\u202e`, as bash reads it.
+    None,
 }
 
 /// Like [`terminal`], and cut to `max` characters, with `…` for the rest.
@@ -55,7 +64,7 @@ pub fn shortened(text: &str, max: usize) -> String {
 }
 
 /// One character as a visible escape; `next` decides whether an octal escape needs all its digits.
-fn push_visible(out: &mut String, c: char, next: Option<char>) {
+fn push_visible(out: &mut String, c: char, next: Option<char>, braces: Braces) {
     let done = match c {
         '\n' => out.write_str("\\n"),
         '\r' => out.write_str("\\r"),
@@ -66,7 +75,9 @@ fn push_visible(out: &mut String, c: char, next: Option<char>) {
             write!(out, "\\{:03o}", u32::from(c))
         }
         _ if c.is_ascii() => write!(out, "\\{:o}", u32::from(c)),
-        _ => write!(out, "\\u{{{:x}}}", u32::from(c)),
+        _ if braces == Braces::Around => write!(out, "\\u{{{:x}}}", u32::from(c)),
+        _ if u32::from(c) <= 0xffff => write!(out, "\\u{:04x}", u32::from(c)),
+        _ => write!(out, "\\U{:08x}", u32::from(c)),
     };
     debug_assert!(done.is_ok(), "a String takes everything");
 }
@@ -81,11 +92,27 @@ pub fn argument(text: &str) -> String {
     if !text.is_empty() && text.chars().all(|c| bare(c) && !is_unsafe(c)) {
         text.into_owned()
     } else if text.contains(is_unsafe) {
-        let quoted = text.replace('\\', "\\\\").replace('\'', "\\'");
-        format!("$'{}'", terminal(&quoted))
+        format!("$'{}'", ansi_quoted(&text))
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
+}
+
+/// What stands between `$'` and `'` for bash (bash(1), QUOTING).
+fn ansi_quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if is_unsafe(c) {
+            push_visible(&mut out, c, chars.peek().copied(), Braces::None);
+        } else {
+            if matches!(c, '\\' | '\'') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// A command line as a shell would need it, cut to `max` characters.
@@ -148,7 +175,9 @@ pub fn markdown(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // At the beginning of a line these would begin a list or a rule.
+            // At the beginning of a line blanks would begin a block of code.
+            ' ' if out.is_empty() => out.push_str("&#32;"),
+            // And these would begin a list or a rule.
             '-' | '+' | '=' if out.is_empty() => {
                 out.push('\\');
                 out.push(c);
@@ -253,6 +282,7 @@ mod tests {
         assert_eq!(argument("it's"), "'it'\\''s'");
         assert_eq!(argument("a\nb'\\"), "$'a\\nb\\'\\\\'");
         assert_eq!(argument("$(reboot)"), "'$(reboot)'");
+        assert_eq!(argument("a\u{202e}1\u{e0041}"), "$'a\\u202e1\\U000e0041'");
     }
 
     #[test]
@@ -265,6 +295,7 @@ mod tests {
             "\\#<!-- -->12 https:<!-- -->//x www<!-- -->.x"
         );
         assert_eq!(markdown("1. a"), "1\\. a");
+        assert_eq!(markdown("    a  b"), "&#32;   a  b");
         assert_eq!(markdown("- a\n# b"), "\\- a\\\\n\\# b");
     }
 

@@ -50,6 +50,11 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// A remark for a reader, in one line whatever is in it: what came after it would be a command.
+fn remark(text: &str) -> String {
+    format!("# {}", text.replace(char::is_control, " "))
+}
+
 /// Start it below the user's service manager, which outlives the sessions when lingering.
 pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     let user = quoted(user);
@@ -97,12 +102,13 @@ pub fn keep_user_processes() -> Fix {
 
 /// `KillExcludeUsers=`
 pub fn exclude_user(user: &str) -> Fix {
-    let user = quoted(user);
+    // A name can hold what printf(1) would read as an escape: `CORP\alice`.
+    let line = quoted(&format!("KillExcludeUsers=root {user}"));
     fix(
         "let this user's processes survive the logout",
         vec![
             "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
-            format!("printf '[Login]\\nKillExcludeUsers=root {user}\\n' | sudo tee {LOGIND_DROP_IN}"),
+            format!("printf '%s\\n' '[Login]' {line} | sudo tee {LOGIND_DROP_IN}"),
             "sudo systemctl kill -s HUP systemd-logind".to_owned(),
         ],
         "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
@@ -170,7 +176,7 @@ pub fn detach(program: &str) -> Fix {
         "run it detached from the terminal",
         vec![
             format!("tmux new -s main {}", quoted(program)),
-            format!("# or: setsid -f {}", quoted(program)),
+            remark(&format!("or: setsid -f {}", quoted(program))),
         ],
         "it no longer gets SIGHUP when the terminal closes",
     )
@@ -197,11 +203,11 @@ pub fn core_dump(program: &str) -> Fix {
         "look into the crash",
         vec![
             format!("coredumpctl info {}", quoted(program)),
-            format!(
-                "# or: ulimit -c unlimited; {} …; gdb {} core",
+            remark(&format!(
+                "or: ulimit -c unlimited; {} …; gdb {} core",
                 quoted(program),
                 quoted(program)
-            ),
+            )),
         ],
         "shows where in the program it happened",
     )
@@ -252,4 +258,25 @@ pub fn container_grace(container: &Container) -> Fix {
     fix(title, commands, EFFECT)
         .but("stopping the container may take that long")
         .see("docker-stop(1), podman-stop(1), systemd.service(5) for TimeoutStopSec= of a unit around it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_a_word_whatever_it_holds() {
+        for user in [r"CORP\alice", "it's", "a$(reboot)", "a\nb"] {
+            let fix = exclude_user(user);
+            let script = fix.commands[1].replace("| sudo tee", "| cat -; : >/dev/null");
+            let output = std::process::Command::new("sh").args(["-c", &script]).output();
+            let told = String::from_utf8(output.expect("sh").stdout).expect("UTF-8");
+            assert_eq!(told, format!("[Login]\nKillExcludeUsers=root {user}\n"), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_remark_has_one_line() {
+        assert_eq!(remark("write Wants=a\nreboot"), "# write Wants=a reboot");
+    }
 }

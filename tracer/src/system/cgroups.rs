@@ -44,7 +44,8 @@ impl Cgroups {
         cgroups
     }
 
-    fn of_mounts(mountinfo: &str) -> Self {
+    /// The hierarchies that `/proc/PID/mountinfo` lists.
+    pub fn of_mounts(mountinfo: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
             let Some((mount, kind, options)) = parse_mount(line) else {

@@ -22,12 +22,15 @@ const NAMESPACES: [&str; 2] =
 
 /// Fills in what can be found out. `home` is that of the user whose rootless runtime it may be.
 pub fn describe(container: &Container, home: Option<&str>) -> Container {
+    describe_in(Path::new("/"), home.map(PathBuf::from), container)
+}
+
+/// The same by what is below that directory.
+pub(super) fn describe_in(root: &Path, home: Option<PathBuf>, container: &Container) -> Container {
     let mut found = container.clone();
-    if !is_safe(&container.id) {
-        return found;
+    if is_safe(&container.id) {
+        Places { root: root.to_owned(), home }.describe(&mut found);
     }
-    let places = Places { root: PathBuf::from("/"), home: home.map(PathBuf::from) };
-    places.describe(&mut found);
     found
 }
 

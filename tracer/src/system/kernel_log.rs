@@ -85,7 +85,7 @@ pub async fn follow(context: Arc<Context>, file: File) {
 }
 
 fn tell(context: &Context, record: &[u8]) {
-    let Some(message) = parse(record).filter(|message| is_wanted(message)) else {
+    let Some(message) = read_record(record) else {
         return;
     };
     let limits = oom_cgroup(&message).and_then(|path| context.processes.cgroups().limits(path));
@@ -93,6 +93,11 @@ fn tell(context: &Context, record: &[u8]) {
     if let Some(limits) = limits {
         context.outbox.say(Source::CgroupFs, Fact::CgroupLimits(limits));
     }
+}
+
+/// What a record says, where that is about an end of a process.
+pub(super) fn read_record(record: &[u8]) -> Option<String> {
+    parse(record).filter(|message| is_wanted(message))
 }
 
 /// Whether a line is about an end of a process.
@@ -141,7 +146,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// The cgroup whose limit was reached, in an `oom-kill:` line (`mm/oom_kill.c:dump_oom_summary`).
-fn oom_cgroup(message: &str) -> Option<&str> {
+pub(super) fn oom_cgroup(message: &str) -> Option<&str> {
     let (_, rest) = message.strip_prefix("oom-kill:")?.split_once(",oom_memcg=")?;
     rest.split_once(",task_memcg=").map(|(path, _)| path)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use zbus::{Message, OwnedObjectPath, OwnedVariant, Structure};
+use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::bus::values;
 use super::context::Context;
@@ -32,48 +32,50 @@ const MAX_SESSIONS: usize = 256;
 /// A state file is a few hundred bytes.
 const MAX_STATE: u64 = 64 << 10;
 
-/// A signal of logind, seen on the bus.
-pub fn signal(context: &Arc<Context>, at: Moment, message: &Message) {
+/// What a signal of logind says.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A session was opened; the rest has to be asked.
+    Opened(String),
+    /// Something about a session has changed.
+    Changed(SessionState),
+}
+
+/// Reads a signal of logind; `None` for what does not matter or cannot be read.
+pub(super) fn read_signal(message: &Message) -> Option<News> {
     let header = message.header();
-    let (Some(path), Some(member)) = (header.path(), header.member()) else {
-        return;
-    };
-    match member.as_str() {
+    let body = message.body();
+    match header.member()?.as_str() {
         "SessionNew" => {
-            if let Ok((id, _)) = message.body().deserialize::<(String, OwnedObjectPath)>() {
-                tokio::spawn(tell(Arc::clone(context), id));
-            }
+            let (id, _) = body.deserialize::<(String, OwnedObjectPath)>().ok()?;
+            Some(News::Opened(id))
         }
         "SessionRemoved" => {
-            if let Ok((id, _)) = message.body().deserialize::<(String, OwnedObjectPath)>() {
-                let session = SessionState { id, removed: true, ..SessionState::default() };
-                context.outbox.say_at(at, Source::Bus, Fact::Session(session));
-            }
+            let (id, _) = body.deserialize::<(String, OwnedObjectPath)>().ok()?;
+            let session = SessionState { id, removed: true, ..SessionState::default() };
+            Some(News::Changed(session))
         }
         "PropertiesChanged" => {
-            if let Some(escaped) = path.as_str().strip_prefix(SESSIONS) {
-                changed(context, at, bus_label_unescape(escaped), message);
-            }
+            let id = bus_label_unescape(header.path()?.as_str().strip_prefix(SESSIONS)?);
+            let changed = values::changed_properties(message)?;
+            let text = |name: &str| changed.get(name).and_then(Value::as_str).map(str::to_owned);
+            let (state, tty) = (text("State"), text("TTY"));
+            let tells = state.is_some() || tty.is_some();
+            let session = SessionState { id, state, tty, ..SessionState::default() };
+            tells.then_some(News::Changed(session))
         }
-        _ => {}
+        _ => None,
     }
 }
 
-fn changed(context: &Arc<Context>, at: Moment, id: String, message: &Message) {
-    let body = message.body();
-    let Ok(structure) = body.deserialize::<Structure<'_>>() else {
-        return;
-    };
-    let Some(Value::Object(changed)) =
-        structure.fields().get(1).map(|value| values::json(value, 0))
-    else {
-        return;
-    };
-    let text = |name: &str| changed.get(name).and_then(Value::as_str).map(str::to_owned);
-    let session =
-        SessionState { id, state: text("State"), tty: text("TTY"), ..SessionState::default() };
-    if session.state.is_some() || session.tty.is_some() {
-        context.outbox.say_at(at, Source::Bus, Fact::Session(session));
+/// A signal of logind, seen on the bus.
+pub fn signal(context: &Arc<Context>, at: Moment, message: &Message) {
+    match read_signal(message) {
+        Some(News::Opened(id)) => drop(tokio::spawn(tell(Arc::clone(context), id))),
+        Some(News::Changed(session)) => {
+            context.outbox.say_at(at, Source::Bus, Fact::Session(session));
+        }
+        None => {}
     }
 }
 
@@ -177,7 +179,7 @@ fn from_file(id: &str) -> Option<SessionState> {
 }
 
 /// `NAME=value` lines; values may be quoted as in a shell.
-fn parse_state(id: &str, text: &str) -> SessionState {
+pub(super) fn parse_state(id: &str, text: &str) -> SessionState {
     let field = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         let value = value.trim_matches('"');

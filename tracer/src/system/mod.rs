@@ -9,6 +9,7 @@ pub mod clock;
 mod containers;
 mod context;
 mod dossier;
+pub mod entrances;
 mod journal;
 mod kernel_log;
 mod logind;

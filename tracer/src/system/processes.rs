@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::cgroups::Cgroups;
+use crate::clock;
 use crate::evidence::{ProcessId, ProcessSnapshot, TICK_NS};
 
 /// How much of `cmdline` and `environ` is read.
@@ -51,7 +52,12 @@ struct Stat {
 impl Processes {
     /// The one at `/proc`.
     pub fn new(cgroups: Cgroups) -> Self {
-        Self { root: PathBuf::from("/proc"), cgroups }
+        Self::at("/proc", cgroups)
+    }
+
+    /// One that is mounted elsewhere.
+    pub fn at(root: impl Into<PathBuf>, cgroups: Cgroups) -> Self {
+        Self { root: root.into(), cgroups }
     }
 
     /// Every process id there is now. Under `hidepid` only those that may be seen.
@@ -257,11 +263,17 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         process_group: unsigned(5).unwrap_or(0),
         session: unsigned(6).unwrap_or(0),
         tty: number(7).and_then(tty_name),
-        start_ns: u64::try_from(number(22)?).ok()?.saturating_mul(TICK_NS),
+        start_ns: start_ns(u64::try_from(number(22)?).ok()?, clock::proc_shift_ns()),
         // Of a process whose first thread alone has ended, other threads are left.
         zombie: fields.first().is_some_and(|state| matches!(*state, "Z" | "X"))
             && number(20).is_some_and(|threads| threads <= 1),
     })
+}
+
+/// The start of a process as the kernel's events have it. `/proc` shows it as this time namespace counts.
+fn start_ns(ticks: u64, shift_ns: i64) -> u64 {
+    let shown = i64::try_from(ticks.saturating_mul(TICK_NS)).unwrap_or(i64::MAX);
+    shown.saturating_sub(shift_ns).max(0).unsigned_abs()
 }
 
 /// The device file of a terminal, from its number (Documentation/admin-guide/devices.txt).
@@ -332,6 +344,14 @@ mod tests {
         }
         assert_eq!(parse_stat(b"4242 (x"), None);
         assert_eq!(parse_stat(b")("), None);
+    }
+
+    #[test]
+    fn start_times_are_those_of_the_kernel_in_any_time_namespace() {
+        assert_eq!(start_ns(123_456, 0), 1_234_560_000_000);
+        assert_eq!(start_ns(123_456, 1_000_000_000_000), 234_560_000_000);
+        assert_eq!(start_ns(0, -1_000_000_000_000), 1_000_000_000_000);
+        assert_eq!(start_ns(u64::MAX, 0), i64::MAX.unsigned_abs());
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn holds_master(process: &Path, number: u32) -> bool {
     })
 }
 
-fn tty_index(info: &str) -> Option<u32> {
+pub(super) fn tty_index(info: &str) -> Option<u32> {
     info.lines().find_map(|line| line.strip_prefix("tty-index:")?.trim().parse().ok())
 }
 

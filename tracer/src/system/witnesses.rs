@@ -348,9 +348,7 @@ fn start_all(context: &Arc<Context>, options: Options) {
         context.sources.set("kernel-log", NOT_WANTED);
     }
     if options.journal {
-        let now = clock::now().time.unix_ns() / 1_000_000_000;
-        let since = i64::try_from(now).unwrap_or(0);
-        tokio::spawn(journal::follow(Arc::clone(context), since));
+        tokio::spawn(journal::follow(Arc::clone(context), clock::now()));
     } else {
         context.sources.set("journal", NOT_WANTED);
     }

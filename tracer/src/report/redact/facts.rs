@@ -138,8 +138,11 @@ impl Redactor {
             }
             Fact::Container(mut found) => {
                 found.cgroup = self.text(&found.cgroup);
+                // Of some runtimes the name is the id.
+                found.container.id = self.text(&found.container.id);
                 found.container.name = self.optional(found.container.name);
                 found.container.pod = self.optional(found.container.pod);
+                found.container.namespace = self.optional(found.container.namespace);
                 Fact::Container(found)
             }
             Fact::CgroupLimits(mut limits) => {
@@ -200,8 +203,8 @@ impl Redactor {
         process.cgroup = self.optional(process.cgroup);
         for (name, value) in &mut process.environment {
             *value = match name.as_str() {
-                name if PLAIN_ENVIRONMENT.contains(&name) => value.clone(),
                 "SSH_CONNECTION" | "TMUX" => self.text(value),
+                name if PLAIN_ENVIRONMENT.contains(&name) => self.text(value),
                 "SUDO_USER" => self.user(value),
                 "SUDO_COMMAND" => {
                     let words = value.split_whitespace().map(str::to_owned).collect();
@@ -221,6 +224,7 @@ impl Redactor {
     fn bus_call(&mut self, mut call: BusCall) -> BusCall {
         for peer in [&mut call.sender, &mut call.destination] {
             peer.comm = self.optional(peer.comm.take());
+            peer.well_known = self.optional(peer.well_known.take());
         }
         call.path = self.text(&call.path);
         let known = call.interface.as_deref().is_some_and(|interface| {
@@ -233,6 +237,7 @@ impl Redactor {
             .iter()
             .any(|known| interface.starts_with(known))
         });
+        call.interface = self.optional(call.interface);
         call.args = call.args.into_iter().map(|value| self.value(value, known)).collect();
         call
     }
@@ -281,7 +286,8 @@ impl Redactor {
 
     fn session(&mut self, mut session: SessionState) -> SessionState {
         session.user = session.user.map(|user| match session.uid {
-            Some(uid) if uid < super::FIRST_PERSON => user,
+            // A user of the system, unless a person has the name as well.
+            Some(uid) if uid < super::FIRST_PERSON => self.text(&user),
             _ => self.user(&user),
         });
         session.remote_host = session.remote_host.map(|host| self.host(&host));
@@ -293,6 +299,9 @@ impl Redactor {
         if user.uid >= super::FIRST_PERSON && user.uid != super::NOBODY {
             user.name = self.user(&user.name);
             user.home = user.home.map(|_| format!("/home/{}", user.name));
+        } else {
+            user.name = self.text(&user.name);
+            user.home = self.optional(user.home);
         }
         user
     }

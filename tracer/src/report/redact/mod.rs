@@ -87,6 +87,8 @@ impl Redactor {
                 None => self.text(target),
             };
         }
+        // Whoever builds kernels may put a name into theirs.
+        header.kernel = self.text(&header.kernel);
         for state in header.hooks.values_mut().chain(header.sources.values_mut()) {
             *state = self.text(state);
         }

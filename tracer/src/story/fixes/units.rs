@@ -5,7 +5,7 @@ use super::super::unit_command::UnitCommand;
 use super::super::units::template;
 use super::super::verdict::{DecidingSetting, Fix};
 use super::super::world::UnitHistory;
-use super::{fix, quoted};
+use super::{fix, quoted, remark};
 use crate::evidence::Manager;
 
 /// A unit and where its settings can be changed.
@@ -390,7 +390,7 @@ pub fn loosen_dependency(
     };
     fix(
         &format!("loosen the dependency {name}="),
-        vec![open, format!("# there, {instead} {shown}"), reload],
+        vec![open, remark(&format!("there, {instead} {shown}")), reload],
         &effect,
     )
     .but(side_effect)

@@ -1,6 +1,6 @@
 //! The D-Bus buses: one connection that reads along, one to ask over; both made again when they break.
 
-mod monitor;
+pub(super) mod monitor;
 mod peers;
 pub mod values;
 

@@ -74,10 +74,9 @@ impl Monitor {
     fn call(self: &Arc<Self>, at: Moment, message: &Message) {
         let header = message.header();
         let sender = header.sender().map(|sender| sender.as_str().to_owned()).unwrap_or_default();
-        let Some(mut call) = acting_call(self.bus, &header).filter(|_| sender != self.own) else {
+        let Some(mut call) = read_call(self.bus, message).filter(|_| sender != self.own) else {
             return;
         };
-        call.args = values::plain_arguments(message);
         let destination = header.destination().map(|name| name.as_str().to_owned());
         let serial = header.primary().serial_num().get();
         let answered = self.expect_answer(&sender, serial);
@@ -190,6 +189,13 @@ impl Monitor {
             this.context.outbox.say_at(at, Source::Bus, Fact::BusCall(call));
         });
     }
+}
+
+/// The call, without its peers, where it is one of the kind that acts.
+pub fn read_call(bus: Manager, message: &Message) -> Option<BusCall> {
+    let mut call = acting_call(bus, &message.header())?;
+    call.args = values::plain_arguments(message);
+    Some(call)
 }
 
 /// The call, without its peers and arguments, where it is one of the kind that acts.

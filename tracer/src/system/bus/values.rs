@@ -1,6 +1,6 @@
 //! D-Bus values as JSON, within bounds.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zbus::{Message, Structure, Variant};
 
 /// Longest string that is kept, bytes.
@@ -29,6 +29,16 @@ pub fn plain_arguments(message: &Message) -> Vec<Value> {
     let mut all = arguments(message);
     all.retain(|value| value.is_string() || value.is_number() || value.is_boolean());
     all
+}
+
+/// What changed, by the arguments of a `PropertiesChanged(interface, changed, invalidated)`.
+pub fn changed_properties(message: &Message) -> Option<Map<String, Value>> {
+    let body = message.body();
+    let structure = body.deserialize::<Structure<'_>>().ok()?;
+    match json(structure.fields().get(1)?, 0) {
+        Value::Object(changed) => Some(changed),
+        _ => None,
+    }
 }
 
 /// One value. Arrays of bytes (ids) become hexadecimal, file descriptors `null`.

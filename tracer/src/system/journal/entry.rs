@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::super::clock;
 use crate::evidence::cgroup_path::uid_of_manager_unit;
-use crate::evidence::{JournalLine, Moment, Time};
+use crate::evidence::{JournalLine, Moment};
 
 /// Longest message and longest other field that are kept, bytes.
 const MAX_MESSAGE: usize = 8 << 10;
@@ -44,8 +44,8 @@ const FIELDS: [&str; 17] = [
 pub(super) struct Entry {
     /// When it was written.
     pub at: Moment,
-    /// The same as journald stamped it, microseconds since the epoch.
-    pub realtime_us: i64,
+    /// Where it is in the journal.
+    pub cursor: Option<String>,
     /// It is the kernel's.
     pub from_kernel: bool,
     /// It was passed on for a container by its runtime.
@@ -67,7 +67,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Entry> {
         FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), short(name)?))).collect();
     Some(Entry {
         at: moment(&all, realtime_us),
-        realtime_us,
+        cursor: short("__CURSOR"),
         from_kernel: short("_TRANSPORT").as_deref() == Some("kernel"),
         from_container: all.contains_key("CONTAINER_ID") || all.contains_key("CONTAINER_NAME"),
         user_unit: short("_SYSTEMD_USER_UNIT"),
@@ -141,8 +141,7 @@ fn moment(all: &Map<String, Value>, realtime_us: i64) -> Moment {
     match number(all, "__MONOTONIC_TIMESTAMP") {
         Some(monotonic_us) => {
             let monotonic_ns = monotonic_us.saturating_sub(delay).saturating_mul(1000);
-            let time = Time::from_unix_ns(i128::from(unix_ns));
-            Moment { time, ..clock::at_monotonic_ns(monotonic_ns) }
+            clock::at_monotonic_ns(monotonic_ns, unix_ns)
         }
         None => clock::at_unix_ns(unix_ns),
     }
@@ -181,7 +180,7 @@ fn text(all: &Map<String, Value>, name: &str, limit: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    const STOPPING: &str = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","__MONOTONIC_TIMESTAMP":"5000000",
+    const STOPPING: &str = r#"{"__CURSOR":"s=1;i=2","__REALTIME_TIMESTAMP":"1700000000123456","__MONOTONIC_TIMESTAMP":"5000000",
         "_SOURCE_REALTIME_TIMESTAMP":"1700000000123000","_PID":"1","_UID":"0","_COMM":"systemd",
         "_SYSTEMD_UNIT":"init.scope","SYSLOG_IDENTIFIER":"systemd","UNIT":"session-3.scope","JOB_ID":"687",
         "JOB_TYPE":"stop","MESSAGE_ID":"de5b426a63be47a7b6ac3eaac82e2f6f","CODE_FUNC":["job_emit_start_message","x"],
@@ -196,7 +195,7 @@ mod tests {
         assert_eq!(entry.line.fields["JOB_ID"], "687");
         assert_eq!(entry.line.fields["CODE_FUNC"], "job_emit_start_message");
         assert_eq!(entry.at.time.unix_ns(), 1_700_000_000_123_000_000);
-        assert_eq!(entry.realtime_us, 1_700_000_000_123_456);
+        assert_eq!(entry.cursor.as_deref(), Some("s=1;i=2"));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 use super::context::Context;
 use super::presence;
 use super::sources::ATTACHED;
-use crate::evidence::{Fact, KernelLogLine, LossPlace, Source};
+use crate::evidence::{Evidence, Fact, KernelLogLine, LossPlace, Moment, Source};
+use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,
 /// OOM daemons, schedulers, container runtimes, what runs commands for others.
@@ -67,21 +68,30 @@ const MAX_LINE: usize = 4 << 20;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
-/// Follows the journal for as long as the trace lasts. What is written after `since_unix_s` is not missed,
-/// however long `journalctl` takes to start.
-pub async fn follow(context: Arc<Context>, since_unix_s: i64) {
-    let mut since = since_unix_s;
+/// From where on the journal is read.
+enum Place {
+    /// What was written after this second of the wall clock.
+    Since(i64),
+    /// What comes after the entry with this cursor, however the clock was set meanwhile.
+    After(String),
+}
+
+/// Follows the journal for as long as the trace lasts, which began at `begin`. What is written after that is not
+/// missed, however long `journalctl` takes to start.
+pub async fn follow(context: Arc<Context>, begin: Moment) {
+    let second = i64::try_from(begin.time.unix_ns() / 1_000_000_000).unwrap_or(0);
+    let mut place = Place::Since(second);
     let mut pause = RETRY_FIRST;
     let mut listened = false;
     loop {
         let started = match presence::no_journal() {
             Some(why) => Err(io::Error::other(why)),
-            None => start(since, context.sources.is_attached("kernel-log")),
+            None => start(&place, context.sources.is_attached("kernel-log")),
         };
         let why = match started {
             Ok(mut child) => {
                 context.sources.set("journal", ATTACHED);
-                if read(&context, &mut child, &mut since).await > 0 {
+                if read(&context, &mut child, begin, &mut place).await > 0 {
                     pause = RETRY_FIRST;
                 }
                 listened = true;
@@ -106,10 +116,14 @@ pub async fn follow(context: Arc<Context>, since_unix_s: i64) {
     }
 }
 
-fn start(since: i64, kernel_log_attached: bool) -> io::Result<Child> {
+fn start(place: &Place, kernel_log_attached: bool) -> io::Result<Child> {
     let mut command = Command::new("journalctl");
     command.args(["-o", "json", "--follow", "--all", "--no-tail", "--quiet", "--no-pager"]);
-    command.arg(format!("--since=@{since}"));
+    command.arg("--boot");
+    match place {
+        Place::Since(second) => command.arg(format!("--since=@{second}")),
+        Place::After(cursor) => command.arg(format!("--after-cursor={cursor}")),
+    };
     // Matches of one field are alternatives, "+" begins another alternative: journald's index does the work.
     command.args(SPEAKERS.iter().map(|comm| format!("_COMM={comm}")));
     command.arg("+").args(SHORT_LIVED.iter().map(|name| format!("SYSLOG_IDENTIFIER={name}")));
@@ -136,12 +150,13 @@ fn become_child() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Reads lines until the stream ends; returns how many there were. `since` moves along.
-async fn read(context: &Context, child: &mut Child, since: &mut i64) -> u64 {
+/// Reads lines until the stream ends; returns how many there were. `place` moves along.
+async fn read(context: &Context, child: &mut Child, begin: Moment, place: &mut Place) -> u64 {
     let Some(stdout) = child.stdout.take() else {
         return 0;
     };
-    let begin = *since;
+    // The journal is asked for whole seconds.
+    let begin_ns = begin.boot_ns.saturating_sub(1_000_000_000);
     let mut reader = BufReader::with_capacity(64 << 10, stdout);
     let mut line = Vec::new();
     let mut lines = 0;
@@ -159,22 +174,38 @@ async fn read(context: &Context, child: &mut Child, since: &mut i64) -> u64 {
             Ok(Line::End) | Err(_) => return lines,
         }
         lines += 1;
-        let Some(entry) = entry::parse(&line) else {
+        let Some(mut entry) = entry::parse(&line) else {
             continue;
         };
-        *since = (*since).max(entry.realtime_us / 1_000_000);
-        if entry.realtime_us / 1_000_000 < begin || !entry.is_wanted() {
-            continue;
+        if let Some(cursor) = entry.cursor.take() {
+            *place = Place::After(cursor);
         }
-        if entry.from_kernel {
-            let fact = KernelLogLine { message: entry.line.message };
-            if super::kernel_log::is_wanted(&fact.message) {
-                context.outbox.say_at(entry.at, Source::Journal, Fact::KernelLog(fact));
-            }
-        } else {
-            context.outbox.say_at(entry.at, Source::Journal, Fact::Journal(entry.into_line()));
+        if entry.at.boot_ns >= begin_ns
+            && let Some(Evidence { at, source, fact }) = told(entry)
+        {
+            context.outbox.say_at(at, source, fact);
         }
     }
+}
+
+/// What an entry tells; `None` where it is from nobody who knows, or about nothing that matters.
+fn told(entry: Entry) -> Option<Evidence> {
+    if !entry.is_wanted() {
+        return None;
+    }
+    let at = entry.at;
+    let fact = if entry.from_kernel {
+        let message = Some(entry.line.message).filter(|text| super::kernel_log::is_wanted(text));
+        Fact::KernelLog(KernelLogLine { message: message? })
+    } else {
+        Fact::Journal(entry.into_line())
+    };
+    Some(fact.at(at, Source::Journal))
+}
+
+/// What a line of journalctl's output tells.
+pub(super) fn read_entry(line: &[u8]) -> Option<Evidence> {
+    told(entry::parse(line)?)
 }
 
 enum Line {

@@ -14,8 +14,9 @@ const VENDOR_MAIN: &str = "/usr/etc/ssh/sshd_config";
 /// Deepest `Include`, as in `servconf.c`.
 const MAX_DEPTH: usize = 16;
 
-/// How many keywords are read at most, whatever the files include.
+/// How many keywords and how many files are read at most, whatever the files include.
 const MAX_KEYWORDS: usize = 10_000;
+const MAX_FILES: usize = 1000;
 
 /// What decides about the end of a connection, and the compiled-in values (sshd_config(5)).
 const KEYWORDS: [(&str, &str); 5] = [
@@ -25,6 +26,12 @@ const KEYWORDS: [(&str, &str); 5] = [
     ("UsePAM", "no"),
     ("UnusedConnectionTimeout", "none"),
 ];
+
+/// What has been read so far.
+struct Found {
+    keywords: Vec<Keyword>,
+    files: usize,
+}
 
 /// One keyword of the configuration.
 #[derive(Clone, Debug)]
@@ -82,24 +89,22 @@ impl Root {
 
     fn sshd_keywords(&self) -> Vec<Keyword> {
         let main = if self.exists(MAIN) { MAIN } else { VENDOR_MAIN };
-        let mut found = Vec::new();
+        let mut found = Found { keywords: Vec::new(), files: 0 };
         self.read_sshd(main, None, 0, &mut found);
-        found
+        found.keywords
     }
 
-    fn read_sshd(
-        &self,
-        file: &str,
-        condition: Option<&str>,
-        depth: usize,
-        found: &mut Vec<Keyword>,
-    ) {
+    fn read_sshd(&self, file: &str, condition: Option<&str>, depth: usize, found: &mut Found) {
+        found.files += 1;
+        if found.files > MAX_FILES {
+            return;
+        }
         let Ok(text) = self.read(file) else {
             return;
         };
         let mut condition = condition.map(str::to_owned);
         for (line, raw) in (1..).zip(text.lines()) {
-            if found.len() >= MAX_KEYWORDS {
+            if found.keywords.len() >= MAX_KEYWORDS {
                 return;
             }
             let Some((name, value)) = keyword(raw) else {
@@ -115,7 +120,13 @@ impl Root {
                 }
             } else {
                 let (name, file) = (name.to_owned(), file.to_owned());
-                found.push(Keyword { name, value, file, line, condition: condition.clone() });
+                found.keywords.push(Keyword {
+                    name,
+                    value,
+                    file,
+                    line,
+                    condition: condition.clone(),
+                });
             }
         }
     }
@@ -249,6 +260,10 @@ mod tests {
             "UsePAM yes\nInclude sshd_config\nInclude sshd_config\n",
         )]);
         assert!(root.sshd().iter().any(|it| it.name == "UsePAM" && it.value == "yes"));
+        // Thirty to the power of sixteen.
+        let all = format!("Include{}\n", " sshd_config".repeat(30));
+        let (_tree, root) = self::root(&[("etc/ssh/sshd_config", &all)]);
+        assert_eq!(root.sshd_ports(), [22]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! root, need no bus, and carry every signal without a subscription (`src/core/dbus.c:bus_foreach_bus`);
 //! where that cannot be had, PID 1 is asked over the system bus.
 
-mod private_socket;
+pub(super) mod private_socket;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use zbus::connection::Builder;
-use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Structure};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
 use super::bus::{self, values};
 use super::clock;
@@ -162,34 +162,66 @@ async fn connect_as_user(uid: u32, path: &str) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-/// A signal of a service manager, from whichever connection.
-pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Message) {
+/// What a signal of a service manager says.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A job was made; its type has to be asked.
+    JobNew {
+        /// Its number.
+        id: u32,
+        /// Its object.
+        path: OwnedObjectPath,
+        /// Its unit.
+        unit: String,
+    },
+    /// A job is done with.
+    JobRemoved(Job),
+    /// Properties of a unit have changed.
+    Changed(UnitProperties),
+}
+
+/// Reads a signal of a service manager; `None` for what does not matter or cannot be read.
+pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
     let header = message.header();
-    let (Some(path), Some(member)) = (header.path(), header.member()) else {
-        return;
-    };
-    match member.as_str() {
+    let body = message.body();
+    match header.member()?.as_str() {
         "JobNew" => {
-            if let Ok((id, job, unit)) =
-                message.body().deserialize::<(u32, OwnedObjectPath, String)>()
-            {
-                tokio::spawn(job_new(Arc::clone(context), manager, at, id, job, unit));
-            }
+            let (id, path, unit) = body.deserialize::<(u32, OwnedObjectPath, String)>().ok()?;
+            Some(News::JobNew { id, path, unit })
         }
         "JobRemoved" => {
-            let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>();
-            if let Ok((id, _, unit, result)) = removed {
-                refresh(context, manager, &unit);
-                let job = Job { manager, id, unit, job_type: None, result: Some(result) };
-                context.outbox.say_at(at, Source::Bus, Fact::Job(job));
-            }
+            let removed = body.deserialize::<(u32, OwnedObjectPath, String, String)>();
+            let (id, _, unit, result) = removed.ok()?;
+            Some(News::JobRemoved(Job { manager, id, unit, job_type: None, result: Some(result) }))
         }
         "PropertiesChanged" => {
-            if let Some(escaped) = path.as_str().strip_prefix(UNITS) {
-                changed(context, manager, at, bus_label_unescape(escaped), message);
+            let unit = bus_label_unescape(header.path()?.as_str().strip_prefix(UNITS)?);
+            let properties = wanted(values::changed_properties(message)?);
+            Some(News::Changed(UnitProperties { manager, unit, properties }))
+        }
+        _ => None,
+    }
+}
+
+/// A signal of a service manager, from whichever connection.
+pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Message) {
+    match read_signal(manager, message) {
+        Some(News::JobNew { id, path, unit }) => {
+            tokio::spawn(job_new(Arc::clone(context), manager, at, id, path, unit));
+        }
+        Some(News::JobRemoved(job)) => {
+            refresh(context, manager, &job.unit);
+            context.outbox.say_at(at, Source::Bus, Fact::Job(job));
+        }
+        Some(News::Changed(UnitProperties { unit, properties, .. })) => {
+            refresh(context, manager, &unit);
+            let properties = context.news(manager, &unit, properties);
+            if !properties.is_empty() {
+                let fact = Fact::Unit(UnitProperties { manager, unit, properties });
+                context.outbox.say_at(at, Source::Bus, fact);
             }
         }
-        _ => {}
+        None => {}
     }
 }
 
@@ -209,25 +241,6 @@ async fn job_new(
     refresh(&context, manager, &unit);
     let job = Job { manager, id, unit, job_type, result: None };
     context.outbox.say_at(at, Source::Bus, Fact::Job(job));
-}
-
-/// `PropertiesChanged(interface, changed, invalidated)` of a unit.
-fn changed(context: &Arc<Context>, manager: Manager, at: Moment, unit: String, message: &Message) {
-    let body = message.body();
-    let Ok(structure) = body.deserialize::<Structure<'_>>() else {
-        return;
-    };
-    let Some(Value::Object(changed)) =
-        structure.fields().get(1).map(|value| values::json(value, 0))
-    else {
-        return;
-    };
-    refresh(context, manager, &unit);
-    let properties = context.news(manager, &unit, wanted(changed));
-    if !properties.is_empty() {
-        let fact = Fact::Unit(UnitProperties { manager, unit, properties });
-        context.outbox.say_at(at, Source::Bus, fact);
-    }
 }
 
 fn wanted(all: impl IntoIterator<Item = (String, Value)>) -> BTreeMap<String, Value> {

@@ -23,7 +23,7 @@ const NAME: [u8; 24] = *b":1.freedesktop-systemd-1";
 
 /// A stream to a service manager.
 #[derive(Debug)]
-pub(super) struct PrivateSocket(pub UnixStream);
+pub(in crate::system) struct PrivateSocket(pub UnixStream);
 
 impl Socket for PrivateSocket {
     type ReadHalf = Reader;
@@ -37,7 +37,7 @@ impl Socket for PrivateSocket {
 
 /// The half that messages come in through.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::system) struct Reader {
     stream: OwnedReadHalf,
     renamer: Renamer,
 }
@@ -54,7 +54,7 @@ impl ReadHalf for Reader {
 
 /// The half that messages go out through.
 #[derive(Debug)]
-pub(super) struct Writer(OwnedWriteHalf);
+pub(in crate::system) struct Writer(OwnedWriteHalf);
 
 #[async_trait]
 impl WriteHalf for Writer {

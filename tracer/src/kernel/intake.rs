@@ -1,0 +1,56 @@
+//! From records to evidence, one record after the other: repeats are counted, the rest is decoded.
+
+use super::{decode::Decoder, repeats::Repeats, wire::Counted};
+use crate::evidence::Evidence;
+
+/// What has been taken in, as far as the next record depends on it.
+pub struct Intake {
+    /// Turns records into evidence.
+    pub decoder: Decoder,
+    repeats: Repeats,
+    malformed: u64,
+}
+
+impl Intake {
+    /// Nothing has come yet.
+    pub fn new(decoder: Decoder) -> Self {
+        Self { decoder, repeats: Repeats::default(), malformed: 0 }
+    }
+
+    /// Whether a record is a repeat that need not be taken: it has been counted.
+    pub fn counts(&mut self, record: &[u8]) -> bool {
+        self.repeats.counts(record)
+    }
+
+    /// Takes in how many repeats the kernel has counted on a CPU of the record that it made there at
+    /// `recorded_ns`.
+    pub fn counted(&mut self, cpu: usize, recorded_ns: u64, counted: Counted) {
+        self.repeats.counted(cpu, recorded_ns, counted);
+    }
+
+    /// Takes a record, and before it what was counted.
+    pub fn take(&mut self, record: &[u8], out: &mut Vec<Evidence>) {
+        self.tell(out);
+        self.repeats.told(record);
+        match self.decoder.decode(record) {
+            Ok(evidence) => out.extend(evidence),
+            Err(_) => self.malformed += 1,
+        }
+    }
+
+    /// Tells of the signals that were only counted.
+    pub fn tell(&mut self, out: &mut Vec<Evidence>) {
+        let Self { decoder, repeats, malformed } = self;
+        repeats.tell(|record, boot_ns, count| {
+            match decoder.decode_repeats(record, boot_ns, count) {
+                Ok(evidence) => out.extend(evidence),
+                Err(_) => *malformed += 1,
+            }
+        });
+    }
+
+    /// How many records made no sense since the last time this was asked.
+    pub const fn malformed(&mut self) -> u64 {
+        std::mem::replace(&mut self.malformed, 0)
+    }
+}
