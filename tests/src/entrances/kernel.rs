@@ -16,9 +16,7 @@ pub fn records(bytes: &[u8]) {
         records.push(record);
         rest = after;
     }
-    let given = records.len();
-    let (mut evidence, malformed) = entrances::records(records);
-    assert!(malformed <= given as u64, "{malformed} of {given} records make no sense");
+    let (mut evidence, _) = entrances::records(records);
     // Moments come from two clocks; what comes from one is enough, and is the same in every run.
     for one in &mut evidence {
         one.at.boot_ns = one.at.boot_ns.min(u64::MAX / 4);

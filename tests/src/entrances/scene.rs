@@ -86,13 +86,13 @@ fn victim(evidence: &Evidence) -> Option<u32> {
 /// Tells a story plainly and redacted, and checks both.
 pub fn tell(header: &Header, evidence: Vec<Evidence>) {
     check(&judge(header, &evidence));
-    let own = |text: &String| text.replace(USER, OTHER);
     let mut header = header.clone();
     for text in [&mut header.version, &mut header.arch].into_iter().chain(&mut header.systemd) {
-        *text = own(text);
+        *text = text.replace(USER, OTHER);
     }
-    header.hooks = header.hooks.iter().map(|(name, state)| (own(name), state.clone())).collect();
-    header.sources = header.sources.iter().map(|(name, it)| (own(name), it.clone())).collect();
+    let mut value = serde_json::to_value(&header).expect("JSON");
+    change_texts(&mut value);
+    let header: Header = serde_json::from_value(value).expect("still a header");
     tell_redacted(&header, evidence.into_iter().map(without_half_names).collect());
 }
 

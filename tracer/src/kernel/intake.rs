@@ -44,7 +44,7 @@ impl Intake {
         repeats.tell(|record, boot_ns, count| {
             match decoder.decode_repeats(record, boot_ns, count) {
                 Ok(evidence) => out.extend(evidence),
-                Err(_) => *malformed += 1,
+                Err(_) => *malformed = malformed.saturating_add(count),
             }
         });
     }
@@ -52,5 +52,30 @@ impl Intake {
     /// How many records made no sense since the last time this was asked.
     pub const fn malformed(&mut self) -> u64 {
         std::mem::replace(&mut self.malformed, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use killtrace_ebpf::{SignalRecord, kind};
+
+    use super::super::{cgroups::Cgroups, clock::Clock, symbols::Symbols};
+    use super::*;
+
+    #[test]
+    fn repeats_of_what_makes_no_sense_are_all_counted_as_lost() {
+        let decoder = Decoder::new(Clock::new(), Cgroups::default(), Symbols::default());
+        let mut intake = Intake::new(decoder);
+        let mut record = vec![0; size_of::<SignalRecord>()];
+        record[..4].copy_from_slice(&kind::SIGNAL.to_ne_bytes());
+        let mut out = Vec::new();
+        for _ in 0..100 {
+            if !intake.counts(&record) {
+                intake.take(&record, &mut out);
+            }
+        }
+        intake.tell(&mut out);
+        assert_eq!((out, intake.malformed()), (Vec::new(), 100), "there is no signal 0");
+        assert_eq!(intake.malformed(), 0, "they are told once");
     }
 }
