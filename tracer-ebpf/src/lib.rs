@@ -7,8 +7,10 @@
 #![no_std]
 
 mod config;
+mod maps;
 
 pub use config::*;
+pub use maps::*;
 
 /// Length of `task_struct.comm`, including the terminating zero.
 pub const COMM_LEN: usize = 16;
@@ -434,56 +436,6 @@ pub struct Place {
     pub path: [[u8; COMPONENT_LEN]; PATH_DEPTH],
 }
 
-/// The last signal that a CPU has recorded, and how often it was repeated while the reader was behind:
-/// value of the map of repeats.
-///
-/// In an order that userspace relies on: whoever copies it while it changes sees a count together with
-/// the record that it belongs to, or with a later one.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Repeats {
-    /// Repeats that were counted and not recorded, of all records so far.
-    pub counted: u64,
-    /// When the last of them was sent: `CLOCK_BOOTTIME`, nanoseconds.
-    pub counted_ns: u64,
-    /// `header.boot_ns` of the record.
-    pub recorded_ns: u64,
-    /// What tells the signal from others.
-    pub key: RepeatKey,
-}
-
-/// What a signal has to have in common with the one before to be its repeat.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RepeatKey {
-    /// Process and thread id of the sender in the initial pid namespace (`bpf_get_current_pid_tgid`).
-    pub sender: u64,
-    /// `current->mm`: the program that the sender executes.
-    pub program: u64,
-    /// `task_struct` of the receiver.
-    pub target: u64,
-    /// Its handler.
-    pub handler: u64,
-    /// Signal number; from bit 32 on, result; from bit 62 on, one of [`info`].
-    pub signal: u64,
-    /// [`SignalRecord::flags`] and, from bit 32 on, `si_code`.
-    pub flags: u64,
-    /// [`SignalRecord::si_fields`]
-    pub si_fields: [u64; 2],
-}
-
-/// Value of the target map, whose key is the process id in the tracer's pid namespace.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Watch {
-    /// [`flag::TARGET`], [`flag::FOLLOW`], [`flag::WITNESS`].
-    pub flags: u32,
-    /// Always 0.
-    pub reserved: u32,
-    /// Start time in clock ticks (10 ms of `CLOCK_BOOTTIME`) that the process must have; 0: any.
-    pub start_ticks: u64,
-}
-
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 80);
@@ -498,6 +450,4 @@ const _: () = {
     assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
     assert!(size_of::<Place>() == 6 * 8 + 16 + 12 * 64);
     assert!(size_of::<MappingRecord>() == 24 + 4 * 8 + 2 * (64 + 12 * 64));
-    assert!(size_of::<Repeats>() == 24 + 8 * 8);
-    assert!(size_of::<Watch>() == 16);
 };

@@ -40,10 +40,37 @@ pub fn of_fault(fault: &Fault) {
     entry.submit(Wake::Later);
 }
 
+/// Whether this kernel has every field that is read here: what lies where an absent one would be is not ours to tell.
+#[inline(always)]
+pub fn can_be_told() -> bool {
+    let has_tree = present!(mm_maple_root)
+        && present!(range_pivots)
+        && present!(range_slots)
+        && present!(arange_pivots)
+        && present!(arange_slots)
+        || present!(mm_rb_root) && present!(vma_rb) && present!(rb_left) && present!(rb_right);
+    let has_memory = present!(mm_start_brk) && present!(mm_brk) && present!(mm_start_stack);
+    let has_mapping = present!(vma_start)
+        && present!(vma_end)
+        && present!(vma_flags)
+        && present!(vma_pgoff)
+        && present!(vma_file);
+    let has_file = present!(dentry_parent)
+        && present!(dentry_inode)
+        && present!(inode_size)
+        && present!(inode_links);
+    let has_mount = present!(file_mount)
+        && present!(mount_mnt)
+        && present!(mount_root)
+        && present!(mount_parent)
+        && present!(mount_point);
+    has_tree && has_memory && has_mapping && has_file && has_mount
+}
+
 /// Where a fault happened.
 #[derive(Clone, Copy)]
 pub struct Fault {
-    /// Where the code was; 0 where unknown.
+    /// Where the code was; 0 where unknown, and where it is no fault of the process's own.
     pub instruction: u64,
     /// What it touched; 0 where unknown.
     pub address: u64,
@@ -75,10 +102,8 @@ fn describe(memory: Address, address: u64, place: &mut Place) {
 fn find(memory: Address, address: u64) -> Address {
     if present!(mm_maple_root) {
         in_maple_tree(memory.load(offset!(mm_maple_root)), address)
-    } else if present!(mm_rb_root) {
-        in_binary_tree(memory.follow(offset!(mm_rb_root)), address)
     } else {
-        Address(0)
+        in_binary_tree(memory.follow(offset!(mm_rb_root)), address)
     }
 }
 

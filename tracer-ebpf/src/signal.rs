@@ -242,7 +242,8 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key:
     let fault = mapping::Fault::of(&entry);
     let signal = memory::reload(&entry.signal);
     entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
-    if flags & flag::FATAL != 0 && FAULT_SIGNALS & bit(signal) != 0 && present!(vma_start) {
+    let is_fault = FAULT_SIGNALS & bit(signal) != 0 && fault.instruction != 0;
+    if mapping::can_be_told() && is_fault && flags & flag::FATAL != 0 {
         mapping::of_fault(&fault);
     }
 }
