@@ -137,6 +137,21 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The victim's name and process id.
+    pub fn victim_name(&self) -> String {
+        words::name_pid(&self.victim_process())
+    }
+
+    /// What the victim is called, for a command line.
+    pub fn program(&self) -> String {
+        self.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
+    }
+
+    /// The signal that decided it, where it came about like this.
+    pub fn blow_by(&self, mechanism: Mechanism) -> Option<Blow<'a>> {
+        self.blow.filter(|blow| blow.mechanism == mechanism)
+    }
+
     /// A link of the chain.
     pub fn link(
         &self,

@@ -226,6 +226,8 @@ fn stopped_before(case: &Case<'_>, moved: &Task, blow: Blow<'_>, finding: &mut F
     let reason = Verdict::on(&above).finding;
     finding.explanation.push(' ');
     finding.explanation.push_str(&reason.explanation);
+    // No better proven than what it rests on.
+    finding.grade = finding.grade.min(reason.grade);
     finding.settings.extend(reason.settings);
     finding.links.extend(reason.links);
     // At the same moment, what led to it was first.

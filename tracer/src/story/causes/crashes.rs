@@ -1,6 +1,6 @@
 //! Faults: what the processor or the memory did not allow, and where.
 
-use super::own_doing::{blow_with, core, program, victim};
+use super::own_doing::core;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, Source, sig,
@@ -149,7 +149,7 @@ fn code_words(area: &Area) -> String {
 
 /// SIGSEGV and its kind.
 pub fn crash(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::Fault)?;
+    let blow = case.blow_by(Mechanism::Fault)?;
     let number = blow.signal.value.number;
     let (code, address) = match blow.signal.value.info {
         SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
@@ -170,7 +170,7 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     };
     let at = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
     let name = si_code::name(number, code);
-    let text = format!("{} crashed: {what} ({signal}, {name}{at})", victim(case));
+    let text = format!("{} crashed: {what} ({signal}, {name}{at})", case.victim_name());
     let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
     let place = fault.place.and_then(|place| area(case, place.instruction));
     let place = place.map(code_words).unwrap_or_default();
@@ -178,6 +178,6 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
         .links([link])
         .fixes(overflow.then(|| fixes::resource_limit("s", "the stack size limit", "LimitSTACK")))
-        .fixes([fixes::core_dump(&program(case))])
+        .fixes([fixes::core_dump(&case.program())])
         .answer()
 }

@@ -8,14 +8,6 @@ use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::{fixes, words};
 
-fn victim(case: &Case<'_>) -> String {
-    words::name_pid(&case.victim_process())
-}
-
-fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
-    case.blow.filter(|blow| blow.mechanism == mechanism)
-}
-
 /// The end of the process whose end led to it.
 fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
     End::of(case, blow.signal.value.sender.id)
@@ -28,7 +20,7 @@ fn told(case: &Case<'_>, blow: Blow<'_>, end: Option<&End<'_>>) -> (Vec<Link>, S
 
 /// `PR_SET_PDEATHSIG`
 pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::ParentDeathSignal)?;
+    let blow = case.blow_by(Mechanism::ParentDeathSignal)?;
     let sender = &blow.signal.value.sender;
     let parent = words::name_pid(&case.task(sender));
     // The signal is bound to the parent *thread*: the process may well live on.
@@ -49,7 +41,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} had asked for {signal} when its parent ends (PR_SET_PDEATHSIG): {what}. Nobody called kill(2).",
-            victim(case)
+            case.victim_name()
         ),
     )
     .links(links)
@@ -58,7 +50,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
 
 /// The init of its pid namespace ended.
 pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::PidNamespaceExit)?;
+    let blow = case.blow_by(Mechanism::PidNamespaceExit)?;
     let init = words::name_pid(&case.task(&blow.signal.value.sender));
     let reboot = blow.signal.value.stack.iter().any(|frame| frame == "reboot_pid_ns");
     let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
@@ -75,7 +67,7 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{}{} was killed by the kernel: {what}, and everything in the namespace ends with it.",
-            victim(case),
+            case.victim_name(),
             container.unwrap_or_default()
         ),
     )
@@ -85,7 +77,7 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
 
 /// `PTRACE_O_EXITKILL`
 pub fn tracer_exited(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::PtraceExitKill)?;
+    let blow = case.blow_by(Mechanism::PtraceExitKill)?;
     let tracer = words::name_pid(&case.task(&blow.signal.value.sender));
     let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
     Finding::new(
@@ -94,7 +86,7 @@ pub fn tracer_exited(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} was killed by the kernel: {tracer}{by_whom}, which traced it with PTRACE_O_EXITKILL, ended.",
-            victim(case)
+            case.victim_name()
         ),
     )
     .links(links)
@@ -127,7 +119,7 @@ pub fn limits(case: &Case<'_>) -> Option<Opinion> {
         id,
         Fit::Exact,
         Grade::Observed,
-        format!("{} got {signal} from the kernel: it {what}.", victim(case)),
+        format!("{} got {signal} from the kernel: it {what}.", case.victim_name()),
     )
     .fixes([fix])
     .answer()
@@ -176,7 +168,7 @@ fn failed_at(signal: &SignalSent) -> String {
 pub fn others(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
     let signal = signal_name(blow.signal.value.number);
-    let name = victim(case);
+    let name = case.victim_name();
     let sender = words::name_pid(&case.task(&blow.signal.value.sender));
     let (id, text) = match blow.mechanism {
         Mechanism::Sysrq => (

@@ -3,21 +3,8 @@
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, SignalInfo, sig, signal_name};
 use crate::story::case::Case;
-use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, Outcome};
 use crate::story::{fixes, words};
-
-pub(super) fn victim(case: &Case<'_>) -> String {
-    words::name_pid(&case.victim_process())
-}
-
-pub(super) fn program(case: &Case<'_>) -> String {
-    case.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
-}
-
-pub(super) fn blow_with<'a>(case: &Case<'a>, mechanism: Mechanism) -> Option<Blow<'a>> {
-    case.blow.filter(|blow| blow.mechanism == mechanism)
-}
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
     match case.outcome {
@@ -39,18 +26,18 @@ pub fn abort(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} aborted itself: it sent SIGABRT to itself, as abort(3) and failed assertions do.{}",
-            victim(case),
+            case.victim_name(),
             core(case)
         ),
     )
-    .fixes([fixes::core_dump(&program(case))])
+    .fixes([fixes::core_dump(&case.program())])
     .answer()
 }
 
 /// A system call that seccomp forbids.
 pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SeccompViolation;
-    if let Some(blow) = blow_with(case, Mechanism::Seccomp) {
+    if let Some(blow) = case.blow_by(Mechanism::Seccomp) {
         // `_sigsys`: call address, then the number of the system call and the architecture.
         let call = match (&blow.signal.value.syscall, blow.signal.value.info) {
             (Some(call), _) => Some(call.name.clone()),
@@ -64,7 +51,7 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
             Grade::Observed,
             format!(
                 "{} made a system call{which} that its seccomp filter forbids, and the kernel ended it.{}",
-                victim(case),
+                case.victim_name(),
                 core(case)
             ),
         )
@@ -90,7 +77,7 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} ran under seccomp and was ended by it: nobody sent a signal, which is how the kernel \
              ends a process (or its last thread) for a forbidden system call.",
-            victim(case)
+            case.victim_name()
         ),
     )
     .answer()
@@ -98,7 +85,7 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
 
 /// SIGPIPE.
 pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::Pipe)?;
+    let blow = case.blow_by(Mechanism::Pipe)?;
     // The likeliest reader: a process with the same parent that ended just before.
     let siblings = case.world.people.parents(case.victim);
     let reader = case.world.exits.iter().rev().find(|exit| {
@@ -119,7 +106,7 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.",
-            victim(case),
+            case.victim_name(),
             who.unwrap_or_default()
         ),
     )
@@ -133,7 +120,7 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
 
 /// alarm(2), setitimer(2), timer_create(2).
 pub fn timer(case: &Case<'_>) -> Option<Opinion> {
-    let blow = blow_with(case, Mechanism::Timer)?;
+    let blow = case.blow_by(Mechanism::Timer)?;
     let signal = signal_name(blow.signal.value.number);
     let which = match blow.signal.value.number {
         sig::SIGALRM if blow.signal.value.info == SignalInfo::Privileged => {
@@ -146,7 +133,10 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
         CauseId::TimerExpired,
         Fit::Exact,
         Grade::Observed,
-        format!("{} got {signal} from a timer of its own that ran out ({which}).", victim(case)),
+        format!(
+            "{} got {signal} from a timer of its own that ran out ({which}).",
+            case.victim_name()
+        ),
     )
     .answer()
 }

@@ -8,9 +8,9 @@ use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
 use crate::story::requests::{by_arguments, caller};
+use crate::story::units;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{units, words};
 
 const S: u64 = 1_000_000_000;
 
@@ -57,7 +57,10 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let began_ns = job.map_or(case.struck_ns(), Seen::ns).min(case.struck_ns());
-    let call = client_call(case, began_ns);
+    let said = reason_said(case, began_ns);
+    // Of a request before the reason that was logged nothing had come: it was refused, say.
+    let call =
+        client_call(case, began_ns).filter(|call| said.is_none_or(|line| line.ns() <= call.ns()));
     let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
     let (process, concluded) = match call.map(|call| caller(case, call)) {
         // The verbs of these commands are not made of the methods' names.
@@ -67,7 +70,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     };
     let actor = process.map(|id| Actor::behind(case, id));
     let logind = logind_call(case, began_ns);
-    let said = reason_said(case, began_ns).filter(|_| actor.is_none());
+    let said = said.filter(|_| actor.is_none());
     let who = match (&actor, said) {
         (Some(actor), _) if concluded => {
             format!(": {}{}", actor.sentence(), by_arguments(call.is_some()))
@@ -91,7 +94,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         } else {
             Grade::Inferred
         },
-        format!("{} was ended since the system {fate}{unit}{who}.", victim(case)),
+        format!("{} was ended since the system {fate}{unit}{who}.", case.victim_name()),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
     .links(call.into_iter().chain(logind).map(|call| call_link(case, call)))
@@ -238,7 +241,7 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
         Grade::Inferred,
         format!(
             "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}{}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             stop.unit,
             actor.sentence(),
@@ -249,8 +252,4 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     .links([above])
     .links(units::stop_links(case, &stop))
     .answer()
-}
-
-fn victim(case: &Case<'_>) -> String {
-    words::name_pid(&case.victim_process())
 }

@@ -23,10 +23,6 @@ fn tty(case: &Case<'_>) -> String {
     pretty.or(by_proc).unwrap_or_else(|| "its terminal".to_owned())
 }
 
-fn program(case: &Case<'_>) -> String {
-    case.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
-}
-
 fn has(case: &Case<'_>, function: &str) -> bool {
     case.blow.is_some_and(|blow| blow.signal.value.stack.iter().any(|frame| frame == function))
 }
@@ -75,7 +71,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))
-    .fixes([fixes::detach(&program(case))])
+    .fixes([fixes::detach(&case.program())])
     .answer()
 }
 
@@ -103,7 +99,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         )
         .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
         .links(hangup_link(case, text, Some(&sent.sender)))
-        .fixes([fixes::detach(&program(case))])
+        .fixes([fixes::detach(&case.program())])
         .answer();
     }
     // A shell that gets SIGHUP, or has huponexit set, sends it on to its jobs.
@@ -130,7 +126,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         format!("{victim} got SIGHUP from its shell {name}, which {why}."),
     )
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
-    .fixes([fixes::detach(&program(case))])
+    .fixes([fixes::detach(&case.program())])
     .answer()
 }
 
@@ -196,6 +192,6 @@ pub fn orphaned(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(hangup_link(case, text, Some(&blow.signal.value.sender)))
-    .fixes([fixes::detach(&program(case))])
+    .fixes([fixes::detach(&case.program())])
     .answer()
 }

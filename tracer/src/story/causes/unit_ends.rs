@@ -14,10 +14,6 @@ use crate::story::{fixes, mechanism, units, words};
 
 const S: u64 = 1_000_000_000;
 
-fn victim(case: &Case<'_>) -> String {
-    words::name_pid(&case.victim_process())
-}
-
 /// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
 fn in_brackets(setting: Option<&crate::story::verdict::DecidingSetting>) -> String {
     setting.map(|setting| format!(" ({})", units::cited(setting))).unwrap_or_default()
@@ -57,7 +53,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} was ended by {}: the main process of the {kind}service {} was gone ({how_ended}), and \
              systemd cleaned up{at_once} what was left in the unit{}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             stop.unit,
             in_brackets(mode.as_ref())
@@ -95,7 +91,7 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} exited by itself with status {status}, {} after the main process of {unit} had ended ({}); no signal had \
              reached it, so that the one led to the other is a conclusion.",
-            victim(case),
+            case.victim_name(),
             words::span(ended_ns.saturating_sub(main.ns())),
             end.sentence(case)
         ),
@@ -120,7 +116,7 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} was killed by {}: {} was being stopped, and it had not ended {waited} after {first}{}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
             in_brackets(setting.as_ref())
@@ -239,7 +235,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         Grade::Reported,
         format!(
             "{} was ended by {}: {} {}{}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
             limit.words,
@@ -296,7 +292,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} was ended by {}: the kernel's OOM killer had killed {other}, and systemd then stopped \
              the whole of {}{}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
             in_brackets(setting.as_ref())

@@ -14,10 +14,6 @@ use crate::story::{fixes, units, words};
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
 
-fn victim(case: &Case<'_>) -> String {
-    words::name_pid(&case.victim_process())
-}
-
 /// Somebody asked for the stop, the restart or the isolation.
 pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopRequested;
@@ -38,7 +34,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             let name = stop.manager_name(case);
             let what = format!(
                 "{} was ended by {name}, which stopped {}",
-                victim(case),
+                case.victim_name(),
                 words::unit(&stop.unit)
             );
             return requested(case, &stop, command, &what)
@@ -58,10 +54,10 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     };
     let name = stop.manager_name(case);
     let what = match stop.by_command {
-        Some(_) => format!("{} was ended by {name} when that was {verb}", victim(case)),
+        Some(_) => format!("{} was ended by {name} when that was {verb}", case.victim_name()),
         None => format!(
             "{} was ended by {name}, which {verb} {}",
-            victim(case),
+            case.victim_name(),
             words::unit(&stop.unit)
         ),
     };
@@ -217,7 +213,7 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
         Grade::Observed,
         format!(
             "{} got {signal} from {}{cited}, and did not survive it: {}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             asker(case, request, "the reload")
         ),
@@ -281,7 +277,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} exited with status {status} while {by} was stopping {unit} (job {}); no signal had reached it, so \
              that the stop led to it is a conclusion: {}.",
-            victim(case),
+            case.victim_name(),
             job.value.id,
             asker(case, request, "the stop")
         ),
@@ -341,7 +337,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         grade,
         format!(
             "{} got {signal} from {}, which passed it on to {}: {who}.",
-            victim(case),
+            case.victim_name(),
             stop.manager_name(case),
             about
         ),
