@@ -165,6 +165,7 @@ fn own_words(fact: &mut Fact) -> Vec<&mut String> {
         Fact::BusCall(call) => {
             vec![&mut call.sender.name, &mut call.destination.name, &mut call.member]
         }
+        Fact::BusReply(reply) => vec![&mut reply.caller],
         Fact::Job(job) => job.job_type.as_mut().into_iter().chain(&mut job.result).collect(),
         Fact::Session(session) => {
             let SessionState { id, tty, service, state, .. } = session;

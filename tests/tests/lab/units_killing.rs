@@ -1,7 +1,8 @@
 //! Which process of a unit gets which signal when it is stopped: `KillMode=`, `SendSIGKILL=`, `SendSIGHUP=`, and
 //! whom systemd leaves alone.
 
-use killtrace_tests::lab::{Killtrace, Lab, Options};
+use anyhow::Context as _;
+use killtrace_tests::lab::{Killtrace, Lab, Options, PATIENCE, wait_for};
 
 use crate::death::Death;
 use crate::lab;
@@ -179,7 +180,16 @@ fn sighup_ends_a_login_shell() {
     let lab = lab(&crate::kill_user_processes("no"));
     let mut login = lab.login().expect("alice logs in");
     let session = crate::session_of(&mut login);
-    let shell: u32 = login.run("echo $$").expect("asked").parse().expect("its pid");
+    // One without a terminal, which would hang up when sshd has ended.
+    let shell = "mkfifo lines && sh -c 'setsid bash -i <>lines >/dev/null 2>&1 & echo $!'";
+    let shell: u32 = login.run(shell).expect("asked").parse().expect("its pid");
+    wait_for("the shell to be ready", PATIENCE, || {
+        let status = lab.read(&format!("/proc/{shell}/status"))?;
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+        let ignored = u64::from_str_radix(ignored.context("SigIgn of proc(5)")?, 16)?;
+        Ok((ignored & 1 << (libc::SIGTERM - 1) != 0).then_some(()))
+    })
+    .expect("it ignores SIGTERM");
     let death = verdict(&lab, shell, || {
         lab.exec(&["loginctl", "terminate-session", &session]).expect("terminated");
     });

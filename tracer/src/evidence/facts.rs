@@ -36,6 +36,8 @@ pub enum Fact {
     Target(Target),
     /// A D-Bus method call.
     BusCall(BusCall),
+    /// The answer to a call that had been told without one.
+    BusReply(BusReply),
     /// A job of a service manager.
     Job(Job),
     /// Properties of a unit.
@@ -348,8 +350,11 @@ pub struct Target {
 pub struct BusPeer {
     /// Unique name (`:1.7`), empty for the private socket.
     pub name: String,
-    /// Its process, where the bus could tell in time.
+    /// Its process, where it was still there to be looked at.
     pub process: Option<ProcessId>,
+    /// Its process id, where the bus could tell in time.
+    #[serde(default)]
+    pub pid: Option<u32>,
     /// Its user.
     pub uid: Option<u32>,
     /// Its `comm`.
@@ -360,18 +365,30 @@ pub struct BusPeer {
 
 /// Which service manager: the system's, or a user's.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
     /// PID 1.
+    #[default]
     System,
     /// `systemd --user` of this uid.
     User(u32),
 }
 
 /// A D-Bus method call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BusCall {
     /// Which bus.
     pub bus: Manager,
@@ -387,6 +404,31 @@ pub struct BusCall {
     pub member: String,
     /// The arguments, as far as they are strings, numbers or booleans.
     pub args: Vec<Value>,
+    /// The caller's own number of it.
+    #[serde(default)]
+    pub serial: u32,
+    /// When it was granted: `CLOCK_BOOTTIME`, nanoseconds; `null` where that was not seen, or only
+    /// [later](Fact::BusReply).
+    #[serde(default)]
+    pub granted_ns: Option<u64>,
+    /// The job that systemd made for it, by its answer.
+    #[serde(default)]
+    pub job: Option<u32>,
+}
+
+/// The answer to a method call that had been told without one: polkit may wait for a password first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BusReply {
+    /// Which bus.
+    pub bus: Manager,
+    /// Unique name of the caller.
+    pub caller: String,
+    /// [`BusCall::serial`]
+    pub serial: u32,
+    /// Whether it was done, rather than refused.
+    pub granted: bool,
+    /// [`BusCall::job`]
+    pub job: Option<u32>,
 }
 
 /// A job of a service manager.

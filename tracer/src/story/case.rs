@@ -5,8 +5,12 @@ use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outco
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, Source, Task,
+    BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId,
+    Source, Task,
 };
+
+/// How late something on a bus may be seen: whoever reads it has to be given the processor.
+pub const SEEN_LATE: u64 = 1_000_000_000;
 
 /// One death to be explained.
 #[derive(Debug)]
@@ -135,6 +139,18 @@ impl<'a> Case<'a> {
                 line: seen.value.line,
             }
         })
+    }
+
+    /// The process that made a call on the bus, where the bus could name it.
+    pub fn caller(&self, call: &Seen<BusCall>) -> Option<ProcessId> {
+        let sender = &call.value.sender;
+        // Gone before it could be looked at, it is known by its pid: what is on the bus is seen late, never early.
+        let by_pid = || {
+            let id = self.world.people.at(sender.pid?, call.ns())?;
+            let ended_ns = self.world.people.get(id)?.ended_ns;
+            ended_ns.is_none_or(|ended| ended + SEEN_LATE >= call.ns()).then_some(id)
+        };
+        sender.process.or_else(by_pid)
     }
 
     /// The victim's name and process id.

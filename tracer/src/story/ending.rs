@@ -1,11 +1,13 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
 use super::case::Case;
+use super::requests::{by_arguments, caller};
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, JournalLine, Moment, ProcessId, Source, Task, TcpChange, TcpState,
+    BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, Moment, ProcessId, Source, Task,
+    TcpChange, TcpState,
 };
 
 const S: u64 = 1_000_000_000;
@@ -121,7 +123,7 @@ impl<'a> Ending<'a> {
     /// was read; and where that was too late to ask the bus for the caller, the leader is who closes a session.
     fn release_link(&self, case: &Case<'a>, call: &Seen<BusCall>) -> Link {
         let mut link = call_link(case, call);
-        let sender = call.value.sender.process;
+        let sender = case.caller(call);
         let caller = sender.or(self.leader);
         if let Some(end) = self.sshd.iter().find(|exit| Some(exit.value.task.id) == caller) {
             link.at = link.at.no_later_than(end.at);
@@ -301,9 +303,10 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
 
 /// The link of a bus call.
 pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
-    let actor = call.value.sender.process.map(|id| case.process(id));
-    let peer = |peer: &crate::evidence::BusPeer| {
-        let known = peer.process.map(|id| {
+    let (actor, concluded) = caller(case, call);
+    let concluded = concluded && actor.is_some();
+    let name = |peer: &BusPeer, process: Option<ProcessId>| {
+        let known = process.map(|id| {
             let mut process = case.process(id);
             process.comm = process.comm.or_else(|| peer.comm.clone());
             words::name_pid(&process)
@@ -313,13 +316,19 @@ pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
             .or_else(|| peer.well_known.clone())
             .unwrap_or_else(|| peer.name.clone())
     };
-    let args: Vec<String> = call.value.args.iter().map(ToString::to_string).collect();
+    let BusCall { sender, destination, member, args, .. } = &call.value;
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let text = format!(
-        "{} called {}({}) of {}",
-        peer(&call.value.sender),
-        call.value.member,
+        "{} called {member}({}) of {}{}",
+        name(sender, actor),
         args.join(", "),
-        peer(&call.value.destination)
+        name(destination, destination.process),
+        if concluded { by_arguments(true) } else { "" }
     );
-    case.link(call.at, LinkEvent::BusCall, call.source, actor, text)
+    let actor = actor.map(|id| case.process(id));
+    let mut link = case.link(call.at, LinkEvent::BusCall, call.source, actor, text);
+    if concluded {
+        link.evidence = Grade::Inferred;
+    }
+    link
 }

@@ -171,6 +171,11 @@ impl<'a> UnitStop<'a> {
         Request::find(case, Wish::Stop, self.manager, &self.unit, self.began_ns)
     }
 
+    /// When the stop was ordered: nothing that led to it is later.
+    pub fn ordered_at(&self) -> Moment {
+        self.job.map_or(self.begun, |job| job.at).no_later_than(self.begun)
+    }
+
     /// Where the unit's settings can be changed.
     pub fn at(&self) -> UnitAt {
         UnitAt::of(self.manager, &self.unit, self.history)
@@ -331,8 +336,9 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
         lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
     };
     let known = |wanted: &str| logged().find(|kind| *kind == wanted);
-    // One job that first stops and then starts.
-    let both = (known("stop").is_some() && known("start").is_some()).then_some("restart");
+    // One job that first stops and then starts; the journal may not have come to the second yet.
+    let starts = by_bus.is_some() || known("start").is_some();
+    let both = (known("stop").is_some() && starts).then_some("restart");
     known("restart").or(both).or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
 }
 
@@ -392,6 +398,27 @@ fn unit_of_path(path: &str) -> String {
     String::from_utf8_lossy(&name).into_owned()
 }
 
+/// The calls on a manager's bus, oldest first, that can have led to what happened at `at_ns`: their job was made
+/// shortly before, or else they were granted then, as far as is known.
+pub fn calls_before(
+    world: &World,
+    manager: Manager,
+    at_ns: u64,
+) -> impl DoubleEndedIterator<Item = &Seen<BusCall>> {
+    let job_of = move |call: &BusCall| {
+        let is_it =
+            |job: &&Seen<Job>| job.value.manager == manager && Some(job.value.id) == call.job;
+        world.jobs.iter().find(is_it)
+    };
+    world.calls.iter().filter(move |call| {
+        let (from_ns, until_ns) = match job_of(&call.value) {
+            Some(job) => (job.ns(), job.ns()),
+            None => (call.ns(), call.granted_ns()),
+        };
+        call.value.bus == manager && from_ns <= at_ns + BUS_LAG && until_ns + 5 * S >= at_ns
+    })
+}
+
 /// The bus call that asked for the stop of a unit, or for a signal to it.
 pub fn request_for<'a>(
     world: &'a World,
@@ -399,15 +426,10 @@ pub fn request_for<'a>(
     unit: &str,
     began_ns: u64,
 ) -> Option<&'a Seen<BusCall>> {
-    world
-        .calls
-        .iter()
-        .filter(|call| call.value.bus == manager)
-        .filter(|call| call.ns() <= began_ns + BUS_LAG && call.ns() + 5 * S >= began_ns)
-        .rfind(|call| {
-            let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
-            about.is_some_and(|about| same_unit(&about, unit))
-        })
+    calls_before(world, manager, began_ns).rfind(|call| {
+        let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
+        about.is_some_and(|about| same_unit(&about, unit))
+    })
 }
 
 /// `nginx` and `nginx.service` are the same to systemctl.

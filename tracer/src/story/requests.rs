@@ -1,9 +1,9 @@
 //! Who asked a service manager for something: over the bus, or by a command whose arguments say so.
 
 use super::actor::Actor;
-use super::case::Case;
+use super::case::{Case, SEEN_LATE};
 use super::ending::call_link;
-use super::manager::{BUS_LAG, same_unit, signals_which, stops_which, unit_of_call};
+use super::manager::{calls_before, same_unit, signals_which, stops_which, unit_of_call};
 use super::people::Known;
 use super::units::command_link;
 use super::verdict::Link;
@@ -144,13 +144,8 @@ impl<'a> Request<'a> {
         unit: &str,
         at_ns: u64,
     ) -> Option<Self> {
-        let call = case
-            .world
-            .calls
-            .iter()
-            .filter(|call| call.value.bus == manager)
-            .filter(|call| call.ns() <= at_ns + BUS_LAG && call.ns() + 5 * S >= at_ns)
-            .rfind(|call| wish.is_call(&call.value, unit));
+        let mut calls = calls_before(case.world, manager, at_ns);
+        let call = calls.rfind(|call| wish.is_call(&call.value, unit));
         if let Some(seen) = call {
             let (process, by_name) = caller(case, seen);
             return Some(Self { call, process, by_name });
@@ -224,7 +219,7 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
         "systemd-run",
         "shutdown",
     ];
-    if let Some(process) = call.value.sender.process {
+    if let Some(process) = case.caller(call) {
         return (Some(process), false);
     }
     let member = call.value.member.as_str();
@@ -246,7 +241,7 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
         let own = call.value.sender.uid.is_none_or(|uid| known.uid == Some(uid));
         let in_time = at <= call.ns() && at + 10 * S >= call.ns();
         // What is on the bus is seen late, never early.
-        let gone = known.ended_ns.is_some_and(|ended| ended + S < call.ns());
+        let gone = known.ended_ns.is_some_and(|ended| ended + SEEN_LATE < call.ns());
         (client && own && in_time && !gone && says_so(known.cmdline.as_deref()?))
             .then_some((at, id))
     });

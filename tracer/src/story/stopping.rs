@@ -71,9 +71,8 @@ impl<'a> Overrun<'a> {
             Some(line) => {
                 let later = waited.map(|waited| format!(", {waited} later")).unwrap_or_default();
                 let text = format!("systemd logged \"{}\"{later}", line.value.message);
-                let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
-                link.at = link.at.no_later_than(blow.signal.at);
-                links.push(link);
+                let link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
+                links.push(link.before(blow.signal.at));
             }
             None => {
                 let waited = waited.unwrap_or_default();

@@ -125,10 +125,7 @@ pub fn template(unit: &str) -> String {
 pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
     let mut links = Vec::new();
     if let Some(call) = stop.request {
-        let mut link = call_link(case, call);
-        link.at = link.at.no_later_than(stop.job.map_or(stop.begun, |job| job.at));
-        link.at = link.at.no_later_than(stop.begun);
-        links.push(link);
+        links.push(call_link(case, call).before(stop.ordered_at()));
     }
     if let Some(job) = stop.job {
         let mut link = job_link(case, job);

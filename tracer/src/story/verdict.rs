@@ -215,6 +215,15 @@ pub struct Link {
     pub source: Source,
 }
 
+impl Link {
+    /// Shown no later than what it led to, however late it was read.
+    #[must_use]
+    pub fn before(mut self, effect: Moment) -> Self {
+        self.at = self.at.no_later_than(effect);
+        self
+    }
+}
+
 /// Kinds of links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
-    BusCall, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent, Source,
-    TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    BusCall, BusReply, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine,
+    KernelLogLine, Lost, Manager, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
+    SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
@@ -82,6 +82,13 @@ impl<T> Recent<T> {
     /// Oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Seen<T>> {
         self.0.iter()
+    }
+}
+
+impl Seen<BusCall> {
+    /// When the call began to have an effect, as far as is known: polkit may have asked for a password first.
+    pub fn granted_ns(&self) -> u64 {
+        self.value.granted_ns.unwrap_or_else(|| self.ns())
     }
 }
 
@@ -210,6 +217,7 @@ impl World {
             Fact::Mappings(mappings) => self.mappings.push(at, source, mappings.clone()),
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
+            Fact::BusReply(reply) => self.reply(at, reply),
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),
             Fact::Unit(unit) => self.unit(at, source, unit),
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
@@ -244,6 +252,21 @@ impl World {
             | Fact::Gone(_)
             | Fact::Settled(_)
             | Fact::End(_) => {}
+        }
+    }
+
+    /// A call that was told without its answer has got one. What was refused led to nothing.
+    fn reply(&mut self, at: Moment, reply: &BusReply) {
+        let answered = |call: &BusCall| {
+            call.bus == reply.bus && call.sender.name == reply.caller && call.serial == reply.serial
+        };
+        if reply.granted {
+            let call = self.calls.0.iter_mut().rfind(|call| answered(&call.value));
+            if let Some(call) = call {
+                (call.value.granted_ns, call.value.job) = (Some(at.boot_ns), reply.job);
+            }
+        } else {
+            self.calls.0.retain(|call| !answered(&call.value));
         }
     }
 

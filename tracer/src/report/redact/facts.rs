@@ -161,6 +161,7 @@ impl Redactor {
             // Nothing but numbers, and words of our own or the kernel's.
             fact @ (Fact::Target(_)
             | Fact::Terminal(_)
+            | Fact::BusReply(_)
             | Fact::Gone(_)
             | Fact::Settled(_)
             | Fact::End(_)) => fact,

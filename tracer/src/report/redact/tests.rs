@@ -154,6 +154,7 @@ fn every_other_kind_is_clean() {
             interface: Some(interface.into()),
             member: member.into(),
             args,
+            ..BusCall::default()
         })
     };
     let environment = [
@@ -248,6 +249,7 @@ fn a_create_session_call_tells_who_came_from_where() {
         interface: Some("org.freedesktop.login1.Manager".into()),
         member: "CreateSession".into(),
         args,
+        ..BusCall::default()
     };
     clean(&mut redactor, Fact::BusCall(call));
     assert_eq!(redactor.text("laptop of alice"), "host-1 of user-1");

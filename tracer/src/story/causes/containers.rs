@@ -122,7 +122,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
             && METHODS.contains(&call.member.as_str())
             && (first == Some(&name) || call.path == object)
             && seen.ns() <= case.exit.ns() + BUS_LAG
-            && seen.ns() + RECENT >= case.exit.ns()
+            && seen.granted_ns() + RECENT >= case.exit.ns()
     })?;
     let (process, by_name) = caller(case, call);
     let actor = process.map(|id| Actor::behind(case, id));
@@ -137,8 +137,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
         (true, Some(9)) => (CauseId::ContainerKill, "killed"),
         (true, _) => (CauseId::ContainerStop, "told to end"),
     };
-    let mut link = call_link(case, call);
-    link.at = link.at.no_later_than(case.exit.at);
+    let link = call_link(case, call).before(case.exit.at);
     let sender = case.blow.filter(|blow| !blow.mechanism.is_kernels_own());
     let by = sender
         .map(|blow| format!(" by {}", words::name_pid(&case.task(&blow.signal.value.sender))));

@@ -326,14 +326,11 @@ fn finding(
         (None, None, None) => format!("{other} was gone"),
     };
     // None of it can be later than the victim's own job, which it led to.
-    let effect = stop.job.map_or(stop.begun, |job| job.at).no_later_than(stop.begun);
+    let effect = stop.ordered_at();
     let job = trigger.job.map(|job| units::job_link(case, job));
     let mut links: Vec<Link> = trigger.end.iter().flat_map(|end| end.links(case, effect)).collect();
     links.extend(trigger.request.iter().flat_map(|request| request.links(case, effect)));
-    links.extend(job.into_iter().chain(trigger.state.clone()).map(|mut link| {
-        link.at = link.at.no_later_than(effect);
-        link
-    }));
+    links.extend(job.into_iter().chain(trigger.state.clone()).map(|link| link.before(effect)));
     let mut finding = Finding::new(
         ID,
         Fit::Exact,

@@ -47,7 +47,7 @@ fn terminate_call<'a>(
     let seat = session.and_then(|id| case.world.session(id)?.seat);
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
-        if seen.ns() > before_ns + S || seen.ns() + 30 * S < before_ns {
+        if seen.ns() > before_ns + S || seen.granted_ns() + 30 * S < before_ns {
             return false;
         }
         let first = call.args.first();
@@ -96,10 +96,8 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         || format!("the user's units were {done}"),
         |id| format!("session {id}'s scope was {done}"),
     );
-    let mut told = call_link(case, call);
-    told.at = told.at.no_later_than(stop.job.map_or(stop.begun, |job| job.at));
-    told.at = told.at.no_later_than(stop.request.map_or(stop.begun, |asked| asked.at));
-    told.at = told.at.no_later_than(stop.begun);
+    let asked = stop.request.map_or(stop.begun, |asked| asked.at);
+    let told = call_link(case, call).before(stop.ordered_at()).before(asked);
     let mut finding = Finding::new(
         CauseId::LogindTerminate,
         Fit::Exact,
@@ -126,10 +124,7 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
     let user = owner.map(|user| user.name.as_str());
     let (process, verb) = loginctl(case, session, user, stop.began_ns)?;
     let actor = Actor::behind(case, process);
-    let mut command = units::command_link(case, &actor);
-    if let Some(link) = &mut command {
-        link.at = link.at.no_later_than(stop.begun);
-    }
+    let command = units::command_link(case, &actor).map(|link| link.before(stop.ordered_at()));
     let victim = words::name_pid(&case.victim_process());
     let what = if verb.starts_with("kill") { "signalled" } else { "stopped" };
     Finding::new(
@@ -331,7 +326,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
     }
     if let Some(call) = stop.request
         && !from_logind(case, &call.value)
-        && call.value.sender.process.is_some()
+        && case.caller(call).is_some()
     {
         let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
         return Some(format!("{who}, not logind, asked for the stop of {}", stop.unit));
@@ -393,7 +388,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let delay = case.setting(SCOPE, "UserStopDelaySec");
     let victim = words::name_pid(&case.victim_process());
     let links: Vec<Link> = by_logind
-        .map(|call| call_link(case, call))
+        .map(|call| call_link(case, call).before(job.at))
         .into_iter()
         .chain([units::job_link(case, job)])
         .collect();

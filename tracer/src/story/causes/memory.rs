@@ -173,9 +173,8 @@ fn oom_links(
     links.push(case.link(at, LinkEvent::Oom, Source::Kernel, None, text));
     if let Some(line) = log {
         let text = format!("the kernel logged \"{}\"", line.value.message);
-        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
-        link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
-        links.push(link);
+        links
+            .push(case.link(line.at, LinkEvent::Oom, line.source, None, text).before(case.exit.at));
     }
     links
 }
@@ -196,9 +195,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     let why = said.map_or_else(String::new, |line| format!(": \"{}\"", line.value.message));
     let link = said.map(|line| {
         let text = format!("systemd-oomd logged \"{}\"", line.value.message);
-        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
-        link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
-        link
+        case.link(line.at, LinkEvent::Oom, line.source, None, text).before(case.exit.at)
     });
     let watched = said.and_then(|line| Watched::of(case, &line.value.message));
     let victim_unit =

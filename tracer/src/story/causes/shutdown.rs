@@ -86,6 +86,9 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let fate = job.and_then(|job| TARGETS.iter().find(|(target, _)| *target == job.value.unit));
     let fate = fate.map_or("is going down", |(_, fate)| fate);
     let unit = case.unit().map(|(_, unit)| format!(", and {unit} with it")).unwrap_or_default();
+    let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
+    let effect = job.map_or(struck, |job| job.at).no_later_than(struck);
+    let command = actor.as_ref().and_then(|actor| units::command_link(case, actor));
     let mut finding = Finding::new(
         CauseId::SystemShutdown,
         Fit::Exact,
@@ -96,14 +99,12 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         },
         format!("{} was ended since the system {fate}{unit}{who}.", case.victim_name()),
     )
-    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(call.into_iter().chain(logind).map(|call| call_link(case, call)))
+    .links(command.map(|link| link.before(effect)))
+    .links(call.into_iter().chain(logind).map(|call| call_link(case, call).before(effect)))
     .links(said.map(|line| {
         let daemon = line.value.comm.as_deref().unwrap_or("systemd");
         let text = format!("{daemon} logged \"{}\"", line.value.message);
-        let mut link = case.link(line.at, LinkEvent::UnitState, line.source, None, text);
-        link.at.boot_ns = link.at.boot_ns.min(began_ns);
-        link
+        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(effect)
     }))
     .links(job.map(|job| units::job_link(case, job)));
     if actor.is_none() && said.is_none() {
@@ -139,7 +140,7 @@ fn client_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> 
     let recent = calls().find(|call| {
         asks(&call.value)
             && call.value.member != SCHEDULE
-            && call.ns() + ALLOWED >= began_ns
+            && call.granted_ns() + ALLOWED >= began_ns
             && !from_logind(case, &call.value)
     });
     let cancelled = calls().find(|call| call.value.member == "CancelScheduledShutdown");
@@ -154,7 +155,7 @@ fn logind_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> 
     let mut calls = case.world.calls.iter().rev().filter(|call| asks(&call.value));
     calls.find(|call| {
         call.ns() <= began_ns + S
-            && call.ns() + RECENT >= began_ns
+            && call.granted_ns() + RECENT >= began_ns
             && from_logind(case, &call.value)
     })
 }
@@ -229,10 +230,7 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     let (_, process) = asked.max_by_key(|(at, _)| *at)?;
     let actor = Actor::behind(case, process);
     let effect = job.at.no_later_than(stop.begun);
-    let mut command = units::command_link(case, &actor);
-    if let Some(link) = &mut command {
-        link.at = link.at.no_later_than(effect);
-    }
+    let command = units::command_link(case, &actor).map(|link| link.before(effect));
     let mut above = units::job_link(case, job);
     above.at = effect;
     Finding::new(

@@ -224,8 +224,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let (line, limit) = limit_said(case, &stop)?;
     let setting = stopping::own_or_default(case, &stop, limit.name, limit.property);
     let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
-    let mut link = case.link(line.at, LinkEvent::Timeout, line.source, None, said);
-    link.at = link.at.no_later_than(stop.begun);
+    let link = case.link(line.at, LinkEvent::Timeout, line.source, None, said).before(stop.begun);
     // Where it is such a command that took too long, its line says which.
     let own = UnitCommand::of(case, &case.exit.value.task);
     let ran = own.as_ref().map(|own| own.link(case, 0, link.at));
@@ -280,9 +279,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     );
     let reported: Option<Link> = message.map(|line| {
         let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
-        let mut link = case.link(line.at, LinkEvent::Oom, line.source, None, text);
-        link.at = link.at.no_later_than(stop.begun);
-        link
+        case.link(line.at, LinkEvent::Oom, line.source, None, text).before(stop.begun)
     });
     let at = stop.at();
     Finding::new(

@@ -157,8 +157,7 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
         (None, None) => return None,
     };
     let effect = job.at.no_later_than(stop.begun);
-    let mut start = units::job_link(case, target);
-    start.at = start.at.no_later_than(effect);
+    let start = units::job_link(case, target).before(effect);
     let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
     Finding::new(
         CauseId::UnitStopRequested,
@@ -184,9 +183,8 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
     let request = Request::find(case, Wish::Stop, Manager::System, &unit, job.ns())?;
     let who = request.actor(case).map(|actor| actor.sentence())?;
-    let effect = stop.job.map_or(stop.begun, |job| job.at).no_later_than(stop.begun);
-    let mut above = units::job_link(case, job);
-    above.at = above.at.no_later_than(effect);
+    let effect = stop.ordered_at();
+    let above = units::job_link(case, job).before(effect);
     Finding::new(
         CauseId::UnitStopRequested,
         Fit::Exact,
@@ -283,8 +281,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         ),
     );
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
-    let mut link = units::job_link(case, job);
-    link.at = link.at.no_later_than(case.exit.at);
+    let link = units::job_link(case, job).before(case.exit.at);
     finding
         .links(request.iter().flat_map(|request| request.links(case, link.at)))
         .links([link])
@@ -327,9 +324,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
     let reported = said.map(|line| {
         let text = format!("systemd logged \"{}\"", line.value.message);
-        let mut link = case.link(line.at, LinkEvent::UnitState, line.source, None, text);
-        link.at.boot_ns = link.at.boot_ns.min(case.exit.ns());
-        link
+        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(stop.begun)
     });
     Finding::new(
         ID,
@@ -343,7 +338,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(call.map(|call| call_link(case, call)))
+    .links(call.map(|call| call_link(case, call).before(stop.begun)))
     .links(reported)
     .answer()
 }

@@ -13,6 +13,7 @@ fn logind() -> BusPeer {
     BusPeer {
         name: ":1.7".to_owned(),
         process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
+        pid: Some(640),
         uid: Some(0),
         comm: Some("systemd-logind".to_owned()),
         well_known: Some("org.freedesktop.login1".to_owned()),
@@ -388,4 +389,49 @@ fn which_of_two_like_commands_it_was_is_not_guessed() {
     // Nor is what a unit has been doing since it was started a command of its start.
     let death = cleaned(&[("ExecStart", "/usr/bin/pkill -x sleep")]);
     assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+/// alice stops a service over the bus; `answered` tells how the call of `client` fared.
+fn stopped_over_the_bus(called_ms: u64, answered: impl FnOnce(Scene, &str) -> Scene) -> Death {
+    let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+    let systemctl = task_in(3000, "systemctl", SCOPE);
+    let client = BusPeer { name: ":1.6".to_owned(), pid: Some(3000), ..BusPeer::default() };
+    let scene = Scene::default()
+        .user(1000, "alice")
+        .target(&sleeper, TargetReason::Running)
+        .exec(100, systemctl.clone(), &["/opt/ours/stopper"], &[])
+        .call(called_ms, client, "StopUnit", &["job.service", "replace"]);
+    answered(scene, ":1.6")
+        .exit(60_000, systemctl, 0, false)
+        .job(60_110, 700, "stop", "job.service")
+        .signal(60_114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+        .exit(60_115, sleeper, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn a_call_that_waited_for_a_password_is_the_request() {
+    let death =
+        stopped_over_the_bus(105, |scene, client| scene.reply(60_111, client, true, Some(700)));
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Observed, "{death:#?}");
+    // Known by the pid that the bus gave, though it was gone when it was looked for.
+    assert!(death.cause.explanation.contains("alice ran \"/opt/ours/stopper\""), "{death:#?}");
+    for refused in [
+        stopped_over_the_bus(59_000, |scene, client| scene.reply(60_000, client, false, None)),
+        stopped_over_the_bus(105, |scene, _| scene),
+    ] {
+        assert!(!refused.cause.explanation.contains("stopper"), "{refused:#?}");
+    }
+}
+
+/// Jobs are told over systemd's own socket, and a busy bus is read after that.
+#[test]
+fn a_call_that_was_heard_late_is_the_request_if_its_job_is() {
+    let death = |job: u32| {
+        stopped_over_the_bus(60_900, |scene, client| scene.reply(60_901, client, true, Some(job)))
+    };
+    assert_eq!(death(700).cause.evidence, Grade::Observed, "{:#?}", death(700));
+    assert!(death(700).cause.explanation.contains("stopper"), "{:#?}", death(700));
+    assert!(!death(701).cause.explanation.contains("stopper"), "{:#?}", death(701));
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::evidence::{
-    BusCall, BusPeer, Disposition, Evidence, Exec, Exit, Fact, Header, Job, LossPlace, Lost,
-    Manager, Moment, ProcessId, SessionState, Setting, Settled, SignalInfo, SignalResult,
+    BusCall, BusPeer, BusReply, Disposition, Evidence, Exec, Exit, Fact, Header, Job, LossPlace,
+    Lost, Manager, Moment, ProcessId, SessionState, Setting, Settled, SignalInfo, SignalResult,
     SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState, Time,
     TraceOptions, UnitProperties, User,
 };
@@ -193,8 +193,17 @@ impl Scene {
             interface: None,
             member: member.to_owned(),
             args: args.iter().map(|arg| Value::from(*arg)).collect(),
+            serial: 7,
+            ..BusCall::default()
         };
         self.add(ms, Source::Bus, Fact::BusCall(call))
+    }
+
+    /// The answer to the call of this caller.
+    pub fn reply(self, ms: u64, caller: &str, granted: bool, job: Option<u32>) -> Self {
+        let bus = Manager::System;
+        let reply = BusReply { bus, caller: caller.to_owned(), serial: 7, granted, job };
+        self.add(ms, Source::Bus, Fact::BusReply(reply))
     }
 
     pub fn job(self, ms: u64, id: u32, kind: &str, unit: &str) -> Self {

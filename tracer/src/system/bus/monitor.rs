@@ -14,7 +14,7 @@ use super::super::context::{Context, lock};
 use super::super::{logind, systemd};
 use super::peers::Peers;
 use super::values;
-use crate::evidence::{BusCall, BusPeer, Fact, Manager, Moment, Source};
+use crate::evidence::{BusCall, BusPeer, BusReply, Fact, Manager, Moment, Source};
 
 /// What the monitor asks to see. Replies only to learn which calls were refused.
 pub const RULES: [&str; 9] = [
@@ -31,6 +31,9 @@ pub const RULES: [&str; 9] = [
 
 /// How long a call may stay unanswered before it is told all the same: some wait for a password.
 const ANSWER_LIMIT: Duration = Duration::from_millis(150);
+
+/// How long its answer is waited for then.
+const LATE_LIMIT: Duration = Duration::from_mins(5);
 
 /// How many calls wait for their answer at once; more are told without waiting.
 const MAX_PENDING: usize = 4096;
@@ -51,7 +54,27 @@ pub struct Monitor {
     peers: Arc<Peers>,
     /// Unique name of our own connection for questions.
     own: String,
-    pending: Mutex<HashMap<(String, u32), oneshot::Sender<bool>>>,
+    pending: Mutex<HashMap<(String, u32), oneshot::Sender<Answer>>>,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    at: Moment,
+    granted: bool,
+    /// The job that was made for it.
+    job: Option<u32>,
+}
+
+impl Answer {
+    fn of(at: Moment, message: &Message) -> Self {
+        let granted = message.message_type() == Type::MethodReturn;
+        let number = |value: &serde_json::Value| {
+            value.as_str()?.strip_prefix("/org/freedesktop/systemd1/job/")?.parse().ok()
+        };
+        let job = granted.then(|| values::arguments(message).iter().find_map(number)).flatten();
+        Self { at, granted, job }
+    }
 }
 
 impl Monitor {
@@ -65,8 +88,7 @@ impl Monitor {
         let at = clock::now();
         match message.message_type() {
             Type::MethodCall => self.call(at, message),
-            Type::MethodReturn => self.answer(&message.header(), true),
-            Type::Error => self.answer(&message.header(), false),
+            Type::MethodReturn | Type::Error => self.answer(at, message),
             Type::Signal => self.signal(at, message),
         }
     }
@@ -78,7 +100,7 @@ impl Monitor {
             return;
         };
         let destination = header.destination().map(|name| name.as_str().to_owned());
-        let serial = header.primary().serial_num().get();
+        let serial = call.serial;
         let answered = self.expect_answer(&sender, serial);
         let this = Arc::clone(self);
         tokio::spawn(async move {
@@ -87,15 +109,26 @@ impl Monitor {
                 Some(name) => this.peers.identify(&name).await,
                 None => BusPeer::default(),
             };
-            if let Some(answered) = answered
-                && let Ok(Ok(false)) = tokio::time::timeout(ANSWER_LIMIT, answered).await
-            {
-                tracing::debug!(member = call.member, sender, "a call was refused");
-                return;
+            let mut answered = answered;
+            match within(ANSWER_LIMIT, &mut answered).await {
+                Some(Answer { granted: false, .. }) => {
+                    tracing::debug!(member = call.member, sender, "a call was refused");
+                    return;
+                }
+                Some(answer) => {
+                    (call.granted_ns, call.job) = (Some(answer.at.boot_ns), answer.job);
+                }
+                None => {}
             }
             this.tell_who(&call.sender);
             this.tell_who(&call.destination);
+            let open = call.granted_ns.is_none();
             this.context.outbox.say_at(at, Source::Bus, Fact::BusCall(call));
+            if open && let Some(answer) = within(LATE_LIMIT, &mut answered).await {
+                let Answer { at, granted, job } = answer;
+                let reply = BusReply { bus: this.bus, caller: sender, serial, granted, job };
+                this.context.outbox.say_at(at, Source::Bus, Fact::BusReply(reply));
+            }
         });
     }
 
@@ -111,7 +144,7 @@ impl Monitor {
         }
     }
 
-    fn expect_answer(&self, sender: &str, serial: u32) -> Option<oneshot::Receiver<bool>> {
+    fn expect_answer(&self, sender: &str, serial: u32) -> Option<oneshot::Receiver<Answer>> {
         let mut pending = lock(&self.pending);
         if pending.len() >= MAX_PENDING {
             pending.retain(|_, waiting| !waiting.is_closed());
@@ -123,15 +156,16 @@ impl Monitor {
         })
     }
 
-    fn answer(&self, header: &Header<'_>, granted: bool) {
+    fn answer(&self, at: Moment, message: &Message) {
+        let header = message.header();
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else {
             return;
         };
         if let Some(waiting) =
             lock(&self.pending).remove(&(caller.as_str().to_owned(), serial.get()))
         {
-            // Nobody waits any more where the call was told without an answer.
-            let _ = waiting.send(granted);
+            // After a long time nobody waits any more.
+            let _ = waiting.send(Answer::of(at, message));
         }
     }
 
@@ -191,6 +225,14 @@ impl Monitor {
     }
 }
 
+/// The answer, where it comes in time.
+async fn within(
+    limit: Duration,
+    answered: &mut Option<oneshot::Receiver<Answer>>,
+) -> Option<Answer> {
+    tokio::time::timeout(limit, answered.as_mut()?).await.ok()?.ok()
+}
+
 /// The call, without its peers, where it is one of the kind that acts.
 pub fn read_call(bus: Manager, message: &Message) -> Option<BusCall> {
     let mut call = acting_call(bus, &message.header())?;
@@ -214,12 +256,11 @@ fn acting_call(bus: Manager, header: &Header<'_>) -> Option<BusCall> {
 fn call_of(bus: Manager, header: &Header<'_>) -> BusCall {
     BusCall {
         bus,
-        sender: BusPeer::default(),
-        destination: BusPeer::default(),
         path: header.path().map(|path| path.as_str().to_owned()).unwrap_or_default(),
         interface: header.interface().map(|interface| interface.as_str().to_owned()),
         member: header.member().map(|member| member.as_str().to_owned()).unwrap_or_default(),
-        args: Vec::new(),
+        serial: header.primary().serial_num().get(),
+        ..BusCall::default()
     }
 }
 

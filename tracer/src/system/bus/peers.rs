@@ -128,7 +128,8 @@ impl Peers {
             _ => None,
         };
         peer.uid = number("UnixUserID");
-        if let Some(pid) = number("ProcessID") {
+        peer.pid = number("ProcessID");
+        if let Some(pid) = peer.pid {
             peer.process = self.processes.identify(pid);
             peer.comm = self.processes.comm(pid);
         }
