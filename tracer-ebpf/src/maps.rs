@@ -30,11 +30,11 @@ pub struct RepeatKey {
     pub target: u64,
     /// Its handler.
     pub handler: u64,
-    /// Signal number; from bit 32 on, result; from bit 62 on, one of [`info`].
+    /// Signal number; from bit 32 on, result; from bit 62 on, one of [`crate::info`].
     pub signal: u64,
-    /// [`SignalRecord::flags`] and, from bit 32 on, `si_code`.
+    /// [`crate::SignalRecord::flags`] and, from bit 32 on, `si_code`.
     pub flags: u64,
-    /// [`SignalRecord::si_fields`]
+    /// [`crate::SignalRecord::si_fields`]
     pub si_fields: [u64; 2],
 }
 
@@ -42,7 +42,7 @@ pub struct RepeatKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
-    /// [`flag::TARGET`], [`flag::FOLLOW`], [`flag::WITNESS`].
+    /// [`crate::flag::TARGET`], [`crate::flag::FOLLOW`], [`crate::flag::WITNESS`].
     pub flags: u32,
     /// Always 0.
     pub reserved: u32,

@@ -339,7 +339,38 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
     // One job that first stops and then starts; the journal may not have come to the second yet.
     let starts = by_bus.is_some() || known("start").is_some();
     let both = (known("stop").is_some() && starts).then_some("restart");
-    known("restart").or(both).or_else(|| known("stop")).or(by_bus).or_else(|| logged().next())
+    known("restart")
+        .or(both)
+        .or_else(|| known("stop"))
+        .or(by_bus)
+        .or_else(|| logged().next())
+        .or_else(|| type_by_state(world, job))
+}
+
+/// The type of a job by what its unit did while it was there.
+fn type_by_state(world: &World, job: &Seen<Job>) -> Option<&'static str> {
+    let Job { manager, id, unit, .. } = &job.value;
+    let removed = world.jobs.iter().find(|seen| {
+        let it = &seen.value;
+        it.result.is_some() && it.id == *id && it.manager == *manager && it.unit == *unit
+    });
+    let until_ns = removed.map_or(u64::MAX, Seen::ns);
+    let changes = &world.unit_of(*manager, unit)?.changes;
+    let states = changes
+        .iter()
+        .filter(|change| (job.ns()..=until_ns).contains(&change.ns()))
+        .filter_map(|change| change.value.get("ActiveState")?.as_str());
+    let (mut down, mut up) = (false, false);
+    for state in states {
+        down |= state == "deactivating";
+        up |= state == "activating";
+    }
+    match (down, up) {
+        (true, true) => Some("restart"),
+        (true, false) => Some("stop"),
+        (false, true) => Some("start"),
+        (false, false) => None,
+    }
 }
 
 /// Methods of systemd's manager and units that stop something.

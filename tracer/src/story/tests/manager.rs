@@ -435,3 +435,33 @@ fn a_call_that_was_heard_late_is_the_request_if_its_job_is() {
     assert!(death(700).cause.explanation.contains("stopper"), "{:#?}", death(700));
     assert!(!death(701).cause.explanation.contains("stopper"), "{:#?}", death(701));
 }
+
+/// A job that was gone before it could be asked, in a journal that is slow to tell.
+#[test]
+fn a_jobs_type_shows_in_what_its_unit_does() {
+    let death = |states: &[&str]| {
+        let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+        let scene = Scene::default().target(&sleeper, TargetReason::Running).job_of_type(
+            110,
+            700,
+            None,
+            "job.service",
+        );
+        let scene = (111..).zip(states).fold(scene, |scene, (ms, state)| {
+            scene.unit(ms, "job.service", &[("ActiveState", Value::from(*state))])
+        });
+        scene
+            .signal(120, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+            .exit(121, sleeper, u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let job = |death: &Death| {
+        let mut links = death.chain.iter().filter(|link| link.event == LinkEvent::Job);
+        links.next().map(|link| link.text.clone())
+    };
+    let told = |states: &[&str]| job(&death(states));
+    assert_eq!(told(&["deactivating"]).as_deref(), Some("systemd[1] job 700 stop job.service"));
+    let restart = told(&["deactivating", "activating"]);
+    assert_eq!(restart.as_deref(), Some("systemd[1] job 700 restart job.service"));
+    assert!(told(&[]).is_some_and(|job| job.contains("of a type not seen")));
+}
