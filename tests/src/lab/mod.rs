@@ -143,11 +143,19 @@ impl Lab {
         })
     }
 
+    /// The only process of the lab whose `comm` is exactly this, once there is one.
+    ///
+    /// # Errors
+    /// Where there is none, or more than one, after [`PATIENCE`].
+    pub fn pid_of(&self, comm: &str) -> Result<u32> {
+        wait_for(&format!("one process {comm:?}"), PATIENCE, || Ok(self.pid_now(comm).ok()))
+    }
+
     /// The only process of the lab whose `comm` is exactly this.
     ///
     /// # Errors
     /// Where there is none, or more than one.
-    pub fn pid_of(&self, comm: &str) -> Result<u32> {
+    pub fn pid_now(&self, comm: &str) -> Result<u32> {
         let found = self.exec(&["pgrep", "--exact", "--", comm])?;
         match found.lines().collect::<Vec<_>>()[..] {
             [pid] => pid.parse().context("pgrep printed no pid"),

@@ -118,8 +118,7 @@ fn journalctl_is_killed() {
     killtrace
         .wait_for_record("a loss in the journal", |record| is_loss(record, "journal"))
         .expect("told");
-    wait_for("another journalctl", PATIENCE, || Ok(lab.pid_of("journalctl").ok()))
-        .expect("started");
+    lab.pid_of("journalctl").expect("started");
     is_told_as_a_timeout(&lab, &mut killtrace, pid);
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
@@ -136,7 +135,7 @@ fn a_system_without_a_journal() {
         .mask("systemd-journald.socket")
         .mask("systemd-journal-flush.service");
     let lab = lab(&units.iter().fold(options, |options, unit| options.mask(unit)));
-    assert!(lab.pid_of("systemd-journal").is_err(), "there is no journald");
+    assert!(lab.pid_now("systemd-journal").is_err(), "there is no journald");
     let pid = start(&lab, "stubborn.service");
     let mut killtrace = killtrace(&lab, &[pid]);
     lab.exec(&["systemctl", "stop", "stubborn.service"]).expect("stopped");
@@ -159,7 +158,7 @@ fn dbus_broker_carries_the_bus() {
     let unit = "/lib/systemd/system/dbus-broker.service";
     let lab = lab(&victims().link("/etc/systemd/system/dbus.service", unit));
     lab.pid_of("dbus-broker").expect("the broker runs");
-    assert!(lab.pid_of("dbus-daemon").is_err(), "and nothing else does");
+    assert!(lab.pid_now("dbus-daemon").is_err(), "and nothing else does");
     let pids = [1, 2, 3].map(|number| start(&lab, &format!("victim{number}.service")));
     let mut killtrace = killtrace(&lab, &pids);
     let mut stopped = |number: usize| {

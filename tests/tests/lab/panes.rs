@@ -19,7 +19,7 @@ fn pane(lab: &Lab, login: &mut Login, properties: &str) -> u32 {
     );
     login.run(&format!("tmux new-window -d '{run}'")).expect("a window");
     wait_for("the pane's scope", PATIENCE, || {
-        let Ok(pid) = lab.pid_of("sleep") else { return Ok(None) };
+        let Ok(pid) = lab.pid_now("sleep") else { return Ok(None) };
         let cgroup = lab.read(&format!("/proc/{pid}/cgroup"))?;
         Ok(cgroup.contains(SCOPE).then_some(pid))
     })

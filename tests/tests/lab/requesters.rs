@@ -1,7 +1,7 @@
 //! Who is behind a stop: an update, an at job, somebody who meant the whole slice or the whole manager, systemd
 //! itself after a failure.
 
-use killtrace_tests::lab::{Killtrace, Lab, Options, PATIENCE, wait_for};
+use killtrace_tests::lab::{Killtrace, Lab, Options};
 
 use crate::death::Death;
 use crate::units::{start, unit, verdict};
@@ -160,7 +160,7 @@ fn a_machine_is_terminated() {
                 cd /run/box && mkdir -p proc sys dev run tmp var root; \
                 systemd-run --quiet --unit=box systemd-nspawn --quiet -D /run/box -M box --as-pid2 /bin/sleep 1000";
     lab.exec(&["sh", "-c", make]).expect("a machine");
-    let pid = wait_for("the machine's program", PATIENCE, || Ok(lab.pid_of("sleep").ok()));
+    let pid = lab.pid_of("sleep");
     let death = verdict(&lab, pid.expect("its pid"), || {
         lab.exec(&["machinectl", "terminate", "box"]).expect("terminated");
     });

@@ -24,10 +24,6 @@ fn with_other(text: &str) -> Options {
     unit(victim(SLEEPS), "other.service", &format!("[Service]\n{text}"))
 }
 
-fn pid_of(lab: &Lab, comm: &str) -> u32 {
-    wait_for(comm, PATIENCE, || Ok(lab.pid_of(comm).ok())).expect("its pid")
-}
-
 fn start_other(lab: &Lab) {
     lab.exec(&["systemctl", "start", "other.service"]).expect("it starts");
 }
@@ -92,7 +88,7 @@ fn a_command_after_the_start_ends_another_units_process() {
 fn a_restart_clears_away_what_an_earlier_run_has_left() {
     let lab = lab(&victim(&format!("{WITH_HELPER}ExecStartPre=-/usr/bin/pkill --exact sleep\n")));
     start(&lab, &["victim.service"]);
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || {
         lab.exec(&["systemctl", "restart", "victim.service"]).expect("restarted");
     });
@@ -113,7 +109,7 @@ fn a_stop_clears_away_by_a_command() {
     );
     let lab = lab(&victim(&text));
     start(&lab, &["victim.service"]);
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || {
         lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
     });
@@ -135,7 +131,7 @@ fn a_stop_clears_away_by_a_command() {
 fn a_command_clears_away_after_the_main_process() {
     let lab = lab(&victim(&format!("{WITH_HELPER}ExecStopPost=/usr/bin/pkill --exact sleep\n")));
     start(&lab, &["victim.service"]);
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || end_main_process(&lab));
     assert_by_command(&death, "ExecStopPost", "/usr/bin/pkill --exact sleep", VICTIM, 4);
     death.assert_chain(&[
@@ -154,7 +150,7 @@ fn a_command_after_the_end_takes_too_long() {
     ));
     start(&lab, &["victim.service"]);
     lab.exec(&["systemctl", "stop", "--no-block", "victim.service"]).expect("stopping");
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || ());
     assert_eq!(death.cause(), "unit-stop-timeout", "{death}");
     death.assert_killer(1, "systemd");

@@ -38,10 +38,7 @@ fn leftovers_of_a_oneshot() {
     let text = format!("[Service]\nType=oneshot\n{WITH_HELPER}");
     let lab = lab(&unit(Options::default(), "victim.service", &text));
     lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("started");
-    let pid = killtrace_tests::lab::wait_for("the helper", killtrace_tests::lab::PATIENCE, || {
-        Ok(lab.pid_of("sleep").ok())
-    })
-    .expect("the helper's pid");
+    let pid = lab.pid_of("sleep").expect("the helper's pid");
     let death = verdict(&lab, pid, || {
         lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
     });
@@ -101,10 +98,7 @@ fn a_scope_runs_too_long() {
     let lab = lab(&Options::default());
     let script = "systemd-run --scope --unit=job -p RuntimeMaxSec=3 sleep 1000 >/dev/null 2>&1 &";
     lab.exec(&["sh", "-c", script]).expect("started");
-    let pid = killtrace_tests::lab::wait_for("the job", killtrace_tests::lab::PATIENCE, || {
-        Ok(lab.pid_of("sleep").ok())
-    })
-    .expect("its pid");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || ());
     assert_eq!(death.cause(), "unit-runtime-max", "{death}");
     assert_eq!(death.0["victim"]["unit"], "job.scope", "{death}");

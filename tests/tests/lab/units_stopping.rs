@@ -1,7 +1,7 @@
 //! How a unit is stopped: by the commands it has for it, the signals its settings choose, and for how long it is
 //! waited for.
 
-use killtrace_tests::lab::{Lab, Options, PATIENCE, wait_for};
+use killtrace_tests::lab::{Lab, Options};
 
 use crate::lab;
 use crate::units::{main_pid, start, unit, verdict};
@@ -16,10 +16,6 @@ fn with(text: &str) -> Lab {
 }
 
 /// The pid of the only process of this name, once it is there.
-fn pid_of(lab: &Lab, comm: &str) -> u32 {
-    wait_for(comm, PATIENCE, || Ok(lab.pid_of(comm).ok())).expect("its pid")
-}
-
 #[test]
 fn a_command_of_its_own_stops_it() {
     let lab = with("ExecStart=/bin/sleep 1000\nExecStop=/bin/kill -INT $MAINPID\n");
@@ -90,7 +86,7 @@ fn a_command_that_stops_it_takes_too_long() {
     );
     start(&lab, &["victim.service"]);
     lab.exec(&["systemctl", "stop", "--no-block", "victim.service"]).expect("stopping");
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || ());
     assert_eq!(death.cause(), "unit-stop-timeout", "{death}");
     death.assert_killer(1, "systemd");
@@ -142,7 +138,7 @@ fn the_others_of_a_mixed_service_wait_for_its_main_process() {
          ExecStart=/bin/sh -c 'trap \"\" TERM; setsid sleep 1000 & while :; do read x < /run/never; done'\n",
     );
     start(&lab, &["victim.service"]);
-    let pid = pid_of(&lab, "sleep");
+    let pid = lab.pid_of("sleep").expect("its pid");
     let death = verdict(&lab, pid, || {
         lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
     });
@@ -161,7 +157,7 @@ fn a_reload_takes_too_long() {
     start(&lab, &["victim.service"]);
     let death = {
         lab.exec(&["systemctl", "reload", "--no-block", "victim.service"]).expect("reloading");
-        let pid = pid_of(&lab, "sleep");
+        let pid = lab.pid_of("sleep").expect("its pid");
         verdict(&lab, pid, || ())
     };
     assert_eq!(death.cause(), "unit-start-timeout", "{death}");

@@ -248,10 +248,11 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
     (found.max_by_key(|(at, _)| *at).map(|(_, id)| id), true)
 }
 
-/// `terminate-user` of `TerminateUser`, `stop` of `StopUnit`: the tools' verbs are made that way.
+/// `terminate-user` of `TerminateUser`, `stop` of `StopUnit`, `terminate` of `TerminateMachine`: the tools' verbs
+/// are made that way.
 fn verb_of(member: &str) -> String {
     let mut verb = String::new();
-    for (at, letter) in member.trim_end_matches("Unit").char_indices() {
+    for (at, letter) in member.trim_end_matches("Unit").trim_end_matches("Machine").char_indices() {
         if letter.is_ascii_uppercase() && at > 0 {
             verb.push('-');
         }
@@ -393,6 +394,7 @@ mod tests {
     fn verbs_of_methods() {
         assert_eq!(verb_of("TerminateUser"), "terminate-user");
         assert_eq!(verb_of("StopUnit"), "stop");
+        assert_eq!(verb_of("TerminateMachine"), "terminate");
         assert_eq!(verb_of("KillSession"), "kill-session");
     }
 

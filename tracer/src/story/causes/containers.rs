@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::BUS_LAG;
-use crate::story::requests::caller;
+use crate::story::requests::{by_arguments, caller};
 use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
 use crate::story::world::SeenSignal;
@@ -126,6 +126,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
     })?;
     let (process, by_name) = caller(case, call);
     let actor = process.map(|id| Actor::behind(case, id));
+    let how_known = if by_name && actor.is_some() { by_arguments(true) } else { "" };
     let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
     let victim = case.victim_process();
     let container =
@@ -145,8 +146,12 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
     let mut finding = Finding::new(
         id,
         Fit::Exact,
-        if by_name { Grade::Inferred } else { Grade::Observed },
-        format!("{} was ended{by} when {container} was {done}: {who}.", words::name_pid(&victim),),
+        // The request itself was seen, whoever made it.
+        Grade::Observed,
+        format!(
+            "{} was ended{by} when {container} was {done}: {who}{how_known}.",
+            words::name_pid(&victim),
+        ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
     .links([link]);
