@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use killtrace_ebpf::{COMM_LEN, Config, Offsets, RING_BYTES, Repeats, Watch, loss};
 
@@ -29,6 +29,11 @@ pub static LOSSES: PerCpuArray<[u64; loss::COUNT]> = PerCpuArray::with_max_entri
 /// Each CPU's last signal, and how often it was repeated.
 #[map]
 pub static REPEATS: PerCpuArray<Repeats> = PerCpuArray::with_max_entries(1, 0);
+
+/// At 0, the program that tells of a fault's mappings. A program of its own: inside the one on signals, the
+/// verifier would walk through it once for each way that leads there.
+#[map]
+pub static MAPPINGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Targets and witnesses, by process id in the tracer's pid namespace.
 #[map]

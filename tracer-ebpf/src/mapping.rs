@@ -4,13 +4,16 @@
 //!
 //! There are hardly any branches: the verifier would follow both ways of each, for each level and component.
 
-use killtrace_ebpf::{MappingRecord, Place, SignalRecord};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use killtrace_ebpf::{MappingRecord, Place};
 
 use crate::{
     emit::{self, Wake},
-    globals::{offset, present},
+    globals::{MAPPINGS, offset, present},
     memory::{self, Address},
-    pids, task,
+    pids,
+    syscall::Syscall,
+    task,
 };
 
 /// Most levels of a tree of mappings that are followed: 32 are room for 65,530 mappings, the most that
@@ -23,11 +26,30 @@ const ARANGE_PIVOTS: usize = 9;
 /// `maple_leaf_64`, `maple_range_64`: how many pivots they have.
 const RANGE_PIVOTS: usize = 15;
 
-/// Tells of what the running process has mapped where its code is and at the address that it faulted on.
+/// Has [`fault_mappings`] tell of a fault; nothing comes after it.
 #[inline(always)]
-pub fn of_fault(fault: &Fault) {
+pub fn of_fault(ctx: &RawTracePointContext) {
+    // SAFETY: nothing is held that would have to be given back.
+    unsafe { MAPPINGS.tail_call(ctx, 0) }
+}
+
+/// Tells of what the running process has mapped where its code is and at the address that it faulted on.
+///
+/// match-proto: signal_generate(int sig, kernel_siginfo *info, task_struct *task, int group, int result)
+#[raw_tracepoint(tracepoint = "signal_generate")]
+pub fn fault_mappings(ctx: RawTracePointContext) -> i32 {
+    if can_be_told() {
+        let task = task::current();
+        let registers = Syscall::current(task, task.load(offset!(task_flags)));
+        // `_sigfault`: the address comes first.
+        tell(task, registers.ip, Address(ctx.arg(1)).load(16));
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(task: Address, instruction: u64, address: u64) {
     let Some(mut entry) = emit::reserve::<MappingRecord>() else { return };
-    let task = task::current();
     let memory = task.follow(offset!(task_mm));
     entry.pid = pids::process(task);
     entry.start_ns = task::start(task);
@@ -35,14 +57,14 @@ pub fn of_fault(fault: &Fault) {
     entry.heap_end = memory.load(offset!(mm_brk));
     entry.stack_start = memory.load(offset!(mm_start_stack));
     let [code, data] = &mut entry.places;
-    describe(memory, fault.instruction, code);
-    describe(memory, fault.address, data);
+    describe(memory, instruction, code);
+    describe(memory, address, data);
     entry.submit(Wake::Later);
 }
 
 /// Whether this kernel has every field that is read here: what lies where an absent one would be is not ours to tell.
 #[inline(always)]
-pub fn can_be_told() -> bool {
+fn can_be_told() -> bool {
     let has_tree = present!(mm_maple_root)
         && present!(range_pivots)
         && present!(range_slots)
@@ -65,24 +87,6 @@ pub fn can_be_told() -> bool {
         && present!(mount_parent)
         && present!(mount_point);
     has_tree && has_memory && has_mapping && has_file && has_mount
-}
-
-/// Where a fault happened.
-#[derive(Clone, Copy)]
-pub struct Fault {
-    /// Where the code was; 0 where unknown, and where it is no fault of the process's own.
-    pub instruction: u64,
-    /// What it touched; 0 where unknown.
-    pub address: u64,
-}
-
-impl Fault {
-    /// What the record of its signal says.
-    #[inline(always)]
-    pub fn of(entry: &SignalRecord) -> Self {
-        let [address, _] = memory::reload(&entry.si_fields);
-        Self { instruction: memory::reload(&entry.user_ip), address }
-    }
 }
 
 /// What is mapped at an address; all zeros read as nothing.

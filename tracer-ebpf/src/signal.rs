@@ -239,12 +239,10 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key:
     }
     entry.limits = limits(sent, state);
     let (flags, urgent) = (memory::reload(&entry.flags), flag::FATAL | flag::TARGET);
-    let fault = mapping::Fault::of(&entry);
-    let signal = memory::reload(&entry.signal);
+    let (signal, instruction) = (memory::reload(&entry.signal), memory::reload(&entry.user_ip));
     entry.submit(if flags & urgent == urgent { Wake::Now } else { Wake::Later });
-    let is_fault = FAULT_SIGNALS & bit(signal) != 0 && fault.instruction != 0;
-    if mapping::can_be_told() && is_fault && flags & flag::FATAL != 0 {
-        mapping::of_fault(&fault);
+    if FAULT_SIGNALS & bit(signal) != 0 && instruction != 0 && flags & flag::FATAL != 0 {
+        mapping::of_fault(ctx);
     }
 }
 

@@ -19,6 +19,9 @@ use super::{
 /// The programs, as built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KILLTRACE_EBPF_OBJECT"));
 
+/// The program that the one on signals ends with where a fault is fatal.
+const MAPPINGS: &str = "fault_mappings";
+
 /// Lines of the verifier's log that an error shows: the last ones say why.
 const LOG_LINES: usize = 12;
 
@@ -26,6 +29,8 @@ const LOG_LINES: usize = 12;
 pub struct Loaded {
     maps: HashMap<String, MapData>,
     programs: Vec<(Hook, OwnedFd)>,
+    /// What the programs lead to, which is there as long as these are open.
+    reached: Vec<OwnedFd>,
     skipped: BTreeMap<String, String>,
 }
 
@@ -35,7 +40,7 @@ pub struct Attached {
     pub hooks: BTreeMap<String, String>,
     /// The programs, by hook; a hook may have two.
     pub programs: Vec<(&'static str, OwnedFd)>,
-    /// What keeps them attached.
+    /// What keeps them attached, and in place what they lead to.
     pub links: Vec<OwnedFd>,
 }
 
@@ -72,40 +77,74 @@ impl Loaded {
         let mut loaded = Self {
             maps: maps.into_iter().map(|(name, (map, _))| (name, map)).collect(),
             programs: Vec::new(),
+            reached: Vec::new(),
             skipped: BTreeMap::new(),
         };
+        // The verifier is as long over what few deaths need as over all the rest: beside that, it costs no time.
+        let mappings = std::thread::scope(|scope| {
+            let mappings = scope.spawn(|| load_program(&object, MAPPINGS));
+            loaded.load_hooks(&object, wanted)?;
+            mappings.join().unwrap_or_else(|_| Err(damaged("the loading thread panicked")))
+        })?;
+        loaded.lead_to_mappings(mappings)?;
+        Ok(loaded)
+    }
+
+    fn load_hooks(
+        &mut self,
+        object: &Object,
+        wanted: impl Fn(&Hook) -> Result<(), String>,
+    ) -> Result<(), AttachError> {
         let preemptible = preflight::programs_are_preemptible();
         for hook in HOOKS {
             match wanted(hook) {
                 Ok(()) => {
-                    loaded.load(&object, hook)?;
+                    self.load(object, hook)?;
                     if preemptible && hook.tracepoint == ATTACHED_TWICE {
-                        loaded.load(&object, hook)?;
+                        self.load(object, hook)?;
                     }
                 }
                 Err(why) => {
-                    loaded.skipped.insert(hook.tracepoint.to_owned(), why);
+                    self.skipped.insert(hook.tracepoint.to_owned(), why);
                 }
             }
         }
-        Ok(loaded)
+        Ok(())
     }
 
     fn load(&mut self, object: &Object, hook: &Hook) -> Result<(), AttachError> {
-        let program = object.programs.get(hook.tracepoint);
-        let function = program.and_then(|program| object.functions.get(&program.function_key()));
-        let (Some(program), Some(function)) = (program, function) else {
-            return Err(damaged(format!("the program {} is missing", hook.tracepoint)));
-        };
-        match bpf::load_program(hook.tracepoint, &program.license, &function.instructions) {
+        match load_program(object, hook.tracepoint)? {
             Ok(fd) => self.programs.push((*hook, fd)),
             Err(refused) if hook.required => return Err(explain(hook, &refused)),
-            Err(refused) => {
-                let why = format!("the kernel refused the program: {}", refused.error);
-                self.skipped.insert(hook.tracepoint.to_owned(), why);
-            }
+            Err(refused) => self.skip(hook.tracepoint, &refused),
         }
         Ok(())
+    }
+
+    /// Puts the program that tells of a fault's mappings where the one on signals looks for it.
+    fn lead_to_mappings(
+        &mut self,
+        loaded: Result<OwnedFd, bpf::Refused>,
+    ) -> Result<(), AttachError> {
+        let program = match loaded {
+            Ok(fd) => fd,
+            Err(refused) => {
+                self.skip(MAPPINGS, &refused);
+                return Ok(());
+            }
+        };
+        let failed = |error| AttachError::System { what: "make programs reach each other", error };
+        let map = self.maps.get("MAPPINGS").ok_or_else(|| damaged("no map MAPPINGS"))?;
+        let map = map.fd().as_fd().try_clone_to_owned().map_err(failed)?;
+        bpf::set_data(map.as_fd(), &program.as_raw_fd().to_ne_bytes()).map_err(failed)?;
+        // The kernel empties the map when nobody has it open any more.
+        self.reached.push(map);
+        Ok(())
+    }
+
+    fn skip(&mut self, program: &str, refused: &bpf::Refused) {
+        let why = format!("the kernel refused the program: {}", refused.error);
+        self.skipped.insert(program.to_owned(), why);
     }
 
     /// Takes a map out, to be used.
@@ -130,7 +169,7 @@ impl Loaded {
     /// Where the kernel lacks a required tracepoint.
     pub fn attach(self) -> Result<Attached, AttachError> {
         let mut attached =
-            Attached { hooks: self.skipped, programs: Vec::new(), links: Vec::new() };
+            Attached { hooks: self.skipped, programs: Vec::new(), links: self.reached };
         for (hook, program) in self.programs {
             let name = CString::new(hook.tracepoint).map_err(damaged)?;
             let state = match bpf::attach(program.as_fd(), &name) {
@@ -151,6 +190,16 @@ impl Loaded {
         }
         Ok(attached)
     }
+}
+
+/// Loads the program of this name.
+fn load_program(object: &Object, name: &str) -> Result<Result<OwnedFd, bpf::Refused>, AttachError> {
+    let program = object.programs.get(name);
+    let function = program.and_then(|program| object.functions.get(&program.function_key()));
+    let (Some(program), Some(function)) = (program, function) else {
+        return Err(damaged(format!("the program {name} is missing")));
+    };
+    Ok(bpf::load_program(name, &program.license, &function.instructions))
 }
 
 /// Makes the maps of the object. Constants are frozen, so that the verifier can rely on them.
@@ -219,7 +268,8 @@ mod tests {
     fn the_object_has_a_program_for_every_hook_and_none_besides() {
         let object = Object::parse(OBJECT).expect("the object is whole");
         let mut programs: Vec<&str> = object.programs.keys().map(String::as_str).collect();
-        let mut hooks: Vec<&str> = HOOKS.iter().map(|hook| hook.tracepoint).collect();
+        let hooks = HOOKS.iter().map(|hook| hook.tracepoint);
+        let mut hooks: Vec<&str> = hooks.chain([MAPPINGS]).collect();
         programs.sort_unstable();
         hooks.sort_unstable();
         assert_eq!(programs, hooks);
