@@ -68,6 +68,64 @@ fn the_clock_is_set() {
     trace.stop();
 }
 
+/// A service of the system's or of a user's manager that only sleeps is stopped by `systemctl`; its verdict.
+fn stopped_over_the_private_socket(
+    directory: &str,
+    name: &str,
+    systemctl: &[&str],
+) -> death::Death {
+    let ask = |verb: &str| run(&[systemctl, &[verb, name]].concat());
+    let unit = "[Service]\nType=exec\nExecStart=/bin/sleep 1000\n";
+    write(&format!("{directory}/{name}.service"), unit);
+    run(&[systemctl, &["daemon-reload"]].concat());
+    ask("start");
+    let pid = run(&[systemctl, &["show", "--value", "--property=MainPID", name]].concat());
+    let mut trace = Trace::start(name, &["-p", &pid].map(str::to_owned));
+    ask("stop");
+    let death = trace.death_of(pid.parse().expect("a pid"));
+    let ended = trace.finish();
+    let header = ended.header.expect("the first record");
+    let hook = header.hooks.get("security_unix_stream_connect").map(String::as_str);
+    assert_eq!(hook, Some("attached"), "{:?}", header.hooks);
+    let death = death::Death(serde_json::to_value(death).expect("a record"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["cause"]["evidence"], "observed", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("over systemd's private socket"), "{death}");
+    death
+}
+
+/// root's systemctl speaks to PID 1 where no bus hears it.
+#[test]
+#[ignore = "needs a kernel that lets programs watch its functions: cargo xtask vm runs it"]
+fn who_asks_over_the_private_socket() {
+    let death =
+        stopped_over_the_private_socket("/etc/systemd/system", "kt-private", &["systemctl"]);
+    death.assert_chain(&[
+        ("command", "systemctl stop kt-private"),
+        ("manager-connection", "connected to systemd[1]'s private socket"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// So does everybody's to his own manager.
+#[test]
+#[ignore = "needs a kernel that lets programs watch its functions: cargo xtask vm runs it"]
+fn who_asks_over_the_private_socket_of_a_user() {
+    let uid = run(&["id", "-u", "alice"]);
+    run(&["loginctl", "enable-linger", "alice"]);
+    run(&["systemctl", "start", &format!("user@{uid}.service")]);
+    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{uid}");
+    let systemctl = ["runuser", "-u", "alice", "--", "env", &runtime, "systemctl", "--user"];
+    let death = stopped_over_the_private_socket("/etc/systemd/user", "kt-own-private", &systemctl);
+    run(&["loginctl", "disable-linger", "alice"]);
+    death.assert_chain(&[
+        ("command", "systemctl --user stop kt-own-private"),
+        ("manager-connection", "private socket"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
 /// Writes a service in which one process uses up the unit's memory, once there is a file; another only sits there.
 fn hungry_service(name: &str, policy: &str) -> String {
     let file = format!("/etc/systemd/system/{name}.service");

@@ -243,6 +243,16 @@ offsets! {
     sock_err,
     /// `sock.sk_protocol`
     sock_protocol,
+    /// `sock.sk_peer_pid`: of a socket that is listened at, who began to listen
+    sock_peer_pid,
+    /// `sock.sk_peer_cred`, likewise
+    sock_peer_cred,
+    /// `unix_sock.addr`
+    unix_addr,
+    /// `unix_address.name`
+    unix_address_name,
+    /// `sockaddr_un.sun_path`
+    sockaddr_path,
     /// Size of `pt_regs`
     regs_size,
     /// x86: `pt_regs.orig_ax`; arm64: `pt_regs.syscallno`
@@ -339,6 +349,10 @@ pub struct Config {
     pub arch: u32,
     /// Bytes of a kernel stack, where the registers have to be found without the helper.
     pub thread_size: u32,
+    /// The tracer's own process id.
+    pub tracer: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// System call numbers of this architecture.
     pub syscalls: SyscallNumbers,
 }
@@ -355,6 +369,8 @@ impl Config {
         has_task_pt_regs: 0,
         arch: arch::OTHER,
         thread_size: 0,
+        tracer: 0,
+        reserved: 0,
         syscalls: SyscallNumbers::NONE,
     };
 }
@@ -387,5 +403,5 @@ pub mod loss {
 const _: () = {
     assert!(size_of::<Offsets>() == 4 * Offsets::NAMES.len());
     assert!(size_of::<SyscallNumbers>() == 64);
-    assert!(size_of::<Config>() == 104);
+    assert!(size_of::<Config>() == 112);
 };

@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::ring_buf::RingBufEntry,
 };
 use killtrace_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord, OomRecord,
-    RING_WATERMARK, RenameRecord, SignalRecord, TcpRecord, kind, mode,
+    CgroupRecord, ConnectRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord,
+    OomRecord, RING_WATERMARK, RenameRecord, SignalRecord, TcpRecord, kind, mode,
 };
 
 use crate::{
@@ -51,6 +51,7 @@ record! {
     CgroupRecord CGROUP
     RenameRecord RENAME
     MappingRecord MAPPING
+    ConnectRecord CONNECT
 }
 
 /// When userspace is to look.

@@ -61,6 +61,8 @@ pub mod kind {
     pub const RENAME: u32 = 8;
     /// [`MappingRecord`](crate::MappingRecord)
     pub const MAPPING: u32 = 9;
+    /// [`ConnectRecord`](crate::ConnectRecord)
+    pub const CONNECT: u32 = 10;
 }
 
 /// Begins every record.
@@ -436,6 +438,25 @@ pub struct Place {
     pub path: [[u8; COMPONENT_LEN]; PATH_DEPTH],
 }
 
+/// [`ConnectRecord::manager`] of PID 1: no user has this id.
+pub const SYSTEM_MANAGER: u32 = u32::MAX;
+
+/// A process connected to a service manager's private socket (`security_unix_stream_connect`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectRecord {
+    /// Kind [`kind::CONNECT`].
+    pub header: Header,
+    /// Whose manager: a user id, or [`SYSTEM_MANAGER`].
+    pub manager: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Who connected.
+    pub task: Task,
+    /// Its parents, nearest first.
+    pub ancestors: [Ancestor; MAX_ANCESTORS],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 80);
@@ -448,6 +469,7 @@ const _: () = {
     assert!(size_of::<TcpRecord>() == 40 + 32 + 80);
     assert!(size_of::<CgroupRecord>() == 40 + 256);
     assert!(size_of::<RenameRecord>() == 24 + 80 + 16);
+    assert!(size_of::<ConnectRecord>() == 24 + 80 + 8 * 32);
     assert!(size_of::<Place>() == 6 * 8 + 16 + 12 * 64);
     assert!(size_of::<MappingRecord>() == 24 + 4 * 8 + 2 * (64 + 12 * 64));
 };

@@ -5,6 +5,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "programs take their context by value")]
 
 mod cgroup;
+mod connect;
 mod emit;
 mod exec;
 mod exit;

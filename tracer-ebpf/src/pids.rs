@@ -45,6 +45,13 @@ fn translate(pid: Address) -> u32 {
     entry.load(0)
 }
 
+/// The number of a `struct pid` that lives in the tracer's own pid namespace, not in one below; else [`NONE`].
+#[inline(always)]
+pub fn of_own(pid: Address) -> u32 {
+    let level: u32 = pid.load(offset!(pid_level));
+    if level == config!(pid_namespace_level) { translate(pid) } else { NONE }
+}
+
 /// The entry of `numbers` for a level.
 #[inline(always)]
 fn number(pid: Address, level: u32) -> Address {

@@ -28,6 +28,8 @@ pub enum Fact {
     Mappings(Mappings),
     /// A TCP connection changed state.
     Tcp(TcpChange),
+    /// A process connected to a service manager's private socket.
+    ManagerConnection(ManagerConnection),
     /// A cgroup was made or removed.
     Cgroup(CgroupChange),
     /// What `/proc` said of a process when it was looked at.
@@ -253,6 +255,18 @@ pub struct TcpChange {
     pub error: i32,
     /// `current`; who closed, where this end closed, and a bystander elsewhere.
     pub task: Task,
+}
+
+/// A process connected to the private socket at which a service manager takes requests beside the bus; what it
+/// asked for there is not known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ManagerConnection {
+    /// Which manager.
+    pub manager: Manager,
+    /// Who connected.
+    pub task: Task,
+    /// Its parents, nearest first.
+    pub ancestors: Vec<Ancestor>,
 }
 
 /// States of a TCP connection, as `enum tcp_state` in the kernel.

@@ -51,8 +51,9 @@ impl Kernel {
     pub fn attach(selection: &Selection, btf: Option<&Path>) -> Result<Self, AttachError> {
         preflight::capabilities()?;
         preflight::raise_memlock_limit();
-        let (offsets, config, lacking) = settings(selection, btf)?;
-        let mut loaded = Loaded::new(&offsets, &config, |hook| applies(hook, selection, &offsets))?;
+        let settings = settings(selection, btf)?;
+        let mut loaded =
+            Loaded::new(&settings, |hook| applies(hook, selection, &settings.offsets))?;
 
         let mut watched = loaded.map("WATCHED")?;
         for id in &selection.pids {
@@ -88,7 +89,7 @@ impl Kernel {
         Ok(Self {
             stream: Stream::new(records, repeats, decoder, losses, log, links),
             hooks,
-            lacking,
+            lacking: settings.lacking,
             watched: kernel.watched,
             cgroups: kernel.cgroups,
             ports: kernel.ports,

@@ -10,7 +10,9 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
+};
 
 /// Bytes kept of what the verifier says.
 const LOG_BYTES: usize = 256 * 1024;
@@ -83,17 +85,30 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
-/// Loads a raw tracepoint program; asks the verifier for its reasons only where it refuses.
+/// A program, as it is loaded.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its license.
+    pub license: &'a CStr,
+    /// Its code.
+    pub code: &'a [bpf_insn],
+    /// For the entry of this function of the kernel, by its id in the kernel's types; else for a raw tracepoint.
+    pub function: Option<u32>,
+}
+
+/// Loads a program; asks the verifier for its reasons only where it refuses.
 ///
 /// # Errors
 /// The kernel's, with the verifier's log.
-pub fn load_program(name: &str, license: &CStr, code: &[bpf_insn]) -> Result<OwnedFd, Refused> {
-    let error = match try_load(name, license, code, &mut []) {
+pub fn load_program(program: Program<'_>) -> Result<OwnedFd, Refused> {
+    let error = match try_load(program, &mut []) {
         Ok(fd) => return Ok(fd),
         Err(error) => error,
     };
     let mut log = vec![0; LOG_BYTES];
-    match try_load(name, license, code, &mut log) {
+    match try_load(program, &mut log) {
         Ok(fd) => Ok(fd),
         Err(_) => {
             let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -102,9 +117,17 @@ pub fn load_program(name: &str, license: &CStr, code: &[bpf_insn]) -> Result<Own
     }
 }
 
-fn try_load(name: &str, license: &CStr, code: &[bpf_insn], log: &mut [u8]) -> io::Result<OwnedFd> {
+fn try_load(program: Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let Program { name, license, code, function } = program;
     let mut attr = empty();
-    attr.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32;
+    attr.__bindgen_anon_3.prog_type = match function {
+        None => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32,
+        Some(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
+    };
+    if let Some(function) = function {
+        attr.__bindgen_anon_3.expected_attach_type = bpf_attach_type::BPF_TRACE_FENTRY as u32;
+        attr.__bindgen_anon_3.attach_btf_id = function;
+    }
     attr.__bindgen_anon_3.insns = code.as_ptr() as u64;
     attr.__bindgen_anon_3.insn_cnt =
         u32::try_from(code.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -122,13 +145,13 @@ fn try_load(name: &str, license: &CStr, code: &[bpf_insn], log: &mut [u8]) -> io
     bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// Attaches a program to a raw tracepoint, for as long as the result lives.
+/// Attaches a program to a raw tracepoint, or where it was loaded for, for as long as the result lives.
 ///
 /// # Errors
 /// The kernel's: `ENOENT` where there is no such tracepoint.
-pub fn attach(program: BorrowedFd<'_>, tracepoint: &CStr) -> io::Result<OwnedFd> {
+pub fn attach(program: BorrowedFd<'_>, tracepoint: Option<&CStr>) -> io::Result<OwnedFd> {
     let mut attr = empty();
-    attr.raw_tracepoint.name = tracepoint.as_ptr() as u64;
+    attr.raw_tracepoint.name = tracepoint.map_or(0, |name| name.as_ptr() as u64);
     attr.raw_tracepoint.prog_fd = raw(program);
     bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }

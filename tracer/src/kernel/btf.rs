@@ -26,6 +26,7 @@ mod kind {
     pub const UNION: u32 = 5;
     pub const ENUM: u32 = 6;
     pub const TYPEDEF: u32 = 8;
+    pub const FUNC: u32 = 12;
     pub const VOLATILE: u32 = 9;
     pub const CONST: u32 = 10;
     pub const RESTRICT: u32 = 11;
@@ -112,8 +113,10 @@ impl<'a> Btf<'a> {
         while at < self.types.len() {
             let head = self.head_at(at).ok_or(BtfError::Truncated)?;
             self.starts.push(u32::try_from(at).map_err(|_| BtfError::Truncated)?);
-            let named =
-                matches!(head.kind, kind::STRUCT | kind::UNION | kind::ENUM | kind::TYPEDEF);
+            let named = matches!(
+                head.kind,
+                kind::STRUCT | kind::UNION | kind::ENUM | kind::TYPEDEF | kind::FUNC
+            );
             if named && head.name != 0 {
                 let name = self.text(head.name);
                 if wanted.contains(name) {
@@ -147,6 +150,12 @@ impl<'a> Btf<'a> {
     pub fn size_of(&self, structure: &str) -> Option<u32> {
         let heads = self.ids(structure).iter().filter_map(|id| self.head(*id));
         heads.filter(|head| is_composite(head.kind)).map(|head| head.size_or_type).next()
+    }
+
+    /// Id of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let is_function = |id: &u32| self.head(*id).is_some_and(|head| head.kind == kind::FUNC);
+        self.ids(name).iter().copied().find(is_function)
     }
 
     /// Number of arguments of a tracepoint, from its `btf_trace_NAME` type.

@@ -161,11 +161,13 @@ fn what_is_no_btf_is_told() {
 #[test]
 fn the_running_kernels_btf_is_read() {
     let Ok(data) = std::fs::read("/sys/kernel/btf/vmlinux") else { return };
-    let names = ["task_struct", "btf_trace_signal_generate", "k_sigaction"];
+    let names = ["task_struct", "btf_trace_signal_generate", "k_sigaction", "do_exit"];
     let btf = Btf::scan(&data, &names).expect("the kernel's own BTF");
     assert_eq!(btf.tracepoint_args("signal_generate"), Some(5));
     assert!(btf.member("task_struct", "tgid").is_some());
     assert_eq!(btf.size_of("k_sigaction"), Some(32));
+    assert!(btf.function("do_exit").is_some());
+    assert_eq!(btf.function("task_struct"), None, "that is a structure");
 }
 
 proptest! {

@@ -74,8 +74,13 @@ fn own_arguments() -> Option<u32> {
 
 /// Follows pointers from the current task: at each offset so many bytes are read. The last are the result.
 fn read(chain: &[(u32, i32)]) -> io::Result<u32> {
-    let program =
-        bpf::load_program("current", c"GPL", &program(chain)).map_err(|refused| refused.error)?;
+    let program = bpf::load_program(bpf::Program {
+        name: "current",
+        license: c"GPL",
+        code: &program(chain),
+        function: None,
+    })
+    .map_err(|refused| refused.error)?;
     bpf::run(program.as_fd())
 }
 

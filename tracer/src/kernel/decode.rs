@@ -17,8 +17,8 @@ use super::{
 };
 use crate::evidence::{
     Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
-    MappedFile, Mapping, Mappings, OomVictim, ProcessId, SignalInfo, SignalResult, SignalSent,
-    Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState,
+    Manager, ManagerConnection, MappedFile, Mapping, Mappings, OomVictim, ProcessId, SignalInfo,
+    SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -76,6 +76,7 @@ impl Decoder {
             Record::Cgroup(record) => (record.header.boot_ns, self.cgroup(&record)),
             Record::Rename(record) => (record.header.boot_ns, rename(&record)),
             Record::Mapping(record) => (record.header.boot_ns, mappings(&record)),
+            Record::Connect(record) => (record.header.boot_ns, self.connect(&record)),
         };
         Ok(Some(fact.at(self.clock.moment(boot_ns), Source::Kernel)))
     }
@@ -204,6 +205,17 @@ impl Decoder {
             error: i32::try_from(record.error).map_err(|_| Malformed)?,
             task: self.task(&record.task),
         }))
+    }
+
+    fn connect(&mut self, record: &wire_types::ConnectRecord) -> Fact {
+        Fact::ManagerConnection(ManagerConnection {
+            manager: match record.manager {
+                wire_types::SYSTEM_MANAGER => Manager::System,
+                uid => Manager::User(uid),
+            },
+            task: self.task(&record.task),
+            ancestors: ancestors(&record.ancestors),
+        })
     }
 
     fn cgroup(&mut self, record: &wire_types::CgroupRecord) -> Fact {

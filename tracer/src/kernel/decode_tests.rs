@@ -1,8 +1,8 @@
 //! Tests of the decoder, on records that are made here and on garbage.
 
 use killtrace_ebpf::{
-    COMM_LEN, COMPONENT_LEN, ExecRecord, ExitRecord, Header, MappingRecord, Place, SignalRecord,
-    TcpRecord, disposition, kind,
+    COMM_LEN, COMPONENT_LEN, ConnectRecord, ExecRecord, ExitRecord, Header, MappingRecord, Place,
+    SYSTEM_MANAGER, SignalRecord, TcpRecord, disposition, kind,
 };
 use proptest::prelude::*;
 
@@ -214,7 +214,7 @@ proptest! {
 proptest! {
     #[test]
     fn garbage_never_breaks_the_decoder(
-        kind in 0_u32..10,
+        kind in 0_u32..11,
         bytes in prop::collection::vec(any::<u8>(), 0..2048),
     ) {
         let mut bytes = bytes;
@@ -223,6 +223,29 @@ proptest! {
         }
         let _ = decoder().decode(&bytes);
     }
+}
+
+#[test]
+fn a_connection_tells_whose_manager_it_is_to() {
+    let connection = |bytes: &[u8]| match decoder().decode(bytes) {
+        Ok(Some(Evidence { fact: Fact::ManagerConnection(connection), .. })) => connection,
+        other => panic!("no connection: {other:?}"),
+    };
+    let mut bytes = zeros::<ConnectRecord>(kind::CONNECT);
+    let task = std::mem::offset_of!(ConnectRecord, task);
+    word(&mut bytes, task, 80);
+    put(&mut bytes, task + std::mem::offset_of!(killtrace_ebpf::Task, comm), b"systemctl\0");
+    word(&mut bytes, std::mem::offset_of!(ConnectRecord, ancestors), 79);
+    let manager = std::mem::offset_of!(ConnectRecord, manager);
+    for (value, meant) in
+        [(SYSTEM_MANAGER, Manager::System), (0, Manager::User(0)), (1000, Manager::User(1000))]
+    {
+        word(&mut bytes, manager, value);
+        let seen = connection(&bytes);
+        assert_eq!((seen.manager, seen.task.id.pid), (meant, 80));
+        assert_eq!((seen.task.comm.as_str(), seen.ancestors.len()), ("systemctl", 1));
+    }
+    assert_eq!(decoder().decode(&bytes[..bytes.len() - 1]), Err(Malformed));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 /// One hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// The raw tracepoint, and the program in the object that is for it.
-    pub tracepoint: &'static str,
+    /// The tracepoint or function, and the program in the object that is for it.
+    pub name: &'static str,
+    /// What the name is of.
+    pub place: Place,
     /// The first kernel release that has it.
     pub since: &'static str,
     /// Tracing is pointless without it.
@@ -17,11 +19,21 @@ pub struct Hook {
     pub names_only: bool,
 }
 
+/// Where in the kernel a hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A raw tracepoint.
+    Tracepoint,
+    /// The entry of a function (fentry): found by the kernel's own type information alone.
+    Function,
+}
+
 /// Every hook, in the order in which they are attached: what tells about new processes first, what
 /// tells about signals and ends last, so that nobody is reported who was not seen coming.
 pub const HOOKS: &[Hook] = &[
     Hook {
-        tracepoint: "cgroup_mkdir",
+        name: "cgroup_mkdir",
+        place: Place::Tracepoint,
         since: "4.20",
         required: false,
         shows: "new cgroups",
@@ -29,7 +41,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "cgroup_rmdir",
+        name: "cgroup_rmdir",
+        place: Place::Tracepoint,
         since: "4.20",
         required: false,
         shows: "removed cgroups",
@@ -37,7 +50,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "sched_process_fork",
+        name: "sched_process_fork",
+        place: Place::Tracepoint,
         since: "4.17",
         required: true,
         shows: "new processes",
@@ -45,7 +59,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "task_rename",
+        name: "task_rename",
+        place: Place::Tracepoint,
         since: "4.17",
         required: false,
         shows: "processes that change their name",
@@ -53,7 +68,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: true,
     },
     Hook {
-        tracepoint: "sched_process_exec",
+        name: "sched_process_exec",
+        place: Place::Tracepoint,
         since: "4.17",
         required: true,
         shows: "executed programs and their arguments",
@@ -61,7 +77,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "mark_victim",
+        name: "mark_victim",
+        place: Place::Tracepoint,
         since: "4.17",
         required: false,
         shows: "victims of the OOM killer",
@@ -69,7 +86,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "inet_sock_set_state",
+        name: "inet_sock_set_state",
+        place: Place::Tracepoint,
         since: "4.17",
         required: false,
         shows: "ends of TCP connections",
@@ -77,7 +95,18 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "sched_process_exit",
+        name: PRIVATE_SOCKET,
+        place: Place::Function,
+        since: "5.5 (arm64: 6.4)",
+        required: false,
+        shows: "connections to systemd's private socket",
+        without: "who asked systemd for something over its private socket, as root's systemctl does, is concluded \
+                  from the arguments of commands",
+        names_only: false,
+    },
+    Hook {
+        name: "sched_process_exit",
+        place: Place::Tracepoint,
         since: "4.17",
         required: true,
         shows: "ends of processes",
@@ -85,7 +114,8 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        tracepoint: "signal_generate",
+        name: "signal_generate",
+        place: Place::Tracepoint,
         since: "4.17",
         required: true,
         shows: "signals and their senders",
@@ -99,6 +129,9 @@ pub const HOOKS: &[Hook] = &[
 /// While a preempted program waits for its CPU, the kernel skips every other run of it there: whole
 /// series of ends would be missed. What one of the two misses the other sees; second records are dropped.
 pub const ATTACHED_TWICE: &str = "sched_process_exit";
+
+/// The hook on connections to the private sockets of service managers.
+pub const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
 
 /// The word for a hook that is in place.
 pub const ATTACHED: &str = "attached";

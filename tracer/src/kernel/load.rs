@@ -12,8 +12,9 @@ use killtrace_ebpf::{Config, Offsets};
 
 use super::{
     AttachError, bpf,
-    hooks::{ATTACHED, ATTACHED_TWICE, HOOKS, Hook},
+    hooks::{ATTACHED, ATTACHED_TWICE, HOOKS, Hook, Place},
     preflight, programs_log,
+    settings::Settings,
 };
 
 /// The programs, as built by `cargo xtask build-ebpf`.
@@ -50,15 +51,14 @@ impl Loaded {
     /// # Errors
     /// Where the kernel refuses a map or a required program.
     pub fn new(
-        offsets: &Offsets,
-        config: &Config,
+        settings: &Settings,
         wanted: impl Fn(&Hook) -> Result<(), String>,
     ) -> Result<Self, AttachError> {
         let mut object = Object::parse(OBJECT).map_err(damaged)?;
         let log_level = [programs_log::level()];
         let globals = HashMap::from([
-            ("OFFSETS", (bytes_of(offsets), true)),
-            ("CONFIG", (bytes_of(config), true)),
+            ("OFFSETS", (bytes_of(&settings.offsets), true)),
+            ("CONFIG", (bytes_of(&settings.config), true)),
             ("AYA_LOG_LEVEL", (log_level.as_slice(), true)),
         ]);
         object.patch_map_data(globals).map_err(damaged)?;
@@ -82,41 +82,49 @@ impl Loaded {
         };
         // The verifier is as long over what few deaths need as over all the rest: beside that, it costs no time.
         let mappings = std::thread::scope(|scope| {
-            let mappings = scope.spawn(|| load_program(&object, MAPPINGS));
-            loaded.load_hooks(&object, wanted)?;
+            let mappings = scope.spawn(|| load_program(&object, MAPPINGS, None));
+            loaded.load_hooks(&object, |hook| {
+                wanted(hook).and_then(|()| function_of(hook, &settings.functions))
+            })?;
             mappings.join().unwrap_or_else(|_| Err(damaged("the loading thread panicked")))
         })?;
         loaded.lead_to_mappings(mappings)?;
         Ok(loaded)
     }
 
+    /// Loads the programs of the hooks that `wanted` says yes to, with the function that each is for.
     fn load_hooks(
         &mut self,
         object: &Object,
-        wanted: impl Fn(&Hook) -> Result<(), String>,
+        wanted: impl Fn(&Hook) -> Result<Option<u32>, String>,
     ) -> Result<(), AttachError> {
         let preemptible = preflight::programs_are_preemptible();
         for hook in HOOKS {
             match wanted(hook) {
-                Ok(()) => {
-                    self.load(object, hook)?;
-                    if preemptible && hook.tracepoint == ATTACHED_TWICE {
-                        self.load(object, hook)?;
+                Ok(function) => {
+                    self.load(object, hook, function)?;
+                    if preemptible && hook.name == ATTACHED_TWICE {
+                        self.load(object, hook, function)?;
                     }
                 }
                 Err(why) => {
-                    self.skipped.insert(hook.tracepoint.to_owned(), why);
+                    self.skipped.insert(hook.name.to_owned(), why);
                 }
             }
         }
         Ok(())
     }
 
-    fn load(&mut self, object: &Object, hook: &Hook) -> Result<(), AttachError> {
-        match load_program(object, hook.tracepoint)? {
+    fn load(
+        &mut self,
+        object: &Object,
+        hook: &Hook,
+        function: Option<u32>,
+    ) -> Result<(), AttachError> {
+        match load_program(object, hook.name, function)? {
             Ok(fd) => self.programs.push((*hook, fd)),
             Err(refused) if hook.required => return Err(explain(hook, &refused)),
-            Err(refused) => self.skip(hook.tracepoint, &refused),
+            Err(refused) => self.skip(hook.name, &refused),
         }
         Ok(())
     }
@@ -171,35 +179,53 @@ impl Loaded {
         let mut attached =
             Attached { hooks: self.skipped, programs: Vec::new(), links: self.reached };
         for (hook, program) in self.programs {
-            let name = CString::new(hook.tracepoint).map_err(damaged)?;
-            let state = match bpf::attach(program.as_fd(), &name) {
+            let name = CString::new(hook.name).map_err(damaged)?;
+            let tracepoint = (hook.place == Place::Tracepoint).then_some(name.as_c_str());
+            let state = match bpf::attach(program.as_fd(), tracepoint) {
                 Ok(link) => {
                     attached.links.push(link);
-                    attached.programs.push((hook.tracepoint, program));
+                    attached.programs.push((hook.name, program));
                     ATTACHED.to_owned()
                 }
                 Err(error) if hook.required => {
-                    return Err(AttachError::Hook { hook: hook.tracepoint, error });
+                    return Err(AttachError::Hook { hook: hook.name, error });
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     "this kernel has no such tracepoint".to_owned()
                 }
                 Err(error) => format!("the kernel refused: {error}"),
             };
-            attached.hooks.insert(hook.tracepoint.to_owned(), state);
+            attached.hooks.insert(hook.name.to_owned(), state);
         }
         Ok(attached)
     }
 }
 
-/// Loads the program of this name.
-fn load_program(object: &Object, name: &str) -> Result<Result<OwnedFd, bpf::Refused>, AttachError> {
+/// The function that a hook is on, by its id in the running kernel's types; `None` where it is a tracepoint's.
+fn function_of(hook: &Hook, functions: &HashMap<&'static str, u32>) -> Result<Option<u32>, String> {
+    match (hook.place, functions.get(hook.name)) {
+        (Place::Tracepoint, _) => Ok(None),
+        (Place::Function, Some(id)) => Ok(Some(*id)),
+        (Place::Function, None) => {
+            Err("the running kernel's own type information does not tell of this function"
+                .to_owned())
+        }
+    }
+}
+
+/// Loads the program of this name, for a raw tracepoint or for the function of that id.
+fn load_program(
+    object: &Object,
+    name: &str,
+    function: Option<u32>,
+) -> Result<Result<OwnedFd, bpf::Refused>, AttachError> {
     let program = object.programs.get(name);
-    let function = program.and_then(|program| object.functions.get(&program.function_key()));
-    let (Some(program), Some(function)) = (program, function) else {
+    let code = program.and_then(|program| object.functions.get(&program.function_key()));
+    let (Some(program), Some(code)) = (program, code) else {
         return Err(damaged(format!("the program {name} is missing")));
     };
-    Ok(bpf::load_program(name, &program.license, &function.instructions))
+    let (license, code) = (program.license.as_c_str(), code.instructions.as_slice());
+    Ok(bpf::load_program(bpf::Program { name, license, code, function }))
 }
 
 /// Makes the maps of the object. Constants are frozen, so that the verifier can rely on them.
@@ -235,7 +261,7 @@ fn explain(hook: &Hook, refused: &bpf::Refused) -> AttachError {
     let lines: Vec<&str> = refused.log.trim_end().lines().collect();
     let last = lines.len().saturating_sub(LOG_LINES);
     AttachError::Program {
-        hook: hook.tracepoint,
+        hook: hook.name,
         error: std::io::Error::from_raw_os_error(refused.error.raw_os_error().unwrap_or(0)),
         log: lines.get(last..).unwrap_or_default().join("\n"),
     }
@@ -249,13 +275,13 @@ fn damaged(error: impl std::fmt::Display) -> AttachError {
 ///
 /// # Safety
 /// Implementors have no padding, and every byte of them is initialised.
-unsafe trait Settings {}
+unsafe trait Plain {}
 // SAFETY: a `repr(C)` structure of `u32` alone.
-unsafe impl Settings for Offsets {}
+unsafe impl Plain for Offsets {}
 // SAFETY: a `repr(C)` structure of integers whose size is asserted to be the sum of theirs.
-unsafe impl Settings for Config {}
+unsafe impl Plain for Config {}
 
-fn bytes_of<T: Settings>(value: &T) -> &[u8] {
+fn bytes_of<T: Plain>(value: &T) -> &[u8] {
     // SAFETY: `T` has no padding, and the bytes live as long as the value.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
 }
@@ -268,7 +294,7 @@ mod tests {
     fn the_object_has_a_program_for_every_hook_and_none_besides() {
         let object = Object::parse(OBJECT).expect("the object is whole");
         let mut programs: Vec<&str> = object.programs.keys().map(String::as_str).collect();
-        let hooks = HOOKS.iter().map(|hook| hook.tracepoint);
+        let hooks = HOOKS.iter().map(|hook| hook.name);
         let mut hooks: Vec<&str> = hooks.chain([MAPPINGS]).collect();
         programs.sort_unstable();
         hooks.sort_unstable();

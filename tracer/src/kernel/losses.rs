@@ -23,6 +23,7 @@ const KINDS: &[(u32, &str)] = &[
     (kind::CGROUP, "cgroups"),
     (kind::RENAME, "names"),
     (kind::MAPPING, "mappings of faults"),
+    (kind::CONNECT, "connections to service managers"),
 ];
 
 /// The counters, and what of them has been reported.

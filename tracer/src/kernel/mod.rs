@@ -37,7 +37,7 @@ mod wire;
 pub use attach::Kernel;
 pub use btf::BtfError;
 pub use clock::Clock;
-pub use hooks::{ATTACHED, HOOKS, Hook};
+pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use offsets::Missing;
 pub use preflight::setcap;
 

@@ -70,6 +70,7 @@ const NO_MAPPING: &str = "what a fault hit: the file, the heap, the code";
 const NO_LIMITS: &str = "the value of a limit that was exceeded";
 const NO_KILLED: &str = "which cgroup a write to cgroup.kill was for";
 const NO_TCP: &str = "ends of TCP connections";
+const NO_CONNECT: &str = "connections to systemd's private socket";
 
 /// The table.
 const WANTED: &[Want] = &[
@@ -178,6 +179,11 @@ const WANTED: &[Want] = &[
     extra("sock_remote_v6", "sock_common", &["skc_v6_daddr"]),
     optional("sock_err", "sock", &["sk_err"], NO_TCP),
     optional("sock_protocol", "sock", &["sk_protocol"], NO_TCP),
+    optional("sock_peer_pid", "sock", &["sk_peer_pid"], NO_CONNECT),
+    optional("sock_peer_cred", "sock", &["sk_peer_cred"], NO_CONNECT),
+    optional("unix_addr", "unix_sock", &["addr"], NO_CONNECT),
+    optional("unix_address_name", "unix_address", &["name"], NO_CONNECT),
+    optional("sockaddr_path", "sockaddr_un", &["sun_path"], NO_CONNECT),
 ];
 
 /// The part of the table that differs between architectures.

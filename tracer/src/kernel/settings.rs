@@ -1,12 +1,13 @@
 //! What the programs are told before they are loaded: from the kernel's type information, the
 //! selection and this process's place in the system.
 
-use std::{fs, io, path::Path};
+use std::{collections::HashMap, fs, io, path::Path};
 
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
 use super::{
-    AttachError, Hook, Selection, btf::Btf, current, offsets, offsets::Missing, syscalls, types,
+    AttachError, HOOKS, Hook, Place, Selection, btf::Btf, current, hooks::PRIVATE_SOCKET, offsets,
+    offsets::Missing, syscalls, types,
 };
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
@@ -14,21 +15,32 @@ const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
 /// Bytes of a kernel stack on x86-64 and, with pages of 4 KiB, on arm64 (`THREAD_SIZE`, without KASAN).
 const THREAD_SIZE: u32 = 16 * 1024;
 
-/// What the programs are told before they are loaded.
-pub fn settings(
-    selection: &Selection,
-    btf: Option<&Path>,
-) -> Result<(Offsets, Config, Vec<Missing>), AttachError> {
+/// What the programs are told before they are loaded, and where they belong.
+pub struct Settings {
+    /// Where fields are.
+    pub offsets: Offsets,
+    /// What to look for.
+    pub config: Config,
+    /// Fields that this kernel does not have.
+    pub lacking: Vec<Missing>,
+    /// The functions that there are hooks for, by name: their ids in the running kernel's types. A file's are its
+    /// own, and would have a program put anywhere.
+    pub functions: HashMap<&'static str, u32>,
+}
+
+/// Finds out what the programs are told.
+pub fn settings(selection: &Selection, btf: Option<&Path>) -> Result<Settings, AttachError> {
     let given = btf;
     let (path, data) = types::read(given)?;
     let mut wanted = offsets::structures();
     wanted.extend(["bpf_func_id", "btf_trace_sched_process_exit", "btf_trace_mark_victim"]);
+    wanted.extend(functions());
     let btf = Btf::scan(&data, &wanted)
         .map_err(|error| AttachError::BadBtf { path: path.clone(), error })?;
 
-    let (offsets, missing) = offsets::resolve(&btf);
+    let (offsets, lacking) = offsets::resolve(&btf);
     let required: Vec<&str> =
-        missing.iter().filter(|m| m.without.is_none()).map(|m| m.field.as_str()).collect();
+        lacking.iter().filter(|m| m.without.is_none()).map(|m| m.field.as_str()).collect();
     if !required.is_empty() {
         return Err(AttachError::MissingFields {
             kernel: kernel_release(),
@@ -57,9 +69,20 @@ pub fn settings(
         has_task_pt_regs: u32::from(btf.has_enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs")),
         arch: architecture(&offsets),
         thread_size: THREAD_SIZE,
+        tracer: std::process::id(),
+        reserved: 0,
         syscalls: syscalls::numbers(),
     };
-    Ok((offsets, config, missing))
+    let functions = functions()
+        .filter(|_| given.is_none())
+        .filter_map(|name| Some((name, btf.function(name)?)))
+        .collect();
+    Ok(Settings { offsets, config, lacking, functions })
+}
+
+/// The functions that there are hooks for.
+fn functions() -> impl Iterator<Item = &'static str> {
+    HOOKS.iter().filter(|hook| hook.place == Place::Function).map(|hook| hook.name)
 }
 
 /// The architecture, where its registers can be read.
@@ -97,8 +120,20 @@ pub fn applies(hook: &Hook, selection: &Selection, offsets: &Offsets) -> Result<
         offsets.sock_err,
         offsets.sock_protocol,
     ];
-    if hook.tracepoint == "inet_sock_set_state" && sockets.contains(&ABSENT) {
-        return Err("the kernel's type information lacks fields of struct sock".to_owned());
+    let addresses = [
+        offsets.sock_peer_pid,
+        offsets.sock_peer_cred,
+        offsets.unix_addr,
+        offsets.unix_address_name,
+        offsets.sockaddr_path,
+    ];
+    let fields: &[u32] = match hook.name {
+        "inet_sock_set_state" => &sockets,
+        PRIVATE_SOCKET => &addresses,
+        _ => &[],
+    };
+    if fields.contains(&ABSENT) {
+        return Err("the kernel's type information lacks fields of sockets".to_owned());
     }
     Ok(())
 }
@@ -126,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_hook_for_names_is_for_names() {
-        let rename = super::super::HOOKS.iter().find(|hook| hook.names_only).expect("there is one");
+        let rename = HOOKS.iter().find(|hook| hook.names_only).expect("there is one");
         let mut selection = Selection::default();
         assert!(applies(rename, &selection, &Offsets::ABSENT).is_err());
         selection.names.push("tmux".to_owned());

@@ -1,8 +1,8 @@
 //! Records as they come out of the ring buffer: bytes until their length has been checked.
 
 use killtrace_ebpf::{
-    CgroupRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord, OomRecord,
-    RenameRecord, SignalRecord, TcpRecord, flag, kind,
+    CgroupRecord, ConnectRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord,
+    OomRecord, RenameRecord, SignalRecord, TcpRecord, flag, kind,
 };
 
 /// Types of which every bit pattern is a value.
@@ -30,6 +30,8 @@ unsafe impl Wire for CgroupRecord {}
 unsafe impl Wire for RenameRecord {}
 // SAFETY: see above.
 unsafe impl Wire for MappingRecord {}
+// SAFETY: see above.
+unsafe impl Wire for ConnectRecord {}
 
 /// A record, by kind.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub enum Record {
     Rename(RenameRecord),
     /// [`kind::MAPPING`]
     Mapping(MappingRecord),
+    /// [`kind::CONNECT`]
+    Connect(ConnectRecord),
 }
 
 impl Record {
@@ -67,6 +71,7 @@ impl Record {
             kind::CGROUP => Self::Cgroup(value(bytes)?),
             kind::RENAME => Self::Rename(value(bytes)?),
             kind::MAPPING => Self::Mapping(value(bytes)?),
+            kind::CONNECT => Self::Connect(value(bytes)?),
             _ => return None,
         })
     }

@@ -114,6 +114,10 @@ impl People {
             Fact::Fork(fork) => self.fork(&fork.child, fork.parent),
             Fact::OomVictim(victim) => self.task(&victim.trigger),
             Fact::Tcp(change) => self.task(&change.task),
+            Fact::ManagerConnection(connection) => {
+                self.task(&connection.task);
+                self.ancestors(connection.task.id, &connection.ancestors);
+            }
             Fact::Process(snapshot) => self.snapshot(snapshot, evidence.at.boot_ns),
             Fact::User(user) => {
                 let name = user.clone();

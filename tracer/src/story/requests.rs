@@ -1,14 +1,16 @@
-//! Who asked a service manager for something: over the bus, or by a command whose arguments say so.
+//! Who asked a service manager for something: over the bus, over its private socket, or by a command whose
+//! arguments say so.
 
 use super::actor::Actor;
 use super::case::{Case, SEEN_LATE};
 use super::ending::call_link;
-use super::manager::{calls_before, same_unit, signals_which, stops_which, unit_of_call};
+use super::manager::{self, calls_before, same_unit, signals_which, stops_which, unit_of_call};
 use super::people::Known;
 use super::units::command_link;
-use super::verdict::Link;
+use super::verdict::{Link, LinkEvent};
+use super::words;
 use super::world::Seen;
-use crate::evidence::{BusCall, Grade, Manager, ProcessId, sig, signal_number};
+use crate::evidence::{BusCall, Grade, Manager, ManagerConnection, ProcessId, sig, signal_number};
 
 const S: u64 = 1_000_000_000;
 
@@ -110,9 +112,11 @@ impl Wish {
 
     fn is_command(self, args: &[String], manager: Manager, unit: &str) -> bool {
         let of_user = args.iter().any(|arg| arg == "--user");
-        if of_user != matches!(manager, Manager::User(_)) {
-            return false;
-        }
+        of_user == matches!(manager, Manager::User(_)) && self.is_said(args, unit)
+    }
+
+    /// Whether a command's arguments say so, of whatever manager.
+    fn is_said(self, args: &[String], unit: &str) -> bool {
         // `systemctl rescue` and its like name no unit.
         let shorthand = self == Self::Isolate
             && ["rescue", "emergency", "default"].iter().any(|verb| {
@@ -131,12 +135,23 @@ pub struct Request<'a> {
     pub call: Option<&'a Seen<BusCall>>,
     /// Who asked.
     pub process: Option<ProcessId>,
-    /// That it was this process is concluded from its arguments.
-    by_name: bool,
+    proof: Proof<'a>,
+}
+
+/// How it is known who asked.
+#[derive(Clone, Copy, Debug)]
+enum Proof<'a> {
+    /// The bus named it.
+    Bus,
+    /// Its arguments say so, and it connected to the manager's private socket.
+    Connection(&'a Seen<ManagerConnection>),
+    /// Its arguments say so.
+    Arguments,
 }
 
 impl<'a> Request<'a> {
-    /// The request for a unit that came before `at_ns`; none where neither call nor command was seen.
+    /// The request for a unit that came before `at_ns`; none where neither call nor command was seen. Of several
+    /// commands one that connected to the manager is likelier.
     pub fn find(
         case: &Case<'a>,
         wish: Wish,
@@ -148,10 +163,25 @@ impl<'a> Request<'a> {
         let call = calls.rfind(|call| wish.is_call(&call.value, unit));
         if let Some(seen) = call {
             let (process, by_name) = caller(case, seen);
-            return Some(Self { call, process, by_name });
+            let proof = if by_name { Proof::Arguments } else { Proof::Bus };
+            return Some(Self { call, process, proof });
         }
-        let process = command(case, wish, manager, unit, at_ns)?;
-        Some(Self { call: None, process: Some(process), by_name: true })
+        let says_so = |seen: &&Seen<ManagerConnection>| {
+            let client = case.process_at(seen.value.task.id, seen.ns());
+            client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
+        };
+        let connected = connections(case, manager, at_ns, 10 * S).rfind(says_so);
+        let process = connected.map(|seen| seen.value.task.id);
+        let process = process.or_else(|| command(case, wish, manager, unit, at_ns))?;
+        Some(Self::by_command(case, process, manager, at_ns))
+    }
+
+    /// The request that a process made before `at_ns`, by its arguments.
+    pub fn by_command(case: &Case<'a>, process: ProcessId, manager: Manager, at_ns: u64) -> Self {
+        let connection =
+            connections(case, manager, at_ns, 10 * S).rfind(|seen| seen.value.task.id == process);
+        let proof = connection.map_or(Proof::Arguments, Proof::Connection);
+        Self { call: None, process: Some(process), proof }
     }
 
     /// Who is behind it.
@@ -179,16 +209,40 @@ impl<'a> Request<'a> {
         named.map_or(Some(sig::SIGTERM), signal_number)
     }
 
-    /// How well it is proven who asked: a command that names the unit at the right time is a conclusion.
+    /// How well it is proven who asked: a command that names the unit at the right time is a conclusion, unless it
+    /// also spoke to the manager then.
     pub const fn grade(&self) -> Grade {
-        if self.by_name { Grade::Inferred } else { Grade::Observed }
+        match self.proof {
+            Proof::Bus | Proof::Connection(_) => Grade::Observed,
+            Proof::Arguments => Grade::Inferred,
+        }
     }
 
-    /// The command and the call, none later than what they led to.
+    /// How it is known who asked, for the end of a sentence; empty where the bus said so.
+    pub const fn hint(&self) -> &'static str {
+        match self.proof {
+            Proof::Bus => "",
+            Proof::Connection(_) => " (it asked over systemd's private socket)",
+            Proof::Arguments => by_arguments(self.call.is_some()),
+        }
+    }
+
+    /// The connection to the manager's private socket.
+    pub fn connection_link(&self, case: &Case<'_>) -> Option<Link> {
+        match self.proof {
+            Proof::Connection(seen) => Some(connection_link(case, seen)),
+            Proof::Bus | Proof::Arguments => None,
+        }
+    }
+
+    /// The command, the connection and the call, none later than what they led to.
     pub fn links(&self, case: &Case<'a>, effect: crate::evidence::Moment) -> Vec<Link> {
         let command = self.actor(case).and_then(|actor| command_link(case, &actor));
-        let mut links: Vec<Link> =
-            command.into_iter().chain(self.call.map(|call| call_link(case, call))).collect();
+        let mut links: Vec<Link> = command
+            .into_iter()
+            .chain(self.connection_link(case))
+            .chain(self.call.map(|call| call_link(case, call)))
+            .collect();
         for link in &mut links {
             link.at = link.at.no_later_than(effect);
         }
@@ -287,6 +341,49 @@ pub fn loginctl(
         fits.then_some((at, id, verb))
     });
     found.max_by_key(|(at, ..)| *at).map(|(_, id, verb)| (id, verb))
+}
+
+/// Connections to a manager's private socket up to `at_ns`, none longer ago than `age_ns`; without those that it
+/// turns down: it serves root and its own user alone (systemd's `bus_check_peercred`).
+fn connections<'a>(
+    case: &Case<'a>,
+    manager: Manager,
+    at_ns: u64,
+    age_ns: u64,
+) -> impl DoubleEndedIterator<Item = &'a Seen<ManagerConnection>> {
+    case.world.connections.iter().filter(move |seen| {
+        let euid = seen.value.task.euid;
+        seen.value.manager == manager
+            && (euid == 0 || manager == Manager::User(euid))
+            && seen.ns() <= at_ns
+            && seen.ns().saturating_add(age_ns) >= at_ns
+    })
+}
+
+/// The one process that spoke to the manager over its private socket right before `at_ns`, and did not, by its
+/// arguments, ask for something else. That it asked for this is no more than likely.
+pub fn only_connected<'a>(
+    case: &Case<'a>,
+    wish: Wish,
+    manager: Manager,
+    at_ns: u64,
+) -> Option<&'a Seen<ManagerConnection>> {
+    let mut connected = connections(case, manager, at_ns, 2 * S);
+    let last = connected.next_back()?;
+    let client = case.process_at(last.value.task.id, last.ns());
+    let args = client.cmdline.unwrap_or_default();
+    let may_ask = client.comm.as_deref() != Some("systemctl")
+        || args.iter().any(|arg| wish.verbs().contains(&arg.as_str()));
+    let alone = connected.all(|other| other.value.task.id == last.value.task.id);
+    (alone && may_ask).then_some(last)
+}
+
+/// The link of a connection to a manager's private socket.
+pub fn connection_link(case: &Case<'_>, seen: &Seen<ManagerConnection>) -> Link {
+    let client = case.process_at(seen.value.task.id, seen.ns());
+    let manager = manager::name_of(case.world, seen.value.manager);
+    let text = format!("{} connected to {manager}'s private socket", words::name_pid(&client));
+    case.link(seen.at, LinkEvent::ManagerConnection, seen.source, Some(client), text)
 }
 
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user

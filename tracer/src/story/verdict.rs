@@ -234,6 +234,7 @@ pub enum LinkEvent {
     ProcessExit,
     SessionClosed,
     BusCall,
+    ManagerConnection,
     Job,
     UnitState,
     Timeout,

@@ -12,8 +12,9 @@ use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine,
-    KernelLogLine, Lost, Manager, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
-    SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
+    SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
+    Unavailable, User,
 };
 
 /// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
@@ -156,6 +157,8 @@ pub struct World {
     pub oom_victims: Recent<OomVictim>,
     /// TCP connections that changed state.
     pub tcp: Recent<TcpChange>,
+    /// Connections to the private sockets of service managers.
+    pub connections: Recent<ManagerConnection>,
     /// What those that faulted had mapped.
     pub mappings: Recent<Mappings>,
     /// Method calls on a bus.
@@ -216,6 +219,9 @@ impl World {
             Fact::OomVictim(victim) => self.oom_victims.push(at, source, victim.clone()),
             Fact::Mappings(mappings) => self.mappings.push(at, source, mappings.clone()),
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
+            Fact::ManagerConnection(connection) => {
+                self.connections.push(at, source, connection.clone());
+            }
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::BusReply(reply) => self.reply(at, reply),
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),

@@ -170,6 +170,11 @@ impl Witnesses {
                 }
                 self.seen.remove(&exit.task.id);
             }
+            // Who asked for a stop, it may be. What it is can be looked up until it has its answer.
+            Fact::ManagerConnection(connection) => {
+                self.names(connection.task.uid);
+                self.witness(connection.task.id);
+            }
             Fact::OomVictim(victim) => self.oom(victim),
             _ => {}
         }

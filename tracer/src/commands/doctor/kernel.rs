@@ -7,7 +7,9 @@ use std::path::Path;
 use caps::Capability;
 
 use super::check;
-use crate::kernel::{ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Selection, setcap};
+use crate::kernel::{
+    ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Place, Selection, setcap,
+};
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
 
@@ -137,10 +139,10 @@ fn lacking(missing: &[Missing]) -> Vec<Check> {
 /// The hooks, as they were attached.
 fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
     let check = |hook: &Hook| {
-        let state = states.get(hook.tracepoint).map_or("not tried", String::as_str);
+        let state = states.get(hook.name).map_or("not tried", String::as_str);
         let works = state == ATTACHED;
         Check {
-            name: hook.tracepoint.to_owned(),
+            name: hook.name.to_owned(),
             state: match (works, hook.required) {
                 (true, _) => State::Works,
                 (false, true) => State::Fails,
@@ -148,10 +150,16 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
             },
             detail: if works { hook.shows.to_owned() } else { state.to_owned() },
             cost: Some(hook.without.to_owned()),
-            remedy: Some(format!(
-                "a kernel that has this tracepoint, as {} and later do",
-                hook.since
-            )),
+            remedy: Some(match hook.place {
+                Place::Tracepoint => {
+                    format!("a kernel that has this tracepoint, as {} and later do", hook.since)
+                }
+                Place::Function => format!(
+                    "a kernel that lets programs watch its functions (BTF of its own, CONFIG_BPF_JIT and \
+                     CONFIG_FUNCTION_TRACER), as {} and later can",
+                    hook.since
+                ),
+            }),
         }
     };
     HOOKS.iter().map(check).collect()
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn hooks_are_judged_by_the_table() {
         let mut states: BTreeMap<_, _> =
-            HOOKS.iter().map(|hook| (hook.tracepoint.to_owned(), ATTACHED.to_owned())).collect();
+            HOOKS.iter().map(|hook| (hook.name.to_owned(), ATTACHED.to_owned())).collect();
         assert!(hooks(&states).iter().all(|check| check.state == State::Works));
         for (name, state) in [("mark_victim", State::Missing), ("signal_generate", State::Fails)] {
             states.insert(name.to_owned(), "not in this kernel".to_owned());

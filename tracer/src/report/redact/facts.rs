@@ -117,6 +117,11 @@ impl Redactor {
                 tcp.remote = self.socket(tcp.remote);
                 Fact::Tcp(tcp)
             }
+            Fact::ManagerConnection(mut connection) => {
+                connection.task = self.task(connection.task);
+                connection.ancestors = self.ancestors(connection.ancestors);
+                Fact::ManagerConnection(connection)
+            }
             Fact::Cgroup(mut cgroup) => {
                 cgroup.path = self.optional(cgroup.path);
                 Fact::Cgroup(cgroup)

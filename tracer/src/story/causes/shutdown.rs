@@ -7,7 +7,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
-use crate::story::requests::{by_arguments, caller};
+use crate::story::requests::{Request, by_arguments, caller};
 use crate::story::units;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
@@ -229,24 +229,24 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     });
     let (_, process) = asked.max_by_key(|(at, _)| *at)?;
     let actor = Actor::behind(case, process);
+    let request = Request::by_command(case, process, stop.manager, job.ns());
     let effect = job.at.no_later_than(stop.begun);
-    let command = units::command_link(case, &actor).map(|link| link.before(effect));
     let mut above = units::job_link(case, job);
     above.at = effect;
     Finding::new(
         CauseId::UnitStopRequested,
         Fit::Exact,
-        Grade::Inferred,
+        request.grade(),
         format!(
             "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}{}.",
             case.victim_name(),
             stop.manager_name(case),
             stop.unit,
             actor.sentence(),
-            by_arguments(false)
+            request.hint()
         ),
     )
-    .links(command)
+    .links(request.links(case, effect))
     .links([above])
     .links(units::stop_links(case, &stop))
     .answer()

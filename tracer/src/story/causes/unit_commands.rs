@@ -2,11 +2,11 @@
 //! file, not somebody's.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Job, signal_name};
+use crate::evidence::{Job, signal_name};
 use crate::story::case::Case;
 use crate::story::fixes::UnitAt;
 use crate::story::manager::{UnitStop, main_end, manager_of, reload_job, start_job, stop_job};
-use crate::story::requests::{Request, Wish, by_arguments};
+use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link};
@@ -117,11 +117,7 @@ impl<'a> Occasion<'a> {
     /// Who asked for it, or what set it off.
     fn who(&self, case: &Case<'_>) -> Option<String> {
         let asked = self.request.and_then(|request| {
-            let hint = match request.grade() {
-                Grade::Observed => "",
-                _ => by_arguments(request.call.is_some()),
-            };
-            Some(format!("{}{hint}", request.actor(case)?.sentence()))
+            Some(format!("{}{}", request.actor(case)?.sentence(), request.hint()))
         });
         asked.or_else(|| self.trigger.as_ref().map(|trigger| format!("{trigger} set it off")))
     }

@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
-use crate::story::requests::{Request, Wish, by_arguments};
+use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::verdict::{CauseId, Fix, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -69,18 +69,34 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     }
     isolated(case, &stop, job, &what).or_else(|| manager_stopped(case, &stop, &what)).or_else(
         || {
-            Finding::new(
-                ID,
-                Fit::Mechanism,
-                Grade::Inferred,
-                format!("{what} by job {}; who asked for it was not seen.", job.value.id),
-            )
-            .gap(UNSEEN)
-            .links(units::stop_links(case, &stop))
-            .fixes([fixes::look_at_unit(&stop.at())])
-            .answer()
+            let what = format!("{what} by job {}", job.value.id);
+            unseen(case, &stop, &what)
+                .links(units::stop_links(case, &stop))
+                .fixes([fixes::look_at_unit(&stop.at())])
+                .answer()
         },
     )
+}
+
+/// The story of a request that was not seen, and of nobody whose arguments tell of one. Whoever alone had just
+/// spoken to the manager is likely to have made it.
+fn unseen(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Finding {
+    let likely = only_connected(case, Wish::Stop, stop.manager, stop.began_ns);
+    let text = match likely {
+        None => format!("{what}; who asked for it was not seen."),
+        Some(seen) => {
+            let actor = Actor::behind(case, seen.value.task.id);
+            format!(
+                "{what}, likely asked for by {}: {}, and nobody else had just connected to systemd's private socket.",
+                words::name_pid(&actor.process),
+                actor.sentence()
+            )
+        }
+    };
+    let link = likely.map(|seen| connection_link(case, seen).before(stop.ordered_at()));
+    Finding::new(CauseId::UnitStopRequested, Fit::Mechanism, Grade::Inferred, text)
+        .gap(UNSEEN)
+        .links(link)
 }
 
 /// The story of a request that was seen.
@@ -97,13 +113,9 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         )
         .gap("the caller was gone before the bus could name its process");
     };
-    let hint = match request.grade() {
-        Grade::Observed => "",
-        _ => by_arguments(request.call.is_some()),
-    };
     let mut links = request.links(case, stop.first.at);
-    links.retain(|link| link.event == LinkEvent::Command);
-    let text = format!("{what}: {}{hint}.", actor.sentence());
+    links.retain(|link| link.event != LinkEvent::BusCall);
+    let text = format!("{what}: {}{}.", actor.sentence(), request.hint());
     Finding::new(ID, Fit::Exact, request.grade(), text).links(links)
 }
 
@@ -231,12 +243,8 @@ const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a pr
 /// Who asked for something, as the end of a sentence.
 fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     let Some(request) = request else { return format!("who asked for {what} was not seen") };
-    let hint = match request.grade() {
-        Grade::Observed => "",
-        _ => by_arguments(request.call.is_some()),
-    };
     match (request.actor(case), request.call) {
-        (Some(actor), _) => format!("{}{hint}", actor.sentence()),
+        (Some(actor), _) => format!("{}{}", actor.sentence(), request.hint()),
         (None, Some(call)) => format!("{} asked for {what}", caller(case, &call.value)),
         (None, None) => format!("who asked for {what} was not seen"),
     }
@@ -315,10 +323,11 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     }
     let about = asked.as_ref().map_or(stop.unit.as_str(), |(unit, _)| unit);
     let actor = asked.as_ref().and_then(|(_, request)| request.actor(case));
-    let grade = match (call, said) {
-        (Some(_), _) => Grade::Observed,
-        (None, Some(_)) => Grade::Reported,
-        (None, None) => Grade::Inferred,
+    let connection = asked.as_ref().and_then(|(_, request)| request.connection_link(case));
+    let grade = match (call.is_some() || connection.is_some(), said) {
+        (true, _) => Grade::Observed,
+        (false, Some(_)) => Grade::Reported,
+        (false, None) => Grade::Inferred,
     };
     let signal = crate::evidence::signal_name(number);
     let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
@@ -338,6 +347,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links(connection.map(|link| link.before(stop.begun)))
     .links(call.map(|call| call_link(case, call).before(stop.begun)))
     .links(reported)
     .answer()

@@ -4,5 +4,6 @@ mod crashes;
 mod manager;
 mod memory;
 mod plain;
+mod private_socket;
 mod relay;
 mod scene;

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::evidence::{
     BusCall, BusPeer, BusReply, Disposition, Evidence, Exec, Exit, Fact, Header, Job, LossPlace,
-    Lost, Manager, Moment, ProcessId, SessionState, Setting, Settled, SignalInfo, SignalResult,
-    SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState, Time,
-    TraceOptions, UnitProperties, User,
+    Lost, Manager, ManagerConnection, Moment, ProcessId, SessionState, Setting, Settled,
+    SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange,
+    TcpState, Time, TraceOptions, UnitProperties, User,
 };
 use crate::story::Engine;
 use crate::story::verdict::{Death, Record};
@@ -147,6 +147,11 @@ impl Scene {
             task,
         };
         self.add(ms, Source::Kernel, Fact::Exec(exec))
+    }
+
+    pub fn connects(self, ms: u64, task: Task, manager: Manager) -> Self {
+        let connection = ManagerConnection { manager, task, ancestors: Vec::new() };
+        self.add(ms, Source::Kernel, Fact::ManagerConnection(connection))
     }
 
     pub fn setting(self, scope: &str, name: &str, value: &str, place: Option<(&str, u32)>) -> Self {

@@ -1,0 +1,151 @@
+//! Requests over a service manager's private socket, where connections to it are seen.
+
+use super::scene::{Scene, signal, systemd, task_in};
+use crate::evidence::{Grade, Manager, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
+
+const SESSION: &str = "/user.slice/user-1000.slice/session-3.scope";
+const OVER_THE_SOCKET: &str = "(it asked over systemd's private socket)";
+const BY_ARGUMENTS: &str = "(by its arguments; the request itself was not seen)";
+
+fn client(pid: u32, comm: &str) -> Task {
+    Task { uid: 0, euid: 0, ..task_in(pid, comm, SESSION) }
+}
+
+fn begin() -> Scene {
+    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
+    Scene::default().user(0, "root").user(1000, "alice").target(&victim, TargetReason::Running)
+}
+
+/// The stop of nginx.service that whatever `scene` holds led to.
+fn stopped(scene: Scene) -> Death {
+    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
+    let death = scene
+        .job(5000, 700, "stop", "nginx.service")
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    death
+}
+
+#[track_caller]
+fn says(death: &Death, grade: Grade, words: &[&str]) {
+    assert_eq!(death.cause.evidence, grade, "{death:#?}");
+    let text = &death.cause.explanation;
+    for part in words {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_command_that_connected_is_observed() {
+    let systemctl = client(80, "systemctl");
+    let death = stopped(
+        begin().exec(4900, systemctl.clone(), &["systemctl", "stop", "nginx"], &[]).connects(
+            4950,
+            systemctl,
+            Manager::System,
+        ),
+    );
+    says(&death, Grade::Observed, &["root ran \"systemctl stop nginx\"", OVER_THE_SOCKET]);
+    let chain: Vec<_> = death.chain.iter().map(|link| (link.event, link.evidence)).collect();
+    assert_eq!(
+        chain,
+        [
+            LinkEvent::Command,
+            LinkEvent::ManagerConnection,
+            LinkEvent::Job,
+            LinkEvent::Signal,
+            LinkEvent::Death
+        ]
+        .map(|event| (event, Grade::Observed))
+    );
+    assert_eq!(death.chain[1].text, "systemctl[80] connected to systemd[1]'s private socket");
+}
+
+#[test]
+fn of_two_commands_the_one_that_connected_is_named() {
+    let (first, second) = (client(80, "systemctl"), client(81, "systemctl"));
+    let scene = begin()
+        .exec(4800, first.clone(), &["systemctl", "stop", "nginx.service"], &[])
+        .exec(4900, second, &["systemctl", "restart", "nginx"], &[]);
+    says(&stopped(scene), Grade::Inferred, &["restart nginx", BY_ARGUMENTS]);
+
+    let scene = begin()
+        .exec(4800, first.clone(), &["systemctl", "stop", "nginx.service"], &[])
+        .exec(4900, client(81, "systemctl"), &["systemctl", "restart", "nginx"], &[])
+        .connects(4950, first, Manager::System);
+    says(&stopped(scene), Grade::Observed, &["stop nginx.service", OVER_THE_SOCKET]);
+}
+
+/// Whom the manager turns down has asked for nothing, and what another manager was asked for is not this.
+#[test]
+fn a_connection_that_leads_nowhere_proves_nothing() {
+    let systemctl = client(80, "systemctl");
+    let other_user = Task { uid: 1000, euid: 1000, ..systemctl.clone() };
+    for (who, manager) in [(other_user, Manager::System), (systemctl, Manager::User(1000))] {
+        let death = stopped(
+            begin().exec(4900, who.clone(), &["systemctl", "stop", "nginx"], &[]).connects(
+                4950,
+                who.clone(),
+                manager,
+            ),
+        );
+        says(&death, Grade::Inferred, &[BY_ARGUMENTS]);
+        let death = stopped(begin().connects(4950, who, manager));
+        says(&death, Grade::Inferred, &["who asked for it was not seen"]);
+    }
+}
+
+#[test]
+fn whose_arguments_say_nothing_is_named_where_it_is_the_only_one() {
+    let agent = client(80, "agent");
+    let scene = || begin().exec(10, agent.clone(), &["/usr/bin/agent"], &[]);
+    let death = stopped(scene().connects(4950, agent.clone(), Manager::System));
+    says(&death, Grade::Inferred, &["likely asked for by agent[80]: root ran", "nobody else"]);
+    assert!(death.chain.iter().any(|link| link.event == LinkEvent::ManagerConnection));
+
+    let long_ago = stopped(scene().connects(1000, agent.clone(), Manager::System));
+    says(&long_ago, Grade::Inferred, &["who asked for it was not seen"]);
+    let too_late = stopped(scene().connects(5002, agent.clone(), Manager::System));
+    says(&too_late, Grade::Inferred, &["who asked for it was not seen"]);
+    let two = scene().connects(4950, agent.clone(), Manager::System).connects(
+        4960,
+        client(81, "other"),
+        Manager::System,
+    );
+    says(&stopped(two), Grade::Inferred, &["who asked for it was not seen"]);
+}
+
+/// Units have names that no argument needs to say; but who only looks has asked for no stop.
+#[test]
+fn a_systemctl_is_likely_where_its_verb_fits() {
+    let systemctl = client(80, "systemctl");
+    let ran = |args: &[&str]| {
+        stopped(begin().exec(4900, systemctl.clone(), args, &[]).connects(
+            4950,
+            systemctl.clone(),
+            Manager::System,
+        ))
+    };
+    says(&ran(&["systemctl", "stop", "www"]), Grade::Inferred, &["likely", "systemctl stop www"]);
+    says(&ran(&["systemctl", "status", "www"]), Grade::Inferred, &["was not seen"]);
+}
+
+/// It stands for another unit's stop as well, which is then no request for the victim's.
+#[test]
+fn a_likely_asker_is_no_request() {
+    let agent = client(80, "agent");
+    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
+    let binds = serde_json::Value::from(vec!["base.service"]);
+    let death = begin()
+        .unit(1, "nginx.service", &[("BindsTo", binds)])
+        .connects(4950, agent, Manager::System)
+        .job(4999, 699, "stop", "base.service")
+        .job(5000, 700, "stop", "nginx.service")
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitDependency, "{death:#?}");
+}
