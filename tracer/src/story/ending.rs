@@ -90,6 +90,11 @@ impl<'a> Ending<'a> {
                 Ended::Here => format!("sshd had closed the connection to {}", tcp.value.remote),
             });
         }
+        if self.words.iter().any(|line| line.value.message.starts_with("Received disconnect from"))
+        {
+            let client = self.peer.as_deref().unwrap_or("the client");
+            return Some(format!("{client} had ended the ssh connection"));
+        }
         (!self.sshd.is_empty()).then(|| "the ssh connection's sshd had ended".to_owned())
     }
 
