@@ -2,7 +2,8 @@
 //!
 //! Each is traced by this very program, as `killtrace --format json -- sh -c SCRIPT`.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,11 @@ use crate::system::presence;
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// What every script begins with: `is PID NAME` waits until the process has that name, for a few seconds.
+const PRELUDE: &str = "is() { n=0; \
+     until [ \"$(cat /proc/$1/comm 2>/dev/null)\" = \"$2\" ] || [ $n -ge 100 ]; \
+     do n=$((n + 1)); sleep 0.05; done; }\n";
 
 /// A death, and what is to be said of it.
 pub struct Scenario {
@@ -47,7 +53,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "killed by a shell",
         needs: None,
         needs_root: false,
-        script: "sleep 60 & sleep 0.2; kill -KILL $!; wait",
+        script: "sleep 60 & is $! sleep; kill -KILL $!; wait",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
         killer: KillerKind::Process,
@@ -59,7 +65,8 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "asked to end, and ended by itself",
         needs: None,
         needs_root: false,
-        script: "sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.05; done' & sleep 0.4; kill -TERM $!; wait",
+        script: "sh -c 'trap \"exit 7\" TERM; echo $$; while :; do sleep 0.05; done' | \
+                 { read -r pid; kill -TERM $pid; }",
         ends: Ends::With(7),
         victim: "sh",
         killer: KillerKind::Process,
@@ -95,7 +102,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "ran out of its time limit",
         needs: Some("timeout"),
         needs_root: false,
-        script: "timeout 0.3 sleep 60",
+        script: "timeout 1 sleep 60",
         ends: Ends::By("SIGTERM"),
         victim: "sleep",
         killer: KillerKind::Process,
@@ -143,7 +150,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "died with its parent",
         needs: Some("setpriv"),
         needs_root: false,
-        script: "(setpriv --pdeathsig KILL sleep 60 & sleep 0.4); sleep 0.1",
+        script: "(setpriv --pdeathsig KILL sleep 60 & is $! sleep); sleep 0.1",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
         killer: KillerKind::Kernel,
@@ -155,7 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "died with the init of its pid namespace",
         needs: Some("unshare"),
         needs_root: true,
-        script: "unshare -pf sh -c 'sleep 60 & exec sleep 0.4'",
+        script: "unshare -pf sh -c 'sleep 60 & exec sleep 1'",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
         killer: KillerKind::Kernel,
@@ -167,8 +174,10 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "lost its terminal",
         needs: Some("script"),
         needs_root: false,
-        script: "script -qec 'exec sleep 60' /dev/null >/dev/null </dev/null & sleep 0.5; \
-                 kill -KILL $!; wait; sleep 0.3",
+        // What comes through a terminal ends in a carriage return.
+        script: "sh -c 'echo $$; exec script -qec \"echo \\$\\$; exec sleep 60\" /dev/null </dev/null' | \
+                 { read -r script; IFS=$(printf ' \\r') read -r pid; is $pid sleep; \
+                 kill -KILL $script; is $pid ''; }",
         ends: Ends::By("SIGHUP"),
         victim: "sleep",
         killer: KillerKind::Kernel,
@@ -205,8 +214,10 @@ impl Scenario {
         if let Some(btf) = btf {
             command.arg("--btf").arg(btf);
         }
+        // SAFETY: the function calls nothing but signal(2), which may be called between fork and exec.
+        unsafe { command.pre_exec(default_signals) };
         let mut child = command
-            .args(["--format", "json", "--", "sh", "-c", self.script])
+            .args(["--format", "json", "--", "sh", "-c", &format!("{PRELUDE}{}", self.script)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -278,6 +289,15 @@ impl Scenario {
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// What nohup(1) and others ignore would be ignored by the children as well.
+fn default_signals() -> io::Result<()> {
+    for signal in 1..=31 {
+        // SAFETY: `SIG_DFL` is a valid disposition; SIGKILL and SIGSTOP are refused, and stay what they are.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 #[cfg(test)]
