@@ -1,7 +1,7 @@
 //! cgroup.kill, and memory limits of cgroups.
 
 use killtrace::evidence::Mechanism;
-use killtrace::story::verdict::{CauseId, Outcome};
+use killtrace::story::verdict::{CauseId, Death, Outcome};
 use killtrace_tests::live::{By, Played, Stage, Trace, play, play_under};
 
 const KILLER: By = By::Process("killer");
@@ -75,4 +75,23 @@ fn cgroup_oom() {
 #[test]
 fn cgroup_oom_bystander() {
     out_of_memory(&play("cgroup-oom-bystander"));
+}
+
+/// The kernel kills along whoever shares the memory of the one that it chose.
+#[test]
+fn cgroup_oom_shared_memory() {
+    let stage = Stage::open("cgroup-oom-shared-memory");
+    let victim = stage.pid("victim").to_string();
+    let trace = Trace::of(&stage, &["-f", "-p", &victim]);
+    let played = play_under(stage, trace);
+    out_of_memory(&played);
+    let deaths: Vec<_> = played.trace.deaths().collect();
+    let [one, other] = deaths[..] else { panic!("two deaths: {}", played.trace.complaint()) };
+    assert!([one, other].iter().all(|death| death.cause.id == CauseId::KernelOomCgroup));
+    // Which of the two it chooses is the kernel's affair.
+    let along = |a: &Death, b: &Death| {
+        let chosen = format!("[{}], whose memory it shares", b.victim.pid);
+        a.cause.explanation.contains(&chosen)
+    };
+    assert!(along(one, other) != along(other, one), "{}", played.trace.complaint());
 }

@@ -5,6 +5,7 @@ use crate::evidence::{
     CgroupLimits, Grade, KernelLogLine, Mechanism, OomVictim, Source, cgroup_path, sig,
 };
 use crate::story::case::Case;
+use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
@@ -58,6 +59,18 @@ fn mark<'a>(case: &Case<'a>) -> Option<&'a Seen<OomVictim>> {
     })
 }
 
+/// The process that the OOM killer chose, where the victim was none of its choice: `__oom_kill_process` kills
+/// along whoever shares the memory of the chosen, and marks the chosen alone.
+fn chosen(case: &Case<'_>, blow: Blow<'_>) -> Option<String> {
+    let mark = case.world.oom_victims.iter().rev().find(|mark| {
+        mark.value.trigger.id == blow.signal.value.sender.id
+            && mark.ns() <= blow.signal.ns()
+            && mark.ns() + 100 * MS >= blow.signal.ns()
+    })?;
+    let id = case.world.people.at(mark.value.global_tid, mark.ns())?;
+    Some(words::name_pid(&case.process(id)))
+}
+
 /// The kernel's OOM killer: which limit, who triggered it.
 pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
@@ -77,6 +90,10 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     let memcg = log.as_ref().map_or(by_stack, |(_, summary)| summary.memcg);
     let trigger = case.task(&blow.signal.value.sender);
     let name = words::name_pid(&case.victim_process());
+    let chosen = if marked.is_none() && proven { chosen(case, blow) } else { None };
+    let along = chosen.as_ref().map(|it| format!(" along with {it}, whose memory it shares"));
+    let killed =
+        format!("{name} was killed by the kernel's OOM killer{}", along.unwrap_or_default());
     let trigger_name = words::name_pid(&trigger);
     let own = blow.signal.value.sender.id == case.victim;
     let by = if own {
@@ -88,14 +105,15 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     let (id, text) = if memcg {
         (
             CauseId::KernelOomCgroup,
-            cgroup_text(&name, log.as_ref().map(|(_, s)| s), limits, &by, whole_group),
+            cgroup_text(&killed, log.as_ref().map(|(_, s)| s), limits, &by, whole_group),
         )
     } else {
         (
             CauseId::KernelOomGlobal,
             format!(
-                "{name} was killed by the kernel's OOM killer: the machine had no memory left ({by} \
-                 could not be met), and {name} was chosen as what frees the most."
+                "{killed}: the machine had no memory left ({by} could not be met), and {} was chosen as what frees \
+                 the most.",
+                chosen.as_ref().unwrap_or(&name)
             ),
         )
     };
@@ -106,7 +124,13 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
         fixes::more_memory()
     };
     let mut finding = Finding::new(id, Fit::Exact, Grade::Observed, text)
-        .links(oom_links(case, &trigger_name, marked, log.as_ref().map(|(line, _)| *line)))
+        .links(oom_links(
+            case,
+            &trigger_name,
+            marked,
+            chosen.as_deref(),
+            log.as_ref().map(|(line, _)| *line),
+        ))
         .fixes([fix]);
     if log.is_none() && !by_stack {
         finding = finding.gap("the kernel's log was not seen: whether a cgroup's limit or the whole machine ran out is taken from the kernel's stack");
@@ -132,7 +156,7 @@ fn limits<'a>(case: &Case<'a>, group: Option<&str>) -> Option<&'a CgroupLimits> 
 }
 
 fn cgroup_text(
-    name: &str,
+    killed: &str,
     summary: Option<&Summary>,
     limits: Option<&CgroupLimits>,
     by: &str,
@@ -152,7 +176,7 @@ fn cgroup_text(
         ""
     };
     format!(
-        "{name} was killed by the kernel's OOM killer: {group} had reached its memory limit{limit} \
+        "{killed}: {group} had reached its memory limit{limit} \
          when {by} could not be met.{whole}"
     )
 }
@@ -161,14 +185,19 @@ fn oom_links(
     case: &Case<'_>,
     trigger: &str,
     mark: Option<&Seen<OomVictim>>,
+    chosen: Option<&str>,
     log: Option<&Seen<KernelLogLine>>,
 ) -> Vec<Link> {
     let victim = words::name_pid(&case.victim_process());
     let mut links = Vec::new();
     let at = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     let marked = if mark.is_some() { " and marked it as its victim" } else { "" };
+    let chose = match chosen {
+        Some(other) => format!("chose {other}, and killed {victim} along, which shares its memory"),
+        None => format!("chose {victim}{marked}"),
+    };
     let text = format!(
-        "the kernel's OOM killer chose {victim}{marked}; {trigger} had asked for memory (it is not the killer)"
+        "the kernel's OOM killer {chose}; {trigger} had asked for memory (it is not the killer)"
     );
     links.push(case.link(at, LinkEvent::Oom, Source::Kernel, None, text));
     if let Some(line) = log {
