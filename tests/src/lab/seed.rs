@@ -24,6 +24,7 @@ const PACKAGES: &[&str] = &[
     "libpam-systemd",
     "openssh-client",
     "openssh-server",
+    "parallel",
     "polkitd",
     "procps",
     "runc",

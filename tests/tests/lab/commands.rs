@@ -1,6 +1,7 @@
 //! Somebody or something ran a command that ended a process.
 
 use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Options};
+use serde_json::Value;
 
 use crate::death::Death;
 use crate::units::main_pid;
@@ -168,4 +169,20 @@ fn without_a_bus_it_still_traces_and_says_what_it_misses() {
     let bus = report.of_type("header")[0]["sources"]["bus"].as_str().expect("said of the bus");
     assert_ne!(bus, "attached");
     assert!(!bus.is_empty());
+}
+
+/// GNU parallel gives each of its jobs a time.
+#[test]
+fn a_job_of_parallel_takes_too_long() {
+    let lab = lab(&Options::default());
+    let mut killtrace = Killtrace::start(&lab, &["--target", "sleep"]).expect("killtrace");
+    let run = ["parallel", "--timeout", "1", "sleep", ":::", "1000"];
+    assert!(!lab.output(&run).expect("it ran").status.success(), "its only job fails");
+    let is_death = |record: &Value| record["type"] == "death";
+    let death = Death(killtrace.wait_for_record("a death", is_death).expect("a verdict"));
+    assert_eq!(death.cause(), "timeout-command", "{death}");
+    assert_eq!(death.0["killer"]["kind"], "process", "{death}");
+    let words = death.0["killer"]["process"]["cmdline"].to_string();
+    assert!(words.contains("parallel") && words.contains("--timeout"), "{death}");
+    killtrace.stop().expect("killtrace ends");
 }
