@@ -126,6 +126,23 @@ fn who_asks_over_the_private_socket_of_a_user() {
     ]);
 }
 
+/// udev kills what its rules have left running, and says nothing of it.
+#[test]
+#[ignore = "has udev run a program: cargo xtask vm runs it"]
+fn what_a_rule_of_udev_left_running() {
+    let rule = "ACTION==\"change\", KERNEL==\"null\", RUN+=\"/bin/sh -c 'sleep 1000 &'\"\n";
+    write("/run/udev/rules.d/99-kt.rules", rule);
+    run(&["udevadm", "control", "--reload"]);
+    let mut trace = Trace::start("udev", &["--target", "sleep"].map(str::to_owned));
+    run(&["udevadm", "trigger", "--action=change", "--sysname-match=null"]);
+    let death = trace.next_death();
+    trace.stop();
+    let death = death::Death(serde_json::to_value(death).expect("a record"));
+    assert_eq!(death.cause(), "udev-cleanup", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "systemd-udevd", "{death}");
+    death.fix_with("SYSTEMD_WANTS");
+}
+
 /// Writes a service in which one process uses up the unit's memory, once there is a file; another only sits there.
 fn hungry_service(name: &str, policy: &str) -> String {
     let file = format!("/etc/systemd/system/{name}.service");

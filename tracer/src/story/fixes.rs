@@ -117,6 +117,34 @@ pub fn exclude_user(user: &str) -> Fix {
     .see("logind.conf(5)")
 }
 
+/// What a device needs running is a service of its own.
+pub fn udev_unit() -> Fix {
+    fix(
+        "have the device's rule start a service instead",
+        vec![
+            "grep -rns 'RUN' /etc/udev/rules.d /run/udev/rules.d /usr/lib/udev/rules.d".to_owned(),
+            remark("in that rule, for a NAME.service of yours in place of RUN: TAG+=\"systemd\", ENV{SYSTEMD_WANTS}+=\"NAME.service\""),
+            "sudo udevadm control --reload".to_owned(),
+        ],
+        "systemd runs it in a unit of its own, which outlives udev's work on the device",
+    )
+    .check("systemctl status NAME.service")
+    .see("udev(7), systemd.device(5)")
+}
+
+/// `homectl update --kill-processes=no`
+pub fn homed_keep(user: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "let this user's processes survive the logout",
+        vec![format!("homectl update {user} --kill-processes=no")],
+        "systemd-homed leaves the user's processes alone",
+    )
+    .but("the home stays unlocked for as long as one of them runs")
+    .check(format!("homectl inspect {user}"))
+    .see("homectl(1)")
+}
+
 /// `StopIdleSessionSec=infinity`
 pub fn no_idle_stop() -> Fix {
     fix(

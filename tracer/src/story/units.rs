@@ -10,7 +10,7 @@ use super::stopping;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Grade, Job, JournalLine, Source};
+use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Source};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -80,6 +80,13 @@ pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {
     // `_COMM` is missing where the writer was gone before journald looked.
     let named = line.comm.as_deref() == Some(short) || line.from_unit.as_deref() == Some(&unit);
     named && line.uid.is_none_or(|uid| uid < 1000)
+}
+
+/// Whether the deciding signal came out of a service of the system's: its cgroup is the kernel's word, a name
+/// anybody could take.
+pub fn struck_from(case: &Case<'_>, service: &str) -> bool {
+    let cgroup = case.sender().and_then(|sender| sender.cgroup.as_deref());
+    cgroup.and_then(|path| CgroupOwner::of(path).unit).as_deref() == Some(service)
 }
 
 /// Whether a journal line comes from the service manager that made this stop, and is about this unit: by the

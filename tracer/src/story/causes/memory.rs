@@ -211,9 +211,7 @@ fn oom_links(
 /// systemd-oomd chose the cgroup.
 pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     let sender = case.sender()?;
-    let unit = sender.cgroup.as_deref().map(crate::evidence::CgroupOwner::of)?.unit;
-    // `comm` alone could be anybody's; its unit is the system's own.
-    if unit.as_deref() != Some("systemd-oomd.service") {
+    if !units::struck_from(case, "systemd-oomd.service") {
         return None;
     }
     let said = case.world.journal.iter().rev().find(|line| {

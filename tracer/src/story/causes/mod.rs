@@ -6,6 +6,7 @@
 mod commands;
 mod containers;
 mod crashes;
+mod daemons;
 mod dependencies;
 mod kernel;
 mod logind;
@@ -146,6 +147,8 @@ pub const ALL: &[Cause] = &[
     memory::kernel_oom,
     memory::oomd,
     memory::userspace_oom,
+    daemons::udev,
+    daemons::homed,
     terminal::closed,
     terminal::leader_exited,
     terminal::interrupt,

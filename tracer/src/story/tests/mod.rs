@@ -1,6 +1,7 @@
 //! The story told on made-up evidence: what the recorded cases cannot show on purpose.
 
 mod crashes;
+mod daemons;
 mod manager;
 mod memory;
 mod plain;

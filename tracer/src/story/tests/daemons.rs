@@ -1,0 +1,61 @@
+//! Deaths by daemons of the system that clean up.
+
+use super::scene::{Scene, signal, task_in};
+use crate::evidence::{Fact, Grade, JournalLine, Source, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death};
+
+const UDEV: &str = "/system.slice/systemd-udevd.service/udev";
+
+fn root(pid: u32, comm: &str, cgroup: &str) -> Task {
+    Task { uid: 0, euid: 0, ..task_in(pid, comm, cgroup) }
+}
+
+fn killed_by(killer: Task, victim: Task, said: Option<&str>) -> Death {
+    let mut scene = Scene::default()
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Running)
+        .signal(5, signal(sig::SIGKILL, killer, victim.clone()));
+    if let Some(message) = said {
+        let line = JournalLine {
+            comm: Some("(udev-worker)".to_owned()),
+            from_unit: Some("systemd-udevd.service".to_owned()),
+            uid: Some(0),
+            message: message.to_owned(),
+            ..JournalLine::default()
+        };
+        scene = scene.add(6, Source::Journal, Fact::Journal(line));
+    }
+    scene.exit(7, victim, 9, true).death()
+}
+
+#[test]
+fn what_a_devices_rule_left_running() {
+    let death = killed_by(root(300, "systemd-udevd", UDEV), root(42, "sleep", UDEV), None);
+    assert_eq!(death.cause.id, CauseId::UdevCleanup, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred, "udev does not say so: {death:#?}");
+    assert!(format!("{:?}", death.fixes).contains("SYSTEMD_WANTS"), "{death:#?}");
+    let elsewhere = root(300, "systemd-udevd", "/system.slice/other.service");
+    let death = killed_by(elsewhere, root(42, "sleep", UDEV), None);
+    assert_ne!(death.cause.id, CauseId::UdevCleanup, "{death:#?}");
+}
+
+#[test]
+fn what_a_devices_rule_ran_for_too_long() {
+    let said = "sda: Spawned process '/usr/local/bin/scan' [42] timed out after 2min 59s, killing.";
+    let death = killed_by(root(301, "(udev-worker)", UDEV), root(42, "scan", UDEV), Some(said));
+    assert_eq!(death.cause.id, CauseId::UdevCleanup, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
+    assert!(death.cause.explanation.contains("timed out after 2min 59s"), "{death:#?}");
+}
+
+#[test]
+fn a_home_that_is_locked_away() {
+    let scope = "/user.slice/user-1000.slice/session-3.scope";
+    let killer = task_in(300, "(sd-killer)", "/system.slice/systemd-homed.service");
+    let death = killed_by(killer, task_in(42, "tmux: server", scope), None);
+    assert_eq!(death.cause.id, CauseId::HomedDeactivation, "{death:#?}");
+    assert!(death.cause.explanation.contains("home of alice"), "{death:#?}");
+    let anybody = task_in(300, "(sd-killer)", scope);
+    let death = killed_by(anybody, task_in(42, "tmux: server", scope), None);
+    assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
+}
