@@ -47,7 +47,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Packages that the lab's seed does not have, since it cannot run them.
-const PACKAGES: &[&str] = &["systemd-oomd"];
+const PACKAGES: &[&str] = &["systemd-oomd", "udev"];
 
 /// Makes the initramfs; keeps what it fetches below `directory`.
 ///
@@ -88,7 +88,7 @@ pub fn image(
 
 /// A tree with the content of [`PACKAGES`], from where the seed is from.
 fn packages(directory: &Path) -> Result<PathBuf> {
-    let place = directory.join("system-packages");
+    let place = directory.join(format!("system-packages-{}", PACKAGES.join("-")));
     if place.is_dir() {
         return Ok(place);
     }
