@@ -71,13 +71,13 @@ pub fn units(bytes: &[u8]) {
         let root = tree.root();
         let files = root.unit_files(Manager::System, None, "victim.service");
         assert_eq!(files.drop_ins.len(), 1, "{files:?}");
-        let mut settings = root.unit(Manager::System, "victim.service", &files);
+        let mut settings = root.unit(Manager::System, None, "victim.service", &files);
         settings.extend(root.logind());
         settings.push(root.default_timeout_stop());
         settings.iter().for_each(|setting| tree.is_told_where(setting));
         for manager in [Manager::System, Manager::User(1000)] {
             let files = root.unit_files(manager, Some("/home/alice"), &name);
-            settings.extend(root.unit(manager, &name, &files));
+            settings.extend(root.unit(manager, Some("/home/alice"), &name, &files));
         }
         settings
     });

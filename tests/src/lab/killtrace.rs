@@ -14,7 +14,7 @@ use super::{Lab, PROGRAMS};
 use crate::schema;
 
 /// Where killtrace records in the lab.
-const RECORDING: &str = "/run/killtrace.jsonl";
+pub const RECORDING: &str = "/run/killtrace.jsonl";
 /// Environment variable: the `killtrace` to be tried, instead of cargo's own.
 const PROGRAM_VARIABLE: &str = "KILLTRACE_BIN";
 

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use instance::Instance;
 use network::ClientComputer;
 
-pub use killtrace::{Killtrace, Report};
+pub use killtrace::{Killtrace, RECORDING, Report};
 pub use network::{CLIENT_ADDRESS, LAB_ADDRESS};
 pub use options::Options;
 pub use ssh::Login;
@@ -128,9 +128,14 @@ impl Lab {
         self.exec(&["cat", "--", path])
     }
 
+    /// The lab's root directory, seen from outside: there an absolute link of the lab leads elsewhere.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.init))
+    }
+
     /// Whether the process with this pid, as the lab counts, exists (also as a zombie).
     pub fn is_alive(&self, pid: u32) -> bool {
-        PathBuf::from(format!("/proc/{}/root/proc/{pid}", self.init)).exists()
+        self.root().join(format!("proc/{pid}")).exists()
     }
 
     /// Waits until a process is gone.

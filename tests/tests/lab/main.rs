@@ -13,6 +13,7 @@ mod logout;
 mod panes;
 mod requesters;
 mod sessions;
+mod settings;
 mod units;
 mod units_commands;
 mod units_dependencies;

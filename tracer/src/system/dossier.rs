@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::context::Context;
+use super::settings::truth;
 use super::settings::units::UnitFiles;
 use super::{bus, containers, logind, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, slices};
@@ -154,15 +155,6 @@ async fn compare_with_logind(context: Arc<Context>) {
     context.outbox.say(Source::BusProperty, Fact::Setting(setting));
 }
 
-/// A boolean as systemd reads it (`parse_boolean`).
-fn truth(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
-        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
-        _ => None,
-    }
-}
-
 /// Tells a unit's properties, and what its files set.
 pub async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
     let asked = systemd::unit_properties(&context, manager, &unit).await;
@@ -218,7 +210,7 @@ async fn tell_files(
         Manager::System => None,
     };
     let files = files.unwrap_or_else(|| context.root.unit_files(manager, home.as_deref(), unit));
-    tell_settings(context, context.root.unit(manager, unit, &files));
+    tell_settings(context, context.root.unit(manager, home.as_deref(), unit, &files));
 }
 
 /// The files that the manager itself names.

@@ -1,28 +1,29 @@
 //! `logind.conf`, `system.conf` and `user.conf`: main file, drop-ins, compiled-in defaults.
 
-use super::{Assignment, Root, commented_default, joined, last};
+use super::{Assignment, Kind, Root, commented_default, joined, last};
 use crate::evidence::{Manager, Setting};
 
 /// Where systemd's configuration lives, strongest first.
 pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
 
-/// How several assignments of one setting combine.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// The last one counts.
-    One,
-    /// They add up.
-    List,
-}
+/// What these settings take; others are lists, or not read closely.
+const KINDS: [(&str, Kind); 6] = [
+    ("KillUserProcesses", Kind::Truth),
+    ("StopIdleSessionSec", Kind::Span),
+    ("UserStopDelaySec", Kind::Span),
+    ("DefaultTimeoutStopSec", Kind::Span),
+    ("DefaultTimeoutStartSec", Kind::Span),
+    ("DefaultOOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
+];
 
 /// The settings of systemd-logind that decide about processes, and its compiled-in values
 /// (`src/login/logind-core.c:manager_reset_config`); `KillUserProcesses` is the distribution's choice.
-const LOGIND: [(&str, Kind, Option<&str>); 5] = [
-    ("KillUserProcesses", Kind::One, None),
-    ("KillExcludeUsers", Kind::List, Some("root")),
-    ("KillOnlyUsers", Kind::List, Some("")),
-    ("StopIdleSessionSec", Kind::One, Some("infinity")),
-    ("UserStopDelaySec", Kind::One, Some("10s")),
+const LOGIND: [(&str, Option<&str>); 5] = [
+    ("KillUserProcesses", None),
+    ("KillExcludeUsers", Some("root")),
+    ("KillOnlyUsers", Some("")),
+    ("StopIdleSessionSec", Some("infinity")),
+    ("UserStopDelaySec", Some("10s")),
 ];
 
 /// The settings of systemd-oomd, and its compiled-in values (`src/oom/oomd-manager.h`).
@@ -39,11 +40,11 @@ const NO_KILL: [&str; 9] =
 impl Root {
     /// What decides at the end of a session, with the file and line that set it; scope `logind.conf`.
     pub fn logind(&self) -> Vec<Setting> {
-        let assignments = self.daemon("logind.conf");
-        let of_default = |(name, kind, default): (&str, Kind, Option<&str>)| {
-            let found = match kind {
-                Kind::One => last(&assignments, "Login", name).cloned(),
-                Kind::List => joined(&assignments, "Login", name),
+        let assignments = self.daemon(None, "logind.conf");
+        let of_default = |(name, default): (&str, Option<&str>)| {
+            let found = match name {
+                "KillExcludeUsers" | "KillOnlyUsers" => joined(&assignments, "Login", name),
+                _ => last(&assignments, "Login", name).cloned(),
             };
             if let Some(found) = found {
                 return Some(found.setting("logind.conf"));
@@ -59,7 +60,7 @@ impl Root {
 
     /// When systemd-oomd kills, for cgroups that say nothing else; scope `oomd.conf`.
     pub fn oomd(&self) -> Vec<Setting> {
-        let assignments = self.daemon("oomd.conf");
+        let assignments = self.daemon(None, "oomd.conf");
         let of_default = |(name, default): (&str, &str)| match last(&assignments, "OOM", name) {
             Some(found) => found.setting("oomd.conf"),
             None => default_setting("oomd.conf", name, default),
@@ -69,20 +70,25 @@ impl Root {
 
     /// `DefaultTimeoutStopSec` of the system manager; scope `system.conf`.
     pub fn default_timeout_stop(&self) -> Setting {
-        let found = self.manager_default(Manager::System, "DefaultTimeoutStopSec");
+        let found = self.manager_default(Manager::System, None, "DefaultTimeoutStopSec");
         found.unwrap_or_else(|| {
             default_setting("system.conf", "DefaultTimeoutStopSec", self.compiled_timeout())
         })
     }
 
     /// One of the `Default…=` of a service manager for its units, where a file sets it; scope `system.conf` or
-    /// `user.conf`.
-    pub(super) fn manager_default(&self, manager: Manager, name: &str) -> Option<Setting> {
-        let file = match manager {
-            Manager::System => "system.conf",
-            Manager::User(_) => "user.conf",
+    /// `user.conf`, which a user can have in `home`, too.
+    pub(super) fn manager_default(
+        &self,
+        manager: Manager,
+        home: Option<&str>,
+        name: &str,
+    ) -> Option<Setting> {
+        let (file, home) = match manager {
+            Manager::System => ("system.conf", None),
+            Manager::User(_) => ("user.conf", home),
         };
-        last(&self.daemon(file), "Manager", name).map(|found| found.setting(file))
+        last(&self.daemon(home, file), "Manager", name).map(|found| found.setting(file))
     }
 
     /// Compiled-in `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`: 90 s upstream, 45 s on Fedora; the
@@ -115,14 +121,21 @@ impl Root {
         })
     }
 
-    /// Every assignment that counts for one of systemd's daemons, weakest first.
-    fn daemon(&self, file: &str) -> Vec<Assignment> {
-        let mains = TREES.iter().map(|tree| format!("{tree}/systemd/{file}"));
+    /// Every assignment that counts for one of systemd's daemons, weakest first. Of the main files the first alone
+    /// is read, a user's own before all others (`manager_find_user_config_paths` in `src/core/main.c`).
+    fn daemon(&self, home: Option<&str>, file: &str) -> Vec<Assignment> {
+        let own = home.map(|home| format!("{home}/.config"));
+        let trees = own.into_iter().chain(TREES.map(str::to_owned));
+        let mains: Vec<String> = trees.map(|tree| format!("{tree}/systemd/{file}")).collect();
+        let directories: Vec<String> = mains.iter().map(|main| format!("{main}.d")).collect();
         let main = mains.into_iter().find(|path| self.exists(path));
-        let directories: Vec<String> =
-            TREES.iter().map(|tree| format!("{tree}/systemd/{file}.d")).collect();
         let files: Vec<String> = main.into_iter().chain(self.drop_ins(&directories)).collect();
-        self.assignments(&files)
+        let mut assignments = self.assignments(&files);
+        assignments.retain(|it| {
+            let kind = KINDS.iter().find(|(name, _)| *name == it.name);
+            kind.is_none_or(|(_, kind)| kind.accepts(&it.value))
+        });
+        assignments
     }
 }
 

@@ -62,6 +62,11 @@ impl Root {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// What a symbolic link says; `None` where the path is none.
+    fn link(&self, path: &str) -> Option<String> {
+        fs::read_link(self.real(path)).ok()?.into_os_string().into_string().ok()
+    }
+
     fn exists(&self, path: &str) -> bool {
         // A mask is a symbolic link to /dev/null: it counts as a file, whatever it points to.
         fs::symlink_metadata(self.real(path)).is_ok()
@@ -117,7 +122,9 @@ fn parse(text: &str, file: &str) -> Vec<Assignment> {
             continue;
         }
         let (first, mut line) = pending.take().unwrap_or_else(|| (number, String::new()));
-        if let Some(head) = raw.strip_suffix('\\') {
+        // Of two backslashes the first takes the second's meaning away.
+        let backslashes = raw.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        if let Some(head) = raw.strip_suffix('\\').filter(|_| backslashes % 2 == 1) {
             line.push_str(head);
             line.push(' ');
             pending = Some((first, line));
@@ -152,7 +159,73 @@ fn read_line(
     }
 }
 
-/// What counts in the end for a setting with one value: the last assignment, where it is not empty.
+/// What systemd takes for a setting with one value. It warns of anything else and ignores it: what an earlier
+/// line set stays (`src/shared/conf-parser.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A boolean.
+    Truth,
+    /// A span of time.
+    Span,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Any text that is not empty.
+    Text,
+    /// Any text; an empty one resets it to its default.
+    Resets,
+}
+
+impl Kind {
+    /// Whether an assignment of this value counts.
+    fn accepts(self, value: &str) -> bool {
+        match self {
+            Self::Truth => truth(value).is_some(),
+            Self::Span => is_span(value),
+            Self::Word(words) => words.contains(&value),
+            Self::Text => !value.is_empty(),
+            Self::Resets => true,
+        }
+    }
+}
+
+/// A boolean as systemd reads it (`parse_boolean`).
+pub(super) fn truth(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether it is a span of time as systemd reads it (`parse_time` in `src/basic/time-util.c`): `90`, `1min 30s`.
+fn is_span(value: &str) -> bool {
+    const UNITS: [&str; 33] = [
+        "", "seconds", "second", "sec", "s", "minutes", "minute", "min", "m", "months", "month",
+        "M", "msec", "ms", "hours", "hour", "hr", "h", "days", "day", "d", "weeks", "week", "w",
+        "years", "year", "y", "usec", "us", "µs", "μs", "nsec", "ns",
+    ];
+    let mut rest = value.trim();
+    if rest.is_empty() || rest == "infinity" {
+        return !rest.is_empty();
+    }
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (digits, tail) = rest.split_at(number);
+        if digits.parse::<f64>().is_err() {
+            return false;
+        }
+        let tail = tail.trim_start();
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == ' ').unwrap_or(tail.len());
+        if !UNITS.contains(&&tail[..unit]) {
+            return false;
+        }
+        rest = tail[unit..].trim_start();
+    }
+    true
+}
+
+/// What counts in the end for a setting with one value: the last of those assignments that its [`Kind`] accepts,
+/// where it is not empty.
 fn last<'a>(assignments: &'a [Assignment], section: &str, name: &str) -> Option<&'a Assignment> {
     let mut all = assignments.iter().filter(|it| it.section == section && it.name == name);
     all.next_back().filter(|it| !it.value.is_empty())
@@ -242,7 +315,34 @@ Last=\\";
         assert_eq!(joined(&found, "A", "y"), None);
     }
 
+    #[test]
+    fn what_a_setting_takes() {
+        for span in
+            ["0", "90", "90s", "1min 30s", "1.5h", "2 weeks", "500ms", "1h30min", "infinity"]
+        {
+            assert!(Kind::Span.accepts(span), "{span}");
+        }
+        for text in ["", "soon", "s", "1parsec", "-1", "1h 2x", "infinity 1"] {
+            assert!(!Kind::Span.accepts(text), "{text}");
+        }
+        assert!(Kind::Truth.accepts("On") && !Kind::Truth.accepts("") && !Kind::Truth.accepts("2"));
+        assert!(Kind::Word(&["a"]).accepts("a") && !Kind::Word(&["a"]).accepts(""));
+        assert!(Kind::Resets.accepts("") && !Kind::Text.accepts(""));
+    }
+
+    #[test]
+    fn two_backslashes_end_a_line() {
+        let found = parse("a=1\\\\\nb=2\\\n3\n", "/f");
+        let brief: Vec<_> = found.iter().map(|it| (it.value.as_str(), it.line)).collect();
+        assert_eq!(brief, [(r"1\\", 1), ("2 3", 2)]);
+    }
+
     proptest::proptest! {
+        #[test]
+        fn any_span_is_survived(text in "[0-9.a-zµ ]{0,12}|.*") {
+            let _ = is_span(&text);
+        }
+
         #[test]
         fn any_file_is_survived(text in "(?s).*") {
             let found = parse(&text, "/f");

@@ -1,7 +1,7 @@
 //! Unit files and their drop-ins: which line of which file set what decides about a unit's processes.
 
 use super::daemons::default_setting;
-use super::{Assignment, Root, added_up, is_plain, last};
+use super::{Assignment, Kind, Root, added_up, is_plain, last};
 use crate::evidence::{Manager, Setting};
 
 /// Directories with units of the system manager, strongest first (systemd.unit(5)).
@@ -21,41 +21,48 @@ const SYSTEM: [&str; 13] = [
     "/run/systemd/generator.late",
 ];
 
-/// Settings with one value that decide when and how a unit's processes end.
-const ONE: [&str; 32] = [
-    "KillMode",
-    "KillSignal",
-    "RestartKillSignal",
-    "FinalKillSignal",
-    "WatchdogSignal",
-    "SendSIGHUP",
-    "SendSIGKILL",
-    "TimeoutStopSec",
-    "TimeoutStartSec",
-    "TimeoutSec",
-    "TimeoutAbortSec",
-    "TimeoutStopFailureMode",
-    "TimeoutStartFailureMode",
-    "RuntimeMaxSec",
-    "JobTimeoutSec",
-    "WatchdogSec",
-    "OOMPolicy",
-    "Type",
-    "ExitType",
-    "Restart",
-    "RemainAfterExit",
-    "StopWhenUnneeded",
-    "IgnoreOnIsolate",
-    "Slice",
-    "Delegate",
-    "MemoryMax",
-    "MemoryHigh",
-    "ManagedOOMSwap",
-    "ManagedOOMMemoryPressure",
-    "ManagedOOMMemoryPressureLimit",
-    "ManagedOOMMemoryPressureDurationSec",
-    "ManagedOOMPreference",
+/// Settings with one value that decide when and how a unit's processes end
+/// (`src/core/load-fragment-gperf.gperf.in`).
+const ONE: [(&str, Kind); 32] = [
+    // An empty one resets it from v246 on; before, it was ignored.
+    ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
+    ("KillSignal", Kind::Text),
+    ("RestartKillSignal", Kind::Text),
+    ("FinalKillSignal", Kind::Text),
+    ("WatchdogSignal", Kind::Text),
+    ("SendSIGHUP", Kind::Truth),
+    ("SendSIGKILL", Kind::Truth),
+    ("TimeoutStopSec", Kind::Span),
+    ("TimeoutStartSec", Kind::Span),
+    ("TimeoutSec", Kind::Span),
+    ("TimeoutAbortSec", Kind::Resets),
+    ("TimeoutStopFailureMode", Kind::Word(&FAILURE_MODES)),
+    ("TimeoutStartFailureMode", Kind::Word(&FAILURE_MODES)),
+    ("RuntimeMaxSec", Kind::Span),
+    ("JobTimeoutSec", Kind::Span),
+    ("WatchdogSec", Kind::Span),
+    ("OOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
+    ("Type", Kind::Text),
+    ("ExitType", Kind::Word(&["main", "cgroup"])),
+    ("Restart", Kind::Text),
+    ("RemainAfterExit", Kind::Truth),
+    ("StopWhenUnneeded", Kind::Truth),
+    ("IgnoreOnIsolate", Kind::Truth),
+    ("Slice", Kind::Text),
+    ("Delegate", Kind::Resets),
+    ("MemoryMax", Kind::Resets),
+    ("MemoryHigh", Kind::Resets),
+    ("ManagedOOMSwap", Kind::Resets),
+    ("ManagedOOMMemoryPressure", Kind::Resets),
+    ("ManagedOOMMemoryPressureLimit", Kind::Resets),
+    ("ManagedOOMMemoryPressureDurationSec", Kind::Resets),
+    ("ManagedOOMPreference", Kind::Resets),
 ];
+
+const FAILURE_MODES: [&str; 3] = ["terminate", "abort", "kill"];
+
+/// Those of [`ONE`] that stand in the section `[Unit]`, as dependencies do; the others have the unit's type's.
+const IN_UNIT: [&str; 3] = ["JobTimeoutSec", "StopWhenUnneeded", "IgnoreOnIsolate"];
 
 /// Dependencies and commands, which add up.
 const LISTS: [&str; 14] = [
@@ -95,44 +102,80 @@ impl Root {
                 .map(|directory| format!("{directory}/{name}"))
                 .find(|path| self.exists(path))
         });
-        let drop_in_names =
-            names.iter().flat_map(|name| std::iter::once(name.clone()).chain(prefixes(name)));
-        let kind = unit.rsplit_once('.').map(|(_, kind)| kind.to_owned());
-        let drop_in_directories: Vec<String> = drop_in_names
-            .chain(kind)
-            .flat_map(|name| {
-                directories.iter().map(move |directory| format!("{directory}/{name}.d"))
-            })
-            .collect();
+        // Of equal file names that in the stronger directory counts, and only then that of the closer name
+        // (`unit_file_find_dropin_paths` in `src/shared/dropin.c`); what is for all units of a type comes last.
+        let mut drop_in_directories = Vec::new();
+        for name in std::iter::once(unit.to_owned()).chain(self.aliases(&directories, unit)) {
+            let lending = lending(&name);
+            drop_in_directories.extend(directories.iter().flat_map(|directory| {
+                lending.iter().map(move |name| format!("{directory}/{name}.d"))
+            }));
+        }
+        if let Some((_, kind)) = unit.rsplit_once('.') {
+            drop_in_directories
+                .extend(directories.iter().map(|directory| format!("{directory}/{kind}.d")));
+        }
         UnitFiles { fragment, drop_ins: self.drop_ins(&drop_in_directories) }
+    }
+
+    /// Other names of a unit: links to its file beside the units. Of an instance's template, with the instance.
+    fn aliases(&self, directories: &[String], unit: &str) -> Vec<String> {
+        let template = template(unit);
+        let mut found = Vec::new();
+        for directory in directories {
+            for name in self.list(directory) {
+                let target = self.link(&format!("{directory}/{name}"));
+                let target = target.as_deref().and_then(|path| path.rsplit('/').next());
+                let alias = match (target, &template) {
+                    (Some(target), _) if target == unit => Some(name),
+                    (Some(target), Some(own)) if target == own => instance_of(&name, unit),
+                    _ => None,
+                };
+                found.extend(alias.filter(|alias| alias != unit && !found.contains(alias)));
+            }
+        }
+        found
     }
 
     /// What the files of a unit set; scope is the unit's name. `KillMode` is always among them, for want of a
     /// file with its compiled-in value; so is `TimeoutStopSec`, or what the manager sets instead of it for all
-    /// of its units (`DefaultTimeoutStopSec`).
-    pub fn unit(&self, manager: Manager, unit: &str, files: &UnitFiles) -> Vec<Setting> {
+    /// of its units (`DefaultTimeoutStopSec`). What the manager would ignore (in another section, or no value of
+    /// its kind) is left out. `home`: where the user's manager has its own configuration.
+    pub fn unit(
+        &self,
+        manager: Manager,
+        home: Option<&str>,
+        unit: &str,
+        files: &UnitFiles,
+    ) -> Vec<Setting> {
         let all = files.fragment.iter().chain(&files.drop_ins);
         let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
         let mut assignments = self.assignments(&plain);
-        assignments.retain(|it| it.section != "Install" && !it.section.starts_with("X-"));
-        // Names are unique over the sections that are left, so the section need not be known.
+        let own = section(unit);
+        assignments.retain(|it| it.section == if is_in_unit(&it.name) { "Unit" } else { &own });
+        // Each name is read in one section, so the section need not be known any more.
         for assignment in &mut assignments {
             assignment.section.clear();
         }
+        assignments.retain(|it| {
+            let kind = ONE.iter().find(|(name, _)| *name == it.name).map(|(_, kind)| *kind);
+            kind.is_none_or(|kind| kind.accepts(&it.value))
+        });
         let mut settings: Vec<Setting> = Vec::new();
-        for name in ONE {
+        for (name, _) in ONE {
             settings.extend(last(&assignments, "", name).map(|it| it.setting(unit)));
         }
         for name in LISTS {
             settings.extend(added_up(&assignments, "", name).map(|it| it.setting(unit)));
         }
-        self.add_defaults(manager, unit, &assignments, &mut settings);
+        let defaults = |name: &str| self.manager_default(manager, home, name);
+        self.add_defaults(&defaults, unit, &assignments, &mut settings);
         settings
     }
 
     fn add_defaults(
         &self,
-        manager: Manager,
+        of_manager: &dyn Fn(&str) -> Option<Setting>,
         unit: &str,
         assignments: &[Assignment],
         settings: &mut Vec<Setting>,
@@ -146,13 +189,13 @@ impl Root {
             settings.push(default_setting(unit, "KillMode", "control-group"));
         }
         let of_unit = |setting: Setting| Setting { scope: unit.to_owned(), ..setting };
-        let default = |name: &str| self.manager_default(manager, name).map(of_unit);
+        let default = |name: &str| of_manager(name).map(of_unit);
         let one = |name: &str| last(assignments, "", name).map(|it| it.value.as_str());
         for name in ["TimeoutStopSec", "TimeoutStartSec"] {
             // TimeoutSec= is shorthand for both start and stop; the later assignment counts.
             let own = assignments.iter().rfind(|it| it.name == name || it.name == "TimeoutSec");
             settings.retain(|it| it.name != name);
-            if let Some(own) = own.filter(|it| !it.value.is_empty()) {
+            if let Some(own) = own {
                 settings.push(Setting { name: name.to_owned(), ..own.setting(unit) });
                 continue;
             }
@@ -207,16 +250,50 @@ fn template(unit: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
 }
 
-/// `foo-bar-baz.service` → `foo-bar-.service`, `foo-.service`.
-fn prefixes(unit: &str) -> Vec<String> {
-    let Some((stem, kind)) = unit.rsplit_once('.') else {
-        return Vec::new();
-    };
-    let stem = stem.split('@').next().unwrap_or(stem);
-    let dashes = stem.match_indices('-').map(|(at, _)| at).filter(|at| at + 1 < stem.len());
-    let mut found: Vec<String> = dashes.map(|at| format!("{}.{kind}", &stem[..=at])).collect();
-    found.reverse();
+/// The name that an alias of a template gives to the instance: of `ssh@4.service` by `sshd@.service` `sshd@4.service`.
+fn instance_of(template: &str, unit: &str) -> Option<String> {
+    let (prefix, kind) = template.split_once("@.")?;
+    let (_, instance) = unit.rsplit_once('.')?.0.split_once('@')?;
+    Some(format!("{prefix}@{instance}.{kind}"))
+}
+
+/// The names whose drop-ins apply to a unit of this name, closest first (`unit_file_find_dirs` in
+/// `src/shared/dropin.c`): of `foo-bar@x.service` its own, `foo-bar@.service` and, as of a template, `foo-.service`;
+/// then `foo-@x.service` and `foo-@.service`.
+fn lending(unit: &str) -> Vec<String> {
+    let template = template(unit);
+    let shorter = shorter(unit, template.is_some());
+    let further = template.into_iter().chain(shorter).flat_map(|name| lending(&name));
+    let mut found = vec![unit.to_owned()];
+    for name in further {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
     found
+}
+
+/// The name one dash shorter: `foo-bar-baz.service` → `foo-bar-.service` → `foo-.service`. Only an instance keeps
+/// what follows the `@`.
+fn shorter(unit: &str, is_instance: bool) -> Option<String> {
+    let (stem, kind) = unit.rsplit_once('.')?;
+    let (prefix, instance) = stem.split_at(stem.find('@').unwrap_or(stem.len()));
+    let prefix = prefix.strip_suffix('-').unwrap_or(prefix);
+    let dash = prefix.rfind('-').filter(|at| *at > 0)?;
+    let instance = if is_instance { instance } else { "" };
+    Some(format!("{}{instance}.{kind}", &prefix[..=dash]))
+}
+
+/// Whether a setting stands in the section `[Unit]`.
+fn is_in_unit(name: &str) -> bool {
+    IN_UNIT.contains(&name) || LISTS.contains(&name) && !name.starts_with("Exec")
+}
+
+/// The section that a unit has for its type: `Service`.
+fn section(unit: &str) -> String {
+    let kind = unit.rsplit_once('.').map_or("", |(_, kind)| kind);
+    let mut letters = kind.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
 #[cfg(test)]
@@ -240,9 +317,14 @@ mod tests {
     fn names_that_lend_their_drop_ins() {
         assert_eq!(template("ssh@1-2.service").as_deref(), Some("ssh@.service"));
         assert_eq!(template("ssh@.service"), None);
-        assert_eq!(prefixes("a-b-c.service"), ["a-b-.service", "a-.service"]);
-        assert_eq!(prefixes("user-1000.slice"), ["user-.slice"]);
-        assert_eq!(prefixes("plain.service"), Vec::<String>::new());
+        assert_eq!(lending("a-b-c.service"), ["a-b-c.service", "a-b-.service", "a-.service"]);
+        assert_eq!(lending("user-1000.slice"), ["user-1000.slice", "user-.slice"]);
+        assert_eq!(lending("plain.service"), ["plain.service"]);
+        assert_eq!(lending("-a.service"), ["-a.service"]);
+        assert_eq!(
+            lending("a-b@x.service"),
+            ["a-b@x.service", "a-b@.service", "a-.service", "a-@x.service", "a-@.service"]
+        );
     }
 
     #[test]
@@ -262,7 +344,7 @@ mod tests {
                 "/etc/systemd/system/ssh@.service.d/20-kill.conf"
             ]
         );
-        let settings = root.unit(Manager::System, "ssh@4.service", &files);
+        let settings = root.unit(Manager::System, None, "ssh@4.service", &files);
         let find = |name: &str| settings.iter().find(|it| it.name == name).expect("a setting");
         assert_eq!(find("KillMode").value, "process");
         assert_eq!(
@@ -287,7 +369,7 @@ mod tests {
             ("etc/systemd/system/a.service.d/x.conf", "[Unit]\nBindsTo=c.service\n"),
         ]);
         let files = root.unit_files(Manager::System, None, "a.service");
-        let settings = root.unit(Manager::System, "a.service", &files);
+        let settings = root.unit(Manager::System, None, "a.service", &files);
         let find = |name: &str| settings.iter().find(|it| it.name == name);
         let bound: Vec<_> = settings.iter().filter(|it| it.name == "BindsTo").collect();
         assert_eq!(
@@ -297,12 +379,52 @@ mod tests {
         assert_eq!(find("TimeoutStopSec").map(|it| it.value.as_str()), Some("9"));
         assert_eq!(find("KillMode").and_then(|it| it.file.as_deref()), None);
         assert_eq!(find("Type"), None);
-        let none = root.unit(Manager::System, "gone.service", &UnitFiles::default());
+        let none = root.unit(Manager::System, None, "gone.service", &UnitFiles::default());
         assert!(!none.iter().any(|it| it.name == "TimeoutStopSec"), "it has none of its own");
         let stop = none.iter().find(|it| it.name == "DefaultTimeoutStopSec").expect("told instead");
         assert_eq!(
             (stop.value.as_str(), stop.file.as_deref()),
             ("33s", Some("/etc/systemd/system.conf"))
+        );
+    }
+
+    #[test]
+    fn a_line_that_the_manager_ignores_sets_nothing() {
+        let (_tree, root) = tree(&[(
+            "etc/systemd/system/a.service",
+            "[Unit]\nKillMode=none\n[Service]\nTimeoutStopSec=9\nSendSIGHUP=yes\nTimeoutStopSec=soon\nSendSIGHUP=\n",
+        )]);
+        let files = root.unit_files(Manager::System, None, "a.service");
+        let settings = root.unit(Manager::System, None, "a.service", &files);
+        let find = |name: &str| {
+            settings.iter().find(|it| it.name == name).map(|it| (it.value.as_str(), it.line))
+        };
+        assert_eq!(find("KillMode"), Some(("control-group", None)));
+        assert_eq!(find("TimeoutStopSec"), Some(("9", Some(4))));
+        assert_eq!(find("SendSIGHUP"), Some(("yes", Some(5))));
+    }
+
+    #[test]
+    fn a_user_has_defaults_of_their_own() {
+        let (_tree, root) = tree(&[
+            ("etc/systemd/user.conf", "[Manager]\nDefaultTimeoutStopSec=1s\n"),
+            (
+                "home/alice/.config/systemd/user.conf.d/a.conf",
+                "[Manager]\nDefaultTimeoutStopSec=2s\n",
+            ),
+        ]);
+        let stop = |home| {
+            let settings = root.unit(Manager::User(1000), home, "a.service", &UnitFiles::default());
+            let found = settings.into_iter().find(|it| it.name == "DefaultTimeoutStopSec");
+            found.map(|it| it.value)
+        };
+        assert_eq!(stop(Some("/home/alice")).as_deref(), Some("2s"));
+        assert_eq!(stop(None).as_deref(), Some("1s"));
+        let system =
+            root.unit(Manager::System, Some("/home/alice"), "a.service", &UnitFiles::default());
+        assert!(
+            system.iter().any(|it| it.name == "TimeoutStopSec" && it.file.is_none()),
+            "{system:?}"
         );
     }
 
@@ -325,10 +447,9 @@ mod tests {
             if let Some(template) = template(&unit) {
                 proptest::prop_assert!(template.contains("@."));
             }
-            for prefix in prefixes(&unit) {
-                let stem = prefix.rsplit_once('.').expect("a type").0;
-                proptest::prop_assert!(stem.ends_with('-') && unit.starts_with(stem), "{}", prefix);
-            }
+            let lending = lending(&unit);
+            proptest::prop_assert_eq!(&lending[0], &unit);
+            proptest::prop_assert!(lending.iter().skip(1).all(|name| name.len() <= unit.len()));
         }
     }
 }

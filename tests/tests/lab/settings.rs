@@ -1,0 +1,362 @@
+//! Which file and which line of it set a value: what killtrace says of units whose files are laid out in every
+//! way that systemd knows, beside what systemd itself says of them.
+
+use std::collections::BTreeMap;
+
+use killtrace::evidence::Manager;
+use killtrace::system::settings::Root;
+use killtrace_tests::lab::{Killtrace, Lab, Options};
+use serde_json::Value;
+
+use crate::lab;
+use crate::units::{main_pid, unit};
+
+/// What `systemctl show` calls a setting that killtrace calls by the name in the file.
+const PROPERTIES: [(&str, &str); 8] = [
+    ("KillMode", "KillMode"),
+    ("TimeoutStopSec", "TimeoutStopUSec"),
+    ("TimeoutStartSec", "TimeoutStartUSec"),
+    ("RuntimeMaxSec", "RuntimeMaxUSec"),
+    ("SendSIGHUP", "SendSIGHUP"),
+    ("OOMPolicy", "OOMPolicy"),
+    ("MemoryHigh", "MemoryHigh"),
+    ("ManagedOOMPreference", "ManagedOOMPreference"),
+];
+const SLEEP: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+const ETC: &str = "/etc/systemd/system";
+const RUN: &str = "/run/systemd/system";
+const USR: &str = "/usr/lib/systemd/system";
+
+/// A value and where it was set: file and line, or nowhere.
+type Told = (String, Option<(String, u64)>);
+
+fn set(value: &str, file: &str, line: u64) -> Option<Told> {
+    Some((value.to_owned(), Some((file.to_owned(), line))))
+}
+
+fn built_in(value: &str) -> Option<Told> {
+    Some((value.to_owned(), None))
+}
+
+/// One unit, what it is started as, and what killtrace has to say of a setting of it.
+type Case = (&'static str, &'static str, Option<Told>);
+
+fn show(lab: &Lab, unit: &str, property: &str) -> String {
+    let value = lab.exec(&["systemctl", "show", "-p", property, "--value", unit]).expect("shown");
+    value.trim().to_owned()
+}
+
+/// All settings of units that killtrace learns, by unit and name; of several the last.
+fn told(lab: &Lab, units: &[&str]) -> BTreeMap<(String, String), Told> {
+    let pids: Vec<String> = units.iter().map(|unit| main_pid(lab, unit).to_string()).collect();
+    let args: Vec<&str> = pids.iter().flat_map(|pid| ["-p", pid.as_str()]).collect();
+    let killtrace = Killtrace::start(lab, &args).expect("killtrace");
+    for unit in units {
+        let scope = format!("\"scope\":\"{}\"", unit.replace('\\', "\\\\"));
+        killtrace.learns(&[&scope, "\"TimeoutStopSec\""]).expect("the unit's settings");
+    }
+    killtrace.stop().expect("killtrace ends");
+    let recording = lab.read(killtrace_tests::lab::RECORDING).expect("the recording");
+    let mut found = BTreeMap::new();
+    for line in recording.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let setting = &line["fact"];
+        let text = |name: &str| setting[name].as_str().map(str::to_owned);
+        if let (Some(scope), Some(name), Some(value)) = (text("scope"), text("name"), text("value"))
+        {
+            found.insert((scope, name), (value, text("file").zip(setting["line"].as_u64())));
+        }
+    }
+    found
+}
+
+/// Compares with systemd whatever killtrace says of a unit's settings, and with `wanted` what is said of some.
+fn agree(lab: &Lab, cases: &[Case]) {
+    let mut units: Vec<&str> = cases.iter().map(|(unit, _, _)| *unit).collect();
+    units.dedup();
+    let told = told(lab, &units);
+    for unit in &units {
+        for (name, property) in PROPERTIES {
+            if let Some((value, _)) = told.get(&((*unit).to_owned(), name.to_owned())) {
+                let shown = show(lab, unit, property);
+                assert_eq!(plain(value), plain(&shown), "{name} of {unit}");
+            }
+        }
+    }
+    for (unit, name, wanted) in cases {
+        let found = told.get(&((*unit).to_owned(), (*name).to_owned()));
+        assert_eq!(found, wanted.as_ref(), "{name} of {unit}");
+    }
+}
+
+/// `systemctl show` says `1min 30s` and `infinity` where a file can say `90s`.
+fn plain(value: &str) -> String {
+    match value {
+        "90" | "90s" => "1min 30s".to_owned(),
+        "128K" => "131072".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// The files of a unit as killtrace finds them where it cannot ask are those that systemd names.
+fn finds_files(lab: &Lab, unit: &str) {
+    let found = Root::new(lab.root()).unit_files(Manager::System, None, unit);
+    // On a system with one /usr the same directory has two names.
+    let named = |path: &str| path.strip_prefix("/usr/lib/").map(|rest| format!("/lib/{rest}"));
+    let named = |path: &str| named(path).unwrap_or_else(|| path.to_owned());
+    let fragment = found.fragment.as_deref().map(named).unwrap_or_default();
+    assert_eq!(fragment, named(&show(lab, unit, "FragmentPath")), "{unit}");
+    let drop_ins: Vec<String> = found.drop_ins.iter().map(|path| named(path)).collect();
+    let shown = show(lab, unit, "DropInPaths");
+    let shown: Vec<String> = shown.split_whitespace().map(named).collect();
+    assert_eq!(drop_ins, shown, "{unit}");
+}
+
+/// A lab with these files, those below `/run` written when it runs.
+fn laid_out(options: &Options, files: &[(&str, &str, &str)]) -> Lab {
+    let mut options = options.clone();
+    for (directory, name, text) in files.iter().filter(|(directory, ..)| *directory != RUN) {
+        options = options.file(&format!("{directory}/{name}"), text);
+    }
+    let lab = lab(&options);
+    for (directory, name, text) in files.iter().filter(|(directory, ..)| *directory == RUN) {
+        lab.write(&format!("{directory}/{name}"), text).expect("written");
+    }
+    lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
+    lab
+}
+
+fn start(lab: &Lab, cases: &[Case]) {
+    for (unit, _, _) in cases {
+        lab.exec(&["systemctl", "start", unit]).expect("started");
+    }
+}
+
+#[test]
+fn drop_ins_apply_in_the_order_in_which_systemd_reads_them() {
+    let service = |line: &str| format!("# lab\n[Service]\n{line}\n");
+    let files = [
+        (USR, "order.service", format!("{SLEEP}TimeoutStopSec=11s\nKillMode=process\n")),
+        // By file name over all directories.
+        (USR, "order.service.d/10-a.conf", service("TimeoutStopSec=12s")),
+        (RUN, "order.service.d/20-b.conf", service("TimeoutStopSec=13s")),
+        (ETC, "order.service.d/15-c.conf", service("TimeoutStopSec=14s")),
+        // Of the same name, the strongest directory.
+        (USR, "order.service.d/30-same.conf", service("KillMode=mixed")),
+        (RUN, "order.service.d/30-same.conf", service("KillMode=none")),
+        (ETC, "order.service.d/30-same.conf", service("KillMode=control-group")),
+        // For all services: weaker only where the name is the same.
+        (ETC, "service.d/40-type.conf", service("RuntimeMaxSec=1h")),
+        (ETC, "service.d/50-same.conf", service("TimeoutStartSec=47s")),
+        (USR, "order.service.d/50-same.conf", service("TimeoutStartSec=33s")),
+        (USR, "order.service.d/35-x.conf", service("RuntimeMaxSec=2h")),
+        // The whole unit, stronger elsewhere.
+        (USR, "whole.service", format!("{SLEEP}KillMode=none\n")),
+        (ETC, "whole.service", format!("{SLEEP}KillMode=mixed\n")),
+        // By prefix: the directory counts before the length of the prefix.
+        (ETC, "lab-foo-bar.service", SLEEP.to_owned()),
+        (ETC, "lab-.service.d/60-x.conf", service("KillMode=mixed")),
+        (USR, "lab-foo-.service.d/60-x.conf", service("KillMode=process")),
+        (USR, "lab-.service.d/61-y.conf", service("TimeoutStopSec=21s")),
+        (USR, "lab-foo-.service.d/61-y.conf", service("TimeoutStopSec=22s")),
+        // By template, instance, and the prefix of either.
+        (ETC, "lab-tpl@.service", format!("{SLEEP}KillMode=none\n")),
+        (ETC, "lab-tpl@.service.d/70-a.conf", service("TimeoutStopSec=31s")),
+        (ETC, "lab-tpl@one.service.d/70-a.conf", service("TimeoutStopSec=32s")),
+        (ETC, "lab-@.service.d/71-b.conf", service("RuntimeMaxSec=3h")),
+        (ETC, "lab-@one.service.d/72-c.conf", service("TimeoutStartSec=34s")),
+        // Not there.
+        (ETC, "real.service", SLEEP.to_owned()),
+        (ETC, "nick.service.d/80-a.conf", service("KillMode=mixed")),
+        (USR, "real.service.d/90-masked.conf", service("TimeoutStopSec=41s")),
+        (ETC, "real.service.d/85-kept.conf", service("TimeoutStopSec=42s")),
+        (ETC, "real@.service", SLEEP.to_owned()),
+        (ETC, "nick@.service.d/80-a.conf", service("KillMode=mixed")),
+        ("/opt", "linked.service", format!("{SLEEP}KillMode=mixed\n")),
+    ];
+    let files: Vec<_> = files.iter().map(|(at, name, text)| (*at, *name, text.as_str())).collect();
+    let options = Options::default()
+        .link("/etc/systemd/system/nick.service", "/etc/systemd/system/real.service")
+        .link("/etc/systemd/system/nick@.service", "real@.service")
+        .link("/etc/systemd/system/real.service.d/90-masked.conf", "/dev/null")
+        .link("/etc/systemd/system/linked.service", "/opt/linked.service");
+    let lab = laid_out(&options, &files);
+    let at = |directory: &str, name: &str| format!("{directory}/{name}");
+    let cases = [
+        ("order.service", "TimeoutStopSec", set("13s", &at(RUN, "order.service.d/20-b.conf"), 3)),
+        (
+            "order.service",
+            "KillMode",
+            set("control-group", &at(ETC, "order.service.d/30-same.conf"), 3),
+        ),
+        ("order.service", "RuntimeMaxSec", set("1h", &at(ETC, "service.d/40-type.conf"), 3)),
+        (
+            "order.service",
+            "TimeoutStartSec",
+            set("33s", &at(USR, "order.service.d/50-same.conf"), 3),
+        ),
+        ("order.service", "TimeoutSec", None),
+        ("whole.service", "KillMode", set("mixed", &at(ETC, "whole.service"), 3)),
+        ("whole.service", "TimeoutStartSec", set("47s", &at(ETC, "service.d/50-same.conf"), 3)),
+        ("whole.service", "TimeoutStopSec", built_in("90s")),
+        ("lab-foo-bar.service", "KillMode", set("mixed", &at(ETC, "lab-.service.d/60-x.conf"), 3)),
+        (
+            "lab-foo-bar.service",
+            "TimeoutStopSec",
+            set("22s", &at(USR, "lab-foo-.service.d/61-y.conf"), 3),
+        ),
+        ("lab-tpl@one.service", "KillMode", set("mixed", &at(ETC, "lab-.service.d/60-x.conf"), 3)),
+        (
+            "lab-tpl@one.service",
+            "TimeoutStopSec",
+            set("32s", &at(ETC, "lab-tpl@one.service.d/70-a.conf"), 3),
+        ),
+        (
+            "lab-tpl@one.service",
+            "RuntimeMaxSec",
+            set("3h", &at(ETC, "lab-@.service.d/71-b.conf"), 3),
+        ),
+        (
+            "lab-tpl@one.service",
+            "TimeoutStartSec",
+            set("34s", &at(ETC, "lab-@one.service.d/72-c.conf"), 3),
+        ),
+        ("real.service", "KillMode", set("mixed", &at(ETC, "nick.service.d/80-a.conf"), 3)),
+        ("real.service", "TimeoutStopSec", set("42s", &at(ETC, "real.service.d/85-kept.conf"), 3)),
+        ("real@x.service", "KillMode", set("mixed", &at(ETC, "nick@.service.d/80-a.conf"), 3)),
+        ("linked.service", "KillMode", set("mixed", &at(ETC, "linked.service"), 3)),
+    ];
+    start(&lab, &cases);
+    for (unit, ..) in &cases {
+        finds_files(&lab, unit);
+    }
+    agree(&lab, &cases);
+}
+
+/// What systemd ignores with a warning counts for nothing; an empty value resets some settings and not others.
+#[test]
+fn lines_that_systemd_ignores() {
+    let files = [
+        (
+            ETC,
+            "empty.service",
+            format!("{SLEEP}KillMode=mixed\nTimeoutStopSec=9s\nSendSIGHUP=yes\nMemoryHigh=128K\n"),
+        ),
+        (
+            ETC,
+            "empty.service.d/50-a.conf",
+            "[Service]\nKillMode=\nTimeoutStopSec=\nSendSIGHUP=\nMemoryHigh=\n".to_owned(),
+        ),
+        (
+            ETC,
+            "wrong.service",
+            format!(
+                "{SLEEP}KillMode=often\nTimeoutStopSec=soon\nSendSIGHUP=maybe\nOOMPolicy=panic\nRuntimeMaxSec=1h 2parsecs\n"
+            ),
+        ),
+        (
+            ETC,
+            "astray.service",
+            format!(
+                "[Unit]\nKillMode=none\n{SLEEP}[Scope]\nKillMode=mixed\n[X-Mine]\nKillMode=mixed\n[Install]\nKillMode=mixed\n"
+            ),
+        ),
+        (
+            ETC,
+            "slash.service",
+            format!("[Unit]\nDescription=ends in a backslash \\\\\n{SLEEP}KillMode=mixed\n"),
+        ),
+        (
+            ETC,
+            "both.service",
+            format!("{SLEEP}TimeoutStopSec=8s\nTimeoutSec=7s\nTimeoutStopSec=\n"),
+        ),
+    ];
+    let files: Vec<_> = files.iter().map(|(at, name, text)| (*at, *name, text.as_str())).collect();
+    let lab = laid_out(&Options::default(), &files);
+    let at = |name: &str| format!("{ETC}/{name}");
+    let cases = [
+        ("empty.service", "KillMode", built_in("control-group")),
+        ("empty.service", "TimeoutStopSec", set("9s", &at("empty.service"), 4)),
+        ("empty.service", "SendSIGHUP", set("yes", &at("empty.service"), 5)),
+        ("empty.service", "MemoryHigh", None),
+        ("wrong.service", "KillMode", built_in("control-group")),
+        ("wrong.service", "TimeoutStopSec", built_in("90s")),
+        ("wrong.service", "SendSIGHUP", None),
+        ("wrong.service", "RuntimeMaxSec", None),
+        ("astray.service", "KillMode", built_in("control-group")),
+        ("slash.service", "KillMode", set("mixed", &at("slash.service"), 5)),
+        ("both.service", "TimeoutStopSec", set("7s", &at("both.service"), 4)),
+    ];
+    start(&lab, &cases);
+    agree(&lab, &cases);
+}
+
+#[test]
+fn properties_set_at_run_time_and_transient_units() {
+    let lab = lab(&unit(Options::default(), "tuned.service", &format!("{SLEEP}MemoryHigh=1G\n")));
+    lab.exec(&["systemctl", "start", "tuned.service"]).expect("started");
+    let set_property = |flags: &[&str], unit: &str, assignment: &str| {
+        let mut argv = vec!["systemctl", "set-property"];
+        argv.extend(flags);
+        argv.extend([unit, assignment]);
+        lab.exec(&argv).expect("set");
+    };
+    set_property(&[], "tuned.service", "MemoryHigh=128M");
+    set_property(&["--runtime"], "tuned.service", "ManagedOOMPreference=avoid");
+    lab.exec(&[
+        "systemd-run",
+        "--unit=passing",
+        "-p",
+        "TimeoutStopSec=19s",
+        "-p",
+        "KillMode=mixed",
+        "sleep",
+        "1000",
+    ])
+    .expect("a transient unit");
+    set_property(&["--runtime"], "passing.service", "MemoryHigh=64M");
+    let control = "system.control";
+    let cases = [
+        (
+            "tuned.service",
+            "MemoryHigh",
+            set(
+                "134217728",
+                &format!("/etc/systemd/{control}/tuned.service.d/50-MemoryHigh.conf"),
+                4,
+            ),
+        ),
+        (
+            "tuned.service",
+            "ManagedOOMPreference",
+            set(
+                "avoid",
+                &format!("/run/systemd/{control}/tuned.service.d/50-ManagedOOMPreference.conf"),
+                4,
+            ),
+        ),
+        (
+            "passing.service",
+            "TimeoutStopSec",
+            set("19s", "/run/systemd/transient/passing.service", 6),
+        ),
+        ("passing.service", "KillMode", set("mixed", "/run/systemd/transient/passing.service", 7)),
+        (
+            "passing.service",
+            "MemoryHigh",
+            set("67108864", "/run/systemd/transient/passing.service.d/50-MemoryHigh.conf", 4),
+        ),
+    ];
+    // Without that, they are listed in the order in which they came.
+    lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
+    for unit in ["tuned.service", "passing.service"] {
+        finds_files(&lab, unit);
+    }
+    agree(&lab, &cases);
+    // Both are kept; the persistent one is the stronger.
+    set_property(&["--runtime"], "tuned.service", "MemoryHigh=32M");
+    lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
+    finds_files(&lab, "tuned.service");
+    agree(&lab, &cases[..1]);
+}
