@@ -9,9 +9,6 @@ use super::verdict::Fix;
 use crate::evidence::Container;
 pub use units::*;
 
-/// Drop-in directory of logind's configuration.
-const LOGIND_DROP_IN: &str = "/etc/systemd/logind.conf.d/zz-killtrace.conf";
-
 fn fix(title: &str, commands: Vec<String>, effect: &str) -> Fix {
     Fix {
         title: title.to_owned(),
@@ -55,6 +52,19 @@ fn remark(text: &str) -> String {
     format!("# {}", text.replace(char::is_control, " "))
 }
 
+/// The commands that give a setting of logind's another value. Each has a file of its own: one remedy does not undo
+/// another.
+fn set_logind(name: &str, value: &str) -> Vec<String> {
+    const DROP_INS: &str = "/etc/systemd/logind.conf.d";
+    // A value can hold what printf(1) would read as an escape: `CORP\\alice`.
+    let line = quoted(&format!("{name}={value}"));
+    vec![
+        format!("sudo mkdir -p {DROP_INS}"),
+        format!("printf '%s\\n' '[Login]' {line} | sudo tee {DROP_INS}/zz-killtrace-{name}.conf"),
+        "sudo systemctl kill -s HUP systemd-logind".to_owned(),
+    ]
+}
+
 /// Start it below the user's service manager, which outlives the sessions when lingering.
 pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     let user = quoted(user);
@@ -88,11 +98,7 @@ pub fn linger(user: &str) -> Fix {
 pub fn keep_user_processes() -> Fix {
     fix(
         "let processes survive the logout, for every user",
-        vec![
-            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
-            format!("printf '[Login]\\nKillUserProcesses=no\\n' | sudo tee {LOGIND_DROP_IN}"),
-            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
-        ],
+        set_logind("KillUserProcesses", "no"),
         "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
     )
     .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
@@ -102,15 +108,9 @@ pub fn keep_user_processes() -> Fix {
 
 /// `KillExcludeUsers=`
 pub fn exclude_user(user: &str) -> Fix {
-    // A name can hold what printf(1) would read as an escape: `CORP\alice`.
-    let line = quoted(&format!("KillExcludeUsers=root {user}"));
     fix(
         "let this user's processes survive the logout",
-        vec![
-            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
-            format!("printf '%s\\n' '[Login]' {line} | sudo tee {LOGIND_DROP_IN}"),
-            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
-        ],
+        set_logind("KillExcludeUsers", &format!("root {user}")),
         "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
     )
     .but("forgotten processes of this user stay")
@@ -149,11 +149,7 @@ pub fn homed_keep(user: &str) -> Fix {
 pub fn no_idle_stop() -> Fix {
     fix(
         "do not stop idle sessions",
-        vec![
-            "sudo mkdir -p /etc/systemd/logind.conf.d".to_owned(),
-            "printf '[Login]\\nStopIdleSessionSec=infinity\\n' | sudo tee /etc/systemd/logind.conf.d/zz-killtrace.conf".to_owned(),
-            "sudo systemctl kill -s HUP systemd-logind".to_owned(),
-        ],
+        set_logind("StopIdleSessionSec", "infinity"),
         "sessions are never stopped for being idle",
     )
     .but("idle logins stay open; a security policy may demand the limit")

@@ -2,7 +2,7 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupLimits, Grade, KernelLogLine, Mechanism, OomVictim, Source, cgroup_path, sig,
+    CgroupLimits, Grade, KernelLogLine, Manager, Mechanism, OomVictim, Source, cgroup_path, sig,
 };
 use crate::story::case::Case;
 use crate::story::decide::Blow;
@@ -227,6 +227,13 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     let watched = said.and_then(|line| Watched::of(case, &line.value.message));
     let victim_unit =
         case.unit().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
+    // Of units of users' managers systemd-oomd does not honour it.
+    let avoid = match case.unit() {
+        Some((Manager::System, unit)) => {
+            Some(fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(unit))))
+        }
+        _ => None,
+    };
     let mut finding = Finding::new(
         CauseId::SystemdOomd,
         Fit::Exact,
@@ -238,7 +245,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(link)
-    .fixes([fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(&victim_unit)))]);
+    .fixes(avoid);
     match watched {
         Some(watched) => {
             let at = fixes::UnitAt::of_system(units::template(&watched.unit));

@@ -63,7 +63,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links(end.iter().flat_map(|end| end.links(case, stop.first.at)))
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::own_unit(&program), fixes::kill_mode_process(&at)])
+    .fixes([fixes::own_unit(&at, &program), fixes::kill_mode_process(&at)])
     .answer()
 }
 

@@ -78,9 +78,13 @@ impl UnitAt {
             ("/etc/systemd/system", "sudo ")
         };
         let directory = format!("{base}/{}.d", quoted(&name));
+        let setting = line.split_once('=').map_or(line, |(name, _)| name);
         vec![
             format!("{sudo}mkdir -p {directory}"),
-            format!("printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/50-killtrace.conf"),
+            // A file for each setting: one remedy does not undo another.
+            format!(
+                "printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/50-killtrace-{setting}.conf"
+            ),
             self.sudo(&self.systemctl("daemon-reload")),
         ]
     }
@@ -129,13 +133,14 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
 }
 
 /// A unit of its own for a helper.
-pub fn own_unit(program: &str) -> Fix {
+pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
+    let user = if at.of_user { "--user " } else { "" };
     fix(
         "run it as a unit of its own",
-        vec![format!("sudo systemd-run --unit=my-job {}", quoted(program))],
+        vec![at.sudo(&format!("systemd-run {user}--unit=my-job {}", quoted(program)))],
         "it no longer depends on the unit that started it",
     )
-    .check("systemctl status my-job")
+    .check(at.systemctl("status my-job"))
     .see("systemd-run(1)")
 }
 
@@ -242,7 +247,7 @@ pub fn oomd_avoid(at: &UnitAt) -> Fix {
         at.set(at.section(), "ManagedOOMPreference=avoid"),
         "systemd-oomd kills this unit only when nothing else is left",
     )
-    .but("something else is killed instead; honoured for units of the system manager only")
+    .but("something else is killed instead")
     .see("systemd.resource-control(5)")
 }
 
