@@ -114,7 +114,7 @@ pub(super) fn machine(unit: &str) -> Option<String> {
     })
 }
 
-/// The pod in `kubepods-burstable-pod<uid>.slice`, `pod<uid>`, `machine-libpod_pod_<id>.slice`.
+/// The pod in `kubepods-burstable-pod<uid>.slice`, `kubelet-kubepods-pod<uid>.slice`, `pod<uid>`, `machine-libpod_pod_<id>.slice`.
 fn pod_uid(part: &str) -> Option<String> {
     if let Some(stem) = part.strip_suffix(".slice") {
         if let Some(id) = stem
@@ -123,7 +123,11 @@ fn pod_uid(part: &str) -> Option<String> {
         {
             return Some(id.to_owned());
         }
-        let uid = stem.starts_with("kubepods").then(|| stem.rsplit_once("-pod")).flatten()?.1;
+        // kubelet may have a root of its own, which comes first: kind's is `/kubelet`.
+        let (above, uid) = stem.rsplit_once("-pod")?;
+        if !above.split('-').any(|word| word == "kubepods") {
+            return None;
+        }
         return Some(uid.replace('_', "-"));
     }
     let uid = part.strip_prefix("pod")?;

@@ -55,6 +55,13 @@ fn containers_are_recognised() {
             None,
         ),
         (format!("/machine.slice/libpod-{ID}.scope/container"), "podman", None),
+        (
+            format!(
+                "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
+            ),
+            "podman",
+            None,
+        ),
         (format!("/libpod_parent/libpod-{ID}"), "podman", None),
         (format!("/system.slice/web.service/libpod-payload-{ID}"), "podman", None),
         (
@@ -70,6 +77,14 @@ fn containers_are_recognised() {
             Some(pod),
         ),
         (format!("/kubepods/burstable/pod{pod}/{ID}"), "kubernetes", Some(pod)),
+        (
+            format!(
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/\
+                 kubelet-kubepods-besteffort-pod{pod_slice}.slice/cri-containerd-{ID}.scope"
+            ),
+            "containerd",
+            Some(pod),
+        ),
         (format!("/system.slice:cri-containerd:{ID}"), "containerd", None),
         (format!("/system.slice/nerdctl-{ID}.scope"), "nerdctl", None),
         (format!("/ecs/5f1c/{ID}"), "oci", None),

@@ -372,8 +372,12 @@ pub fn only_connected<'a>(
     let last = connected.next_back()?;
     let client = case.process_at(last.value.task.id, last.ns());
     let args = client.cmdline.unwrap_or_default();
-    let may_ask = client.comm.as_deref() != Some("systemctl")
-        || args.iter().any(|arg| wish.verbs().contains(&arg.as_str()));
+    let may_ask = match client.comm.as_deref() {
+        Some("systemctl") => args.iter().any(|arg| wish.verbs().contains(&arg.as_str())),
+        // Another trace only reads along.
+        Some("killtrace") => false,
+        _ => true,
+    };
     let alone = connected.all(|other| other.value.task.id == last.value.task.id);
     (alone && may_ask).then_some(last)
 }
