@@ -1,7 +1,7 @@
 //! The clocks, as the kernel's events count them.
 //!
-//! In a time namespace (time_namespaces(7)) `CLOCK_BOOTTIME`, `CLOCK_MONOTONIC` and the start times in `/proc` are
-//! shifted for whoever asks, and the kernel's events are not. All of killtrace counts as the events do.
+//! In a time namespace (time_namespaces(7)) `CLOCK_BOOTTIME`, `CLOCK_MONOTONIC` and mostly the start times in `/proc`
+//! are shifted for whoever asks, and the kernel's events are not. All of killtrace counts as the events do.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,28 @@ pub fn monotonic_ns() -> i64 {
 
 /// How far `/proc` shifts the start times of processes, nanoseconds.
 pub fn proc_shift_ns() -> i64 {
-    SHIFT.boot_ns
+    *PROC_SHIFT
+}
+
+/// Kernels differ in whether they shift those (Linux 5.10 does not): this process's own is recent, one way or the
+/// other.
+static PROC_SHIFT: LazyLock<i64> = LazyLock::new(|| {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    own_start_ns(&stat)
+        .map_or(SHIFT.boot_ns, |own| likelier_shift(SHIFT.boot_ns, own, read(libc::CLOCK_BOOTTIME)))
+});
+
+/// The start time in `/proc/PID/stat` (its 22nd field, in hundredths of a second), nanoseconds.
+fn own_start_ns(stat: &str) -> Option<i64> {
+    // The name before it may hold anything.
+    let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks.saturating_mul(10_000_000))
+}
+
+/// The shift of a start time that is recent by a clock ahead by `shift`; 0 where it is more recent without.
+const fn likelier_shift(shift: i64, start_ns: i64, now_ns: i64) -> i64 {
+    let age = now_ns.saturating_sub(start_ns);
+    if age.unsigned_abs() <= age.saturating_sub(shift).unsigned_abs() { shift } else { 0 }
 }
 
 /// How far this process's time namespace is ahead.
@@ -69,6 +90,20 @@ fn read(clock: libc::clockid_t) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn start_times_are_shifted_or_not() {
+        const S: i64 = 1_000_000_000;
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        assert_eq!(own_start_ns(stat), Some(47_110_000_000));
+        assert_eq!(own_start_ns(""), None);
+        for shift in [100_000 * S, -300 * S] {
+            let now = 500 * S + shift;
+            assert_eq!(likelier_shift(shift, 499 * S + shift, now), shift);
+            assert_eq!(likelier_shift(shift, 499 * S, now), 0);
+        }
+        assert_eq!(likelier_shift(0, 499 * S, 500 * S), 0);
+    }
 
     #[test]
     fn the_shift_of_a_time_namespace_is_read() {

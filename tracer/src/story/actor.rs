@@ -54,11 +54,23 @@ pub fn is_shell(comm: &str) -> bool {
     SHELLS.contains(&comm.trim_start_matches('-'))
 }
 
-/// Whether a process is a shell. busybox is one where it was called as one: `busybox killall` is a command.
-fn runs_shell(process: &Process) -> bool {
+/// Whether a process is a shell, or a shell's script. busybox is one where it was called as one: `busybox killall` is
+/// a command.
+pub fn runs_shell(process: &Process) -> bool {
     let comm = process.comm.as_deref().unwrap_or_default();
     let applet = process.cmdline.as_ref().and_then(|args| args.get(1));
-    is_shell(comm) && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
+    is_shell_script(process)
+        || is_shell(comm) && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
+}
+
+/// Whether a process is a shell that took its name from the script that it was started by (`#!/bin/sh`, execve(2)).
+fn is_shell_script(process: &Process) -> bool {
+    let (Some(comm), Some(args)) = (&process.comm, &process.cmdline) else { return false };
+    let base = |arg: &str| arg.rsplit('/').next().unwrap_or(arg).to_owned();
+    // The kernel keeps 15 bytes of a name. `#!` may have given the shell an option.
+    let is_named = |arg: &String| base(arg).as_bytes().chunks(15).next() == Some(comm.as_bytes());
+    args.first().is_some_and(|shell| is_shell(&base(shell)))
+        && args.iter().skip(1).take(2).any(is_named)
 }
 
 /// Who is behind a process.
@@ -168,7 +180,8 @@ impl Actor {
             let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
             let user = self.user.as_ref().map(|user| format!(" ({user}{place})"));
             let user = user.unwrap_or_default();
-            return format!("a kill builtin of the shell {name}, \"{command}\"{user}");
+            let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
+            return format!("a kill builtin of the {kind} {name}, \"{command}\"{user}");
         }
         let who = self.user.as_deref().unwrap_or("somebody");
         let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {

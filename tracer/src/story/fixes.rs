@@ -132,19 +132,6 @@ pub fn udev_unit() -> Fix {
     .see("udev(7), systemd.device(5)")
 }
 
-/// `homectl update --kill-processes=no`
-pub fn homed_keep(user: &str) -> Fix {
-    let user = quoted(user);
-    fix(
-        "let this user's processes survive the logout",
-        vec![format!("homectl update {user} --kill-processes=no")],
-        "systemd-homed leaves the user's processes alone",
-    )
-    .but("the home stays unlocked for as long as one of them runs")
-    .check(format!("homectl inspect {user}"))
-    .see("homectl(1)")
-}
-
 /// `StopIdleSessionSec=infinity`
 pub fn no_idle_stop() -> Fix {
     fix(

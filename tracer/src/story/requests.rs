@@ -10,7 +10,9 @@ use super::units::command_link;
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{BusCall, Grade, Manager, ManagerConnection, ProcessId, sig, signal_number};
+use crate::evidence::{
+    BusCall, Grade, LossPlace, Manager, ManagerConnection, ProcessId, sig, signal_number,
+};
 
 const S: u64 = 1_000_000_000;
 
@@ -390,6 +392,13 @@ pub fn connection_link(case: &Case<'_>, seen: &Seen<ManagerConnection>) -> Link 
     case.link(seen.at, LinkEvent::ManagerConnection, seen.source, Some(client), text)
 }
 
+/// Whether the system's bus was read all the time.
+fn is_bus_heard(case: &Case<'_>) -> bool {
+    let unread = case.world.unavailable.iter().any(|gone| gone.value.what == "bus");
+    let lost = case.world.losses.iter().any(|loss| loss.value.place == LossPlace::Bus);
+    !unread && !lost
+}
+
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
 /// manager: no bus sees it. Its arguments, seen when it was executed, name the unit.
 fn command(
@@ -402,7 +411,8 @@ fn command(
     const CLIENTS: [&str; 5] =
         ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo", "systemd-run"];
     let may_ask = |known: &Known| match manager {
-        Manager::System => true,
+        // Who is not root can ask PID 1 over the bus alone, where it is seen.
+        Manager::System => known.uid == Some(0) || !is_bus_heard(case),
         Manager::User(uid) => known.uid.is_none_or(|own| own == uid || own == 0),
     };
     case.world

@@ -338,7 +338,6 @@ cause_ids! {
     UnitReload = "unit-reload", "what the unit runs to reload ended it";
     UnitCommand = "unit-command", "a command of a unit, run for its start, stop or reload, sent the signal";
     UdevCleanup = "udev-cleanup", "udev ended what a device's rule had started";
-    HomedDeactivation = "homed-deactivation", "systemd-homed locked the user's home away";
     SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
     SystemShutdown = "system-shutdown", "the system is going down";
     KernelOomGlobal = "kernel-oom-global", "the machine ran out of memory";

@@ -99,7 +99,7 @@ impl<'a> Live<'a> {
             child,
             ended: None,
             announced: HashSet::new(),
-            roll_call: RollCall::default(),
+            roll_call: RollCall::starting(Instant::now()),
             stops: Stops::new()?,
             reader: Reader::There,
             unwritten: false,

@@ -1,4 +1,4 @@
-//! After events were lost: are the targets still there? The end of one may have been among them.
+//! Once at the start, and after events were lost: are the targets still there? The end of one may have been missed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,6 +18,11 @@ pub struct RollCall {
 }
 
 impl RollCall {
+    /// With a first look due: who was named as a target may have ended before the hooks were in place.
+    pub fn starting(now: Instant) -> Self {
+        Self { due: Some(now + PAUSE), ..Self::default() }
+    }
+
     /// Takes note of a loss in the kernel.
     pub fn consider(&mut self, fact: &Fact, now: Instant) {
         if let Fact::Lost(lost) = fact
@@ -58,6 +63,19 @@ mod tests {
 
     const ONE: ProcessId = ProcessId { pid: 1, start_ns: 10_000_000 };
     const TWO: ProcessId = ProcessId { pid: 2, start_ns: 20_000_000 };
+
+    #[test]
+    fn who_was_gone_before_the_hooks_were_there_is_gone() {
+        let start = Instant::now();
+        let mut roll = RollCall::starting(start);
+        let look = |roll: &mut RollCall, seconds: u64| {
+            let now = start + Duration::from_secs(seconds);
+            roll.gone(now, [ONE, TWO].into_iter(), |id| id == ONE)
+        };
+        assert_eq!(look(&mut roll, 1), []);
+        assert_eq!(look(&mut roll, 2), [ONE]);
+        assert!(!roll.waits());
+    }
 
     #[test]
     fn who_is_absent_twice_after_a_loss_is_gone() {

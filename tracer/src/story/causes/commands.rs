@@ -2,7 +2,7 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Manager, Mechanism, Process, Task, signal_name};
-use crate::story::actor::{Actor, is_shell};
+use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::Way;
 use crate::story::manager::manager_of;
@@ -74,7 +74,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     if manager_of(sender).is_some() {
         return None;
     }
-    let shell = is_shell(&sender.comm);
+    let shell = is_shell(&sender.comm) || runs_shell(&case.task(sender));
     let own_child = case.world.people.parents(case.victim).first() == Some(&sender.id);
     let scripted = scripted(case, sender.id) && !own_child;
     if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted {

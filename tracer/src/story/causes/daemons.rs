@@ -1,4 +1,4 @@
-//! Daemons of the system that end what others have left running: udev, homed.
+//! Daemons of the system that end what others have left running: udev.
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, sig};
@@ -12,7 +12,12 @@ const S: u64 = 1_000_000_000;
 /// is left in its cgroup (`cg_kill` in `src/udev/udevd.c`, of which it logs nothing).
 pub fn udev(case: &Case<'_>) -> Option<Opinion> {
     const SERVICE: &str = "systemd-udevd.service";
+    // A rule's own pkill(1) lives there as well.
+    const NAMES: [&str; 3] = ["systemd-udevd", "(udev-worker)", "udevadm"];
     let sender = case.sender().filter(|sender| sender.euid == 0)?;
+    if case.blow?.signal.value.number != sig::SIGKILL || !NAMES.contains(&sender.comm.as_str()) {
+        return None;
+    }
     if !units::struck_from(case, SERVICE) || case.placement.unit.as_deref() != Some(SERVICE) {
         return None;
     }
@@ -36,8 +41,8 @@ pub fn udev(case: &Case<'_>) -> Option<Opinion> {
         None => (
             Grade::Inferred,
             format!(
-                "{name} was ended by {udev}, in whose unit it lived: a rule for a device must have started it, and udev \
-                 kills whatever its rules leave running as soon as it has nothing more to do."
+                "{name} was ended by {udev}: it lived in {SERVICE}, so a rule for a device must have started it, and \
+                 udev kills whatever its rules leave running as soon as it has nothing more to do."
             ),
         ),
     };
@@ -49,34 +54,4 @@ pub fn udev(case: &Case<'_>) -> Option<Opinion> {
         .links(link)
         .fixes([fixes::udev_unit()])
         .answer()
-}
-
-/// homed ends the processes of a user whose home it is to lock away (`home_killall` in `src/home/homed-home.c`): by
-/// a child that becomes that user and kills all that it may.
-pub fn homed(case: &Case<'_>) -> Option<Opinion> {
-    let sender = case.sender()?;
-    let number = case.blow?.signal.value.number;
-    if number != sig::SIGKILL
-        || sender.comm != "(sd-killer)"
-        || !units::struck_from(case, "systemd-homed.service")
-    {
-        return None;
-    }
-    let user = case
-        .world
-        .user(sender.uid)
-        .map_or_else(|| sender.uid.to_string(), |user| user.name.clone());
-    Finding::new(
-        CauseId::HomedDeactivation,
-        Fit::Exact,
-        Grade::Observed,
-        format!(
-            "{} was killed by systemd-homed, by way of {}: it locked the home of {user} away after the last logout, and \
-             ended whatever {user} had left running.",
-            case.victim_name(),
-            words::name_pid(&case.task(sender))
-        ),
-    )
-    .fixes([fixes::homed_keep(&user)])
-    .answer()
 }

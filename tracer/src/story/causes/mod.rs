@@ -148,7 +148,6 @@ pub const ALL: &[Cause] = &[
     memory::oomd,
     memory::userspace_oom,
     daemons::udev,
-    daemons::homed,
     terminal::closed,
     terminal::leader_exited,
     terminal::interrupt,

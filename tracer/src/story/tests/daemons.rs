@@ -48,14 +48,9 @@ fn what_a_devices_rule_ran_for_too_long() {
     assert!(death.cause.explanation.contains("timed out after 2min 59s"), "{death:#?}");
 }
 
+/// A rule's own command, in the same cgroup.
 #[test]
-fn a_home_that_is_locked_away() {
-    let scope = "/user.slice/user-1000.slice/session-3.scope";
-    let killer = task_in(300, "(sd-killer)", "/system.slice/systemd-homed.service");
-    let death = killed_by(killer, task_in(42, "tmux: server", scope), None);
-    assert_eq!(death.cause.id, CauseId::HomedDeactivation, "{death:#?}");
-    assert!(death.cause.explanation.contains("home of alice"), "{death:#?}");
-    let anybody = task_in(300, "(sd-killer)", scope);
-    let death = killed_by(anybody, task_in(42, "tmux: server", scope), None);
-    assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
+fn what_a_devices_rule_ends_itself() {
+    let death = killed_by(root(301, "pkill", UDEV), root(42, "scan", UDEV), None);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
 }

@@ -54,7 +54,15 @@ pub struct Monitor {
     peers: Arc<Peers>,
     /// Unique name of our own connection for questions.
     own: String,
-    pending: Mutex<HashMap<(String, u32), oneshot::Sender<Answer>>>,
+    /// Calls without an answer, by caller and serial: who is to answer, and whoever waits for it.
+    pending: Mutex<HashMap<(String, u32), Pending>>,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+struct Pending {
+    destination: Option<String>,
+    tell: oneshot::Sender<Answer>,
 }
 
 /// What became of a call.
@@ -101,7 +109,7 @@ impl Monitor {
         };
         let destination = header.destination().map(|name| name.as_str().to_owned());
         let serial = call.serial;
-        let answered = self.expect_answer(&sender, serial);
+        let answered = self.expect_answer(&sender, serial, destination.clone());
         let this = Arc::clone(self);
         tokio::spawn(async move {
             call.sender = this.peers.identify(&sender).await;
@@ -144,16 +152,29 @@ impl Monitor {
         }
     }
 
-    fn expect_answer(&self, sender: &str, serial: u32) -> Option<oneshot::Receiver<Answer>> {
+    fn expect_answer(
+        &self,
+        sender: &str,
+        serial: u32,
+        destination: Option<String>,
+    ) -> Option<oneshot::Receiver<Answer>> {
         let mut pending = lock(&self.pending);
         if pending.len() >= MAX_PENDING {
-            pending.retain(|_, waiting| !waiting.is_closed());
+            pending.retain(|_, waiting| !waiting.tell.is_closed());
         }
         (pending.len() < MAX_PENDING).then(|| {
             let (tell, answered) = oneshot::channel();
-            pending.insert((sender.to_owned(), serial), tell);
+            pending.insert((sender.to_owned(), serial), Pending { destination, tell });
             answered
         })
+    }
+
+    /// Whether a message comes from whom a call was for, or from the bus itself: the bus shows a monitor also what
+    /// anybody else sends, and then delivers it to nobody.
+    fn is_from(&self, sender: Option<&str>, destination: Option<&str>) -> bool {
+        let Some(sender) = sender else { return false };
+        sender == "org.freedesktop.DBus"
+            || destination.is_some_and(|name| sender == name || self.peers.is_owner(name, sender))
     }
 
     fn answer(&self, at: Moment, message: &Message) {
@@ -161,11 +182,15 @@ impl Monitor {
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else {
             return;
         };
-        if let Some(waiting) =
-            lock(&self.pending).remove(&(caller.as_str().to_owned(), serial.get()))
+        let sender = header.sender().map(|sender| sender.as_str());
+        let key = (caller.as_str().to_owned(), serial.get());
+        let mut pending = lock(&self.pending);
+        let is_answer = |call: &Pending| self.is_from(sender, call.destination.as_deref());
+        if pending.get(&key).is_some_and(is_answer)
+            && let Some(call) = pending.remove(&key)
         {
             // After a long time nobody waits any more.
-            let _ = waiting.send(Answer::of(at, message));
+            let _ = call.tell.send(Answer::of(at, message));
         }
     }
 
