@@ -4,7 +4,7 @@
 //! it. Of all but a service manager's nothing more is read than where the listening socket was bound.
 
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
-use killtrace_ebpf::{ConnectRecord, SYSTEM_MANAGER};
+use killtrace_ebpf::{ConnectRecord, RING_WATERMARK, SYSTEM_MANAGER, kind};
 
 use crate::{
     emit::{self, Wake},
@@ -28,15 +28,26 @@ pub fn security_unix_stream_connect(ctx: FEntryContext) -> i32 {
         && is_listening(manager, listener)
         // The tracer itself asks the managers about units.
         && pids::process(task::current()) != config!(tracer)
+        && has_room()
         && let Some(mut entry) = emit::reserve::<ConnectRecord>()
     {
         entry.manager = manager;
         task::describe(task::current(), &mut entry.task);
         task::describe_ancestors(task::current(), &mut entry.ancestors);
-        // Who connects may be gone soon, and what it is can be looked up until then.
-        entry.submit(Wake::Now);
+        // Who asks PID 1 may be gone soon, and what it is can be looked up until then.
+        entry.submit(if manager == SYSTEM_MANAGER { Wake::Now } else { Wake::Later });
     }
     0
+}
+
+/// Whether there is room for what anybody can make any number of; where there is not, it is counted as lost.
+#[inline(always)]
+fn has_room() -> bool {
+    let room = emit::waiting() < u64::from(RING_WATERMARK);
+    if !room {
+        emit::lost(kind::CONNECT as usize);
+    }
+    room
 }
 
 /// Whose manager listens at a path, by the path.

@@ -190,9 +190,10 @@ impl Loaded {
                 Err(error) if hook.required => {
                     return Err(AttachError::Hook { hook: hook.name, error });
                 }
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    "this kernel has no such tracepoint".to_owned()
-                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => match hook.place {
+                    Place::Tracepoint => "this kernel has no such tracepoint".to_owned(),
+                    Place::Function => "this kernel has no such function".to_owned(),
+                },
                 Err(error) => format!("the kernel refused: {error}"),
             };
             attached.hooks.insert(hook.name.to_owned(), state);

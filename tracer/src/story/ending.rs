@@ -16,6 +16,9 @@ const S: u64 = 1_000_000_000;
 /// of it, except where logind first waits 20 s after PAM closed the session.
 const WINDOW: u64 = 60 * S;
 
+/// How far apart the end of a connection and what says so can be: each is seen in its own way.
+const TOGETHER: u64 = 100_000_000;
+
 /// Errors of `include/uapi/asm-generic/errno.h` that end a connection.
 const ECONNRESET: i32 = 104;
 const ETIMEDOUT: i32 = 110;
@@ -52,6 +55,13 @@ impl<'a> Ending<'a> {
         let words = sshd_words(case, &sshd, began_ns);
         let peer = peer(case, unit, session);
         let tcp = connection(case, peer.as_deref(), &sshd, began_ns);
+        // What ended before that was done with its work: the one that let the user in.
+        let first = tcp.map(Seen::ns).into_iter().chain(words.iter().map(|line| line.ns())).min();
+        if let Some(first) = first
+            && sshd.iter().any(|exit| exit.ns() + TOGETHER >= first)
+        {
+            sshd.retain(|exit| exit.ns() + TOGETHER >= first);
+        }
         let release = session.and_then(|id| {
             case.world.calls.iter().rev().find(|call| {
                 call.value.member == "ReleaseSession"
@@ -127,17 +137,16 @@ impl<'a> Ending<'a> {
     /// The call by which PAM closed the session. It was made before its caller ended, however late the bus
     /// was read; and where that was too late to ask the bus for the caller, the leader is who closes a session.
     fn release_link(&self, case: &Case<'a>, call: &Seen<BusCall>) -> Link {
-        let mut link = call_link(case, call);
+        const CONCLUDED: &str =
+            " (as the session's leader; the caller was gone before the bus could name it)";
         let sender = case.caller(call);
+        let mut link = match (sender, self.leader) {
+            (None, Some(leader)) => call_link_by(case, call, Some(leader), CONCLUDED),
+            _ => call_link(case, call),
+        };
         let caller = sender.or(self.leader);
         if let Some(end) = self.sshd.iter().find(|exit| Some(exit.value.task.id) == caller) {
             link.at = link.at.no_later_than(end.at);
-        }
-        if let (None, Some(leader)) = (sender, self.leader) {
-            let name = words::name_pid(&case.process(leader));
-            link.text += &format!(
-                " (inferred: by {name}, the session's leader; the caller was gone before the bus could name it)"
-            );
         }
         link
     }
@@ -308,8 +317,19 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
 
 /// The link of a bus call.
 pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
-    let (actor, concluded) = caller(case, call);
-    let concluded = concluded && actor.is_some();
+    match caller(case, call) {
+        (actor, true) if actor.is_some() => call_link_by(case, call, actor, by_arguments(true)),
+        (actor, _) => call_link_by(case, call, actor, ""),
+    }
+}
+
+/// The link of a bus call, by whom it was made; with a hint where that is a conclusion.
+fn call_link_by(
+    case: &Case<'_>,
+    call: &Seen<BusCall>,
+    actor: Option<ProcessId>,
+    hint: &str,
+) -> Link {
     let name = |peer: &BusPeer, process: Option<ProcessId>| {
         let known = process.map(|id| {
             let mut process = case.process(id);
@@ -328,11 +348,11 @@ pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
         name(sender, actor),
         args.join(", "),
         name(destination, destination.process),
-        if concluded { by_arguments(true) } else { "" }
+        hint
     );
     let actor = actor.map(|id| case.process(id));
     let mut link = case.link(call.at, LinkEvent::BusCall, call.source, actor, text);
-    if concluded {
+    if !hint.is_empty() {
         link.evidence = Grade::Inferred;
     }
     link

@@ -160,14 +160,23 @@ pub fn pam_systemd() -> Fix {
 
 /// One long-running sshd instead of one per connection.
 pub fn long_running_sshd(socket: &str) -> Fix {
+    let service = quoted(&socket.replace(".socket", ".service"));
     let socket = quoted(socket);
     fix(
         "run one sshd instead of one unit per connection",
-        vec![format!("sudo systemctl disable --now {socket}"), "sudo systemctl enable --now ssh.service".to_owned()],
-        "connections no longer have a unit of their own that is cleaned up after them (the service is called sshd.service outside Debian and Ubuntu)",
+        vec![
+            format!("systemctl cat {service}"),
+            remark("go on only where that shows a service"),
+            format!("sudo systemctl disable --now {socket}"),
+            format!("sudo systemctl enable --now {service}"),
+            remark(&format!(
+                "the way back, should it not start: sudo systemctl enable --now {socket}"
+            )),
+        ],
+        "connections no longer have a unit of their own that is cleaned up after them",
     )
     .but("sshd runs all the time; keep the present login open until a new one has worked")
-    .check("systemctl status ssh.service; then log in anew")
+    .check(format!("systemctl status {service}; then log in anew"))
     .see("sshd(8)")
 }
 

@@ -347,30 +347,26 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
         .or_else(|| type_by_state(world, job))
 }
 
-/// The type of a job by what its unit did while it was there.
+/// The type of a job by what its unit did first while it was there; where that is over, and was seen.
 fn type_by_state(world: &World, job: &Seen<Job>) -> Option<&'static str> {
     let Job { manager, id, unit, .. } = &job.value;
     let removed = world.jobs.iter().find(|seen| {
         let it = &seen.value;
         it.result.is_some() && it.id == *id && it.manager == *manager && it.unit == *unit
-    });
-    let until_ns = removed.map_or(u64::MAX, Seen::ns);
-    let changes = &world.unit_of(*manager, unit)?.changes;
-    let states = changes
+    })?;
+    let mut states = world
+        .unit_of(*manager, unit)?
+        .changes
         .iter()
-        .filter(|change| (job.ns()..=until_ns).contains(&change.ns()))
+        .filter(|change| (job.ns()..=removed.ns()).contains(&change.ns()))
         .filter_map(|change| change.value.get("ActiveState")?.as_str());
-    let (mut down, mut up) = (false, false);
-    for state in states {
-        down |= state == "deactivating";
-        up |= state == "activating";
-    }
-    match (down, up) {
-        (true, true) => Some("restart"),
-        (true, false) => Some("stop"),
-        (false, true) => Some("start"),
-        (false, false) => None,
-    }
+    // A start that fails ends in a stop, too.
+    let first = states.find(|state| ["activating", "deactivating"].contains(state))?;
+    Some(match first {
+        "activating" => "start",
+        _ if states.any(|state| state == "activating") => "restart",
+        _ => "stop",
+    })
 }
 
 /// Methods of systemd's manager and units that stop something.

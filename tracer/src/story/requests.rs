@@ -125,7 +125,11 @@ impl Wish {
                 args.iter().any(|arg| arg == verb)
                     && (unit == format!("{verb}.target") || *verb == "default")
             });
-        let asks = args.iter().any(|arg| self.verbs().contains(&arg.as_str()));
+        // These alone change what happens at the next boot, or on demand.
+        let later = |arg: &str| ["disable", "mask", "enable", "reenable"].contains(&arg);
+        let now = args.iter().any(|arg| arg == "--now");
+        let asks =
+            args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
         shorthand || asks && args.iter().skip(1).any(|arg| names(arg, unit))
     }
 }
@@ -170,7 +174,8 @@ impl<'a> Request<'a> {
         }
         let says_so = |seen: &&Seen<ManagerConnection>| {
             let client = case.process_at(seen.value.task.id, seen.ns());
-            client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
+            was_there(case, seen.value.task.id, at_ns)
+                && client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
         };
         let connected = connections(case, manager, at_ns, 10 * S).rfind(says_so);
         let process = connected.map(|seen| seen.value.task.id);
@@ -220,8 +225,13 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Who is behind it and how that is known, as a clause.
+    pub fn sentence(&self, case: &Case<'_>) -> Option<String> {
+        Some(format!("{}{}", self.actor(case)?.sentence(), self.hint()))
+    }
+
     /// How it is known who asked, for the end of a sentence; empty where the bus said so.
-    pub const fn hint(&self) -> &'static str {
+    const fn hint(&self) -> &'static str {
         match self.proof {
             Proof::Bus => "",
             Proof::Connection(_) => " (it asked over systemd's private socket)",
@@ -362,24 +372,19 @@ fn connections<'a>(
     })
 }
 
-/// The one process that spoke to the manager over its private socket right before `at_ns`, and did not, by its
-/// arguments, ask for something else. That it asked for this is no more than likely.
+/// The one process that spoke to the manager over its private socket right before `at_ns`, and is none of which it is
+/// known what it asks. What it asked for is not known.
 pub fn only_connected<'a>(
     case: &Case<'a>,
-    wish: Wish,
     manager: Manager,
     at_ns: u64,
 ) -> Option<&'a Seen<ManagerConnection>> {
     let mut connected = connections(case, manager, at_ns, 2 * S);
     let last = connected.next_back()?;
     let client = case.process_at(last.value.task.id, last.ns());
-    let args = client.cmdline.unwrap_or_default();
-    let may_ask = match client.comm.as_deref() {
-        Some("systemctl") => args.iter().any(|arg| wish.verbs().contains(&arg.as_str())),
-        // Another trace only reads along.
-        Some("killtrace") => false,
-        _ => true,
-    };
+    // A systemctl that had asked for this would have said so, and the others only read.
+    const KNOWN: [&str; 4] = ["systemctl", "systemd-analyze", "systemd-cgls", "killtrace"];
+    let may_ask = !client.comm.as_deref().is_some_and(|comm| KNOWN.contains(&comm));
     let alone = connected.all(|other| other.value.task.id == last.value.task.id);
     (alone && may_ask).then_some(last)
 }
@@ -390,6 +395,12 @@ pub fn connection_link(case: &Case<'_>, seen: &Seen<ManagerConnection>) -> Link 
     let manager = manager::name_of(case.world, seen.value.manager);
     let text = format!("{} connected to {manager}'s private socket", words::name_pid(&client));
     case.link(seen.at, LinkEvent::ManagerConnection, seen.source, Some(client), text)
+}
+
+/// Whether a client that had asked for something was there until it happened, or has ended only just now.
+fn was_there(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
+    let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
+    ended_ns.is_none_or(|ended| ended + SEEN_LATE >= at_ns)
 }
 
 /// Whether the system's bus was read all the time.
@@ -422,7 +433,7 @@ fn command(
             let at = known.exec_ns?;
             let args = known.cmdline.as_deref()?;
             let asks = CLIENTS.contains(&known.comm.as_deref()?) && may_ask(known);
-            let in_time = at <= at_ns && at + 10 * S >= at_ns;
+            let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
             (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
         })
         .max_by_key(|(at, _)| *at)

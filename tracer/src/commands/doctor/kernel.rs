@@ -154,15 +154,25 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
                 Place::Tracepoint => {
                     format!("a kernel that has this tracepoint, as {} and later do", hook.since)
                 }
+                Place::Function if state.contains("not permitted") => {
+                    "nothing: this kernel forbids it, whatever it was built with".to_owned()
+                }
                 Place::Function => format!(
-                    "a kernel that lets programs watch its functions (BTF of its own, CONFIG_BPF_JIT and \
-                     CONFIG_FUNCTION_TRACER), as {} and later can",
+                    "a kernel that has this function and lets programs watch it (BTF of its own, CONFIG_BPF_JIT, \
+                     CONFIG_FUNCTION_TRACER and CONFIG_SECURITY_NETWORK), as {} and later can",
                     hook.since
                 ),
             }),
         }
     };
-    HOOKS.iter().map(check).collect()
+    // Programs that hooks lead to are told of where they could not be loaded.
+    let others = states.iter().filter(|(name, _)| HOOKS.iter().all(|hook| hook.name != *name));
+    let refused = others.map(|(name, state)| Check {
+        cost: Some("what a fault hit stays unknown: the file, the heap, the code".to_owned()),
+        remedy: Some("please report this, with the kernel's release".to_owned()),
+        ..self::check(name, State::Missing, state)
+    });
+    HOOKS.iter().map(check).chain(refused).collect()
 }
 
 /// Whether the kernel tells where its functions are.

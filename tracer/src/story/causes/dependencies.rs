@@ -318,9 +318,9 @@ fn finding(
         Some("restart" | "try-restart") => "restarted",
         _ => "stopped",
     };
-    let actor = trigger.request.and_then(|request| request.actor(case));
-    let what = match (&actor, &trigger.end, trigger.job) {
-        (Some(actor), ..) => format!("{other} was {done}: {}", actor.sentence()),
+    let asker = trigger.request.and_then(|request| request.sentence(case));
+    let what = match (&asker, &trigger.end, trigger.job) {
+        (Some(who), ..) => format!("{other} was {done}: {who}"),
         (None, _, Some(_)) => format!("{other} was {done}; who asked for that was not seen"),
         (None, Some(end), None) => format!("{other} had ended: {}", end.sentence(case)),
         (None, None, None) => format!("{other} was gone"),
@@ -347,7 +347,7 @@ fn finding(
     .links(units::stop_links(case, stop))
     .fixes(fix)
     .fixes([fixes::look_at_unit(&stop.at())]);
-    if actor.is_none() && trigger.job.is_some() {
+    if asker.is_none() && trigger.job.is_some() {
         finding = finding.gap(format!(
             "who asked for the job of {other} was not seen: neither on the bus nor by a command that names it"
         ));

@@ -228,7 +228,6 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
         (fits && at <= job.ns() + S && at + RECENT >= job.ns()).then_some((at, id))
     });
     let (_, process) = asked.max_by_key(|(at, _)| *at)?;
-    let actor = Actor::behind(case, process);
     let request = Request::by_command(case, process, stop.manager, job.ns());
     let effect = job.at.no_later_than(stop.begun);
     let mut above = units::job_link(case, job);
@@ -238,12 +237,11 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         request.grade(),
         format!(
-            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}{}.",
+            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}.",
             case.victim_name(),
             stop.manager_name(case),
             stop.unit,
-            actor.sentence(),
-            request.hint()
+            request.sentence(case)?
         ),
     )
     .links(request.links(case, effect))

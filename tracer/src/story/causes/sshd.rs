@@ -43,10 +43,9 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
         case.setting(&scopes, "KillMode").or_else(|| units::property_setting(&stop, "KillMode"));
     let victim = words::name_pid(&case.victim_process());
     let user = case.victim_process().user.map(|user| format!(" ({user})")).unwrap_or_default();
-    let mode = kill_mode.as_ref().map_or_else(
-        || "KillMode=control-group, the default".to_owned(),
-        |setting| format!("KillMode={}{}", setting.value, units::location(setting)),
-    );
+    let mode = kill_mode
+        .as_ref()
+        .map_or_else(|| "KillMode=control-group, the default".to_owned(), units::cited);
     let ended = ending.clause().map(|clause| format!(" ({clause})")).unwrap_or_default();
     let socket = format!("{}.socket", template.trim_end_matches("@.service"));
     let mut links = ending.links(case, stop.first.at);

@@ -116,9 +116,7 @@ impl<'a> Occasion<'a> {
 
     /// Who asked for it, or what set it off.
     fn who(&self, case: &Case<'_>) -> Option<String> {
-        let asked = self.request.and_then(|request| {
-            Some(format!("{}{}", request.actor(case)?.sentence(), request.hint()))
-        });
+        let asked = self.request.and_then(|request| request.sentence(case));
         asked.or_else(|| self.trigger.as_ref().map(|trigger| format!("{trigger} set it off")))
     }
 

@@ -79,21 +79,22 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
 }
 
 /// The story of a request that was not seen, and of nobody whose arguments tell of one. Whoever alone had just
-/// spoken to the manager is likely to have made it.
+/// spoken to the manager may have made it.
 fn unseen(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Finding {
-    let likely = only_connected(case, Wish::Stop, stop.manager, stop.began_ns);
-    let text = match likely {
+    let possible = only_connected(case, stop.manager, stop.began_ns);
+    let text = match possible {
         None => format!("{what}; who asked for it was not seen."),
         Some(seen) => {
             let actor = Actor::behind(case, seen.value.task.id);
             format!(
-                "{what}, likely asked for by {}: {}, and nobody else had just connected to systemd's private socket.",
+                "{what}; who asked for it was not seen. Only {} had just connected to systemd's private socket ({}); what \
+                 it asked for is not known.",
                 words::name_pid(&actor.process),
                 actor.sentence()
             )
         }
     };
-    let link = likely.map(|seen| connection_link(case, seen).before(stop.ordered_at()));
+    let link = possible.map(|seen| connection_link(case, seen).before(stop.ordered_at()));
     Finding::new(CauseId::UnitStopRequested, Fit::Mechanism, Grade::Inferred, text)
         .gap(UNSEEN)
         .links(link)
@@ -102,7 +103,7 @@ fn unseen(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Finding {
 /// The story of a request that was seen.
 fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &str) -> Finding {
     const ID: CauseId = CauseId::UnitStopRequested;
-    let Some(actor) = request.actor(case) else {
+    let Some(who) = request.sentence(case) else {
         let who = request.call.map(|call| caller(case, &call.value));
         let who = who.unwrap_or_else(|| "a client".to_owned());
         return Finding::new(
@@ -115,7 +116,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
     };
     let mut links = request.links(case, stop.first.at);
     links.retain(|link| link.event != LinkEvent::BusCall);
-    let text = format!("{what}: {}{}.", actor.sentence(), request.hint());
+    let text = format!("{what}: {who}.");
     Finding::new(ID, Fit::Exact, request.grade(), text).links(links)
 }
 
@@ -135,7 +136,9 @@ fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped:
     if stopped && !at.transient && !stop.unit.ends_with(".scope") {
         remedies.push(fixes::start_again(&at, &stop.unit));
     }
-    remedies.push(fixes::look_at_unit(&at));
+    if remedies.is_empty() {
+        remedies.push(fixes::look_at_unit(&at));
+    }
     remedies
 }
 
@@ -162,9 +165,8 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
     let (target, request) = started
         .filter_map(|other| Some((other, find(&other.value.unit)?)))
         .min_by_key(|(other, _)| other.ns().abs_diff(at_ns))?;
-    let actor = request.actor(case);
-    let who = match (&actor, request.call) {
-        (Some(actor), _) => actor.sentence(),
+    let who = match (request.sentence(case), request.call) {
+        (Some(who), _) => who,
         (None, Some(call)) => format!("{} asked for it", caller(case, &call.value)),
         (None, None) => return None,
     };
@@ -194,7 +196,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let unit = format!("user@{uid}.service");
     let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
     let request = Request::find(case, Wish::Stop, Manager::System, &unit, job.ns())?;
-    let who = request.actor(case).map(|actor| actor.sentence())?;
+    let who = request.sentence(case)?;
     let effect = stop.ordered_at();
     let above = units::job_link(case, job).before(effect);
     Finding::new(
@@ -243,8 +245,8 @@ const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a pr
 /// Who asked for something, as the end of a sentence.
 fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     let Some(request) = request else { return format!("who asked for {what} was not seen") };
-    match (request.actor(case), request.call) {
-        (Some(actor), _) => format!("{}{}", actor.sentence(), request.hint()),
+    match (request.sentence(case), request.call) {
+        (Some(who), _) => who,
         (None, Some(call)) => format!("{} asked for {what}", caller(case, &call.value)),
         (None, None) => format!("who asked for {what} was not seen"),
     }
@@ -330,7 +332,8 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         (false, None) => Grade::Inferred,
     };
     let signal = crate::evidence::signal_name(number);
-    let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);
+    let who = asked.as_ref().and_then(|(_, request)| request.sentence(case));
+    let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
     let reported = said.map(|line| {
         let text = format!("systemd logged \"{}\"", line.value.message);
         case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(stop.begun)

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::scene::{Scene, caught, signal, systemd, task_in};
-use crate::evidence::{BusPeer, Grade, ProcessId, TargetReason, Task, sig};
+use crate::evidence::{
+    BusPeer, Fact, Grade, Job, Manager, ProcessId, Source, TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
@@ -450,9 +452,17 @@ fn a_jobs_type_shows_in_what_its_unit_does() {
         let scene = (111..).zip(states).fold(scene, |scene, (ms, state)| {
             scene.unit(ms, "job.service", &[("ActiveState", Value::from(*state))])
         });
+        let removed = Job {
+            manager: Manager::System,
+            id: 700,
+            unit: "job.service".to_owned(),
+            job_type: None,
+            result: Some("done".to_owned()),
+        };
         scene
             .signal(120, signal(sig::SIGTERM, systemd(), sleeper.clone()))
             .exit(121, sleeper, u32::from(sig::SIGTERM), true)
+            .add(122, Source::Bus, Fact::Job(removed))
             .death()
     };
     let job = |death: &Death| {
@@ -463,5 +473,8 @@ fn a_jobs_type_shows_in_what_its_unit_does() {
     assert_eq!(told(&["deactivating"]).as_deref(), Some("systemd[1] job 700 stop job.service"));
     let restart = told(&["deactivating", "activating"]);
     assert_eq!(restart.as_deref(), Some("systemd[1] job 700 restart job.service"));
+    // A start that fails.
+    let start = told(&["activating", "deactivating"]);
+    assert_eq!(start.as_deref(), Some("systemd[1] job 700 start job.service"));
     assert!(told(&[]).is_some_and(|job| job.contains("of a type not seen")));
 }

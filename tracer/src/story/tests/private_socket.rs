@@ -106,7 +106,8 @@ fn whose_arguments_say_nothing_is_named_where_it_is_the_only_one() {
     let agent = client(80, "agent");
     let scene = || begin().exec(10, agent.clone(), &["/usr/bin/agent"], &[]);
     let death = stopped(scene().connects(4950, agent.clone(), Manager::System));
-    says(&death, Grade::Inferred, &["likely asked for by agent[80]: root ran", "nobody else"]);
+    let not_known = "what it asked for is not known";
+    says(&death, Grade::Inferred, &["Only agent[80] had just connected", "root ran", not_known]);
     assert!(death.chain.iter().any(|link| link.event == LinkEvent::ManagerConnection));
 
     let long_ago = stopped(scene().connects(1000, agent.clone(), Manager::System));
@@ -121,9 +122,9 @@ fn whose_arguments_say_nothing_is_named_where_it_is_the_only_one() {
     says(&stopped(two), Grade::Inferred, &["who asked for it was not seen"]);
 }
 
-/// Units have names that no argument needs to say; but who only looks has asked for no stop.
+/// What it asked for, its arguments say.
 #[test]
-fn a_systemctl_is_likely_where_its_verb_fits() {
+fn a_systemctl_that_asks_for_something_else_is_not_named() {
     let systemctl = client(80, "systemctl");
     let ran = |args: &[&str]| {
         stopped(begin().exec(4900, systemctl.clone(), args, &[]).connects(
@@ -132,8 +133,23 @@ fn a_systemctl_is_likely_where_its_verb_fits() {
             Manager::System,
         ))
     };
-    says(&ran(&["systemctl", "stop", "www"]), Grade::Inferred, &["likely", "systemctl stop www"]);
-    says(&ran(&["systemctl", "status", "www"]), Grade::Inferred, &["was not seen"]);
+    for args in [["systemctl", "stop", "www"], ["systemctl", "status", "www"]] {
+        says(&ran(&args), Grade::Inferred, &["who asked for it was not seen."]);
+    }
+    // At the next boot it is not started; now it goes on.
+    says(&ran(&["systemctl", "disable", "nginx"]), Grade::Inferred, &["was not seen."]);
+    says(&ran(&["systemctl", "disable", "--now", "nginx"]), Grade::Observed, &["disable --now"]);
+}
+
+/// Who had asked and ended long before asked for something else.
+#[test]
+fn who_was_gone_long_before_did_not_ask_for_it() {
+    let systemctl = client(80, "systemctl");
+    let scene = begin()
+        .exec(1000, systemctl.clone(), &["systemctl", "stop", "nginx"], &[])
+        .connects(1010, systemctl.clone(), Manager::System)
+        .exit(1020, systemctl, 0, false);
+    says(&stopped(scene), Grade::Inferred, &["who asked for it was not seen"]);
 }
 
 /// It stands for another unit's stop as well, which is then no request for the victim's.

@@ -182,7 +182,7 @@ impl Monitor {
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else {
             return;
         };
-        let sender = header.sender().map(|sender| sender.as_str());
+        let sender = header.sender().map(zbus::names::UniqueName::as_str);
         let key = (caller.as_str().to_owned(), serial.get());
         let mut pending = lock(&self.pending);
         let is_answer = |call: &Pending| self.is_from(sender, call.destination.as_deref());
