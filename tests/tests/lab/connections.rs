@@ -36,7 +36,8 @@ fn tmux_ends_with_its_connection(name: &str) {
     death.assert_no_link("job");
     death.assert_no_link("bus-call");
     death.assert_ruled_out("logind-kill-user-processes");
-    for fix in ["KillMode=process", "ssh.service", "pam_systemd"] {
+    let service = format!("{name}.service");
+    for fix in ["KillMode=process", &service, "pam_systemd"] {
         let side_effect = &death.fix_with(fix)["side_effect"];
         assert!(side_effect.as_str().is_some_and(|text| !text.is_empty()), "{fix}: {death}");
     }

@@ -108,7 +108,12 @@ impl Engine {
 
     /// Targets that are known and have not ended.
     pub fn alive(&self) -> impl Iterator<Item = ProcessId> {
-        self.world.targets.keys().copied().filter(|id| !self.world.ended.contains(id))
+        // One that is no target any more, since it executed something else, may have ended as well.
+        let was_seen_to_end = |id: &ProcessId| {
+            let known = self.world.people.get(*id);
+            self.world.ended.contains(id) || known.is_some_and(|known| known.ended_ns.is_some())
+        };
+        self.world.targets.keys().copied().filter(move |id| !was_seen_to_end(id))
     }
 
     /// Takes in one piece of evidence; what there is to report for it comes back.

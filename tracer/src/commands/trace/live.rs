@@ -99,7 +99,7 @@ impl<'a> Live<'a> {
             child,
             ended: None,
             announced: HashSet::new(),
-            roll_call: RollCall::starting(Instant::now()),
+            roll_call: RollCall::default(),
             stops: Stops::new()?,
             reader: Reader::There,
             unwritten: false,
@@ -108,6 +108,7 @@ impl<'a> Live<'a> {
         };
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
         let (running, seen) = live.look_at_running()?;
+        live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|(id, ..)| *id));
         if let Some(path) = plan.report.record.as_deref() {
             live.recorder = Some(Recorder::create(path, &header)?);
         }

@@ -15,12 +15,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct RollCall {
     due: Option<Instant>,
     absent: HashSet<ProcessId>,
+    /// Whom alone to look for; `None`: everybody.
+    only: Option<HashSet<ProcessId>>,
 }
 
 impl RollCall {
-    /// With a first look due: who was named as a target may have ended before the hooks were in place.
-    pub fn starting(now: Instant) -> Self {
-        Self { due: Some(now + PAUSE), ..Self::default() }
+    /// With a first look due for these: who was found as a target may have ended before the hooks were in place.
+    pub fn starting(now: Instant, found: impl Iterator<Item = ProcessId>) -> Self {
+        Self { due: Some(now + PAUSE), only: Some(found.collect()), ..Self::default() }
     }
 
     /// Takes note of a loss in the kernel.
@@ -29,6 +31,7 @@ impl RollCall {
             && matches!(lost.place, LossPlace::RingBuffer | LossPlace::Recursion)
         {
             self.due.get_or_insert(now + PAUSE);
+            self.only = None;
         }
     }
 
@@ -48,7 +51,8 @@ impl RollCall {
             return Vec::new();
         }
         let before = std::mem::take(&mut self.absent);
-        let absent = alive.filter(|id| is_gone(*id));
+        let wanted = |id: &ProcessId| self.only.as_ref().is_none_or(|only| only.contains(id));
+        let absent = alive.filter(wanted).filter(|id| is_gone(*id));
         let (twice, once): (Vec<_>, Vec<_>) = absent.partition(|id| before.contains(id));
         self.due = (!once.is_empty()).then(|| now + PAUSE);
         self.absent = once.into_iter().collect();
@@ -67,10 +71,10 @@ mod tests {
     #[test]
     fn who_was_gone_before_the_hooks_were_there_is_gone() {
         let start = Instant::now();
-        let mut roll = RollCall::starting(start);
+        let mut roll = RollCall::starting(start, [ONE].into_iter());
         let look = |roll: &mut RollCall, seconds: u64| {
             let now = start + Duration::from_secs(seconds);
-            roll.gone(now, [ONE, TWO].into_iter(), |id| id == ONE)
+            roll.gone(now, [ONE, TWO].into_iter(), |_| true)
         };
         assert_eq!(look(&mut roll, 1), []);
         assert_eq!(look(&mut roll, 2), [ONE]);
