@@ -90,18 +90,27 @@ impl<'a> Ending<'a> {
             let from = self.peer.as_deref().map(|peer| format!(" from {peer}")).unwrap_or_default();
             return Some(format!("sshd had heard nothing more{from} (ClientAliveInterval)"));
         }
-        if let Some(tcp) = self.tcp {
-            return Some(match said(&tcp.value) {
-                Ended::Peer => format!("{} had closed the ssh connection", tcp.value.remote),
-                Ended::Reset => format!("{} had reset the ssh connection", tcp.value.remote),
-                Ended::TimedOut => {
-                    format!("the ssh connection to {} had timed out", tcp.value.remote)
-                }
-                Ended::Here => format!("sshd had closed the connection to {}", tcp.value.remote),
-            });
+        let goodbye = self
+            .words
+            .iter()
+            .any(|line| line.value.message.starts_with("Received disconnect from"));
+        match self.tcp.map(|tcp| (&tcp.value, said(&tcp.value))) {
+            Some((tcp, Ended::Peer)) => {
+                return Some(format!("{} had closed the ssh connection", tcp.remote));
+            }
+            Some((tcp, Ended::Reset)) => {
+                return Some(format!("{} had reset the ssh connection", tcp.remote));
+            }
+            Some((tcp, Ended::TimedOut)) => {
+                return Some(format!("the ssh connection to {} had timed out", tcp.remote));
+            }
+            // The client can have said goodbye all the same.
+            Some((tcp, Ended::Here)) if !goodbye => {
+                return Some(format!("sshd had closed the connection to {}", tcp.remote));
+            }
+            Some((_, Ended::Here)) | None => {}
         }
-        if self.words.iter().any(|line| line.value.message.starts_with("Received disconnect from"))
-        {
+        if goodbye {
             let client = self.peer.as_deref().unwrap_or("the client");
             return Some(format!("{client} had ended the ssh connection"));
         }
