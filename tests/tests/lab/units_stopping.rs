@@ -15,7 +15,6 @@ fn with(text: &str) -> Lab {
     lab(&unit(Options::default(), "victim.service", &format!("[Service]\n{text}")))
 }
 
-/// The pid of the only process of this name, once it is there.
 #[test]
 fn a_command_of_its_own_stops_it() {
     let lab = with("ExecStart=/bin/sleep 1000\nExecStop=/bin/kill -INT $MAINPID\n");
