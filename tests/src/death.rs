@@ -19,14 +19,20 @@ impl Death {
         assert_eq!(killer["process"]["comm"], comm, "{self}");
     }
 
-    /// Asserts that a setting decided it, and where it stands.
-    pub fn assert_setting(&self, name: &str, value: &str, file: &str, line: u32) {
+    /// The setting of this name that decided it.
+    pub fn setting(&self, name: &str) -> &Value {
         let settings = self.0["cause"]["settings"].as_array().into_iter().flatten();
         let found: Vec<&Value> = settings.filter(|setting| setting["name"] == name).collect();
         assert_eq!(found.len(), 1, "one setting {name}: {self}");
-        assert_eq!(found[0]["value"], value, "{self}");
-        assert_eq!(found[0]["file"], file, "{self}");
-        assert_eq!(found[0]["line"], line, "{self}");
+        found[0]
+    }
+
+    /// Asserts that a setting decided it, and where it stands.
+    pub fn assert_setting(&self, name: &str, value: &str, file: &str, line: u32) {
+        let found = self.setting(name);
+        assert_eq!(found["value"], value, "{self}");
+        assert_eq!(found["file"], file, "{self}");
+        assert_eq!(found["line"], line, "{self}");
     }
 
     /// Asserts that these links are in the chain in this order, others between them allowed; each is

@@ -1,6 +1,7 @@
 //! alice's tmux at the end of her ssh session, with logind in charge.
 
 use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Login, Options};
+use serde_json::Value;
 
 use crate::death::{Death, text};
 use crate::{
@@ -76,6 +77,27 @@ fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
     assert!(said.contains(CLIENT_ADDRESS) && said.contains("the ssh connection"), "{death}");
     let first = &death.chain()[0]["event"];
     assert!(first == "tcp-closed" || first == "ssh-disconnect", "{death}");
+    killtrace.stop().expect("killtrace ends");
+}
+
+/// A drop-in that came after logind had started: what it goes by still counts.
+#[test]
+fn logind_has_not_read_its_files_again() {
+    let place = "/etc/systemd/logind.conf.d/90-mine.conf";
+    let lab = lab(&kill_user_processes("yes"));
+    let (login, pid, _) = tmux_in_session(&lab);
+    lab.write(place, "[Login]\nKillUserProcesses=no\n").expect("written");
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    killtrace.learns(&["KillUserProcesses", "\"unread\""]).expect("what logind goes by");
+    login.exit().expect("alice logs out");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    let decided = death.setting("KillUserProcesses");
+    assert_eq!((&decided["value"], &decided["file"]), (&"yes".into(), &Value::Null), "{death}");
+    let unread = serde_json::json!({"value": "no", "file": place, "line": 2});
+    assert_eq!(decided["unread"], unread, "{death}");
+    let command = "sudo systemctl kill -s HUP systemd-logind";
+    assert_eq!(death.0["fixes"][0]["commands"][0], command, "{death}");
     killtrace.stop().expect("killtrace ends");
 }
 

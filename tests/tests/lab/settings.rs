@@ -9,7 +9,7 @@ use killtrace_tests::lab::{Killtrace, Lab, Options};
 use serde_json::Value;
 
 use crate::lab;
-use crate::units::{main_pid, unit};
+use crate::units::{main_pid, unit, verdict};
 
 /// What `systemctl show` calls a setting that killtrace calls by the name in the file.
 const PROPERTIES: [(&str, &str); 8] = [
@@ -359,4 +359,115 @@ fn properties_set_at_run_time_and_transient_units() {
     lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
     finds_files(&lab, "tuned.service");
     agree(&lab, &cases[..1]);
+}
+
+const CHANGED: &str = "/etc/systemd/system/victim.service.d/50-mine.conf";
+
+/// A service whose helper outlives its main process, which ends when told to.
+fn with_helper() -> (Lab, u32) {
+    let text = "[Service]\nExecStartPre=/usr/bin/mkfifo /run/end\n\
+                ExecStart=/bin/sh -c 'setsid sleep 1000 & read end < /run/end'\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    crate::units::start(&lab, &["victim.service"]);
+    let helper = lab.pid_of("sleep").expect("the helper's pid");
+    (lab, helper)
+}
+
+fn end_main(lab: &Lab) {
+    lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+}
+
+/// Forgotten `systemctl daemon-reload`: what was written is not what happened, and that is the remedy.
+#[test]
+fn a_file_that_was_not_read_again() {
+    let (lab, helper) = with_helper();
+    lab.write(CHANGED, "[Service]\nKillMode=process\n").expect("written");
+    let death = verdict(&lab, helper, || end_main(&lab));
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    let mode = death.setting("KillMode");
+    assert_eq!((&mode["value"], &mode["file"]), (&"control-group".into(), &Value::Null), "{death}");
+    let unread = serde_json::json!({"value": "process", "file": CHANGED, "line": 2});
+    assert_eq!(mode["unread"], unread, "{death}");
+    let said = format!("{CHANGED}:2 says process, but has not been read again yet");
+    assert!(death.0["cause"]["explanation"].to_string().contains(&said), "{death}");
+    assert_eq!(death.0["fixes"][0]["commands"][0], "sudo systemctl daemon-reload", "{death}");
+}
+
+#[test]
+fn a_file_that_was_read_again_during_the_trace() {
+    let (lab, helper) = with_helper();
+    let death = verdict(&lab, helper, || {
+        lab.write(CHANGED, "[Service]\nKillMode=mixed\n").expect("written");
+        lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
+        end_main(&lab);
+    });
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    death.assert_setting("KillMode", "mixed", CHANGED, 2);
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+}
+
+/// What logind and PID 1 themselves go by.
+#[test]
+fn settings_of_daemons_as_they_have_them() {
+    let login = |lines: &str| format!("# lab\n[Login]\n{lines}\n");
+    let manager = |lines: &str| format!("# lab\n[Manager]\n{lines}\n");
+    let (etc, usr) = ("/etc/systemd", "/usr/lib/systemd");
+    let files = [
+        (
+            etc,
+            "logind.conf",
+            login("KillUserProcesses=no\nStopIdleSessionSec=2h\nKillOnlyUsers=bob"),
+        ),
+        // By file name over all directories; of the same name, the strongest directory.
+        (usr, "logind.conf.d/50-same.conf", login("KillUserProcesses=no\nUserStopDelaySec=1h")),
+        (etc, "logind.conf.d/50-same.conf", login("KillUserProcesses=yes")),
+        (usr, "logind.conf.d/60-vendor.conf", login("KillExcludeUsers=root")),
+        (etc, "logind.conf.d/40-mine.conf", login("KillExcludeUsers=alice\nKillUserProcesses=no")),
+        // What it does not understand, it ignores.
+        (
+            etc,
+            "logind.conf.d/70-wrong.conf",
+            login("KillUserProcesses=often\nStopIdleSessionSec=soon"),
+        ),
+        (etc, "logind.conf.d/80-reset.conf", login("KillOnlyUsers=")),
+        (etc, "logind.conf.d/90-not-read", login("KillUserProcesses=no")),
+        (etc, "system.conf", manager("DefaultTimeoutStopSec=33s")),
+        (usr, "system.conf.d/10-vendor.conf", manager("DefaultTimeoutStopSec=44s")),
+        (etc, "system.conf.d/05-mine.conf", manager("DefaultTimeoutStopSec=55s")),
+        (etc, "system.conf.d/20-wrong.conf", "[Service]\nDefaultTimeoutStopSec=66s\n".to_owned()),
+    ];
+    let files: Vec<_> = files.iter().map(|(at, name, text)| (*at, *name, text.as_str())).collect();
+    let lab = laid_out(&Options::default(), &files);
+    let root = Root::new(lab.root());
+    let told = |name: &str| {
+        let found = root.logind().into_iter().find(|it| it.name == name).expect("a setting");
+        (found.value, found.file.zip(found.line.map(u64::from)))
+    };
+    let at = |directory: &str, name: &str| format!("{directory}/{name}");
+    assert_eq!(
+        Some(told("KillUserProcesses")),
+        set("yes", &at(etc, "logind.conf.d/50-same.conf"), 3)
+    );
+    assert_eq!(Some(told("StopIdleSessionSec")), set("2h", &at(etc, "logind.conf"), 4));
+    assert_eq!(
+        Some(told("KillExcludeUsers")),
+        set("alice root", &at(usr, "logind.conf.d/60-vendor.conf"), 3)
+    );
+    assert_eq!(Some(told("KillOnlyUsers")), built_in(""));
+    assert_eq!(Some(told("UserStopDelaySec")), built_in("10s"));
+    let logind = |property: &str| {
+        let argv = ["busctl", "get-property", "org.freedesktop.login1", "/org/freedesktop/login1"];
+        let argv = [&argv[..], &["org.freedesktop.login1.Manager", property]].concat();
+        lab.exec(&argv).expect("logind's property").trim().to_owned()
+    };
+    assert_eq!(logind("KillUserProcesses"), "b true");
+    assert_eq!(logind("KillExcludeUsers"), "as 2 \"alice\" \"root\"");
+    assert_eq!(logind("KillOnlyUsers"), "as 0");
+    assert_eq!(logind("StopIdleSessionUSec"), "t 7200000000");
+    assert_eq!(logind("UserStopDelayUSec"), "t 10000000");
+    let stop = root.default_timeout_stop();
+    let place = at(usr, "system.conf.d/10-vendor.conf");
+    assert_eq!((stop.value.as_str(), stop.file, stop.line), ("44s", Some(place), Some(3)));
+    let default = lab.exec(&["systemctl", "show", "-p", "DefaultTimeoutStopUSec", "--value"]);
+    assert_eq!(default.expect("PID 1's property").trim(), "44s");
 }

@@ -525,6 +525,31 @@ pub struct Setting {
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<u32>,
+    /// What the files say by now, where whoever goes by them has not read them again: the value is then what it
+    /// still goes by, and no file has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<Written>,
+}
+
+impl Setting {
+    /// The same setting with the value that its reader still goes by, instead of this one, which it has not read.
+    #[must_use]
+    pub fn still(self, value: String) -> Self {
+        let Self { scope, name, value: written, file, line, .. } = self;
+        let unread = Some(Written { value: written, file, line });
+        Self { scope, name, value, file: None, line: None, unread }
+    }
+}
+
+/// A value as the files have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Written {
+    /// The value.
+    pub value: String,
+    /// The file; `null` where none sets it and this is the compiled-in default.
+    pub file: Option<String>,
+    /// The line in that file.
+    pub line: Option<u32>,
 }
 
 /// A line of the journal.

@@ -84,3 +84,37 @@ impl Moment {
         Self { time: Time::from_unix_ns(self.time.unix_ns() + delta), boot_ns }
     }
 }
+/// A span that systemd gives in microseconds, as its own tools write it (`1min 30s`).
+pub fn systemd_span(micros: u64) -> String {
+    if micros == u64::MAX {
+        return "infinity".to_owned();
+    }
+    const UNITS: [(u64, &str); 5] = [
+        (86_400_000_000, "d"),
+        (3_600_000_000, "h"),
+        (60_000_000, "min"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+    ];
+    let mut left = micros;
+    let mut parts = Vec::new();
+    for (size, unit) in UNITS {
+        if left >= size {
+            parts.push(format!("{}{unit}", left / size));
+            left %= size;
+        }
+    }
+    if parts.is_empty() { format!("{micros}us") } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_spans_read_as_systemd_writes_them() {
+        assert_eq!(systemd_span(90_000_000), "1min 30s");
+        assert_eq!(systemd_span(u64::MAX), "infinity");
+        assert_eq!(systemd_span(0), "0us");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::evidence::Header;
 use crate::story::verdict::{
-    Death, DecidingSetting, Fix, LossRecord, Record, SignalRecord, Summary,
+    Death, DecidingSetting, Fix, LossRecord, Record, SignalRecord, Summary, contradicted,
 };
 
 use super::text::{Clock, ClockStyle};
@@ -200,12 +200,10 @@ fn facts(death: &Death) -> String {
 
 fn deciding(setting: &DecidingSetting) -> String {
     let value = escape::markdown_code(&format!("{}={}", setting.name, setting.value));
-    match (&setting.file, setting.line) {
-        (Some(file), Some(line)) => {
-            format!("{value} in {}", escape::markdown_code(&format!("{file}:{line}")))
-        }
-        (Some(file), None) => format!("{value} in {}", escape::markdown_code(file)),
-        (None, _) => format!("{value}, the built-in default"),
+    match (&setting.unread, setting.place()) {
+        (Some(unread), _) => format!("{value}, {}", escape::markdown(&contradicted(unread))),
+        (None, Some(place)) => format!("{value} in {}", escape::markdown_code(&place)),
+        (None, None) => format!("{value}, the built-in default"),
     }
 }
 

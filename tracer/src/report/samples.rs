@@ -155,6 +155,7 @@ pub fn death() -> Death {
                 value: "yes".into(),
                 file: Some("/etc/systemd/logind.conf".into()),
                 line: Some(12),
+                unread: None,
             }],
         },
         considered: vec![
@@ -261,6 +262,7 @@ pub fn unknown() -> Death {
                 value: "stop".into(),
                 file: None,
                 line: None,
+                unread: None,
             }],
         },
         considered: vec![],
@@ -327,6 +329,7 @@ pub fn hostile() -> Death {
                 value: evil.into(),
                 file: Some("/a|\u{1b}b".into()),
                 line: Some(1),
+                unread: None,
             }],
         },
         considered: vec![Considered {

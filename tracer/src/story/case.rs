@@ -131,14 +131,8 @@ impl<'a> Case<'a> {
 
     /// A setting that decided, where it is known; values are looked for under each scope in turn.
     pub fn setting(&self, scopes: &[&str], name: &str) -> Option<DecidingSetting> {
-        scopes.iter().find_map(|scope| self.world.setting(scope, name)).map(|seen| {
-            DecidingSetting {
-                name: seen.value.name.clone(),
-                value: seen.value.value.clone(),
-                file: seen.value.file.clone(),
-                line: seen.value.line,
-            }
-        })
+        let ns = self.exit.ns();
+        scopes.iter().find_map(|scope| self.world.setting(scope, name, ns)).map(Into::into)
     }
 
     /// The process that made a call on the bus, where the bus could name it.

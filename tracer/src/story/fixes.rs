@@ -6,8 +6,13 @@
 mod units;
 
 use super::verdict::Fix;
-use crate::evidence::Container;
+use crate::evidence::{Container, Written};
 pub use units::*;
+
+/// Has logind read its configuration again.
+const RELOAD_LOGIND: &str = "sudo systemctl kill -s HUP systemd-logind";
+/// What logind goes by.
+const KILL_USER_PROCESSES: &str = "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager KillUserProcesses";
 
 fn fix(title: &str, commands: Vec<String>, effect: &str) -> Fix {
     Fix {
@@ -61,7 +66,7 @@ fn set_logind(name: &str, value: &str) -> Vec<String> {
     vec![
         format!("sudo mkdir -p {DROP_INS}"),
         format!("printf '%s\\n' '[Login]' {line} | sudo tee {DROP_INS}/zz-killtrace-{name}.conf"),
-        "sudo systemctl kill -s HUP systemd-logind".to_owned(),
+        RELOAD_LOGIND.to_owned(),
     ]
 }
 
@@ -102,7 +107,18 @@ pub fn keep_user_processes() -> Fix {
         "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
     )
     .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
-    .check("busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager KillUserProcesses")
+    .check(KILL_USER_PROCESSES)
+    .see("logind.conf(5)")
+}
+
+/// What the files say by now takes effect.
+pub fn reload_logind(name: &str, unread: &Written) -> Fix {
+    fix(
+        "have logind read the files that have changed",
+        vec![RELOAD_LOGIND.to_owned()],
+        &takes_effect(name, unread),
+    )
+    .check(KILL_USER_PROCESSES)
     .see("logind.conf(5)")
 }
 

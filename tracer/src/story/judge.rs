@@ -62,6 +62,7 @@ impl Verdict {
         // `causes::nothing::unknown` always answers.
         let mut finding = others.swap_remove(best);
         tell_escalation(case, &mut finding);
+        tell_unread(case, &mut finding);
         Self { finding, others, considered }
     }
 }
@@ -90,6 +91,22 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.settings.extend(stopping::timeout_setting(case, &stop));
         finding.fixes.push(fixes::stop_timeout(&stop.at()));
     }
+}
+
+/// Where a setting is not what its files say by now, whoever changed them will want that: it comes first.
+fn tell_unread(case: &Case<'_>, finding: &mut Finding) {
+    const LOGIND: &str = "KillUserProcesses";
+    let Some((name, unread)) = finding.settings.iter().find_map(|setting| {
+        setting.unread.as_ref().map(|unread| (setting.name.clone(), unread.clone()))
+    }) else {
+        return;
+    };
+    let fix = if name == LOGIND {
+        Some(fixes::reload_logind(&name, &unread))
+    } else {
+        UnitStop::of(case).map(|stop| fixes::reload(&stop.at(), &name, &unread))
+    };
+    finding.fixes.splice(..0, fix);
 }
 
 fn tell(

@@ -196,7 +196,9 @@ impl<'a> Found<'_, 'a> {
         let best =
             lines.iter().filter_map(|line| Some((self.fit(line)?, line))).max_by_key(|it| it.0);
         let found = best.map(|(_, line)| *line);
-        found.or_else(|| lines.first().copied().filter(|_| lines.len() == 1)).map(deciding)
+        found
+            .or_else(|| lines.first().copied().filter(|_| lines.len() == 1))
+            .map(DecidingSetting::from)
     }
 
     /// The only setting whose lines agree best; the start of a long-running service is none.
@@ -222,7 +224,7 @@ impl<'a> Found<'_, 'a> {
         fits.retain(|(fit, ..)| *fit == best);
         let (_, name, line) = *fits.first()?;
         let unique = fits.iter().all(|(_, other, _)| *other == name);
-        (unique && (name != ONESHOT || oneshot)).then(|| (name, deciding(line)))
+        (unique && (name != ONESHOT || oneshot)).then(|| (name, line.into()))
     }
 }
 
@@ -233,15 +235,6 @@ fn was_main(history: &UnitHistory, id: ProcessId) -> bool {
         pids.into_iter().any(|pid| pid == u64::from(id.pid))
     };
     named("MainPID") || named("ExecMainPID")
-}
-
-fn deciding(line: &Setting) -> DecidingSetting {
-    DecidingSetting {
-        name: line.name.clone(),
-        value: line.value.clone(),
-        file: line.file.clone(),
-        line: line.line,
-    }
 }
 
 /// The commands of a line as words, without the quotes and without the prefixes of systemd.service(5).

@@ -7,28 +7,28 @@ use super::case::Case;
 use super::ending::call_link;
 use super::manager::{self, UnitStop};
 use super::stopping;
-use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Source};
+use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Source, systemd_span};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
-    match (&setting.file, setting.line) {
-        (Some(file), Some(line)) => format!(" ({file}:{line})"),
-        (Some(file), None) => format!(" ({file})"),
-        (None, _) => " (the default)".to_owned(),
+    match (&setting.unread, setting.place()) {
+        (Some(unread), _) => format!(" ({})", contradicted(unread)),
+        (None, Some(place)) => format!(" ({place})"),
+        (None, None) => " (the default)".to_owned(),
     }
 }
 
 /// `KillMode=mixed, set in /etc/systemd/system/nginx.service:7`
 pub fn cited(setting: &DecidingSetting) -> String {
-    let place = match (&setting.file, setting.line) {
-        (Some(file), Some(line)) => format!("set in {file}:{line}"),
-        (Some(file), None) => format!("set in {file}"),
-        (None, _) => "the default".to_owned(),
+    let place = match (&setting.unread, setting.place()) {
+        (Some(unread), _) => format!("; {}", contradicted(unread)),
+        (None, Some(place)) => format!(", set in {place}"),
+        (None, None) => ", the default".to_owned(),
     };
-    format!("{}={}, {place}", setting.name, setting.value)
+    format!("{}={}{place}", setting.name, setting.value)
 }
 
 /// The line that made one unit depend on another: settings of this kind add up over many lines.
@@ -49,12 +49,7 @@ pub fn setting_naming(
                 && seen.value.value.split_whitespace().any(means)
         })
     });
-    let line = line.map(|seen| DecidingSetting {
-        name: seen.value.name.clone(),
-        value: seen.value.value.clone(),
-        file: seen.value.file.clone(),
-        line: seen.value.line,
-    });
+    let line = line.map(|seen| (&seen.value).into());
     line.or_else(|| case.setting(scopes, name).filter(|it| it.value.split_whitespace().any(means)))
 }
 
@@ -99,14 +94,14 @@ pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool
 pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingSetting> {
     let value = stop.history?.now.get(property)?;
     let (name, value) = match (property.strip_suffix("USec"), value) {
-        (Some(stem), value) => (format!("{stem}Sec"), words::systemd_span(value.as_u64()?)),
+        (Some(stem), value) => (format!("{stem}Sec"), systemd_span(value.as_u64()?)),
         (None, Value::String(text)) => (property.to_owned(), text.clone()),
         (None, Value::Bool(set)) => {
             (property.to_owned(), if *set { "yes" } else { "no" }.to_owned())
         }
         (None, other) => (property.to_owned(), other.to_string()),
     };
-    Some(DecidingSetting { name, value, file: None, line: None })
+    Some(DecidingSetting { name, value, file: None, line: None, unread: None })
 }
 
 /// A setting of the victim's unit: what its files say, else what the manager reports.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{Exit, Grade, Header, LossPlace, Moment, Process, Signal, Source};
+use crate::evidence::{
+    Exit, Grade, Header, LossPlace, Moment, Process, Setting, Signal, Source, Written,
+};
 
 /// One record of the report; one line of `--format json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -180,10 +182,42 @@ pub struct DecidingSetting {
     pub name: String,
     /// Its value.
     pub value: String,
-    /// The file it stands in; `null`: the compiled-in default.
+    /// The file it stands in; `null`: the compiled-in default, or see `unread`.
     pub file: Option<String>,
     /// The line there.
     pub line: Option<u32>,
+    /// What the files say by now, where whoever goes by them has not read them again since. Left out where they
+    /// say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<Written>,
+}
+
+impl DecidingSetting {
+    /// Where it stands: `/etc/systemd/logind.conf:12`.
+    pub fn place(&self) -> Option<String> {
+        place(self.file.as_deref(), self.line)
+    }
+}
+
+fn place(file: Option<&str>, line: Option<u32>) -> Option<String> {
+    let file = file?;
+    Some(line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+}
+
+/// That a value is not what the files say: `/etc/systemd/logind.conf:12 says no, but has not been read again yet`
+pub fn contradicted(unread: &Written) -> String {
+    let Written { value, file, line } = unread;
+    place(file.as_deref(), *line).map_or_else(
+        || "no file sets it any more, but they have not been read again yet".to_owned(),
+        |place| format!("{place} says {value}, but has not been read again yet"),
+    )
+}
+
+impl From<&Setting> for DecidingSetting {
+    fn from(setting: &Setting) -> Self {
+        let Setting { scope: _, name, value, file, line, unread } = setting.clone();
+        Self { name, value, file, line, unread }
+    }
 }
 
 /// A neighbouring cause.

@@ -55,6 +55,9 @@ pub struct Seen<T> {
     pub value: T,
 }
 
+/// How many values of one setting are kept: it hardly ever changes.
+const MAX_VALUES: usize = 8;
+
 impl<T> Seen<T> {
     /// `CLOCK_BOOTTIME` of it, nanoseconds.
     pub const fn ns(&self) -> u64 {
@@ -169,8 +172,8 @@ pub struct World {
     pub units: HashMap<(Manager, String), UnitHistory>,
     /// Changes of login sessions.
     pub sessions: Recent<SessionState>,
-    /// Settings by scope and name; the last word counts.
-    pub settings: HashMap<(String, String), Seen<Setting>>,
+    /// Settings by scope and name, in the order in which they were learned.
+    pub settings: HashMap<(String, String), Vec<Seen<Setting>>>,
     /// Every line of those settings that add up over several lines.
     pub setting_lines: Recent<Setting>,
     /// Journal.
@@ -232,7 +235,11 @@ impl World {
                 if ADDED_UP.contains(&setting.name.as_str()) {
                     self.setting_lines.push(at, source, setting.clone());
                 }
-                self.settings.insert(key, Seen { at, source, value: setting.clone() });
+                let known = self.settings.entry(key).or_default();
+                if known.len() == MAX_VALUES {
+                    known.remove(0);
+                }
+                known.push(Seen { at, source, value: setting.clone() });
             }
             Fact::Journal(line) => self.journal.push(at, source, line.clone()),
             Fact::KernelLog(line) => self.kernel_log.push(at, source, line.clone()),
@@ -373,9 +380,11 @@ impl World {
         self.exits.iter().rev().find(|exit| exit.value.task.id == id)
     }
 
-    /// A setting.
-    pub fn setting(&self, scope: &str, name: &str) -> Option<&Seen<Setting>> {
-        self.settings.get(&(scope.to_owned(), name.to_owned()))
+    /// A setting as it was at a time: what was learned last until then, else what was learned first.
+    pub fn setting(&self, scope: &str, name: &str, ns: u64) -> Option<&Setting> {
+        let known = self.settings.get(&(scope.to_owned(), name.to_owned()))?;
+        let seen = known.iter().rev().find(|seen| seen.ns() <= ns).or_else(|| known.first())?;
+        Some(&seen.value)
     }
 
     /// What is known of a unit.

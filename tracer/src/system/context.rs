@@ -12,7 +12,7 @@ use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
 use super::sources::Sources;
-use crate::evidence::Manager;
+use crate::evidence::{Manager, Setting};
 
 /// How long a question waits for a connection that is being made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -39,6 +39,8 @@ pub struct Context {
     watched: Mutex<HashMap<(Manager, String), bool>>,
     /// What was last heard of each unit.
     heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
+    /// What was last told of the settings of each unit.
+    settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
 }
 
 impl Context {
@@ -53,6 +55,7 @@ impl Context {
             managers: Mutex::default(),
             watched: Mutex::default(),
             heard: Mutex::default(),
+            settings: Mutex::default(),
         }
     }
 
@@ -72,6 +75,27 @@ impl Context {
         properties.retain(|name, value| known.get(name) != Some(value));
         known.extend(properties.clone());
         properties
+    }
+
+    /// Leaves of a unit's settings those that are not what they were when last told.
+    pub fn news_of_settings(
+        &self,
+        manager: Manager,
+        unit: &str,
+        now: Vec<Setting>,
+    ) -> Vec<Setting> {
+        let mut told = lock(&self.settings);
+        if told.len() >= MAX_HEARD {
+            told.clear();
+        }
+        let before = told.insert((manager, unit.to_owned()), now.clone()).unwrap_or_default();
+        now.into_iter().filter(|setting| !before.contains(setting)).collect()
+    }
+
+    /// The units of a manager that are watched.
+    pub fn watched(&self, manager: Manager) -> Vec<String> {
+        let watched = lock(&self.watched);
+        watched.keys().filter(|(of, _)| *of == manager).map(|(_, unit)| unit.clone()).collect()
     }
 
     /// The connection to a service manager, and whether it is asked for the first time: then somebody

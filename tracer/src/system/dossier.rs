@@ -1,20 +1,25 @@
 //! What is gathered about a process that matters, in the background, while it still lives: its user and
 //! session, its units with their settings, its container.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::context::Context;
-use super::settings::truth;
+use super::settings::daemons::default_setting;
 use super::settings::units::UnitFiles;
-use super::{bus, containers, logind, systemd, terminals, users};
+use super::settings::{micros, truth};
+use super::{bus, clock, containers, logind, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, slices};
 use crate::evidence::{
-    ContainerFound, Fact, Manager, ProcessSnapshot, Setting, Source, UnitProperties, User,
+    ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
+    systemd_span,
 };
+
+/// Properties of a unit, as its manager has them.
+type Properties = BTreeMap<String, Value>;
 
 /// Gathers about one who sent a signal, or whose end led to one: who it is.
 pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
@@ -135,51 +140,56 @@ async fn compare_with_logind(context: Arc<Context>) {
     let Some(running) = logind::running_kill_user_processes(&context).await else {
         return;
     };
-    let written = context.root.logind().into_iter().find(|setting| setting.name == NAME);
-    let agrees = written.as_ref().and_then(|setting| truth(&setting.value)) == Some(running);
-    if agrees {
-        return;
-    }
-    if let Some(Setting { value, file: Some(file), line: Some(line), .. }) = written {
-        let why = format!("{file}:{line} says {value}, but systemd-logind has not read that yet");
-        context.outbox.unavailable(format!("file that set {NAME}"), why);
-    }
     let value = if running { "yes" } else { "no" }.to_owned();
-    let setting = Setting {
-        scope: "logind.conf".to_owned(),
-        name: NAME.to_owned(),
-        value,
-        file: None,
-        line: None,
+    let written = context.root.logind().into_iter().find(|setting| setting.name == NAME);
+    let setting = match written {
+        Some(written) if truth(&written.value) == Some(running) => return,
+        Some(written) => written.still(value),
+        None => default_setting("logind.conf", NAME, value),
     };
     context.outbox.say(Source::BusProperty, Fact::Setting(setting));
 }
 
 /// Tells a unit's properties, and what its files set.
 pub async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
+    let at = clock::now();
     let asked = systemd::unit_properties(&context, manager, &unit).await;
-    let files = match &asked {
-        Ok(properties) => files_of(properties),
-        Err(_) => None,
-    };
-    match asked {
-        Ok(properties) => {
-            neighbours(&context, manager, &properties);
-            let unit = unit.clone();
-            let fact = Fact::Unit(UnitProperties { manager, unit, properties });
-            context.outbox.say(Source::BusProperty, fact);
-        }
-        Err(why) => context.outbox.unavailable(format!("unit {unit}"), why),
+    if let Err(why) = &asked {
+        context.outbox.unavailable(format!("unit {unit}"), why.clone());
     }
-    tell_files(&context, manager, &unit, files).await;
+    let asked = asked.ok();
+    if let Some(properties) = &asked {
+        tell_properties(&context, manager, &unit, properties);
+    }
+    tell_files(&context, manager, &unit, asked.as_ref(), at).await;
+}
+
+/// Tells a unit's properties as they are now, and what its files set where that is no longer what was told.
+pub async fn tell_again(
+    context: &Arc<Context>,
+    manager: Manager,
+    unit: &str,
+    properties: &Properties,
+) {
+    tell_properties(context, manager, unit, properties);
+    tell_files(context, manager, unit, Some(properties), clock::now()).await;
+}
+
+/// Tells what the files of a unit set, which its manager has read again at that time.
+pub async fn tell_reread(context: Arc<Context>, manager: Manager, unit: String, at: Moment) {
+    let properties = systemd::unit_properties(&context, manager, &unit).await.ok();
+    tell_files(&context, manager, &unit, properties.as_ref(), at).await;
+}
+
+fn tell_properties(context: &Arc<Context>, manager: Manager, unit: &str, properties: &Properties) {
+    neighbours(context, manager, properties);
+    let (unit, properties) = (unit.to_owned(), properties.clone());
+    let fact = Fact::Unit(UnitProperties { manager, unit, properties });
+    context.outbox.say(Source::BusProperty, fact);
 }
 
 /// Tells what the files of those units set that can take this one down by a line of their own.
-pub fn neighbours(
-    context: &Arc<Context>,
-    manager: Manager,
-    properties: &std::collections::BTreeMap<String, Value>,
-) {
+fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties) {
     const DECLARED_THERE: [&str; 2] = ["ConflictedBy", "StopPropagatedFrom"];
     /// More than these are hardly anybody's intention.
     const MOST: usize = 16;
@@ -193,36 +203,149 @@ pub fn neighbours(
 }
 
 async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: String) {
-    let files = systemd::unit_properties(&context, manager, &unit).await;
-    let files = files.ok().as_ref().and_then(files_of);
-    tell_files(&context, manager, &unit, files).await;
+    tell_reread(context, manager, unit, clock::now()).await;
 }
 
-/// Tells what a unit's files set: those that the manager names, else those that it would find.
+/// Tells what a unit's files set: those that the manager names, else those that it would find. Where it goes by
+/// another value, since it has not read them again, that one counts.
 async fn tell_files(
     context: &Arc<Context>,
     manager: Manager,
     unit: &str,
-    files: Option<UnitFiles>,
+    properties: Option<&Properties>,
+    at: Moment,
 ) {
     let home = match manager {
         Manager::User(uid) => user(context, uid).await.and_then(|user| user.home),
         Manager::System => None,
     };
-    let files = files.unwrap_or_else(|| context.root.unit_files(manager, home.as_deref(), unit));
-    tell_settings(context, context.root.unit(manager, home.as_deref(), unit, &files));
+    let mut files = context.root.unit_files(manager, home.as_deref(), unit);
+    let mut stale = false;
+    if let Some(known) = properties.and_then(files_of) {
+        stale =
+            properties.is_some_and(needs_reload) || !same_files(&known.drop_ins, &files.drop_ins);
+        if !stale {
+            files.drop_ins = known.drop_ins;
+        }
+        files.fragment = known.fragment;
+    }
+    let settings = context.root.unit(manager, home.as_deref(), unit, &files);
+    let settings = settings.into_iter().map(|setting| match properties {
+        Some(properties) => as_the_manager_has_it(setting, properties, stale),
+        None => setting,
+    });
+    for setting in context.news_of_settings(manager, unit, settings.collect()) {
+        let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
+        context.outbox.say_at(at, source, Fact::Setting(setting));
+    }
 }
 
 /// The files that the manager itself names.
-fn files_of(properties: &std::collections::BTreeMap<String, Value>) -> Option<UnitFiles> {
+fn files_of(properties: &Properties) -> Option<UnitFiles> {
     let fragment = properties.get("FragmentPath")?.as_str().filter(|path| !path.is_empty());
     let drop_ins = properties.get("DropInPaths")?.as_array()?;
     let drop_ins = drop_ins.iter().filter_map(|path| path.as_str().map(str::to_owned)).collect();
     Some(UnitFiles { fragment: fragment.map(str::to_owned), drop_ins })
 }
 
+/// Whether these are the same files: where `/lib` is a link to `/usr/lib`, they have two names.
+fn same_files(some: &[String], others: &[String]) -> bool {
+    let one_name = |paths: &[String]| -> BTreeSet<String> {
+        paths.iter().map(|path| path.trim_start_matches("/usr").to_owned()).collect()
+    };
+    one_name(some) == one_name(others)
+}
+
+/// Whether the manager itself says that files of the unit have changed since it read them. It does not see that
+/// of a drop-in whose directory was not there then (`unit_find_dropin_paths` looks into those it knows).
+fn needs_reload(properties: &Properties) -> bool {
+    properties.get("NeedDaemonReload") == Some(&Value::Bool(true))
+}
+
+/// A unit's setting, or the value that its manager goes by where files have changed that it has not read again.
+fn as_the_manager_has_it(written: Setting, properties: &Properties, stale: bool) -> Setting {
+    let stem = written.name.strip_prefix("Default").unwrap_or(&written.name);
+    let value = match stem.strip_suffix("Sec") {
+        Some(stem) => {
+            properties.get(&format!("{stem}USec")).and_then(|has| other_span(&written.value, has))
+        }
+        None => properties.get(stem).and_then(|has| other_word(&written.value, has)),
+    };
+    match value {
+        // What system.conf says for all units makes none of them out of date.
+        Some(value) if stale || stem.len() < written.name.len() => written.still(value),
+        _ => written,
+    }
+}
+
+/// A property as a file would say it, where the file says otherwise: `None` also where they cannot be compared.
+fn other_word(written: &str, property: &Value) -> Option<String> {
+    match property {
+        Value::Bool(has) => {
+            (truth(written)? != *has).then(|| if *has { "yes" } else { "no" }.to_owned())
+        }
+        Value::String(has) => (written != has).then(|| has.clone()),
+        _ => None,
+    }
+}
+
+/// As [`other_word`], of a span of time; of no length means without end.
+fn other_span(written: &str, property: &Value) -> Option<String> {
+    let (has, written) = (property.as_u64()?, micros(written)?);
+    let same = has == written || written == 0 && has == u64::MAX;
+    (!same).then(|| systemd_span(has))
+}
+
 fn listen_to_user_bus(context: &Arc<Context>, uid: u32) {
     if Path::new(&bus::user_socket(uid)).exists() && context.outbox.first_time(("user bus", uid)) {
         tokio::spawn(bus::listen(Arc::clone(context), Manager::User(uid)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &str, written: &str, property: &str, has: impl Into<Value>) -> Option<String> {
+        let setting = default_setting("x.service", name, written);
+        let properties = Properties::from([(property.to_owned(), has.into())]);
+        let told = as_the_manager_has_it(setting, &properties, true);
+        assert_eq!(told.unread.map(|it| it.value).unwrap_or_else(|| told.value.clone()), written);
+        (told.value != written).then_some(told.value)
+    }
+
+    #[test]
+    fn what_a_manager_goes_by_is_compared_with_its_files() {
+        let other = |value: &str| Some(value.to_owned());
+        assert_eq!(told("KillMode", "process", "KillMode", "mixed"), other("mixed"));
+        assert_eq!(told("KillMode", "mixed", "KillMode", "mixed"), None);
+        assert_eq!(told("SendSIGHUP", "on", "SendSIGHUP", true), None);
+        assert_eq!(told("SendSIGHUP", "on", "SendSIGHUP", false), other("no"));
+        let stop =
+            |written: &str, has: u64| told("TimeoutStopSec", written, "TimeoutStopUSec", has);
+        assert_eq!(stop("90", 90_000_000), None);
+        assert_eq!(stop("5s", 90_000_000), other("1min 30s"));
+        assert_eq!(stop("0", u64::MAX), None);
+        // Bytes, and a signal's number: not to be compared as they are.
+        assert_eq!(told("MemoryHigh", "1G", "MemoryHigh", 1_u64 << 30), None);
+        assert_eq!(told("KillSignal", "SIGINT", "KillSignal", 15), None);
+    }
+
+    #[test]
+    fn a_default_of_the_manager_is_compared_though_no_file_of_the_unit_has_changed() {
+        let properties = Properties::from([("TimeoutStopUSec".to_owned(), 7_000_000.into())]);
+        let as_it_is = |name: &str| {
+            as_the_manager_has_it(default_setting("x.service", name, "9s"), &properties, false)
+        };
+        assert_eq!(as_it_is("TimeoutStopSec").value, "9s");
+        assert_eq!(as_it_is("DefaultTimeoutStopSec").value, "7s");
+    }
+
+    #[test]
+    fn one_file_may_have_two_names() {
+        let of = |path: &str| [path.to_owned()];
+        let (old, new) = ("/lib/systemd/system/a.d/b.conf", "/usr/lib/systemd/system/a.d/b.conf");
+        assert!(same_files(&of(old), &of(new)));
+        assert!(!same_files(&of(old), &[]));
     }
 }

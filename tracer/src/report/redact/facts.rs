@@ -315,16 +315,23 @@ impl Redactor {
     fn setting(&mut self, mut setting: Setting) -> Setting {
         setting.scope = self.text(&setting.scope);
         setting.file = self.optional(setting.file);
-        setting.value = if USER_SETTINGS.contains(&setting.name.as_str()) {
-            let users: Vec<_> =
-                setting.value.split_whitespace().map(|user| self.user(user)).collect();
-            users.join(" ")
-        } else if setting.name.starts_with("Exec") || FREE_TEXT.contains(&setting.name.as_str()) {
-            self.names.argument(&setting.value)
-        } else {
-            self.text(&setting.value)
-        };
+        setting.value = self.setting_value(&setting.name, &setting.value);
+        if let Some(unread) = &mut setting.unread {
+            unread.file = self.optional(unread.file.take());
+            unread.value = self.setting_value(&setting.name, &unread.value);
+        }
         setting
+    }
+
+    fn setting_value(&mut self, name: &str, value: &str) -> String {
+        if USER_SETTINGS.contains(&name) {
+            let users: Vec<_> = value.split_whitespace().map(|user| self.user(user)).collect();
+            users.join(" ")
+        } else if name.starts_with("Exec") || FREE_TEXT.contains(&name) {
+            self.names.argument(value)
+        } else {
+            self.text(value)
+        }
     }
 
     fn journal(&mut self, mut line: JournalLine) -> JournalLine {

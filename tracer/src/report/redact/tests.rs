@@ -185,6 +185,11 @@ fn every_other_kind_is_clean() {
             value: value.into(),
             file: Some("/home/alice/acme.conf".into()),
             line: Some(3),
+            unread: Some(Written {
+                value: value.into(),
+                file: Some("/home/alice/acme.conf".into()),
+                line: Some(4),
+            }),
         })
     };
     let facts = [

@@ -2,7 +2,9 @@
 
 use crate::evidence::{Grade, Process};
 use crate::report::{Verbosity, escape, words};
-use crate::story::verdict::{Considered, Death, DecidingSetting, Fix, KillerKind, Link};
+use crate::story::verdict::{
+    Considered, Death, DecidingSetting, Fix, KillerKind, Link, contradicted,
+};
 
 use super::Clock;
 use super::line::{Layout, Line, Tone};
@@ -233,10 +235,10 @@ impl Scene<'_> {
 /// `KillUserProcesses=yes  /etc/systemd/logind.conf:12`
 fn setting_line(setting: &DecidingSetting) -> Line {
     let show = |text: &str| escape::shortened(text, 512);
-    let place = match (&setting.file, setting.line) {
-        (Some(file), Some(line)) => format!("{}:{line}", show(file)),
-        (Some(file), None) => show(file),
-        (None, _) => "the built-in default".to_owned(),
+    let place = match (&setting.unread, setting.place()) {
+        (Some(unread), _) => show(&contradicted(unread)),
+        (None, Some(place)) => show(&place),
+        (None, None) => "the built-in default".to_owned(),
     };
     Line::default()
         .with(Tone::Command, format!("{}={}", show(&setting.name), show(&setting.value)))

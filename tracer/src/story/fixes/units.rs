@@ -6,7 +6,7 @@ use super::super::units::template;
 use super::super::verdict::{DecidingSetting, Fix};
 use super::super::world::UnitHistory;
 use super::{fix, quoted, remark};
-use crate::evidence::Manager;
+use crate::evidence::{Manager, Written};
 
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,26 @@ pub fn kill_mode_process(at: &UnitAt) -> Fix {
     .but("left-over processes run on unmanaged; systemd.kill(5) advises against it")
     .check(at.show("KillMode"))
     .see("systemd.kill(5)")
+}
+
+/// What the files say by now takes effect.
+pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
+    fix(
+        "have systemd read the files that have changed",
+        vec![at.sudo(&at.systemctl("daemon-reload"))],
+        &takes_effect(name, unread),
+    )
+    .check(
+        at.show(
+            &name.strip_suffix("Sec").map_or_else(|| name.to_owned(), |it| format!("{it}USec")),
+        ),
+    )
+    .see("systemctl(1)")
+}
+
+/// What a reload brings.
+pub(super) fn takes_effect(name: &str, unread: &Written) -> String {
+    format!("{name}={} counts from then on", unread.value)
 }
 
 /// Another value of the setting that chose a harsher signal; none where a program made the unit, which may have

@@ -161,6 +161,7 @@ impl Scene {
             value: value.to_owned(),
             file: place.map(|(file, _)| file.to_owned()),
             line: place.map(|(_, line)| line),
+            unread: None,
         };
         self.add(0, Source::File, Fact::Setting(setting))
     }

@@ -140,13 +140,18 @@ impl Root {
 }
 
 /// A value that no file set.
-pub(super) fn default_setting(scope: &str, name: &str, value: impl Into<String>) -> Setting {
+pub(in crate::system) fn default_setting(
+    scope: &str,
+    name: &str,
+    value: impl Into<String>,
+) -> Setting {
     Setting {
         scope: scope.to_owned(),
         name: name.to_owned(),
         value: value.into(),
         file: None,
         line: None,
+        unread: None,
     }
 }
 

@@ -37,6 +37,7 @@ impl Assignment {
             value: self.value.clone(),
             file: Some(self.file.clone()),
             line: Some(self.line),
+            unread: None,
         }
     }
 }
@@ -180,7 +181,7 @@ impl Kind {
     fn accepts(self, value: &str) -> bool {
         match self {
             Self::Truth => truth(value).is_some(),
-            Self::Span => is_span(value),
+            Self::Span => micros(value).is_some(),
             Self::Word(words) => words.contains(&value),
             Self::Text => !value.is_empty(),
             Self::Resets => true,
@@ -197,31 +198,45 @@ pub(super) fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// Whether it is a span of time as systemd reads it (`parse_time` in `src/basic/time-util.c`): `90`, `1min 30s`.
-fn is_span(value: &str) -> bool {
-    const UNITS: [&str; 33] = [
-        "", "seconds", "second", "sec", "s", "minutes", "minute", "min", "m", "months", "month",
-        "M", "msec", "ms", "hours", "hour", "hr", "h", "days", "day", "d", "weeks", "week", "w",
-        "years", "year", "y", "usec", "us", "µs", "μs", "nsec", "ns",
+/// Microseconds of a span of time as systemd reads it (`parse_time` in `src/basic/time-util.c`): `90`, `1min 30s`;
+/// `u64::MAX` is without end. `None` for what is none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "there is no sign, and what is longer than the longest is as long"
+)]
+pub(super) fn micros(value: &str) -> Option<u64> {
+    const SECOND: f64 = 1e6;
+    const DAY: f64 = 86_400.0 * SECOND;
+    const UNITS: [(&[&str], f64); 9] = [
+        (&["", "seconds", "second", "sec", "s"], SECOND),
+        (&["minutes", "minute", "min", "m"], 60.0 * SECOND),
+        (&["months", "month", "M"], 30.4375 * DAY),
+        (&["msec", "ms"], 1e3),
+        (&["hours", "hour", "hr", "h"], 3600.0 * SECOND),
+        (&["days", "day", "d"], DAY),
+        (&["weeks", "week", "w"], 7.0 * DAY),
+        (&["years", "year", "y"], 365.25 * DAY),
+        (&["usec", "us", "µs", "μs"], 1.0),
     ];
+    const NANOS: [&str; 2] = ["nsec", "ns"];
     let mut rest = value.trim();
-    if rest.is_empty() || rest == "infinity" {
-        return !rest.is_empty();
+    if rest == "infinity" {
+        return Some(u64::MAX);
     }
+    let mut sum = (!rest.is_empty()).then_some(0.0)?;
     while !rest.is_empty() {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (digits, tail) = rest.split_at(number);
-        if digits.parse::<f64>().is_err() {
-            return false;
-        }
         let tail = tail.trim_start();
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == ' ').unwrap_or(tail.len());
-        if !UNITS.contains(&&tail[..unit]) {
-            return false;
-        }
-        rest = tail[unit..].trim_start();
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == ' ').unwrap_or(tail.len());
+        let name = &tail[..end];
+        let unit = UNITS.iter().find(|(names, _)| names.contains(&name)).map(|(_, unit)| *unit);
+        let unit = unit.or_else(|| NANOS.contains(&name).then_some(1e-3))?;
+        sum += digits.parse::<f64>().ok()? * unit;
+        rest = tail[end..].trim_start();
     }
-    true
+    Some(sum.round() as u64)
 }
 
 /// What counts in the end for a setting with one value: the last of those assignments that its [`Kind`] accepts,
@@ -325,6 +340,9 @@ Last=\\";
         for text in ["", "soon", "s", "1parsec", "-1", "1h 2x", "infinity 1"] {
             assert!(!Kind::Span.accepts(text), "{text}");
         }
+        assert_eq!(micros("1min 30s"), micros("90"));
+        assert_eq!(micros("1.5h"), Some(5_400_000_000));
+        assert_eq!((micros("20ms"), micros("7us")), (Some(20_000), Some(7)));
         assert!(Kind::Truth.accepts("On") && !Kind::Truth.accepts("") && !Kind::Truth.accepts("2"));
         assert!(Kind::Word(&["a"]).accepts("a") && !Kind::Word(&["a"]).accepts(""));
         assert!(Kind::Resets.accepts("") && !Kind::Text.accepts(""));
@@ -340,7 +358,7 @@ Last=\\";
     proptest::proptest! {
         #[test]
         fn any_span_is_survived(text in "[0-9.a-zµ ]{0,12}|.*") {
-            let _ = is_span(&text);
+            let _ = micros(&text);
         }
 
         #[test]

@@ -154,7 +154,7 @@ impl Root {
 
 fn setting(scope: String, name: &str, it: &Keyword) -> Setting {
     let (value, file) = (it.value.clone(), Some(it.file.clone()));
-    Setting { scope, name: name.to_owned(), value, file, line: Some(it.line) }
+    Setting { scope, name: name.to_owned(), value, file, line: Some(it.line), unread: None }
 }
 
 /// `Keyword value`, `Keyword=value`, `Keyword "value"`; a `#` begins a comment.

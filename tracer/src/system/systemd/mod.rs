@@ -178,6 +178,8 @@ pub(super) enum News {
     JobRemoved(Job),
     /// Properties of a unit have changed.
     Changed(UnitProperties),
+    /// It has read all files again.
+    Reloaded,
 }
 
 /// Reads a signal of a service manager; `None` for what does not matter or cannot be read.
@@ -193,6 +195,10 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
             let removed = body.deserialize::<(u32, OwnedObjectPath, String, String)>();
             let (id, _, unit, result) = removed.ok()?;
             Some(News::JobRemoved(Job { manager, id, unit, job_type: None, result: Some(result) }))
+        }
+        "Reloading" => {
+            let begins = body.deserialize::<bool>().ok()?;
+            (!begins).then_some(News::Reloaded)
         }
         "PropertiesChanged" => {
             let unit = bus_label_unescape(header.path()?.as_str().strip_prefix(UNITS)?);
@@ -219,6 +225,11 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
             if !properties.is_empty() {
                 let fact = Fact::Unit(UnitProperties { manager, unit, properties });
                 context.outbox.say_at(at, Source::Bus, fact);
+            }
+        }
+        Some(News::Reloaded) => {
+            for unit in context.watched(manager) {
+                tokio::spawn(dossier::tell_reread(Arc::clone(context), manager, unit, at));
             }
         }
         None => {}
@@ -262,9 +273,7 @@ pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
         if let Ok(properties) = unit_properties(&context, manager, &unit).await
             && !gone(&properties)
         {
-            dossier::neighbours(&context, manager, &properties);
-            let properties = UnitProperties { manager, unit, properties };
-            context.outbox.say(Source::BusProperty, Fact::Unit(properties));
+            dossier::tell_again(&context, manager, &unit, &properties).await;
         }
     });
 }
