@@ -291,7 +291,98 @@ fn call_of(bus: Manager, header: &Header<'_>) -> BusCall {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixStream;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+    use zbus::connection::Builder;
+    use zbus::{Guid, OwnedObjectPath};
+
+    use super::super::super::cgroups::Cgroups;
+    use super::super::super::outbox::Outbox;
+    use super::super::super::processes::Processes;
+    use super::super::super::sources::Sources;
+    use super::super::super::systemd::private_socket::PrivateSocket;
     use super::*;
+    use crate::evidence::Evidence;
+
+    const SYSTEMD: &str = "org.freedesktop.systemd1";
+    const OWNER: &str = ":1.2";
+    const CALLER: &str = ":1.9";
+    const JOB: &str = "/org/freedesktop/systemd1/job/77";
+
+    /// A monitor of a bus on which `:1.2` is systemd, whose other end nobody answers.
+    async fn monitor() -> (Arc<Monitor>, UnboundedReceiver<Evidence>) {
+        let (sender, receiver) = unbounded_channel();
+        let (ours, _) = UnixStream::pair().expect("a pair of sockets");
+        let builder = Builder::authenticated_socket(PrivateSocket(ours), Guid::generate());
+        let connection = builder.p2p().build().await.expect("a connection");
+        let processes = || Processes::at("/nowhere", Cgroups::of_mounts(""));
+        let peers = Peers::new(connection, processes());
+        peers.changed(SYSTEMD, OWNER);
+        let context = Context::new(Outbox::new(sender), processes(), Sources::connecting(&[]));
+        let (context, peers) = (Arc::new(context), Arc::new(peers));
+        let own = ":1.8".to_owned();
+        (Arc::new(Monitor::new(context, Manager::System, peers, own)), receiver)
+    }
+
+    fn stop() -> Message {
+        let builder = Message::method_call("/org/freedesktop/systemd1", "StopUnit");
+        let builder = builder.interface("org.freedesktop.systemd1.Manager");
+        let builder = builder.destination(SYSTEMD).sender(CALLER);
+        builder.build(&("a.service", "replace")).expect("a message")
+    }
+
+    fn refusal(call: &Message, sender: &'static str) -> Message {
+        let name = "org.freedesktop.DBus.Error.AccessDenied";
+        Message::error(&call.header(), name).sender(sender).build(&"no").expect("a message")
+    }
+
+    fn consent(call: &Message, sender: &'static str) -> Message {
+        let job = OwnedObjectPath::try_from(JOB).expect("a path");
+        Message::method_return(&call.header()).sender(sender).build(&job).expect("a message")
+    }
+
+    async fn told(facts: &mut UnboundedReceiver<Evidence>) -> Option<BusCall> {
+        let wait = 4 * ANSWER_LIMIT;
+        let next = tokio::time::timeout(wait, facts.recv()).await.ok()?;
+        match next?.fact {
+            Fact::BusCall(call) => Some(call),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_is_not_told() {
+        let (monitor, mut facts) = monitor().await;
+        let call = stop();
+        monitor.take(&call);
+        monitor.take(&refusal(&call, OWNER));
+        assert_eq!(told(&mut facts).await, None);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_can_refuse_it_or_consent_to_it() {
+        let (monitor, mut facts) = monitor().await;
+        let (refused, granted) = (stop(), stop());
+        monitor.take(&refused);
+        monitor.take(&refusal(&refused, ":1.66"));
+        monitor.take(&consent(&refused, ":1.66"));
+        let call = told(&mut facts).await.expect("a call that was not answered");
+        assert_eq!((call.member.as_str(), call.granted_ns, call.job), ("StopUnit", None, None));
+        monitor.take(&granted);
+        monitor.take(&refusal(&granted, CALLER));
+        monitor.take(&consent(&granted, OWNER));
+        let call = told(&mut facts).await.expect("a call that was granted");
+        assert_eq!(call.job, Some(77));
+    }
+
+    #[tokio::test]
+    async fn the_bus_itself_may_refuse_a_call() {
+        let (monitor, mut facts) = monitor().await;
+        let call = stop();
+        monitor.take(&call);
+        monitor.take(&refusal(&call, "org.freedesktop.DBus"));
+        assert_eq!(told(&mut facts).await, None);
+    }
 
     fn call(path: &str, interface: &str, member: &str) -> bool {
         let message =
