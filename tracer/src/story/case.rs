@@ -136,7 +136,7 @@ impl<'a> Case<'a> {
     }
 
     /// The process that made a call on the bus, where the bus could name it.
-    pub fn caller(&self, call: &Seen<BusCall>) -> Option<ProcessId> {
+    pub fn caller_named_by_bus(&self, call: &Seen<BusCall>) -> Option<ProcessId> {
         let sender = &call.value.sender;
         // Gone before it could be looked at, it is known by its pid: what is on the bus is seen late, never early.
         let by_pid = || {

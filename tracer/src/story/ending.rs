@@ -1,7 +1,7 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
 use super::case::Case;
-use super::requests::{by_arguments, caller};
+use super::requests::{by_arguments, who_called};
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
@@ -148,7 +148,7 @@ impl<'a> Ending<'a> {
     fn release_link(&self, case: &Case<'a>, call: &Seen<BusCall>) -> Link {
         const CONCLUDED: &str =
             " (as the session's leader; the caller was gone before the bus could name it)";
-        let sender = case.caller(call);
+        let sender = case.caller_named_by_bus(call);
         let mut link = match (sender, self.leader) {
             (None, Some(leader)) => call_link_by(case, call, Some(leader), CONCLUDED),
             _ => call_link(case, call),
@@ -326,7 +326,7 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
 
 /// The link of a bus call.
 pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
-    match caller(case, call) {
+    match who_called(case, call) {
         (actor, true) if actor.is_some() => call_link_by(case, call, actor, by_arguments(true)),
         (actor, _) => call_link_by(case, call, actor, ""),
     }

@@ -168,7 +168,7 @@ impl<'a> Request<'a> {
         let mut calls = calls_before(case.world, manager, at_ns);
         let call = calls.rfind(|call| wish.is_call(&call.value, unit));
         if let Some(seen) = call {
-            let (process, by_name) = caller(case, seen);
+            let (process, by_name) = who_called(case, seen);
             let proof = if by_name { Proof::Arguments } else { Proof::Bus };
             return Some(Self { call, process, proof });
         }
@@ -274,8 +274,8 @@ pub const fn by_arguments(call: bool) -> &'static str {
 
 /// Who made a call on the bus. A client may be gone before the bus can name its process: it is then a program
 /// of the same user whose arguments say what was called. The second value tells that it is such a conclusion.
-pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool) {
-    const CLIENTS: [&str; 8] = [
+pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool) {
+    const BUS_CLIENTS: [&str; 8] = [
         "systemctl",
         "loginctl",
         "machinectl",
@@ -285,7 +285,7 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
         "systemd-run",
         "shutdown",
     ];
-    if let Some(process) = case.caller(call) {
+    if let Some(process) = case.caller_named_by_bus(call) {
         return (Some(process), false);
     }
     let member = call.value.member.as_str();
@@ -303,7 +303,7 @@ pub fn caller(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
-        let client = CLIENTS.contains(&known.comm.as_deref()?);
+        let client = BUS_CLIENTS.contains(&known.comm.as_deref()?);
         let own = call.value.sender.uid.is_none_or(|uid| known.uid == Some(uid));
         let in_time = at <= call.ns() && at + 10 * S >= call.ns();
         // What is on the bus is seen late, never early.
@@ -419,7 +419,7 @@ fn command(
     unit: &str,
     at_ns: u64,
 ) -> Option<ProcessId> {
-    const CLIENTS: [&str; 5] =
+    const COMMANDS: [&str; 5] =
         ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo", "systemd-run"];
     let may_ask = |known: &Known| match manager {
         // Who is not root can ask PID 1 over the bus alone, where it is seen.
@@ -432,7 +432,7 @@ fn command(
         .filter_map(|(id, known)| {
             let at = known.exec_ns?;
             let args = known.cmdline.as_deref()?;
-            let asks = CLIENTS.contains(&known.comm.as_deref()?) && may_ask(known);
+            let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
             let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
             (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
         })

@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::BUS_LAG;
-use crate::story::requests::{by_arguments, caller};
+use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
 use crate::story::world::SeenSignal;
@@ -124,7 +124,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
             && seen.ns() <= case.exit.ns() + BUS_LAG
             && seen.granted_ns() + RECENT >= case.exit.ns()
     })?;
-    let (process, by_name) = caller(case, call);
+    let (process, by_name) = who_called(case, call);
     let actor = process.map(|id| Actor::behind(case, id));
     let how_known = if by_name && actor.is_some() { by_arguments(true) } else { "" };
     let who = actor.as_ref().map_or_else(|| "a client asked for it".to_owned(), Actor::sentence);

@@ -6,7 +6,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
-use crate::story::requests::{Request, Wish, caller, loginctl};
+use crate::story::requests::{Request, Wish, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
@@ -78,7 +78,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     let Some(call) = terminate_call(case, session, uid, stop.began_ns) else {
         return terminated_by_command(case, &stop);
     };
-    let (process, by_name) = caller(case, call);
+    let (process, by_name) = who_called(case, call);
     let actor = process.map(|id| Actor::behind(case, id));
     let who = match (&actor, call.value.sender.uid) {
         (Some(actor), _) => actor.sentence(),
@@ -326,7 +326,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
     }
     if let Some(call) = stop.request
         && !from_logind(case, &call.value)
-        && case.caller(call).is_some()
+        && case.caller_named_by_bus(call).is_some()
     {
         let who = call.value.sender.comm.clone().unwrap_or_else(|| call.value.sender.name.clone());
         return Some(format!("{who}, not logind, asked for the stop of {}", stop.unit));

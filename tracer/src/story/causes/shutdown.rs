@@ -7,7 +7,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
-use crate::story::requests::{Request, by_arguments, caller};
+use crate::story::requests::{Request, by_arguments, who_called};
 use crate::story::units;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
@@ -62,7 +62,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let call =
         client_call(case, began_ns).filter(|call| said.is_none_or(|line| line.ns() <= call.ns()));
     let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
-    let (process, concluded) = match call.map(|call| caller(case, call)) {
+    let (process, concluded) = match call.map(|call| who_called(case, call)) {
         // The verbs of these commands are not made of the methods' names.
         None | Some((None, _)) if by_root => (command(case, began_ns), true),
         Some(known) => known,

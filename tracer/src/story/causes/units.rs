@@ -104,7 +104,7 @@ fn unseen(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Finding {
 fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &str) -> Finding {
     const ID: CauseId = CauseId::UnitStopRequested;
     let Some(who) = request.sentence(case) else {
-        let who = request.call.map(|call| caller(case, &call.value));
+        let who = request.call.map(|call| nameless_caller(case, &call.value));
         let who = who.unwrap_or_else(|| "a client".to_owned());
         return Finding::new(
             ID,
@@ -143,7 +143,7 @@ fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped:
 }
 
 /// A caller whose process is not known: its name, else its user.
-fn caller(case: &Case<'_>, call: &BusCall) -> String {
+fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
     let user = call.sender.uid.map(|uid| {
         let name = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
         format!("a process of {name}")
@@ -167,7 +167,7 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
         .min_by_key(|(other, _)| other.ns().abs_diff(at_ns))?;
     let who = match (request.sentence(case), request.call) {
         (Some(who), _) => who,
-        (None, Some(call)) => format!("{} asked for it", caller(case, &call.value)),
+        (None, Some(call)) => format!("{} asked for it", nameless_caller(case, &call.value)),
         (None, None) => return None,
     };
     let effect = job.at.no_later_than(stop.begun);
@@ -247,7 +247,7 @@ fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     let Some(request) = request else { return format!("who asked for {what} was not seen") };
     match (request.sentence(case), request.call) {
         (Some(who), _) => who,
-        (None, Some(call)) => format!("{} asked for {what}", caller(case, &call.value)),
+        (None, Some(call)) => format!("{} asked for {what}", nameless_caller(case, &call.value)),
         (None, None) => format!("who asked for {what} was not seen"),
     }
 }
