@@ -173,7 +173,14 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
     }
     links.retain(|link| link.at.boot_ns <= case.exit.ns());
     links.sort_by_key(|link| link.at.boot_ns);
-    links.dedup_by(|a, b| a.text == b.text);
+    links.dedup_by(|later, link| {
+        let more = later.text.strip_prefix(&link.text);
+        let goes_on = more.is_some_and(|more| more.starts_with(" (") && link.at == later.at);
+        if goes_on {
+            std::mem::swap(link, later);
+        }
+        goes_on || later.text == link.text
+    });
     links.push(case.death_link());
     links
 }

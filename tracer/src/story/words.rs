@@ -59,7 +59,8 @@ fn shortened(args: &[String]) -> String {
             line.push(' ');
         }
         // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
-        line.push_str(&if args.len() == 1 { arg.clone() } else { quoted(arg) });
+        let word = if args.len() == 1 { arg.clone() } else { quoted(arg) };
+        line.push_str(&with_short_ids(&word));
         if let Some((end, _)) = line.char_indices().nth(MAX_COMMAND) {
             line.truncate(end);
             line.push('…');
@@ -67,6 +68,32 @@ fn shortened(args: &[String]) -> String {
         }
     }
     line
+}
+
+/// Numbers that runtimes give their containers, to as many digits as they themselves show: `4fa6e0f0c678…`
+fn with_short_ids(text: &str) -> String {
+    const DIGITS: usize = 64;
+    const SHOWN: usize = 12;
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, tail) = rest.split_at(start);
+        let end = tail.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tail.len());
+        let (word, after) = tail.split_at(end);
+        let is_id = word.len() == DIGITS
+            && word.bytes().all(|c| c.is_ascii_hexdigit())
+            && !before.ends_with(|c: char| c.is_alphanumeric());
+        out.push_str(before);
+        if is_id {
+            out.push_str(&word[..SHOWN]);
+            out.push('…');
+        } else {
+            out.push_str(word);
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// `1 ms`, `90 s`, `2 min`: two significant places, the unit a person would choose.
@@ -123,6 +150,18 @@ mod tests {
         assert_eq!(span(3_000_000), "3 ms");
         assert_eq!(span(90_000_000_000), "90 s");
         assert_eq!(span(600_000_000_000), "10 min");
+    }
+
+    #[test]
+    fn ids_of_containers_are_short_in_a_sentence() {
+        let id = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+        let args = ["runc".to_owned(), "kill".to_owned(), id.to_owned(), "KILL".to_owned()];
+        assert_eq!(shortened(&args), "runc kill 4fa6e0f0c678… KILL");
+        let script = ["sh".to_owned(), "-c".to_owned(), format!("runc kill {id} 9; sleep 1")];
+        assert_eq!(shortened(&script), "sh -c 'runc kill 4fa6e0f0c678… 9; sleep 1'");
+        for other in ["deadbeef", &format!("x{id}"), &format!("{id}0"), "naïve f00"] {
+            assert_eq!(with_short_ids(other), *other);
+        }
     }
 
     #[test]
