@@ -140,7 +140,7 @@ mod tests {
         let sent = SignalSent {
             number: 9,
             sender: shell,
-            ancestors: vec![],
+            ancestors: [].into(),
             sender_args: vec![],
             target: victim.clone(),
             is_target: true,

@@ -80,7 +80,7 @@ pub struct SignalSent {
     /// `current`: the sender, where somebody sent it; a bystander where the kernel decided in an interrupt.
     pub sender: Task,
     /// The sender's parents, nearest first.
-    pub ancestors: Vec<Ancestor>,
+    pub ancestors: Arc<[Ancestor]>,
     /// The sender's arguments, as far as they could be taken; empty for a thread of the kernel.
     #[serde(default)]
     pub sender_args: Vec<String>,

@@ -73,7 +73,7 @@ pub struct Task {
 }
 
 /// A parent of a task as a kernel event saw it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ancestor {
     /// The process.
     #[serde(flatten)]

@@ -13,7 +13,7 @@ use super::{
     clock::Clock,
     symbols::Symbols,
     syscalls,
-    wire::{Record, text},
+    wire::{Record, is_text, text},
 };
 use crate::evidence::{
     Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
@@ -50,12 +50,14 @@ pub struct Decoder {
     /// Kernel functions by address.
     pub symbols: Symbols,
     ends: VecDeque<(u32, u64)>,
+    /// The ancestors in the last record of a signal: most often those in the next, too.
+    ancestors: Arc<[Ancestor]>,
 }
 
 impl Decoder {
     /// A decoder.
     pub fn new(clock: Clock, cgroups: Cgroups, symbols: Symbols) -> Self {
-        Self { clock, cgroups, symbols, ends: VecDeque::new() }
+        Self { clock, cgroups, symbols, ends: VecDeque::new(), ancestors: Arc::default() }
     }
 
     /// Decodes a record; `None` where it only repeats an earlier one.
@@ -108,7 +110,7 @@ impl Decoder {
         Ok(Fact::Signal(Arc::new(SignalSent {
             number: number.ok_or(Malformed)?,
             sender: self.task(&record.sender),
-            ancestors: ancestors(&record.ancestors),
+            ancestors: self.shared_ancestors(&record.ancestors),
             sender_args: arguments(args.ok_or(Malformed)?),
             target: self.task(&record.target),
             is_target: has(flag::TARGET),
@@ -245,6 +247,21 @@ impl Decoder {
             exiting: task.flags & PF_EXITING != 0,
             io_worker: task.flags & (PF_IO_WORKER | PF_USER_WORKER) != 0,
         }
+    }
+
+    fn shared_ancestors(&mut self, records: &[wire_types::Ancestor]) -> Arc<[Ancestor]> {
+        let known = self.ancestors.len();
+        let same = records.get(known).is_none_or(|next| next.pid == 0)
+            && records.iter().zip(&*self.ancestors).all(|(record, ancestor)| {
+                let id = ProcessId { pid: record.pid, start_ns: record.start_ns };
+                id == ancestor.id
+                    && record.uid == ancestor.uid
+                    && is_text(&record.comm, &ancestor.comm)
+            });
+        if !same {
+            self.ancestors = ancestors(records).into();
+        }
+        Arc::clone(&self.ancestors)
     }
 
     /// The path of a cgroup; `None` for id 0, which stands for none.

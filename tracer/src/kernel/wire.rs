@@ -116,6 +116,14 @@ unsafe impl Wire for Counted {}
 
 /// The text of a field: up to the first zero, or all of it.
 pub fn text(field: &[u8]) -> String {
-    let bytes = field.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8_lossy(text_bytes(field)).into_owned()
+}
+
+/// Whether that is the text of a field.
+pub fn is_text(field: &[u8], text: &str) -> bool {
+    text_bytes(field) == text.as_bytes()
+}
+
+fn text_bytes(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
 }

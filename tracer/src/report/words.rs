@@ -24,14 +24,9 @@ pub fn process(process: &Process) -> String {
 
 /// The name alone: `comm`, else the executable's, else `?`. Escaped for a terminal.
 pub fn name(process: &Process) -> String {
-    let base = |path: &str| path.rsplit('/').next().map(str::to_owned);
-    let name = process
-        .comm
-        .clone()
-        .filter(|comm| !comm.is_empty())
-        .or_else(|| process.exe.as_deref().and_then(base))
-        .unwrap_or_else(|| "?".to_owned());
-    escape::shortened(&name, MAX_NAME)
+    let comm = process.comm.as_deref().filter(|comm| !comm.is_empty());
+    let exe = || process.exe.as_deref()?.rsplit('/').next();
+    escape::shortened(comm.or_else(exe).unwrap_or("?"), MAX_NAME)
 }
 
 /// Whether it is the same process, as far as is known.

@@ -12,7 +12,7 @@ use super::load::Load;
 use super::numbers::Samples;
 use super::process::{self, Runs, Statistics};
 use super::run::{Running, number};
-use super::tools::{Heed, Tool};
+use super::tools::{self, Heed, Tool};
 use super::{Arguments, say};
 
 /// Nothing is attached.
@@ -91,6 +91,7 @@ impl Bench<'_> {
                 self.costs(&tool, Heed::Signals)?;
                 self.costs(&tool, Heed::Others)?;
             }
+            self.shown_to_people()?;
             self.hooks()?;
         }
         for _ in 0..self.arguments.rounds.min(3) {
@@ -156,6 +157,19 @@ impl Bench<'_> {
                 _ => {}
             }
         }
+        running.end().map(drop)
+    }
+
+    /// What a signal that is shown costs where a person reads it, as the peers' lines are read.
+    fn shown_to_people(&mut self) -> Result<()> {
+        let tool = tools::killtrace_for_people(&self.tools[0].program);
+        let running = Running::attached(&tool, &mut self.load, Heed::Signals, &self.directory)?;
+        let (pid, count) = (running.pid(), 10_000);
+        let before = process::cpu_ns(pid);
+        self.load.time("changing", count)?;
+        sleep(Duration::from_millis(150));
+        let used = per(process::cpu_ns(pid).saturating_sub(before), count);
+        self.results.push("cpu-text", tool.name, used);
         running.end().map(drop)
     }
 

@@ -169,6 +169,14 @@ fn reader(text: &mut String, results: &Results) {
         let _ = write!(row, " {} |", results.of("idle", tool).show(2));
         line(text, &row);
     }
+    let for_people = results.of("cpu-text", TOOLS[0]);
+    if for_people.median().is_some() {
+        let _ = write!(
+            text,
+            "\nOf killtrace's lines for people, none like the one before, each takes {} ns.\n",
+            for_people.show(0)
+        );
+    }
 }
 
 fn kernel(text: &mut String, results: &Results) {

@@ -62,6 +62,15 @@ pub fn killtrace(program: &Path) -> Tool {
     }
 }
 
+/// The same as it shows itself to people.
+pub fn killtrace_for_people(program: &Path) -> Tool {
+    Tool {
+        arguments: |aim, _| words(&format!("-p {} --format text", aim.target)),
+        event: "kt-sender[",
+        ..killtrace(program)
+    }
+}
+
 /// The peers that are installed, and the names of those that are not.
 pub fn peers() -> (Vec<Tool>, Vec<&'static str>) {
     let mut missing = Vec::new();

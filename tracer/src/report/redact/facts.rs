@@ -176,7 +176,7 @@ impl Redactor {
     fn signal(&mut self, mut signal: SignalSent) -> SignalSent {
         signal.sender = self.task(signal.sender);
         signal.target = self.task(signal.target);
-        signal.ancestors = self.ancestors(signal.ancestors);
+        signal.ancestors = self.ancestors(signal.ancestors.to_vec()).into();
         let program = signal.sender.comm.clone();
         signal.sender_args = self.command_line_of(signal.sender_args, &program);
         signal.written_cgroup = self.optional(signal.written_cgroup);

@@ -1,7 +1,6 @@
 //! Times of the text report, with strace's choices.
 
-use jiff::Timestamp;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::Offset;
 
 use crate::evidence::Moment;
 
@@ -25,23 +24,22 @@ pub enum ClockStyle {
 #[derive(Clone, Debug)]
 pub struct Clock {
     style: ClockStyle,
-    zone: TimeZone,
+    offset: Offset,
 }
 
 impl Clock {
     /// `utc_offset` is in seconds east of UTC; one that no place on earth has counts as UTC.
     pub fn new(style: ClockStyle, utc_offset: i32) -> Self {
         let offset = Offset::from_seconds(utc_offset).unwrap_or(Offset::UTC);
-        Self { style, zone: TimeZone::fixed(offset) }
+        Self { style, offset }
     }
 
     /// The time of a line; `previous` is the line before, on `CLOCK_BOOTTIME`.
     pub fn show(&self, at: Moment, previous: Option<u64>) -> String {
-        let time = at.time.0;
         match self.style {
-            ClockStyle::Milliseconds => self.of_day(time, "%H:%M:%S%.3f"),
-            ClockStyle::Seconds => self.of_day(time, "%H:%M:%S"),
-            ClockStyle::Microseconds => self.of_day(time, "%H:%M:%S%.6f"),
+            ClockStyle::Milliseconds => self.of_day(at, 3),
+            ClockStyle::Seconds => self.of_day(at, 0),
+            ClockStyle::Microseconds => self.of_day(at, 6),
             ClockStyle::Epoch => {
                 let ns = at.time.unix_ns().max(0);
                 format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000)
@@ -57,12 +55,23 @@ impl Clock {
     pub fn date(&self, at: Moment) -> Option<String> {
         match self.style {
             ClockStyle::Epoch | ClockStyle::Relative => None,
-            _ => Some(self.of_day(at.time.0, "%Y-%m-%d")),
+            _ => Some(self.offset.to_datetime(at.time.0).date().to_string()),
         }
     }
 
-    fn of_day(&self, time: Timestamp, format: &str) -> String {
-        time.to_zoned(self.zone.clone()).strftime(format).to_string()
+    /// The time of day with so many digits after the point. There is one at each line, so it is calculated, not
+    /// formatted by a pattern.
+    fn of_day(&self, at: Moment, digits: usize) -> String {
+        const DAY: i128 = 86_400_000_000_000;
+        let local = at.time.unix_ns() + i128::from(self.offset.seconds()) * 1_000_000_000;
+        let ns = local.rem_euclid(DAY);
+        let seconds = ns / 1_000_000_000;
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        match digits {
+            0 => format!("{hours:02}:{minutes:02}:{seconds:02}"),
+            3 => format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}", ns / 1_000_000 % 1000),
+            _ => format!("{hours:02}:{minutes:02}:{seconds:02}.{:06}", ns / 1000 % 1_000_000),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One line of the text report: coloured pieces, wrapped to the width with a hanging indent.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -64,19 +65,19 @@ pub struct Layout {
 /// Pieces of text, each with its tone. They must be escaped already.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
-    pieces: Vec<(Tone, String)>,
+    pieces: Vec<(Tone, Cow<'static, str>)>,
 }
 
 impl Line {
     /// Adds a piece.
-    pub fn push(&mut self, tone: Tone, text: impl Into<String>) -> &mut Self {
+    pub fn push(&mut self, tone: Tone, text: impl Into<Cow<'static, str>>) -> &mut Self {
         self.pieces.push((tone, text.into()));
         self
     }
 
     /// Adds a piece, for chaining.
     #[must_use]
-    pub fn with(mut self, tone: Tone, text: impl Into<String>) -> Self {
+    pub fn with(mut self, tone: Tone, text: impl Into<Cow<'static, str>>) -> Self {
         self.push(tone, text);
         self
     }
@@ -93,7 +94,14 @@ impl Line {
 
     /// Writes the line to `out`, continued with `indent` columns of space where it is too long.
     pub fn write(&self, out: &mut String, layout: Layout, indent: usize) {
-        for (number, row) in self.rows(layout.width, indent).iter().enumerate() {
+        let Some(width) = layout.width else {
+            for (tone, text) in &self.pieces {
+                paint(out, *tone, text, layout.colour);
+            }
+            out.push('\n');
+            return;
+        };
+        for (number, row) in self.rows(width, indent).iter().enumerate() {
             if number > 0 {
                 out.extend(std::iter::repeat_n(' ', indent));
             }
@@ -105,8 +113,7 @@ impl Line {
     }
 
     /// Breaks the pieces into rows at spaces, and inside a word only where it is longer than a row.
-    fn rows(&self, width: Option<usize>, indent: usize) -> Vec<Vec<(Tone, String)>> {
-        let Some(width) = width else { return vec![self.pieces.clone()] };
+    fn rows(&self, width: usize, indent: usize) -> Vec<Vec<(Tone, String)>> {
         // Narrower than this nothing can be read; the terminal may wrap by itself then.
         let width = width.max(indent + 16);
         let mut rows = Rows { rows: vec![Vec::new()], column: 0, width, indent };
@@ -218,7 +225,7 @@ mod tests {
     fn wrapped(text: &str, width: usize, indent: usize) -> String {
         let mut out = String::new();
         let layout = Layout { width: Some(width), colour: false };
-        Line::default().with(Tone::Plain, text).write(&mut out, layout, indent);
+        Line::default().with(Tone::Plain, text.to_owned()).write(&mut out, layout, indent);
         out
     }
 

@@ -85,11 +85,11 @@ impl Text {
 
     /// One line with its time before it.
     fn live(&mut self, out: &mut String, at: Moment, rest: Line) {
-        let mut line = Line::default()
-            .with(Tone::Faint, self.clock.show(at, self.previous))
-            .with(Tone::Plain, " ");
+        let time = self.clock.show(at, self.previous);
+        let indent = (time.len() + 1).min(self.layout.width.unwrap_or(80) / 4);
+        let mut line = Line::default().with(Tone::Faint, time).with(Tone::Plain, " ");
         line.append(rest);
-        line.write(out, self.layout, self.time_width(at).min(self.layout.width.unwrap_or(80) / 4));
+        line.write(out, self.layout, indent);
         self.previous = Some(at.boot_ns);
         self.after_gap = false;
     }

@@ -225,7 +225,7 @@ impl Scene<'_> {
     fn row(&self, out: &mut String, label: &str, text: Line) {
         let mut line = Line::default()
             .with(Tone::Plain, "  ")
-            .with(Tone::Label, label)
+            .with(Tone::Label, label.to_owned())
             .with(Tone::Plain, " ".repeat(ROW_INDENT - 2 - label.len().min(ROW_INDENT - 3)));
         line.append(text);
         line.write(out, self.layout, ROW_INDENT);

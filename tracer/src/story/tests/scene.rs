@@ -56,7 +56,7 @@ pub fn signal(number: u8, sender: Task, target: Task) -> SignalSent {
     let pid = u64::from(sender.ns_pid);
     SignalSent {
         number,
-        ancestors: Vec::new(),
+        ancestors: [].into(),
         sender_args: Vec::new(),
         is_target: true,
         to_process: true,
