@@ -1,5 +1,8 @@
 //! The words that every form of the report has in common: names, counts, times, what became of a signal.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::evidence::{
     Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, sig, signal_number,
 };
@@ -37,7 +40,7 @@ pub fn same(a: &Process, b: &Process) -> bool {
 }
 
 /// How a signal came about, with the detail that this very one carries.
-pub fn mechanism_of(signal: &Signal) -> String {
+pub fn mechanism_of(signal: &Signal) -> Cow<'static, str> {
     let words = signal.mechanism.words();
     match signal.mechanism {
         Mechanism::Fault
@@ -45,17 +48,17 @@ pub fn mechanism_of(signal: &Signal) -> String {
         | Mechanism::MemoryFailure
         | Mechanism::AsyncIo
         | Mechanism::ChildStatus => {
-            format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME))
+            format!("{words} ({})", escape::shortened(&signal.si_code, MAX_NAME)).into()
         }
         // What does not come of pidfd_send_signal(2) says where it comes from.
         Mechanism::PidfdSendSignal if !signal.kernel_path.is_empty() => {
-            "its last pidfd was closed".to_owned()
+            "its last pidfd was closed".into()
         }
         Mechanism::UnknownKernel => match signal.kernel_path.iter().find(|name| tells(name)) {
-            Some(function) => format!("in {}", escape::shortened(function, MAX_NAME)),
-            None => words.to_owned(),
+            Some(function) => format!("in {}", escape::shortened(function, MAX_NAME)).into(),
+            None => words.into(),
         },
-        _ => words.to_owned(),
+        _ => words.into(),
     }
 }
 
@@ -74,7 +77,7 @@ fn tells(function: &str) -> bool {
 }
 
 /// What became of a signal: `delivered, caught by a handler`.
-pub fn fate(signal: &Signal) -> String {
+pub fn fate(signal: &Signal) -> Cow<'static, str> {
     let result = match signal.result {
         SignalResult::Delivered => "delivered",
         // Nobody can ignore it: it came too late, or the target is the init of its pid namespace.
@@ -87,7 +90,7 @@ pub fn fate(signal: &Signal) -> String {
         SignalResult::Lost => "lost: the queue of signals was full",
     };
     let then = match (signal.result, signal.disposition) {
-        (SignalResult::Ignored | SignalResult::Lost, _) | (_, None) => return result.to_owned(),
+        (SignalResult::Ignored | SignalResult::Lost, _) | (_, None) => return result.into(),
         (SignalResult::Delivered, _)
             if signal.number == sig::SIGTRAP && signal.mechanism == Mechanism::Ptrace =>
         {
@@ -97,7 +100,7 @@ pub fn fate(signal: &Signal) -> String {
         (_, Some(Disposition::Ignore)) => "to be ignored",
         (_, Some(Disposition::Default)) => default_action(signal.number),
     };
-    format!("{result}, {then}")
+    format!("{result}, {then}").into()
 }
 
 /// What a signal does by default, signal(7).
@@ -114,11 +117,17 @@ const fn default_action(number: u8) -> &'static str {
 
 /// Who sent a signal: the process, or the kernel, with the process whose act led to it.
 pub fn sender(record: &SignalRecord) -> (String, Option<String>) {
+    sender_by(record, |sender| process(sender))
+}
+
+/// As [`sender`], with another way to name a process.
+pub fn sender_by(
+    record: &SignalRecord,
+    name: impl FnOnce(&Arc<Process>) -> String,
+) -> (String, Option<String>) {
     match &record.sender {
-        Some(sender) if !record.signal.mechanism.is_kernels_own() => (process(sender), None),
-        Some(sender) if !same(sender, &record.target) => {
-            ("kernel".to_owned(), Some(process(sender)))
-        }
+        Some(sender) if !record.signal.mechanism.is_kernels_own() => (name(sender), None),
+        Some(sender) if !same(sender, &record.target) => ("kernel".to_owned(), Some(name(sender))),
         _ => ("kernel".to_owned(), None),
     }
 }

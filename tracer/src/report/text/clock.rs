@@ -62,10 +62,11 @@ impl Clock {
     /// The time of day with so many digits after the point. There is one at each line, so it is calculated, not
     /// formatted by a pattern.
     fn of_day(&self, at: Moment, digits: usize) -> String {
-        const DAY: i128 = 86_400_000_000_000;
-        let local = at.time.unix_ns() + i128::from(self.offset.seconds()) * 1_000_000_000;
-        let ns = local.rem_euclid(DAY);
-        let seconds = ns / 1_000_000_000;
+        let (time, offset) = (at.time.0, i64::from(self.offset.seconds()));
+        // Before 1970 the rest counts backwards.
+        let ns = i64::from(time.subsec_nanosecond()).rem_euclid(1_000_000_000);
+        let begun = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+        let seconds = (begun + offset).rem_euclid(86_400);
         let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         match digits {
             0 => format!("{hours:02}:{minutes:02}:{seconds:02}"),
@@ -87,6 +88,9 @@ mod tests {
         let show = |style| Clock::new(style, 7200).show(at, Some(1_999_999_000));
         assert_eq!(show(ClockStyle::Milliseconds), "09:02:08.912");
         assert_eq!(show(ClockStyle::Seconds), "09:02:08");
+        let before = Moment { time: Time::from_unix_ns(-1_500_000), boot_ns: 0 };
+        let shown = Clock::new(ClockStyle::Milliseconds, -3600).show(before, None);
+        assert_eq!(shown, "22:59:59.998");
         assert_eq!(show(ClockStyle::Microseconds), "09:02:08.912345");
         assert_eq!(show(ClockStyle::Epoch), "1790838128.912345");
         assert_eq!(show(ClockStyle::Relative), "     3.000002");

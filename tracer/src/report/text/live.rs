@@ -1,5 +1,7 @@
 //! The live lines: one a signal, one an end, as strace would write them.
 
+use std::sync::Arc;
+
 use crate::evidence::{Header, Process, Signal};
 use crate::report::{escape, words};
 use crate::story::verdict::{ExitRecord, LossRecord, Outcome, SignalRecord, Summary};
@@ -10,23 +12,45 @@ use super::process_and_user;
 /// Longest command line in a live line, in characters.
 const MAX_COMMAND: usize = 400;
 
+/// The names of the sender and the target of the signal before: mostly they are those of the next.
+#[derive(Debug, Default)]
+pub struct Names {
+    sender: Named,
+    target: Named,
+}
+
+/// A process and its name.
+#[derive(Debug, Default)]
+struct Named(Option<(Arc<Process>, String)>);
+
+impl Named {
+    fn name(&mut self, process: &Arc<Process>) -> String {
+        let known = self.0.take().filter(|(known, _)| Arc::ptr_eq(known, process));
+        let known = known.unwrap_or_else(|| (Arc::clone(process), words::process(process)));
+        self.0.insert(known).1.clone()
+    }
+}
+
 /// `systemd[1] --SIGTERM--> tmux: server[2041]  kill(2), delivered, caught by a handler`
-pub fn signal(record: &SignalRecord) -> Line {
-    let (sender, because) = words::sender(record);
+pub fn signal(record: &SignalRecord, names: &mut Names) -> Line {
+    let (sender, because) = words::sender_by(record, |sender| names.sender.name(sender));
     let name = escape::shortened(&record.signal.name, 32);
     let tone = if words::is_fatal(&record.signal.name) { Tone::Fatal } else { Tone::Mild };
     let mut line = Line::default()
         .with(Tone::Process, sender)
         .with(tone, format!(" --{name}--> "))
-        .with(Tone::Process, words::process(&record.target));
+        .with(Tone::Process, names.target.name(&record.target));
     if let Some(tid) = record.target_tid.filter(|tid| *tid != record.target.pid) {
         line.push(Tone::Plain, format!(" thread {tid}"));
     }
-    let mut rest = format!("  {}", words::mechanism_of(&record.signal));
+    let mut rest = String::with_capacity(96);
+    rest.push_str("  ");
+    rest.push_str(&words::mechanism_of(&record.signal));
     if let Some(because) = because {
         rest.push_str(&format!(", after {because}"));
     }
-    rest.push_str(&format!(", {}", words::fate(&record.signal)));
+    rest.push_str(", ");
+    rest.push_str(&words::fate(&record.signal));
     if record.repeated > 0 {
         rest.push_str(&format!("; {} more of the same", words::count(record.repeated)));
     }

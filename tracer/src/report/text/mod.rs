@@ -21,6 +21,7 @@ pub struct Text {
     clock: Clock,
     /// Time of the last live line, on `CLOCK_BOOTTIME`.
     previous: Option<u64>,
+    names: live::Names,
     /// The last line written was empty, or nothing has been written.
     after_gap: bool,
 }
@@ -34,6 +35,7 @@ impl Text {
             style: options.clock,
             clock: Clock::new(options.clock, 0),
             previous: None,
+            names: live::Names::default(),
             after_gap: true,
         }
     }
@@ -72,7 +74,8 @@ impl Text {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        self.live(out, record.at, live::signal(record));
+        let line = live::signal(record, &mut self.names);
+        self.live(out, record.at, line);
         if self.verbosity == Verbosity::Verbose {
             let indent = self.time_width(record.at);
             for line in live::signal_details(record) {
