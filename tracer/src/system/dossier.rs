@@ -310,7 +310,8 @@ mod tests {
         let setting = default_setting("x.service", name, written);
         let properties = Properties::from([(property.to_owned(), has.into())]);
         let told = as_the_manager_has_it(setting, &properties, true);
-        assert_eq!(told.unread.map(|it| it.value).unwrap_or_else(|| told.value.clone()), written);
+        let file_says = told.unread.as_ref().map_or(&told.value, |it| &it.value);
+        assert_eq!(file_says, written);
         (told.value != written).then_some(told.value)
     }
 
