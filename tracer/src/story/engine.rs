@@ -194,7 +194,7 @@ impl Engine {
     }
 
     fn signal(&mut self, at: Moment, sent: &SignalSent, records: &mut Vec<Record>) {
-        self.signals += 1 + sent.repeats;
+        self.signals = self.signals.saturating_add(sent.repeats).saturating_add(1);
         if self.header.options.hidden_signals.contains(&sent.number) {
             return;
         }
@@ -223,9 +223,11 @@ impl Engine {
             match record {
                 Some(record) => {
                     fold.latest = Some(record);
-                    fold.repeated += sent.repeats;
+                    fold.repeated = fold.repeated.saturating_add(sent.repeats);
                 }
-                None => fold.repeated += 1 + sent.repeats,
+                None => {
+                    fold.repeated = fold.repeated.saturating_add(sent.repeats).saturating_add(1);
+                }
             }
         }
     }
@@ -365,7 +367,7 @@ impl Engine {
 
     fn lost(&mut self, at: Moment, lost: &Lost, records: &mut Vec<Record>) {
         self.unfold(records);
-        self.losses += lost.dropped.max(1);
+        self.losses = self.losses.saturating_add(lost.dropped.max(1));
         let place = serde_json::to_value(lost.place).ok();
         let place = place.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
         let detail = lost.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();

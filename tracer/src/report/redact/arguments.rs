@@ -126,35 +126,40 @@ impl Redactor {
     ) -> Vec<String> {
         let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let Some(first) = arguments.first() else { return arguments };
-        let (called, runs) = (base(first.trim_start_matches('-')), base(program));
-        let title = first.contains(": ") || first.contains(' ');
-        let alike = !runs.is_empty() && (called.starts_with(&runs) || runs.starts_with(&called));
-        if title || alike || SHELLS.contains(&called.as_str()) {
+        let named = if is_title(first) { first.split([':', ' ']).next() } else { Some(&**first) };
+        let (called, runs) =
+            (base(named.unwrap_or_default().trim_start_matches('-')), base(program));
+        let alike = !called.is_empty()
+            && !runs.is_empty()
+            && (called.starts_with(&runs) || runs.starts_with(&called));
+        if alike || SHELLS.contains(&called.as_str()) {
             return self.command_line(arguments);
         }
         let hidden = self.names.argument(&arguments.remove(0));
-        let mut line = self.command_line(std::iter::once(runs).chain(arguments).collect());
-        line[0] = hidden;
-        line
+        std::iter::once(hidden).chain(self.arguments_of(runs, arguments)).collect()
     }
 
     /// A command line.
-    pub(super) fn command_line(&mut self, arguments: Vec<String>) -> Vec<String> {
-        let title =
-            arguments.first().is_some_and(|first| first.contains(": ") || first.contains(' '));
-        if title {
-            return arguments.iter().map(|argument| self.title(argument)).collect();
+    pub(super) fn command_line(&mut self, mut arguments: Vec<String>) -> Vec<String> {
+        if arguments.is_empty() {
+            return arguments;
         }
+        let first = arguments.remove(0);
+        let (shown, program) = if is_title(&first) {
+            // What is left behind it is of the command line that it was written over.
+            (self.title(&first), String::new())
+        } else {
+            (self.program(&first), first.rsplit('/').next().unwrap_or_default().to_owned())
+        };
+        std::iter::once(shown).chain(self.arguments_of(program, arguments)).collect()
+    }
+
+    /// The arguments of a program of this name.
+    fn arguments_of(&mut self, mut program: String, arguments: Vec<String>) -> Vec<String> {
         let mut out = Vec::with_capacity(arguments.len());
-        let mut program = String::new();
         let mut verb = String::new();
-        for (number, argument) in arguments.into_iter().enumerate() {
+        for argument in arguments {
             let base = argument.rsplit('/').next().unwrap_or_default();
-            if number == 0 {
-                program = base.to_owned();
-                out.push(self.program(&argument));
-                continue;
-            }
             let ends = ENDING.contains(&program.as_str());
             let shown = if argument.is_empty()
                 || is_option(&argument, SHELLS.contains(&program.as_str()))
@@ -231,6 +236,11 @@ impl Redactor {
         }
         out
     }
+}
+
+/// Whether a first argument is a title that the process gave itself: `sshd: alice@pts/0`.
+fn is_title(first: &str) -> bool {
+    first.contains(": ") || first.contains(' ')
 }
 
 /// `--signal=TERM` in its two parts.

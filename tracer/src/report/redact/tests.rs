@@ -84,6 +84,26 @@ fn command_lines_keep_what_they_did() {
     );
 }
 
+#[test]
+fn behind_a_title_no_argument_is_shown() {
+    let mut redactor = knowing();
+    let mut shown = |line: &[&str], program: &str| {
+        let line = line.iter().map(|word| (*word).to_owned()).collect();
+        redactor.command_line_of(line, program)
+    };
+    for (line, program) in [
+        (&["my tool", "s3cret", "--password", "s3cret acme"][..], "my tool"),
+        (&["/opt/server", "s3cret", "new s3cret"], "tmux: server"),
+        (&["tmux: server", "s3cret", ""], "tmux: server"),
+        (&["s3cret: of acme", "s3cret"], "sleep"),
+    ] {
+        let told = shown(line, program);
+        assert_eq!(told.len(), line.len());
+        assert!(!told.iter().any(|word| word.contains("s3cret")), "{told:?}");
+    }
+    assert_eq!(shown(&["tmux: server", "", ""], "tmux: server"), ["tmux: server", "", ""]);
+}
+
 fn journal(comm: &str, message: &str) -> Fact {
     Fact::Journal(JournalLine {
         message: message.into(),
