@@ -164,7 +164,8 @@ pub async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
     tell_files(&context, manager, &unit, asked.as_ref(), at).await;
 }
 
-/// Tells a unit's properties as they are now, and what its files set where that is no longer what was told.
+/// Tells a unit's properties as they are now, and what its files set where it was started anew or they have changed:
+/// they are many directories to look into.
 pub async fn tell_again(
     context: &Arc<Context>,
     manager: Manager,
@@ -172,7 +173,10 @@ pub async fn tell_again(
     properties: &Properties,
 ) {
     tell_properties(context, manager, unit, properties);
-    tell_files(context, manager, unit, Some(properties), clock::now()).await;
+    let invocation = properties.get("InvocationID").map(Value::to_string);
+    if context.outbox.first_time(("files", manager, unit, invocation, needs_reload(properties))) {
+        tell_files(context, manager, unit, Some(properties), clock::now()).await;
+    }
 }
 
 /// Tells what the files of a unit set, which its manager has read again at that time.
