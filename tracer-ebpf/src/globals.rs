@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use killtrace_ebpf::{COMM_LEN, Config, Offsets, RING_BYTES, Repeats, Watch, loss};
+use killtrace_ebpf::{COMM_LEN, Config, Kin, Offsets, RING_BYTES, Repeats, Watch, loss};
 
 /// Where kernel fields are. Frozen before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -29,6 +29,10 @@ pub static LOSSES: PerCpuArray<[u64; loss::COUNT]> = PerCpuArray::with_max_entri
 /// Each CPU's last signal, and how often it was repeated.
 #[map]
 pub static REPEATS: PerCpuArray<Repeats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Each CPU's last sender of a signal, and its ancestors.
+#[map]
+pub static KIN: PerCpuArray<Kin> = PerCpuArray::with_max_entries(1, 0);
 
 /// At 0, the program that tells of a fault's mappings. A program of its own: inside the one on signals, the
 /// verifier would walk through it once for each way that leads there.

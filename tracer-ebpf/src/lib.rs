@@ -233,7 +233,7 @@ pub struct SignalRecord {
     pub sender: Task,
     /// Who it was sent to.
     pub target: Task,
-    /// The sender's parents, nearest first.
+    /// The sender's parents, nearest first, as they were at most a millisecond before.
     pub ancestors: [Ancestor; MAX_ANCESTORS],
     /// Controlling terminal of the target (`pts/0` as `tty_struct.name`, e.g. `pts0`); empty where none.
     pub tty: [u8; TTY_LEN],

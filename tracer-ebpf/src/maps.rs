@@ -1,5 +1,7 @@
 //! Values of the maps that both sides use.
 
+use crate::{Ancestor, MAX_ANCESTORS};
+
 /// The last signal that a CPU has recorded, and how often it was repeated while the reader was behind:
 /// value of the map of repeats.
 ///
@@ -54,3 +56,19 @@ const _: () = {
     assert!(size_of::<Repeats>() == 24 + 8 * 8);
     assert!(size_of::<Watch>() == 16);
 };
+
+/// A sender of signals and its ancestors, as they were a moment ago.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Kin {
+    /// Process id of the sender in the initial pid namespace.
+    pub global_pid: u64,
+    /// When its process started: `CLOCK_BOOTTIME`, nanoseconds.
+    pub start_ns: u64,
+    /// `task_struct` of its parent.
+    pub parent: u64,
+    /// When its ancestors were looked at: `CLOCK_BOOTTIME`, nanoseconds.
+    pub read_ns: u64,
+    /// Its ancestors, nearest first.
+    pub ancestors: [Ancestor; MAX_ANCESTORS],
+}

@@ -57,6 +57,17 @@ impl Address {
         unsafe { value.assume_init() }
     }
 
+    /// Two words, read at once where the second follows the first.
+    #[inline(always)]
+    pub fn load_two(self, first: u32, second: u32) -> (u32, u32) {
+        if second.wrapping_sub(first) == 4 {
+            let both: u64 = self.load(first);
+            (both as u32, (both >> 32) as u32)
+        } else {
+            (self.load(first), self.load(second))
+        }
+    }
+
     /// The address that is stored `offset` bytes further on.
     #[inline(always)]
     pub fn follow(self, offset: u32) -> Self {
@@ -91,6 +102,14 @@ pub fn read_user<const N: usize>(address: u64, len: u32, into: &mut [u8; N]) -> 
 pub fn reload<T: Plain>(member: &T) -> T {
     // SAFETY: a reference to an initialised value.
     unsafe { core::ptr::read_volatile(member) }
+}
+
+/// Copies a value: one call instead of a load and a store for each word.
+#[inline(always)]
+pub fn copy<T>(from: &T, to: &mut T) {
+    let (from, to) = (core::ptr::from_ref(from), core::ptr::from_mut(to));
+    // SAFETY: both are `size_of::<T>()` bytes of memory that the program may read and write.
+    let _ = unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, from.cast()) };
 }
 
 /// Fills a value with zeros.

@@ -58,11 +58,18 @@ fn number(pid: Address, level: u32) -> Address {
     pid.add(offset!(pid_numbers)).add(level.wrapping_mul(offset!(upid_size)))
 }
 
+/// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
+const INITIAL: u32 = 0xefff_fffc;
+
 /// The innermost entry of a process's leader: the process id as the process sees itself, and its pid
-/// namespace's inode number.
+/// namespace's inode number. `global` is its id in the initial one.
 #[inline(always)]
-pub fn innermost(leader: Address) -> (u32, u32) {
+pub fn innermost(leader: Address, global: u32) -> (u32, u32) {
     let pid = leader.follow(offset!(task_thread_pid));
-    let entry = number(pid, pid.load(offset!(pid_level)));
+    let level = pid.load(offset!(pid_level));
+    if level == 0 && !pid.is_null() {
+        return (global, INITIAL);
+    }
+    let entry = number(pid, level);
     (entry.load(0), entry.follow(offset!(upid_ns)).load(offset!(pid_namespace_inum)))
 }

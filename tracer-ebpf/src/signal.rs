@@ -81,7 +81,7 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
         let why = watched | (u32::from(fatal) * flag::FATAL);
         let key = key(&sent, &state, why);
         if fatal || has_room(&key) {
-            record(&ctx, &sent, &state, why, &key);
+            record(&ctx, &sent, &state, &key);
         }
     }
     0
@@ -186,7 +186,7 @@ fn blocked_signals(sent: &Sent) -> u64 {
     now | otherwise
 }
 
-/// One of [`info`], without a branch.
+/// One of [`info`], without a branch: real, privileged or none.
 #[inline(always)]
 fn special(siginfo: Address) -> u64 {
     (u64::from(siginfo.0 > 1) << 1) | u64::from(siginfo.0 == 1)
@@ -194,7 +194,7 @@ fn special(siginfo: Address) -> u64 {
 
 /// Makes the record.
 #[inline(always)]
-fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key: &RepeatKey) {
+fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, key: &RepeatKey) {
     let Some(mut entry) = emit::reserve::<SignalRecord>() else { return };
     if let Some(last) = repeats::last() {
         repeats::recorded(last, key, &mut entry);
@@ -202,19 +202,27 @@ fn record(ctx: &RawTracePointContext, sent: &Sent, state: &State, why: u32, key:
     let current = task::current();
     entry.signal = sent.signal;
     entry.result = sent.result;
-    entry.flags = why | flags(sent, state);
-    entry.disposition = match (sent.target.follow(offset!(task_sighand)).is_null(), handler(sent)) {
+    // What was looked at to compare it with the one before is not read once more.
+    entry.flags = key.flags as u32;
+    entry.disposition = match (sent.target.follow(offset!(task_sighand)).is_null(), key.handler) {
         (true, _) => disposition::UNKNOWN,
         (_, 0) => disposition::DEFAULT,
         (_, 1) => disposition::IGNORE,
         _ => disposition::HANDLER,
     };
     entry.pdeath_signal = sent.target.load(offset!(task_pdeath_signal));
-    describe_info(sent.info, &mut entry);
+    // Its layout is the user ABI's: the same on x86-64 and arm64 in every version. Of null and of the special
+    // value nothing can be read: zeros.
+    entry.info = special(sent.info) as u32;
+    entry.si_errno = sent.info.load(4);
+    entry.si_code = (key.flags >> 32) as i32;
+    entry.si_fields = key.si_fields;
 
     task::describe(current, &mut entry.sender);
     task::describe(sent.target, &mut entry.target);
-    task::describe_ancestors(current, &mut entry.ancestors);
+    let now = entry.header.boot_ns;
+    let SignalRecord { sender, ancestors, .. } = &mut *entry;
+    task::describe_kin(current, sender, now, ancestors);
     let tty = state.process.follow(offset!(signal_tty));
     if !tty.is_null() {
         tty.add(offset!(tty_name)).text(&mut entry.tty);
@@ -271,21 +279,6 @@ fn limits(sent: &Sent, state: &State) -> [u64; 2] {
     let first = u32::from(sent.signal == SIGXFSZ) * 16;
     let limits = state.process.add(offset!(signal_rlim)).add(hard);
     [limits.load(first), limits.load(15 * 16)]
-}
-
-/// Reads the siginfo. Its layout is the user ABI's: the same on x86-64 and arm64 in every version.
-#[inline(always)]
-fn describe_info(siginfo: Address, entry: &mut SignalRecord) {
-    match siginfo.0 {
-        0 => entry.info = info::NONE,
-        1 => entry.info = info::PRIVILEGED,
-        _ => {
-            entry.info = info::REAL;
-            entry.si_errno = siginfo.load(4);
-            entry.si_code = siginfo.load(8);
-            entry.si_fields = siginfo.load(16);
-        }
-    }
 }
 
 /// Whether only a kernel stack tells where the signal came from: they cost some microseconds.

@@ -55,12 +55,10 @@ impl Syscall {
         if registers.is_null() {
             return Self::NONE;
         }
-        let (ip, sp) = (registers.load(offset!(regs_ip)), registers.load(offset!(regs_sp)));
-        let mut number: i32 = registers.load(offset!(regs_syscall));
+        let Entry { mut number, mode, ip, sp, args } = Entry::read(registers);
         if number < 0 {
             return Self { ip, sp, ..Self::NONE };
         }
-        let mode = registers.load::<u32>(offset!(regs_mode));
         let compat = if config!(arch) == arch::X86_64 {
             number &= !X32_BIT;
             mode & 0xffff == USER32_CS
@@ -69,12 +67,48 @@ impl Syscall {
         } else {
             mode & PSR_MODE32 != 0
         };
-        let args = [
-            registers.load(offset!(regs_arg0)),
-            registers.load(offset!(regs_arg1)),
-            registers.load(offset!(regs_arg2)),
-        ];
         Self { number, compat, args, ip, sp }
+    }
+}
+
+/// The registers that matter.
+#[derive(Clone, Copy)]
+struct Entry {
+    number: i32,
+    mode: u32,
+    ip: u64,
+    sp: u64,
+    args: [u64; 3],
+}
+
+impl Entry {
+    /// x86-64 has them one behind the other: dx, si, di, the system call, ip, cs, flags and sp.
+    #[inline(always)]
+    fn read(registers: Address) -> Self {
+        let first = offset!(regs_arg2);
+        let behind = |offset: u32| offset.wrapping_sub(first);
+        if behind(offset!(regs_arg1)) == 8
+            && behind(offset!(regs_arg0)) == 16
+            && behind(offset!(regs_syscall)) == 24
+            && behind(offset!(regs_ip)) == 32
+            && behind(offset!(regs_mode)) == 40
+            && behind(offset!(regs_sp)) == 56
+        {
+            let [third, second, first, number, ip, mode, _, sp]: [u64; 8] = registers.load(first);
+            let args = [first, second, third];
+            return Self { number: number as i32, mode: mode as u32, ip, sp, args };
+        }
+        Self {
+            number: registers.load(offset!(regs_syscall)),
+            mode: registers.load(offset!(regs_mode)),
+            ip: registers.load(offset!(regs_ip)),
+            sp: registers.load(offset!(regs_sp)),
+            args: [
+                registers.load(offset!(regs_arg0)),
+                registers.load(offset!(regs_arg1)),
+                registers.load(offset!(regs_arg2)),
+            ],
+        }
     }
 }
 

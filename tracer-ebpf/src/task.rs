@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use killtrace_ebpf::{Ancestor, MAX_ANCESTORS, Task};
 
 use crate::{
-    globals::{offset, present},
+    globals::{KIN, offset, present},
     memory::{self, Address},
     pids,
 };
@@ -17,6 +17,9 @@ pub const PF_KTHREAD: u32 = 0x0020_0000;
 pub const PF_IO_WORKER: u32 = 0x0000_0010;
 /// `task_struct.flags`: a worker that the kernel made for a process (6.4 and later).
 pub const PF_USER_WORKER: u32 = 0x0000_4000;
+
+/// How long a sender's ancestors are taken to be what they were, nanoseconds.
+const KIN_HOLDS_NS: u64 = 1_000_000;
 
 /// The task that runs.
 #[inline(always)]
@@ -48,7 +51,7 @@ pub fn start(task: Address) -> u64 {
 #[inline(always)]
 pub fn describe(task: Address, into: &mut Task) {
     let leader = task.follow(offset!(task_group_leader));
-    let (process, thread) = (task.load(offset!(task_tgid)), task.load(offset!(task_pid)));
+    let (thread, process) = task.load_two(offset!(task_pid), offset!(task_tgid));
     into.global_pid = process;
     into.global_tid = thread;
     into.pid = pids::of_thread(leader, process);
@@ -57,15 +60,21 @@ pub fn describe(task: Address, into: &mut Task) {
     into.start_ns = leader.load(offset!(task_start_boottime));
     into.cgroup_id = cgroup_id(task);
     into.flags = task.load(offset!(task_flags));
-    (into.ns_pid, into.pid_ns) = pids::innermost(leader);
+    (into.ns_pid, into.pid_ns) = pids::innermost(leader, process);
 
     let cred = task.follow(offset!(task_real_cred));
-    into.uid = cred.load(offset!(cred_uid));
-    into.euid = cred.load(offset!(cred_euid));
-    into.login_uid =
-        if present!(task_loginuid) { task.load(offset!(task_loginuid)) } else { u32::MAX };
-    into.audit_session =
-        if present!(task_sessionid) { task.load(offset!(task_sessionid)) } else { u32::MAX };
+    // struct cred: uid, gid, suid, sgid, euid.
+    if offset!(cred_euid).wrapping_sub(offset!(cred_uid)) == 16 {
+        let [first, _, third]: [u64; 3] = cred.load(offset!(cred_uid));
+        (into.uid, into.euid) = (first as u32, third as u32);
+    } else {
+        (into.uid, into.euid) = (cred.load(offset!(cred_uid)), cred.load(offset!(cred_euid)));
+    }
+    (into.login_uid, into.audit_session) = if present!(task_loginuid) && present!(task_sessionid) {
+        task.load_two(offset!(task_loginuid), offset!(task_sessionid))
+    } else {
+        (u32::MAX, u32::MAX)
+    };
     task.add(offset!(task_comm)).text(&mut into.comm);
 }
 
@@ -90,6 +99,25 @@ pub fn describe_ancestors(task: Address, into: &mut [Ancestor; MAX_ANCESTORS]) {
         }
         parent = parent.follow(offset!(task_real_parent));
     }
+}
+
+/// Describes the parents of who sends a signal. In a flood they are those of the signal before: so they are read
+/// again only where the sender is another one, has another parent, or some time has passed.
+#[inline(always)]
+pub fn describe_kin(task: Address, of: &Task, now: u64, into: &mut [Ancestor; MAX_ANCESTORS]) {
+    let Some(kin) = KIN.get_ptr_mut(0) else { return };
+    // SAFETY: the map has one value for each CPU; nothing else refers to it while the program runs.
+    let kin = unsafe { &mut *kin };
+    let parent = task.follow(offset!(task_real_parent)).0;
+    let (pid, start) = (memory::reload(&of.global_pid), memory::reload(&of.start_ns));
+    let same = kin.parent == parent && kin.global_pid == u64::from(pid) && kin.start_ns == start;
+    if !same || now.wrapping_sub(kin.read_ns) >= KIN_HOLDS_NS {
+        (kin.parent, kin.global_pid, kin.start_ns, kin.read_ns) =
+            (parent, u64::from(pid), start, now);
+        memory::clear(&raw mut kin.ancestors);
+        describe_ancestors(task, &mut kin.ancestors);
+    }
+    memory::copy(&kin.ancestors, into);
 }
 
 /// Reads the arguments of the running task from its own memory: how many bytes, and whether that is all.

@@ -79,7 +79,7 @@ pub struct SignalSent {
     pub number: u8,
     /// `current`: the sender, where somebody sent it; a bystander where the kernel decided in an interrupt.
     pub sender: Task,
-    /// The sender's parents, nearest first.
+    /// The sender's parents, nearest first, as they were at most a millisecond before.
     pub ancestors: Arc<[Ancestor]>,
     /// The sender's arguments, as far as they could be taken; empty for a thread of the kernel.
     #[serde(default)]

@@ -311,7 +311,8 @@ mod tests {
         ]);
         object.patch_map_data(globals).expect("both sides agree on the settings' sizes");
         for map in [
-            "RECORDS", "LOSSES", "REPEATS", "WATCHED", "NAMES", "CGROUPS", "USERS", "PORTS", ".bss",
+            "RECORDS", "LOSSES", "REPEATS", "KIN", "WATCHED", "NAMES", "CGROUPS", "USERS", "PORTS",
+            ".bss",
         ] {
             assert!(object.maps.contains_key(map), "no map {map}");
         }
