@@ -140,7 +140,7 @@ pub fn outcome(outcome: &Outcome) -> String {
             let core = if *core_dumped { " (core dumped)" } else { "" };
             format!("killed by {}{core}", escape::shortened(signal, MAX_NAME))
         }
-        Outcome::Unknown => "is gone; how it ended was lost".to_owned(),
+        Outcome::Unknown => "is gone; how it ended was not seen".to_owned(),
     }
 }
 

@@ -213,7 +213,7 @@ impl<'a> Case<'a> {
                 format!("{name} exited with {status}, {delay} after {signal}")
             }
             (Outcome::Exited { status }, _) => format!("{name} exited with {status}"),
-            (Outcome::Unknown, _) => format!("{name} was gone; how it ended was lost"),
+            (Outcome::Unknown, _) => format!("{name} was gone; how it ended was not seen"),
         };
         Link {
             at: self.exit.at,

@@ -86,7 +86,7 @@ pub enum Outcome {
         /// Exit code, 0 to 255.
         status: u8,
     },
-    /// It is gone, and its end was among the events that were lost.
+    /// It is gone, and its end was not seen: it was among the events that were lost, or came before tracing began.
     Unknown,
 }
 

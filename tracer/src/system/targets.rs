@@ -10,8 +10,8 @@ use thiserror::Error;
 use super::containers;
 use super::processes::Processes;
 use super::users;
-use crate::evidence::ProcessSnapshot;
 use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
+use crate::evidence::{ProcessId, ProcessSnapshot};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
 const COMM_LEN: usize = 15;
@@ -56,6 +56,19 @@ pub enum TargetError {
     /// Nobody has this pid.
     #[error("there is no process {0}; see `ps -e` for those that run")]
     NoProcess(u32),
+    /// It is a zombie.
+    #[error(
+        "process {pid} ({comm}) has ended already; it is a zombie until its parent, process {parent}, asks for its \
+         exit status"
+    )]
+    Zombie {
+        /// Its process id.
+        pid: u32,
+        /// Its name.
+        comm: String,
+        /// Its parent's process id.
+        parent: u32,
+    },
     /// Somebody has this pid, but `/proc` does not show it.
     #[error(
         "process {0} is another user's, and /proc hides it (hidepid); run killtrace as root, or give it \
@@ -122,6 +135,10 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
     match matcher {
         Matcher::Pid(pid) => {
             let found = processes.look(*pid).map_err(|_| gone_or_hidden(*pid))?;
+            if is_zombie(processes, &found) {
+                let comm = found.comm.clone();
+                return Err(TargetError::Zombie { pid: *pid, comm, parent: found.ppid });
+            }
             Ok(Found { processes: vec![found], ..Found::default() })
         }
         Matcher::User(user) => {
@@ -137,6 +154,11 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
         }
         Matcher::Container(wanted) => of_container(processes, matcher, wanted),
     }
+}
+
+/// Whether it has ended and only its entry is left.
+fn is_zombie(processes: &Processes, process: &ProcessSnapshot) -> bool {
+    processes.is_gone(ProcessId { pid: process.pid, start_ns: process.start_ns })
 }
 
 /// Why a process cannot be seen.
@@ -161,7 +183,9 @@ fn all(processes: &Processes, matcher: &Matcher) -> Found {
         .filter(|pid| *pid != own && may_match(processes, matcher, *pid));
     let looked = pids.filter_map(|pid| processes.look(pid).ok());
     Found {
-        processes: looked.filter(|process| matcher.matches(process)).collect(),
+        processes: looked
+            .filter(|process| matcher.matches(process) && !is_zombie(processes, process))
+            .collect(),
         ..Found::default()
     }
 }
@@ -336,6 +360,20 @@ mod tests {
         let processes = Processes::new(Cgroups::detect());
         let error = |matcher| find(&processes, &matcher).expect_err("cannot exist");
         assert_eq!(error(Matcher::Pid(u32::MAX)), TargetError::NoProcess(u32::MAX));
+        let mut child = std::process::Command::new("true").spawn().expect("a child");
+        let id = child.id();
+        while !fs::read_to_string(format!("/proc/{id}/stat"))
+            .expect("it is not waited for")
+            .contains(") Z ")
+        {
+            std::thread::yield_now();
+        }
+        let zombie =
+            TargetError::Zombie { pid: id, comm: "true".to_owned(), parent: std::process::id() };
+        assert_eq!(error(Matcher::Pid(id)), zombie);
+        let named = find(&processes, &Matcher::Name("true".to_owned())).expect("a name can be");
+        assert!(!named.processes.iter().any(|it| it.pid == id), "{named:?}");
+        child.wait().expect("it has ended");
         let user = "no such user".to_owned();
         assert_eq!(error(Matcher::User(user.clone())), TargetError::NoUser(user));
         assert_eq!(

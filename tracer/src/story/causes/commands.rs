@@ -275,11 +275,12 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
     let sender = &blow.signal.value.sender;
     let process = case.task(sender);
-    if !PROGRAMS.contains(&sender.comm.as_str()) && !is_parallel_with_limit(&process) {
+    let beside = is_busybox_timeout(&process, &case.victim_process());
+    if !PROGRAMS.contains(&sender.comm.as_str()) && !is_parallel_with_limit(&process) && !beside {
         return None;
     }
     // It ends what it has started: the victim is below it.
-    if !case.world.people.parents(case.victim).contains(&sender.id) {
+    if !beside && !case.world.people.parents(case.victim).contains(&sender.id) {
         return None;
     }
     let actor = Actor::behind(case, sender.id);
@@ -307,6 +308,15 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(units::command_link(case, &actor))
     .answer()
+}
+
+/// busybox's timeout becomes the command itself, and has a child of it watch the time: the victim's own command line
+/// is then the end of the sender's.
+fn is_busybox_timeout(process: &Process, victim: &Process) -> bool {
+    let (Some(args), Some(command)) = (&process.cmdline, &victim.cmdline) else { return false };
+    let applet = args.iter().take(2).any(|arg| arg.rsplit('/').next() == Some("timeout"));
+    let runs = !command.is_empty() && args.len() > command.len() + 1 && args.ends_with(command);
+    matches!(process.comm.as_deref(), Some("busybox" | "timeout")) && applet && runs
 }
 
 /// GNU parallel with a time limit for its jobs, and without the other reason for which it ends them.

@@ -73,8 +73,14 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
             )
         }
         None if case.outcome == Outcome::Unknown => (
-            format!("{victim} {ended}; its end was among the events that were lost."),
-            Some("how it ended, when, and by whose doing was lost: it was only found to be gone"),
+            if case.world.losses.iter().next().is_some() {
+                format!("{victim} {ended}; its end was among the events that were lost.")
+            } else {
+                format!("{victim} {ended}; it had ended before everything was in place to see it.")
+            },
+            Some(
+                "how it ended, when, and by whose doing was not seen: it was only found to be gone",
+            ),
         ),
         None => (
             format!("{victim} {ended}, and the signal that did it was not seen."),

@@ -218,6 +218,26 @@ fn an_applet_of_busybox_is_a_command() {
     assert!(shell.contains("a kill builtin of the shell"), "{shell}");
 }
 
+/// It is no parent of what it ends.
+#[test]
+fn busyboxs_timeout_is_a_timeout() {
+    let (busybox, victim) = (task(70, "busybox"), task(42, "sleep"));
+    let told = |limited: &[&str]| {
+        let words = [&["busybox", "timeout", "5"], limited].concat();
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, busybox.clone(), &words, &[])
+            .exec(2, victim.clone(), &["sleep", "9"], &[])
+            .signal(5, signal(sig::SIGTERM, busybox.clone(), victim.clone()))
+            .exit(6, victim.clone(), 15, true)
+            .death()
+            .cause
+            .id
+    };
+    assert_eq!(told(&["sleep", "9"]), CauseId::TimeoutCommand);
+    assert_ne!(told(&["kill", "42"]), CauseId::TimeoutCommand);
+}
+
 /// `/bin/systemctl` that was executed is `/usr/bin/systemctl` to `/proc`: when it ran is known all the same.
 #[test]
 fn a_program_of_two_paths_keeps_its_time() {
