@@ -80,6 +80,23 @@ fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
     killtrace.stop().expect("killtrace ends");
 }
 
+/// A job of a login shell: the kernel tells the shell that the terminal is gone, and the shell its jobs.
+#[test]
+fn a_job_of_the_login_shell_hears_of_the_lost_connection() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("{ sleep 4000 & }").expect("a job");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.kill_client().expect("the client is killed");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "session-leader-exited", "{death}");
+    let said = death.0["cause"]["explanation"].to_string();
+    assert!(said.contains(CLIENT_ADDRESS) && said.contains("closed the ssh connection"), "{death}");
+    death.assert_chain(&[("tcp-closed", CLIENT_ADDRESS), ("signal", "SIGHUP")]);
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
 /// A drop-in that came after logind had started: what it goes by still counts.
 #[test]
 fn logind_has_not_read_its_files_again() {

@@ -52,7 +52,8 @@ impl<'a> Ending<'a> {
             .filter(|exit| lived_in(case, &exit.value.task, unit) || is_leader(case, exit, session))
             .collect();
         sshd.sort_by_key(|exit| exit.ns());
-        let words = sshd_words(case, &sshd, began_ns);
+        let pids: Vec<u32> = sshd.iter().map(|exit| exit.value.task.id.pid).collect();
+        let words = sshd_words(case, &pids, began_ns);
         let peer = peer(case, unit, session);
         let tcp = connection(case, peer.as_deref(), &sshd, began_ns);
         // What ended before that was done with its work: the one that let the user in.
@@ -74,6 +75,28 @@ impl<'a> Ending<'a> {
         let leader = sshd.iter().find(|exit| is_leader(case, exit, session));
         let leader = leader.map(|exit| exit.value.task.id);
         Self { tcp, words, sshd, release, leader, peer: remote.or(peer) }
+    }
+
+    /// Collects it for a terminal that a process of sshd held and hung up.
+    pub fn of_terminal(case: &Case<'a>, sshd: ProcessId, hung_up_ns: u64) -> Self {
+        let exits = case.world.exits.iter();
+        let sshd_exits: Vec<_> =
+            exits.filter(|exit| exit.value.task.id == sshd && exit.ns() <= hung_up_ns).collect();
+        let words = sshd_words(case, &[sshd.pid], hung_up_ns);
+        let peer = peer(case, "", None);
+        let tcp = connection(case, peer.as_deref(), &sshd_exits, hung_up_ns);
+        let remote = tcp.map(|tcp| tcp.value.remote.to_string());
+        Self { tcp, words, sshd: sshd_exits, peer: remote.or(peer), ..Self::default() }
+    }
+
+    /// What ended the login from outside, as a clause: `None` also where sshd itself did.
+    pub fn from_outside(&self) -> Option<String> {
+        const SAID: [&str; 2] = ["Timeout, client", "Received disconnect from"];
+        let by_peer = self.tcp.is_some_and(|tcp| said(&tcp.value) != Ended::Here);
+        let said = |line: &&Seen<JournalLine>| {
+            SAID.iter().any(|start| line.value.message.starts_with(start))
+        };
+        self.clause().filter(|_| by_peer || self.words.iter().any(said))
     }
 
     /// Whether the network rather than a person ended it.
@@ -176,11 +199,7 @@ fn is_leader(case: &Case<'_>, exit: &Seen<Exit>, session: Option<&str>) -> bool 
 }
 
 /// What sshd logged about the end of the connection.
-fn sshd_words<'a>(
-    case: &Case<'a>,
-    sshd: &[&Seen<Exit>],
-    began_ns: u64,
-) -> Vec<&'a Seen<JournalLine>> {
+fn sshd_words<'a>(case: &Case<'a>, pids: &[u32], began_ns: u64) -> Vec<&'a Seen<JournalLine>> {
     const SAID: [&str; 8] = [
         "Received disconnect from",
         "Disconnected from",
@@ -195,7 +214,7 @@ fn sshd_words<'a>(
         .journal
         .iter()
         .filter(|line| line.ns() <= began_ns + S && line.ns() + WINDOW >= began_ns)
-        .filter(|line| sshd.iter().any(|exit| Some(exit.value.task.id.pid) == line.value.pid))
+        .filter(|line| line.value.pid.is_some_and(|pid| pids.contains(&pid)))
         .filter(|line| {
             let message = &line.value.message;
             SAID.iter().any(|start| message.starts_with(start)) || message.contains("Broken pipe")

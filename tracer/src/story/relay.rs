@@ -99,7 +99,11 @@ impl<'a> Relay<'a> {
     fn links(&self, case: &Case<'_>) -> Vec<Link> {
         let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
         let command = self.hops.last().and_then(|hop| {
-            let origin = hop.originator().filter(|origin| manager_of(origin).is_none())?;
+            // Whose terminal it was that the kernel hung up ran no command for that.
+            let ran = |origin: &&Task| {
+                manager_of(origin).is_none() && hop.mechanism != Mechanism::TtyHangup
+            };
+            let origin = hop.originator().filter(ran)?;
             command_link(case, &Actor::behind_at(case, origin.id, hop.got.ns()))
         });
         struck.chain(command).collect()

@@ -3,6 +3,7 @@
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, Source, Task};
 use crate::story::case::Case;
+use crate::story::ending::Ending;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::{fixes, words};
@@ -33,6 +34,17 @@ fn hangup_link(case: &Case<'_>, text: String, actor: Option<&Task>) -> Option<Li
     Some(case.link(blow.signal.at, LinkEvent::Terminal, Source::Kernel, actor, text))
 }
 
+/// The end of the ssh connection, where it was a process of sshd that hung the terminal up.
+fn login<'a>(case: &Case<'a>, holder: &Task, hung_up_ns: u64) -> Option<Ending<'a>> {
+    let is_sshd = holder.comm.starts_with("sshd");
+    is_sshd.then(|| Ending::of_terminal(case, holder.id, hung_up_ns))
+}
+
+/// ` after 203.0.113.5:51276 had closed the ssh connection`; empty where that is not known.
+fn after(login: Option<&Ending<'_>>) -> String {
+    login.and_then(Ending::from_outside).map(|end| format!(" after {end}")).unwrap_or_default()
+}
+
 /// The other end of the terminal was closed, or it hung up.
 pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::TtyHangup)?;
@@ -44,6 +56,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let vhangup = blow.signal.value.syscall.as_ref().is_some_and(|call| call.name == "vhangup");
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
+    let login = login(case, sender, blow.signal.ns());
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -65,10 +78,12 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got SIGHUP since its terminal hung up: {how}.",
-            words::name_pid(&case.victim_process())
+            "{} got SIGHUP since its terminal hung up: {how}{}.",
+            words::name_pid(&case.victim_process()),
+            after(login.as_ref())
         ),
     )
+    .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))
     .fixes([fixes::detach(&case.program())])
@@ -110,21 +125,24 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     if !by_shell {
         return None;
     }
-    let hung_up = case.world.signals_to(sent.sender.id).iter().any(|signal| {
+    let hung_up = case.world.signals_to(sent.sender.id).iter().find(|signal| {
         signal.value.number == crate::evidence::sig::SIGHUP && signal.ns() <= blow.signal.ns()
     });
     let ended = case.world.exit_of(sent.sender.id);
     let near_end = ended.is_some_and(|exit| exit.ns().abs_diff(blow.signal.ns()) < 2_000_000_000);
-    if !hung_up && !near_end {
+    if hung_up.is_none() && !near_end {
         return None;
     }
-    let why = if hung_up { "hung up its jobs" } else { "was ending and hung up its jobs" };
+    let why =
+        if hung_up.is_some() { "hung up its jobs" } else { "was ending and hung up its jobs" };
+    let login = hung_up.and_then(|signal| login(case, &signal.value.sender, signal.ns()));
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,
         Grade::Inferred,
-        format!("{victim} got SIGHUP from its shell {name}, which {why}."),
+        format!("{victim} got SIGHUP from its shell {name}, which {why}{}.", after(login.as_ref())),
     )
+    .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes([fixes::detach(&case.program())])
     .answer()

@@ -8,3 +8,4 @@ mod plain;
 mod private_socket;
 mod relay;
 mod scene;
+mod terminals;
