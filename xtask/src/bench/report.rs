@@ -157,7 +157,7 @@ fn reader(text: &mut String, results: &Results) {
     text.push_str(
         "\n## The tracer itself\n\nCPU time of the tracer for each signal, in nanoseconds: all alike \
          (killtrace folds them), none like the one before (each is shown, killtrace's as JSON), and in the \
-         flood. Memory and CPU while nothing happens.\n\n\
+         flood. Memory, and CPU while nothing happens, from the third second on.\n\n\
          | | same | changing | flood | memory, MiB | idle CPU, % |\n|---|---|---|---|---|---|\n",
     );
     for tool in present(results) {
