@@ -90,7 +90,7 @@ impl<'a> Ending<'a> {
     }
 
     /// What ended the login from outside, as a clause: `None` also where sshd itself did.
-    pub fn from_outside(&self) -> Option<String> {
+    pub fn outer_clause(&self) -> Option<String> {
         const SAID: [&str; 2] = ["Timeout, client", "Received disconnect from"];
         let by_peer = self.tcp.is_some_and(|tcp| said(&tcp.value) != Ended::Here);
         let said = |line: &&Seen<JournalLine>| {

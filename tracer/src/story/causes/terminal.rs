@@ -42,7 +42,7 @@ fn login<'a>(case: &Case<'a>, holder: &Task, hung_up_ns: u64) -> Option<Ending<'
 
 /// ` after 203.0.113.5:51276 had closed the ssh connection`; empty where that is not known.
 fn after(login: Option<&Ending<'_>>) -> String {
-    login.and_then(Ending::from_outside).map(|end| format!(" after {end}")).unwrap_or_default()
+    login.and_then(Ending::outer_clause).map(|end| format!(" after {end}")).unwrap_or_default()
 }
 
 /// The other end of the terminal was closed, or it hung up.
