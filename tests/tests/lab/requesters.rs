@@ -95,10 +95,13 @@ fn a_user_has_the_own_manager_exit() {
     let mut login = lab.login().expect("alice logs in");
     login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
     let pid = lab.pid_of("sleep").expect("its pid");
-    let death = verdict(&lab, pid, || {
-        // The manager may be gone before it has answered.
-        login.run("systemctl --user start exit.target || true").expect("asked");
-    });
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    // Her manager is gone in a moment: what is to be heard from it has to be listened to before.
+    killtrace.learns(&["\"unit\":\"worker.service\"", "\"properties\""]).expect("the unit");
+    // The manager may be gone before it has answered.
+    login.run("systemctl --user start exit.target || true").expect("asked");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_chain(&[
         ("command", "systemctl --user start exit.target"),
