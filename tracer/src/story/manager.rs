@@ -361,9 +361,10 @@ fn type_by_state(world: &World, job: &Seen<Job>) -> Option<&'static str> {
         .filter(|change| (job.ns()..=removed.ns()).contains(&change.ns()))
         .filter_map(|change| change.value.get("ActiveState")?.as_str());
     // A start that fails ends in a stop, too.
-    let first = states.find(|state| ["activating", "deactivating"].contains(state))?;
+    let first = states.find(|state| ["activating", "deactivating", "reloading"].contains(state))?;
     Some(match first {
         "activating" => "start",
+        "reloading" => "reload",
         _ if states.any(|state| state == "activating") => "restart",
         _ => "stop",
     })
