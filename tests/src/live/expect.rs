@@ -1,12 +1,9 @@
 //! What a verdict must say: a comparison that tells every difference at once.
 
 use std::fmt::Write as _;
-use std::fs;
 
-use killtrace::evidence::{Disposition, LossPlace, Mechanism, Process, SignalResult};
-use killtrace::story::verdict::{
-    CauseId, Death, Killer, KillerKind, LinkEvent, LossRecord, Outcome,
-};
+use killtrace::evidence::{Disposition, Mechanism, Process, SignalResult};
+use killtrace::story::verdict::{CauseId, Death, Killer, KillerKind, LinkEvent, Outcome};
 
 use super::stage::Cast;
 use super::trace::Ended;
@@ -55,9 +52,8 @@ impl Played {
             chain_is_sound(&mut wrong, death);
             played.settle(&wrong, death);
         }
-        let scene = played.cast.scene.name;
-        let loss = played.trace.losses().find(|loss| !can_be_missed(scene, loss));
-        assert!(loss.is_none(), "{scene} lost events: {loss:?}");
+        let loss = played.trace.losses().next();
+        assert!(loss.is_none(), "{} lost events: {loss:?}", played.cast.scene.name);
         played
     }
 
@@ -178,15 +174,6 @@ impl Played {
             self.trace.complaint()
         );
     }
-}
-
-/// Since Linux 7 a program at a tracepoint can be preempted, and is skipped meanwhile for whatever else happens on
-/// that CPU: of hundreds that end at once, bystanders can be missed there. That has to be told, as everywhere.
-fn can_be_missed(scene: &str, loss: &LossRecord) -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
-    let major: u32 =
-        release.split('.').next().and_then(|text| text.parse().ok()).expect("a number");
-    major >= 7 && scene == "crowd" && loss.place == LossPlace::Recursion
 }
 
 /// Differences found so far, one a line.
