@@ -25,7 +25,7 @@ Since 7.0 the kernel no longer keeps a program on a tracepoint from being preemp
 on that CPU until it goes on (`bpf_prog_get_recursion_context`). There the hook on ends is attached twice: what one of the two
 misses the other sees. What both may have missed is told as a loss with `where` `recursion`, and verdicts after it say that
 they may lack evidence. On an emulated CPU a program takes a hundred times as long as on a real one, and this happens as much
-more often: of three hundred processes that end at once, those that are no targets may be missed there, and a test allows it.
+more often.
 
 ";
 
