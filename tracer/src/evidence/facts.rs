@@ -632,6 +632,13 @@ pub enum LossPlace {
     Recording,
 }
 
+impl LossPlace {
+    /// Whether what was lost there are the kernel's own events: signals, ends.
+    pub const fn is_in_kernel(self) -> bool {
+        matches!(self, Self::RingBuffer | Self::Recursion)
+    }
+}
+
 /// Events were lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {

@@ -84,7 +84,8 @@ impl<'a> Ending<'a> {
             exits.filter(|exit| exit.value.task.id == sshd && exit.ns() <= hung_up_ns).collect();
         let words = sshd_words(case, &[sshd.pid], hung_up_ns);
         let peer = peer(case, "", None);
-        let tcp = connection(case, peer.as_deref(), &sshd_exits, hung_up_ns);
+        // That it was the only connection that ended then would prove nothing of this one.
+        let tcp = peer.as_deref().and_then(|peer| of_peer(case, peer, hung_up_ns));
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
         Self { tcp, words, sshd: sshd_exits, peer: remote.or(peer), ..Self::default() }
     }
@@ -250,6 +251,19 @@ fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
     })
 }
 
+/// Whether a connection left `ESTABLISHED` by this change, not long before that time.
+fn left(change: &Seen<TcpChange>, began_ns: u64) -> bool {
+    change.value.from == TcpState::Established
+        && change.ns() <= began_ns
+        && change.ns() + WINDOW >= began_ns
+}
+
+/// The change by which the connection to this address did.
+fn of_peer<'a>(case: &Case<'a>, peer: &str, began_ns: u64) -> Option<&'a Seen<TcpChange>> {
+    let mut changes = case.world.tcp.iter().filter(|change| left(change, began_ns));
+    changes.find(|change| change.value.remote.to_string() == peer)
+}
+
 /// The change of state by which the connection left `ESTABLISHED`.
 fn connection<'a>(
     case: &Case<'a>,
@@ -257,22 +271,11 @@ fn connection<'a>(
     sshd: &[&Seen<Exit>],
     began_ns: u64,
 ) -> Option<&'a Seen<TcpChange>> {
-    let left = |change: &&Seen<TcpChange>| {
-        change.value.from == TcpState::Established
-            && change.ns() <= began_ns
-            && change.ns() + WINDOW >= began_ns
-    };
-    if let Some(peer) = peer {
-        let of_peer = case
-            .world
-            .tcp
-            .iter()
-            .filter(left)
-            .find(|change| change.value.remote.to_string() == peer);
-        if of_peer.is_some() {
-            return of_peer;
-        }
+    let found = peer.and_then(|peer| of_peer(case, peer, began_ns));
+    if found.is_some() {
+        return found;
     }
+    let left = |change: &&Seen<TcpChange>| left(change, began_ns);
     // The address is not known: a connection that this login's own sshd closed, or the only one there was.
     let by_sshd = case
         .world

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::evidence::{Fact, LossPlace, ProcessId};
+use crate::evidence::{Fact, ProcessId};
 
 /// Between a loss and the first look, and between that and the second: an end that was not lost comes meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ impl RollCall {
     /// Takes note of a loss in the kernel.
     pub fn consider(&mut self, fact: &Fact, now: Instant) {
         if let Fact::Lost(lost) = fact
-            && matches!(lost.place, LossPlace::RingBuffer | LossPlace::Recursion)
+            && lost.place.is_in_kernel()
         {
             self.due.get_or_insert(now + PAUSE);
             self.only = None;
@@ -63,7 +63,7 @@ impl RollCall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Lost;
+    use crate::evidence::{LossPlace, Lost};
 
     const ONE: ProcessId = ProcessId { pid: 1, start_ns: 10_000_000 };
     const TWO: ProcessId = ProcessId { pid: 2, start_ns: 20_000_000 };

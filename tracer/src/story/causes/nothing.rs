@@ -73,7 +73,7 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
             )
         }
         None if case.outcome == Outcome::Unknown => (
-            if case.world.losses.iter().next().is_some() {
+            if case.world.losses.iter().any(|loss| loss.value.place.is_in_kernel()) {
                 format!("{victim} {ended}; its end was among the events that were lost.")
             } else {
                 format!("{victim} {ended}; it had ended before everything was in place to see it.")

@@ -1,7 +1,7 @@
 //! Deaths through a terminal: hangups, the end of the session's leader, keys.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, Source, Task};
+use crate::evidence::{Grade, Mechanism, SignalSent, Source, Task};
 use crate::story::case::Case;
 use crate::story::ending::Ending;
 use crate::story::upstream::End;
@@ -34,9 +34,14 @@ fn hangup_link(case: &Case<'_>, text: String, actor: Option<&Task>) -> Option<Li
     Some(case.link(blow.signal.at, LinkEvent::Terminal, Source::Kernel, actor, text))
 }
 
-/// The end of the ssh connection, where it was a process of sshd that hung the terminal up.
-fn login<'a>(case: &Case<'a>, holder: &Task, hung_up_ns: u64) -> Option<Ending<'a>> {
-    let is_sshd = holder.comm.starts_with("sshd");
+/// The end of the ssh connection, where it was a process of sshd that hung the terminal up. A name anybody can take:
+/// it, or its parent that let the user in, has to be root's.
+fn login<'a>(case: &Case<'a>, hangup: &'a SignalSent, hung_up_ns: u64) -> Option<Ending<'a>> {
+    let holder = &hangup.sender;
+    let of_root = |uid: u32, comm: &str| uid == 0 && comm.starts_with("sshd");
+    let monitor = hangup.ancestors.first();
+    let is_sshd = holder.comm.starts_with("sshd")
+        && (holder.uid == 0 || monitor.is_some_and(|it| of_root(it.uid, &it.comm)));
     is_sshd.then(|| Ending::of_terminal(case, holder.id, hung_up_ns))
 }
 
@@ -56,7 +61,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let vhangup = blow.signal.value.syscall.as_ref().is_some_and(|call| call.name == "vhangup");
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
-    let login = login(case, sender, blow.signal.ns());
+    let login = login(case, &blow.signal.value, blow.signal.ns());
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -135,7 +140,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     }
     let why =
         if hung_up.is_some() { "hung up its jobs" } else { "was ending and hung up its jobs" };
-    let login = hung_up.and_then(|signal| login(case, &signal.value.sender, signal.ns()));
+    let login = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::scene::{Scene, caught, signal, systemd, task_in};
+use super::scene::{Scene, at, caught, signal, systemd, task_in};
 use crate::evidence::{
-    BusPeer, Fact, Grade, Job, Manager, ProcessId, Source, TargetReason, Task, sig,
+    BusPeer, Fact, Grade, Job, Manager, ProcessId, Source, TargetReason, Task, UnitProperties, sig,
 };
+use crate::story::manager::job_type;
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
+use crate::story::world::World;
 
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
 const SSHD: &str = "/system.slice/system-sshd.slice/sshd@0-10.0.0.1:22-203.0.113.5:51276.service";
@@ -477,4 +479,31 @@ fn a_jobs_type_shows_in_what_its_unit_does() {
     let start = told(&["activating", "deactivating"]);
     assert_eq!(start.as_deref(), Some("systemd[1] job 700 start job.service"));
     assert!(told(&[]).is_some_and(|job| job.contains("of a type not seen")));
+}
+
+#[test]
+fn a_reload_shows_in_what_its_unit_does() {
+    let kind = |states: &[&str]| {
+        let unit = "job.service".to_owned();
+        let job = |result: Option<&str>| {
+            let (unit, result) = (unit.clone(), result.map(str::to_owned));
+            Fact::Job(Job { manager: Manager::System, id: 700, unit, job_type: None, result })
+        };
+        let mut world = World::default();
+        let mut learn = |ms, fact: Fact| world.observe(&fact.at(at(ms), Source::Bus));
+        learn(110, job(None));
+        for (ms, state) in (111..).zip(states) {
+            let properties = [("ActiveState".to_owned(), Value::from(*state))].into();
+            let unit = unit.clone();
+            learn(ms, Fact::Unit(UnitProperties { manager: Manager::System, unit, properties }));
+        }
+        learn(120, job(Some("done")));
+        let first = world.jobs.iter().next().expect("the job");
+        job_type(&world, first).map(str::to_owned)
+    };
+    assert_eq!(kind(&["reloading", "active"]).as_deref(), Some("reload"));
+    // The program did not survive it.
+    assert_eq!(kind(&["reloading", "inactive"]).as_deref(), Some("reload"));
+    assert_eq!(kind(&["deactivating", "inactive"]).as_deref(), Some("stop"));
+    assert_eq!(kind(&["active"]), None);
 }
