@@ -40,6 +40,9 @@ pub const RING_WATERMARK: u32 = RING_BYTES / 8;
 /// Bytes of the ring buffer that signals which end nobody leave free: no flood of them costs an end, an
 /// executed program or a fatal signal its place.
 pub const RING_RESERVED: u32 = RING_BYTES / 4;
+/// How many repeats of a signal in a row are told one by one, before the rest is only counted: more than a reader
+/// is shown singly.
+pub const REPEATS_TOLD: u32 = 16;
 
 /// The kind of a record: the first field of every one of them.
 pub mod kind {

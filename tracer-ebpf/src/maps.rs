@@ -2,8 +2,8 @@
 
 use crate::{Ancestor, MAX_ANCESTORS};
 
-/// The last signal that a CPU has recorded, and how often it was repeated while the reader was behind:
-/// value of the map of repeats.
+/// The last signal that a CPU has recorded, and how often it was repeated after that in a flood or while the
+/// reader was behind: value of the map of repeats.
 ///
 /// In an order that userspace relies on: whoever copies it while it changes sees a count together with
 /// the record that it belongs to, or with a later one.
@@ -16,6 +16,8 @@ pub struct Repeats {
     pub counted_ns: u64,
     /// `header.boot_ns` of the record.
     pub recorded_ns: u64,
+    /// How many records before that one were like it.
+    pub row: u64,
     /// What tells the signal from others.
     pub key: RepeatKey,
 }
@@ -53,7 +55,7 @@ pub struct Watch {
 }
 
 const _: () = {
-    assert!(size_of::<Repeats>() == 24 + 8 * 8);
+    assert!(size_of::<Repeats>() == 32 + 8 * 8);
     assert!(size_of::<Watch>() == 16);
 };
 

@@ -5,9 +5,12 @@
 //! another one is compared, and only when much is waiting.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use killtrace_ebpf::{RepeatKey, Repeats, SignalRecord};
+use killtrace_ebpf::{REPEATS_TOLD, RepeatKey, Repeats, SignalRecord};
 
 use crate::globals::REPEATS;
+
+/// In a flood, how long repeats are only counted before one is recorded again, nanoseconds.
+const COUNTED_FOR_NS: u64 = 1_000_000;
 
 /// The last signal of this CPU.
 #[inline(always)]
@@ -17,15 +20,21 @@ pub fn last() -> Option<&'static mut Repeats> {
     Some(unsafe { &mut *last })
 }
 
-/// Counts a repeat; false where it is none.
+/// Counts a repeat: where the reader is `behind`, or in a flood. False where it is none, or has to be recorded.
 #[inline(always)]
-pub fn counts(last: &mut Repeats, key: &RepeatKey) -> bool {
+pub fn counts(last: &mut Repeats, key: &RepeatKey, behind: bool) -> bool {
     if last.recorded_ns == 0 || differs(&last.key, key) {
         return false;
     }
-    last.counted += 1;
     // SAFETY: the helper takes no arguments and only returns a number.
-    last.counted_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let flood =
+        last.row >= u64::from(REPEATS_TOLD) && now.wrapping_sub(last.recorded_ns) < COUNTED_FOR_NS;
+    if !behind && !flood {
+        return false;
+    }
+    last.counted += 1;
+    last.counted_ns = now;
     true
 }
 
@@ -35,6 +44,7 @@ pub fn recorded(last: &mut Repeats, key: &RepeatKey, entry: &mut SignalRecord) {
     entry.counted = last.counted;
     entry.counted_ns = last.counted_ns;
     last.recorded_ns = entry.header.boot_ns;
+    last.row = if differs(&last.key, key) { 0 } else { last.row + 1 };
     last.key = *key;
 }
 

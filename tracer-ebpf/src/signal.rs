@@ -87,15 +87,15 @@ pub fn signal_generate(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// Whether there is room for a signal that ends nobody. Where there is not, it has been counted: as a
-/// repeat of the one before, or as lost.
+/// Whether a signal that ends nobody is to be recorded. Where it is not, it has been counted: as a repeat of the
+/// one before, or as lost.
 #[inline(always)]
 fn has_room(key: &RepeatKey) -> bool {
     let waiting = emit::waiting();
-    if waiting < u64::from(RING_WATERMARK) {
-        return true;
-    }
-    if repeats::last().is_some_and(|last| repeats::counts(last, key)) {
+    let behind = waiting >= u64::from(RING_WATERMARK);
+    if (behind || is_plain(key))
+        && repeats::last().is_some_and(|last| repeats::counts(last, key, behind))
+    {
         return false;
     }
     if waiting > u64::from(RING_BYTES - RING_RESERVED) {
@@ -103,6 +103,14 @@ fn has_room(key: &RepeatKey) -> bool {
         return false;
     }
     true
+}
+
+/// Whether the key tells all that matters of a signal: it was sent by a system call, not by the kernel for a reason
+/// that its stack tells.
+#[inline(always)]
+fn is_plain(key: &RepeatKey) -> bool {
+    let code = (key.flags >> 32) as i32;
+    key.signal >> 62 == u64::from(info::REAL) && code <= 0 && code != SI_TIMER
 }
 
 /// What tells a signal from others.

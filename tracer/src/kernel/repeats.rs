@@ -1,16 +1,14 @@
 //! Floods: a signal that is in every byte like the one before it is counted, not decoded again.
 //!
 //! Decoding a record costs microseconds, comparing it some nanoseconds; a sender in a loop can be followed
-//! at full speed only so. Where even that is too slow, the kernel counts (`tracer-ebpf/src/repeats.rs`), and
-//! says so in the next record of the CPU, or in a map. Order is kept: what was counted is told before
-//! anything else is.
+//! at full speed only so. The kernel counts, too (`tracer-ebpf/src/repeats.rs`): in a flood of equal signals it
+//! makes one record a millisecond, and none where this side is behind. It says so in the next record of the CPU,
+//! or in a map. Order is kept: what was counted is told before anything else is.
 
-use killtrace_ebpf::Header;
+use killtrace_ebpf::{Header, REPEATS_TOLD};
 
 use super::wire::{self, Counted};
 
-/// How many repeats in a row are told one by one: more than a reader is shown singly.
-const TOLD: u32 = 16;
 /// CPUs whose last record is remembered; beyond that every record is told.
 const MAX_CPUS: usize = 1024;
 
@@ -49,7 +47,7 @@ impl Repeats {
             return false;
         }
         last.row = last.row.saturating_add(1);
-        if last.row <= TOLD {
+        if last.row <= REPEATS_TOLD {
             return false;
         }
         last.untold += 1;
@@ -153,8 +151,8 @@ mod tests {
     fn the_first_repeats_are_told_and_the_rest_is_counted() {
         let flood: Vec<_> = (1..=100).map(|time| record(kind::SIGNAL, 0, time, 7)).collect();
         let told = told(&mut Repeats::default(), &flood);
-        assert_eq!(told.len(), 1 + TOLD as usize + 1);
-        assert_eq!(told.last(), Some(&(100, 100 - 1 - u64::from(TOLD))));
+        assert_eq!(told.len(), 1 + REPEATS_TOLD as usize + 1);
+        assert_eq!(told.last(), Some(&(100, 100 - 1 - u64::from(REPEATS_TOLD))));
     }
 
     #[test]
@@ -207,7 +205,7 @@ mod tests {
             .collect();
         let told = told(&mut Repeats::default(), &flood);
         assert_eq!(told.iter().map(|(_, count)| count).sum::<u64>(), 200);
-        assert_eq!(told.len(), 2 * (1 + TOLD as usize + 1));
+        assert_eq!(told.len(), 2 * (1 + REPEATS_TOLD as usize + 1));
     }
 
     #[test]
