@@ -27,6 +27,8 @@ const BUSY: Duration = Duration::from_millis(10);
 const BUSY_FOR: Duration = Duration::from_millis(30);
 /// Between two looks at the counters of losses.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
+/// Between two looks at anything, when nothing has happened since they were looked at.
+const REST: Duration = Duration::from_secs(2);
 /// Most records that are taken at once, so that the rest of the program has its turn.
 /// What they become takes more room than they do.
 const BATCH: usize = 512;
@@ -50,6 +52,8 @@ pub struct Stream {
     alarm: Option<AsyncFd<OwnedFd>>,
     last_record: Option<Instant>,
     last_check: Instant,
+    /// Whether what the kernel has counted has been taken in since the last record.
+    settled: bool,
     /// The hooks stay attached as long as these live.
     _links: Vec<OwnedFd>,
 }
@@ -73,6 +77,7 @@ impl Stream {
             alarm: None,
             last_record: None,
             last_check: Instant::now(),
+            settled: true,
             _links: links,
         }
     }
@@ -81,6 +86,11 @@ impl Stream {
     fn take(&mut self, out: &mut Vec<Evidence>) -> io::Result<bool> {
         let mut taken = 0;
         let before = out.len();
+        if !self.settled && self.is_quiet() {
+            // The last ones of a flood: no record follows that would tell of them.
+            take_counted(&mut self.intake, &self.counters)?;
+            self.settled = true;
+        }
         while taken < BATCH
             && let Some(record) = self.records.next()
         {
@@ -100,6 +110,7 @@ impl Stream {
         self.intake.tell(out);
         if taken > 0 {
             self.last_record = Some(Instant::now());
+            self.settled = false;
         }
         let ended = |told: &Evidence| matches!(&told.fact, Fact::Exit(exit) if exit.is_target);
         Ok(out.iter().skip(before).any(ended))
@@ -140,7 +151,12 @@ impl Stream {
         // What is being written may have been decided before the kernel knew that somebody sleeps: nobody
         // is woken for it. Whatever begins later decides later.
         let rests = self.is_quiet() && !self.records.is_being_written();
-        let pause = if rests { LOSS_CHECK } else { BUSY };
+        let checked = self.last_record.is_none_or(|last| last < self.last_check);
+        let pause = match (rests, checked) {
+            (false, _) => BUSY,
+            (true, false) => LOSS_CHECK,
+            (true, true) => REST,
+        };
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
             none => {

@@ -236,7 +236,8 @@ impl Processes {
 }
 
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Room for most files at once: each call is one more that the traced machine pays for.
+    let mut bytes = Vec::with_capacity(4096);
     let result = File::open(path)?.take(MAX_TEXT).read_to_end(&mut bytes);
     match result {
         Ok(_) => Ok(bytes),
