@@ -6,6 +6,7 @@
 //! tracer that is measured on them.
 
 mod crowd;
+mod floor;
 mod people;
 
 use std::io::{self, Write as _};
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use crate::fixtures::sys::{self, Pid};
 use crowd::Crowd;
+use floor::Floor;
 use people::Person;
 
 /// Runs until standard input ends.
@@ -65,6 +67,13 @@ impl Players {
             // Signals to somebody else.
             "other" => timed(|| send(other, &people::IGNORED[..1], count)),
             "two-senders" => timed(|| two_senders(target, count)),
+            // The same, with a program attached that does nothing.
+            "floor" => {
+                let floor = Floor::attached().ok()?;
+                let time = timed(|| send(other, &people::IGNORED[..1], count));
+                drop(floor);
+                time
+            }
             // System calls of the target's own.
             "calls" => self.target.calls(count).to_string(),
             "storm" => timed(|| storm(count)),

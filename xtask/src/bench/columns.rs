@@ -17,6 +17,8 @@ use super::{Arguments, say};
 
 /// Nothing is attached.
 pub const UNTRACED: &str = "untraced";
+/// A program that does nothing is attached.
+pub const EMPTY: &str = "an empty program";
 
 /// Quantities by name and tracer.
 #[derive(Debug, Default)]
@@ -111,6 +113,8 @@ impl Bench<'_> {
             let time = self.load.time(load, count)?;
             self.results.push(quantity, UNTRACED, time);
         }
+        let time = self.load.time("floor", 10_000)?;
+        self.results.push("filtered", EMPTY, time);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::columns::{Results, UNTRACED};
+use super::columns::{EMPTY, Results, UNTRACED};
 use super::machine::Facts;
 use super::{Arguments, DOCUMENT, goals};
 use crate::cargo::workspace;
@@ -81,7 +81,8 @@ fn costs(text: &mut String, results: &Results) {
         "\n## Cost to those who are watched\n\nNanoseconds that a signal takes longer for its sender: \
          signals that the target ignores, all alike (*same*), none like the one before (*changing*), \
          signals that wake the target up (*caught*), and signals that the tracer has to filter out. The \
-         target's own system calls, and fork, exec and exit of bystanders, as times of the untraced.\n\n\
+         target's own system calls, and fork, exec and exit of bystanders, as times of the untraced. The empty \
+         program is on killtrace's tracepoint and does nothing: the floor.\n\n\
          | | same | changing | caught | filtered out | system call | fork+exec |\n\
          |---|---|---|---|---|---|---|\n",
     );
@@ -90,7 +91,7 @@ fn costs(text: &mut String, results: &Results) {
         let _ = write!(row, " {} |", results.of(quantity, UNTRACED).show(0));
     }
     line(text, &row);
-    for tool in present(results) {
+    for tool in present(results).into_iter().chain([EMPTY]) {
         let mut row = format!("| {tool} |");
         for quantity in ["matching", "changing", "caught", "filtered"] {
             let cell = added(results, quantity, tool)
