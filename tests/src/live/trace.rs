@@ -118,6 +118,18 @@ impl Trace {
         panic!("killtrace ended without a verdict on {pid}\n{}", self.ended.complaint())
     }
 
+    /// Waits until so many signals have been told, each by itself or as a repeat.
+    pub fn signals(&mut self, count: u64) {
+        let mut told = 0;
+        while told < count {
+            match self.next("a signal") {
+                Some(Record::Signal(signal)) => told += 1 + signal.repeated,
+                Some(_) => {}
+                None => panic!("{told} signals of {count}\n{}", self.ended.complaint()),
+            }
+        }
+    }
+
     /// Waits for the next verdict.
     pub fn next_death(&mut self) -> Death {
         while let Some(record) = self.next("a verdict") {

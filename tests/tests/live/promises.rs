@@ -313,26 +313,54 @@ fn a_killed_tracer_leaves_its_recording() {
     }
 }
 
+/// A shell that has become a program which ignores SIGUSR1.
+fn deaf() -> Napper {
+    let script = "trap '' USR1; exec sleep 1000";
+    let deaf =
+        Command::new("sh").args(["-c", script]).spawn().expect("a process that ignores a signal");
+    // From here on it ignores the signal.
+    let deaf = Napper(deaf);
+    let comm = format!("/proc/{}/comm", deaf.pid());
+    while fs::read_to_string(&comm).is_ok_and(|comm| comm != "sleep\n") {
+        std::thread::yield_now();
+    }
+    deaf
+}
+
+/// A shell's command that sends so many signals as fast as it can.
+fn flood(pid: &str, count: u32) -> String {
+    format!("i=0; while [ $i -lt {count} ]; do kill -USR1 {pid}; i=$((i+1)); done")
+}
+
+/// In a flood the kernel itself counts, and what it counted last is told though nothing follows.
+#[test]
+fn a_flood_is_told_to_its_last_signal() {
+    let victim = deaf();
+    let pid = victim.pid().to_string();
+    let mut trace = Trace::start("flood", &["-p".to_owned(), pid.clone()]);
+    let sent = Command::new("sh").args(["-c", &flood(&pid, 20_000)]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "the signals can be sent");
+    trace.signals(20_000);
+    victim.kill();
+    let ended = trace.finish();
+    assert_eq!(ended.losses().count(), 0, "nothing is lost");
+    assert_eq!(ended.summary().map(|summary| summary.signals), Some(20_001));
+    assert!(ended.signals().count() < 2000, "{} records", ended.signals().count());
+}
+
 /// More signals than the buffer holds come while killtrace does not run: each is counted, and the end behind
 /// them has its place.
 #[test]
 fn a_flood_while_the_reader_is_behind() {
-    let script = "trap '' USR1; exec sleep 1000";
-    let mut victim =
-        Command::new("sh").args(["-c", script]).spawn().expect("a process that ignores a signal");
-    let pid = victim.id().to_string();
-    // From here on it ignores the signal.
-    let comm = format!("/proc/{pid}/comm");
-    while fs::read_to_string(&comm).is_ok_and(|comm| comm != "sleep\n") {
-        std::thread::yield_now();
-    }
+    let mut victim = deaf();
+    let pid = victim.pid().to_string();
     let trace = Trace::start("behind", &["-p".to_owned(), pid.clone()]);
     let stopped = format!("kill -STOP {}", trace.pid());
-    let flood = format!("i=0; while [ $i -lt 20000 ]; do kill -USR1 {pid}; i=$((i+1)); done");
+    let flood = flood(&pid, 20_000);
     let after = format!("kill -KILL {pid}; kill -CONT {}", trace.pid());
     let sent = Command::new("sh").args(["-c", &format!("{stopped}; {flood}; {after}")]).status();
     assert!(sent.is_ok_and(|status| status.success()), "the signals can be sent");
-    assert!(victim.wait().is_ok_and(|status| !status.success()), "it is killed");
+    assert!(victim.0.wait().is_ok_and(|status| !status.success()), "it is killed");
     let ended = trace.finish();
     let death = ended.deaths().next().expect("a death");
     assert_eq!(death.signal.as_ref().map(|signal| signal.name.as_str()), Some("SIGKILL"));

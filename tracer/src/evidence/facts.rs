@@ -68,6 +68,8 @@ pub enum Fact {
     Gone(Gone),
     /// Late witnesses were waited for: the verdict on this end is due now.
     Settled(Settled),
+    /// Nothing has followed a row of equal signals: what was folded of it is due to be shown.
+    Quiet,
     /// The trace ended.
     End(End),
 }

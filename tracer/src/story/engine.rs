@@ -96,6 +96,12 @@ impl Engine {
         })
     }
 
+    /// When the row of equal signals began of which something has not been shown yet: `CLOCK_BOOTTIME`,
+    /// nanoseconds. It is shown with what comes more than a second later.
+    pub fn folded_since(&self) -> Option<u64> {
+        self.fold.as_ref().filter(|fold| fold.latest.is_some()).map(|fold| fold.began_ns)
+    }
+
     /// Deaths reported so far.
     pub const fn deaths(&self) -> u64 {
         self.deaths

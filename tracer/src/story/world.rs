@@ -264,6 +264,7 @@ impl World {
             | Fact::Container(_)
             | Fact::Gone(_)
             | Fact::Settled(_)
+            | Fact::Quiet
             | Fact::End(_) => {}
         }
     }

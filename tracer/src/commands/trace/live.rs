@@ -36,6 +36,10 @@ const SETTLE_MANAGER: Duration = Duration::from_millis(600);
 /// How long it waits for the names of users, where they are still being looked up by then.
 const SETTLE_NAMES: Duration = Duration::from_secs(2);
 
+/// How long after a row of equal signals began the folded ones are shown where nothing else happens: when all of
+/// its second are there. Nanoseconds.
+const FOLDED_NS: u64 = 1_100_000_000;
+
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
@@ -210,6 +214,7 @@ impl<'a> Live<'a> {
             || self.recorder.is_some()
             || self.roll_call.waits()
             || self.engine.pending().next().is_some()
+            || self.engine.folded_since().is_some()
     }
 
     /// The exit status; says so where a command is left behind.
@@ -416,6 +421,10 @@ impl<'a> Live<'a> {
                 break;
             }
             self.take(Fact::Settled(Settled { id }).at(now, Source::Tracer))?;
+        }
+        let folded = self.engine.folded_since();
+        if folded.is_some_and(|since| now.boot_ns.saturating_sub(since) > FOLDED_NS) {
+            self.take(Fact::Quiet.at(now, Source::Tracer))?;
         }
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
         self.trouble(trouble)

@@ -169,6 +169,7 @@ impl Redactor {
             | Fact::BusReply(_)
             | Fact::Gone(_)
             | Fact::Settled(_)
+            | Fact::Quiet
             | Fact::End(_)) => fact,
         }
     }

@@ -217,6 +217,17 @@ fn equal_signals_in_a_storm_are_folded_and_counted() {
 }
 
 #[test]
+fn what_was_folded_is_shown_though_nothing_follows() {
+    let victim = task(42, "daemon");
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for _ in 0..15 {
+        scene = scene.signal(5, caught(sig::SIGUSR1, task(90, "boss"), victim.clone()));
+    }
+    assert_eq!(scene.told().len(), 10);
+    assert_eq!(scene.add(1200, Source::Tracer, Fact::Quiet).told().len(), 11);
+}
+
+#[test]
 fn an_ignored_signal_kills_nobody() {
     let victim = task(42, "sleep");
     let ignored = SignalSent {

@@ -271,11 +271,20 @@ impl Scene {
 
     /// All records.
     pub fn records(&self) -> Vec<Record> {
-        let mut engine = Engine::new(self.header());
-        let mut records: Vec<Record> =
-            self.evidence.iter().flat_map(|evidence| engine.observe(evidence)).collect();
+        let (mut engine, mut records) = self.played();
         records.extend(engine.finish());
         records
+    }
+
+    /// The records before the end.
+    pub fn told(&self) -> Vec<Record> {
+        self.played().1
+    }
+
+    fn played(&self) -> (Engine, Vec<Record>) {
+        let mut engine = Engine::new(self.header());
+        let records = self.evidence.iter().flat_map(|evidence| engine.observe(evidence)).collect();
+        (engine, records)
     }
 
     /// The deaths alone.
