@@ -9,8 +9,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use killtrace_tests::cases::{self, LAB, LIVE};
-use killtrace_tests::lab::{Lab, Options, PROGRAMS};
+use killtrace_tests::cases::{self, LAB, LAB_OF_13, LIVE};
+use killtrace_tests::lab::{Lab, Options, PROGRAMS, SUITE_VARIABLE};
 use killtrace_tests::live;
 
 /// The memory controller, where this machine has it in the first version of cgroups: the lab shows
@@ -68,7 +68,10 @@ fn record_scenes(names: &[&str]) -> Result<()> {
 fn take_recordings(names: &[&str]) -> Result<()> {
     let program = std::env::current_exe().context("cannot find the running program")?;
     let folder = program.with_file_name("lab-recordings");
-    for case in LAB.iter().filter(|case| is_wanted(names, case.name)) {
+    // The tests have left the recordings of the lab that they ran in.
+    let of_13 = std::env::var_os(SUITE_VARIABLE).is_some_and(|suite| suite == "trixie");
+    let cases = if of_13 { LAB_OF_13 } else { LAB };
+    for case in cases.iter().filter(|case| is_wanted(names, case.name)) {
         let file = folder.join(format!("{}.jsonl", case.test.replace("::", ".")));
         let recording = std::fs::read_to_string(&file).with_context(|| {
             format!("there is no {}: the lab's test {} records it", file.display(), case.test)

@@ -99,6 +99,23 @@ pub const LAB: &[LabCase] = &[
     },
 ];
 
+/// The same in a lab of Debian 13 (`KILLTRACE_LAB_SUITE=trixie`): systemd 257 and OpenSSH 10.
+pub const LAB_OF_13: &[LabCase] = &[
+    LabCase {
+        name: "13-client-killed",
+        test: "logout::a_killed_client_closes_the_connection_without_a_word",
+    },
+    LabCase { name: "13-slice-stopped", test: "requesters::the_stop_of_a_whole_slice" },
+    LabCase {
+        name: "13-sshd-per-connection",
+        test: "connections::one_unit_per_connection_as_debian_calls_it",
+    },
+    LabCase {
+        name: "13-user-manager-stopped",
+        test: "logout::the_user_manager_takes_its_units_along_after_the_last_logout",
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -108,7 +125,8 @@ mod tests {
 
     #[test]
     fn each_name_stands_for_one_case() {
-        let names = LIVE.iter().copied().chain(LAB.iter().map(|case| case.name));
+        let of_labs = LAB.iter().chain(LAB_OF_13).map(|case| case.name);
+        let names = LIVE.iter().copied().chain(of_labs);
         let different: BTreeSet<&str> = names.clone().collect();
         assert_eq!(different.len(), names.count());
     }

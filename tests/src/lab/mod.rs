@@ -25,6 +25,7 @@ use network::ClientComputer;
 pub use killtrace::{Killtrace, RECORDING, Report};
 pub use network::{CLIENT_ADDRESS, LAB_ADDRESS};
 pub use options::Options;
+pub use seed::SUITE_VARIABLE;
 pub use ssh::Login;
 pub use wait::{PATIENCE, wait_for};
 

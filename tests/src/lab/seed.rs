@@ -11,6 +11,8 @@ use super::wait::must_succeed;
 
 /// Environment variable: where seeds and running labs are kept.
 const DIRECTORY_VARIABLE: &str = "KILLTRACE_LAB_DIR";
+/// Environment variable: the Debian release that the lab is made of, by its code name. Without it, the machine's own.
+pub const SUITE_VARIABLE: &str = "KILLTRACE_LAB_SUITE";
 const DEFAULT_DIRECTORY: &str = "/var/cache/killtrace-lab";
 
 /// What is installed beside the essential packages.
@@ -79,9 +81,11 @@ pub fn lab_directory() -> PathBuf {
 pub fn ensure() -> Result<PathBuf> {
     require_root()?;
     let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let suite = codename(&release).context(
+    let own = codename(&release).context(
         "/etc/os-release has no VERSION_CODENAME: the lab is installed from a Debian release",
     )?;
+    let suite = std::env::var(SUITE_VARIABLE).unwrap_or_default();
+    let suite = if suite.is_empty() { own } else { &suite };
     let directory = lab_directory();
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
@@ -91,7 +95,9 @@ pub fn ensure() -> Result<PathBuf> {
         File::create(directory.join("seed.lock")).context("cannot create the seed's lock")?;
     lock.lock().context("cannot lock the seed")?;
     if !seed.exists() {
-        let archive = apt::archive_of(Path::new("/etc/apt"), suite)?;
+        // One archive has all releases.
+        let archive = apt::archive_of(Path::new("/etc/apt"), own)?;
+        let archive = Archive { suite: suite.to_owned(), ..archive };
         let unfinished = directory.join("seed-unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).context("cannot remove an unfinished seed")?;

@@ -1,6 +1,6 @@
 //! Sessions and users that logind ends on request or for idleness, and a system that goes down.
 
-use killtrace_tests::lab::{Killtrace, Lab, Login, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Login, Options, PATIENCE, wait_for};
 
 use crate::death::Death;
 use crate::units::{start, unit, verdict};
@@ -70,11 +70,29 @@ fn a_signal_to_a_session() {
     assert!(!explanation.contains("stopped"), "nothing was stopped: {death}");
 }
 
+/// alice starts tmux at a terminal that logind knows: of those that OpenSSH 10 makes it is not told.
+fn tmux_at_a_terminal(lab: &Lab) -> (u32, String) {
+    let tell = "tmux new-session -d -s work\n\
+                tmux display-message -p \"#{pid} $XDG_SESSION_ID\" > /tmp/told.new && mv /tmp/told.new /tmp/told\n";
+    lab.write("/tmp/tell", tell).expect("what she types");
+    let terminal = "mkfifo /run/keys\n\
+                    setsid script -qfc 'su -l alice' /dev/null <> /run/keys > /dev/null 2>&1 &\n";
+    lab.exec(&["sh", "-c", terminal]).expect("a terminal");
+    // What is typed before her shell is there is lost.
+    let told = wait_for("alice's tmux", PATIENCE, || {
+        lab.exec(&["sh", "-c", "echo '. /tmp/tell' > /run/keys"])?;
+        Ok(lab.exec(&["cat", "/tmp/told"]).ok())
+    })
+    .expect("alice types");
+    let (pid, session) = told.trim().split_once(' ').expect("a pid and a session");
+    (pid.parse().expect("a pid"), session.to_owned())
+}
+
 #[test]
 fn an_idle_session() {
     // Long enough for killtrace to be there before it is over, on a busy machine as well.
     let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nStopIdleSessionSec=20s\n"));
-    let (_login, pid, session) = tmux(&lab);
+    let (pid, session) = tmux_at_a_terminal(&lab);
     let death = verdict(&lab, pid, || ());
     assert_eq!(death.cause(), "logind-idle-stop", "{death}");
     death.assert_killer(1, "systemd");

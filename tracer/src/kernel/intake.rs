@@ -34,7 +34,7 @@ impl Intake {
         self.repeats.told(record);
         match self.decoder.decode(record) {
             Ok(evidence) => out.extend(evidence),
-            Err(_) => self.malformed += 1,
+            Err(_) => self.malformed = self.malformed.saturating_add(1),
         }
     }
 
@@ -77,5 +77,24 @@ mod tests {
         intake.tell(&mut out);
         assert_eq!((out, intake.malformed()), (Vec::new(), 100), "there is no signal 0");
         assert_eq!(intake.malformed(), 0, "they are told once");
+    }
+
+    #[test]
+    fn a_made_up_count_of_what_makes_no_sense_does_not_overflow() {
+        let decoder = Decoder::new(Clock::new(), Cgroups::default(), Symbols::default());
+        let mut intake = Intake::new(decoder);
+        let mut record = vec![0; size_of::<SignalRecord>()];
+        record[..4].copy_from_slice(&kind::SIGNAL.to_ne_bytes());
+        let mut out = Vec::new();
+        intake.take(&record, &mut out);
+        let made_up = Counted { total: u64::MAX, boot_ns: 1 };
+        intake.counted(0, 0, made_up);
+        for _ in 0..20 {
+            if !intake.counts(&record) {
+                intake.take(&record, &mut out);
+            }
+        }
+        intake.tell(&mut out);
+        assert_eq!((out, intake.malformed()), (Vec::new(), u64::MAX));
     }
 }

@@ -50,7 +50,7 @@ impl Repeats {
         if last.row <= REPEATS_TOLD {
             return false;
         }
-        last.untold += 1;
+        last.untold = last.untold.saturating_add(1);
         last.boot_ns = header.boot_ns;
         self.untold = true;
         true
@@ -104,7 +104,7 @@ impl Last {
         let more = counted.total.saturating_sub(self.counted);
         if more > 0 {
             self.counted = counted.total;
-            self.untold += more;
+            self.untold = self.untold.saturating_add(more);
             self.boot_ns = counted.boot_ns;
         }
         more > 0

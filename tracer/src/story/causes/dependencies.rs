@@ -105,6 +105,13 @@ struct Trigger<'a> {
     state: Option<Link>,
 }
 
+impl Trigger<'_> {
+    /// Whether it is known why it happened: it was asked for, or the other had ended.
+    const fn is_explained(&self) -> bool {
+        self.request.is_some() || self.job.is_none()
+    }
+}
+
 /// The stop, start or end of another unit pulled this one down.
 pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
@@ -134,6 +141,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     if isolated {
         return is_not(ID, "another unit was being isolated");
     }
+    let mut likeliest = None;
     for relation in &RELATIONS {
         let others = history.ever_listed(relation.property);
         // The going down of everything is a story of its own, and every unit requires its slice.
@@ -143,13 +151,20 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
         let mut triggers: Vec<Trigger<'_>> =
             others.filter_map(|other| trigger(case, &stop, job, other, relation.when)).collect();
         triggers.sort_by_key(|trigger| {
-            (trigger.request.is_none(), trigger.at.boot_ns.abs_diff(job.ns()))
+            (!trigger.is_explained(), trigger.at.boot_ns.abs_diff(job.ns()))
         });
+        // What was itself pulled down explains less than what somebody had stopped, or what had ended.
         if let Some(trigger) = triggers.into_iter().next() {
-            return related(case, &stop, relation, &trigger);
+            if trigger.is_explained() {
+                return related(case, &stop, relation, &trigger);
+            }
+            likeliest.get_or_insert((relation, trigger));
         }
     }
-    unneeded(case, &stop, job)
+    match likeliest {
+        Some((relation, trigger)) => related(case, &stop, relation, &trigger),
+        None => unneeded(case, &stop, job),
+    }
 }
 
 /// What happened to another unit around the time of the victim's job.
@@ -243,10 +258,18 @@ fn related(
         None => format!(" ({name}=, set by none of its files)"),
     };
     let why = format!("{subject} {} {to}{by_setting}", relation.words);
-    // What has no file of its own has no line to change.
-    let fix = (setting.is_some() || !stop.at().transient)
+    // What has no file of its own has no line to change, and one that the manager wrote itself is not for editing.
+    let has_line = setting.as_ref().is_some_and(|setting| !is_transient(setting));
+    let fix = (has_line || !stop.at().transient)
         .then(|| fixes::loosen_dependency(&stop.at(), name, setting.as_ref(), to));
     finding(case, stop, trigger, &why, setting, fix)
+}
+
+/// Whether it stands in a file that the service manager wrote for a unit made at run time.
+fn is_transient(setting: &DecidingSetting) -> bool {
+    let file = setting.file.as_deref().unwrap_or_default();
+    file.starts_with("/run/systemd/transient/")
+        || file.starts_with("/run/user/") && file.contains("/systemd/transient/")
 }
 
 /// `StopWhenUnneeded=`: the last unit that needed it is gone.

@@ -1,7 +1,7 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{BusCall, Grade, JournalLine, Manager};
+use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
@@ -365,10 +365,17 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     }
     let runtime_dir = format!("user-runtime-dir@{uid}.service");
     let slice = format!("user-{uid}.slice");
-    let job = [&manager_unit, &runtime_dir, &slice]
+    let jobs = [&manager_unit, &runtime_dir, &slice]
         .into_iter()
-        .find_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
-    let Some(job) = job else {
+        .filter_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
+    let asked = |job: &Seen<Job>| {
+        Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns())
+    };
+    // Of these one was asked for, and takes the others along: the manager up to systemd 255, later the directory
+    // that it needs (seen on 252 and 257).
+    let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
+    let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
+    let Some(&(job, request)) = first else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
     if super::shutdown::going_down(case, Manager::System).is_some() {
@@ -377,7 +384,6 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     if terminate_call(case, None, Some(uid), job.ns()).is_some() {
         return is_not(ID, "logind was asked to end the user".to_owned());
     }
-    let request = Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns());
     let by_logind = request.and_then(|asked| asked.call);
     let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
     if let Some(other) = request.filter(|_| by_logind.is_none()) {
@@ -392,6 +398,8 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
         .into_iter()
         .chain([units::job_link(case, job)])
         .collect();
+    let its_own = jobs.first().filter(|(own, _)| own.value.id != job.value.id);
+    let its_own = its_own.map(|(own, _)| units::job_link(case, own));
     Finding::new(
         ID,
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
@@ -404,6 +412,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     )
     .settings([delay])
     .links(links)
+    .links(its_own)
     .links(units::stop_links(case, &stop))
     .fixes([fixes::linger(&name)])
     .answer()
