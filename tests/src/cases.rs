@@ -15,7 +15,7 @@ use killtrace::report::{Layout, ReportForm, ReportOptions, Reporter};
 use killtrace::story::Engine;
 use killtrace::story::verdict::Record;
 
-pub use table::{LAB, LAB_OF_13, LIVE, LabCase};
+pub use table::{LAB, LIVE, LabCase, OTHER_LABS};
 pub use tidy::tidy;
 
 /// What a recording is called in the directory of its case, plain or compressed.

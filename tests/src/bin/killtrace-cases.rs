@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use killtrace_tests::cases::{self, LAB, LAB_OF_13, LIVE};
+use killtrace_tests::cases::{self, LAB, LIVE, OTHER_LABS};
 use killtrace_tests::lab::{Lab, Options, PROGRAMS, SUITE_VARIABLE};
 use killtrace_tests::live;
 
@@ -69,8 +69,9 @@ fn take_recordings(names: &[&str]) -> Result<()> {
     let program = std::env::current_exe().context("cannot find the running program")?;
     let folder = program.with_file_name("lab-recordings");
     // The tests have left the recordings of the lab that they ran in.
-    let of_13 = std::env::var_os(SUITE_VARIABLE).is_some_and(|suite| suite == "trixie");
-    let cases = if of_13 { LAB_OF_13 } else { LAB };
+    let suite = std::env::var(SUITE_VARIABLE).unwrap_or_default();
+    let other = OTHER_LABS.iter().find(|(other, _)| *other == suite);
+    let cases = other.map_or(LAB, |(_, cases)| cases);
     for case in cases.iter().filter(|case| is_wanted(names, case.name)) {
         let file = folder.join(format!("{}.jsonl", case.test.replace("::", ".")));
         let recording = std::fs::read_to_string(&file).with_context(|| {

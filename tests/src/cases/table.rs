@@ -99,8 +99,10 @@ pub const LAB: &[LabCase] = &[
     },
 ];
 
-/// The same in a lab of Debian 13 (`KILLTRACE_LAB_SUITE=trixie`): systemd 257 and OpenSSH 10.
-pub const LAB_OF_13: &[LabCase] = &[
+/// The same in labs of other releases, by what `$KILLTRACE_LAB_SUITE` was: systemd 257 and OpenSSH 10, systemd 262.
+pub const OTHER_LABS: &[(&str, &[LabCase])] = &[("trixie", OF_13), ("sid", OF_SID)];
+
+const OF_13: &[LabCase] = &[
     LabCase {
         name: "13-client-killed",
         test: "logout::a_killed_client_closes_the_connection_without_a_word",
@@ -116,6 +118,14 @@ pub const LAB_OF_13: &[LabCase] = &[
     },
 ];
 
+const OF_SID: &[LabCase] = &[
+    LabCase {
+        name: "262-logout",
+        test: "logout::a_clean_logout_ends_tmux_where_logind_kills_user_processes",
+    },
+    LabCase { name: "262-machine-terminated", test: "requesters::a_machine_is_terminated" },
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -125,7 +135,8 @@ mod tests {
 
     #[test]
     fn each_name_stands_for_one_case() {
-        let of_labs = LAB.iter().chain(LAB_OF_13).map(|case| case.name);
+        let others = OTHER_LABS.iter().flat_map(|(_, cases)| cases.iter());
+        let of_labs = LAB.iter().chain(others).map(|case| case.name);
         let names = LIVE.iter().copied().chain(of_labs);
         let different: BTreeSet<&str> = names.clone().collect();
         assert_eq!(different.len(), names.count());

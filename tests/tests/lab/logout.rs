@@ -10,14 +10,10 @@ use crate::{
 
 const CAUSE: &str = "logind-kill-user-processes";
 
-/// From the end of the session to the stop of its scope. Where the client said goodbye the process of
-/// sshd that served alice ends before this; where it did not, sshd's monitor closes the session first.
-const STOPPED_BY_LOGIND: [(&str, &str); 4] = [
-    ("bus-call", "ReleaseSession"),
-    ("bus-call", "StopUnit"),
-    ("job", "stop"),
-    ("signal", "SIGTERM"),
-];
+/// The stop of the scope of a session that has ended. Where the client said goodbye the process of sshd that served
+/// alice ends before this; where it did not, sshd's monitor closes the session first.
+const STOPPED_BY_LOGIND: [(&str, &str); 3] =
+    [("bus-call", "StopUnit"), ("job", "stop"), ("signal", "SIGTERM")];
 
 /// What the journal must and must not say where logind stopped the session's scope.
 fn prove_scope_stopped(lab: &Lab, session: &str) {
@@ -30,11 +26,17 @@ fn prove_scope_stopped(lab: &Lab, session: &str) {
     assert!(!journal.contains(&waited), "nobody asked for the stop of {scope}:\n{journal}");
 }
 
-fn assert_killed_at_logout(death: &Death, session: &str) {
+fn assert_killed_at_logout(lab: &Lab, death: &Death, session: &str) {
     assert_eq!(death.cause(), CAUSE, "{death}");
     death.assert_killer(1, "systemd");
     death.assert_setting("KillUserProcesses", "yes", LOGIND_CONF, KILL_USER_PROCESSES_LINE);
     death.assert_chain(&STOPPED_BY_LOGIND);
+    // How sshd told logind of the session's end: not over the bus any more in systemd 262.
+    let version = lab.exec(&["systemctl", "--version"]).expect("its version");
+    let version = version.split_whitespace().nth(1).and_then(|number| number.parse::<u32>().ok());
+    if version.expect("a number") < 258 {
+        death.assert_chain(&[("bus-call", "ReleaseSession"), ("bus-call", "StopUnit")]);
+    }
     death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "StopUnit")]);
     death.assert_ruled_out("sshd-per-connection-unit");
     let victim = &death.0["victim"];
@@ -67,11 +69,11 @@ fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
     prove_scope_stopped(&lab, &session);
 
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_killed_at_logout(&death, &session);
+    assert_killed_at_logout(&lab, &death, &session);
     // tmux catches SIGTERM and exits by itself.
     assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
     assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
-    death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "ReleaseSession")]);
+    death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "StopUnit")]);
     // The client says goodbye; whose FIN comes first after that, and whether that is before sshd has ended, is a race.
     let said = death.0["cause"]["explanation"].to_string();
     assert!(said.contains(CLIENT_ADDRESS) && said.contains("the ssh connection"), "{death}");
@@ -150,7 +152,7 @@ fn a_killed_client_closes_the_connection_without_a_word() {
     assert!(!journal.contains("Received disconnect"), "no goodbye was sent:\n{journal}");
 
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_killed_at_logout(&death, &session);
+    assert_killed_at_logout(&lab, &death, &session);
     assert_eq!(death.chain()[0]["event"], "tcp-closed", "{death}");
     assert!(text(&death.chain()[0]).contains(CLIENT_ADDRESS), "{death}");
     assert_eq!(death.chain()[0]["evidence"], "observed", "{death}");
@@ -177,7 +179,7 @@ fn a_silent_network_is_told_apart_from_a_client_that_left() {
     lab.wait_for_journal("Timeout, client not responding").expect("sshd gave up");
 
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_killed_at_logout(&death, &session);
+    assert_killed_at_logout(&lab, &death, &session);
     let first = &death.chain()[0];
     assert_eq!(first["event"], "ssh-disconnect", "{death}");
     assert_eq!(first["evidence"], "reported", "{death}");
@@ -214,7 +216,7 @@ fn sigterm_then_sigkill_is_one_story() {
     lab.wait_for_journal(&announced).expect("systemd lost its patience");
 
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_killed_at_logout(&death, &session);
+    assert_killed_at_logout(&lab, &death, &session);
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     assert_eq!(death.0["signal"]["name"], "SIGKILL", "{death}");
     death.assert_setting("TimeoutStopSec", "1s", SCOPE_CONF, 2);

@@ -132,6 +132,22 @@ fn a_reboot_by_shutdown() {
     assert_goes_down(&["shutdown", "-r", "now"], "reboot.target", "is being rebooted");
 }
 
+/// Everything but the kernel starts anew. systemd knows it since 254; an older one says that it does not.
+#[test]
+fn a_soft_reboot() {
+    const COMMAND: [&str; 2] = ["systemctl", "soft-reboot"];
+    let lab = lab(&Options::default());
+    let help = lab.exec(&["systemctl", "--help"]).expect("its help");
+    if help.contains("soft-reboot") {
+        drop(lab);
+        assert_goes_down(&COMMAND, "soft-reboot.target", "is being rebooted without its kernel");
+    } else {
+        let output = lab.output(&COMMAND).expect("asked");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("Unknown command verb"), "{said}");
+    }
+}
+
 /// Asked for before, to happen later: logind does it by itself then.
 #[test]
 fn a_scheduled_reboot() {

@@ -27,7 +27,9 @@ pub(super) fn container<'a, 'p>(parts: &'a [&'p str]) -> Option<(Container, &'a 
         let part = unescape(part);
         pod = pod_uid(part).or(pod);
         let parent = at.checked_sub(1).map(|above| unescape(parts[above]));
-        let Some(mut found) = by_name(part, parent, at, pod.is_some()) else {
+        let below = parts.get(at + 1).copied();
+        let found = by_name(part, parent, at, pod.is_some());
+        let Some(mut found) = found.or_else(|| plain_nspawn(part, parent, below)) else {
             continue;
         };
         found.pod = pod;
@@ -99,6 +101,15 @@ fn nspawn(part: &str) -> Option<Container> {
         _ => "nspawn",
     };
     Some(Container { name: Some(name.clone()), ..new(runtime, &name) })
+}
+
+/// `machine.slice/<name>.scope/payload`: how systemd-nspawn itself names the scope that it makes, without machined (seen
+/// on 262).
+fn plain_nspawn(part: &str, parent: Option<&str>, below: Option<&str>) -> Option<Container> {
+    let is_its_own = parent == Some("machine.slice") && below == Some("payload");
+    let name = part.strip_suffix(".scope").filter(|_| is_its_own).map(unit_unescape)?;
+    (!name.is_empty() && !name.contains('/'))
+        .then(|| Container { name: Some(name.clone()), ..new("nspawn", &name) })
 }
 
 /// The machine whose scope or service the unit is (`nspawn-register.c`, `systemd-nspawn@.service`).

@@ -94,6 +94,9 @@ impl CgroupOwner {
         owner.sandbox =
             [&owner.user_unit, &owner.unit].into_iter().flatten().find_map(|unit| sandbox(unit));
         if let Some((found, tail)) = container(parts) {
+            if owner.machine.is_none() && found.runtime == "nspawn" {
+                owner.machine.clone_from(&found.name);
+            }
             owner.container = Some(found);
             if depth < MAX_NESTING {
                 let inside = Self::of_parts(tail, depth + 1);

@@ -123,6 +123,12 @@ fn named_containers_and_what_runs_inside() {
     assert_eq!(owner.machine.as_deref(), Some("deb-12"));
     assert_eq!(owner.container.as_ref().map(|it| it.runtime.as_str()), Some("nspawn"));
 
+    let owner = CgroupOwner::of("/machine.slice/box.scope/payload");
+    assert_eq!(owner.machine.as_deref(), Some("box"));
+    assert_eq!(owner.container.as_ref().map(|it| it.runtime.as_str()), Some("nspawn"));
+    assert_eq!(CgroupOwner::of("/machine.slice/box.scope").container, None);
+    assert_eq!(CgroupOwner::of("/app.slice/box.scope/payload").container, None);
+
     let owner = CgroupOwner::of(r"/machine.slice/machine-qemu\x2d1\x2dvm.scope/libvirt/vcpu0");
     assert_eq!(owner.container.as_ref().map(|it| it.runtime.as_str()), Some("qemu"));
     assert_eq!(owner.machine.as_deref(), Some("qemu-1-vm"));

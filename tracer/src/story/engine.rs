@@ -9,8 +9,8 @@ use super::words;
 use super::world::{Seen, World};
 use super::{manager, mechanism, signals};
 use crate::evidence::{
-    Disposition, Evidence, Exit, Fact, Header, Lost, Mechanism, Moment, Process, ProcessId,
-    SignalSent, TICK_NS, TargetReason, sig,
+    Disposition, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
+    ProcessId, SignalSent, TICK_NS, TargetReason, sig,
 };
 
 const S: u64 = 1_000_000_000;
@@ -45,6 +45,8 @@ pub struct Pending {
     pub ended_ns: u64,
     /// A service manager had sent it a signal: journal and bus are needed.
     pub by_manager: bool,
+    /// The system starts anew at once, and leaves nobody time to wait (soft-reboot; 0.1 s seen on 257).
+    pub in_haste: bool,
 }
 
 /// Those between whom a signal went, as the report shows them.
@@ -87,12 +89,16 @@ impl Engine {
 
     /// Ends that await their verdict.
     pub fn pending(&self) -> impl Iterator<Item = Pending> {
-        self.pending.iter().map(|exit| {
+        let soft_reboot = |job: &Seen<Job>| {
+            job.value.manager == Manager::System && job.value.unit == "soft-reboot.target"
+        };
+        self.pending.iter().map(move |exit| {
             let id = exit.value.task.id;
             let signals = self.world.signals_to(id);
             let by_manager =
                 signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
-            Pending { id, ended_ns: exit.ns(), by_manager }
+            let in_haste = by_manager && self.world.jobs.iter().any(soft_reboot);
+            Pending { id, ended_ns: exit.ns(), by_manager, in_haste }
         })
     }
 

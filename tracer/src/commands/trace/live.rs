@@ -406,13 +406,14 @@ impl<'a> Live<'a> {
             self.take(heard)?;
         }
         let now = clock::now();
-        let patience = |by_manager: bool| if by_manager { SETTLE_MANAGER } else { SETTLE };
         let due: Vec<ProcessId> = self
             .engine
             .pending()
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
-                waited >= patience(pending.by_manager) && (!asked || waited >= SETTLE_NAMES)
+                let patience = if pending.by_manager { SETTLE_MANAGER } else { SETTLE };
+                let is_time = waited >= patience && (!asked || waited >= SETTLE_NAMES);
+                is_time || pending.in_haste
             })
             .map(|pending| pending.id)
             .collect();

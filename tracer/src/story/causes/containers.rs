@@ -1,7 +1,7 @@
 //! Deaths by a container's runtime.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, SignalResult, Task, sig, signal_name};
+use crate::evidence::{BusCall, Grade, Mechanism, SignalResult, Task, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -9,7 +9,7 @@ use crate::story::manager::BUS_LAG;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
-use crate::story::world::SeenSignal;
+use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
 
 /// Programs that stop containers: runtimes, their shims and daemons.
@@ -109,13 +109,13 @@ fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
     )
 }
 
-/// machined was asked to end the machine or to signal it (`machinectl terminate`, `poweroff`, `kill`).
-pub fn machine(case: &Case<'_>) -> Option<Opinion> {
+/// The call that asked machined to end the victim's machine or to signal it.
+pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
     const RECENT: u64 = 120_000_000_000;
     let name = case.placement.machine.clone()?;
     let object = format!("/org/freedesktop/machine1/machine/{}", units::bus_label(&name));
-    let call = case.world.calls.iter().rev().find(|seen| {
+    case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
         let first = call.args.first().and_then(|arg| arg.as_str());
         call.path.starts_with("/org/freedesktop/machine1")
@@ -123,7 +123,13 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
             && (first == Some(&name) || call.path == object)
             && seen.ns() <= case.exit.ns() + BUS_LAG
             && seen.granted_ns() + RECENT >= case.exit.ns()
-    })?;
+    })
+}
+
+/// machined was asked to end the machine or to signal it (`machinectl terminate`, `poweroff`, `kill`).
+pub fn machine(case: &Case<'_>) -> Option<Opinion> {
+    let name = case.placement.machine.clone()?;
+    let call = machines_call(case)?;
     let (process, by_name) = who_called(case, call);
     let actor = process.map(|id| Actor::behind(case, id));
     let how_known = if by_name && actor.is_some() { by_arguments(true) } else { "" };

@@ -1,6 +1,6 @@
 //! Deaths by a service manager: why it stopped the unit.
 
-use super::{Finding, Fit, Opinion, is_not, unit_ends};
+use super::{Finding, Fit, Opinion, containers, is_not, unit_ends};
 use crate::evidence::{BusCall, Grade, Job, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -18,11 +18,16 @@ const S: u64 = 1_000 * MS;
 pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopRequested;
     let stop = UnitStop::of(case)?;
-    let logind = stop.request.is_some_and(|call| {
-        call.value.sender.well_known.as_deref() == Some("org.freedesktop.login1")
-    });
-    if logind {
+    let client = stop.request.and_then(|call| call.value.sender.well_known.as_deref());
+    if client == Some("org.freedesktop.login1") {
         return None;
+    }
+    let asked = stop.asked_for(case).and_then(|asked| asked.call);
+    let by_machined = asked.is_some_and(|call| {
+        call.value.sender.well_known.as_deref() == Some("org.freedesktop.machine1")
+    });
+    if by_machined && containers::machines_call(case).is_some() {
+        return is_not(ID, "machined had it stopped, which had been asked to end the machine");
     }
     if let Some(because) = unit_ends::ran_out(case, &stop) {
         return is_not(ID, because);
@@ -333,6 +338,13 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     };
     let signal = crate::evidence::signal_name(number);
     let who = asked.as_ref().and_then(|(_, request)| request.sentence(case));
+    let process = asked.as_ref().and_then(|(_, request)| request.process);
+    let comm = process.and_then(|id| case.process_at(id, case.struck_ns()).comm);
+    let by_nspawn = comm.as_deref() == Some("systemd-nspawn");
+    if (who.is_none() || by_nspawn) && containers::machines_call(case).is_some() {
+        // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
+        return is_not(ID, "machined had been asked to end the machine");
+    }
     let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
     let reported = said.map(|line| {
         let text = format!("systemd logged \"{}\"", line.value.message);
