@@ -375,7 +375,7 @@ impl Config {
     };
 }
 
-/// Bits of the global `MODES`, which userspace may change while a trace runs.
+/// Bits of [`Switches::modes`], which userspace may change while a trace runs.
 pub mod mode {
     /// Every process is a target.
     pub const ALL: u32 = 1 << 0;
@@ -387,9 +387,22 @@ pub mod mode {
     pub const USERS: u32 = 1 << 3;
     /// The map of TCP ports has entries.
     pub const PORTS: u32 = 1 << 4;
-    /// The reader sleeps: the next record wakes it up.
+    /// The reader sleeps: the next record wakes it up. See [`Switches::woken`](crate::Switches::woken).
     pub const ASLEEP: u32 = 1 << 5;
 }
+
+/// What is switched while the programs run.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Switches {
+    /// Bits of [`mode`].
+    pub modes: u32,
+    /// A program has woken the sleeping reader: until it is asleep anew, no other need do so. Cleared by userspace
+    /// with every change of the modes.
+    pub woken: u32,
+}
+
+const _: () = assert!(size_of::<Switches>() == 8);
 
 /// Indices of the per-CPU loss counters.
 pub mod loss {

@@ -9,11 +9,11 @@ use aya_ebpf::{
 };
 use killtrace_ebpf::{
     CgroupRecord, ConnectRecord, ExecRecord, ExitRecord, ForkRecord, Header, MappingRecord,
-    OomRecord, RING_WATERMARK, RenameRecord, SignalRecord, TcpRecord, kind, mode,
+    OomRecord, RING_WATERMARK, RenameRecord, SignalRecord, TcpRecord, kind,
 };
 
 use crate::{
-    globals::{LOSSES, RECORDS, modes},
+    globals::{LOSSES, RECORDS, is_to_wake},
     memory,
 };
 
@@ -97,8 +97,7 @@ impl<T: Record> Entry<T> {
     pub fn submit(self, wake: Wake) {
         // True for the one or two records that pass it: one wake-up is enough.
         let passes = waiting().wrapping_sub(u64::from(RING_WATERMARK)) <= size_of::<T>() as u64;
-        let asleep = modes() & mode::ASLEEP != 0;
-        self.0.submit(u64::from(if wake == Wake::Now || passes || asleep {
+        self.0.submit(u64::from(if wake == Wake::Now || passes || is_to_wake() {
             BPF_RB_FORCE_WAKEUP
         } else {
             BPF_RB_NO_WAKEUP

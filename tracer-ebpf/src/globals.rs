@@ -4,7 +4,9 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use killtrace_ebpf::{COMM_LEN, Config, Kin, Offsets, RING_BYTES, Repeats, Watch, loss};
+use killtrace_ebpf::{
+    COMM_LEN, Config, Kin, Offsets, RING_BYTES, Repeats, Switches, Watch, loss, mode,
+};
 
 /// Where kernel fields are. Frozen before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -14,9 +16,9 @@ pub static OFFSETS: Offsets = Offsets::ABSENT;
 #[unsafe(no_mangle)]
 pub static CONFIG: Config = Config::NONE;
 
-/// Bits of [`killtrace_ebpf::mode`]. Written by userspace while the programs run.
+/// Switches, written by userspace while the programs run.
 #[unsafe(no_mangle)]
-pub static mut MODES: u32 = 0;
+pub static mut SWITCHES: Switches = Switches { modes: 0, woken: 0 };
 
 /// Every record, in the order in which things happened.
 #[map]
@@ -88,7 +90,23 @@ pub(crate) use {config, offset, present};
 /// The switches of [`killtrace_ebpf::mode`].
 #[inline(always)]
 pub fn modes() -> u32 {
-    let modes = &raw const MODES;
     // SAFETY: an aligned word that userspace alone writes, at once. (eBPF has no atomic loads.)
-    unsafe { core::ptr::read_volatile(modes) }
+    unsafe { core::ptr::read_volatile(&raw const SWITCHES.modes) }
+}
+
+/// Whether it is on the caller to wake the sleeping reader: nobody else has done so. To be asked once a record is
+/// reserved, and before it is submitted: whoever reads too early to see the record sees that it is being written.
+#[inline(always)]
+pub fn is_to_wake() -> bool {
+    if modes() & mode::ASLEEP == 0 {
+        return false;
+    }
+    // SAFETY: an aligned word, of which the address is taken, and which is only ever set here; of two programs that
+    // see it unset at once both wake the reader.
+    unsafe {
+        let woken = &raw mut SWITCHES.woken;
+        let by_another = core::ptr::read_volatile(woken) != 0;
+        core::ptr::write_volatile(woken, 1);
+        !by_another
+    }
 }

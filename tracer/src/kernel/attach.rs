@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, os::fd::AsFd as _, path::Path};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use killtrace_ebpf::{COMM_LEN, RING_BYTES, Watch, flag, mode};
+use killtrace_ebpf::{COMM_LEN, RING_BYTES, Switches, Watch, flag, mode};
 
 use super::{
     AttachError, Selection,
@@ -29,6 +29,20 @@ struct Value(Watch);
 // SAFETY: `Watch` is `repr(C)`, made of integers, and its size is asserted to be the sum of theirs.
 unsafe impl aya::Pod for Value {}
 
+/// The value of the programs' `.bss`, as `aya` wants it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct State(Switches);
+// SAFETY: `repr(C)`, made of integers, and its size is asserted to be the sum of theirs.
+unsafe impl aya::Pod for State {}
+
+impl State {
+    /// With these bits of [`mode`], and nobody woken.
+    const fn of(modes: u32) -> Self {
+        Self(Switches { modes, woken: 0 })
+    }
+}
+
 /// The kernel side of a trace. Everything is detached when it is dropped.
 pub struct Kernel {
     pub(super) stream: Stream,
@@ -37,7 +51,7 @@ pub struct Kernel {
     watched: HashMap<MapData, u32, Value>,
     cgroups: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u32, u32>,
-    modes: Array<MapData, u32>,
+    modes: Array<MapData, State>,
     mode: u32,
 }
 
@@ -156,14 +170,14 @@ impl Kernel {
         let before = self.mode & mode::ASLEEP != 0;
         if before != asleep {
             self.mode ^= mode::ASLEEP;
-            self.modes.set(0, self.mode, 0).map_err(io::Error::other)?;
+            self.modes.set(0, State::of(self.mode), 0).map_err(io::Error::other)?;
         }
         Ok(before == asleep)
     }
 
     fn switch(&mut self, bit: u32) -> io::Result<()> {
         self.mode |= bit;
-        self.modes.set(0, self.mode, 0).map_err(io::Error::other)
+        self.modes.set(0, State::of(self.mode), 0).map_err(io::Error::other)
     }
 }
 
@@ -172,7 +186,7 @@ struct Unattached {
     watched: HashMap<MapData, u32, Value>,
     cgroups: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u32, u32>,
-    modes: Array<MapData, u32>,
+    modes: Array<MapData, State>,
 }
 
 impl Unattached {
@@ -192,7 +206,7 @@ impl Unattached {
             (!selection.tcp_ports.is_empty(), mode::PORTS),
         ];
         let mode = modes.iter().filter(|(on, _)| *on).fold(0, |all, (_, bit)| all | bit);
-        self.modes.set(0, mode, 0).map_err(full)?;
+        self.modes.set(0, State::of(mode), 0).map_err(full)?;
         Ok(mode)
     }
 }
