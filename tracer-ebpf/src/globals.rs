@@ -90,8 +90,10 @@ pub(crate) use {config, offset, present};
 /// The switches of [`killtrace_ebpf::mode`].
 #[inline(always)]
 pub fn modes() -> u32 {
+    // SAFETY: only the address is taken.
+    let modes = unsafe { &raw const SWITCHES.modes };
     // SAFETY: an aligned word that userspace alone writes, at once. (eBPF has no atomic loads.)
-    unsafe { core::ptr::read_volatile(&raw const SWITCHES.modes) }
+    unsafe { core::ptr::read_volatile(modes) }
 }
 
 /// Whether it is on the caller to wake the sleeping reader: nobody else has done so. To be asked once a record is
@@ -101,12 +103,11 @@ pub fn is_to_wake() -> bool {
     if modes() & mode::ASLEEP == 0 {
         return false;
     }
-    // SAFETY: an aligned word, of which the address is taken, and which is only ever set here; of two programs that
-    // see it unset at once both wake the reader.
-    unsafe {
-        let woken = &raw mut SWITCHES.woken;
-        let by_another = core::ptr::read_volatile(woken) != 0;
-        core::ptr::write_volatile(woken, 1);
-        !by_another
-    }
+    // SAFETY: only the address is taken.
+    let woken = unsafe { &raw mut SWITCHES.woken };
+    // SAFETY: an aligned word; of two programs that see it unset at once both wake the reader.
+    let by_another = unsafe { core::ptr::read_volatile(woken) } != 0;
+    // SAFETY: as above; only ever set here.
+    unsafe { core::ptr::write_volatile(woken, 1) };
+    !by_another
 }

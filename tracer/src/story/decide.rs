@@ -106,7 +106,7 @@ fn caught_by_process(signal: &SignalSent) -> bool {
 /// decides: SIGTERM asks for an end that may take as long as the process needs to tidy up, others
 /// are everyday business, so that only an exit right on their heels is theirs.
 fn patience(number: u8, status: u8) -> u64 {
-    let said_so = status == 128 + number;
+    let said_so = status.checked_sub(128) == Some(number);
     match number {
         sig::SIGTERM => 300 * S,
         sig::SIGINT | sig::SIGQUIT | sig::SIGHUP if said_so => 300 * S,

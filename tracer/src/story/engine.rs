@@ -214,7 +214,7 @@ impl Engine {
         let same = self
             .fold
             .as_ref()
-            .is_some_and(|fold| fold.key == key && at.boot_ns < fold.began_ns + S);
+            .is_some_and(|fold| fold.key == key && at.boot_ns < fold.began_ns.saturating_add(S));
         if !same {
             self.unfold(records);
             self.fold =
@@ -274,7 +274,7 @@ impl Engine {
     }
 
     fn unfold_old(&mut self, now: Moment, records: &mut Vec<Record>) {
-        if self.fold.as_ref().is_some_and(|fold| now.boot_ns > fold.began_ns + S) {
+        if self.fold.as_ref().is_some_and(|fold| now.boot_ns > fold.began_ns.saturating_add(S)) {
             self.unfold(records);
         }
     }

@@ -146,7 +146,7 @@ impl<'a> UnitStop<'a> {
         }
         let world = case.world;
         let job = job_of(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
-        if command.command.start_ns + BUS_LAG < job.ns() {
+        if command.command.start_ns.saturating_add(BUS_LAG) < job.ns() {
             return None;
         }
         let began_ns = job.ns().min(blow.signal.ns());

@@ -189,7 +189,7 @@ const RECENT: u64 = 600_000_000_000;
 /// The link of the command that somebody ran; none where it has been running for long.
 pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
     let began_ns = actor.ran_ns.or(actor.command.start_ns)?;
-    if began_ns + RECENT < case.struck_ns() {
+    if began_ns.saturating_add(RECENT) < case.struck_ns() {
         return None;
     }
     let source = if actor.ran_ns.is_some() { Source::Kernel } else { Source::Proc };

@@ -61,8 +61,14 @@ const MAX_VALUES: usize = 8;
 impl<T> Seen<T> {
     /// `CLOCK_BOOTTIME` of it, nanoseconds.
     pub const fn ns(&self) -> u64 {
-        self.at.boot_ns
+        possible(self.at.boot_ns)
     }
+}
+
+/// A time that a clock can show: what a recording makes up beyond that would overflow where a span is added to it.
+const fn possible(boot_ns: u64) -> u64 {
+    const LATEST: u64 = u64::MAX / 2;
+    if boot_ns < LATEST { boot_ns } else { LATEST }
 }
 
 /// A bounded list in order of arrival.
@@ -92,7 +98,7 @@ impl<T> Recent<T> {
 impl Seen<BusCall> {
     /// When the call began to have an effect, as far as is known: polkit may have asked for a password first.
     pub fn granted_ns(&self) -> u64 {
-        self.value.granted_ns.unwrap_or_else(|| self.ns())
+        self.value.granted_ns.map_or_else(|| self.ns(), possible)
     }
 }
 

@@ -208,7 +208,7 @@ fn limit_said<'a>(
     })?;
     // What was there before the stop ends with the stop, however long that takes; what was started to help
     // with it ran out of time.
-    let helps = stop.job.is_none_or(|job| case.victim.start_ns + BUS_LAG >= job.ns());
+    let helps = stop.job.is_none_or(|job| case.victim.start_ns.saturating_add(BUS_LAG) >= job.ns());
     (limit.id != CauseId::UnitStopTimeout || helps).then_some((line, limit))
 }
 

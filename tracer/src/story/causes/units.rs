@@ -274,7 +274,8 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     // What the manager started for the stop ends when it has done its work; and where the end came first, by
     // all that is known, the stop may have been its consequence.
     let born_ns = case.victim.start_ns;
-    let was_there = ran.map_or(born_ns + BUS_LAG < job.ns(), |ran_ns| born_ns < ran_ns);
+    let was_there =
+        ran.map_or(born_ns.saturating_add(BUS_LAG) < job.ns(), |ran_ns| born_ns < ran_ns);
     if !was_there || ran.unwrap_or(heard_ns) > ended_ns {
         return None;
     }
