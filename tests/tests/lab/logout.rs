@@ -272,7 +272,7 @@ fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     death.assert_killer(manager, "systemd");
     death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
-    // The manager's unit up to systemd 255, later that of the directory which the manager needs.
+    // On 252 the manager's unit, on 257 that of the directory which the manager needs.
     death.assert_chain(&[
         ("bus-call", "@1000.service"),
         ("job", "user@1000.service"),

@@ -371,8 +371,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let asked = |job: &Seen<Job>| {
         Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns())
     };
-    // Of these one was asked for, and takes the others along: the manager up to systemd 255, later the directory
-    // that it needs (seen on 252 and 257).
+    // Of these one was asked for, and takes the others along: on 252 the manager, on 257 the directory that it needs.
     let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
     let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
     let Some(&(job, request)) = first else {

@@ -340,8 +340,11 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let signal = crate::evidence::signal_name(number);
     let who = asked.as_ref().and_then(|(_, request)| request.sentence(case));
     let process = asked.as_ref().and_then(|(_, request)| request.process);
-    let comm = process.and_then(|id| case.process_at(id, case.struck_ns()).comm);
-    let by_nspawn = comm.as_deref() == Some("systemd-nspawn");
+    let client = process.map(|id| case.process_at(id, case.struck_ns()));
+    // Its name alone anybody can take.
+    let by_nspawn = client.is_some_and(|client| {
+        client.comm.as_deref() == Some("systemd-nspawn") && client.uid == Some(0)
+    });
     if (who.is_none() || by_nspawn) && containers::machines_call(case).is_some() {
         // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
         return is_not(ID, "machined had been asked to end the machine");
