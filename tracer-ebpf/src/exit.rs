@@ -13,10 +13,13 @@ use crate::{
     task,
 };
 
+/// Put on the trace event as well where raw tracepoints can be preempted, and given another context there: then
+/// `exit_has_group_dead` is 0, and nothing is read of the context.
+///
 /// match-proto: sched_process_exit(task_struct *task), since 6.16 (task_struct *task, bool group_dead)
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
-    let task = Address(ctx.arg(0));
+    let task = task::current();
     let process = task.follow(offset!(task_signal));
     let group_dead = if config!(exit_has_group_dead) == 1 {
         ctx.arg::<u64>(1) & 0xff != 0

@@ -29,6 +29,7 @@ const RECORDING: usize = 256 * 1024;
 const MOUNTS: &[(&str, &str)] = &[
     ("proc", "/proc"),
     ("sysfs", "/sys"),
+    ("tracefs", "/sys/kernel/tracing"),
     ("devtmpfs", "/dev"),
     ("devpts", "/dev/pts"),
     ("tmpfs", "/dev/shm"),

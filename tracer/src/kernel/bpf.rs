@@ -94,8 +94,19 @@ pub struct Program<'a> {
     pub license: &'a CStr,
     /// Its code.
     pub code: &'a [bpf_insn],
-    /// For the entry of this function of the kernel, by its id in the kernel's types; else for a raw tracepoint.
-    pub function: Option<u32>,
+    /// What it is for.
+    pub kind: Kind,
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A raw tracepoint.
+    RawTracepoint,
+    /// A trace event (`event.rs`).
+    Event,
+    /// The entry of this function of the kernel, by its id in the kernel's types.
+    Function(u32),
 }
 
 /// Loads a program; asks the verifier for its reasons only where it refuses.
@@ -118,13 +129,14 @@ pub fn load_program(program: Program<'_>) -> Result<OwnedFd, Refused> {
 }
 
 fn try_load(program: Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
-    let Program { name, license, code, function } = program;
+    let Program { name, license, code, kind } = program;
     let mut attr = empty();
-    attr.__bindgen_anon_3.prog_type = match function {
-        None => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32,
-        Some(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
+    attr.__bindgen_anon_3.prog_type = match kind {
+        Kind::RawTracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32,
+        Kind::Event => bpf_prog_type::BPF_PROG_TYPE_TRACEPOINT as u32,
+        Kind::Function(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
     };
-    if let Some(function) = function {
+    if let Kind::Function(function) = kind {
         attr.__bindgen_anon_3.expected_attach_type = bpf_attach_type::BPF_TRACE_FENTRY as u32;
         attr.__bindgen_anon_3.attach_btf_id = function;
     }

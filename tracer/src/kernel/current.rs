@@ -78,7 +78,7 @@ fn read(chain: &[(u32, i32)]) -> io::Result<u32> {
         name: "current",
         license: c"GPL",
         code: &program(chain),
-        function: None,
+        kind: bpf::Kind::RawTracepoint,
     })
     .map_err(|refused| refused.error)?;
     bpf::run(program.as_fd())

@@ -125,10 +125,14 @@ pub const HOOKS: &[Hook] = &[
 ];
 
 /// The hook whose program is attached twice where programs can be preempted, which Linux lets happen to those of
-/// tracepoints since 7.0 (`include/linux/tracepoint.h` holds SRCU there instead of disabling preemption).
+/// raw tracepoints since 7.0 (`include/linux/tracepoint.h` holds SRCU there instead of disabling preemption).
 /// While a preempted program waits for its CPU, the kernel skips every other run of it there: whole
-/// series of ends would be missed. What one of the two misses the other sees; second records are dropped.
+/// series of ends would be missed. The second is on the trace event (`event.rs`), which is not preempted, or where
+/// tracefs does not show that, on the raw tracepoint again: what one of the two misses the other sees. Second records
+/// are dropped.
 pub const ATTACHED_TWICE: &str = "sched_process_exit";
+/// The group of tracefs that it is in.
+pub const ATTACHED_TWICE_GROUP: &str = "sched";
 
 /// The hook on connections to the private sockets of service managers.
 pub const PRIVATE_SOCKET: &str = "security_unix_stream_connect";

@@ -12,7 +12,9 @@ use killtrace_ebpf::{Config, Offsets};
 
 use super::{
     AttachError, bpf,
-    hooks::{ATTACHED, ATTACHED_TWICE, HOOKS, Hook, Place},
+    bpf::Kind,
+    event::Event,
+    hooks::{ATTACHED, ATTACHED_TWICE, ATTACHED_TWICE_GROUP, HOOKS, Hook, Place},
     preflight, programs_log,
     settings::Settings,
 };
@@ -29,7 +31,9 @@ const LOG_LINES: usize = 12;
 /// What is loaded: maps by name, and programs that are not attached yet.
 pub struct Loaded {
     maps: HashMap<String, MapData>,
-    programs: Vec<(Hook, OwnedFd)>,
+    programs: Vec<(Hook, Kind, OwnedFd)>,
+    /// Where the hook that is attached twice is put for the second time; `None`: where it already is.
+    event: Option<Event>,
     /// What the programs lead to, which is there as long as these are open.
     reached: Vec<OwnedFd>,
     skipped: BTreeMap<String, String>,
@@ -56,9 +60,17 @@ impl Loaded {
     ) -> Result<Self, AttachError> {
         let mut object = Object::parse(OBJECT).map_err(damaged)?;
         let log_level = [programs_log::level()];
+        let preemptible = preflight::programs_are_preemptible();
+        let event =
+            preemptible.then(|| Event::open(ATTACHED_TWICE_GROUP, ATTACHED_TWICE).ok()).flatten();
+        let mut config = settings.config;
+        if event.is_some() {
+            // The one code has to do with either context.
+            config.exit_has_group_dead = 0;
+        }
         let globals = HashMap::from([
             ("OFFSETS", (bytes_of(&settings.offsets), true)),
-            ("CONFIG", (bytes_of(&settings.config), true)),
+            ("CONFIG", (bytes_of(&config), true)),
             ("AYA_LOG_LEVEL", (log_level.as_slice(), true)),
         ]);
         object.patch_map_data(globals).map_err(damaged)?;
@@ -77,14 +89,15 @@ impl Loaded {
         let mut loaded = Self {
             maps: maps.into_iter().map(|(name, (map, _))| (name, map)).collect(),
             programs: Vec::new(),
+            event,
             reached: Vec::new(),
             skipped: BTreeMap::new(),
         };
         // The verifier is as long over what few deaths need as over all the rest: beside that, it costs no time.
         let mappings = std::thread::scope(|scope| {
-            let mappings = scope.spawn(|| load_program(&object, MAPPINGS, None));
-            loaded.load_hooks(&object, |hook| {
-                wanted(hook).and_then(|()| function_of(hook, &settings.functions))
+            let mappings = scope.spawn(|| load_program(&object, MAPPINGS, Kind::RawTracepoint));
+            loaded.load_hooks(&object, preemptible, |hook| {
+                wanted(hook).and_then(|()| kind_of(hook, &settings.functions))
             })?;
             mappings.join().unwrap_or_else(|_| Err(damaged("the loading thread panicked")))
         })?;
@@ -92,19 +105,20 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Loads the programs of the hooks that `wanted` says yes to, with the function that each is for.
+    /// Loads the programs of the hooks that `wanted` says yes to, with what each is for.
     fn load_hooks(
         &mut self,
         object: &Object,
-        wanted: impl Fn(&Hook) -> Result<Option<u32>, String>,
+        preemptible: bool,
+        wanted: impl Fn(&Hook) -> Result<Kind, String>,
     ) -> Result<(), AttachError> {
-        let preemptible = preflight::programs_are_preemptible();
         for hook in HOOKS {
             match wanted(hook) {
-                Ok(function) => {
-                    self.load(object, hook, function)?;
+                Ok(kind) => {
+                    self.load(object, hook, kind)?;
                     if preemptible && hook.name == ATTACHED_TWICE {
-                        self.load(object, hook, function)?;
+                        let again = if self.event.is_some() { Kind::Event } else { kind };
+                        self.load(object, hook, again)?;
                     }
                 }
                 Err(why) => {
@@ -115,14 +129,9 @@ impl Loaded {
         Ok(())
     }
 
-    fn load(
-        &mut self,
-        object: &Object,
-        hook: &Hook,
-        function: Option<u32>,
-    ) -> Result<(), AttachError> {
-        match load_program(object, hook.name, function)? {
-            Ok(fd) => self.programs.push((*hook, fd)),
+    fn load(&mut self, object: &Object, hook: &Hook, kind: Kind) -> Result<(), AttachError> {
+        match load_program(object, hook.name, kind)? {
+            Ok(fd) => self.programs.push((*hook, kind, fd)),
             Err(refused) if hook.required => return Err(explain(hook, &refused)),
             Err(refused) => self.skip(hook.name, &refused),
         }
@@ -175,13 +184,17 @@ impl Loaded {
     ///
     /// # Errors
     /// Where the kernel lacks a required tracepoint.
-    pub fn attach(self) -> Result<Attached, AttachError> {
+    pub fn attach(mut self) -> Result<Attached, AttachError> {
         let mut attached =
             Attached { hooks: self.skipped, programs: Vec::new(), links: self.reached };
-        for (hook, program) in self.programs {
+        for (hook, kind, program) in self.programs {
             let name = CString::new(hook.name).map_err(damaged)?;
-            let tracepoint = (hook.place == Place::Tracepoint).then_some(name.as_c_str());
-            let state = match bpf::attach(program.as_fd(), tracepoint) {
+            let link = match (kind, self.event.take_if(|_| kind == Kind::Event)) {
+                (_, Some(event)) => event.attach(program.as_fd()),
+                (Kind::Function(_), None) => bpf::attach(program.as_fd(), None),
+                (_, None) => bpf::attach(program.as_fd(), Some(&name)),
+            };
+            let state = match link {
                 Ok(link) => {
                     attached.links.push(link);
                     attached.programs.push((hook.name, program));
@@ -202,11 +215,11 @@ impl Loaded {
     }
 }
 
-/// The function that a hook is on, by its id in the running kernel's types; `None` where it is a tracepoint's.
-fn function_of(hook: &Hook, functions: &HashMap<&'static str, u32>) -> Result<Option<u32>, String> {
+/// What a hook's program is for; functions by their ids in the running kernel's types.
+fn kind_of(hook: &Hook, functions: &HashMap<&'static str, u32>) -> Result<Kind, String> {
     match (hook.place, functions.get(hook.name)) {
-        (Place::Tracepoint, _) => Ok(None),
-        (Place::Function, Some(id)) => Ok(Some(*id)),
+        (Place::Tracepoint, _) => Ok(Kind::RawTracepoint),
+        (Place::Function, Some(id)) => Ok(Kind::Function(*id)),
         (Place::Function, None) => {
             Err("the running kernel's own type information does not tell of this function"
                 .to_owned())
@@ -214,11 +227,11 @@ fn function_of(hook: &Hook, functions: &HashMap<&'static str, u32>) -> Result<Op
     }
 }
 
-/// Loads the program of this name, for a raw tracepoint or for the function of that id.
+/// Loads the program of this name.
 fn load_program(
     object: &Object,
     name: &str,
-    function: Option<u32>,
+    kind: Kind,
 ) -> Result<Result<OwnedFd, bpf::Refused>, AttachError> {
     let program = object.programs.get(name);
     let code = program.and_then(|program| object.functions.get(&program.function_key()));
@@ -226,7 +239,7 @@ fn load_program(
         return Err(damaged(format!("the program {name} is missing")));
     };
     let (license, code) = (program.license.as_c_str(), code.instructions.as_slice());
-    Ok(bpf::load_program(bpf::Program { name, license, code, function }))
+    Ok(bpf::load_program(bpf::Program { name, license, code, kind }))
 }
 
 /// Makes the maps of the object. Constants are frozen, so that the verifier can rely on them.

@@ -18,6 +18,7 @@ mod contents;
 mod current;
 mod decode;
 pub mod entrances;
+mod event;
 mod hooks;
 mod intake;
 mod load;
