@@ -52,6 +52,7 @@ pub const LAB: &[LabCase] = &[
         name: "client-killed",
         test: "logout::a_killed_client_closes_the_connection_without_a_word",
     },
+    LabCase { name: "dependency-over-another", test: "units_dependencies::over_another_unit" },
     LabCase { name: "kill-over-ssh", test: "commands::a_kill_typed_over_ssh_names_the_login" },
     LabCase {
         name: "logout",

@@ -134,6 +134,62 @@ fn bound_to_a_unit_that_ended_by_itself() {
     death.assert_chain(&[("unit-state", "base.service"), ("job", "victim.service")]);
 }
 
+/// The stop came over a unit between: who asked for it is found behind that.
+#[test]
+fn over_another_unit() {
+    let middle = format!("[Unit]\nPartOf=far.service\n{SLEEPS}");
+    let options = unit(unit(related("Requires"), "base.service", &middle), "far.service", SLEEPS);
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service", "far.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "far.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Requires", "base.service", VICTIM, 2);
+    death.assert_setting("PartOf", "far.service", "/etc/systemd/system/base.service", 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop far.service"),
+        ("job", "stop far.service"),
+        ("job", "stop base.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// What was started only wants a unit that the victim conflicts with.
+#[test]
+fn a_conflict_with_what_another_unit_wants() {
+    let far = format!("[Unit]\nWants=base.service\n{SLEEPS}");
+    let lab = lab(&unit(related("Conflicts"), "far.service", &far));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "far.service"]).expect("started");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Conflicts", "base.service", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl start far.service"),
+        ("job", "start far.service"),
+        ("job", "start base.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// Nobody asks: a timer elapses.
+#[test]
+fn a_conflict_with_what_a_timer_starts() {
+    let timer = "[Timer]\nOnActiveSec=1s\nAccuracySec=1ms\n";
+    let lab = lab(&unit(related("Conflicts"), "base.timer", timer));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "base.timer"]).expect("started");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Conflicts", "base.service", VICTIM, 2);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("base.service was started by base.timer"), "{death}");
+}
+
 #[test]
 fn stop_when_unneeded() {
     let victim = format!("[Unit]\nStopWhenUnneeded=yes\n{SLEEPS}");

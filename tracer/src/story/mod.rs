@@ -17,6 +17,7 @@ mod manager;
 mod mechanism;
 mod newborn;
 mod people;
+mod pulls;
 mod relay;
 mod requests;
 mod si_code;

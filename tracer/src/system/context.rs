@@ -17,6 +17,10 @@ use crate::evidence::{Manager, Setting};
 /// How long a question waits for a connection that is being made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
+/// How many units are watched before none is added that a target merely depends on: asking for each costs its manager
+/// some milliseconds.
+const MAX_NEIGHBOURS: usize = 64;
+
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
 
@@ -35,7 +39,7 @@ pub struct Context {
     pub system_bus: Link,
     /// A direct connection to each service manager.
     managers: Mutex<HashMap<Manager, Link>>,
-    /// Units of targets and of those who signal them: every change of theirs is followed up.
+    /// Units of targets, of those who signal them and of what they depend on: every change of theirs is followed up.
     watched: Mutex<HashMap<(Manager, String), bool>>,
     /// What was last heard of each unit.
     heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
@@ -111,7 +115,14 @@ impl Context {
         lock(&self.watched).insert((manager, unit.to_owned()), false).is_none()
     }
 
-    /// Whether it is a target's unit whose properties should be asked again now. Until
+    /// As [`Self::watch`], of a unit that a target's depends on, as long as there is room for such.
+    pub fn watch_neighbour(&self, manager: Manager, unit: &str) -> bool {
+        let mut watched = lock(&self.watched);
+        let room = watched.len() < MAX_NEIGHBOURS;
+        room && watched.insert((manager, unit.to_owned()), false).is_none()
+    }
+
+    /// Whether it is a watched unit whose properties should be asked again now. Until
     /// [`Context::refreshed`], others need not ask for the same.
     pub fn wants_refresh(&self, manager: Manager, unit: &str) -> bool {
         let mut watched = lock(&self.watched);

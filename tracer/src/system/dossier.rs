@@ -192,22 +192,38 @@ fn tell_properties(context: &Arc<Context>, manager: Manager, unit: &str, propert
     context.outbox.say(Source::BusProperty, fact);
 }
 
-/// Tells what the files of those units set that can take this one down by a line of their own.
+/// Watches those units that can take this one down, and so in turn those that can take them down.
 fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties) {
-    const DECLARED_THERE: [&str; 2] = ["ConflictedBy", "StopPropagatedFrom"];
-    /// More than these are hardly anybody's intention.
-    const MOST: usize = 16;
-    let listed = DECLARED_THERE.iter().filter_map(|name| properties.get(*name)?.as_array());
-    let units = listed.flatten().filter_map(|unit| unit.as_str());
-    for unit in units.filter(|unit| *unit != "shutdown.target").take(MOST) {
-        if context.outbox.first_time(("neighbour", manager, unit)) {
+    const PULLING: [&str; 7] = [
+        "BindsTo",
+        "PartOf",
+        "StopPropagatedFrom",
+        "Requisite",
+        "ConflictedBy",
+        "Conflicts",
+        "Requires",
+    ];
+    let listed = PULLING.iter().filter_map(|name| properties.get(*name)?.as_array());
+    // Every unit lives in slices, and goes when everything does.
+    let units = listed
+        .flatten()
+        .filter_map(|unit| unit.as_str())
+        .filter(|unit| *unit != "shutdown.target" && !unit.ends_with(".slice"));
+    for unit in units {
+        if context.watch_neighbour(manager, unit) {
             tokio::spawn(tell_neighbour(Arc::clone(context), manager, unit.to_owned()));
         }
     }
 }
 
+/// As [`tell_unit`], of a unit whose absence is no gap.
 async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: String) {
-    tell_reread(context, manager, unit, clock::now()).await;
+    let at = clock::now();
+    let properties = systemd::unit_properties(&context, manager, &unit).await.ok();
+    if let Some(properties) = &properties {
+        tell_properties(&context, manager, &unit, properties);
+    }
+    tell_files(&context, manager, &unit, properties.as_ref(), at).await;
 }
 
 /// Tells what a unit's files set: those that the manager names, else those that it would find. Where it goes by

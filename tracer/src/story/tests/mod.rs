@@ -2,6 +2,7 @@
 
 mod crashes;
 mod daemons;
+mod dependencies;
 mod manager;
 mod memory;
 mod plain;

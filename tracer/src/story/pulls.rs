@@ -1,0 +1,344 @@
+//! Why something happened to a unit: a dependency carried it over from another one.
+
+use super::case::Case;
+use super::ending::lived_in;
+use super::manager::job_type;
+use super::requests::{Request, Wish};
+use super::upstream::End;
+use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::world::{Seen, UnitHistory};
+use super::{units, words};
+use crate::evidence::{Job, Manager, Moment};
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+/// Jobs of one transaction are announced together, nanoseconds.
+pub const TOGETHER: u64 = 500 * MS;
+
+/// How many units a stop is followed through: chains of dependencies that people make are shorter.
+const HOPS: usize = 4;
+
+/// A dependency that does something to a unit when something happens to the other end.
+#[derive(Debug)]
+pub struct Relation {
+    /// Property of the unit that lists the others.
+    pub property: &'static str,
+    /// What has to happen to the other.
+    pub when: Wish,
+    /// What it does to the unit.
+    pub then: Wish,
+    /// In words, between the unit and the other.
+    pub words: &'static str,
+    /// The setting of the unit behind it.
+    pub own: Option<&'static str>,
+    /// The setting of the other unit behind it.
+    pub others: Option<&'static str>,
+}
+
+/// By systemd's `UNIT_ATOM_PROPAGATE_STOP`, `UNIT_ATOM_PULL_IN_STOP`, `UNIT_ATOM_PULL_IN_START` and their kind
+/// (`src/core/unit-dependency-atom.c`). The more telling one comes first.
+const RELATIONS: [Relation; 12] = [
+    Relation {
+        property: "BindsTo",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "is bound to",
+        own: Some("BindsTo"),
+        others: None,
+    },
+    Relation {
+        property: "PartOf",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "is part of",
+        own: Some("PartOf"),
+        others: None,
+    },
+    Relation {
+        property: "Requires",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "requires",
+        own: Some("Requires"),
+        others: None,
+    },
+    Relation {
+        property: "Requisite",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "requires",
+        own: Some("Requisite"),
+        others: None,
+    },
+    Relation {
+        property: "StopPropagatedFrom",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "is stopped along with",
+        own: Some("StopPropagatedFrom"),
+        others: Some("PropagatesStopTo"),
+    },
+    Relation {
+        property: "Conflicts",
+        when: Wish::Start,
+        then: Wish::Stop,
+        words: "conflicts with",
+        own: Some("Conflicts"),
+        others: None,
+    },
+    Relation {
+        property: "ConflictedBy",
+        when: Wish::Start,
+        then: Wish::Stop,
+        words: "conflicts with",
+        own: None,
+        others: Some("Conflicts"),
+    },
+    Relation {
+        property: "Slice",
+        when: Wish::Stop,
+        then: Wish::Stop,
+        words: "lives in",
+        own: Some("Slice"),
+        others: None,
+    },
+    Relation {
+        property: "BoundBy",
+        when: Wish::Start,
+        then: Wish::Start,
+        words: "is needed by",
+        own: None,
+        others: Some("BindsTo"),
+    },
+    Relation {
+        property: "RequiredBy",
+        when: Wish::Start,
+        then: Wish::Start,
+        words: "is required by",
+        own: None,
+        others: Some("Requires"),
+    },
+    Relation {
+        property: "UpheldBy",
+        when: Wish::Start,
+        then: Wish::Start,
+        words: "is upheld by",
+        own: None,
+        others: Some("Upholds"),
+    },
+    Relation {
+        property: "WantedBy",
+        when: Wish::Start,
+        then: Wish::Start,
+        words: "is wanted by",
+        own: None,
+        others: Some("Wants"),
+    },
+];
+
+/// What happened to the other unit.
+#[derive(Debug)]
+pub struct Trigger<'a> {
+    /// Its name.
+    pub unit: String,
+    /// When it happened.
+    pub at: Moment,
+    /// Its job; it ended or vanished where it had none.
+    pub job: Option<&'a Seen<Job>>,
+    /// Who asked for that.
+    pub request: Option<Request<'a>>,
+    /// The end of a process of its own that led to it.
+    pub end: Option<End<'a>>,
+    /// What it became.
+    pub state: Option<Link>,
+    /// What happened to a third unit led to it.
+    pub because: Option<Box<Pull<'a>>>,
+    /// The timer, socket or path that started it.
+    pub activated_by: Option<String>,
+}
+
+impl<'a> Trigger<'a> {
+    /// A unit that had a job.
+    pub const fn by_job(unit: String, job: &'a Seen<Job>, request: Option<Request<'a>>) -> Self {
+        Self {
+            unit,
+            at: job.at,
+            job: Some(job),
+            request,
+            end: None,
+            state: None,
+            because: None,
+            activated_by: None,
+        }
+    }
+
+    /// Whether it is known why it happened: it was asked for, or the other had ended.
+    fn is_explained(&self) -> bool {
+        self.request.is_some()
+            || self.job.is_none()
+            || self.activated_by.is_some()
+            || self.because.as_ref().is_some_and(|pull| pull.trigger.is_explained())
+    }
+}
+
+/// A dependency, and what happened at its other end.
+#[derive(Debug)]
+pub struct Pull<'a> {
+    /// The dependency.
+    pub relation: &'static Relation,
+    /// What happened.
+    pub trigger: Trigger<'a>,
+}
+
+/// What happened to a unit, to be explained by its dependencies.
+#[derive(Clone, Copy)]
+pub struct Happening<'s> {
+    /// Whose unit it is.
+    pub manager: Manager,
+    /// Its name.
+    pub unit: &'s str,
+    /// It was stopped, or started.
+    pub what: Wish,
+    /// When its job was made, `CLOCK_BOOTTIME` nanoseconds.
+    pub ns: u64,
+}
+
+/// The dependency that did it. `after`: the units that are explained by this one.
+pub fn pull<'a>(
+    case: &Case<'a>,
+    happening: Happening<'_>,
+    history: &UnitHistory,
+    after: &[&str],
+) -> Option<Pull<'a>> {
+    let passed = [after, &[happening.unit]].concat();
+    let mut likeliest = None;
+    for relation in RELATIONS.iter().filter(|relation| relation.then == happening.what) {
+        let others = history.ever_listed(relation.property);
+        // The going down of everything is a story of its own, and every unit requires its slice.
+        let slice = history.text("Slice").filter(|_| relation.property != "Slice");
+        let others = others.iter().filter(|other| {
+            **other != "shutdown.target" && Some(**other) != slice && !passed.contains(*other)
+        });
+        let mut triggers: Vec<Trigger<'_>> = others
+            .filter_map(|other| {
+                let what = relation.when;
+                trigger(case, Happening { unit: other, what, ..happening }, &passed)
+            })
+            .collect();
+        triggers.sort_by_key(|trigger| {
+            (!trigger.is_explained(), trigger.at.boot_ns.abs_diff(happening.ns))
+        });
+        // What was itself pulled down, nobody knows by what, explains less than what somebody had stopped, or what
+        // had ended.
+        if let Some(trigger) = triggers.into_iter().next() {
+            let explained = trigger.is_explained();
+            let pull = Pull { relation, trigger };
+            if explained {
+                return Some(pull);
+            }
+            likeliest.get_or_insert(pull);
+        }
+    }
+    likeliest
+}
+
+/// Whether that happened to a unit around that time, and why.
+fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Option<Trigger<'a>> {
+    let Happening { manager, unit, what: when, ns } = happening;
+    let fits = |kind: Option<&str>| match when {
+        Wish::Start => matches!(kind, Some("start" | "restart")),
+        _ => matches!(kind, Some("stop" | "restart") | None),
+    };
+    let other = case.world.jobs.iter().find(|other| {
+        other.value.manager == manager
+            && other.value.unit == unit
+            && other.value.result.is_none()
+            && other.ns().abs_diff(ns) <= TOGETHER
+            && fits(job_type(case.world, other))
+    });
+    let Some(job) = other else {
+        return if when == Wish::Start { None } else { ended(case, manager, unit, ns) };
+    };
+    let request = Request::find(case, when, manager, unit, job.ns().max(ns));
+    let history = case.world.unit_of(manager, unit).filter(|_| request.is_none());
+    let because = history
+        .filter(|_| passed.len() < HOPS)
+        .and_then(|history| pull(case, Happening { ns: job.ns(), ..happening }, history, passed))
+        .map(Box::new);
+    let activated_by =
+        history.filter(|_| when == Wish::Start && because.is_none()).and_then(UnitHistory::trigger);
+    let by_job = Trigger::by_job(unit.to_owned(), job, request);
+    Some(Trigger { because, activated_by, ..by_job })
+}
+
+/// The other unit went down without a job of its own: it ended by itself, failed, or its device vanished.
+pub fn ended<'a>(case: &Case<'a>, manager: Manager, unit: &str, ns: u64) -> Option<Trigger<'a>> {
+    const DOWN: [&str; 3] = ["inactive", "failed", "deactivating"];
+    let history = case.world.unit_of(manager, unit)?;
+    let (change, state) = history.changes.iter().find_map(|change| {
+        let state = change.value.get("ActiveState")?.as_str()?;
+        let near = change.ns().abs_diff(ns) <= TOGETHER;
+        (near && DOWN.contains(&state)).then_some((change, state))
+    })?;
+    let exit = case.world.exits.iter().rev().find(|exit| {
+        exit.ns() <= change.ns() + TOGETHER
+            && exit.ns() + 2 * S >= ns
+            && exit.value.task.id != case.victim
+            && lived_in(case, &exit.value.task, unit)
+    });
+    let text = format!("{unit} became {state}");
+    Some(Trigger {
+        unit: unit.to_owned(),
+        at: change.at,
+        job: None,
+        request: None,
+        end: exit.and_then(|exit| End::of(case, exit.value.task.id)),
+        state: Some(case.link(change.at, LinkEvent::UnitState, change.source, None, text)),
+        because: None,
+        activated_by: None,
+    })
+}
+
+impl Pull<'_> {
+    /// The line that made the dependency.
+    pub fn setting(&self, case: &Case<'_>, unit: &str) -> Option<DecidingSetting> {
+        let other = &self.trigger.unit;
+        let own = self.relation.own.and_then(|name| {
+            units::setting_naming(case, &[unit, &units::template(unit)], name, other)
+        });
+        own.or_else(|| {
+            let scopes = [other.as_str(), &units::template(other)];
+            units::setting_naming(case, &scopes, self.relation.others?, unit)
+        })
+    }
+
+    /// The name of the setting.
+    pub const fn name(&self) -> &'static str {
+        match (self.relation.own, self.relation.others) {
+            (Some(name), _) | (None, Some(name)) => name,
+            (None, None) => self.relation.property,
+        }
+    }
+
+    /// The unit that its line names.
+    pub fn named<'s>(&'s self, unit: &'s str) -> &'s str {
+        if self.relation.own.is_some() { &self.trigger.unit } else { unit }
+    }
+
+    /// The dependency in words, of a unit that is called so.
+    pub fn why(&self, unit: &str, setting: Option<&DecidingSetting>) -> String {
+        let other = self.trigger.unit.as_str();
+        let (from, to) = match self.relation.property {
+            "ConflictedBy" => (words::unit(other), unit),
+            _ => (unit.to_owned(), other),
+        };
+        let by_setting = match setting {
+            Some(setting) => format!(" ({})", units::cited(setting)),
+            // That a unit is in a slice needs no line, and what another wants is mostly said by a link in a directory.
+            None if self.name() == "Slice" || self.relation.then == Wish::Start => String::new(),
+            None => format!(" ({}=, set by none of its files)", self.name()),
+        };
+        format!("{from} {} {to}{by_setting}", self.relation.words)
+    }
+}
