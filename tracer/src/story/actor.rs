@@ -158,7 +158,7 @@ impl Actor {
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
     pub fn sentence(&self) -> String {
-        let who = self.user.as_deref().unwrap_or("somebody");
+        let who = self.who();
         let what = words::command_line(&self.command);
         let own = words::command_line(&self.process);
         // `sudo systemctl …` says it already, a script does not.
@@ -169,6 +169,15 @@ impl Actor {
         };
         let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
         format!("{who} ran \"{what}\"{through}{place}")
+    }
+
+    /// The user, as the subject of a sentence: not that nobody did it where it was the user of that name.
+    fn who(&self) -> &str {
+        match self.user.as_deref() {
+            Some("nobody") => "the user nobody",
+            Some(user) => user,
+            None => "somebody",
+        }
     }
 
     /// Who had the process itself do it, as a clause: `a kill builtin of the shell bash[77], "bash x.sh" (root)`,
@@ -183,7 +192,7 @@ impl Actor {
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
             return format!("a kill builtin of the {kind} {name}, \"{command}\"{user}");
         }
-        let who = self.user.as_deref().unwrap_or("somebody");
+        let who = self.who();
         let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
             String::new()
         } else {

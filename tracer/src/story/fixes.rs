@@ -148,6 +148,21 @@ pub fn udev_unit() -> Fix {
     .see("udev(7), systemd.device(5)")
 }
 
+/// `sacct -j 5`
+pub fn look_at_slurm_job(id: &str) -> Fix {
+    let id = quoted(id);
+    fix(
+        "see why the job ended, and give it more time if that was it",
+        vec![
+            format!("sacct -j {id} --format=JobID,State,ExitCode,Elapsed,Timelimit,Reason"),
+            remark("for the next one: sbatch --time=HH:MM:SS, and --signal=B:TERM@60 to be warned a minute before"),
+        ],
+        "shows whether it was cancelled, ran out of time or failed",
+    )
+    .check(format!("scontrol show job {id}"))
+    .see("sbatch(1), scancel(1), slurm.conf(5) KillWait")
+}
+
 /// `StopIdleSessionSec=infinity`
 pub fn no_idle_stop() -> Fix {
     fix(

@@ -27,7 +27,8 @@ const PASSED_ON: u64 = 2 * S;
 const FOLLOWED: u64 = 15 * S;
 
 /// Stories in which a server may have acted for a client.
-const ORDERED: [CauseId; 4] = [
+const ORDERED: [CauseId; 5] = [
+    CauseId::BatchJobEnded,
     CauseId::UserCommand,
     CauseId::ProcessSignal,
     CauseId::SessionLeaderExited,
@@ -166,7 +167,8 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
 /// kernel answered by a signal what had ended that one.
 pub fn tell(case: &Case<'_>, finding: &mut Finding) {
-    const TELLING: [CauseId; 7] = [
+    const TELLING: [CauseId; 8] = [
+        CauseId::BatchJobEnded,
         CauseId::UserCommand,
         CauseId::ProcessSignal,
         CauseId::SessionLeaderExited,

@@ -28,7 +28,7 @@ const KILLERS: [&str; 12] = [
 ];
 
 /// Whether the blow was dealt by a process that asked for it, other than the victim.
-fn dealt(case: &Case<'_>) -> bool {
+pub(super) fn dealt(case: &Case<'_>) -> bool {
     case.blow.is_some_and(|blow| {
         !blow.mechanism.is_kernels_own() && blow.signal.value.sender.id != case.victim
     })
@@ -328,33 +328,4 @@ fn is_parallel_with_limit(process: &Process) -> bool {
         })
     };
     process.comm.as_deref() == Some("parallel") && has("--timeout") && !has("--halt")
-}
-
-/// Slurm, cron, at.
-pub fn batch(case: &Case<'_>) -> Option<Opinion> {
-    const DAEMONS: [&str; 5] = ["slurmstepd", "slurmd", "pbs_mom", "sge_execd", "condor_starter"];
-    if !dealt(case) {
-        return None;
-    }
-    let sender = case.sender()?;
-    let daemon = DAEMONS.contains(&sender.comm.as_str());
-    if !daemon {
-        return None;
-    }
-    let victim = case.victim_process();
-    let job = victim
-        .job
-        .as_ref()
-        .map_or_else(|| "its job".to_owned(), |job| format!("{} job {}", job.manager, job.id));
-    Finding::new(
-        CauseId::BatchJobEnded,
-        Fit::Program,
-        Grade::Inferred,
-        format!(
-            "{} was ended by {}: {job} ended, ran out of time or was cancelled.",
-            words::name_pid(&victim),
-            words::name_pid(&case.task(sender))
-        ),
-    )
-    .answer()
 }

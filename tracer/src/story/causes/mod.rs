@@ -3,6 +3,7 @@
 //! To add one: a function in a file of its family, a line in [`ALL`], a recorded case. All are asked;
 //! the best proven one is the verdict, and those that are refuted are shown as ruled out.
 
+mod batch;
 mod commands;
 mod containers;
 mod crashes;
@@ -165,7 +166,7 @@ pub const ALL: &[Cause] = &[
     own_doing::pipe,
     own_doing::timer,
     containers::stopped,
-    commands::batch,
+    batch::ended,
     commands::timeout,
     commands::user_command,
     commands::relayed_command,

@@ -1,5 +1,6 @@
 //! The story told on made-up evidence: what the recorded cases cannot show on purpose.
 
+mod batch;
 mod crashes;
 mod daemons;
 mod dependencies;
