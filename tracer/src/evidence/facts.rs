@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Ancestor, Container, Disposition, Mappings, Moment, ProcessId, SignalResult, Task};
+use super::{
+    Ancestor, Container, Disposition, Grade, Mappings, Moment, ProcessId, SignalResult, Task,
+};
 
 /// What was learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -403,6 +405,17 @@ pub enum Manager {
     User(u32),
 }
 
+impl Manager {
+    /// How well that is proven which a manager or its bus says, seen as it is said. What is a user's own, that user can
+    /// have say anything.
+    pub const fn grade(self) -> Grade {
+        match self {
+            Self::System => Grade::Observed,
+            Self::User(_) => Grade::Reported,
+        }
+    }
+}
+
 /// A D-Bus method call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BusCall {
@@ -430,6 +443,29 @@ pub struct BusCall {
     /// The job that systemd made for it, by its answer.
     #[serde(default)]
     pub job: Option<u32>,
+}
+
+impl BusCall {
+    /// Whether it is a request to logind. Those come over the system bus alone: on their own, users can give
+    /// themselves its name.
+    pub fn is_to_logind(&self) -> bool {
+        self.is_below("/org/freedesktop/login1")
+    }
+
+    /// Whether it is a request to machined, likewise.
+    pub fn is_to_machined(&self) -> bool {
+        self.is_below("/org/freedesktop/machine1")
+    }
+
+    /// Whether the caller owns this name on the system bus.
+    pub fn is_by(&self, service: &str) -> bool {
+        self.bus == Manager::System && self.sender.well_known.as_deref() == Some(service)
+    }
+
+    fn is_below(&self, path: &str) -> bool {
+        let rest = self.path.strip_prefix(path).filter(|_| self.bus == Manager::System);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
 }
 
 /// The answer to a method call that had been told without one: polkit may wait for a password first.

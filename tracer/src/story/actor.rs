@@ -117,7 +117,7 @@ impl Actor {
             .collect();
         for (at, parent) in parents.iter().enumerate() {
             let comm = parent.comm.clone().unwrap_or_default();
-            if is_scheduler(&comm) {
+            if is_roots(parent) && is_scheduler(&comm) {
                 cron = Some(comm);
                 break;
             }
@@ -131,7 +131,7 @@ impl Actor {
                 shell = Some(parent.clone());
                 break;
             }
-            if UPDATERS.contains(&comm.as_str()) {
+            if UPDATERS.contains(&comm.as_str()) && (is_roots(parent) || is_anybodys(&comm)) {
                 updaters.push(comm);
                 command = parent.clone();
                 scripted = true;
@@ -214,6 +214,16 @@ impl Actor {
     }
 }
 
+/// Whether a process is root's: anybody can give a program of theirs any name.
+fn is_roots(process: &Process) -> bool {
+    process.uid == Some(0)
+}
+
+/// Whether it is what users run themselves to install software for themselves.
+fn is_anybodys(updater: &str) -> bool {
+    ["flatpak", "snap"].contains(&updater)
+}
+
 /// Whether a name is that of a program that runs jobs at their time.
 fn is_scheduler(comm: &str) -> bool {
     // Debian's cron calls its children CRON.
@@ -242,9 +252,9 @@ fn login_user(case: &Case<'_>, id: ProcessId, process: &Process) -> Option<Strin
     if let Some(user) = login.and_then(|uid| case.world.user(uid)) {
         return Some(user.name.clone());
     }
-    // Without an audit login uid: whoever stood behind the outermost change of user.
+    // Without an audit login uid: whoever stood behind the outermost change of user, by the word of root's process.
     let mut changed = ids.clone().filter_map(|id| {
-        let known = people.get(id)?;
+        let known = people.get(id).filter(|known| known.uid == Some(0))?;
         let comm = known.comm.as_deref()?;
         CHANGES_USER.contains(&comm).then(|| known.environment.get("SUDO_USER").cloned()).flatten()
     });
@@ -288,9 +298,11 @@ fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
     })
 }
 
+/// The other end of an ssh login, by the variable that sshd sets: what has it can give it any value.
 fn ssh_peer(case: &Case<'_>, ids: &[ProcessId]) -> Option<String> {
     ids.iter().find_map(|id| {
         let connection = case.world.people.get(*id)?.environment.get("SSH_CONNECTION")?;
-        connection.split(' ').next().map(str::to_owned)
+        let address: std::net::IpAddr = connection.split(' ').next()?.parse().ok()?;
+        Some(format!("{address} (by SSH_CONNECTION in its environment)"))
     })
 }

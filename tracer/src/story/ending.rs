@@ -65,7 +65,8 @@ impl<'a> Ending<'a> {
         }
         let release = session.and_then(|id| {
             case.world.calls.iter().rev().find(|call| {
-                call.value.member == "ReleaseSession"
+                call.value.is_to_logind()
+                    && call.value.member == "ReleaseSession"
                     && call.value.args.first().and_then(|arg| arg.as_str()) == Some(id)
                     // The bus is read later than the kernel's events.
                     && call.ns() <= case.exit.ns() + S
@@ -152,9 +153,13 @@ impl<'a> Ending<'a> {
             let actor = actor.map(|id| case.process(id));
             let text = match &actor {
                 Some(actor) => {
-                    format!("{} logged \"{}\"", words::name_pid(actor), line.value.message)
+                    format!(
+                        "{} logged {}",
+                        words::name_pid(actor),
+                        words::quotation(&line.value.message)
+                    )
                 }
-                None => format!("sshd logged \"{}\"", line.value.message),
+                None => format!("sshd logged {}", words::quotation(&line.value.message)),
             };
             links.push(case.link(line.at, LinkEvent::SshDisconnect, line.source, actor, text));
         }
@@ -382,7 +387,8 @@ fn call_link_by(
         hint
     );
     let actor = actor.map(|id| case.process(id));
-    let mut link = case.link(call.at, LinkEvent::BusCall, call.source, actor, text);
+    let link = case.link(call.at, LinkEvent::BusCall, call.source, actor, text);
+    let mut link = link.said_over(call.value.bus);
     if !hint.is_empty() {
         link.evidence = Grade::Inferred;
     }

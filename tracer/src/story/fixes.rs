@@ -52,6 +52,12 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// The last word of a command, which is no option even where it looks like one.
+pub fn operand(word: &str) -> String {
+    let dashes = if word.starts_with('-') { "-- " } else { "" };
+    format!("{dashes}{}", quoted(word))
+}
+
 /// A remark for a reader, in one line whatever is in it: what came after it would be a command.
 fn remark(text: &str) -> String {
     format!("# {}", text.replace(char::is_control, " "))
@@ -77,7 +83,7 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
         "start it outside the login session",
         vec![
             format!("loginctl enable-linger {user}"),
-            format!("systemd-run --user --scope {}", quoted(program)),
+            format!("systemd-run --user --scope {}", operand(program)),
         ],
         "started so by the user, the program lives under the user's service manager, which lingering keeps running after logout",
     )
@@ -226,8 +232,11 @@ pub fn detach(program: &str) -> Fix {
     fix(
         "run it detached from the terminal",
         vec![
-            format!("tmux new -s main {}", quoted(program)),
-            remark(&format!("or: setsid -f {}", quoted(program))),
+            "tmux new -s main".to_owned(),
+            remark(&format!(
+                "there, start {} again; or without tmux: setsid -f …",
+                quoted(program)
+            )),
         ],
         "it no longer gets SIGHUP when the terminal closes",
     )
@@ -253,7 +262,7 @@ pub fn core_dump(program: &str) -> Fix {
     fix(
         "look into the crash",
         vec![
-            format!("coredumpctl info {}", quoted(program)),
+            format!("coredumpctl info {}", operand(program)),
             remark(&format!(
                 "or: ulimit -c unlimited; {} …; gdb {} core",
                 quoted(program),

@@ -196,9 +196,10 @@ impl<'a> UnitStop<'a> {
         }
     }
 
-    /// Whether the unit is the scope of a login session.
+    /// The login session whose scope the unit is. A user's manager has none, whatever its units are called.
     pub fn session_id(&self) -> Option<&str> {
-        self.unit.strip_prefix("session-")?.strip_suffix(".scope")
+        let id = self.unit.strip_prefix("session-")?.strip_suffix(".scope")?;
+        (self.manager == Manager::System).then_some(id)
     }
 }
 

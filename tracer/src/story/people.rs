@@ -244,7 +244,15 @@ impl People {
     fn snapshot(&mut self, snapshot: &ProcessSnapshot, at_ns: u64) {
         let id = ProcessId { pid: snapshot.pid, start_ns: snapshot.start_ns };
         let known = self.known(id);
-        if known.exe.is_some() && snapshot.exe.is_some() && known.exe != snapshot.exe {
+        let is_another = match (&known.exe, &snapshot.exe) {
+            (Some(before), Some(now)) => before != now,
+            // Of a sender's program its name and arguments alone may be known.
+            _ => {
+                known.comm.as_ref().is_some_and(|comm| *comm != snapshot.comm)
+                    && known.cmdline.as_ref().is_some_and(|args| *args != snapshot.cmdline)
+            }
+        };
+        if is_another {
             known.leave_program(at_ns);
         }
         known.comm = Some(snapshot.comm.clone());

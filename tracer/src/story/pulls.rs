@@ -294,7 +294,10 @@ pub fn ended<'a>(case: &Case<'a>, manager: Manager, unit: &str, ns: u64) -> Opti
         job: None,
         request: None,
         end: exit.and_then(|exit| End::of(case, exit.value.task.id)),
-        state: Some(case.link(change.at, LinkEvent::UnitState, change.source, None, text)),
+        state: Some(
+            case.link(change.at, LinkEvent::UnitState, change.source, None, text)
+                .said_over(manager),
+        ),
         because: None,
         activated_by: None,
     })

@@ -218,9 +218,10 @@ impl<'a> Request<'a> {
 
     /// How well it is proven who asked: a command that names the unit at the right time is a conclusion, unless it
     /// also spoke to the manager then.
-    pub const fn grade(&self) -> Grade {
+    pub fn grade(&self) -> Grade {
         match self.proof {
-            Proof::Bus | Proof::Connection(_) => Grade::Observed,
+            Proof::Bus => self.call.map_or(Grade::Observed, |call| call.value.bus.grade()),
+            Proof::Connection(_) => Grade::Observed,
             Proof::Arguments => Grade::Inferred,
         }
     }

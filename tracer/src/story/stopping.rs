@@ -70,7 +70,8 @@ impl<'a> Overrun<'a> {
         match self.said {
             Some(line) => {
                 let later = waited.map(|waited| format!(", {waited} later")).unwrap_or_default();
-                let text = format!("systemd logged \"{}\"{later}", line.value.message);
+                let text =
+                    format!("systemd logged {}{later}", words::quotation(&line.value.message));
                 let link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
                 links.push(link.before(blow.signal.at));
             }

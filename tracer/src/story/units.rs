@@ -144,7 +144,7 @@ pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
     let kind = manager::job_type(case.world, job).unwrap_or("of a type not seen,");
     let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
-    case.link(job.at, LinkEvent::Job, job.source, None, text)
+    case.link(job.at, LinkEvent::Job, job.source, None, text).said_over(job.value.manager)
 }
 
 /// That the manager cleaned up after the main process: the unit's change of state where it was seen.
@@ -168,7 +168,8 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
             let text =
                 format!("{} went into state {state}: its main process {name} had ended", stop.unit);
             let at = change.at.no_later_than(case.exit.at);
-            case.link(at, LinkEvent::UnitState, change.source, None, text)
+            let link = case.link(at, LinkEvent::UnitState, change.source, None, text);
+            link.said_over(stop.manager)
         }
         None => {
             let text = format!(

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{
-    Exit, Grade, Header, LossPlace, Moment, Process, Setting, Signal, Source, Written,
+    Exit, Grade, Header, LossPlace, Manager, Moment, Process, Setting, Signal, Source, Written,
 };
 
 /// One record of the report; one line of `--format json`.
@@ -250,6 +250,13 @@ pub struct Link {
 }
 
 impl Link {
+    /// Said by a service manager or over its bus: no better proven than such words are.
+    #[must_use]
+    pub fn said_over(mut self, manager: Manager) -> Self {
+        self.evidence = self.evidence.min(manager.grade());
+        self
+    }
+
     /// Shown no later than what it led to, however late it was read.
     #[must_use]
     pub fn before(mut self, effect: Moment) -> Self {

@@ -38,11 +38,21 @@ pub fn unit(unit: &str) -> String {
     made.map_or_else(|| unit.to_owned(), |(_, by)| format!("{unit} (by its name, {by})"))
 }
 
-/// The command line as one would type it, or `comm` where the arguments are unknown.
+/// Somebody's words, in quotes that they cannot leave.
+pub fn quotation(text: &str) -> String {
+    format!("\"{}\"", in_quotes(text))
+}
+
+/// What stands between quotes.
+fn in_quotes(text: &str) -> String {
+    text.replace('"', "\\\"")
+}
+
+/// The command line as one would type it, to stand between quotes; or `comm` where the arguments are unknown.
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {
         Some(args) if !args.is_empty() => shortened(args),
-        _ => process.comm.clone().unwrap_or_else(|| "?".to_owned()),
+        _ => in_quotes(process.comm.as_deref().unwrap_or("?")),
     }
 }
 
@@ -60,7 +70,7 @@ fn shortened(args: &[String]) -> String {
         }
         // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
         let word = if args.len() == 1 { arg.clone() } else { quoted(arg) };
-        line.push_str(&with_short_ids(&word));
+        line.push_str(&with_short_ids(&in_quotes(&word)));
         if let Some((end, _)) = line.char_indices().nth(MAX_COMMAND) {
             line.truncate(end);
             line.push('…');

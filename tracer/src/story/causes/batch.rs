@@ -43,13 +43,13 @@ pub fn ended(case: &Case<'_>) -> Option<Opinion> {
         Some(line) => {
             let known = REASONS.iter().find(|(words, _)| line.value.message.contains(words));
             let reason = known.map_or("it was cancelled", |(_, meaning)| meaning);
-            let message = line.value.message.trim();
-            (Grade::Reported, format!("{job} was ended: {reason} (slurmd logged \"{message}\")"))
+            let words = words::quotation(line.value.message.trim());
+            (Grade::Reported, format!("{job} was ended: {reason} (slurmd logged {words})"))
         }
         None => (Grade::Inferred, format!("{job} ended, ran out of time or was cancelled")),
     };
     let link = said.map(|line| {
-        let text = format!("slurmd logged \"{}\"", line.value.message.trim());
+        let text = format!("slurmd logged {}", words::quotation(line.value.message.trim()));
         case.link(line.at, LinkEvent::Timeout, line.source, None, text).before(case.exit.at)
     });
     let fix = id.filter(|_| is_slurm).map(|id| fixes::look_at_slurm_job(&id));

@@ -118,7 +118,7 @@ pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
         let first = call.args.first().and_then(|arg| arg.as_str());
-        call.path.starts_with("/org/freedesktop/machine1")
+        call.is_to_machined()
             && METHODS.contains(&call.member.as_str())
             && (first == Some(&name) || call.path == object)
             && seen.ns() <= case.exit.ns() + BUS_LAG

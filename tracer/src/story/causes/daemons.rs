@@ -34,8 +34,8 @@ pub fn udev(case: &Case<'_>) -> Option<Opinion> {
         Some(line) => (
             Grade::Reported,
             format!(
-                "{name} was ended by {udev}: a rule for a device had started it, and it took too long: \"{}\".",
-                line.value.message
+                "{name} was ended by {udev}: a rule for a device had started it, and it took too long: {}.",
+                words::quotation(&line.value.message)
             ),
         ),
         None => (
@@ -47,7 +47,7 @@ pub fn udev(case: &Case<'_>) -> Option<Opinion> {
         ),
     };
     let link = said.map(|line| {
-        let text = format!("systemd-udevd logged \"{}\"", line.value.message);
+        let text = format!("systemd-udevd logged {}", words::quotation(&line.value.message));
         case.link(line.at, LinkEvent::Timeout, line.source, None, text).before(case.exit.at)
     });
     Finding::new(CauseId::UdevCleanup, Fit::Exact, grade, text)

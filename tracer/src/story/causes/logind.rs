@@ -31,9 +31,12 @@ fn owner(case: &Case<'_>, session: &str) -> String {
 
 /// Whether logind called: by the name it owns on the bus, or by its unit.
 pub fn from_logind(case: &Case<'_>, call: &BusCall) -> bool {
+    if call.bus != Manager::System {
+        return false;
+    }
     let unit = call.sender.process.and_then(|id| case.process(id).unit);
     unit.as_deref() == Some("systemd-logind.service")
-        || call.sender.well_known.as_deref() == Some("org.freedesktop.login1")
+        || call.is_by("org.freedesktop.login1")
         || (call.sender.comm.as_deref() == Some("systemd-logind") && call.sender.uid == Some(0))
 }
 
@@ -47,7 +50,10 @@ fn terminate_call<'a>(
     let seat = session.and_then(|id| case.world.session(id)?.seat);
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
-        if seen.ns() > before_ns + S || seen.granted_ns() + 30 * S < before_ns {
+        if !call.is_to_logind()
+            || seen.ns() > before_ns + S
+            || seen.granted_ns() + 30 * S < before_ns
+        {
             return false;
         }
         let first = call.args.first();
@@ -171,7 +177,7 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
     let limit = setting
         .as_ref()
         .map_or_else(String::new, |setting| format!(" ({})", units::cited(setting)));
-    let text = format!("systemd-logind logged \"{}\"", said.value.message);
+    let text = format!("systemd-logind logged {}", words::quotation(&said.value.message));
     Finding::new(
         CauseId::LogindIdleStop,
         Fit::Exact,
@@ -322,7 +328,10 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         return Some("somebody had logind end or signal the session (loginctl)".to_owned());
     }
     if let Some(line) = idle_said(case, stop, session) {
-        return Some(format!("logind logged \"{}\": the user was still there", line.value.message));
+        return Some(format!(
+            "logind logged {}: the user was still there",
+            words::quotation(&line.value.message)
+        ));
     }
     if let Some(call) = stop.request
         && !from_logind(case, &call.value)
@@ -338,7 +347,10 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
             && line.ns() <= stop.began_ns
     });
     if let Some(line) = waits {
-        return Some(format!("logind logged \"{}\", so it left them alone", line.value.message));
+        return Some(format!(
+            "logind logged {}, so it left them alone",
+            words::quotation(&line.value.message)
+        ));
     }
     let rule = KillRule::of(case, session);
     let setting = rule.decided.filter(|_| rule.kills == Some(false))?;

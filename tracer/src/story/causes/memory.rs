@@ -201,7 +201,7 @@ fn oom_links(
     );
     links.push(case.link(at, LinkEvent::Oom, Source::Kernel, None, text));
     if let Some(line) = log {
-        let text = format!("the kernel logged \"{}\"", line.value.message);
+        let text = format!("the kernel logged {}", words::quotation(&line.value.message));
         links
             .push(case.link(line.at, LinkEvent::Oom, line.source, None, text).before(case.exit.at));
     }
@@ -219,9 +219,10 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
             && line.value.message.starts_with("Killed ")
             && line.ns().abs_diff(case.struck_ns()) <= 5 * S
     });
-    let why = said.map_or_else(String::new, |line| format!(": \"{}\"", line.value.message));
+    let why = said
+        .map_or_else(String::new, |line| format!(": {}", words::quotation(&line.value.message)));
     let link = said.map(|line| {
-        let text = format!("systemd-oomd logged \"{}\"", line.value.message);
+        let text = format!("systemd-oomd logged {}", words::quotation(&line.value.message));
         case.link(line.at, LinkEvent::Oom, line.source, None, text).before(case.exit.at)
     });
     let watched = said.and_then(|line| Watched::of(case, &line.value.message));

@@ -8,9 +8,9 @@ use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
 use crate::story::requests::{Request, by_arguments, who_called};
-use crate::story::units;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
+use crate::story::{units, words};
 
 const S: u64 = 1_000_000_000;
 
@@ -78,7 +78,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         (Some(actor), _) => format!(": {}", actor.sentence()),
         (None, Some(line)) => {
             let daemon = line.value.comm.as_deref().unwrap_or("systemd");
-            format!(": {daemon} logged \"{}\"", line.value.message)
+            format!(": {daemon} logged {}", words::quotation(&line.value.message))
         }
         (None, None) if logind.is_some() => ": systemd-logind asked for it".to_owned(),
         (None, None) => String::new(),
@@ -103,7 +103,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     .links(call.into_iter().chain(logind).map(|call| call_link(case, call).before(effect)))
     .links(said.map(|line| {
         let daemon = line.value.comm.as_deref().unwrap_or("systemd");
-        let text = format!("{daemon} logged \"{}\"", line.value.message);
+        let text = format!("{daemon} logged {}", words::quotation(&line.value.message));
         case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(effect)
     }))
     .links(job.map(|job| units::job_link(case, job)));
@@ -143,8 +143,11 @@ fn client_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> 
             && call.granted_ns() + ALLOWED >= began_ns
             && !from_logind(case, &call.value)
     });
-    let cancelled = calls().find(|call| call.value.member == "CancelScheduledShutdown");
-    let scheduled = calls().find(|call| call.value.member == SCHEDULE);
+    let to_logind = |member: &str| {
+        calls().find(|call| call.value.is_to_logind() && call.value.member == member)
+    };
+    let cancelled = to_logind("CancelScheduledShutdown");
+    let scheduled = to_logind(SCHEDULE);
     recent.or_else(|| {
         scheduled.filter(|call| cancelled.is_none_or(|cancelled| cancelled.ns() < call.ns()))
     })
@@ -161,6 +164,9 @@ fn logind_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> 
 }
 
 fn asks(call: &BusCall) -> bool {
+    if call.bus != Manager::System {
+        return false;
+    }
     let first = call.args.first().and_then(|arg| arg.as_str());
     METHODS.iter().any(|method| call.member.starts_with(method))
         || (call.member.starts_with("StartUnit") && first.is_some_and(is_target))

@@ -215,7 +215,7 @@ fn limit_said<'a>(
 /// Whether a time limit, not the stop itself, ended the victim.
 pub fn ran_out(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
     limit_said(case, stop)
-        .map(|(line, _)| format!("systemd logged \"{}\" first", line.value.message))
+        .map(|(line, _)| format!("systemd logged {} first", words::quotation(&line.value.message)))
 }
 
 /// Start timeout, run-time limit, watchdog, the commands of a stop.
@@ -223,7 +223,8 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let (line, limit) = limit_said(case, &stop)?;
     let setting = stopping::own_or_default(case, &stop, limit.name, limit.property);
-    let said = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
+    let said =
+        format!("{} logged {}", stop.manager_name(case), words::quotation(&line.value.message));
     let link = case.link(line.at, LinkEvent::Timeout, line.source, None, said).before(stop.begun);
     // Where it is such a command that took too long, its line says which.
     let own = UnitCommand::of(case, &case.exit.value.task);
@@ -278,7 +279,8 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
         |first| words::name_pid(&case.task(first.task())),
     );
     let reported: Option<Link> = message.map(|line| {
-        let text = format!("{} logged \"{}\"", stop.manager_name(case), line.value.message);
+        let text =
+            format!("{} logged {}", stop.manager_name(case), words::quotation(&line.value.message));
         case.link(line.at, LinkEvent::Oom, line.source, None, text).before(stop.begun)
     });
     let at = stop.at();

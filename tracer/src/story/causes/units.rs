@@ -18,14 +18,11 @@ const S: u64 = 1_000 * MS;
 pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopRequested;
     let stop = UnitStop::of(case)?;
-    let client = stop.request.and_then(|call| call.value.sender.well_known.as_deref());
-    if client == Some("org.freedesktop.login1") {
+    if stop.request.is_some_and(|call| call.value.is_by("org.freedesktop.login1")) {
         return None;
     }
     let asked = stop.asked_for(case).and_then(|asked| asked.call);
-    let by_machined = asked.is_some_and(|call| {
-        call.value.sender.well_known.as_deref() == Some("org.freedesktop.machine1")
-    });
+    let by_machined = asked.is_some_and(|call| call.value.is_by("org.freedesktop.machine1"));
     if by_machined && containers::machines_call(case).is_some() {
         return is_not(ID, "machined had it stopped, which had been asked to end the machine");
     }
@@ -114,7 +111,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         return Finding::new(
             ID,
             Fit::Exact,
-            Grade::Observed,
+            request.grade(),
             format!("{what}: {who} asked for it over the bus."),
         )
         .gap("the caller was gone before the bus could name its process");
@@ -332,10 +329,11 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let about = asked.as_ref().map_or(stop.unit.as_str(), |(unit, _)| unit);
     let actor = asked.as_ref().and_then(|(_, request)| request.actor(case));
     let connection = asked.as_ref().and_then(|(_, request)| request.connection_link(case));
-    let grade = match (call.is_some() || connection.is_some(), said) {
-        (true, _) => Grade::Observed,
-        (false, Some(_)) => Grade::Reported,
-        (false, None) => Grade::Inferred,
+    let grade = match (call, connection.is_some(), said) {
+        (Some(call), ..) => call.value.bus.grade(),
+        (None, true, _) => Grade::Observed,
+        (None, false, Some(_)) => Grade::Reported,
+        (None, false, None) => Grade::Inferred,
     };
     let signal = crate::evidence::signal_name(number);
     let who = asked.as_ref().and_then(|(_, request)| request.sentence(case));
@@ -351,7 +349,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     }
     let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
     let reported = said.map(|line| {
-        let text = format!("systemd logged \"{}\"", line.value.message);
+        let text = format!("systemd logged {}", words::quotation(&line.value.message));
         case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(stop.begun)
     });
     Finding::new(

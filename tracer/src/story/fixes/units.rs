@@ -5,7 +5,7 @@ use super::super::unit_command::UnitCommand;
 use super::super::units::template;
 use super::super::verdict::{DecidingSetting, Fix};
 use super::super::world::UnitHistory;
-use super::{fix, quoted, remark};
+use super::{fix, operand, quoted, remark};
 use crate::evidence::{Manager, Written};
 
 /// A unit and where its settings can be changed.
@@ -90,7 +90,7 @@ impl UnitAt {
     }
 
     fn show(&self, property: &str) -> String {
-        self.systemctl(&format!("show -p {property} {}", quoted(&self.unit)))
+        self.systemctl(&format!("show -p {property} {}", operand(&self.unit)))
     }
 }
 
@@ -157,7 +157,7 @@ pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
     let user = if at.of_user { "--user " } else { "" };
     fix(
         "run it as a unit of its own",
-        vec![at.sudo(&format!("systemd-run {user}--unit=my-job {}", quoted(program)))],
+        vec![at.sudo(&format!("systemd-run {user}--unit=my-job {}", operand(program)))],
         "it no longer depends on the unit that started it",
     )
     .check(at.systemctl("status my-job"))
@@ -169,8 +169,8 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
     fix(
         "have the reload do what the program understands",
         vec![
-            at.systemctl(&format!("show -p ExecReload {}", quoted(&at.unit))),
-            at.sudo(&at.systemctl(&format!("edit {}", quoted(&at.unit)))),
+            at.systemctl(&format!("show -p ExecReload {}", operand(&at.unit))),
+            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
             "# there, an empty \"ExecReload=\" under [Service] takes the reload away; a second line may say another command or signal".to_owned(),
         ],
         "a reload fails, or reaches the program, instead of ending it",
@@ -186,8 +186,8 @@ pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     fix(
         "have the unit's command end only what it is meant to",
         vec![
-            at.systemctl(&format!("cat {}", quoted(&at.unit))),
-            at.sudo(&at.systemctl(&format!("edit {}", quoted(&at.unit)))),
+            at.systemctl(&format!("cat {}", operand(&at.unit))),
+            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
             format!("# there, under [Service]: an empty \"{setting}=\" takes away what the unit's own file has; lines after it say what is run instead"),
         ],
         "the command is not run, or chooses by a pid file, a user or a full path rather than by a name that others have, too",
@@ -305,7 +305,7 @@ pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
 
 /// What was stopped is not gone.
 pub fn start_again(at: &UnitAt, unit: &str) -> Fix {
-    let unit = quoted(unit);
+    let unit = operand(unit);
     fix(
         "start it again",
         vec![at.sudo(&at.systemctl(&format!("start {unit}")))],
@@ -321,7 +321,7 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     let is = |name: &str| updaters.iter().any(|updater| updater == name);
     let snap = at.unit.strip_prefix("snap.").and_then(|rest| rest.split('.').next());
     if let Some(snap) = snap.filter(|_| is("snapd") || is("snap")) {
-        let snap = quoted(snap);
+        let snap = operand(snap);
         return fix(
             "choose when the snap is refreshed",
             vec![format!("sudo snap refresh --hold=72h {snap}")],
@@ -331,13 +331,18 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
         .check(format!("snap info {snap}"))
         .see("snap(8)");
     }
-    if is("needrestart") {
-        let pattern = at.unit.replace('.', "\\.").replace('@', "\\@");
+    if is("needrestart") && !at.of_user {
+        // Perl reads the line: as perlfunc's quotemeta, so that a name is nothing but a name to it.
+        let escaped = at.unit.chars().flat_map(|c| {
+            let plain = c.is_ascii_alphanumeric() || c == '_';
+            (!plain).then_some('\\').into_iter().chain([c])
+        });
+        let pattern: String = escaped.collect();
         let line = format!("$nrconf{{override_rc}}{{qr(^{pattern})}} = 0;");
         return fix(
             "have needrestart leave the unit alone",
             vec![format!(
-                "echo {} | sudo tee /etc/needrestart/conf.d/50-killtrace.conf",
+                "printf '%s\\n' {} | sudo tee /etc/needrestart/conf.d/50-killtrace.conf",
                 quoted(&line)
             )],
             "needrestart still lists the unit, but does not restart it after upgrades",
@@ -349,9 +354,9 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
     let rpm = ["dnf", "dnf5", "yum", "rpm", "microdnf"].iter().any(|name| is(name));
     let (find, hold) = if rpm {
-        (format!("rpm -qf {}", quoted(&file)), "sudo dnf versionlock add PACKAGE")
+        (format!("rpm -qf {}", operand(&file)), "sudo dnf versionlock add PACKAGE")
     } else {
-        (format!("dpkg -S {}", quoted(&file)), "sudo apt-mark hold PACKAGE")
+        (format!("dpkg -S {}", operand(&file)), "sudo apt-mark hold PACKAGE")
     };
     fix(
         "choose when its package is upgraded",
@@ -364,7 +369,7 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
 
 /// Who starts and stops this unit.
 pub fn look_at_unit(at: &UnitAt) -> Fix {
-    let unit = quoted(&at.unit);
+    let unit = operand(&at.unit);
     fix(
         "see what the unit is bound to",
         vec![
@@ -383,7 +388,7 @@ pub fn loosen_dependency(
     setting: Option<&DecidingSetting>,
     other: &str,
 ) -> Fix {
-    let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", quoted(unit))));
+    let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", operand(unit))));
     let file = setting.and_then(|setting| setting.file.as_deref());
     // A drop-in is a file of its own; a unit file that a package owns is copied by `edit --full`.
     let open = match file {

@@ -4,6 +4,7 @@ mod batch;
 mod crashes;
 mod daemons;
 mod dependencies;
+mod hostile;
 mod manager;
 mod memory;
 mod plain;

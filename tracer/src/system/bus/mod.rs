@@ -102,7 +102,7 @@ async fn connect(
     if bus == Manager::System {
         context.system_bus.up(questions.clone());
     }
-    let peers = Arc::new(Peers::new(questions, context.processes.clone()));
+    let peers = Arc::new(Peers::new(questions, bus, context.processes.clone()));
     let connection = open(bus).await?;
     // The stream is there before the bus begins to copy messages, so that none is missed.
     let stream = MessageStream::from(&connection);

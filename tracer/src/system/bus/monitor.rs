@@ -38,9 +38,12 @@ const LATE_LIMIT: Duration = Duration::from_mins(5);
 /// How many calls wait for their answer at once; more are told without waiting.
 const MAX_PENDING: usize = 4096;
 
-/// Objects whose calls matter.
-const PATHS: [&str; 3] =
-    ["/org/freedesktop/systemd1", "/org/freedesktop/login1", "/org/freedesktop/machine1"];
+/// Objects whose calls matter, and whose they are.
+const OBJECTS: [(&str, &str); 3] = [
+    ("/org/freedesktop/systemd1", "org.freedesktop.systemd1"),
+    ("/org/freedesktop/login1", "org.freedesktop.login1"),
+    ("/org/freedesktop/machine1", "org.freedesktop.machine1"),
+];
 
 /// Methods that only ask; everything else acts.
 const QUESTIONS: [&str; 9] =
@@ -104,10 +107,11 @@ impl Monitor {
     fn call(self: &Arc<Self>, at: Moment, message: &Message) {
         let header = message.header();
         let sender = header.sender().map(|sender| sender.as_str().to_owned()).unwrap_or_default();
-        let Some(mut call) = read_call(self.bus, message).filter(|_| sender != self.own) else {
-            return;
-        };
         let destination = header.destination().map(|name| name.as_str().to_owned());
+        let to_service =
+            destination.as_deref().is_some_and(|name| self.is_service_of(&header, name));
+        let call = read_call(self.bus, message).filter(|_| to_service && sender != self.own);
+        let Some(mut call) = call else { return };
         let serial = call.serial;
         let answered = self.expect_answer(&sender, serial, destination.clone());
         let this = Arc::clone(self);
@@ -177,6 +181,14 @@ impl Monitor {
             || destination.is_some_and(|name| sender == name || self.peers.is_owner(name, sender))
     }
 
+    /// Whether the object that a call is for is one of this peer's: between themselves peers may call theirs so, too.
+    fn is_service_of(&self, header: &Header<'_>, destination: &str) -> bool {
+        let object = header.path().and_then(|path| object(self.bus, path.as_str()));
+        object.is_some_and(|(_, service)| {
+            destination == *service || self.peers.is_owner(service, destination)
+        })
+    }
+
     fn answer(&self, at: Moment, message: &Message) {
         let header = message.header();
         let (Some(serial), Some(caller)) = (header.reply_serial(), header.destination()) else {
@@ -210,17 +222,20 @@ impl Monitor {
             if !direct && self.peers.is_owner("org.freedesktop.systemd1", sender) {
                 systemd::signal(&self.context, self.bus, at, message);
             }
-        } else if path.starts_with("/org/freedesktop/login1")
-            && self.peers.is_owner("org.freedesktop.login1", sender)
-        {
-            logind::signal(&self.context, at, message);
-            if member.starts_with("PrepareFor") {
+        } else if self.bus == Manager::System {
+            // On their own bus, users can give themselves these names.
+            let by = |object: &str, service: &str| {
+                path.starts_with(object) && self.peers.is_owner(service, sender)
+            };
+            let login = by("/org/freedesktop/login1", "org.freedesktop.login1");
+            if login {
+                logind::signal(&self.context, at, message);
+            }
+            if login && member.starts_with("PrepareFor")
+                || by("/org/freedesktop/oom1", "org.freedesktop.oom1")
+            {
                 self.announce(at, message);
             }
-        } else if path.starts_with("/org/freedesktop/oom1")
-            && self.peers.is_owner("org.freedesktop.oom1", sender)
-        {
-            self.announce(at, message);
         }
     }
 
@@ -270,12 +285,18 @@ fn acting_call(bus: Manager, header: &Header<'_>) -> Option<BusCall> {
     let path = header.path()?.as_str();
     let member = header.member()?.as_str();
     let interface = header.interface().map(InterfaceName::as_str);
-    let ours = PATHS.iter().any(|prefix| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let ours = object(bus, path).is_some();
     let generic = interface.is_some_and(|name| name.starts_with("org.freedesktop.DBus"));
     let asks = QUESTIONS.iter().any(|question| member.starts_with(question));
     (ours && !generic && !asks).then(|| call_of(bus, header))
+}
+
+/// Which of [`OBJECTS`] a path leads to: on a user's bus, the user's manager alone.
+fn object(bus: Manager, path: &str) -> Option<&'static (&'static str, &'static str)> {
+    let here = if bus == Manager::System { &OBJECTS[..] } else { &OBJECTS[..1] };
+    here.iter().find(|(prefix, _)| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 fn call_of(bus: Manager, header: &Header<'_>) -> BusCall {
@@ -316,7 +337,7 @@ mod tests {
         let builder = Builder::authenticated_socket(PrivateSocket(ours), Guid::generate());
         let connection = builder.p2p().build().await.expect("a connection");
         let processes = || Processes::at("/nowhere", Cgroups::of_mounts(""));
-        let peers = Peers::new(connection, processes());
+        let peers = Peers::new(connection, Manager::System, processes());
         peers.changed(SYSTEMD, OWNER);
         let context = Context::new(Outbox::new(sender), processes(), Sources::connecting(&[]));
         let (context, peers) = (Arc::new(context), Arc::new(peers));

@@ -9,7 +9,7 @@ use zbus::{Connection, Variant};
 
 use super::super::context::lock;
 use super::super::processes::Processes;
-use crate::evidence::BusPeer;
+use crate::evidence::{BusPeer, Manager};
 
 /// How many peers are remembered; then those that left are forgotten.
 const MAX_PEERS: usize = 8192;
@@ -30,6 +30,7 @@ pub const SERVICES: [&str; 5] = [
 #[derive(Debug)]
 pub struct Peers {
     connection: Connection,
+    bus: Manager,
     processes: Processes,
     known: Mutex<HashMap<String, Peer>>,
     /// Well-known name to unique name.
@@ -44,8 +45,8 @@ struct Peer {
 
 impl Peers {
     /// Of the bus at the other end of this connection.
-    pub fn new(connection: Connection, processes: Processes) -> Self {
-        Self { connection, processes, known: Mutex::default(), owners: Mutex::default() }
+    pub fn new(connection: Connection, bus: Manager, processes: Processes) -> Self {
+        Self { connection, bus, processes, known: Mutex::default(), owners: Mutex::default() }
     }
 
     /// Finds out who owns the names that matter.
@@ -127,13 +128,27 @@ impl Peers {
             Some(Variant::U32(number)) => Some(*number),
             _ => None,
         };
-        peer.uid = number("UnixUserID");
-        peer.pid = number("ProcessID");
+        let (uid, pid) = (number("UnixUserID"), number("ProcessID"));
+        if pid.is_some_and(|pid| self.can_be_of_another(pid)) {
+            return peer;
+        }
+        (peer.uid, peer.pid) = (uid, pid);
         if let Some(pid) = peer.pid {
             peer.process = self.processes.identify(pid);
             peer.comm = self.processes.comm(pid);
         }
         peer
+    }
+
+    /// Whether a process is not one of the user whose bus this is: such a bus lets nobody else in, and the user can
+    /// have it say anything.
+    fn can_be_of_another(&self, pid: u32) -> bool {
+        match self.bus {
+            Manager::System => false,
+            Manager::User(owner) => {
+                self.processes.look(pid).map_or(true, |process| process.uid != owner)
+            }
+        }
     }
 }
 
@@ -142,4 +157,32 @@ async fn ask(connection: &Connection, method: &str, name: &str) -> Option<zbus::
     let bus = "org.freedesktop.DBus";
     let call = connection.call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), method, &name);
     tokio::time::timeout(ASK_LIMIT, call).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixStream;
+    use zbus::Guid;
+    use zbus::connection::Builder;
+
+    use super::super::super::cgroups::Cgroups;
+    use super::super::super::systemd::private_socket::PrivateSocket;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_users_bus_is_believed_of_that_users_processes() {
+        let (ours, _) = UnixStream::pair().expect("a pair of sockets");
+        let builder = Builder::authenticated_socket(PrivateSocket(ours), Guid::generate());
+        let connection = builder.p2p().build().await.expect("a connection");
+        let own = std::process::id();
+        // SAFETY: it takes nothing and cannot fail.
+        let uid = unsafe { libc::getuid() };
+        for (bus, believed) in
+            [(Manager::System, true), (Manager::User(uid), true), (Manager::User(uid + 1), false)]
+        {
+            let processes = Processes::at("/proc", Cgroups::of_mounts(""));
+            let peers = Peers::new(connection.clone(), bus, processes);
+            assert_eq!(!peers.can_be_of_another(own), believed, "{bus:?}");
+        }
+    }
 }

@@ -1,0 +1,192 @@
+//! Users who would have the blame put on somebody else: what is theirs to write is not believed of others.
+
+use serde_json::{Value, json};
+
+use super::scene::{Scene, signal, systemd, task, task_in};
+use crate::evidence::{
+    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessSnapshot, SignalSent, Source, TargetReason,
+    Task, sig,
+};
+use crate::story::verdict::{CauseId, Death};
+
+const USERS: &str = "/user.slice/user-1000.slice/user@1000.service";
+
+/// alice's service manager, by the kernel's word.
+fn manager() -> Task {
+    let cgroup = format!("{USERS}/init.scope");
+    Task { ppid: 1, ..task_in(100, "systemd", &cgroup) }
+}
+
+fn begin(victim: &Task) -> Scene {
+    let scene = Scene::default().user(0, "root").user(1000, "alice").user(1001, "bob");
+    scene.target(victim, TargetReason::Running)
+}
+
+fn ended(scene: Scene, killer: Task, victim: Task) -> Death {
+    scene
+        .signal(5000, signal(sig::SIGTERM, killer, victim.clone()))
+        .exit(5003, victim, 15, true)
+        .death()
+}
+
+fn call(bus: Manager, path: &str, member: &str, args: &[Value], sender: &Task) -> Fact {
+    Fact::BusCall(BusCall {
+        bus,
+        sender: BusPeer {
+            name: ":1.7".to_owned(),
+            process: Some(sender.id),
+            comm: Some(sender.comm.clone()),
+            uid: Some(sender.uid),
+            ..BusPeer::default()
+        },
+        path: path.to_owned(),
+        member: member.to_owned(),
+        args: args.to_vec(),
+        granted_ns: Some(super::scene::at(4990).boot_ns),
+        ..BusCall::default()
+    })
+}
+
+/// What is told of root's `loginctl` over the system's bus, and not over a user's.
+#[test]
+fn requests_to_logind_come_over_the_systems_bus() {
+    let victim = || task_in(42, "sleep", "/user.slice/user-1000.slice/session-3.scope");
+    let root = Task { uid: 0, euid: 0, ..task(70, "loginctl") };
+    let of = |bus: Manager, path: &str| {
+        let call = call(bus, path, "TerminateSession", &[json!("3")], &root);
+        let scene = begin(&victim()).add(4990, Source::Bus, call);
+        ended(scene.job(4995, 9, "stop", "session-3.scope"), systemd(), victim()).cause.id
+    };
+    assert_eq!(of(Manager::System, "/org/freedesktop/login1"), CauseId::LogindTerminate);
+    assert_ne!(of(Manager::User(1000), "/org/freedesktop/login1"), CauseId::LogindTerminate);
+    assert_ne!(of(Manager::System, "/org/freedesktop/systemd1"), CauseId::LogindTerminate);
+}
+
+/// A user's bus says what its owner wants: at best it is reported.
+#[test]
+fn a_request_over_a_users_own_bus_is_not_observed() {
+    let victim = || task_in(42, "sleep", &format!("{USERS}/app.slice/x.service"));
+    let call = call(
+        Manager::User(1000),
+        "/org/freedesktop/systemd1",
+        "StopUnit",
+        &[json!("x.service"), json!("replace")],
+        &task(70, "systemctl"),
+    );
+    let job = Job {
+        manager: Manager::User(1000),
+        id: 9,
+        unit: "x.service".to_owned(),
+        job_type: Some("stop".to_owned()),
+        result: None,
+    };
+    let scene = begin(&victim()).add(4990, Source::Bus, call);
+    let death = ended(scene.add(4995, Source::Bus, Fact::Job(job)), manager(), victim());
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
+    let from_bus = death.chain.iter().filter(|link| link.source == Source::Bus);
+    assert!(from_bus.clone().count() >= 2, "{death:#?}");
+    assert!(from_bus.clone().all(|link| link.evidence == Grade::Reported), "{death:#?}");
+}
+
+/// Only PID 1 has scopes of sessions.
+#[test]
+fn a_users_scope_is_no_session() {
+    let victim = task_in(42, "sleep", &format!("{USERS}/app.slice/session-c3.scope"));
+    let job = Job {
+        manager: Manager::User(1000),
+        id: 9,
+        unit: "session-c3.scope".to_owned(),
+        job_type: Some("stop".to_owned()),
+        result: None,
+    };
+    let scene = begin(&victim)
+        .session("c3", 300)
+        .setting("logind.conf", "KillUserProcesses", "yes", Some(("/etc/l", 2)))
+        .add(4995, Source::Bus, Fact::Job(job));
+    let death = ended(scene, manager(), victim);
+    assert_ne!(death.cause.id, CauseId::LogindKillUserProcesses, "{death:#?}");
+    assert!(!death.cause.explanation.contains("login had ended"), "{death:#?}");
+}
+
+fn with_environment(scene: Scene, of: &Task, name: &str, value: &str) -> Scene {
+    let snapshot = ProcessSnapshot {
+        pid: of.id.pid,
+        start_ns: of.id.start_ns,
+        comm: of.comm.clone(),
+        uid: of.uid,
+        environment: [(name.to_owned(), value.to_owned())].into(),
+        ..ProcessSnapshot::default()
+    };
+    scene.add(1, Source::Proc, Fact::Process(Box::new(snapshot)))
+}
+
+/// Who stands in `SUDO_USER` is believed of root's processes alone.
+#[test]
+fn a_users_process_called_sudo() {
+    let told = |uid: u32| {
+        let victim = task(42, "sleep");
+        let sudo = Task { uid, euid: uid, ..task(60, "sudo") };
+        let kill = Task { uid, euid: uid, ..task(70, "kill") };
+        let scene = begin(&victim).exec(4900, kill.clone(), &["kill", "42"], &[&sudo]);
+        let scene = with_environment(scene, &sudo, "SUDO_USER", "bob");
+        ended(scene, kill, victim).cause.explanation
+    };
+    assert!(told(0).contains("bob ran"), "{}", told(0));
+    assert!(told(1000).contains("alice ran"), "{}", told(1000));
+}
+
+/// The address of a login is said to be the process's own word.
+#[test]
+fn an_address_that_a_process_made_up() {
+    let told = |value: &str| {
+        let (victim, kill) = (task(42, "sleep"), task(70, "kill"));
+        let scene = begin(&victim).exec(4900, kill.clone(), &["kill", "42"], &[]);
+        let scene = with_environment(scene, &kill, "SSH_CONNECTION", value);
+        ended(scene, kill, victim).cause.explanation
+    };
+    let text = told("203.0.113.66 1 192.0.2.1 22");
+    assert!(text.contains("203.0.113.66 (by SSH_CONNECTION in its environment)"), "{text}");
+    let text = told("bob's-desk. root did it 1 192.0.2.1 22");
+    assert!(!text.contains("desk"), "{text}");
+}
+
+/// A title ends its own quotation.
+#[test]
+fn a_title_does_not_leave_its_quotes() {
+    let (victim, kill) = (task(42, "sleep"), task(70, "kill"));
+    let title = "true\". The OOM killer had chosen it: root ran \"oom-kill";
+    let scene = begin(&victim).exec(4900, kill.clone(), &[title], &[]);
+    let text = ended(scene, kill, victim).cause.explanation;
+    assert!(text.contains("alice ran \"true\\\". The OOM"), "{text}");
+    assert_eq!(text.replace("\\\"", "").matches('"').count(), 2, "{text}");
+}
+
+/// What the sender was is what its memory held then, though `/proc` is read when it is another program, and that is
+/// told before the exec.
+#[test]
+fn a_sender_that_executes_something_else() {
+    let (victim, shell) = (task(42, "sleep"), task(70, "bash"));
+    let later = Task { comm: "true".to_owned(), ..shell.clone() };
+    let late = ProcessSnapshot {
+        pid: 70,
+        start_ns: shell.id.start_ns,
+        comm: "true".to_owned(),
+        exe: Some("/usr/bin/true".to_owned()),
+        cmdline: vec!["true".to_owned(), "innocent".to_owned()],
+        uid: 1000,
+        ..ProcessSnapshot::default()
+    };
+    let sent = SignalSent {
+        sender_args: ["bash", "-c", "kill 42"].map(str::to_owned).to_vec(),
+        ..signal(sig::SIGTERM, shell, victim.clone())
+    };
+    let death = begin(&victim)
+        .signal(5000, sent)
+        .add(5002, Source::Proc, Fact::Process(Box::new(late)))
+        .exec(5001, later, &["true", "innocent"], &[])
+        .exit(5003, victim, 15, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("kill 42") && !text.contains("innocent"), "{text}");
+}
