@@ -204,11 +204,12 @@ fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties)
         "Requires",
     ];
     let listed = PULLING.iter().filter_map(|name| properties.get(*name)?.as_array());
-    // Every unit lives in slices, and goes when everything does.
+    // What nearly every unit depends on by default (`DefaultDependencies=`) is nobody's intention.
+    const EVERY_UNITS: [&str; 3] = ["sysinit.target", "basic.target", "shutdown.target"];
     let units = listed
         .flatten()
         .filter_map(|unit| unit.as_str())
-        .filter(|unit| *unit != "shutdown.target" && !unit.ends_with(".slice"));
+        .filter(|unit| !EVERY_UNITS.contains(unit) && !unit.ends_with(".slice"));
     for unit in units {
         if context.watch_neighbour(manager, unit) {
             tokio::spawn(tell_neighbour(Arc::clone(context), manager, unit.to_owned()));
