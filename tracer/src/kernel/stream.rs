@@ -204,6 +204,12 @@ impl Kernel {
         }
     }
 
+    /// Whether there are records that cannot be taken yet: a program that is not done with one may be waiting for its
+    /// CPU.
+    pub fn is_behind(&self) -> bool {
+        self.stream.records.is_being_written()
+    }
+
     /// Appends what has happened and was not yet taken, without waiting, and the losses so far.
     ///
     /// # Errors

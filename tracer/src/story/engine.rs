@@ -1,6 +1,6 @@
 //! The engine: evidence in, records out, in the order in which a reader wants them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::decide;
 use super::judge;
@@ -28,6 +28,8 @@ pub struct Engine {
     /// The sender and the target of the last signal, as long as nothing has changed with them.
     parties: Option<Parties>,
     losses_untold: Vec<String>,
+    /// Whose end was told though nobody had seen it: should it come late, it is no second one.
+    taken_for_lost: HashSet<ProcessId>,
     signals: u64,
     deaths: u64,
     losses: u64,
@@ -78,6 +80,7 @@ impl Engine {
             fold: None,
             parties: None,
             losses_untold: Vec::new(),
+            taken_for_lost: HashSet::new(),
             signals: 0,
             deaths: 0,
             losses: 0,
@@ -131,11 +134,15 @@ impl Engine {
     /// Takes in one piece of evidence; what there is to report for it comes back.
     pub fn observe(&mut self, evidence: &Evidence) -> Vec<Record> {
         if let Some(exit) = self.unseen_end(evidence) {
-            return self.observe(&exit);
+            let records = self.observe(&exit);
+            if let Fact::Exit(exit) = &exit.fact {
+                self.taken_for_lost.insert(exit.task.id);
+            }
+            return records;
         }
         let mut records = Vec::new();
         let over = self.is_over() && !matches!(evidence.fact, Fact::End(_));
-        if self.ended || over {
+        if self.ended || over || self.has_told(&evidence.fact) {
             return records;
         }
         if let Some(id) = self.successor(&evidence.fact) {
@@ -312,6 +319,13 @@ impl Engine {
             after,
         })));
         self.pending.push(exit);
+    }
+
+    /// Whether it is the end of one whose story is told: it was late, and had been taken for lost.
+    fn has_told(&self, fact: &Fact) -> bool {
+        let Fact::Exit(exit) = fact else { return false };
+        let id = exit.task.id;
+        self.taken_for_lost.contains(&id) && !self.pending().any(|pending| pending.id == id)
     }
 
     /// The end that nobody saw of a target that is gone.

@@ -329,6 +329,24 @@ fn an_end_that_was_lost() {
     assert_eq!((last.event, last.evidence), (LinkEvent::Death, Grade::Reported));
 }
 
+/// An end that was only late is not told again.
+#[test]
+fn an_end_that_was_taken_for_lost() {
+    let victim = task(42, "sleep");
+    let late = |named: TargetReason| {
+        Scene::default()
+            .target(&victim, named)
+            .lost(10, 3)
+            .add(2010, Source::Proc, Fact::Gone(Gone { id: victim.id }))
+            .settled(2020, &victim)
+            .exit(2030, victim.clone(), 15, true)
+            .settled(2040, &victim)
+            .deaths()
+    };
+    assert_eq!(late(TargetReason::Pid).len(), 1);
+    assert_eq!(late(TargetReason::Running).len(), 1);
+}
+
 /// Where a fatal signal was seen and the end was not, that it ended it is a conclusion.
 #[test]
 fn an_end_that_was_lost_after_a_fatal_signal() {
