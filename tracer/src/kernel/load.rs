@@ -160,6 +160,7 @@ impl Loaded {
     }
 
     fn skip(&mut self, program: &str, refused: &bpf::Refused) {
+        tracing::debug!(program, log = refused.log, "the kernel refused an optional program");
         let why = format!("the kernel refused the program: {}", refused.error);
         self.skipped.insert(program.to_owned(), why);
     }
