@@ -8,6 +8,7 @@ mod connections;
 mod containers;
 mod faults;
 mod hostile;
+mod hostile_files;
 mod itself;
 mod logout;
 mod panes;

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use killtrace_tests::live::{Stage, Trace, program, require_root};
 
-/// `CAP_DAC_READ_SEARCH`, `CAP_SETUID`, `CAP_SYS_PTRACE`, `CAP_BPF` (`linux/capability.h`).
-const KEPT: u64 = 1 << 2 | 1 << 7 | 1 << 19 | 1 << 39;
+/// `CAP_DAC_READ_SEARCH`, `CAP_SETGID`, `CAP_SETUID`, `CAP_SYS_PTRACE`, `CAP_BPF` (`linux/capability.h`).
+const KEPT: u64 = 1 << 2 | 1 << 6 | 1 << 7 | 1 << 19 | 1 << 39;
 
 /// The fields of a `status` file.
 fn status(text: &str) -> BTreeMap<&str, &str> {

@@ -2,12 +2,11 @@
 //!
 //! Read from their state on disk, so that no runtime has to be asked and none needs to run.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::files;
 use crate::evidence::Container;
 
 /// State files larger than this are not read.
@@ -127,9 +126,7 @@ fn fill(labels: &Value, found: &mut Container) {
 }
 
 fn json(path: &Path) -> Option<Value> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_STATE).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    serde_json::from_slice(&files::read(path, MAX_STATE).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use zbus::Connection;
 
+use super::as_user::AsUser;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
@@ -35,6 +36,10 @@ pub struct Context {
     pub root: Root,
     /// Who listens.
     pub sources: Sources,
+    /// For reading the files of users.
+    pub user_files: AsUser,
+    /// For connecting to the sockets of users.
+    pub user_sockets: AsUser,
     /// A connection to the system bus to ask questions over.
     pub system_bus: Link,
     /// A direct connection to each service manager.
@@ -55,6 +60,8 @@ impl Context {
             processes,
             root: Root::default(),
             sources,
+            user_files: AsUser::default(),
+            user_sockets: AsUser::default(),
             system_bus: Link::default(),
             managers: Mutex::default(),
             watched: Mutex::default(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::settings::daemons::default_setting;
 use super::settings::units::UnitFiles;
-use super::settings::{micros, truth};
+use super::settings::{Root, micros, truth};
 use super::{bus, clock, containers, logind, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, slices};
 use crate::evidence::{
@@ -240,17 +240,23 @@ async fn tell_files(
         Manager::User(uid) => user(context, uid).await.and_then(|user| user.home),
         Manager::System => None,
     };
-    let mut files = context.root.unit_files(manager, home.as_deref(), unit);
-    let mut stale = false;
-    if let Some(known) = properties.and_then(files_of) {
-        stale =
-            properties.is_some_and(needs_reload) || !same_files(&known.drop_ins, &files.drop_ins);
-        if !stale {
-            files.drop_ins = known.drop_ins;
-        }
-        files.fragment = known.fragment;
+    let (root, name) = (context.root.again(), unit.to_owned());
+    let known = properties.and_then(files_of);
+    let reload = properties.is_some_and(needs_reload);
+    let read = move || {
+        let (settings, stale) = read_files(&root, manager, home.as_deref(), &name, known, reload);
+        (settings, stale, root.missed())
+    };
+    // With the rights of its manager: a user's has no more than the user.
+    let read = match manager {
+        Manager::User(uid) => context.user_files.run(uid, read).await,
+        Manager::System => Ok(read()),
+    };
+    let (settings, stale, missed) =
+        read.unwrap_or_else(|error| (Vec::new(), false, Some(error.to_string())));
+    if let Some(why) = missed {
+        context.outbox.unavailable(format!("settings of {unit}"), why);
     }
-    let settings = context.root.unit(manager, home.as_deref(), unit, &files);
     let settings = settings.into_iter().map(|setting| match properties {
         Some(properties) => as_the_manager_has_it(setting, properties, stale),
         None => setting,
@@ -259,6 +265,28 @@ async fn tell_files(
         let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
         context.outbox.say_at(at, source, Fact::Setting(setting));
     }
+}
+
+/// What a unit's files set, and whether its manager may go by something else. `known` are the files that the manager
+/// names, `reload` whether it says itself that they have changed.
+fn read_files(
+    root: &Root,
+    manager: Manager,
+    home: Option<&str>,
+    unit: &str,
+    known: Option<UnitFiles>,
+    reload: bool,
+) -> (Vec<Setting>, bool) {
+    let mut files = root.unit_files(manager, home, unit);
+    let mut stale = false;
+    if let Some(known) = known {
+        stale = reload || !same_files(&known.drop_ins, &files.drop_ins);
+        if !stale {
+            files.drop_ins = known.drop_ins;
+        }
+        files.fragment = known.fragment;
+    }
+    (root.unit(manager, home, unit, &files), stale)
 }
 
 /// The files that the manager itself names.

@@ -1,8 +1,7 @@
 //! Login sessions, as systemd-logind tells them over the bus, or leaves them in `/run/systemd/sessions`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use zbus::{Message, OwnedObjectPath, OwnedVariant};
 
 use super::bus::values;
 use super::context::Context;
+use super::files;
 use super::presence;
 use super::sources::ATTACHED;
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
@@ -173,9 +173,8 @@ fn from_file(id: &str) -> Option<SessionState> {
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric()) {
         return None;
     }
-    let mut text = String::new();
-    File::open(format!("{STATE}/{id}")).ok()?.take(MAX_STATE).read_to_string(&mut text).ok()?;
-    Some(parse_state(id, &text))
+    let bytes = files::read(Path::new(&format!("{STATE}/{id}")), MAX_STATE).ok()?;
+    Some(parse_state(id, std::str::from_utf8(&bytes).ok()?))
 }
 
 /// `NAME=value` lines; values may be quoted as in a shell.

@@ -3,6 +3,7 @@
 //! [`Witnesses`] listens to the bus, the service managers, the journal and the kernel's log, and looks at
 //! the processes that matter; everything that it learns becomes evidence.
 
+mod as_user;
 mod bus;
 pub mod cgroups;
 pub mod clock;
@@ -10,6 +11,7 @@ mod containers;
 mod context;
 mod dossier;
 pub mod entrances;
+mod files;
 mod journal;
 mod kernel_log;
 mod logind;

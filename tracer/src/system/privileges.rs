@@ -15,15 +15,16 @@ use seccompiler::{
 };
 
 /// What is still needed, and for what.
-const KEPT: [Capability; 4] = [
+const KEPT: [Capability; 5] = [
     // New targets are put into the kernel's maps; before 5.19 that took it.
     Capability::CAP_BPF,
     // Executables and environments of other users' processes; `hidepid`.
     Capability::CAP_SYS_PTRACE,
     // Users' own directories and settings that only root may read.
     Capability::CAP_DAC_READ_SEARCH,
-    // A user's bus admits that user only: a thread becomes the user to connect.
+    // A user's bus admits that user only, and a user's files are read as that user: a thread becomes the user.
     Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
 ];
 
 /// What `CAP_SYS_PTRACE` would allow besides reading `/proc`.

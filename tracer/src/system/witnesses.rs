@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::UnboundedSender;
@@ -25,6 +25,9 @@ use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnap
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
+
+/// How long the thread that listens may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Niceness of the thread that listens.
 const HURRIED: i32 = -10;
@@ -310,8 +313,11 @@ impl Drop for Witnesses {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It only leaves its loop; a panic of its would have been reported already.
-            let _ = thread.join();
+            // It only leaves its loop. Should it not, it ends with the process.
+            let begun = Instant::now();
+            while !thread.is_finished() && begun.elapsed() < STOP_LIMIT {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }

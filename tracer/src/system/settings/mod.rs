@@ -5,14 +5,22 @@ pub mod sshd;
 pub mod units;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use super::files;
 use crate::evidence::Setting;
 
 /// Configuration files larger than this are not read.
 const MAX_FILE: u64 = 1 << 20;
+
+/// How much is told of what was missed.
+const MAX_MISSED: usize = 100;
+
+/// Where a link leads that hides the files of its name.
+const MASK: &str = "/dev/null";
 
 /// One `Name=value` of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,24 +51,56 @@ impl Assignment {
 }
 
 /// A directory tree with configuration in it: `/`, or a copy of one.
-#[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+#[derive(Debug)]
+pub struct Root {
+    tree: PathBuf,
+    /// What was there and could not be read, and why.
+    missed: Mutex<Vec<String>>,
+}
 
 impl Root {
     /// The tree at this directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { tree: path.into(), missed: Mutex::default() }
+    }
+
+    /// The same tree, of which nothing is missed yet.
+    pub fn again(&self) -> Self {
+        Self::new(&self.tree)
+    }
+
+    /// What was there and is not in what was told since this was made; `None` where all is.
+    pub fn missed(&self) -> Option<String> {
+        let missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = match missed.len() {
+            0 | 1 => String::new(),
+            others => format!("; so it is with {} more", others - 1),
+        };
+        Some(format!("{}{more}", missed.first()?))
+    }
+
+    fn miss(&self, what: String) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() < MAX_MISSED && !missed.contains(&what) {
+            missed.push(what);
+        }
     }
 
     /// Where an absolute path of the tree really is.
     fn real(&self, path: &str) -> PathBuf {
-        self.0.join(path.trim_start_matches('/'))
+        self.tree.join(path.trim_start_matches('/'))
     }
 
     fn read(&self, path: &str) -> io::Result<String> {
-        let mut bytes = Vec::new();
-        File::open(self.real(path))?.take(MAX_FILE).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        if self.link(path).is_some_and(|to| to == MASK) {
+            return Ok(String::new());
+        }
+        let read = files::read(&self.real(path), MAX_FILE).inspect_err(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                self.miss(format!("{path}: {error}"));
+            }
+        });
+        Ok(String::from_utf8_lossy(&read?).into_owned())
     }
 
     /// What a symbolic link says; `None` where the path is none.
@@ -346,6 +386,18 @@ Last=\\";
         assert!(Kind::Truth.accepts("On") && !Kind::Truth.accepts("") && !Kind::Truth.accepts("2"));
         assert!(Kind::Word(&["a"]).accepts("a") && !Kind::Word(&["a"]).accepts(""));
         assert!(Kind::Resets.accepts("") && !Kind::Text.accepts(""));
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_read_is_missed() {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        files::tests::make_fifo(&tree.path().join("pipe.conf"));
+        std::os::unix::fs::symlink(MASK, tree.path().join("mask.conf")).expect("link");
+        let root = Root::new(tree.path());
+        let files = ["/gone.conf", "/mask.conf", "/pipe.conf", "/pipe.conf"].map(str::to_owned);
+        assert_eq!(root.assignments(&files), []);
+        assert_eq!(root.missed().as_deref(), Some("/pipe.conf: it is no regular file"));
+        assert_eq!(root.again().missed(), None);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Users whose files are not what they seem: nothing of theirs holds killtrace up, and it reads for nobody what they
+//! could not read themselves.
+
+use killtrace_tests::lab::{Killtrace, Lab, Options, RECORDING};
+
+use crate::death::Death;
+use crate::lab;
+
+const DROP_INS: &str = "/home/alice/.config/systemd/user/x.service.d";
+
+/// Runs this as alice, who has a service manager.
+fn as_alice(lab: &Lab, script: &str) -> String {
+    let argv = [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--init-groups",
+        "env",
+        "HOME=/home/alice",
+        "XDG_RUNTIME_DIR=/run/user/1000",
+        "sh",
+        "-ec",
+        script,
+    ];
+    lab.exec(&argv).expect("done as alice").trim().to_owned()
+}
+
+/// Starts a unit of alice's that sleeps, and then does this as alice; returns the unit's main process.
+fn unit_of_alice(lab: &Lab, then: &str) -> u32 {
+    let linger = "loginctl enable-linger alice && systemctl start user@1000.service";
+    lab.exec(&["sh", "-c", linger]).expect("alice's manager");
+    as_alice(lab, "systemd-run --user --quiet --unit=x sleep 1000");
+    let pid = as_alice(lab, "systemctl --user show -p MainPID --value x.service");
+    as_alice(lab, then);
+    pid.parse().expect("its pid")
+}
+
+#[test]
+fn a_pipe_for_a_file_holds_nothing_up() {
+    let lab = lab(&Options::default());
+    let pipes =
+        format!("mkdir -p {DROP_INS}; mkfifo ~/.config/systemd/user.conf {DROP_INS}/a.conf");
+    let pid = unit_of_alice(&lab, &pipes);
+    let args = ["-p", &pid.to_string(), "--duration", "8s"];
+    let mut killtrace = Killtrace::start(&lab, &args).expect("killtrace");
+    killtrace.learns(&["settings of x.service", "it is no regular file"]).expect("what is missing");
+    lab.exec(&["kill", &pid.to_string()]).expect("killed");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.0["victim"]["user"], "alice", "{death}");
+    assert!(killtrace.wait().expect("it ends by itself").status.success());
+}
+
+#[test]
+fn a_link_to_a_secret_tells_nothing() {
+    let lab = lab(&Options::default());
+    let secret = "mkdir -m 700 /etc/secret; \
+                  printf '[Service]\nExecStop=/bin/backup --key=TOPSECRET\n' > /etc/secret/s.conf";
+    lab.exec(&["sh", "-ec", secret]).expect("a secret");
+    let link = format!("mkdir -p {DROP_INS}; ln -s /etc/secret/s.conf {DROP_INS}/a.conf");
+    let pid = unit_of_alice(&lab, &link);
+    let killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    killtrace.learns(&["settings of x.service", "Permission denied"]).expect("what is missing");
+    killtrace.stop().expect("killtrace ends");
+    assert!(!lab.read(RECORDING).expect("the recording").contains("TOPSECRET"));
+}
