@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::runtime::Handle;
 use zbus::connection::Builder;
 use zbus::{Connection, MessageStream};
 
@@ -97,13 +98,13 @@ async fn connect(
     context: &Arc<Context>,
     bus: Manager,
 ) -> Result<(Arc<Monitor>, MessageStream), String> {
-    let questions = open(bus).await?;
+    let questions = open(context, bus).await?;
     let own = questions.unique_name().map(ToString::to_string).unwrap_or_default();
     if bus == Manager::System {
         context.system_bus.up(questions.clone());
     }
     let peers = Arc::new(Peers::new(questions, bus, context.processes.clone()));
-    let connection = open(bus).await?;
+    let connection = open(context, bus).await?;
     // The stream is there before the bus begins to copy messages, so that none is missed.
     let stream = MessageStream::from(&connection);
     become_monitor(&connection).await?;
@@ -131,7 +132,7 @@ async fn become_monitor(connection: &Connection) -> Result<(), String> {
     }
 }
 
-async fn open(bus: Manager) -> Result<Connection, String> {
+async fn open(context: &Context, bus: Manager) -> Result<Connection, String> {
     let builder = match bus {
         Manager::System => match presence::no_bus() {
             Some(why) => return Err(why.to_owned()),
@@ -139,7 +140,7 @@ async fn open(bus: Manager) -> Result<Connection, String> {
         },
         Manager::User(uid) => {
             // A user's bus admits that user only, not even root.
-            let stream = connect_as(uid, user_socket(uid)).await;
+            let stream = connect_as(context, uid, user_socket(uid)).await;
             Builder::unix_stream(stream.map_err(|error| error.to_string())?).user_id(uid)
         }
     };
@@ -150,22 +151,45 @@ async fn open(bus: Manager) -> Result<Connection, String> {
     }
 }
 
-/// Connects to a socket with a user's effective id, which the socket remembers as its peer's. What is a
-/// user's own is then open whatever capabilities are left.
+/// Connects to a socket with a user's rights, and the user's id, which the socket remembers as its peer's. What is a
+/// user's own is then open whatever capabilities are left. The stream does not block.
 ///
 /// # Errors
-/// Where the id cannot be taken on, or the socket does not let it in.
-pub async fn connect_as(uid: u32, path: String) -> io::Result<UnixStream> {
-    let connect = move || {
-        // A thread of its own: the raw system call changes the ids of one thread only, and that one ends here.
-        let connecting = std::thread::spawn(move || {
-            // SAFETY: setresuid takes three integers and touches no memory; -1 leaves an id as it is.
-            let result = unsafe { libc::syscall(libc::SYS_setresuid, -1i32, uid, -1i32) };
-            if result == 0 { UnixStream::connect(path) } else { Err(io::Error::last_os_error()) }
-        });
-        connecting
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
-    };
-    tokio::task::spawn_blocking(connect).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+/// Where the user's rights cannot be had, or the socket does not let it in at once.
+pub async fn connect_as(context: &Context, uid: u32, path: String) -> io::Result<UnixStream> {
+    let runtime = Handle::current();
+    // std's own would wait for as long as others stand in the queue of a socket that nobody serves.
+    let connect = move || runtime.block_on(tokio::net::UnixStream::connect(path))?.into_std();
+    context.user_sockets.run(uid, connect).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::system::cgroups::Cgroups;
+    use crate::system::outbox::Outbox;
+    use crate::system::processes::Processes;
+    use crate::system::sources::Sources;
+
+    #[tokio::test]
+    async fn a_socket_that_lets_nobody_in_is_not_waited_for() {
+        let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
+        let processes = Processes::new(Cgroups::detect());
+        let context = Context::new(Outbox::new(sender), processes, Sources::connecting(&[]));
+        let tree = tempfile::tempdir().expect("temporary directory");
+        let path = tree.path().join("bus");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        // SAFETY: listen takes two integers; the socket listens already and now has room for one only.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        // SAFETY: geteuid takes nothing and cannot fail.
+        let uid = unsafe { libc::geteuid() };
+        let path = path.to_string_lossy().into_owned();
+        let first = connect_as(&context, uid, path.clone()).await;
+        assert!(first.is_ok(), "{first:?}");
+        let second = connect_as(&context, uid, path).await;
+        assert_eq!(second.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+    }
 }

@@ -88,7 +88,7 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let mut attached = false;
     let mut pause = RETRY_FIRST;
     loop {
-        let why = match connect(manager, &path).await {
+        let why = match connect(&context, manager, &path).await {
             Ok((connection, stream)) => {
                 (attached, pause) = (true, RETRY_FIRST);
                 link.up(connection);
@@ -136,13 +136,17 @@ fn socket(manager: Manager) -> String {
     }
 }
 
-async fn connect(manager: Manager, path: &str) -> Result<(Connection, MessageStream), String> {
+async fn connect(
+    context: &Context,
+    manager: Manager,
+    path: &str,
+) -> Result<(Connection, MessageStream), String> {
     let (stream, uid) = match manager {
         Manager::System if !presence::is_run_by_systemd() => {
             return Err(presence::NOT_SYSTEMD.to_owned());
         }
         Manager::System => (UnixStream::connect(path).await, None),
-        Manager::User(uid) => (connect_as_user(uid, path).await, Some(uid)),
+        Manager::User(uid) => (connect_as_user(context, uid, path).await, Some(uid)),
     };
     let stream = stream.map_err(|error| format!("cannot connect to {path}: {error}"))?;
     let mut builder = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT);
@@ -156,10 +160,8 @@ async fn connect(manager: Manager, path: &str) -> Result<(Connection, MessageStr
     Ok((connection, stream))
 }
 
-async fn connect_as_user(uid: u32, path: &str) -> io::Result<UnixStream> {
-    let stream = bus::connect_as(uid, path.to_owned()).await?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+async fn connect_as_user(context: &Context, uid: u32, path: &str) -> io::Result<UnixStream> {
+    UnixStream::from_std(bus::connect_as(context, uid, path.to_owned()).await?)
 }
 
 /// What a signal of a service manager says.
