@@ -6,6 +6,7 @@ use killtrace_tests::lab::{Killtrace, Lab, Options, RECORDING};
 use crate::death::Death;
 use crate::lab;
 
+const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
 const DROP_INS: &str = "/home/alice/.config/systemd/user/x.service.d";
 
 /// Runs this as alice, who has a service manager.
@@ -62,4 +63,30 @@ fn a_link_to_a_secret_tells_nothing() {
     killtrace.learns(&["settings of x.service", "Permission denied"]).expect("what is missing");
     killtrace.stop().expect("killtrace ends");
     assert!(!lab.read(RECORDING).expect("the recording").contains("TOPSECRET"));
+}
+
+/// alice names a cgroup of hers after a container of root's, and kills from there.
+#[test]
+fn a_container_that_a_user_makes_up_has_no_name() {
+    let lab = lab(&Options::default());
+    let state = format!(
+        "mkdir -p -m 700 /var/lib/docker && mkdir -p /var/lib/docker/containers/{ID} && \
+         echo '{{\"Name\":\"/prod-db\"}}' > /var/lib/docker/containers/{ID}/config.v2.json"
+    );
+    lab.exec(&["sh", "-c", &state]).expect("a container of root's");
+    let liar = format!(
+        "victim=$(systemctl --user show -p MainPID --value x.service)
+         systemd-run --user --quiet --unit=z -p Delegate=yes sh -c \
+             \"until [ -e ~/go ]; do sleep 0.1; done; kill $victim; sleep 2; :\"
+         cd /sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/z.service
+         mkdir docker-{ID}.scope
+         systemctl --user show -p MainPID --value z.service > docker-{ID}.scope/cgroup.procs"
+    );
+    let pid = unit_of_alice(&lab, &liar);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    as_alice(&lab, "touch ~/go");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert!(death.0["killer"].to_string().contains(ID), "{death}");
+    assert!(!death.0.to_string().contains("prod-db"), "{death}");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
 }

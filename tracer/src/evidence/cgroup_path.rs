@@ -106,6 +106,11 @@ impl CgroupOwner {
         owner
     }
 
+    /// The user whose service manager it is below, where that is not root's: the names there are this user's choice.
+    pub fn rootless_uid(&self) -> Option<u32> {
+        self.unit.as_deref().and_then(uid_of_manager_unit).filter(|uid| *uid != 0)
+    }
+
     /// The container that the processes live in directly: the innermost.
     pub fn innermost_container(&self) -> Option<&Container> {
         self.inside

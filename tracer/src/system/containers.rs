@@ -1,36 +1,93 @@
 //! What the container runtimes themselves know of a container: its name, its pod.
 //!
-//! Read from their state on disk, so that no runtime has to be asked and none needs to run.
+//! Read from their state on disk, so that no runtime has to be asked and none needs to run. Of each file only what is
+//! needed is kept, while it is read.
 
+use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::files;
 use crate::evidence::Container;
 
-/// State files larger than this are not read.
-const MAX_STATE: u64 = 8 << 20;
+/// State files larger than this are not read. Docker's are a few KiB for each container, containers/storage has less
+/// than one KiB in its list for each.
+const MAX_STATE: u64 = 1 << 20;
 
-/// Annotations for name, pod, namespace: of containerd's CRI plugin, CRI-O and dockershim, nerdctl.
-const NAMES: [&str; 3] =
-    ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"];
-const PODS: [&str; 2] = ["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"];
-const NAMESPACES: [&str; 2] =
-    ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"];
+/// What is longer is no name (NAME_MAX).
+const MAX_NAME: usize = 255;
 
-/// Fills in what can be found out. `home` is that of the user whose rootless runtime it may be.
-pub fn describe(container: &Container, home: Option<&str>) -> Container {
+/// The list that containers/storage keeps.
+const STORAGE_LIST: &str = "overlay-containers/containers.json";
+
+/// Docker's state of a container (`container.Container` in moby).
+#[derive(Deserialize)]
+struct DockerState {
+    #[serde(rename = "Name")]
+    name: Option<String>,
+    #[serde(rename = "Config")]
+    config: Option<DockerConfig>,
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(rename = "Labels")]
+    labels: Option<Labels>,
+}
+
+/// An OCI configuration.
+#[derive(Deserialize)]
+struct Bundle {
+    annotations: Option<Labels>,
+}
+
+/// An entry in the list of containers/storage.
+#[derive(Deserialize)]
+struct Stored {
+    id: String,
+    names: Option<Vec<String>>,
+}
+
+/// Labels and annotations for name, pod, namespace: of containerd's CRI plugin, CRI-O and dockershim, nerdctl.
+#[derive(Deserialize)]
+struct Labels {
+    #[serde(rename = "io.kubernetes.cri.container-name")]
+    cri_name: Option<String>,
+    #[serde(rename = "io.kubernetes.container.name")]
+    kubernetes_name: Option<String>,
+    #[serde(rename = "nerdctl/name")]
+    nerdctl_name: Option<String>,
+    #[serde(rename = "io.kubernetes.cri.sandbox-name")]
+    cri_pod: Option<String>,
+    #[serde(rename = "io.kubernetes.pod.name")]
+    kubernetes_pod: Option<String>,
+    #[serde(rename = "io.kubernetes.cri.sandbox-namespace")]
+    cri_namespace: Option<String>,
+    #[serde(rename = "io.kubernetes.pod.namespace")]
+    kubernetes_namespace: Option<String>,
+}
+
+/// Fills in what can be found out, and tells why that may not be all. `home` is that of the user whose rootless
+/// runtime it is, which alone is believed then; without it, it is one of the system's.
+pub fn describe(container: &Container, home: Option<&str>) -> (Container, Option<String>) {
     describe_in(Path::new("/"), home.map(PathBuf::from), container)
 }
 
 /// The same by what is below that directory.
-pub(super) fn describe_in(root: &Path, home: Option<PathBuf>, container: &Container) -> Container {
+pub(super) fn describe_in(
+    root: &Path,
+    home: Option<PathBuf>,
+    container: &Container,
+) -> (Container, Option<String>) {
     let mut found = container.clone();
+    let places = Places { root: root.to_owned(), home, missed: RefCell::default() };
     if is_safe(&container.id) {
-        Places { root: root.to_owned(), home }.describe(&mut found);
+        places.describe(&mut found);
     }
-    found
+    (found, places.missed.into_inner())
 }
 
 /// Ids come from cgroup names, which whoever owns the cgroup chooses: they must not lead elsewhere.
@@ -43,34 +100,43 @@ fn is_safe(id: &str) -> bool {
 struct Places {
     root: PathBuf,
     home: Option<PathBuf>,
+    /// Which file was there and was not read, and why.
+    missed: RefCell<Option<String>>,
 }
 
 impl Places {
     fn describe(&self, found: &mut Container) {
         let id = found.id.clone();
-        for state in self.docker_states(&id) {
-            docker(&state, found);
+        let docker = self.state_of("docker").join("containers").join(&id).join("config.v2.json");
+        if let Some(state) = self.json::<DockerState>(&docker) {
+            let name = state.name.map(|name| name.trim_start_matches('/').to_owned());
+            found.name = name.filter(|name| !name.is_empty()).or(found.name.take());
+            fill(state.config.and_then(|config| config.labels), found);
         }
-        for config in self.bundles(&id) {
-            annotations(&config, found);
+        for bundle in self.bundles(&id) {
+            fill(self.json::<Bundle>(&bundle).and_then(|bundle| bundle.annotations), found);
         }
         if found.name.is_none() {
             found.name = self.storage_name(&id);
         }
+        for name in [&mut found.name, &mut found.pod, &mut found.namespace] {
+            name.take_if(|name| name.len() > MAX_NAME);
+        }
     }
 
-    fn docker_states(&self, id: &str) -> Vec<Value> {
-        let system = self.root.join("var/lib/docker");
-        let user = self.home.as_ref().map(|home| home.join(".local/share/docker"));
-        let directories = std::iter::once(system).chain(user);
-        directories
-            .filter_map(|it| json(&it.join("containers").join(id).join("config.v2.json")))
-            .collect()
+    /// Where the user's, or the system's, runtime of this name keeps its state.
+    fn state_of(&self, runtime: &str) -> PathBuf {
+        let state = self.home.as_ref().map(|home| home.join(".local/share"));
+        state.unwrap_or_else(|| self.root.join("var/lib")).join(runtime)
     }
 
-    /// The OCI configurations of a container: containerd's tasks, and the storage of podman and CRI-O.
-    fn bundles(&self, id: &str) -> Vec<Value> {
+    /// The OCI configurations of one of the system's containers: containerd's tasks, and the storage of podman and
+    /// CRI-O.
+    fn bundles(&self, id: &str) -> Vec<PathBuf> {
         let mut paths = Vec::new();
+        if self.home.is_some() {
+            return paths;
+        }
         for tasks in [
             "run/containerd/io.containerd.runtime.v2.task",
             "run/k3s/containerd/io.containerd.runtime.v2.task",
@@ -83,77 +149,61 @@ impl Places {
             let container = self.root.join(storage).join("overlay-containers").join(id);
             paths.push(container.join("userdata/config.json"));
         }
-        paths.iter().filter_map(|path| json(path)).collect()
+        paths
     }
 
     /// The name in the list that containers/storage keeps (podman, CRI-O, buildah).
     fn storage_name(&self, id: &str) -> Option<String> {
-        let system = self.root.join("var/lib/containers/storage");
-        let user = self.home.as_ref().map(|home| home.join(".local/share/containers/storage"));
-        let lists = std::iter::once(system).chain(user);
-        lists.into_iter().find_map(|storage| {
-            let list = json(&storage.join("overlay-containers/containers.json"))?;
-            let entry = list
-                .as_array()?
-                .iter()
-                .find(|entry| entry.get("id").and_then(Value::as_str) == Some(id))?;
-            entry.get("names")?.get(0)?.as_str().map(str::to_owned)
-        })
+        let list = self.state_of("containers").join("storage").join(STORAGE_LIST);
+        let list: Vec<Stored> = self.json(&list)?;
+        list.into_iter().find(|entry| entry.id == id)?.names?.into_iter().next()
+    }
+
+    fn json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        let read = files::read(path, MAX_STATE).inspect_err(|error| {
+            if error.kind() != ErrorKind::NotFound {
+                self.missed.replace(Some(format!("{}: {error}", path.display())));
+            }
+        });
+        serde_json::from_slice(&read.ok()?).ok()
     }
 }
 
-fn docker(state: &Value, found: &mut Container) {
-    let name = state.get("Name").and_then(Value::as_str).map(|name| name.trim_start_matches('/'));
-    found.name = name.filter(|name| !name.is_empty()).map(str::to_owned).or(found.name.take());
-    if let Some(labels) = state.pointer("/Config/Labels") {
-        fill(labels, found);
-    }
-}
-
-fn annotations(config: &Value, found: &mut Container) {
-    if let Some(annotations) = config.get("annotations") {
-        fill(annotations, found);
-    }
-}
-
-fn fill(labels: &Value, found: &mut Container) {
-    let first =
-        |keys: &[&str]| keys.iter().find_map(|key| labels.get(key)?.as_str().map(str::to_owned));
-    found.name = found.name.take().or_else(|| first(&NAMES));
+fn fill(labels: Option<Labels>, found: &mut Container) {
+    let Some(labels) = labels else { return };
+    let name = labels.cri_name.or(labels.kubernetes_name).or(labels.nerdctl_name);
+    found.name = found.name.take().or(name);
     // The path knows the uid of the pod only; its name says more.
-    found.pod = first(&PODS).or(found.pod.take());
-    found.namespace = first(&NAMESPACES).or(found.namespace.take());
-}
-
-fn json(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&files::read(path, MAX_STATE).ok()?).ok()
+    found.pod = labels.cri_pod.or(labels.kubernetes_pod).or(found.pod.take());
+    let namespace = labels.cri_namespace.or(labels.kubernetes_namespace);
+    found.namespace = namespace.or(found.namespace.take());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Places) {
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let tree = tempfile::tempdir().expect("temporary directory");
         for (path, text) in files {
             let path = tree.path().join(path);
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
             std::fs::write(path, text).expect("file");
         }
-        let places = Places { root: tree.path().to_owned(), home: Some(tree.path().join("home")) };
-        (tree, places)
+        tree
     }
 
-    fn described(places: &Places, id: &str) -> Container {
-        let mut found =
+    /// By the system's state, or by that of a user.
+    fn described(tree: &tempfile::TempDir, of_user: bool, id: &str) -> Container {
+        let home = of_user.then(|| tree.path().join("home"));
+        let found =
             Container { id: id.to_owned(), pod: Some("uid".to_owned()), ..Container::default() };
-        places.describe(&mut found);
-        found
+        describe_in(tree.path(), home, &found).0
     }
 
     #[test]
     fn names_come_from_each_runtimes_own_state() {
-        let (_tree, places) = tree(&[
+        let tree = tree(&[
             (
                 "var/lib/docker/containers/d1/config.v2.json",
                 r#"{"Name":"/web","Config":{"Labels":{"io.kubernetes.pod.name":"p"}}}"#,
@@ -168,15 +218,48 @@ mod tests {
             ),
             ("var/lib/docker/containers/bad/config.v2.json", "{"),
         ]);
-        let docker = described(&places, "d1");
+        let docker = described(&tree, false, "d1");
         assert_eq!((docker.name.as_deref(), docker.pod.as_deref()), (Some("web"), Some("p")));
-        let cri = described(&places, "c1");
+        let cri = described(&tree, false, "c1");
         assert_eq!(
             (cri.name.as_deref(), cri.pod.as_deref(), cri.namespace.as_deref()),
             (Some("app"), Some("pod-1"), Some("prod"))
         );
-        assert_eq!(described(&places, "p1").name.as_deref(), Some("db"));
-        assert_eq!(described(&places, "bad").name, None);
+        assert_eq!(described(&tree, true, "p1").name.as_deref(), Some("db"));
+        assert_eq!(described(&tree, false, "bad").name, None);
+    }
+
+    #[test]
+    fn what_a_user_calls_by_the_id_of_the_systems_is_not_the_systems() {
+        let tree = tree(&[
+            ("var/lib/docker/containers/d1/config.v2.json", r#"{"Name":"/prod-db"}"#),
+            (
+                "run/containerd/io.containerd.runtime.v2.task/k8s.io/d1/config.json",
+                r#"{"annotations":{"nerdctl/name":"app"}}"#,
+            ),
+            ("home/.local/share/docker/containers/d2/config.v2.json", r#"{"Name":"/mine"}"#),
+        ]);
+        assert_eq!(described(&tree, true, "d1").name, None);
+        assert_eq!(described(&tree, false, "d1").name.as_deref(), Some("prod-db"));
+        assert_eq!(described(&tree, true, "d2").name.as_deref(), Some("mine"));
+        assert_eq!(described(&tree, false, "d2").name, None);
+    }
+
+    #[test]
+    fn what_is_no_state_is_not_read() {
+        let tree = tree(&[("var/lib/docker/containers/big/config.v2.json", "{}")]);
+        let of = |id: &str| {
+            let container = Container { id: id.to_owned(), ..Container::default() };
+            describe_in(tree.path(), None, &container).1
+        };
+        assert_eq!(of("big"), None);
+        let directory = tree.path().join("var/lib/docker/containers");
+        let big = format!("[{}0]", "{\"\":0},".repeat(150_000));
+        std::fs::write(directory.join("big/config.v2.json"), big).expect("file");
+        std::fs::create_dir(directory.join("pipe")).expect("directory");
+        files::tests::make_fifo(&directory.join("pipe/config.v2.json"));
+        assert!(of("big").is_some_and(|why| why.ends_with("it is larger than 1024 KiB")));
+        assert!(of("pipe").is_some_and(|why| why.ends_with("it is no regular file")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! session, its units with their settings, its container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -97,13 +98,24 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     if !context.outbox.first_time(("container", &cgroup)) {
         return;
     }
-    let home =
-        user(context, owner.owner_uid.unwrap_or(process.uid)).await.and_then(|user| user.home);
-    let describing =
-        tokio::task::spawn_blocking(move || containers::describe(&container, home.as_deref()));
-    if let Ok(container) = describing.await {
-        context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
+    let (id, named) = (container.id.clone(), container.clone());
+    let described = match owner.rootless_uid() {
+        Some(uid) => match user(context, uid).await.and_then(|user| user.home) {
+            Some(home) => {
+                let describe = move || containers::describe(&container, Some(&home));
+                context.user_files.run(uid, describe).await
+            }
+            None => Ok((container, None)),
+        },
+        None => tokio::task::spawn_blocking(move || containers::describe(&container, None))
+            .await
+            .map_err(io::Error::other),
+    };
+    let (container, missed) = described.unwrap_or_else(|error| (named, Some(error.to_string())));
+    if let Some(why) = missed {
+        context.outbox.unavailable(format!("container {id}"), why);
     }
+    context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
 }
 
 /// The settings of logind and of PID 1, once.

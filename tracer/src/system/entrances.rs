@@ -33,9 +33,10 @@ pub fn session_file(id: &str, text: &str) -> SessionState {
     logind::parse_state(id, text)
 }
 
-/// What the runtimes' state below that directory tells of a container.
+/// What the runtimes' state below that directory, and then a user's in `home`, tells of a container.
 pub fn container_state(root: &Path, home: PathBuf, container: &Container) -> Container {
-    containers::describe_in(root, Some(home), container)
+    let (by_system, _) = containers::describe_in(root, None, container);
+    containers::describe_in(root, Some(home), &by_system).0
 }
 
 /// The terminal that a file in `/proc/PID/fdinfo` is the master of.

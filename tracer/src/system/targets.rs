@@ -118,10 +118,16 @@ impl Matcher {
                     .any(|it| it == unit)
             }
             Self::Cgroup(path) => is_below(cgroup, path),
-            Self::Container(wanted) => owner().innermost_container().is_some_and(|container| {
-                let described = containers::describe(container, None);
-                described.name.as_deref() == Some(wanted.as_str()) || is_id(&container.id, wanted)
-            }),
+            Self::Container(wanted) => {
+                let owner = owner();
+                let called = |container| {
+                    let name = containers::describe(container, None).0.name;
+                    owner.rootless_uid().is_none() && name.as_deref() == Some(wanted.as_str())
+                };
+                owner
+                    .innermost_container()
+                    .is_some_and(|container| is_id(&container.id, wanted) || called(container))
+            }
         }
     }
 }
