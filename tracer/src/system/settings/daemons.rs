@@ -130,7 +130,11 @@ impl Root {
         let directories: Vec<String> = mains.iter().map(|main| format!("{main}.d")).collect();
         let main = mains.into_iter().find(|path| self.exists(path));
         let files: Vec<String> = main.into_iter().chain(self.drop_ins(&directories)).collect();
-        let mut assignments = self.assignments(&files);
+        let mut assignments = self.assignments(&files, |_, name| {
+            KINDS.iter().any(|(known, _)| *known == name)
+                || LOGIND.iter().any(|(known, _)| *known == name)
+                || OOMD.iter().any(|(known, _)| *known == name)
+        });
         assignments.retain(|it| {
             let kind = KINDS.iter().find(|(name, _)| *name == it.name);
             kind.is_none_or(|(_, kind)| kind.accepts(&it.value))

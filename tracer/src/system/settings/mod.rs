@@ -16,6 +16,13 @@ use crate::evidence::Setting;
 /// Configuration files larger than this are not read.
 const MAX_FILE: u64 = 1 << 20;
 
+/// How many entries of a directory are looked at, and how many files of one kind are read.
+const MAX_ENTRIES: usize = 4096;
+const MAX_FILES: usize = 100;
+
+/// Bytes of assignments that are kept of the files of one unit or daemon.
+const MAX_KEPT: usize = 256 << 10;
+
 /// How much is told of what was missed.
 const MAX_MISSED: usize = 100;
 
@@ -38,6 +45,15 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// Bytes that it takes, about.
+    const fn size(&self) -> usize {
+        size_of::<Self>()
+            + self.section.len()
+            + self.name.len()
+            + self.value.len()
+            + self.file.len()
+    }
+
     fn setting(&self, scope: &str) -> Setting {
         Setting {
             scope: scope.to_owned(),
@@ -116,8 +132,13 @@ impl Root {
     /// Names of the entries of a directory, in byte order; none where it cannot be read.
     fn list(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.real(directory)).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries
+            .take(MAX_ENTRIES + 1)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        if names.len() > MAX_ENTRIES {
+            self.miss(format!("{directory}: there are more than {MAX_ENTRIES} files"));
+        }
         names.sort_unstable();
         names
     }
@@ -128,6 +149,10 @@ impl Root {
         let mut found = BTreeMap::new();
         for directory in directories {
             for name in self.list(directory).into_iter().filter(|name| name.ends_with(".conf")) {
+                if found.len() >= MAX_FILES && !found.contains_key(&name) {
+                    self.miss(format!("{directory}: there are more than {MAX_FILES} drop-ins"));
+                    break;
+                }
                 let path = format!("{directory}/{name}");
                 found.entry(name).or_insert(path);
             }
@@ -135,13 +160,31 @@ impl Root {
         found.into_values().collect()
     }
 
-    /// All assignments of the files, in their order. Files that cannot be read are left out.
-    fn assignments(&self, files: &[String]) -> Vec<Assignment> {
-        files
-            .iter()
-            .filter_map(|file| Some(parse(&self.read(file).ok()?, file)))
-            .flatten()
-            .collect()
+    /// The assignments of the files that are wanted by their section and name, in their order. Files that cannot be
+    /// read are left out, and whatever follows where it is too much.
+    fn assignments(
+        &self,
+        files: &[String],
+        wanted: impl Fn(&str, &str) -> bool,
+    ) -> Vec<Assignment> {
+        let mut found = Vec::new();
+        let mut room = MAX_KEPT;
+        // The main file, and its drop-ins.
+        for file in files.iter().take(1 + MAX_FILES) {
+            let Ok(text) = self.read(file) else { continue };
+            for assignment in Lines::of(&text, file).filter(|it| wanted(&it.section, &it.name)) {
+                let Some(left) = room.checked_sub(assignment.size()) else {
+                    self.miss(format!("{file}: too much is set"));
+                    return found;
+                };
+                room = left;
+                found.push(assignment);
+            }
+        }
+        if let Some(file) = files.get(1 + MAX_FILES) {
+            self.miss(format!("{file}: there are more than {MAX_FILES} drop-ins"));
+        }
+        found
     }
 }
 
@@ -151,52 +194,59 @@ impl Default for Root {
     }
 }
 
-/// Reads a file in systemd's syntax (systemd.syntax(7)): sections, comments, continued lines.
-fn parse(text: &str, file: &str) -> Vec<Assignment> {
-    let mut found = Vec::new();
-    let mut section = String::new();
-    let mut pending: Option<(u32, String)> = None;
-    for (number, raw) in (1..).zip(text.lines()) {
-        let comment = raw.trim_start().starts_with(['#', ';']);
-        // Comments, also those between continued lines, are skipped.
-        if comment {
-            continue;
-        }
-        let (first, mut line) = pending.take().unwrap_or_else(|| (number, String::new()));
-        // Of two backslashes the first takes the second's meaning away.
-        let backslashes = raw.bytes().rev().take_while(|byte| *byte == b'\\').count();
-        if let Some(head) = raw.strip_suffix('\\').filter(|_| backslashes % 2 == 1) {
-            line.push_str(head);
-            line.push(' ');
-            pending = Some((first, line));
-            continue;
-        }
-        line.push_str(raw);
-        read_line(line.trim(), first, file, &mut section, &mut found);
-    }
-    if let Some((first, line)) = pending {
-        read_line(line.trim(), first, file, &mut section, &mut found);
-    }
-    found
+/// The assignments of a file in systemd's syntax (systemd.syntax(7)): sections, comments, continued lines.
+struct Lines<'a> {
+    lines: std::iter::Enumerate<std::str::Lines<'a>>,
+    file: &'a str,
+    section: String,
 }
 
-fn read_line(
-    line: &str,
-    number: u32,
-    file: &str,
-    section: &mut String,
-    found: &mut Vec<Assignment>,
-) {
-    if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        name.clone_into(section);
-    } else if let Some((name, value)) = line.split_once('=') {
-        found.push(Assignment {
-            section: section.clone(),
-            name: name.trim_end().to_owned(),
-            value: value.trim().to_owned(),
-            file: file.to_owned(),
-            line: number,
-        });
+impl<'a> Lines<'a> {
+    fn of(text: &'a str, file: &'a str) -> Self {
+        Self { lines: text.lines().enumerate(), file, section: String::new() }
+    }
+
+    /// The next line, with those that continue it, and its number, counted from 1.
+    fn next_whole(&mut self) -> Option<(u32, String)> {
+        let mut pending: Option<(usize, String)> = None;
+        for (number, raw) in self.lines.by_ref() {
+            // Comments, also those between continued lines, are skipped.
+            if raw.trim_start().starts_with(['#', ';']) {
+                continue;
+            }
+            let (_, line) = pending.get_or_insert((number, String::new()));
+            // Of two backslashes the first takes the second's meaning away.
+            let backslashes = raw.bytes().rev().take_while(|byte| *byte == b'\\').count();
+            let Some(head) = raw.strip_suffix('\\').filter(|_| backslashes % 2 == 1) else {
+                line.push_str(raw);
+                break;
+            };
+            line.push_str(head);
+            line.push(' ');
+        }
+        pending.and_then(|(first, line)| Some((u32::try_from(first + 1).ok()?, line)))
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Assignment;
+
+    fn next(&mut self) -> Option<Assignment> {
+        loop {
+            let (number, line) = self.next_whole()?;
+            let line = line.trim();
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                name.clone_into(&mut self.section);
+            } else if let Some((name, value)) = line.split_once('=') {
+                return Some(Assignment {
+                    section: self.section.clone(),
+                    name: name.trim_end().to_owned(),
+                    value: value.trim().to_owned(),
+                    file: self.file.to_owned(),
+                    line: number,
+                });
+            }
+        }
     }
 }
 
@@ -328,6 +378,10 @@ fn is_plain(path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn parse(text: &str, file: &str) -> Vec<Assignment> {
+        Lines::of(text, file).collect()
+    }
+
     #[test]
     fn the_syntax_is_systemds() {
         let text = "\
@@ -395,9 +449,33 @@ Last=\\";
         std::os::unix::fs::symlink(MASK, tree.path().join("mask.conf")).expect("link");
         let root = Root::new(tree.path());
         let files = ["/gone.conf", "/mask.conf", "/pipe.conf", "/pipe.conf"].map(str::to_owned);
-        assert_eq!(root.assignments(&files), []);
+        assert_eq!(root.assignments(&files, |_, _| true), []);
         assert_eq!(root.missed().as_deref(), Some("/pipe.conf: it is no regular file"));
         assert_eq!(root.again().missed(), None);
+    }
+
+    #[test]
+    fn what_is_too_much_is_not_kept() {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        let write = |name: &str, text: &str| fs::write(tree.path().join(name), text).expect("file");
+        let stops = format!("[Service]\nKillMode=none\n{}", "ExecStop=a\n".repeat(90_000));
+        write("0.conf", &stops);
+        let of = |wanted: &str| {
+            let root = Root::new(tree.path());
+            let found =
+                root.assignments(&root.drop_ins(&[String::new()]), |_, name| name == wanted);
+            (found.len(), root.missed())
+        };
+        assert_eq!(of("KillMode"), (1, None));
+        let (kept, missed) = of("ExecStop");
+        assert!((1000..10_000).contains(&kept), "{kept}");
+        assert_eq!(missed.as_deref(), Some("/0.conf: too much is set"));
+        for number in 1..=MAX_FILES {
+            write(&format!("{number}.conf"), "[Service]\nKillMode=mixed\n");
+        }
+        let (kept, missed) = of("KillMode");
+        assert_eq!(kept, MAX_FILES);
+        assert_eq!(missed.as_deref(), Some(": there are more than 100 drop-ins"));
     }
 
     #[test]

@@ -82,6 +82,9 @@ const LISTS: [&str; 14] = [
     "ExecStopPost",
 ];
 
+/// How many other names of a unit are followed.
+const MAX_ALIASES: usize = 16;
+
 /// The files that make up a unit, weakest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitFiles {
@@ -124,6 +127,10 @@ impl Root {
         let mut found = Vec::new();
         for directory in directories {
             for name in self.list(directory) {
+                if found.len() >= MAX_ALIASES {
+                    self.miss(format!("{unit}: it has more than {MAX_ALIASES} other names"));
+                    return found;
+                }
                 let target = self.link(&format!("{directory}/{name}"));
                 let target = target.as_deref().and_then(|path| path.rsplit('/').next());
                 let alias = match (target, &template) {
@@ -150,9 +157,11 @@ impl Root {
     ) -> Vec<Setting> {
         let all = files.fragment.iter().chain(&files.drop_ins);
         let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
-        let mut assignments = self.assignments(&plain);
         let own = section(unit);
-        assignments.retain(|it| it.section == if is_in_unit(&it.name) { "Unit" } else { &own });
+        let mut assignments = self.assignments(&plain, |section, name| {
+            section == if is_in_unit(name) { "Unit" } else { &own }
+                && (LISTS.contains(&name) || ONE.iter().any(|(one, _)| *one == name))
+        });
         // Each name is read in one section, so the section need not be known any more.
         for assignment in &mut assignments {
             assignment.section.clear();
