@@ -10,6 +10,7 @@
 mod arguments;
 mod facts;
 mod names;
+mod telling;
 mod text;
 
 #[cfg(test)]
