@@ -253,6 +253,19 @@ pub fn unit_unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// `unit_name_escape` of a text without slashes: all but ASCII letters, digits, `:`, `_` and `.` becomes `\xNN`.
+pub fn unit_escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || b":_".contains(&byte) || (byte == b'.' && at > 0) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
 /// `bus_label_escape`: the last component of the D-Bus path of a unit or a session.
 pub fn bus_label_escape(text: &str) -> String {
     if text.is_empty() {

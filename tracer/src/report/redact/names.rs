@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::evidence::cgroup_path::unit_escape;
+
 /// How many of one kind get stand-ins of their own; those after share one. Bounds the memory.
 const MAX_NAMES: usize = 100_000;
 /// How many users and hosts are looked for in texts.
@@ -136,7 +138,7 @@ pub struct Names {
     v6: u32,
     /// Home directories and what stands for them, longest first.
     homes: Vec<(String, String)>,
-    /// Users and hosts to be looked for in texts, longest first.
+    /// Users and hosts to be looked for in texts, also as unit names have them, longest first.
     sought: Vec<(String, String)>,
 }
 
@@ -284,6 +286,10 @@ impl Names {
             return;
         }
         self.sought.push((name.to_owned(), stand_in.to_owned()));
+        let escaped = unit_escape(name);
+        if escaped != name {
+            self.sought.push((escaped, unit_escape(stand_in)));
+        }
         self.sought.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
     }
 }

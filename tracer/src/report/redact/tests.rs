@@ -49,6 +49,47 @@ fn texts_lose_names_addresses_and_homes() {
 }
 
 #[test]
+fn names_go_from_what_systemd_escapes_too() {
+    let mut redactor = knowing();
+    redactor.learn_user("al-ice", Some(1001), None);
+    redactor.learn_user("j\u{fc}rgen", Some(1002), None);
+    let unit = |name: &str| redactor.text(name);
+    let [one, two, three, four] = [
+        r"x\x2dalice.service",
+        r"home-al\x2dice.mount",
+        r"app-j\xc3\xbcrgen\x2djob@1.service",
+        r"malice\x2dx.service and \x2 and \xalice",
+    ]
+    .map(unit);
+    assert_eq!(one, r"x\x2duser-1.service");
+    assert_eq!(two, r"home-user\x2d2.mount");
+    assert_eq!(three, r"app-user\x2d3\x2djob@1.service");
+    assert_eq!(four, r"malice\x2dx.service and \x2 and \xalice");
+}
+
+#[test]
+fn the_path_of_an_object_fits_the_redacted_name() {
+    use crate::evidence::cgroup_path::bus_label_escape;
+    let mut redactor = knowing();
+    redactor.learn_user("al-ice", Some(1001), None);
+    for unit in ["sync@alice.service", r"x\x2dalice\x2d.service", r"home-al\x2dice.mount", "a.b"] {
+        let label = bus_label_escape(unit);
+        let path = redactor.text(&format!("/org/freedesktop/systemd1/unit/{label}, and on"));
+        let shown = redactor.text(unit);
+        let expected = bus_label_escape(&shown);
+        assert_eq!(path, format!("/org/freedesktop/systemd1/unit/{expected}, and on"));
+        assert!(!path.contains("alice") && !shown.contains("alice"), "{path} {shown}");
+    }
+    for path in [
+        "/org/freedesktop/login1",
+        "/org/freedesktop/login1/session/_33",
+        "/org/freedesktop/_2forg//_",
+    ] {
+        assert_eq!(redactor.text(path), path);
+    }
+}
+
+#[test]
 fn command_lines_keep_what_they_did() {
     let mut redactor = knowing();
     let mut shown = |line: &[&str]| {

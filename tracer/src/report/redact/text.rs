@@ -3,33 +3,66 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::names::{Names, is_word};
+use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
+
+/// What the paths of systemd's, logind's and machined's objects on the bus begin with.
+const OBJECTS: &str = "/org/freedesktop/";
+/// Bytes of a `\xNN`.
+const ESCAPE: usize = 4;
 
 /// The text with names, addresses and paths under home replaced.
 pub fn replace(names: &mut Names, text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
+    // Whether a word begins here.
+    let mut begins = true;
     let mut before = None;
     while let Some(c) = text[at..].chars().next() {
-        let found =
-            if before.is_some_and(is_word) { None } else { known_at(names, &text[at..], before) };
+        let found = if begins { known_at(names, &text[at..], before) } else { None };
         let length = match found {
             Some((length, stand_in)) => {
                 out.push_str(&stand_in);
                 length
             }
             None => {
-                out.push(c);
-                c.len_utf8()
+                let length = if is_escape(&text[at..]) { ESCAPE } else { c.len_utf8() };
+                out.push_str(&text[at..at + length]);
+                length
             }
         };
         before = text[at..at + length].chars().next_back();
+        begins = is_escape(&text[at..]) || !before.is_some_and(is_word);
         at += length;
     }
     out
 }
 
+/// Whether a text begins with a byte as unit names have it: `\x2d`, which ends a word and begins the next.
+fn is_escape(text: &str) -> bool {
+    text.strip_prefix(r"\x")
+        .and_then(|rest| rest.as_bytes().get(..2))
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The path of an object on the bus: what it is of is escaped there, and is replaced as it is elsewhere.
+fn object_at(names: &mut Names, text: &str) -> (usize, String) {
+    let length = text.find(|c: char| !(is_word(c) || c == '/')).unwrap_or(text.len());
+    let label = |label: &str| {
+        let real = bus_label_unescape(label);
+        if bus_label_escape(&real) == label && !real.contains('/') {
+            bus_label_escape(&replace(names, &real))
+        } else {
+            replace(names, label)
+        }
+    };
+    (length, text[..length].split('/').map(label).collect::<Vec<_>>().join("/"))
+}
+
 /// What a text begins with, where it is to be replaced: its length, and the stand-in.
 fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usize, String)> {
+    if text.starts_with(OBJECTS) {
+        return Some(object_at(names, text));
+    }
     if text.starts_with('/')
         && let Some((length, home)) = names.home_at(text)
     {
