@@ -4,6 +4,7 @@
 //! in `.zst` is compressed, in frames that each hold whole lines; readers look at the content, not
 //! at the name.
 
+mod bounds;
 mod reader;
 mod writer;
 

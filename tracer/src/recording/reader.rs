@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::evidence::{Evidence, Header, SCHEMA};
 
-use super::{RecordingError, RecordingLine};
+use super::{RecordingError, RecordingLine, bounds};
 
 /// Longest line that is read, bytes.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
@@ -109,7 +109,7 @@ impl Reader {
             let version = crate::report::escape::shortened(&version, 32);
             return Err(RecordingError::Newer { path, found: head.schema, known: SCHEMA, version });
         }
-        match serde_json::from_slice(&self.line) {
+        match parsed(&self.line) {
             Ok(RecordingLine::Header(header)) => Ok(*header),
             Ok(RecordingLine::Evidence(_)) => Err(not("its first line is no header")),
             Err(error) => Err(not(&format!("its header is damaged: {}", told(&error)))),
@@ -133,7 +133,7 @@ impl Reader {
                     "there are more than {MAX_LINES} lines, which is as many as are read"
                 ));
             }
-            match serde_json::from_slice(&self.line) {
+            match parsed(&self.line) {
                 Ok(RecordingLine::Evidence(evidence)) => Ok(Some(*evidence)),
                 Ok(RecordingLine::Header(_)) => Err("a second header stands there".to_owned()),
                 Err(_) if self.line.last() != Some(&b'\n') => {
@@ -168,6 +168,15 @@ impl Reader {
             Ok(_) => Ok(true),
             Err(error) => Err(format!("it cannot be read ({error})")),
         }
+    }
+}
+
+/// A line, cut where it says more than live evidence can. One that is short says no more.
+fn parsed(line: &[u8]) -> serde_json::Result<RecordingLine> {
+    if line.len() <= bounds::TEXT {
+        serde_json::from_slice(line)
+    } else {
+        serde_json::from_value(bounds::cut(line)?)
     }
 }
 

@@ -236,3 +236,74 @@ proptest! {
         prop_assert!(read(bytes).is_err());
     }
 }
+
+fn line(fact: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bytes = record(&folder.path().join("a.jsonl"), 0);
+    let time = serde_json::to_string(&user(0)).expect("JSON");
+    let head = time.split(r#""fact":"#).next().expect("the time");
+    let head = head.strip_prefix('{').expect("an object");
+    bytes.extend(format!(r#"{{"type":"evidence",{head}"fact":{fact}}}"#).bytes());
+    bytes.push(b'\n');
+    bytes
+}
+
+fn snapshot(lines: &str) -> crate::evidence::ProcessSnapshot {
+    let fact = format!(
+        r#"{{"kind":"process","pid":7,"start_ns":1,"ppid":1,"exe":null,"uid":0,"ns_pids":[],"cgroup":null,
+        "tty":null,"session_leader":0,"process_group":0,"parents":[],{lines}}}"#
+    );
+    let (mut all, damage) = read(line(&fact.replace('\n', ""))).expect("a recording");
+    assert_eq!(damage, None);
+    let Some(Fact::Process(process)) = all.pop().map(|evidence| evidence.fact) else {
+        panic!("{all:?}")
+    };
+    *process
+}
+
+#[test]
+fn a_line_says_no_more_than_live_evidence_can() {
+    let long = "\u{e4}".repeat(500_000);
+    let process = snapshot(&format!(
+        r#""comm":"{long}","cmdline":["a","{long}","{long}"],"environment":{{"STY":"{long}"}}"#
+    ));
+    assert_eq!(process.comm.len(), 32 << 10);
+    assert_eq!(process.cmdline.iter().map(String::len).sum::<usize>(), (32 << 10) - 1);
+    assert_eq!(process.environment["STY"].len(), 32 << 10);
+    // Many small ones, and what is in lists in lists.
+    let many = vec![r#""""#; 1 << 20].join(",");
+    let process = snapshot(&format!(r#""comm":"x","environment":{{}},"cmdline":[{many}]"#));
+    assert!(process.cmdline.len() <= 32 << 10, "{}", process.cmdline.len());
+    let lists = vec!["[[]]"; 1 << 20].join(",");
+    let call = format!(
+        r#"{{"kind":"bus-call","bus":"system","sender":{{"name":"","process":null,"uid":null,"comm":null,
+        "well_known":null}},"destination":{{"name":"","process":null,"uid":null,"comm":null,
+        "well_known":null}},"path":"/","interface":null,"member":"x","args":[{lists}]}}"#
+    );
+    let (all, damage) = read(line(&call.replace('\n', ""))).expect("a recording");
+    assert_eq!((all.len(), damage), (1, None));
+    assert!(serde_json::to_string(&all).expect("JSON").len() < 1 << 20);
+    // Too many members are no evidence any more, but cost nothing.
+    let members: Vec<_> = (0..300_000).map(|number| format!(r#""{number}":{{}}"#)).collect();
+    let fact = format!(r#"{{{},"kind":"quiet"}}"#, members.join(","));
+    let (all, damage) = read(line(&fact)).expect("a recording");
+    assert!(all.is_empty() && damage.is_some());
+}
+
+#[test]
+fn what_live_evidence_says_is_read_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let process = crate::evidence::ProcessSnapshot {
+        comm: "x".into(),
+        cmdline: vec!["sh".into(), "\u{1}".repeat((32 << 10) - 4)],
+        environment: [("SUDO_COMMAND".into(), "y".repeat(32 << 10))].into(),
+        ..Default::default()
+    };
+    let evidence = Fact::Process(Box::new(process)).at(samples::at(1), Source::Proc);
+    let path = folder.path().join("a");
+    let mut recorder = Recorder::create(&path, &samples::header()).expect("a recording");
+    assert_eq!(recorder.evidence(&evidence), None);
+    assert_eq!(recorder.flush(samples::at(2)), None);
+    let (all, damage) = read(std::fs::read(&path).expect("the recording")).expect("a recording");
+    assert!(damage.is_none() && all == [evidence]);
+}

@@ -13,6 +13,18 @@ const PROGRAMS_KEPT: usize = 8;
 /// How many processes that have ended are remembered: parents of senders, commands long gone.
 const ENDED_KEPT: usize = 4096;
 
+/// How much of processes is remembered in all, bytes; of those that never end, too. What was heard of last is kept.
+const BYTES_KEPT: usize = 128 << 20;
+
+/// What a process takes beside its texts, bytes, generously.
+const PROCESS: usize = 1 << 10;
+
+/// A process that takes more than this, in bytes, is forgotten before any other.
+const HEAVY: usize = 8 << 10;
+
+/// How many users and how many containers are remembered.
+const NAMES_KEPT: usize = 1 << 16;
+
 /// What is known of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -48,9 +60,23 @@ pub struct Known {
     pub ended_ns: Option<u64>,
     /// The programs that it ran before, oldest first.
     pub earlier: Vec<Program>,
+    /// When something was last heard of it, in [`People::heard`].
+    heard: u64,
 }
 
 impl Known {
+    /// How much memory it takes, bytes, about.
+    fn weight(&self) -> usize {
+        let texts = [&self.comm, &self.exe, &self.cgroup, &self.tty];
+        let earlier = self.earlier.iter();
+        PROCESS
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            + weight(self.cmdline.iter().flatten())
+            + weight(self.environment.values())
+            + earlier.map(|program| weight(program.cmdline.iter().flatten())).sum::<usize>()
+            + self.parents.len() * size_of::<ProcessId>()
+    }
+
     /// It executes another program.
     fn leave_program(&mut self, at_ns: u64) {
         if self.cmdline.is_none() {
@@ -67,6 +93,11 @@ impl Known {
             cmdline: self.cmdline.clone(),
         });
     }
+}
+
+/// How much memory texts take, bytes.
+fn weight<'t>(texts: impl Iterator<Item = &'t String>) -> usize {
+    texts.map(|text| size_of::<String>() + text.len()).sum()
 }
 
 /// A program that a process ran before it executed another.
@@ -88,6 +119,10 @@ pub struct People {
     /// Newest process of each pid.
     newest: HashMap<u32, ProcessId>,
     ended: std::collections::VecDeque<ProcessId>,
+    /// How many times something was heard of a process.
+    heard: u64,
+    /// What was heard since it was last weighed, bytes, about.
+    unweighed: usize,
     /// Users by number.
     pub users: HashMap<u32, User>,
     /// Containers by cgroup.
@@ -121,11 +156,14 @@ impl People {
             Fact::Process(snapshot) => self.snapshot(snapshot, evidence.at.boot_ns),
             Fact::User(user) => {
                 let name = user.clone();
+                if self.users.len() >= NAMES_KEPT && !self.users.contains_key(&user.uid) {
+                    return;
+                }
                 let known = self.users.entry(user.uid).or_insert_with(|| name.clone());
                 let linger = name.linger.or(known.linger);
                 *known = User { linger, ..name };
             }
-            Fact::Container(found) => {
+            Fact::Container(found) if self.containers.len() < NAMES_KEPT => {
                 self.containers.insert(found.cgroup.clone(), found.container.clone());
             }
             _ => {}
@@ -137,7 +175,13 @@ impl People {
         if id.start_ns >= newest.start_ns {
             *newest = id;
         }
-        self.processes.entry(id).or_default()
+        self.heard += 1;
+        let known = self.processes.entry(id).or_insert_with(|| {
+            self.unweighed += PROCESS;
+            Known::default()
+        });
+        known.heard = self.heard;
+        known
     }
 
     fn task(&mut self, task: &Task) {
@@ -189,6 +233,7 @@ impl People {
         {
             return;
         }
+        self.unweighed += weight(args.iter());
         let parent = self.parents(id).first().and_then(|parent| self.get(*parent)).cloned();
         let known = self.known(id);
         // What was seen elsewhere is whole; this may be cut short.
@@ -206,6 +251,7 @@ impl People {
     }
 
     fn exec(&mut self, exec: &Exec, at_ns: u64) {
+        self.unweighed += weight(exec.args.iter());
         let known = self.known(exec.task.id);
         match known.earlier.last_mut() {
             // `/proc` was read after this and has told of it already.
@@ -227,6 +273,7 @@ impl People {
 
     fn fork(&mut self, child: &Task, parent: ProcessId) {
         let inherited = self.processes.get(&parent).cloned();
+        self.unweighed += inherited.as_ref().map_or(0, Known::weight);
         self.task(child);
         let known = self.known(child.id);
         if let Some(inherited) = inherited {
@@ -243,6 +290,8 @@ impl People {
 
     fn snapshot(&mut self, snapshot: &ProcessSnapshot, at_ns: u64) {
         let id = ProcessId { pid: snapshot.pid, start_ns: snapshot.start_ns };
+        let texts = snapshot.cmdline.iter().chain(snapshot.environment.values());
+        self.unweighed += weight(texts.chain(&snapshot.exe).chain(&snapshot.cgroup));
         let known = self.known(id);
         let is_another = match (&known.exe, &snapshot.exe) {
             (Some(before), Some(now)) => before != now,
@@ -272,15 +321,40 @@ impl People {
         }
     }
 
-    /// Forgets the longest gone of the ended.
+    /// Forgets the longest gone of the ended, and whom nothing was heard of for longest where all together take too much.
     pub fn prune(&mut self) {
         while self.ended.len() > ENDED_KEPT {
             if let Some(id) = self.ended.pop_front() {
-                self.processes.remove(&id);
-                if self.newest.get(&id.pid) == Some(&id) {
-                    self.newest.remove(&id.pid);
-                }
+                self.forget(id);
             }
+        }
+        if self.unweighed > BYTES_KEPT / 4 {
+            self.unweighed = 0;
+            self.lighten();
+        }
+    }
+
+    fn lighten(&mut self) {
+        let mut weighed: Vec<_> =
+            self.processes.iter().map(|(id, known)| (known.weight(), known.heard, *id)).collect();
+        let mut total: usize = weighed.iter().map(|(weight, ..)| weight).sum();
+        if total <= BYTES_KEPT {
+            return;
+        }
+        weighed.sort_unstable_by_key(|(weight, heard, _)| (*weight <= HEAVY, *heard));
+        for (weight, _, id) in weighed {
+            if total <= BYTES_KEPT / 2 {
+                break;
+            }
+            total -= weight;
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: ProcessId) {
+        self.processes.remove(&id);
+        if self.newest.get(&id.pid) == Some(&id) {
+            self.newest.remove(&id.pid);
         }
     }
 
@@ -408,5 +482,50 @@ impl People {
                 }
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Source;
+    use crate::report::samples;
+
+    fn process(pid: u32, length: usize) -> Evidence {
+        let snapshot = ProcessSnapshot {
+            pid,
+            start_ns: u64::from(pid),
+            comm: "x".into(),
+            cmdline: vec!["x".repeat(length)],
+            ..ProcessSnapshot::default()
+        };
+        Fact::Process(Box::new(snapshot)).at(samples::at(0), Source::Proc)
+    }
+
+    #[test]
+    fn what_never_ends_is_not_remembered_without_end() {
+        let mut people = People::default();
+        people.observe(&process(1, 10));
+        people.observe(&process(2, 10));
+        for pid in 100..20_000 {
+            people.observe(&process(pid, 32 << 10));
+            people.prune();
+        }
+        let weight = people.iter().map(|(_, known)| known.weight()).sum::<usize>();
+        assert!(weight < BYTES_KEPT * 5 / 4 + (64 << 10), "{weight}");
+        let known = |pid: u32| people.get(ProcessId { pid, start_ns: u64::from(pid) }).is_some();
+        assert!(known(1) && known(2), "those that take little are kept");
+        assert!(known(19_999) && !known(100), "of the others the newest");
+        // Many that take little: who is heard of stays.
+        for pid in 20_000..400_000 {
+            people.observe(&process(pid, 1));
+            if pid % 1000 == 0 {
+                people.observe(&process(1, 10));
+                people.prune();
+            }
+        }
+        let known = |pid: u32| people.get(ProcessId { pid, start_ns: u64::from(pid) }).is_some();
+        assert!(known(1) && !known(2) && people.processes.len() < 200_000);
+        assert!(people.newest.len() <= people.processes.len());
     }
 }
