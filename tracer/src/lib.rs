@@ -12,6 +12,7 @@
 pub mod cli;
 mod clock;
 pub mod commands;
+mod destination;
 pub mod evidence;
 pub mod kernel;
 pub mod recording;

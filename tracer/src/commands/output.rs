@@ -1,11 +1,11 @@
 //! Where the report goes, and how it looks there.
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
 
 use crate::cli::{ColorChoice, Format, ReportArgs};
+use crate::destination::Destination;
 use crate::report::{ClockStyle, Layout, ReportForm, ReportOptions, Reporter, Verbosity};
 use crate::story::verdict::Record;
 
@@ -44,14 +44,14 @@ impl Output {
         let (stream, terminal): (Box<dyn Stream>, bool) = match path {
             None => (Box::new(io::stdout()), io::stdout().is_terminal()),
             Some(path) => {
-                let file = File::create(path).with_context(|| {
+                let found = Destination::create(path, 0o666).with_context(|| {
                     format!(
                         "cannot write the report to {}, choose another file with -o",
                         path.display()
                     )
                 })?;
-                let terminal = file.is_terminal();
-                (Box::new(file), terminal)
+                let terminal = found.file.is_terminal();
+                (Box::new(found.file), terminal)
             }
         };
         let options = options(args, &Surroundings::here(terminal));

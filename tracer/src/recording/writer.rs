@@ -5,12 +5,12 @@
 //! none where it is compressed: the file always ends with a whole line or frame. The rest is counted as lost,
 //! and tracing goes on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::destination::Destination;
 use crate::evidence::{Evidence, Fact, Header, LossPlace, Lost, Moment, Source};
 
 use super::{RecordingError, RecordingLine};
@@ -215,18 +215,11 @@ fn lost(at: Moment, dropped: u64, detail: &str) -> Evidence {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    match options.clone().create_new(true).open(path) {
-        Ok(file) => {
-            give_to_caller(&file);
-            Ok(file)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.truncate(true).open(path)
-        }
-        Err(error) => Err(error),
+    let found = Destination::create(path, 0o600)?;
+    if found.is_new {
+        give_to_caller(&found.file);
     }
+    Ok(found.file)
 }
 
 /// Gives a new file to the user who called sudo.
