@@ -1,11 +1,18 @@
 //! Servers that end others' processes on request, and the commands by which people ask them. They talk over
-//! sockets and pipes of their own, which nobody hears; that the command was run is seen.
+//! sockets and pipes of their own, which nobody hears; that the command was run is seen. Which of the servers it
+//! meant, and which of what that one runs, its words tell.
+
+mod tmux;
 
 use super::case::Case;
+use super::people::Known;
 use crate::evidence::{ProcessId, Task};
 
 /// How long before the server acts the command is run.
 const RECENT: u64 = 3_000_000_000;
+
+/// How long after the end of a client that waits for the server's answer the act can still be seen.
+const ANSWERED: u64 = 200_000_000;
 
 /// A server and its command.
 struct Service {
@@ -15,74 +22,231 @@ struct Service {
     client: &'static str,
     /// Whether arguments ask for somebody's end.
     ends: fn(&[&str]) -> bool,
+    /// Whether they can mean this server and this victim, as far as that can be seen.
+    can_mean: fn(&Asked<'_>) -> bool,
     /// Who owns what it ends may ask for that, too, not its own user alone.
     owners: bool,
+    /// The client ends only when the server has acted.
+    waits: bool,
 }
 
 impl Service {
     /// One that its own user commands.
-    const fn new(server: &'static str, client: &'static str, ends: fn(&[&str]) -> bool) -> Self {
-        Self { server, client, ends, owners: false }
+    const fn new(
+        server: &'static str,
+        client: &'static str,
+        ends: fn(&[&str]) -> bool,
+        can_mean: fn(&Asked<'_>) -> bool,
+    ) -> Self {
+        Self { server, client, ends, can_mean, owners: false, waits: false }
+    }
+
+    /// The same with a client that waits for the answer.
+    const fn answering(self) -> Self {
+        Self { waits: true, ..self }
     }
 }
 
 const SERVICES: &[Service] = &[
-    Service::new("tmux: server", "tmux", |args| {
-        args.iter().any(|arg| arg.starts_with("kill") || arg.starts_with("respawn"))
-    }),
-    Service::new("screen", "screen", |args| {
-        args.windows(2).any(|pair| pair[0] == "-X" && matches!(pair[1], "quit" | "kill"))
-    }),
+    Service::new("tmux: server", "tmux", tmux::ends, tmux::can_mean).answering(),
+    Service::new(
+        "screen",
+        "screen",
+        |args| args.windows(2).any(|pair| pair[0] == "-X" && matches!(pair[1], "quit" | "kill")),
+        means_screen,
+    ),
     // runit
-    Service::new("runsv", "sv", |args| !asks_for(args, &["status", "check"])),
-    Service::new("s6-supervise", "s6-svc", |_| true),
+    Service::new("runsv", "sv", |args| !asks_for(args, &["status", "check"]), means_directory)
+        .answering(),
+    Service::new("s6-supervise", "s6-svc", |_| true, means_directory),
     // daemontools
-    Service::new("supervise", "svc", |_| true),
-    Service::new("supervisord", "supervisorctl", |args| {
-        asks_for(args, &["stop", "restart", "shutdown", "reload", "update", "signal", "remove"])
-    }),
-    Service::new("monit", "monit", |args| asks_for(args, &["stop", "restart", "quit"])),
+    Service::new("supervise", "svc", |_| true, means_directory),
+    Service::new(
+        "supervisord",
+        "supervisorctl",
+        |args| verb(args, SUPERVISOR).is_some(),
+        means_program,
+    )
+    .answering(),
+    Service::new("monit", "monit", |args| asks_for(args, &["stop", "restart", "quit"]), |_| true),
     // Slurm
-    Service { owners: true, ..Service::new("slurmstepd", "scancel", |_| true) },
+    Service { owners: true, ..Service::new("slurmstepd", "scancel", |_| true, means_job) },
 ];
+
+/// What ends a program of supervisord's.
+const SUPERVISOR: &[&str] =
+    &["stop", "restart", "shutdown", "reload", "update", "signal", "remove"];
 
 fn asks_for(args: &[&str], verbs: &[&str]) -> bool {
     args.iter().any(|arg| verbs.contains(arg))
 }
 
+/// The first of these words, and what follows it.
+fn verb<'a>(args: &'a [&'a str], verbs: &[&str]) -> Option<(&'a str, &'a [&'a str])> {
+    let at = args.iter().position(|arg| verbs.contains(arg))?;
+    Some((args[at], &args[at + 1..]))
+}
+
+/// A command, and the act that it may have led to.
+struct Asked<'a> {
+    case: &'a Case<'a>,
+    server: &'a Task,
+    client: ProcessId,
+    /// What is known of the client.
+    known: &'a Known,
+    /// The client's arguments.
+    args: &'a [&'a str],
+}
+
+impl<'a> Asked<'a> {
+    /// The arguments that a server was started with, where they were seen.
+    fn server_args(&self) -> Option<Vec<&'a str>> {
+        let args = self.case.world.people.get(self.server.id)?.cmdline.as_ref()?;
+        args.get(1..).map(|args| args.iter().map(String::as_str).collect())
+    }
+
+    /// The victim and its parents below the server, nearest first: what was made by the server is last.
+    fn below_server(&self) -> Vec<ProcessId> {
+        let people = &self.case.world.people;
+        let line = std::iter::once(self.case.victim).chain(people.parents(self.case.victim));
+        line.take_while(|id| *id != self.server.id).collect()
+    }
+
+    /// A variable that the server has given to the victim, where it was seen. The victim could have changed it.
+    fn variable(&self, name: &str) -> Option<&'a str> {
+        let people = &self.case.world.people;
+        let values = self.below_server().into_iter();
+        values.filter_map(|id| people.get(id)?.environment.get(name)).map(String::as_str).next()
+    }
+}
+
+/// The value of an option, `-S x` or `-Sx`; of several the last.
+fn option<'a>(args: &[&'a str], name: &str) -> Option<&'a str> {
+    let at = args.iter().rposition(|arg| arg.starts_with(name))?;
+    let attached = args[at].strip_prefix(name).filter(|value| !value.is_empty());
+    attached.or_else(|| args.get(at + 1).copied())
+}
+
+/// The last part of a path.
+fn base(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
+}
+
+/// `screen -S [PID.]NAME -X quit`: the server was started as `SCREEN -S NAME`.
+fn means_screen(asked: &Asked<'_>) -> bool {
+    let Some(wanted) = option(asked.args, "-S") else { return true };
+    let (pid, name) = match wanted.split_once('.') {
+        Some((pid, name)) if pid.parse::<u32>().is_ok() => (Some(pid), name),
+        _ if wanted.parse::<u32>().is_ok() => (Some(wanted), ""),
+        _ => (None, wanted),
+    };
+    if let Some(pid) = pid {
+        return pid.parse() == Ok(asked.server.ns_pid) || pid.parse() == Ok(asked.server.id.pid);
+    }
+    // Without a name of its own it is called after a terminal.
+    let own = asked.server_args().and_then(|args| option(&args, "-S"));
+    own.is_none_or(|own| own.starts_with(name))
+}
+
+/// `sv stop /etc/service/web`: what supervises it was started with the directory, or its last part.
+fn means_directory(asked: &Asked<'_>) -> bool {
+    let Some(own) = asked.server_args().and_then(|args| args.last().copied()) else { return true };
+    let named = |arg: &&str| base(arg) == base(own) || base(arg).starts_with('.');
+    asked.args.iter().any(named) || own == "."
+}
+
+/// `supervisorctl stop web`: supervisord gives each program its name.
+fn means_program(asked: &Asked<'_>) -> bool {
+    let path =
+        |args: &[&str]| option(args, "-c").filter(|path| path.starts_with('/')).map(str::to_owned);
+    let (theirs, own) = (path(asked.args), asked.server_args().and_then(|args| path(&args)));
+    if theirs.zip(own).is_some_and(|(theirs, own)| theirs != own) {
+        return false;
+    }
+    let Some((verb, names)) = verb(asked.args, SUPERVISOR) else { return true };
+    let Some(name) = asked.variable("SUPERVISOR_PROCESS_NAME") else { return true };
+    let group = asked.variable("SUPERVISOR_GROUP_NAME").unwrap_or(name);
+    let means = |arg: &&str| match arg.split_once(':') {
+        Some((of, one)) => of == group && (one == name || one == "*" || one.is_empty()),
+        None => *arg == name || *arg == group || *arg == "all",
+    };
+    matches!(verb, "shutdown" | "reload" | "update") || names.iter().any(means)
+}
+
+/// `scancel 17`: the job that the victim belonged to, where its number is known.
+fn means_job(asked: &Asked<'_>) -> bool {
+    let number =
+        |word: &str| word.split(['_', '.', '+']).next().and_then(|id| id.parse::<u64>().ok());
+    let named: Vec<u64> = asked.args.iter().filter_map(|arg| number(arg)).collect();
+    let own = asked.case.placement.job.as_ref().and_then(|job| number(&job.id));
+    named.is_empty() || own.is_none_or(|own| named.contains(&own))
+}
+
 /// A command that asked a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// Who ran it.
     pub client: ProcessId,
     /// When: `CLOCK_BOOTTIME`, nanoseconds.
     pub ran_ns: u64,
+    /// Its words.
+    args: Vec<String>,
 }
 
-/// The newest command that can have made a server act at `acted_ns`, run by who may ask that.
-pub fn order(case: &Case<'_>, server: &Task, acted_ns: u64) -> Option<Order> {
-    let name = server.comm.to_lowercase();
-    let services = || SERVICES.iter().filter(|service| name.starts_with(service.server));
-    services().next()?;
-    let found = case.world.people.iter().filter_map(|(id, known)| {
-        let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns && ran + RECENT >= acted_ns)?;
-        let owner = case.exit.value.task.uid;
-        let may_ask = |service: &&Service| {
-            known
-                .uid
-                .is_some_and(|uid| uid == 0 || uid == server.uid || service.owners && uid == owner)
-        };
-        if id == server.id {
-            return None;
-        }
-        // What it was executed from, or, for a script, what its interpreter was given.
-        let words: Vec<&str> = known.cmdline.as_ref()?.iter().map(String::as_str).collect();
-        let at = words.iter().take(2).position(|word| {
-            let name = word.rsplit('/').next();
-            services().filter(may_ask).any(|service| name == Some(service.client))
-        })?;
-        let asked = services().any(|service| (service.ends)(&words[at + 1..]));
-        asked.then_some(Order { client: id, ran_ns })
+/// The commands that can have made a server act at `acted_ns`, run by who may ask that, oldest first. Of those that
+/// ask for the same the newest.
+pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
+    let mut found: Vec<Order> = case
+        .world
+        .people
+        .iter()
+        .filter_map(|(id, known)| order(case, server, acted_ns, id, known))
+        .collect();
+    found.sort_by_key(|order| order.ran_ns);
+    // sudo has the same words before it.
+    let clients: Vec<ProcessId> = found.iter().map(|order| order.client).collect();
+    let starts = |id: ProcessId| {
+        clients.iter().any(|client| case.world.people.parents(*client).contains(&id))
+    };
+    found.retain(|order| !starts(order.client));
+    let newer = found.clone();
+    found.retain(|order| {
+        !newer.iter().any(|other| other.args == order.args && other.ran_ns > order.ran_ns)
     });
-    found.max_by_key(|order| order.ran_ns)
+    found
+}
+
+/// Whether this process was a client whose command can have made the server act.
+fn order(
+    case: &Case<'_>,
+    server: &Task,
+    acted_ns: u64,
+    id: ProcessId,
+    known: &Known,
+) -> Option<Order> {
+    let name = server.comm.to_lowercase();
+    let owner = case.exit.value.task.uid;
+    let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns && ran + RECENT >= acted_ns)?;
+    if id == server.id {
+        return None;
+    }
+    let cmdline = known.cmdline.as_ref()?;
+    let words: Vec<&str> = cmdline.iter().map(String::as_str).collect();
+    // What it was executed from, or, for a script, what its interpreter was given.
+    let asks = |service: &&Service| {
+        let may_ask = known
+            .uid
+            .is_some_and(|uid| uid == 0 || uid == server.uid || service.owners && uid == owner);
+        let at = words.iter().take(2).position(|word| base(word) == service.client);
+        let Some(at) = at.filter(|_| may_ask && name.starts_with(service.server)) else {
+            return false;
+        };
+        let args = &words[at + 1..];
+        let ended_before =
+            service.waits && known.ended_ns.is_some_and(|ended| ended + ANSWERED < acted_ns);
+        let asked = Asked { case, server, client: id, known, args };
+        !ended_before && (service.ends)(args) && (service.can_mean)(&asked)
+    };
+    let asked = SERVICES.iter().any(|service| asks(&service));
+    asked.then(|| Order { client: id, ran_ns, args: cmdline.clone() })
 }

@@ -5,15 +5,17 @@
 use super::actor::Actor;
 use super::case::Case;
 use super::causes::Finding;
+use super::clients::Order;
 use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
 use super::units::command_link;
 use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
-use super::{clients, mechanism, signals, words};
+use super::{clients, decide, mechanism, signals, words};
 use crate::evidence::{
-    Disposition, Mechanism, ProcessId, SignalResult, SignalSent, Source, Task, sig, signal_name,
+    Disposition, Grade, Mechanism, ProcessId, SignalResult, SignalSent, Source, Task, sig,
+    signal_name,
 };
 
 const S: u64 = 1_000_000_000;
@@ -56,7 +58,8 @@ struct Hop<'a> {
 
 impl Hop<'_> {
     fn is_passed_on(&self) -> bool {
-        self.got.value.number == self.sent.value.number
+        let same = self.got.value.number == self.sent.value.number;
+        same && !mechanism::of(&self.sent.value).is_kernels_own()
     }
 
     /// Who is behind the signal that it had got; `None` for the kernel alone.
@@ -68,21 +71,18 @@ impl Hop<'_> {
 impl<'a> Relay<'a> {
     /// What the sender of the blow had got itself, where it had.
     pub fn of(case: &Case<'a>, blow: Blow<'a>) -> Option<Self> {
-        if blow.mechanism.is_kernels_own() {
-            return None;
-        }
         let mut hops: Vec<Hop<'a>> = Vec::new();
         let mut known = vec![case.victim];
-        let mut sent = blow.signal;
-        while hops.len() < HOPS && manager_of(&sent.value.sender).is_none() {
+        let (mut sent, mut way) = (blow.signal, blow.mechanism);
+        while hops.len() < HOPS
+            && is_act(&sent.value, way)
+            && manager_of(&sent.value.sender).is_none()
+        {
             known.push(sent.value.sender.id);
             let Some(got) = before(case.world, sent, &known) else { break };
             let mechanism = mechanism::of(&got.value);
             hops.push(Hop { got, mechanism, sent });
-            if mechanism.is_kernels_own() {
-                break;
-            }
-            sent = got;
+            (sent, way) = (got, mechanism);
         }
         (!hops.is_empty()).then_some(Self { hops })
     }
@@ -109,6 +109,14 @@ impl<'a> Relay<'a> {
         });
         struck.chain(command).collect()
     }
+}
+
+/// Whether a process sent it of its own accord, or closed a terminal of its own accord, which the kernel then hung up.
+fn is_act(sent: &SignalSent, mechanism: Mechanism) -> bool {
+    let ended = sent.stack.iter().any(|frame| frame == "disassociate_ctty");
+    let closed = mechanism == Mechanism::TtyHangup && !ended;
+    let closes = closed && !sent.sender.exiting && !sent.sender.kernel_thread;
+    closes || !mechanism.is_kernels_own()
 }
 
 /// The signal that the sender of `sent` had caught before and may have answered by it.
@@ -178,39 +186,82 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
         CauseId::TracerExited,
     ];
     let Some(blow) = case.blow.filter(|_| TELLING.contains(&finding.id)) else { return };
-    let relay = Relay::of(case, blow);
+    let ordered = ORDERED.contains(&finding.id);
+    let own = Ordered::of(case, blow.signal, blow.mechanism).filter(|_| ordered);
+    // Of a signal and a command the later one is the reason.
+    let relay = Relay::of(case, blow)
+        .filter(|relay| own.as_ref().is_none_or(|own| relay.hops[0].got.ns() > own.ran_ns()));
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
         finding.links.extend(relay.links(case));
     }
-    let moved = match relay.as_ref().and_then(|relay| relay.hops.last()) {
+    let last = relay.as_ref().and_then(|relay| relay.hops.last());
+    let moved = match last {
         Some(hop) => Some(&hop.sent.value.sender),
         None => signals::originator(&blow.signal.value, blow.mechanism).1,
     };
     if moved.is_some_and(|moved| stopped_before(case, moved, blow, finding)) {
         return;
     }
-    if !ORDERED.contains(&finding.id) {
-        return;
-    }
-    let last = relay.as_ref().and_then(|relay| relay.hops.last());
-    let (server, acted) = last.map_or_else(
-        || (signals::originator(&blow.signal.value, blow.mechanism).1, blow.signal),
-        |hop| (hop.originator(), hop.got),
-    );
-    let Some(order) = server.and_then(|server| clients::order(case, server, acted.ns())) else {
-        return;
+    let above = match last {
+        Some(hop) => Ordered::of(case, hop.got, hop.mechanism).filter(|_| ordered),
+        None => own,
     };
-    let actor = Actor::behind(case, order.client);
-    let server = server.map(|server| words::name_pid(&case.task(server))).unwrap_or_default();
-    let lead = words::span(acted.ns().saturating_sub(order.ran_ns));
-    let sentence = actor.told();
-    finding.explanation.push_str(&format!(
-        " {lead} before that, {sentence}, which seems to be what made {server} do it."
-    ));
-    let at = case.exit.at.shifted(order.ran_ns);
-    let client = Some(case.process(order.client));
-    finding.links.push(case.link(at, LinkEvent::Command, Source::Kernel, client, sentence));
+    if let Some(above) = above {
+        above.tell(case, finding);
+    }
+}
+
+/// A server's act, and the commands that can have asked for it.
+struct Ordered<'a> {
+    server: &'a Task,
+    acted: &'a SeenSignal,
+    /// Oldest first; never empty.
+    orders: Vec<Order>,
+}
+
+impl<'a> Ordered<'a> {
+    fn of(case: &Case<'a>, acted: &'a SeenSignal, mechanism: Mechanism) -> Option<Self> {
+        let server = signals::originator(&acted.value, mechanism).1?;
+        // Whoever was being killed did nothing on request.
+        let struck = case.world.exit_of(server.id).filter(|_| server.exiting);
+        let struck = struck.and_then(|exit| decide::decide(case.world, exit));
+        if struck.is_some_and(|struck| struck.signal.value.sender.id != server.id) {
+            return None;
+        }
+        let orders = clients::orders(case, server, acted.ns());
+        (!orders.is_empty()).then_some(Self { server, acted, orders })
+    }
+
+    /// When the newest of the commands was run.
+    fn ran_ns(&self) -> u64 {
+        self.orders.last().map_or(0, |order| order.ran_ns)
+    }
+
+    /// That one of the commands led to the act is concluded from its words and its time.
+    fn tell(&self, case: &Case<'_>, finding: &mut Finding) {
+        let server = words::name_pid(&case.task(self.server));
+        let told = |order: &Order| Actor::behind(case, order.client).told();
+        let lead = |order: &Order| words::span(self.acted.ns().saturating_sub(order.ran_ns));
+        let sentences: Vec<String> = self
+            .orders
+            .iter()
+            .map(|order| format!("{} before that, {}", lead(order), told(order)))
+            .collect();
+        let which = if sentences.len() == 1 {
+            format!(", which seems to be what made {server} do it")
+        } else {
+            format!("; one of these seems to be what made {server} do it")
+        };
+        finding.explanation.push_str(&format!(" {}{which}.", words::list(&sentences)));
+        finding.links.extend(self.orders.iter().map(|order| {
+            let at = case.exit.at.shifted(order.ran_ns);
+            let client = Some(case.process(order.client));
+            let mut link = case.link(at, LinkEvent::Command, Source::Kernel, client, told(order));
+            link.evidence = Grade::Inferred;
+            link
+        }));
+    }
 }
 
 /// Whoever did it, or whose end it came from, was being ended by a service manager at that time: that story is the

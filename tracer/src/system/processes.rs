@@ -16,7 +16,7 @@ const MAX_TEXT: u64 = 32 << 10;
 const MAX_PARENTS: usize = 32;
 
 /// The variables of [`ProcessSnapshot::environment`].
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 13] = [
     "SSH_CONNECTION",
     "SSH_TTY",
     "XDG_SESSION_ID",
@@ -24,6 +24,9 @@ const VARIABLES: [&str; 10] = [
     "SUDO_USER",
     "SUDO_COMMAND",
     "TMUX",
+    "TMUX_PANE",
+    "SUPERVISOR_PROCESS_NAME",
+    "SUPERVISOR_GROUP_NAME",
     "STY",
     "TMOUT",
     "SLURM_JOB_ID",

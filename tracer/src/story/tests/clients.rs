@@ -1,0 +1,244 @@
+//! Which of several commands can have made a server end somebody, and which cannot.
+
+use super::scene::{Scene, caught, signal, task};
+use crate::evidence::{
+    Ancestor, Fact, Grade, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason, Task, sig,
+};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
+
+/// A terminal's other end is closed by who holds it.
+fn hangup(holder: &Task, victim: &Task) -> SignalSent {
+    let parent = Ancestor { id: task(30, "init").id, comm: "init".to_owned(), uid: 0 };
+    SignalSent {
+        stack: ["__tty_hangup", "tty_vhangup", "pty_close", "tty_release"]
+            .map(str::to_owned)
+            .to_vec(),
+        info: SignalInfo::Privileged,
+        syscall: None,
+        ancestors: [parent].into(),
+        ..signal(sig::SIGHUP, holder.clone(), victim.clone())
+    }
+}
+
+fn server() -> Task {
+    task(50, "tmux: server")
+}
+
+/// What `/proc` says of a process that a server has started.
+fn looked_at(
+    task: &Task,
+    cmdline: &[&str],
+    environment: &[(&str, &str)],
+    parents: &[&Task],
+) -> Fact {
+    Fact::Process(Box::new(ProcessSnapshot {
+        pid: task.id.pid,
+        start_ns: task.id.start_ns,
+        comm: task.comm.clone(),
+        exe: Some(format!("/usr/bin/{}", task.comm)),
+        cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),
+        uid: task.uid,
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        parents: parents.iter().map(|parent| parent.id).collect(),
+        ..ProcessSnapshot::default()
+    }))
+}
+
+/// A pane of a server started with these words, which hangs up 4 ms after that client was run.
+fn pane(server_words: &[&str], client: &Task, words: &[&str], above: &[&Task]) -> Death {
+    let victim = task(42, "vim");
+    Scene::default()
+        .user(1000, "alice")
+        .user(0, "root")
+        .add(0, Source::Proc, looked_at(&server(), server_words, &[], &[]))
+        .add(0, Source::Proc, looked_at(&victim, &["vim"], &[("TMUX_PANE", "%3")], &[&server()]))
+        .target(&victim, TargetReason::Pid)
+        .exec(5, client.clone(), words, above)
+        .signal(9, hangup(&server(), &victim))
+        .exit(10, victim, 1, true)
+        .death()
+}
+
+fn names(death: &Death, words: &str) -> bool {
+    death.cause.explanation.contains(words)
+}
+
+#[test]
+fn a_command_is_told_of_the_server_that_it_meant_alone() {
+    let (client, shell) = (task(81, "tmux"), task(70, "bash"));
+    let root = Task { uid: 0, euid: 0, ..task(81, "tmux") };
+    let told = |server: &[&str], client: &Task, words: &[&str]| {
+        let death = pane(server, client, &[&["tmux"], words].concat(), &[&shell]);
+        assert_eq!(death.cause.id, CauseId::TerminalClosed);
+        names(&death, "seems to be what made tmux: server[50] do it")
+    };
+    let named: &[&str] = &["tmux", "-L", "tA", "new", "-d"];
+    let default: &[&str] = &["tmux", "new", "-d"];
+    assert!(told(named, &client, &["-L", "tA", "kill-server"]));
+    assert!(told(named, &client, &["-2LtA", "kill-server"]));
+    assert!(told(named, &root, &["-S", "/tmp/tmux-1000/tA", "kill-server"]));
+    assert!(told(default, &client, &["kill-server"]));
+    assert!(told(default, &client, &["-L", "default", "kill-server"]));
+    assert!(told(&["tmux", "-S", "/run/x"], &client, &["-S", "/run/x", "kill-server"]));
+    assert!(told(&["tmux", "-S", "/run/x"], &client, &["-S", "x", "kill-server"]));
+
+    assert!(!told(named, &client, &["-L", "tB", "kill-server"]));
+    assert!(!told(named, &client, &["-LtB", "kill-server"]));
+    assert!(!told(named, &client, &["kill-server"]));
+    assert!(!told(named, &root, &["-L", "tA", "kill-server"]));
+    assert!(!told(default, &client, &["-L", "tA", "kill-server"]));
+    assert!(!told(default, &root, &["kill-server"]));
+    assert!(!told(&["tmux", "-S", "/run/x"], &client, &["-S", "/run/y", "kill-server"]));
+    // What it has a window run is no command to it.
+    assert!(!told(default, &client, &["new", "-d", "killall", "vim"]));
+}
+
+#[test]
+fn a_client_in_a_pane_means_the_server_of_that_pane() {
+    let (client, shell) = (task(81, "tmux"), task(70, "bash"));
+    let other = task(51, "tmux: server");
+    let words: &[&str] = &["tmux", "kill-session", "-t", "main"];
+    let made: &[&str] = &["tmux", "-L", "tA", "new", "-d"];
+    assert!(names(&pane(made, &client, words, &[&shell, &server()]), "kill-session"));
+    assert!(!names(&pane(made, &client, words, &[&shell, &other]), "kill-session"));
+}
+
+#[test]
+fn a_command_is_told_of_the_pane_or_session_that_it_meant_alone() {
+    let (client, shell) = (task(81, "tmux"), task(70, "bash"));
+    let told = |words: &[&str]| {
+        let death = pane(&["tmux", "new"], &client, &[&["tmux"], words].concat(), &[&shell]);
+        names(&death, "seems to be")
+    };
+    assert!(told(&["kill-pane", "-t", "%3"]));
+    assert!(!told(&["kill-pane", "-t", "%4"]));
+    assert!(told(&["kill-pane", "-a", "-t", "%4"]));
+    assert!(told(&["kill-session", "-t", "any"]));
+
+    // The session's name is known from the command that made it.
+    let made = Task { id: server().id, ..task(50, "tmux: server") };
+    let victim = Task {
+        id: crate::evidence::ProcessId { pid: 42, start_ns: made.id.start_ns + 5_000_000 },
+        ..task(42, "vim")
+    };
+    let told = |target: &str| {
+        let death = Scene::default()
+            .add(0, Source::Proc, looked_at(&made, &["tmux", "new", "-d", "-s", "alpha"], &[], &[]))
+            .add(0, Source::Proc, looked_at(&victim, &["vim"], &[], &[&made]))
+            .target(&victim, TargetReason::Pid)
+            .exec(5, client.clone(), &["tmux", "kill-session", "-t", target], &[&shell])
+            .signal(9, hangup(&made, &victim))
+            .exit(10, victim.clone(), 1, true)
+            .death();
+        names(&death, "seems to be")
+    };
+    assert!(told("alpha") && told("al") && told("=alpha") && told("$0"));
+    assert!(!told("b") && !told("=al"));
+}
+
+#[test]
+fn that_a_command_led_to_an_act_is_a_conclusion() {
+    let death = pane(
+        &["tmux", "new"],
+        &task(81, "tmux"),
+        &["tmux", "kill-session", "-t", "main"],
+        &[&task(70, "bash")],
+    );
+    let link = death.chain.iter().find(|link| link.event == LinkEvent::Command);
+    assert_eq!(link.map(|link| link.evidence), Some(Grade::Inferred), "{:#?}", death.chain);
+}
+
+/// A client of tmux ends when the server has done what it asked for.
+#[test]
+fn a_client_that_had_its_answer_long_before_did_not_lead_to_it() {
+    let (client, victim) = (task(81, "tmux"), task(42, "vim"));
+    let play = |acted_ms: u64| {
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(5, client.clone(), &["tmux", "kill-session"], &[&task(70, "bash")])
+            .exit(9, client.clone(), 0, false)
+            .signal(acted_ms, hangup(&server(), &victim))
+            .exit(acted_ms + 1, victim.clone(), 1, true)
+            .death()
+    };
+    assert!(names(&play(10), "kill-session"));
+    assert!(!names(&play(1_010), "kill-session"));
+}
+
+#[test]
+fn who_ended_the_server_is_told_rather_than_an_earlier_command() {
+    let (client, victim, shell) = (task(81, "tmux"), task(42, "vim"), task(70, "bash"));
+    let killer = task(90, "kill");
+    let play = |number: u8| {
+        let to_server = if number == sig::SIGKILL { signal } else { caught };
+        let holder = Task { exiting: number == sig::SIGKILL, ..server() };
+        let scene = Scene::default()
+            .user(1000, "alice")
+            .target(&victim, TargetReason::Pid)
+            .exec(5, client.clone(), &["tmux", "kill-session", "-t", "b"], &[&shell])
+            .exec(100, killer.clone(), &["kill", "50"], &[&shell])
+            .signal(101, to_server(number, killer.clone(), server()));
+        let scene = if holder.exiting {
+            scene.exit(102, server(), u32::from(number), false)
+        } else {
+            scene
+        };
+        scene.signal(103, hangup(&holder, &victim)).exit(104, victim.clone(), 1, true).death()
+    };
+    let asked = play(sig::SIGTERM);
+    assert!(names(&asked, "tmux: server[50] had itself got SIGTERM 2 ms before"), "{asked:#?}");
+    assert!(names(&asked, "alice ran \"kill 50\" from bash[70]"), "{asked:#?}");
+    let killed = play(sig::SIGKILL);
+    assert!(names(&killed, "to which kill[90] had sent SIGKILL"), "{killed:#?}");
+    for death in [asked, killed] {
+        assert!(!names(&death, "kill-session"), "{death:#?}");
+        let links = death.chain.iter().map(|link| link.text.as_str());
+        assert!(!links.clone().any(|text| text.contains("kill-session")), "{death:#?}");
+    }
+}
+
+/// supervisord gives its programs their names.
+#[test]
+fn of_two_commands_the_one_for_this_program_is_told() {
+    let supervisor = task(50, "supervisord");
+    let (victim, shell) = (task(42, "sleep"), task(70, "bash"));
+    let play = |environment: &[(&str, &str)]| {
+        let mut scene = Scene::default()
+            .add(0, Source::Proc, looked_at(&victim, &["sleep", "9"], environment, &[&supervisor]))
+            .target(&victim, TargetReason::Pid);
+        for (pid, words) in [(81, ["stop", "x"]), (82, ["restart", "y"])] {
+            let client = task(pid, "supervisorctl");
+            let args = ["python3", "/usr/bin/supervisorctl", words[0], words[1]];
+            scene = scene.exec(u64::from(pid) - 76, client, &args, &[&shell]);
+        }
+        let death = scene
+            .signal(9, signal(sig::SIGTERM, supervisor.clone(), victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death();
+        (names(&death, "supervisorctl stop x"), names(&death, "supervisorctl restart y"))
+    };
+    assert_eq!(play(&[("SUPERVISOR_PROCESS_NAME", "x")]), (true, false));
+    assert_eq!(play(&[("SUPERVISOR_PROCESS_NAME", "y")]), (false, true));
+    // Whose name is not known can have been meant by either.
+    assert_eq!(play(&[]), (true, true));
+}
+
+#[test]
+fn supervisors_are_told_from_each_other_by_their_directory() {
+    let (supervisor, victim) = (task(50, "runsv"), task(42, "web"));
+    let told = |arg: &str| {
+        let death = Scene::default()
+            .add(0, Source::Proc, looked_at(&supervisor, &["runsv", "web"], &[], &[]))
+            .target(&victim, TargetReason::Pid)
+            .exec(5, task(81, "sv"), &["sv", "stop", arg], &[&task(70, "bash")])
+            .signal(9, signal(sig::SIGTERM, supervisor.clone(), victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death();
+        names(&death, "seems to be")
+    };
+    assert!(told("web") && told("/etc/service/web/") && told("."));
+    assert!(!told("/etc/service/db"));
+}
