@@ -245,6 +245,26 @@ fn runs_script(shell: &Process) -> bool {
         .is_some_and(|args| args.iter().skip(1).any(|arg| !arg.starts_with('-') || arg == "-c"))
 }
 
+/// Whether a shell can be one that somebody types into, by its words: what is given a script or a command is none
+/// unless it was told so.
+pub fn is_interactive(shell: &Process) -> bool {
+    const WITH_VALUE: [&str; 6] = ["--rcfile", "--init-file", "-o", "+o", "-O", "+O"];
+    let mut args = shell.cmdline.iter().flatten().skip(1);
+    while let Some(arg) = args.next() {
+        let letters = arg.strip_prefix('-').filter(|letters| !letters.starts_with('-'));
+        if letters.is_some_and(|letters| letters.contains('i')) {
+            return true;
+        }
+        if WITH_VALUE.contains(&arg.as_str()) {
+            args.next();
+        } else if !arg.starts_with(['-', '+']) {
+            // The script, or what follows `-c`.
+            return false;
+        }
+    }
+    true
+}
+
 fn login_user(case: &Case<'_>, id: ProcessId, process: &Process) -> Option<String> {
     let people = &case.world.people;
     let ids = std::iter::once(id).chain(people.parents(id));

@@ -1,12 +1,16 @@
 //! Deaths through a terminal: hangups, the end of the session's leader, keys.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, SignalSent, Source, Task};
+use crate::evidence::{
+    Disposition, Exit, Grade, Mechanism, SignalSent, Source, Task, sig, signal_name,
+};
+use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
 use crate::story::ending::Ending;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
-use crate::story::{fixes, words};
+use crate::story::world::{Seen, SeenSignal};
+use crate::story::{fixes, mechanism, words};
 
 fn tty(case: &Case<'_>) -> String {
     let by_kernel = case.blow.and_then(|blow| blow.signal.value.tty.clone());
@@ -122,30 +126,17 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         .fixes([fixes::detach(&case.program())])
         .answer();
     }
-    // A shell that gets SIGHUP, or has huponexit set, sends it on to its jobs.
-    let by_shell = sent.number == crate::evidence::sig::SIGHUP
-        && blow.mechanism == Mechanism::Kill
-        && crate::story::actor::is_shell(&sent.sender.comm)
-        && case.world.people.parents(case.victim).first() == Some(&sent.sender.id);
-    if !by_shell {
-        return None;
-    }
-    let hung_up = case.world.signals_to(sent.sender.id).iter().find(|signal| {
-        signal.value.number == crate::evidence::sig::SIGHUP && signal.ns() <= blow.signal.ns()
-    });
-    let ended = case.world.exit_of(sent.sender.id);
-    let near_end = ended.is_some_and(|exit| exit.ns().abs_diff(blow.signal.ns()) < 2_000_000_000);
-    if hung_up.is_none() && !near_end {
-        return None;
-    }
-    let why =
-        if hung_up.is_some() { "hung up its jobs" } else { "was ending and hung up its jobs" };
+    let (why, hung_up, ended) = shell_let_go(case, blow.signal)?;
+    let signal = signal_name(sent.number);
     let login = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,
         Grade::Inferred,
-        format!("{victim} got SIGHUP from its shell {name}, which {why}{}.", after(login.as_ref())),
+        format!(
+            "{victim} got {signal} from the shell {name}, which {why}{}.",
+            after(login.as_ref())
+        ),
     )
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
@@ -153,14 +144,89 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// How long after it sent a signal to its jobs a shell has ended, if that was why.
+const ENDS: u64 = 1_000_000_000;
+
+/// How long after its terminal hung up a shell hangs up its jobs.
+const HANGS_UP: u64 = 5_000_000_000;
+
+/// What a shell tells its jobs at its end: that its terminal hung up or it is ending (SIGHUP), and, where they are
+/// stopped, to end (SIGTERM, bash). Why, the shell's own SIGHUP and its end, where they were seen; `None` where
+/// somebody may have typed `kill`.
+fn shell_let_go<'a>(
+    case: &Case<'a>,
+    sent: &SeenSignal,
+) -> Option<(&'static str, Option<&'a SeenSignal>, Option<&'a Seen<Exit>>)> {
+    let shell = &sent.value.sender;
+    let by_kill = mechanism::of(&sent.value) == Mechanism::Kill;
+    if !by_kill
+        || !is_shell(&shell.comm)
+        || !is_interactive(&case.task(shell))
+        || !is_job(case, &sent.value)
+    {
+        return None;
+    }
+    let hung_up = case.world.signals_to(shell.id).iter().rev().find(|signal| {
+        signal.value.number == sig::SIGHUP
+            && signal.value.disposition != Some(Disposition::Ignore)
+            && signal.ns() <= sent.ns()
+            && signal.ns() + HANGS_UP >= sent.ns()
+    });
+    let ended = case.world.exit_of(shell.id);
+    let ended = ended.filter(|exit| exit.ns() >= sent.ns() && exit.ns() < sent.ns() + ENDS);
+    let why = match sent.value.number {
+        sig::SIGHUP if hung_up.is_some() => "hung up its jobs",
+        sig::SIGHUP if ended.is_some() => "was ending and hung up its jobs",
+        sig::SIGTERM if ended.is_some() && is_stopped(case, sent) => {
+            "was ending and ended its stopped jobs"
+        }
+        _ => return None,
+    };
+    Some((why, hung_up, ended))
+}
+
+/// Whether the victim belonged to a job of the shell that signalled it: as its child, or in the process group that a
+/// child of it leads.
+fn is_job(case: &Case<'_>, sent: &SignalSent) -> bool {
+    let people = &case.world.people;
+    let parents = people.parents(case.victim);
+    if parents.first() == Some(&sent.sender.id) {
+        return true;
+    }
+    let aimed = sent.syscall.as_ref().filter(|call| call.name == "kill");
+    let group = aimed.map(|call| (call.args[0] as u32).cast_signed()).filter(|group| *group < -1);
+    let Some(group) = group else { return false };
+    let leader = people.at(group.unsigned_abs(), case.struck_ns());
+    let is_led = leader.is_some_and(|id| people.parents(id).first() == Some(&sent.sender.id));
+    is_led || parents.contains(&sent.sender.id)
+}
+
+/// Whether the victim was stopped when a shell signalled it. Only a stopped job gets SIGCONT after that.
+fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
+    const STOPS: [u8; 4] = [sig::SIGSTOP, sig::SIGTSTP, sig::SIGTTIN, sig::SIGTTOU];
+    const AT_ONCE: u64 = 100_000_000;
+    let signals = || case.world.signals_to(case.victim).iter();
+    let before = signals().rfind(|signal| {
+        let number = signal.value.number;
+        signal.ns() <= sent.ns() && (STOPS.contains(&number) || number == sig::SIGCONT)
+    });
+    let woken = signals().any(|signal| {
+        signal.value.number == sig::SIGCONT
+            && signal.value.sender.id == sent.value.sender.id
+            && signal.ns() >= sent.ns()
+            && signal.ns() < sent.ns() + AT_ONCE
+    });
+    woken || before.is_some_and(|before| STOPS.contains(&before.value.number))
+}
+
 /// Ctrl-C, Ctrl-\ and their kind.
 pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::TtySignal)?;
     let number = blow.signal.value.number;
     let key = match number {
-        crate::evidence::sig::SIGINT => "Ctrl-C (the interrupt key)",
-        crate::evidence::sig::SIGQUIT => "Ctrl-\\ (the quit key)",
-        crate::evidence::sig::SIGTSTP => "Ctrl-Z (the suspend key)",
+        sig::SIGINT => "Ctrl-C (the interrupt key)",
+        sig::SIGQUIT => "Ctrl-\\ (the quit key)",
+        sig::SIGTSTP => "Ctrl-Z (the suspend key)",
         _ => "a signal key",
     };
     let tty = tty(case);
@@ -186,7 +252,7 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     } else {
         format!("somebody typed {key} in {tty}{held}")
     };
-    let signal = crate::evidence::signal_name(number);
+    let signal = signal_name(number);
     let actor = ioctl.then_some(&blow.signal.value.sender);
     Finding::new(
         CauseId::TerminalInterrupt,

@@ -117,3 +117,96 @@ fn a_client_that_is_not_heard_from() {
     });
     assert!(death.cause.explanation.contains("ClientAliveInterval"), "{}", death.cause.explanation);
 }
+
+/// An interactive bash and its job, a group led by a child of it of which this is a grandchild.
+struct Jobs {
+    shell: Task,
+    leader: Task,
+    victim: Task,
+    shell_words: &'static [&'static str],
+}
+
+impl Jobs {
+    fn new(shell_words: &'static [&'static str]) -> Self {
+        let [shell, leader, victim] =
+            [(70, "bash"), (71, "sh"), (72, "sleep")].map(|(pid, comm)| task(pid, comm));
+        Self { shell, leader, victim, shell_words }
+    }
+
+    fn scene(&self) -> Scene {
+        Scene::default()
+            .target(&self.victim, TargetReason::Pid)
+            .exec(1, self.shell.clone(), self.shell_words, &[])
+            .exec(2, self.leader.clone(), &["sh", "-c", "sleep 9; true"], &[&self.shell])
+            .exec(3, self.victim.clone(), &["sleep", "9"], &[&self.leader, &self.shell])
+    }
+
+    /// The shell's signal to the job's group.
+    fn to_group(&self, number: u8) -> SignalSent {
+        let group = u64::from(71_u32.wrapping_neg());
+        let syscall = crate::evidence::Syscall { name: "kill".to_owned(), args: [group, 0, 0] };
+        SignalSent {
+            syscall: Some(syscall),
+            ..signal(number, self.shell.clone(), self.victim.clone())
+        }
+    }
+
+    /// What ended it, where the shell sent that signal at 10 ms and ended at that time.
+    fn cause(&self, scene: Scene, number: u8, shell_ends_ms: Option<u64>) -> Death {
+        let scene = scene.signal(10, self.to_group(number));
+        let scene = scene.exit(11, self.victim.clone(), u32::from(number), true);
+        let scene = match shell_ends_ms {
+            Some(ms) => scene.exit(ms, self.shell.clone(), 0, false),
+            None => scene,
+        };
+        scene.settled(3_000, &self.victim).death()
+    }
+}
+
+#[test]
+fn all_of_a_job_is_hung_up_by_its_shell_that_ends() {
+    let jobs = Jobs::new(&["bash", "-i"]);
+    let ended = jobs.cause(jobs.scene(), sig::SIGHUP, Some(12));
+    assert_eq!(ended.cause.id, CauseId::SessionLeaderExited, "{ended:#?}");
+    assert_eq!(ended.cause.evidence, crate::evidence::Grade::Inferred);
+    assert!(ended.cause.explanation.contains("was ending and hung up its jobs"), "{ended:#?}");
+    let to_shell = SignalSent { is_target: false, ..hangup(&task(30, "tmux: server"), &monitor()) };
+    let to_shell = SignalSent { target: jobs.shell.clone(), ..to_shell };
+    let hung_up = jobs.cause(jobs.scene().signal(9, to_shell), sig::SIGHUP, None);
+    assert!(hung_up.cause.explanation.contains("which hung up its jobs"), "{hung_up:#?}");
+}
+
+#[test]
+fn a_kill_that_was_typed_stays_one() {
+    let jobs = Jobs::new(&["bash", "-i"]);
+    for ends_ms in [None, Some(2_500)] {
+        let death = jobs.cause(jobs.scene(), sig::SIGHUP, ends_ms);
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    }
+    // A running job is not ended by its shell's end.
+    let death = jobs.cause(jobs.scene(), sig::SIGTERM, Some(12));
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    // Scripts have no jobs to hang up.
+    let script = Jobs::new(&["bash", "stop.sh"]);
+    let death = script.cause(script.scene(), sig::SIGHUP, Some(12));
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    // What the shell did not start is no job of its.
+    let stranger = Scene::default().target(&jobs.victim, TargetReason::Pid);
+    let stranger = stranger.exec(1, jobs.shell.clone(), &["bash", "-i"], &[]);
+    let death = jobs.cause(stranger, sig::SIGHUP, Some(12));
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+/// bash sends SIGTERM to stopped jobs at its end.
+#[test]
+fn a_stopped_job_is_ended_by_its_shell_that_ends() {
+    let jobs = Jobs::new(&["-bash"]);
+    let stop = SignalSent { fatal: false, ..jobs.to_group(sig::SIGTSTP) };
+    let stopped = jobs.cause(jobs.scene().signal(5, stop.clone()), sig::SIGTERM, Some(12));
+    assert_eq!(stopped.cause.id, CauseId::SessionLeaderExited, "{stopped:#?}");
+    assert!(stopped.cause.explanation.contains("ended its stopped jobs"), "{stopped:#?}");
+    let continued = SignalSent { fatal: false, ..jobs.to_group(sig::SIGCONT) };
+    let running = jobs.scene().signal(5, stop).signal(6, continued);
+    let death = jobs.cause(running, sig::SIGTERM, Some(12));
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
