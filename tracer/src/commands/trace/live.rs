@@ -458,6 +458,7 @@ impl<'a> Live<'a> {
 
     /// Takes what has come meanwhile, and closes the report.
     fn end(&mut self, reason: &str, batch: &mut Vec<Evidence>) -> Result<(), Failure> {
+        self.await_command()?;
         self.kernel.drain(batch)?;
         if !self.engine.is_over() {
             self.take_kernels(batch)?;
@@ -467,6 +468,18 @@ impl<'a> Live<'a> {
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
         self.trouble(trouble)?;
         self.flush()
+    }
+
+    /// Gives the command the time to end as well: who ends the tracer may be ending it, and the kernel tells of an end
+    /// before it can be waited for.
+    fn await_command(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + TICK;
+        self.reap()?;
+        while self.child.is_some() && self.ended.is_none() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            self.reap()?;
+        }
+        Ok(())
     }
 }
 
