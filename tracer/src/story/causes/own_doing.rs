@@ -1,9 +1,10 @@
 //! Deaths that a process brought on itself without a fault: aborts, forbidden calls, pipes, timers.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, SignalInfo, sig, signal_name};
+use crate::evidence::{Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, Outcome};
+use crate::story::world::Seen;
 use crate::story::{fixes, words};
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
@@ -86,19 +87,14 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
 /// SIGPIPE.
 pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::Pipe)?;
-    // The likeliest reader: a process with the same parent that ended just before.
-    let siblings = case.world.people.parents(case.victim);
-    let reader = case.world.exits.iter().rev().find(|exit| {
-        exit.value.task.id != case.victim
-            && exit.ns() <= blow.signal.ns()
-            && exit.ns() + 5_000_000_000 >= blow.signal.ns()
-            && siblings.first().is_some_and(|parent| parent.pid == exit.value.task.ppid)
-    });
+    let reader = likely_reader(case, blow.signal.ns());
     let who = reader.map(|exit| {
-        format!(
-            " (perhaps {}, which had ended just before)",
-            words::name_pid(&case.task(&exit.value.task))
-        )
+        let name = words::name_pid(&case.task(&exit.value.task));
+        let when = match blow.signal.ns().saturating_sub(exit.ns()) {
+            0 => "was ending".to_owned(),
+            lead => format!("had ended {} before", words::span(lead)),
+        };
+        format!(" (perhaps {name}, which had been started right after it and {when})")
     });
     Finding::new(
         CauseId::BrokenPipe,
@@ -110,12 +106,36 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
             who.unwrap_or_default()
         ),
     )
-    .links(reader.map(|exit| {
-        let mut link = crate::story::ending::exit_link(case, exit);
-        link.evidence = Grade::Observed;
-        link
-    }))
     .answer()
+}
+
+/// Who may have read what the victim wrote: of the same parent's children the one started next after it, as shells
+/// start the parts of a pipeline, where that one had ended by then.
+fn likely_reader<'a>(case: &Case<'a>, struck_ns: u64) -> Option<&'a Seen<Exit>> {
+    /// How far apart the parts of a pipeline are started at most.
+    const TOGETHER: u64 = 100_000_000;
+    /// How long the victim may have had nothing to write.
+    const SILENT: u64 = 5_000_000_000;
+    /// How long after a process has closed its files its end is seen: newer kernels tell of it after that.
+    const CLOSING: u64 = 5_000_000;
+    let people = &case.world.people;
+    let parent = *people.parents(case.victim).first()?;
+    let order = |id: ProcessId| (id.start_ticks(), id.pid);
+    let is_next = |id: &ProcessId| {
+        order(*id) > order(case.victim)
+            && id.start_ns <= case.victim.start_ns.saturating_add(TOGETHER)
+            && people.parents(*id).first() == Some(&parent)
+    };
+    let next = people.iter().map(|(id, _)| id).filter(is_next).min_by_key(|id| order(*id))?;
+    // Whoever was started between the two and has done nothing that is seen may be the reader.
+    let is_known =
+        |pid: u32| people.at(pid, struck_ns).is_some_and(|id| order(id) > order(case.victim));
+    if !(case.victim.pid.saturating_add(1)..next.pid).all(is_known) {
+        return None;
+    }
+    case.world
+        .exit_of(next)
+        .filter(|exit| exit.ns() <= struck_ns + CLOSING && exit.ns() + SILENT >= struck_ns)
 }
 
 /// alarm(2), setitimer(2), timer_create(2).
