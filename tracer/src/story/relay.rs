@@ -10,6 +10,7 @@ use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
 use super::units::command_link;
+use super::upstream::End;
 use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{clients, decide, mechanism, signals, words};
@@ -154,8 +155,15 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
     let signal = signal_name(hop.got.value.number);
     let lead = words::span(hop.sent.ns().saturating_sub(hop.got.ns()));
     let on = if hop.is_passed_on() { ", and seems to have passed it on" } else { "" };
-    let way = mechanism::words(&hop.got.value, hop.mechanism);
-    let from = match (hop.originator(), hop.mechanism.is_kernels_own()) {
+    let from = from(case, hop.got, hop.mechanism, on);
+    format!(" {relay} had itself got {signal} {lead} before from {from}.")
+}
+
+/// Where a signal came from, in words that end a sentence; `on` follows the name.
+fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> String {
+    let originator = signals::originator(&got.value, mechanism).1;
+    let way = mechanism::words(&got.value, mechanism);
+    match (originator, mechanism.is_kernels_own()) {
         (None, _) => format!("the kernel ({way}){on}"),
         (Some(through), true) => {
             format!("the kernel ({way}, through {}){on}", words::name_pid(&case.task(through)))
@@ -166,10 +174,47 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
-            format!("{name}{on}: {}", Actor::behind_at(case, origin.id, hop.got.ns()).told())
+            format!("{name}{on}: {}", Actor::behind_at(case, origin.id, got.ns()).told())
         }
+    }
+}
+
+/// Why a signal had no effect at first: the victim was stopped, and somebody let it go on later.
+fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
+    let number = blow.signal.value.number;
+    if number == sig::SIGKILL || blow.mechanism.is_kernels_own() {
+        return;
+    }
+    let signals = || case.world.signals_to(case.victim).iter();
+    let is_turn = |seen: &&SeenSignal| {
+        let number = seen.value.number;
+        number == sig::SIGCONT || sig::STOPS.contains(&number) && !is_ignored(&seen.value)
     };
-    format!(" {relay} had itself got {signal} {lead} before from {from}.")
+    let before = signals().filter(is_turn).rfind(|seen| seen.ns() <= blow.signal.ns());
+    let Some(stop) = before.filter(|seen| seen.value.number != sig::SIGCONT) else { return };
+    let woken = signals().find(|seen| {
+        seen.value.number == sig::SIGCONT
+            && seen.ns() > blow.signal.ns()
+            && seen.ns() <= case.exit.ns()
+    });
+    let Some(woken) = woken else { return };
+    let lead = words::span(blow.signal.ns().saturating_sub(stop.ns()));
+    let wait = words::span(woken.ns().saturating_sub(blow.signal.ns()));
+    let whence = |seen: &SeenSignal| from(case, seen, mechanism::of(&seen.value), "");
+    finding.explanation.push_str(&format!(
+        " It was stopped then: {lead} before, it had got {} from {}. The signal waited until SIGCONT came, \
+         {wait} later, from {}.",
+        signal_name(stop.value.number),
+        whence(stop),
+        whence(woken),
+    ));
+    let links = [stop, woken].map(|seen| case.signal_link(seen, mechanism::of(&seen.value)));
+    finding.links.extend(links);
+}
+
+fn is_ignored(signal: &SignalSent) -> bool {
+    matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
+        || signal.number != sig::SIGSTOP && signal.disposition != Some(Disposition::Default)
 }
 
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
@@ -186,6 +231,7 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
         CauseId::TracerExited,
     ];
     let Some(blow) = case.blow.filter(|_| TELLING.contains(&finding.id)) else { return };
+    tell_wait(case, blow, finding);
     let ordered = ORDERED.contains(&finding.id);
     let own = Ordered::of(case, blow.signal, blow.mechanism).filter(|_| ordered);
     // Of a signal and a command the later one is the reason.
@@ -200,6 +246,7 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
         Some(hop) => Some(&hop.sent.value.sender),
         None => signals::originator(&blow.signal.value, blow.mechanism).1,
     };
+    let moved = moved.map(|moved| End::of(case, moved.id).map_or(moved, |end| end.first()));
     if moved.is_some_and(|moved| stopped_before(case, moved, blow, finding)) {
         return;
     }

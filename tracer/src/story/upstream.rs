@@ -11,20 +11,55 @@ use super::units::command_link;
 use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Moment, ProcessId, Task, signal_name};
+use crate::evidence::{Exit, Mechanism, Moment, ProcessId, Task, signal_name};
+
+/// Whose end the kernel answered by a signal.
+fn ended_before(blow: Blow<'_>) -> Option<&Task> {
+    let of_end = matches!(
+        blow.mechanism,
+        Mechanism::ParentDeathSignal
+            | Mechanism::PidNamespaceExit
+            | Mechanism::PtraceExitKill
+            | Mechanism::TtyHangup
+    );
+    Some(&blow.signal.value.sender).filter(|sender| of_end && sender.exiting)
+}
 
 /// The end of another process, told as something that led to this case.
 #[derive(Debug)]
 pub struct End<'a> {
     exit: &'a Seen<Exit>,
     blow: Option<Blow<'a>>,
+    /// The end of another that the kernel answered by that blow.
+    above: Option<Box<Self>>,
 }
+
+/// How far up ends are followed.
+const DEPTH: usize = 8;
+
+/// How much later than the kernel's answer to it an end may be seen.
+const ANSWERED: u64 = 20_000_000;
 
 impl<'a> End<'a> {
     /// The end of a process, where it was seen.
     pub fn of(case: &Case<'a>, id: ProcessId) -> Option<Self> {
+        Self::at(case, id, DEPTH)
+    }
+
+    fn at(case: &Case<'a>, id: ProcessId, depth: usize) -> Option<Self> {
         let exit = case.world.exit_of(id)?;
-        Some(Self { exit, blow: decide::decide(case.world, exit) })
+        let blow = decide::decide(case.world, exit);
+        let above = blow.filter(|_| depth > 0).and_then(|blow| {
+            let ended = ended_before(blow).filter(|ended| ended.id != id)?;
+            let end = Self::at(case, ended.id, depth - 1)?;
+            (end.ns() <= blow.signal.ns() + ANSWERED).then(|| Box::new(end))
+        });
+        Some(Self { exit, blow, above })
+    }
+
+    /// Who ended first of those whose ends led, one after the other, to this one.
+    pub fn first(&self) -> &'a Task {
+        self.above.as_ref().map_or(&self.exit.value.task, |above| above.first())
     }
 
     /// When it ended, `CLOCK_BOOTTIME` nanoseconds.
@@ -39,8 +74,9 @@ impl<'a> End<'a> {
         let command = self.sender().filter(|(sender, _)| manager_of(sender).is_none()).and_then(
             |(sender, at_ns)| command_link(case, &Actor::behind_at(case, sender.id, at_ns)),
         );
+        let above = self.above.iter().flat_map(|end| end.links(case, effect));
         let mut links: Vec<Link> =
-            command.into_iter().chain(struck).chain([exit_link(case, self.exit)]).collect();
+            above.chain(command).chain(struck).chain([exit_link(case, self.exit)]).collect();
         for link in &mut links {
             link.at = link.at.no_later_than(effect);
         }
@@ -57,7 +93,11 @@ impl<'a> End<'a> {
             let way = mechanism::words(&blow.signal.value, blow.mechanism);
             let through = originator
                 .filter(|task| task.id != self.exit.value.task.id)
-                .map(|task| format!(", through {}", words::name_pid(&case.task(task))))
+                .map(|task| {
+                    let by_whom = self.above.as_ref().map(|end| end.by_whom(case));
+                    let by_whom = by_whom.unwrap_or_default();
+                    format!(", through {}{by_whom}", words::name_pid(&case.task(task)))
+                })
                 .unwrap_or_default();
             return format!(" (to which the kernel had sent {signal}: {way}{through})");
         }

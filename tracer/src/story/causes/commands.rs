@@ -1,14 +1,16 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Manager, Mechanism, Process, Task, signal_name};
+use crate::evidence::{Exit, Grade, Manager, Mechanism, Process, Task, signal_name};
 use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
-use crate::story::decide::Way;
+use crate::story::decide::{Way, decide};
+use crate::story::ending::exit_link;
 use crate::story::manager::manager_of;
 use crate::story::relay::Relay;
 use crate::story::signals;
-use crate::story::verdict::CauseId;
+use crate::story::verdict::{CauseId, Link, Outcome};
+use crate::story::world::Seen;
 use crate::story::{mechanism, newborn, units, words};
 
 /// Programs whose purpose is to send signals.
@@ -89,7 +91,8 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
         Fit::Program,
         Grade::Observed,
         format!(
-            "{victim} got {signal} from {name}: {}.{}{}{}",
+            "{victim} got {signal} from {name}{}: {}.{}{}{}",
+            kinship(case, sender),
             actor.told(),
             aim(case),
             forged(case),
@@ -126,13 +129,23 @@ pub fn relayed_command(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// That the victim itself had started who then signalled it, as a clause; empty where it had not.
+fn kinship(case: &Case<'_>, sender: &Task) -> &'static str {
+    let parents = case.world.people.parents(sender.id);
+    match parents.iter().position(|parent| *parent == case.victim) {
+        Some(0) => ", its own child, which it had started itself",
+        Some(_) => ", a descendant of its own",
+        None => "",
+    }
+}
+
 /// A program, as the sender of a signal.
 fn by_program(case: &Case<'_>, sender: &Task) -> String {
     let actor = Actor::behind(case, sender.id);
     let process = case.task(sender);
     let name = words::name_pid(&process);
     let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
-    let relation = if parent { ", its parent" } else { "" };
+    let relation = if parent { ", its parent" } else { kinship(case, sender) };
     let command = words::command_line(&process);
     let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
     let by = format!("{name}{relation}, the program \"{command}\"{owner} {}", actor.whereabouts());
@@ -141,18 +154,19 @@ fn by_program(case: &Case<'_>, sender: &Task) -> String {
 
 /// Who else kill(2) was aimed at: a process group, or everybody. Only its argument tells.
 fn aim(case: &Case<'_>) -> String {
-    let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::Kill) else {
-        return String::new();
-    };
-    let Some(call) = blow.signal.value.syscall.as_ref().filter(|call| call.name == "kill") else {
-        return String::new();
-    };
-    match (call.args[0] as u32).cast_signed() {
-        -1 => " It went to every process that the sender may signal (kill -1).".to_owned(),
-        0 => " It went to the sender's whole process group.".to_owned(),
-        group if group < -1 => format!(" It went to the whole process group {}.", -group),
+    match group_aimed_at(case) {
+        Some(-1) => " It went to every process that the sender may signal (kill -1).".to_owned(),
+        Some(0) => " It went to the sender's whole process group.".to_owned(),
+        Some(group) if group < -1 => format!(" It went to the whole process group {}.", -group),
         _ => String::new(),
     }
+}
+
+/// The first argument of kill(2), where it is no single process's id.
+fn group_aimed_at(case: &Case<'_>) -> Option<i32> {
+    let blow = case.blow_by(Mechanism::Kill)?;
+    let call = blow.signal.value.syscall.as_ref().filter(|call| call.name == "kill")?;
+    Some((call.args[0] as u32).cast_signed()).filter(|aim| *aim <= 0)
 }
 
 /// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody.
@@ -199,6 +213,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     }
     let actor = Actor::behind(case, sender.id);
     let by = by_program(case, sender);
+    let failed = failed_sibling(case, sender);
     let because = if blow.mechanism == Mechanism::CgroupKill {
         " It wrote cgroup.kill, which kills a whole cgroup."
     } else if mechanism::is_pidfd_closed(&blow.signal.value) {
@@ -211,14 +226,55 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         Fit::Mechanism,
         Grade::Observed,
         format!(
-            "{victim} got {signal} from {by}.{because}{}{}{}",
+            "{victim} got {signal} from {by}.{because}{}{}{}{}",
             aim(case),
             forged(case),
-            way(case)
+            way(case),
+            failed.map(|exit| after_failure(case, exit)).unwrap_or_default()
         ),
     )
     .links(units::command_link(case, &actor))
+    .links(failed.map(|exit| Link { evidence: Grade::Inferred, ..exit_link(case, exit) }))
     .answer()
+}
+
+/// Another child of whoever ended the victim, its parent, too, that had failed right before without being ended by it:
+/// runners of several jobs end the others then.
+fn failed_sibling<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<Exit>> {
+    const RIGHT_BEFORE: u64 = 500_000_000;
+    let parents = case.world.people.parents(case.victim);
+    let struck_ns = case.struck_ns();
+    let by_sender = |exit: &Seen<Exit>| {
+        let blow = decide(case.world, exit);
+        blow.is_some_and(|blow| blow.signal.value.sender.id == sender.id)
+    };
+    let is_child = |exit: &Seen<Exit>| {
+        let own = case.world.people.parents(exit.value.task.id);
+        own.first() == Some(&sender.id)
+    };
+    case.world.exits.iter().rev().filter(|_| parents.contains(&sender.id)).find(|exit| {
+        let id = exit.value.task.id;
+        exit.ns() <= struck_ns
+            && exit.ns() + RIGHT_BEFORE >= struck_ns
+            && exit.value.status != 0
+            && !exit.value.unseen
+            && id != case.victim
+            && !parents.contains(&id)
+            && is_child(exit)
+            && !by_sender(exit)
+    })
+}
+
+fn after_failure(case: &Case<'_>, exit: &Seen<Exit>) -> String {
+    let sibling = case.task(&exit.value.task);
+    let how = match Outcome::of(&exit.value) {
+        Outcome::Exited { status } => format!("exited with {status}"),
+        Outcome::Signaled { signal, .. } => format!("been killed by {signal}"),
+        Outcome::Unknown => "ended".to_owned(),
+    };
+    let lead = words::span(case.struck_ns().saturating_sub(exit.ns()));
+    let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
+    format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}, which may be why.")
 }
 
 /// A service manager did it, and no reason of its was seen.
@@ -248,7 +304,7 @@ fn by_manager(case: &Case<'_>, sender: &Task, manager: Manager) -> Option<Opinio
 /// A ptrace tracer put a signal in: the only one who can without sending it.
 pub fn injected(case: &Case<'_>) -> Option<Opinion> {
     let tracer = case.injector()?;
-    let crate::story::verdict::Outcome::Signaled { signal, .. } = &case.outcome else {
+    let Outcome::Signaled { signal, .. } = &case.outcome else {
         return None;
     };
     Finding::new(
@@ -279,10 +335,16 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     if !PROGRAMS.contains(&sender.comm.as_str()) && !is_parallel_with_limit(&process) && !beside {
         return None;
     }
-    // It ends what it has started: the victim is below it.
-    if !beside && !case.world.people.parents(case.victim).contains(&sender.id) {
+    // It ends what it has started, which is below it, and whatever else is in its process group.
+    let below = case.world.people.parents(case.victim).contains(&sender.id);
+    if !beside && !below && group_aimed_at(case) != Some(0) {
         return None;
     }
+    let runs = if beside || below {
+        "which runs it with a time limit"
+    } else {
+        "which ends its whole process group at its time limit"
+    };
     let actor = Actor::behind(case, sender.id);
     let name = words::name_pid(&process);
     let signal = signal_name(blow.signal.value.number);
@@ -299,7 +361,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Inferred,
         format!(
-            "{} got {signal} from {name}{}, which runs it with a time limit: \"{}\".{}",
+            "{} got {signal} from {name}{}, {runs}: \"{}\".{}",
             words::name_pid(&case.victim_process()),
             ran.unwrap_or_default(),
             words::command_line(&process),

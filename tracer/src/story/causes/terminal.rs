@@ -203,12 +203,11 @@ fn is_job(case: &Case<'_>, sent: &SignalSent) -> bool {
 
 /// Whether the victim was stopped when a shell signalled it. Only a stopped job gets SIGCONT after that.
 fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
-    const STOPS: [u8; 4] = [sig::SIGSTOP, sig::SIGTSTP, sig::SIGTTIN, sig::SIGTTOU];
     const AT_ONCE: u64 = 100_000_000;
     let signals = || case.world.signals_to(case.victim).iter();
     let before = signals().rfind(|signal| {
         let number = signal.value.number;
-        signal.ns() <= sent.ns() && (STOPS.contains(&number) || number == sig::SIGCONT)
+        signal.ns() <= sent.ns() && (sig::STOPS.contains(&number) || number == sig::SIGCONT)
     });
     let woken = signals().any(|signal| {
         signal.value.number == sig::SIGCONT
@@ -216,7 +215,7 @@ fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
             && signal.ns() >= sent.ns()
             && signal.ns() < sent.ns() + AT_ONCE
     });
-    woken || before.is_some_and(|before| STOPS.contains(&before.value.number))
+    woken || before.is_some_and(|before| sig::STOPS.contains(&before.value.number))
 }
 
 /// Ctrl-C, Ctrl-\ and their kind.

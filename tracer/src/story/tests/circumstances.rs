@@ -1,0 +1,206 @@
+//! What belongs to the story of a kill beside the kill itself: who is whose child, why a signal waited, what had failed
+//! right before, who is behind an end that the kernel answered.
+
+use super::scene::{Scene, caught, signal, task};
+use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
+
+fn told(death: &Death) -> &str {
+    &death.cause.explanation
+}
+
+/// `java -XX:OnOutOfMemoryError='kill -9 %p'`
+#[test]
+fn who_is_ended_by_its_own_child_is_told_so() {
+    let (victim, shell, kill) = (task(42, "java"), task(70, "sh"), task(80, "kill"));
+    let play = |sender: &Task, words: &[&str], above: &[&Task]| {
+        Scene::default()
+            .user(1000, "alice")
+            .target(&victim, TargetReason::Pid)
+            .exec(5, sender.clone(), words, above)
+            .signal(6, signal(sig::SIGKILL, sender.clone(), victim.clone()))
+            .exit(7, victim.clone(), 9, true)
+            .death()
+    };
+    let own = play(&shell, &["sh", "-c", "kill -9 42"], &[&victim]);
+    let clause = "from sh[70], its own child, which it had started itself: a kill builtin";
+    assert!(told(&own).contains(clause), "{}", told(&own));
+    let below = play(&kill, &["kill", "-9", "42"], &[&shell, &victim]);
+    assert!(told(&below).contains("from kill[80], a descendant of its own: "), "{}", told(&below));
+    let other = play(&kill, &["kill", "-9", "42"], &[&shell]);
+    assert!(!told(&other).contains("its own"), "{}", told(&other));
+}
+
+/// bwrap's second process asks to die with the first, and its child with the second.
+#[test]
+fn ends_that_follow_one_another_are_followed_to_who_ended_the_first() {
+    let [outer, inner, victim] =
+        [(60, "bwrap"), (61, "bwrap"), (42, "sleep")].map(|(pid, comm)| task(pid, comm));
+    let (shell, killer) = (task(70, "bash"), task(80, "kill"));
+    let of_parent = |parent: &Task, child: &Task| SignalSent {
+        info: SignalInfo::None,
+        parent_death_signal: sig::SIGKILL,
+        syscall: None,
+        is_target: child.id == victim.id,
+        ..signal(sig::SIGKILL, Task { exiting: true, ..parent.clone() }, child.clone())
+    };
+    let init_ends = SignalSent {
+        stack: vec!["zap_pid_ns_processes".to_owned()],
+        info: SignalInfo::Privileged,
+        parent_death_signal: 0,
+        ..of_parent(&inner, &victim)
+    };
+    let death = Scene::default()
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Pid)
+        .exec(1, killer.clone(), &["kill", "-9", "60"], &[&shell])
+        .signal(2, SignalSent { is_target: false, ..signal(sig::SIGKILL, killer, outer.clone()) })
+        .exit(3, outer.clone(), 9, false)
+        .signal(3, of_parent(&outer, &inner))
+        .exit(4, inner, 9, false)
+        .signal(4, init_ends)
+        .exit(5, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::PidNamespaceInitExited, "{death:#?}");
+    let clause = "through bwrap[60] (to which kill[80] had sent SIGKILL)";
+    assert!(told(&death).contains(clause), "{}", told(&death));
+    let first = &death.chain[0];
+    assert_eq!(first.event, LinkEvent::Command, "{:#?}", death.chain);
+    assert!(first.text.contains("alice ran \"kill -9 60\""), "{}", first.text);
+}
+
+#[test]
+fn a_signal_that_a_stopped_process_took_late_is_told_with_who_stopped_it_and_who_let_it_go_on() {
+    let (victim, shell) = (task(42, "sleep"), task(70, "bash"));
+    let by = |pid: u32, number: u8| SignalSent {
+        fatal: false,
+        ..signal(number, task(pid, "kill"), victim.clone())
+    };
+    let play = |wakes_ms: &[u64]| {
+        let mut scene = Scene::default().user(1000, "alice").target(&victim, TargetReason::Pid);
+        for (pid, option) in [(80, "-STOP"), (81, "-TERM"), (82, "-CONT")] {
+            scene = scene.exec(1, task(pid, "kill"), &["kill", option, "42"], &[&shell]);
+        }
+        scene = scene.signal(5, by(80, sig::SIGSTOP));
+        let mut stages = wakes_ms.iter().map(|ms| (*ms, 82, sig::SIGCONT)).collect::<Vec<_>>();
+        stages.push((1_005, 81, sig::SIGTERM));
+        stages.sort_unstable();
+        for (ms, pid, number) in stages {
+            scene = scene.signal(ms, by(pid, number));
+        }
+        scene.exit(4_010, victim.clone(), 15, true).death()
+    };
+    let death = play(&[4_005]);
+    let stop =
+        "1 s before, it had got SIGSTOP from kill[80]: alice ran \"kill -STOP 42\" from bash[70]";
+    assert!(told(&death).contains(stop), "{}", told(&death));
+    let woken = "until SIGCONT came, 3 s later, from kill[82]: alice ran \"kill -CONT 42\"";
+    assert!(told(&death).contains(woken), "{}", told(&death));
+    let links: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(links.contains(&"kill[80] sent SIGSTOP to sleep[42]"), "{links:?}");
+    assert!(links.contains(&"kill[82] sent SIGCONT to sleep[42]"), "{links:?}");
+    // It ran again by then.
+    let running = play(&[500, 4_005]);
+    assert!(!told(&running).contains("stopped then"), "{}", told(&running));
+}
+
+/// GNU parallel `--halt now,fail=1`
+#[test]
+fn a_siblings_failure_right_before_is_told_as_what_may_be_why() {
+    let (runner, victim) = (task(60, "perl"), task(42, "sleep"));
+    let sibling = Task { ppid: 60, ..task(43, "sh") };
+    let child = Task { ppid: 60, ..victim.clone() };
+    let play = |status: u32, ended_ms: u64| {
+        Scene::default()
+            .target(&child, TargetReason::Pid)
+            .exec(1, child.clone(), &["sleep", "9"], &[&runner])
+            .exec(1, sibling.clone(), &["sh", "-c", "exit 1"], &[&runner])
+            .exit(ended_ms, sibling.clone(), status, false)
+            .signal(1_000, signal(sig::SIGTERM, runner.clone(), child.clone()))
+            .exit(1_001, child.clone(), 15, true)
+            .death()
+    };
+    let death = play(1 << 8, 990);
+    let clause = "10 ms before that, its sibling sh[43], \"sh -c 'exit 1'\", had exited with 1";
+    assert!(told(&death).contains(clause), "{}", told(&death));
+    let link = death.chain.iter().find(|link| link.event == LinkEvent::ProcessExit);
+    assert_eq!(link.map(|link| link.evidence), Some(Grade::Inferred), "{:#?}", death.chain);
+    for (status, ended_ms) in [(0, 990), (1 << 8, 10)] {
+        let death = play(status, ended_ms);
+        assert!(!told(&death).contains("sibling"), "{}", told(&death));
+    }
+    // Who was ended by the same sender has failed for the same reason.
+    let death = Scene::default()
+        .target(&child, TargetReason::Pid)
+        .exec(1, child.clone(), &["sleep", "9"], &[&runner])
+        .exec(1, sibling.clone(), &["sh", "-c", "sleep 9"], &[&runner])
+        .signal(
+            2,
+            SignalSent {
+                is_target: false,
+                ..caught(sig::SIGTERM, runner.clone(), sibling.clone())
+            },
+        )
+        .exit(3, sibling, 1 << 8, false)
+        .signal(4, signal(sig::SIGTERM, runner, child.clone()))
+        .exit(5, child, 15, true)
+        .death();
+    assert!(!told(&death).contains("sibling"), "{}", told(&death));
+}
+
+/// timeout ends its process group, and with it whom nobody below it has for a child any more.
+#[test]
+fn an_orphan_in_the_group_of_timeout_is_ended_by_timeout() {
+    let (timeout, victim) = (task(60, "timeout"), task(42, "sleep"));
+    let play = |aim: u64| {
+        let syscall = Syscall { name: "kill".to_owned(), args: [aim, 0, 0] };
+        let sent = signal(sig::SIGTERM, timeout.clone(), victim.clone());
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, timeout.clone(), &["timeout", "3", "sh", "-c", "(sleep 700 &); sleep 50"], &[])
+            .signal(3_001, SignalSent { syscall: Some(syscall), ..sent })
+            .exit(3_002, victim.clone(), 15, true)
+            .death()
+            .cause
+            .id
+    };
+    assert_eq!(play(0), CauseId::TimeoutCommand);
+    assert_ne!(play(42), CauseId::TimeoutCommand);
+}
+
+/// Of a broken pipe only what was started next to the writer is taken for its reader, and only where it has ended.
+#[test]
+fn a_bystander_that_ended_is_not_taken_for_the_reader_of_a_pipe() {
+    let shell = task(70, "bash");
+    let (victim, reader, other) = (task(42, "yes"), task(43, "python3"), task(44, "sleep"));
+    let play = |reader_seen: bool, reader_ends_ms: Option<u64>| {
+        let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+        scene = scene.exec(1, victim.clone(), &["yes"], &[&shell]);
+        if reader_seen {
+            scene = scene.exec(1, reader.clone(), &["python3", "-c", "…"], &[&shell]);
+        }
+        scene = scene.exec(1, other.clone(), &["sleep", "1.6"], &[&shell]);
+        if let Some(ms) = reader_ends_ms {
+            scene = scene.exit(ms, reader.clone(), 0, false);
+        }
+        scene = scene.exit(1_600, Task { ppid: 70, ..other.clone() }, 0, false);
+        let pipe = SignalSent {
+            info: SignalInfo::None,
+            syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
+            ..signal(sig::SIGPIPE, victim.clone(), victim.clone())
+        };
+        scene.signal(2_000, pipe).exit(2_001, victim.clone(), 13, true).death()
+    };
+    for seen in [true, false] {
+        let death = play(seen, None);
+        assert_eq!(death.cause.id, CauseId::BrokenPipe);
+        assert!(!told(&death).contains("perhaps"), "{}", told(&death));
+    }
+    let death = play(true, Some(2_001));
+    assert!(told(&death).contains("started right after it and was ending)"), "{}", told(&death));
+    let death = play(true, Some(1_995));
+    let clause =
+        "perhaps python3[43], which had been started right after it and had ended 5 ms before";
+    assert!(told(&death).contains(clause), "{}", told(&death));
+    assert_eq!(death.chain[0].event, LinkEvent::Signal, "{:#?}", death.chain);
+}
