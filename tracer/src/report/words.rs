@@ -179,13 +179,17 @@ pub fn killer(killer: &Killer) -> String {
     }
 }
 
-/// A span of time with two or three digits that matter: `450 µs`, `12 ms`, `10.1 s`, `3 min 20 s`.
+/// A span of time, with the digits that the story's sentences have: `450 µs`, `1.2 ms`, `10.1 s`, `3 min 20 s`.
 pub fn delay(ns: u64) -> String {
-    let tenths = |value: u64, unit: u64| format!("{}.{}", value / unit, value % unit * 10 / unit);
+    let tenths = |unit: u64| match ns % unit * 10 / unit {
+        0 => (ns / unit).to_string(),
+        tenths => format!("{}.{tenths}", ns / unit),
+    };
     match ns {
         0..1_000_000 => format!("{} µs", ns / 1_000),
-        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
-        1_000_000_000..60_000_000_000 => format!("{} s", tenths(ns, 1_000_000_000)),
+        1_000_000..10_000_000 => format!("{} ms", tenths(1_000_000)),
+        10_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        1_000_000_000..60_000_000_000 => format!("{} s", tenths(1_000_000_000)),
         60_000_000_000..3_600_000_000_000 => {
             format!("{} min {} s", ns / 60_000_000_000, ns / 1_000_000_000 % 60)
         }
@@ -243,9 +247,9 @@ mod tests {
         for (ns, words) in [
             (0, "0 µs"),
             (450_000, "450 µs"),
-            (1_200_000, "1 ms"),
+            (1_200_000, "1.2 ms"),
             (999_999_999, "999 ms"),
-            (10_095_000_000, "10.0 s"),
+            (10_095_000_000, "10 s"),
             (90_000_000_000, "1 min 30 s"),
             (u64::MAX, "5124095 h 34 min"),
         ] {

@@ -106,17 +106,18 @@ fn with_short_ids(text: &str) -> String {
     out
 }
 
-/// `1 ms`, `90 s`, `2 min`: two significant places, the unit a person would choose.
+/// `1 ms`, `11.6 s`, `90 s`, `2 min`: the unit a person would choose, cut off rather than rounded, as clocks are read.
 pub fn span(ns: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", ns / unit, ns % unit * 10 / unit);
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{} µs", ns / 1_000),
         1_000_000..10_000_000 if ns % 1_000_000 >= 100_000 => {
-            format!("{:.1} ms", ns as f64 / 1e6)
+            format!("{} ms", tenths(1_000_000))
         }
         1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
-        1_000_000_000..10_000_000_000 if ns % 1_000_000_000 >= 100_000_000 => {
-            format!("{:.1} s", ns as f64 / 1e9)
+        1_000_000_000..60_000_000_000 if ns % 1_000_000_000 >= 100_000_000 => {
+            format!("{} s", tenths(1_000_000_000))
         }
         1_000_000_000..120_000_000_000 => format!("{} s", ns / 1_000_000_000),
         120_000_000_000..7_200_000_000_000 => format!("{} min", ns / 60_000_000_000),
@@ -158,6 +159,8 @@ mod tests {
         assert_eq!(span(950), "950 ns");
         assert_eq!(span(1_200_000), "1.2 ms");
         assert_eq!(span(3_000_000), "3 ms");
+        assert_eq!(span(7_790_000_000), "7.7 s");
+        assert_eq!(span(11_650_000_000), "11.6 s");
         assert_eq!(span(90_000_000_000), "90 s");
         assert_eq!(span(600_000_000_000), "10 min");
     }
