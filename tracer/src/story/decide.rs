@@ -1,11 +1,21 @@
 //! Which signal decided a death.
 
 use super::mechanism;
+use super::patience::{AT_ONCE, Program, is_caught, patience};
 use super::world::{Seen, SeenSignal, World};
 use crate::evidence::{Disposition, Exit, Grade, Mechanism, SignalResult, SignalSent, sig};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
+
+/// How long a handler of a fault can take until it aborts: it writes a report (HotSpot's takes a second).
+const ABORTS_WITHIN: u64 = 5 * S;
+
+/// How soon after the fault before it a handler that looks around in the memory faults itself.
+const FAULTS_AGAIN: u64 = 200 * MS;
+
+/// How long it can take until it sends the same signal again, which is done for no other reason.
+const RERAISES_WITHIN: u64 = 60 * S;
 
 /// The signal that decided a death, and how it did.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +28,8 @@ pub struct Blow<'a> {
     pub way: Way,
     /// How well that link is proven.
     pub grade: Grade,
+    /// The signal that ended it in the end, where that was another one.
+    pub then: Option<&'a SeenSignal>,
 }
 
 /// How a signal led to the end.
@@ -25,8 +37,10 @@ pub struct Blow<'a> {
 pub enum Way {
     /// The kernel ended the process with it.
     Killed,
-    /// The process caught it, tidied up and sent the same signal to itself.
+    /// The process caught it, tidied up and sent the same signal to itself, or called abort(3).
     Reraised,
+    /// The kernel was ending the process with it, and dumping its core, when SIGKILL came.
+    CutShort,
     /// The process caught it (or waited for it) and exited by itself.
     CaughtThenExited,
 }
@@ -50,7 +64,7 @@ pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
     if ended_by == 0 {
         // What was still waiting for it, it never took.
         signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
-        caught(&signals, exit)
+        caught(&signals, exit, Program::of(world, &exit.value))
     } else {
         killed(&signals, ended_by)
     }
@@ -78,55 +92,58 @@ fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
     } else {
         Grade::Inferred
     };
+    if number == sig::SIGKILL
+        && let Some(crash) = dying_before(signals, last)
+    {
+        return Some(Blow { then: Some(last), ..blow(crash, Way::CutShort, grade) });
+    }
     let by_itself = last.value.sender.id == last.value.target.id
         && !matches!(mechanism::of(&last.value), Mechanism::Fault | Mechanism::Seccomp);
     if by_itself {
+        if let Some(fault) = fault_before(signals, last) {
+            return Some(Blow { then: Some(last), ..blow(fault, Way::Reraised, Grade::Inferred) });
+        }
         let earlier = same().find(|signal| {
             signal.ns() < last.ns()
                 && signal.value.sender.id != signal.value.target.id
-                && caught_by_process(&signal.value)
+                && is_caught(&signal.value)
         });
         if let Some(first) = earlier {
-            return Some(blow(first, Way::Reraised, Grade::Inferred));
+            return Some(Blow { then: Some(last), ..blow(first, Way::Reraised, Grade::Inferred) });
         }
     }
     Some(blow(last, Way::Killed, grade))
 }
 
 fn blow(signal: &SeenSignal, way: Way, grade: Grade) -> Blow<'_> {
-    Blow { signal, mechanism: mechanism::of(&signal.value), way, grade }
+    Blow { signal, mechanism: mechanism::of(&signal.value), way, grade, then: None }
 }
 
-/// A handler took it, or it was blocked for `sigwait` or a signalfd.
-fn caught_by_process(signal: &SignalSent) -> bool {
-    signal.disposition == Some(Disposition::Handler) || signal.blocked
-}
-
-/// How long after a caught signal an exit can still be its doing. The purpose of the signal
-/// decides: SIGTERM asks for an end that may take as long as the process needs to tidy up, others
-/// are everyday business, so that only an exit right on their heels is theirs.
-fn patience(number: u8, status: u8) -> u64 {
-    let said_so = status.checked_sub(128) == Some(number);
-    match number {
-        sig::SIGTERM => 300 * S,
-        sig::SIGINT | sig::SIGQUIT | sig::SIGHUP if said_so => 300 * S,
-        sig::SIGINT | sig::SIGQUIT | sig::SIGHUP => 10 * S,
-        sig::SIGXCPU | sig::SIGPWR | sig::SIGABRT | sig::SIGALRM | sig::SIGXFSZ if said_so => {
-            60 * S
+/// The fault that the thread had caught which then sent this to itself: its handler re-raises it, or calls abort(3). It
+/// can fault itself: the first of the row is what happened, and what it did then lies deeper in its stack.
+fn fault_before<'a>(signals: &[&'a SeenSignal], last: &SeenSignal) -> Option<&'a SeenSignal> {
+    let patience = if last.value.number == sig::SIGABRT { ABORTS_WITHIN } else { RERAISES_WITHIN };
+    let is_its = |fault: &SeenSignal| {
+        mechanism::of(&fault.value) == Mechanism::Fault
+            && fault.value.disposition == Some(Disposition::Handler)
+            && fault.value.target.tid == last.value.sender.tid
+            && matches!(last.value.number, number if number == fault.value.number || number == sig::SIGABRT)
+    };
+    let earlier = signals.iter().copied().filter(|it| it.ns() < last.ns() && is_its(it));
+    let (mut first, mut outermost): (Option<&SeenSignal>, u64) = (None, 0);
+    let mut next_ns = last.ns();
+    for fault in earlier.rev() {
+        if first.is_some() && fault.ns() + FAULTS_AGAIN < next_ns {
+            break;
         }
-        sig::SIGXCPU | sig::SIGPWR | sig::SIGABRT => 5 * S,
-        sig::SIGSEGV | sig::SIGBUS | sig::SIGFPE | sig::SIGILL | sig::SIGSYS => 10 * S,
-        sig::SIGALRM | sig::SIGXFSZ | sig::SIGPIPE => S,
-        sig::SIGCHLD
-        | sig::SIGURG
-        | sig::SIGWINCH
-        | sig::SIGCONT
-        | sig::SIGTSTP
-        | sig::SIGTTIN
-        | sig::SIGTTOU => 0,
-        _ if said_so => 5 * S,
-        _ => 20 * MS,
+        next_ns = fault.ns();
+        let stack = fault.value.place.map_or(0, |place| place.stack);
+        if first.is_none() || stack != 0 && stack >= outermost {
+            first = Some(fault);
+        }
+        outermost = outermost.max(stack);
     }
+    first.filter(|fault| fault.ns() + patience > last.ns())
 }
 
 /// Which of several caught signals is the likelier reason; smaller is likelier.
@@ -140,15 +157,17 @@ const fn rank(number: u8) -> u8 {
 }
 
 /// The process exited by itself: the signal it had caught before, if it was one that asks for it.
-fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>) -> Option<Blow<'a>> {
+fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>, program: Program) -> Option<Blow<'a>> {
     let status = (exit.value.status >> 8 & 0xff) as u8;
-    let candidates: Vec<_> = signals
-        .iter()
-        .copied()
-        .filter(|signal| caught_by_process(&signal.value))
+    let caught: Vec<&SeenSignal> =
+        signals.iter().copied().filter(|signal| is_caught(&signal.value)).collect();
+    let before: Vec<(u64, u8)> =
+        caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
+    let candidates: Vec<_> = caught
+        .into_iter()
         .filter(|signal| {
             let delay = exit.ns().saturating_sub(signal.ns());
-            delay < patience(signal.value.number, status)
+            delay < patience(&signal.value, signal.ns(), status, program, &before)
         })
         .collect();
     // Only the last flurry counts: a reload an hour ago is not this stop.
@@ -164,4 +183,43 @@ fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>) -> Option<Blow<'a>>
         .filter(|signal| signal.ns() >= first)
         .min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
     Some(blow(best, Way::CaughtThenExited, Grade::Inferred))
+}
+
+/// The fault or abort of the process itself that was ending it when SIGKILL came: it takes time to dump a core, and
+/// SIGKILL is all that can cut that short. Such a signal strikes the thread that it is for at once.
+fn dying_before<'a>(signals: &[&'a SeenSignal], killed: &SeenSignal) -> Option<&'a SeenSignal> {
+    signals.iter().copied().find(|signal| {
+        let sent = &signal.value;
+        signal.ns() < killed.ns()
+            && sent.disposition == Some(Disposition::Default)
+            && !(sent.blocked || sent.ptraced || sent.namespace_init)
+            && sent.sender.id == sent.target.id
+            && match mechanism::of(sent) {
+                Mechanism::Fault | Mechanism::Seccomp => true,
+                own => sent.number == sig::SIGABRT && !own.is_kernels_own(),
+            }
+    })
+}
+
+/// A fault that the process had caught not long before a SIGKILL: it may have been ending of that already.
+pub fn fault_in_hand<'a>(
+    world: &'a World,
+    exit: &Seen<Exit>,
+    blow: Blow<'_>,
+) -> Option<&'a SeenSignal> {
+    const MAY_TAKE: u64 = 5 * S;
+    if blow.signal.value.number != sig::SIGKILL || Program::of(world, &exit.value).java {
+        return None;
+    }
+    let mut faults = world.signals_to(exit.value.task.id).iter().filter(|signal| {
+        signal.ns() < blow.signal.ns()
+            && is_caught(&signal.value)
+            && mechanism::of(&signal.value) == Mechanism::Fault
+    });
+    // One that had caught another before goes on after such.
+    let fault = faults.next()?;
+    let only = faults.all(|other| {
+        other.value.target.tid == fault.value.target.tid && other.ns() < fault.ns() + AT_ONCE
+    });
+    (only && fault.ns() + MAY_TAKE > blow.signal.ns()).then_some(fault)
 }

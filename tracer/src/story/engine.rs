@@ -5,9 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use super::decide;
 use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
-use super::words;
 use super::world::{Seen, World};
-use super::{manager, mechanism, signals};
+use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
     Disposition, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
     ProcessId, SignalSent, TICK_NS, TargetReason, sig,
@@ -299,18 +298,10 @@ impl Engine {
             return;
         }
         let blow = decide::decide(&self.world, &exit);
-        let after = blow.map(|blow| {
-            let (_, originator) = signals::originator(&blow.signal.value, blow.mechanism);
-            let by_process = !blow.mechanism.is_kernels_own();
-            let from = originator.filter(|_| by_process).map_or_else(
-                || "the kernel".to_owned(),
-                |task| words::name_pid(&signals::task(&self.world, task)),
-            );
-            AfterSignal {
-                signal: crate::evidence::signal_name(blow.signal.value.number),
-                from,
-                delay_ns: exit.ns().saturating_sub(blow.signal.ns()),
-            }
+        let after = blow.map(|blow| AfterSignal {
+            signal: crate::evidence::signal_name(blow.signal.value.number),
+            from: signals::from(&self.world, &blow.signal.value),
+            delay_ns: exit.ns().saturating_sub(blow.signal.ns()),
         });
         records.push(Record::Exit(Box::new(ExitRecord {
             at: exit.at,
@@ -346,15 +337,17 @@ impl Engine {
     }
 
     /// Every death by a signal and every end after a caught signal; of others those that were named,
-    /// started by us or running before, and all with `--exits`.
+    /// started by us or running before, and all with `--exits`. What a process catches of its own doing
+    /// (runtimes fault and signal their threads all the time) counts where it decided the end.
     fn is_reported(&self, exit: &Seen<Exit>) -> bool {
         let options = &self.header.options;
         if options.exits || exit.value.unseen || exit.value.status & 0x7f != 0 {
             return true;
         }
         let id = exit.value.task.id;
-        if options.all {
-            return decide::decide(&self.world, exit).is_some();
+        let decided = decide::decide(&self.world, exit).is_some();
+        if options.all || decided {
+            return decided;
         }
         let named = matches!(
             self.world.targets.get(&id),
@@ -419,5 +412,6 @@ impl Engine {
 
 fn was_caught(signal: &SignalSent) -> bool {
     signal.disposition == Some(Disposition::Handler)
+        && !patience::is_own(signal)
         && !matches!(signal.number, sig::SIGCHLD | sig::SIGURG | sig::SIGWINCH | sig::SIGCONT)
 }

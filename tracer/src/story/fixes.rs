@@ -284,6 +284,14 @@ pub fn resource_limit(flag: &str, name: &str, property: &str) -> Fix {
     .see("setrlimit(2), bash(1), systemd.exec(5)")
 }
 
+/// Room for a stack: its own limit, and that of the whole address space, which stops it from growing as well.
+pub fn stack_limits() -> Vec<Fix> {
+    vec![
+        resource_limit("s", "the stack size limit", "LimitSTACK"),
+        resource_limit("v", "the address space limit", "LimitAS"),
+    ]
+}
+
 /// A longer grace period of a container, or an init that ends on SIGTERM.
 pub fn container_grace(container: &Container) -> Fix {
     const EFFECT: &str = "SIGKILL follows later, or is not needed: process 1 of a container ignores SIGTERM unless it handles it";

@@ -2,13 +2,13 @@
 
 use super::case::Case;
 use super::causes::{self, Finding, Opinion};
-use super::decide::{Blow, Way};
+use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, Choice, Overrun};
-use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent};
+use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, World};
-use super::{fixes, mechanism, relay, signals};
-use crate::evidence::{Exit, Grade, Header, sig};
+use super::{fixes, mechanism, patience, relay, signals, words};
+use crate::evidence::{Exit, Grade, Header, sig, signal_name};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -61,9 +61,40 @@ impl Verdict {
             .map_or(0, |(at, _)| at);
         // `causes::nothing::unknown` always answers.
         let mut finding = others.swap_remove(best);
+        tell_end(case, &mut finding);
         tell_escalation(case, &mut finding);
         tell_unread(case, &mut finding);
         Self { finding, others, considered }
+    }
+}
+
+/// What speaks against the signal as the reason of the end: the process went on for long after it, or had faulted
+/// before.
+fn tell_end(case: &Case<'_>, finding: &mut Finding) {
+    const GOES_ON_NS: u64 = 5_000_000_000;
+    let Some(blow) = case.blow else { return };
+    let delay = case.exit.ns().saturating_sub(blow.signal.ns());
+    let number = blow.signal.value.number;
+    let said_so =
+        matches!(case.outcome, Outcome::Exited { status } if patience::said_so(number, status));
+    if blow.way == Way::CaughtThenExited && delay >= GOES_ON_NS && !said_so && !is_stopped(case) {
+        let span = words::span(delay);
+        finding.explanation.push_str(&format!(
+            " Having gone on for {span} after {}, it may as well have ended by itself.",
+            signal_name(number)
+        ));
+    }
+    if blow.way == Way::Killed
+        && let Some(fault) = decide::fault_in_hand(case.world, case.exit, blow)
+    {
+        let signal = signal_name(fault.value.number);
+        let span = words::span(blow.signal.ns().saturating_sub(fault.ns()));
+        finding.explanation.push_str(&format!(
+            " {span} before, it had faulted ({}) and caught the {signal}: where it was still ending of that, \
+             SIGKILL only cut it short.",
+            causes::fault_words(&fault.value),
+        ));
+        finding.links.push(case.signal_link(fault, mechanism::of(&fault.value)));
     }
 }
 
@@ -145,10 +176,13 @@ fn grade(case: &Case<'_>, found: Grade, lost: bool) -> Grade {
     let no_signal = case.blow.is_none();
     // That a caught signal led to the exit is a conclusion; where a service manager was stopping the
     // whole unit meanwhile, it is what was to come.
-    let stopped =
-        UnitStop::of(case).is_some_and(|stop| stop.job.is_some() || stop.main_exit.is_some());
-    let link = case.blow.filter(|_| !stopped).map_or(Grade::Observed, |blow| blow.grade);
+    let link = case.blow.filter(|_| !is_stopped(case)).map_or(Grade::Observed, |blow| blow.grade);
     if lost && no_signal { Grade::Inferred } else { found.min(link) }
+}
+
+/// A service manager was stopping the whole unit.
+fn is_stopped(case: &Case<'_>) -> bool {
+    UnitStop::of(case).is_some_and(|stop| stop.job.is_some() || stop.main_exit.is_some())
 }
 
 fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
@@ -162,9 +196,7 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
             }
             links.push(link);
         }
-        if blow.way == Way::Reraised {
-            links.extend(reraised(case));
-        }
+        links.extend(blow.then.map(|then| case.signal_link(then, mechanism::of(&then.value))));
         links.extend(earlier_blows(case, blow));
     }
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
@@ -213,15 +245,6 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
 /// it led to.
 const fn is_read_late(event: LinkEvent) -> bool {
     matches!(event, LinkEvent::BusCall | LinkEvent::Job | LinkEvent::SshDisconnect)
-}
-
-fn reraised(case: &Case<'_>) -> Option<Link> {
-    let number = case.blow?.signal.value.number;
-    let own =
-        case.world.signals_to(case.victim).iter().rev().find(|signal| {
-            signal.value.number == number && signal.value.sender.id == case.victim
-        })?;
-    Some(case.signal_link(own, mechanism::of(&own.value)))
 }
 
 fn distinct(fixes: Vec<Fix>) -> Vec<Fix> {

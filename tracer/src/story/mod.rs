@@ -16,6 +16,7 @@ mod judge;
 mod manager;
 mod mechanism;
 mod newborn;
+mod patience;
 mod people;
 mod pulls;
 mod relay;

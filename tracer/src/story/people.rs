@@ -104,10 +104,11 @@ fn weight<'t>(texts: impl Iterator<Item = &'t String>) -> usize {
 #[derive(Clone, Debug)]
 pub struct Program {
     /// When it was executed, where that was seen.
-    exec_ns: Option<u64>,
+    pub exec_ns: Option<u64>,
     /// When it executed the next.
     pub until_ns: u64,
-    comm: Option<String>,
+    /// Its name.
+    pub comm: Option<String>,
     exe: Option<String>,
     cmdline: Option<Vec<String>>,
 }

@@ -22,6 +22,8 @@ pub const CLD_EXITED: i32 = 1;
 pub const CLD_CONTINUED: i32 = 6;
 /// `SYS_SECCOMP`
 pub const SYS_SECCOMP: i32 = 1;
+/// `SYS_USER_DISPATCH`
+pub const SYS_USER_DISPATCH: i32 = 2;
 /// `BUS_MCEERR_AR`
 pub const BUS_MCEERR_AR: i32 = 4;
 /// `BUS_MCEERR_AO`

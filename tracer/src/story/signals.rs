@@ -2,7 +2,7 @@
 
 use super::verdict::KillerKind;
 use super::world::World;
-use super::{mechanism, newborn, si_code};
+use super::{mechanism, newborn, si_code, words};
 use crate::evidence::{
     CgroupOwner, Mechanism, Process, Session, Signal, SignalInfo, SignalSent, Task, signal_name,
 };
@@ -102,6 +102,15 @@ pub fn originator(sent: &SignalSent, mechanism: Mechanism) -> (KillerKind, Optio
         | Mechanism::ThreadGroupExit
         | Mechanism::UnknownKernel => (KillerKind::Kernel, None),
     }
+}
+
+/// Who sent it, in words: `bash[70]`, or `the kernel`.
+pub fn from(world: &World, sent: &SignalSent) -> String {
+    let mechanism = mechanism::of(sent);
+    let by_process = !mechanism.is_kernels_own();
+    let (_, by) = originator(sent, mechanism);
+    by.filter(|_| by_process)
+        .map_or_else(|| "the kernel".to_owned(), |by| words::name_pid(&task(world, by)))
 }
 
 fn acting(sent: &SignalSent) -> Option<&Task> {

@@ -44,7 +44,7 @@ fn way(case: &Case<'_>) -> String {
         Way::Reraised => {
             format!(" It caught the signal, and then sent it to itself to end, {delay} later.")
         }
-        Way::Killed => String::new(),
+        Way::Killed | Way::CutShort => String::new(),
     }
 }
 

@@ -3,13 +3,14 @@
 use super::own_doing::core;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, Source, sig,
-    signal_name,
+    Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, SignalSent,
+    Source, sig, signal_name,
 };
 use crate::story::case::Case;
-use crate::story::verdict::{CauseId, LinkEvent};
+use crate::story::decide::{Blow, Way};
+use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, si_code};
+use crate::story::{fixes, mechanism, si_code, signals, words};
 
 /// The lowest address that can be mapped (`vm.mmap_min_addr` on most machines): what is below comes of a null
 /// pointer, with the place of a field added to it.
@@ -23,11 +24,24 @@ const LARGEST_FRAME: u64 = 16 << 20;
 
 /// A fault: the address, and where the code was.
 struct Fault {
+    number: u8,
+    code: i32,
     address: Option<u64>,
     place: Option<CodePlace>,
 }
 
 impl Fault {
+    fn of(signal: &SignalSent) -> Self {
+        let number = signal.number;
+        let (code, address) = match signal.info {
+            SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
+            SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
+        };
+        // The address means nothing where the processor gave none.
+        let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
+        Self { number, code, address, place: signal.place }
+    }
+
     fn is_null(&self) -> bool {
         self.address.is_some_and(|address| address < LOWEST)
     }
@@ -43,13 +57,13 @@ impl Fault {
         let (Some(address), Some(place)) = (self.address, self.place) else { return false };
         let near = address.wrapping_sub(place.stack.wrapping_sub(BELOW_STACK))
             <= BELOW_STACK + LARGEST_FRAME;
-        near && !self.is_jump() && !self.is_null()
+        near && self.number == sig::SIGSEGV && !self.is_jump() && !self.is_null()
     }
 }
 
 /// What a fault was, in words.
-fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
-    match (number, code) {
+fn fault_words(fault: &Fault) -> &'static str {
+    match (fault.number, fault.code) {
         (sig::SIGSEGV, 1 | 2) if fault.is_stack_overflow() => {
             "it ran out of stack, as by endless recursion or a huge local variable"
         }
@@ -77,6 +91,9 @@ fn fault_words(number: u8, code: i32, fault: &Fault) -> &'static str {
         }
         (sig::SIGFPE, 1) => "it divided an integer by zero",
         (sig::SIGFPE, _) => "an arithmetic error",
+        (sig::SIGSYS, si_code::SYS_USER_DISPATCH) => {
+            "it made a system call that it had asked to get as SIGSYS instead, by syscall user dispatch"
+        }
         (sig::SIGTRAP, _) => "it ran into a breakpoint that no debugger handled",
         _ => "an exception of the processor",
     }
@@ -147,37 +164,116 @@ fn code_words(area: &Area) -> String {
     }
 }
 
+/// What a fault was, in words.
+pub fn described(signal: &SignalSent) -> &'static str {
+    fault_words(&Fault::of(signal))
+}
+
+/// The kernel was executing a program in place of the one before, which was gone already (the point of no return of
+/// `begin_new_exec`), and could not go on: `bprm_execve` sends SIGSEGV.
+fn is_of_exec(signal: &SignalSent) -> bool {
+    let calls = |name: &str| signal.syscall.as_ref().is_some_and(|call| call.name == name);
+    let no_address = Fault::of(signal).code == si_code::SI_KERNEL;
+    signal.number == sig::SIGSEGV && no_address && (calls("execve") || calls("execveat"))
+}
+
 /// SIGSEGV and its kind.
 pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::Fault)?;
-    let number = blow.signal.value.number;
-    let (code, address) = match blow.signal.value.info {
-        SignalInfo::Real { code, fields, .. } => (code, Some(fields[0])),
-        SignalInfo::None | SignalInfo::Privileged => (si_code::SI_KERNEL, None),
-    };
-    // The address means nothing where the processor gave none.
-    let address = address.filter(|_| code != si_code::SI_KERNEL && number != sig::SIGTRAP);
+    let sent = &blow.signal.value;
+    if is_of_exec(sent) {
+        return not_started(case, blow);
+    }
+    let fault = Fault::of(sent);
+    let (number, code) = (fault.number, fault.code);
     let signal = signal_name(number);
-    let fault = Fault { address, place: blow.signal.value.place };
-    let overflow = number == sig::SIGSEGV && fault.is_stack_overflow();
-    let hit = address.and_then(|address| area(case, address));
+    let overflow = fault.is_stack_overflow();
+    let hit = fault.address.and_then(|address| area(case, address));
     let what = match (number, code, hit) {
         (sig::SIGBUS, 2, Some(Area { file: Some(file), .. })) => missing_page_words(file),
         (sig::SIGSEGV, 2, Some(hit)) if !overflow => {
-            format!("{}: {}", fault_words(number, code, &fault), area_words(hit))
+            format!("{}: {}", fault_words(&fault), area_words(hit))
         }
-        _ => fault_words(number, code, &fault).to_owned(),
+        _ => fault_words(&fault).to_owned(),
     };
-    let at = address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
+    let at = fault.address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
     let name = si_code::name(number, code);
     let text = format!("{} crashed: {what} ({signal}, {name}{at})", case.victim_name());
     let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
     let place = fault.place.and_then(|place| area(case, place.instruction));
     let place = place.map(code_words).unwrap_or_default();
-    let explanation = format!("{text}.{place}{}", core(case));
+    let (end, tracer) = (end_words(case, blow), attached(case, blow));
+    let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
+    let explanation = format!("{text}.{place}{end}{meddled}{}", core(case));
+    let limit = if overflow { fixes::stack_limits() } else { Vec::new() };
     Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
         .links([link])
-        .fixes(overflow.then(|| fixes::resource_limit("s", "the stack size limit", "LimitSTACK")))
+        .links(tracer.map(|(_, link)| link))
+        .fixes(limit)
         .fixes([fixes::core_dump(&case.program())])
+        .answer()
+}
+
+/// How a fault led to an end that came otherwise than by its own signal.
+fn end_words(case: &Case<'_>, blow: Blow<'_>) -> String {
+    let delay = |ns: u64| words::span(ns.saturating_sub(blow.signal.ns()));
+    match (blow.way, blow.then) {
+        (Way::Reraised, Some(then)) if then.value.number == sig::SIGABRT => format!(
+            " It caught that, and its handler then aborted (it sent SIGABRT to itself, {} later).",
+            delay(then.ns())
+        ),
+        (Way::Reraised, Some(then)) => format!(
+            " It caught that, and its handler then sent {} to itself to end, {} later.",
+            signal_name(then.value.number),
+            delay(then.ns())
+        ),
+        (Way::CutShort, Some(then)) => format!(
+            " It was ending of that; {} from {} only cut the dump of its core short, {} later.",
+            signal_name(then.value.number),
+            signals::from(case.world, &then.value),
+            delay(then.ns())
+        ),
+        (Way::CaughtThenExited, _) => {
+            format!(" It caught that, and exited {} later.", delay(case.exit.ns()))
+        }
+        _ => String::new(),
+    }
+}
+
+/// The debugger that had stopped the process to get hold of it, not long before it crashed. What it changed there is not
+/// seen.
+fn attached(case: &Case<'_>, blow: Blow<'_>) -> Option<(String, Link)> {
+    const RECENT_NS: u64 = 60_000_000_000;
+    let stop = case.world.signals_to(case.victim).iter().rev().find(|signal| {
+        signal.ns() < blow.signal.ns()
+            && signal.ns() + RECENT_NS > blow.signal.ns()
+            && signal.value.number == sig::SIGSTOP
+            && mechanism::of(&signal.value) == Mechanism::Ptrace
+    })?;
+    let debugger = words::name_pid(&case.task(&stop.value.sender));
+    let ago = words::span(blow.signal.ns().saturating_sub(stop.ns()));
+    let words = format!(
+        " {debugger} had taken hold of it with ptrace(2) {ago} before, and may have made it do so."
+    );
+    Some((words, case.signal_link(stop, Mechanism::Ptrace)))
+}
+
+/// execve(2) that failed when there was no way back.
+fn not_started(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
+    let victim = case.victim_name();
+    let text = format!(
+        "the kernel could not start {victim}: execve(2) failed past its point of no return"
+    );
+    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text);
+    let explanation = format!(
+        "The kernel could not start {victim}: execve(2) failed when the program before it was gone already, and the \
+         kernel ended the process with SIGSEGV. Not one instruction of the new program ran: the limit of its address \
+         space (RLIMIT_AS) or of its stack (RLIMIT_STACK) is too low for it, or its file, or that of its \
+         interpreter, is damaged or cut short.{}",
+        core(case)
+    );
+    Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
+        .links([link])
+        .fixes(fixes::stack_limits())
         .answer()
 }

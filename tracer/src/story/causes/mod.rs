@@ -21,6 +21,8 @@ mod unit_commands;
 mod unit_ends;
 mod units;
 
+pub use crashes::described as fault_words;
+
 use super::case::Case;
 use super::verdict::{CauseId, DecidingSetting, Fix, Link};
 use crate::evidence::Grade;

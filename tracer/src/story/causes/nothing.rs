@@ -1,10 +1,10 @@
 //! Nobody did it, or nobody knows who.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, signal_name};
+use crate::evidence::{Grade, Mechanism, TargetReason, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, Outcome};
-use crate::story::words;
+use crate::story::{mechanism, patience, signals, words};
 
 /// It exited, and no signal asked it to.
 pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
@@ -13,34 +13,112 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let victim = words::name_pid(&case.victim_process());
-    // Shells report the death of a command as 128+N; the shell itself was not killed.
-    let convention = match status {
-        129..=192 => {
-            let signal = signal_name(status - 128);
-            let child = case.world.exits.iter().rev().find(|exit| {
-                exit.value.task.ppid == case.victim.pid
-                    && exit.value.status & 0x7f == u32::from(status - 128)
-            });
-            child.map_or_else(
-                || format!(" By the convention of shells {status} means that a command it ran was killed by {signal}."),
-                |child| {
-                    let name = words::name_pid(&case.task(&child.value.task));
-                    format!(" {status} stands for {signal}, by which its child {name} had been killed.")
-                },
+    let signal = caught_before(case, status);
+    let mut grade = Grade::Observed;
+    let how = match debugger(case) {
+        Some(debugger) => {
+            grade = Grade::Inferred;
+            format!(
+                "{victim} exited with status {status} while {debugger} was tracing it, which may have made it do \
+                 so; no signal ended it."
             )
         }
-        _ => String::new(),
+        None => format!("{victim} exited by itself with status {status}; nobody killed it."),
     };
-    let mut finding = Finding::new(
-        CauseId::ExitedByItself,
-        Fit::Mechanism,
-        Grade::Observed,
-        format!("{victim} exited by itself with status {status}; nobody killed it.{convention}"),
-    );
-    if lost_before(case) {
-        finding.grade = Grade::Inferred;
+    if signal.is_some() || lost_before(case) {
+        grade = Grade::Inferred;
     }
-    finding.answer()
+    let told = match signal {
+        Some((number, told)) if patience::said_so(number, status) => told,
+        other => other.map(|(_, told)| told).unwrap_or_default() + &convention(case, status),
+    };
+    let explanation = format!("{how}{told}");
+    Finding::new(CauseId::ExitedByItself, Fit::Mechanism, grade, explanation).answer()
+}
+
+/// A caught signal that might be thought the reason: its number, and what to say of it.
+fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
+    const RECENT_NS: u64 = 300_000_000_000;
+    const FAULT_NS: u64 = 1_000_000_000;
+    let mut recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
+        let pending = case.exit.value.pending.contains(&signal.value.number);
+        !pending && patience::is_caught(&signal.value) && signal.ns() <= case.exit.ns()
+    });
+    let seen = recent.find(|signal| {
+        let delay = case.exit.ns() - signal.ns();
+        if mechanism::of(&signal.value) == Mechanism::Fault {
+            return status != 0 && delay < FAULT_NS;
+        }
+        let asks =
+            matches!(signal.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP);
+        asks && !patience::is_own(&signal.value) && delay < RECENT_NS
+    })?;
+    let span = words::span(case.exit.ns() - seen.ns());
+    let name = signal_name(seen.value.number);
+    let told = match mechanism::of(&seen.value) {
+        Mechanism::Fault => format!(
+            " {span} before, {} ({name}), which it caught and went on; whether that led to the exit is not known.",
+            super::fault_words(&seen.value)
+        ),
+        Mechanism::TtySignal => {
+            format!(" It had caught {name}, typed at its terminal, {span} before, and gone on.")
+        }
+        _ => {
+            let from = signals::from(case.world, &seen.value);
+            format!(" It had caught {name} from {from} {span} before, and gone on.")
+        }
+    };
+    Some((seen.value.number, told))
+}
+
+/// Whoever was tracing it at its end, and can have called `exit` in it. strace and its kind only look on.
+fn debugger(case: &Case<'_>) -> Option<String> {
+    const ONLOOKERS: [&str; 3] = ["strace", "ltrace", "rr"];
+    let tracer = case.world.people.at(case.exit.value.ptracer?, case.exit.ns())?;
+    let process = case.process(tracer);
+    let onlooker = process.comm.as_deref().is_some_and(|comm| ONLOOKERS.contains(&comm));
+    (!onlooker).then(|| words::name_pid(&process))
+}
+
+/// Shells report the death of a command as 128+N; the shell itself was not killed. Other programs have such a status for
+/// other reasons.
+fn convention(case: &Case<'_>, status: u8) -> String {
+    let 129..=192 = status else { return String::new() };
+    let signal = signal_name(status - 128);
+    let ended = case
+        .world
+        .exits
+        .iter()
+        .rev()
+        .filter(|exit| exit.value.task.ppid == case.victim.pid && exit.ns() <= case.exit.ns());
+    let children: Vec<_> = ended.collect();
+    let told = children.iter().find_map(|exit| {
+        let name = || words::name_pid(&case.task(&exit.value.task));
+        match exit.value.status {
+            killed if killed & 0x7f == u32::from(status - 128) => Some(format!(
+                " {status} stands for {signal}, by which its child {} had been killed.",
+                name()
+            )),
+            passed_on if passed_on == u32::from(status) << 8 => {
+                Some(format!(" Its child {} had exited with the same status.", name()))
+            }
+            _ => None,
+        }
+    });
+    // Children of one that is followed are told of; of others only some are.
+    let followed = matches!(
+        case.world.targets.get(&case.victim),
+        Some(TargetReason::Command | TargetReason::Child)
+    );
+    told.unwrap_or_else(|| {
+        if followed && !lost_before(case) && !children.iter().any(|exit| exit.value.status & 0x7f != 0) {
+            format!(
+                " Shells have {status} for a command that {signal} killed, but no child of its was killed by a signal."
+            )
+        } else {
+            format!(" A shell exits with {status} where {signal} killed a command that it ran.")
+        }
+    })
 }
 
 fn lost_before(case: &Case<'_>) -> bool {

@@ -154,9 +154,28 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got {signal} from a timer of its own that ran out ({which}).",
-            case.victim_name()
+            "{} got {signal} from a timer of its own that ran out ({which}).{}",
+            case.victim_name(),
+            before_exec(case, blow.signal.value.info)
         ),
     )
     .answer()
+}
+
+/// Timers of alarm(2) and setitimer(2) outlive execve(2), those of timer_create(2) do not: another program may have set
+/// it.
+fn before_exec(case: &Case<'_>, info: SignalInfo) -> String {
+    let ran =
+        case.world.people.get(case.victim).into_iter().flat_map(|ran| ran.earlier.iter().rev());
+    // A child is not given its parent's timers.
+    let started = case.victim.start_ns;
+    let mut own = ran.filter(|program| program.exec_ns.is_some_and(|ns| ns > started));
+    let Some(before) = own.next() else { return String::new() };
+    if info != SignalInfo::Privileged {
+        return String::new();
+    }
+    let before = before.comm.as_deref().unwrap_or("another program");
+    format!(
+        " It, or {before}, which it had been before execve(2), had set it: such a timer goes on across that."
+    )
 }

@@ -1,6 +1,7 @@
 //! The story told on made-up evidence: what the recorded cases cannot show on purpose.
 
 mod batch;
+mod caught;
 mod circumstances;
 mod clients;
 mod crashes;

@@ -1,0 +1,183 @@
+//! How long after a caught signal an exit can still be its doing: by what the signal asks for, who sent it, and
+//! what the program is known to do with it.
+
+use super::actor::is_shell;
+use super::manager::manager_of;
+use super::mechanism;
+use super::world::World;
+use crate::evidence::{Disposition, Exit, Mechanism, SignalInfo, SignalSent, sig};
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+/// Right on the heels of the signal: its handler has hardly done anything else.
+pub const AT_ONCE: u64 = 20 * MS;
+
+/// `SEGV_ACCERR`: memory that is there and protected, as runtimes protect pages to stop their threads or to check
+/// bounds.
+const SEGV_ACCERR: i32 = 2;
+
+/// A program, as far as it matters for what it does with signals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Program {
+    /// Its status may be that of the last command it ran.
+    shell: bool,
+    /// It goes back to its prompt on Ctrl-C.
+    prompt: bool,
+    /// It answers SIGQUIT with a list of its threads, and catches faults of its own as a matter of course.
+    pub java: bool,
+}
+
+impl Program {
+    /// The program that a process ran last.
+    pub fn of(world: &World, exit: &Exit) -> Self {
+        let known = world.people.get(exit.task.id);
+        let args = known.and_then(|known| known.cmdline.as_deref()).unwrap_or_default();
+        let name = args.first().map_or(exit.task.comm.as_str(), String::as_str);
+        let base = name.rsplit('/').next().unwrap_or(name);
+        let shell = is_shell(base);
+        let prompt = match args.split_first() {
+            Some((_, args)) if shell => base.starts_with('-') || is_interactive(args),
+            Some((_, args)) if is_interpreter(base) => is_interactive(args),
+            _ => PROMPTS.contains(&base),
+        };
+        Self { shell, prompt, java: base == "java" }
+    }
+
+    /// It takes such a signal as everyday business, and goes on.
+    fn goes_on_after(self, number: u8, status: u8) -> bool {
+        match number {
+            // A shell's status after Ctrl-C at its prompt is 130 until the next command.
+            sig::SIGINT => self.prompt && (self.shell || status == 0 || said_so(number, status)),
+            sig::SIGQUIT => self.java && !said_so(number, status),
+            _ => false,
+        }
+    }
+}
+
+/// Programs that stay at their prompt on Ctrl-C, whatever their arguments.
+const PROMPTS: [&str; 11] =
+    ["psql", "mysql", "mariadb", "gdb", "lldb", "ghci", "bc", "less", "vim", "vi", "nvim"];
+
+/// Interpreters that have a prompt where they are given no program to run.
+fn is_interpreter(base: &str) -> bool {
+    const NAMES: [&str; 8] = ["python", "ipython", "node", "lua", "irb", "julia", "R", "php"];
+    let version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+    NAMES.iter().any(|name| base.strip_prefix(name).is_some_and(version))
+}
+
+/// Whether an interpreter with these arguments has a prompt: it was told so, or was given nothing to run.
+fn is_interactive(args: &[String]) -> bool {
+    let short = |arg: &&String, letters: &[char]| {
+        arg.starts_with('-') && !arg.starts_with("--") && arg.contains(letters)
+    };
+    let mut options = args.iter().take_while(|arg| arg.starts_with('-'));
+    let runs_something = options
+        .clone()
+        .any(|arg| short(&arg, &['c', 'e', 'm', 'p']) || matches!(arg.as_str(), "-" | "--"));
+    options.any(|arg| short(&arg, &['i']) || arg == "--interactive")
+        || !runs_something && args.iter().all(|arg| arg.starts_with('-'))
+}
+
+/// Whether an exit status is the one that stands for a signal (128 and its number).
+pub fn said_so(number: u8, status: u8) -> bool {
+    status.checked_sub(128) == Some(number)
+}
+
+/// A handler took it, or it was blocked for `sigwait` or a signalfd.
+pub fn is_caught(signal: &SignalSent) -> bool {
+    signal.disposition == Some(Disposition::Handler) || signal.blocked
+}
+
+/// Of the process's own making: a fault, a timer, what its threads send each other. Such is everyday business: runtimes
+/// catch faults on purpose (a null check, a bounds check, threads to be stopped), and cancel, profile and suspend
+/// threads by signals.
+pub fn is_own(signal: &SignalSent) -> bool {
+    let mechanism = mechanism::of(signal);
+    match mechanism {
+        Mechanism::Fault | Mechanism::Seccomp | Mechanism::Timer => true,
+        _ => !mechanism.is_kernels_own() && signal.sender.id == signal.target.id,
+    }
+}
+
+/// How long after a caught signal an exit with that status can still be its doing, nanoseconds; 0: it is not.
+/// `before` are the signals to the process before this one, caught ones.
+pub fn patience(
+    signal: &SignalSent,
+    ns: u64,
+    status: u8,
+    program: Program,
+    before: &[(u64, u8)],
+) -> u64 {
+    let number = signal.number;
+    if program.goes_on_after(number, status) {
+        0
+    } else if is_own(signal) {
+        let survived = before.iter().any(|(at, was)| *was == number && at + AT_ONCE <= ns);
+        with_own(signal, status, survived)
+    } else {
+        with_others(signal, status, program)
+    }
+}
+
+/// `survived`: it had caught the same before, and gone on.
+fn with_own(signal: &SignalSent, status: u8, survived: bool) -> u64 {
+    let mechanism = mechanism::of(signal);
+    match signal.number {
+        number if said_so(number, status) => 10 * S,
+        sig::SIGTERM | sig::SIGINT | sig::SIGHUP | sig::SIGQUIT => 10 * S,
+        _ if status == 0 || survived => 0,
+        sig::SIGABRT => 5 * S,
+        _ if mechanism == Mechanism::Timer => AT_ONCE,
+        _ if mechanism == Mechanism::Fault && !is_guard(signal) => AT_ONCE,
+        _ => 0,
+    }
+}
+
+fn is_guard(signal: &SignalSent) -> bool {
+    let protected = matches!(signal.info, SignalInfo::Real { code, .. } if code == SEGV_ACCERR);
+    signal.number == sig::SIGSEGV && protected
+}
+
+/// The purpose of the signal decides: SIGTERM asks for an end that may take as long as the process needs to tidy up,
+/// others are everyday business, so that only an exit right on their heels is theirs.
+fn with_others(signal: &SignalSent, status: u8, program: Program) -> u64 {
+    let number = signal.number;
+    let said_so = said_so(number, status);
+    // The stop signal of its unit (`KillSignal=`).
+    let by_manager = manager_of(&signal.sender).is_some();
+    match number {
+        sig::SIGTERM => 300 * S,
+        sig::SIGINT | sig::SIGQUIT if by_manager => 300 * S,
+        sig::SIGINT | sig::SIGQUIT | sig::SIGHUP if said_so && program.shell => 10 * S,
+        sig::SIGINT | sig::SIGQUIT | sig::SIGHUP if said_so => 300 * S,
+        sig::SIGINT | sig::SIGQUIT if status == 0 => 5 * S,
+        sig::SIGINT | sig::SIGQUIT | sig::SIGHUP => 10 * S,
+        sig::SIGXCPU | sig::SIGPWR | sig::SIGABRT | sig::SIGALRM | sig::SIGXFSZ if said_so => {
+            60 * S
+        }
+        sig::SIGXCPU | sig::SIGPWR | sig::SIGABRT => 5 * S,
+        sig::SIGSEGV | sig::SIGBUS | sig::SIGFPE | sig::SIGILL | sig::SIGSYS if said_so => 10 * S,
+        sig::SIGALRM
+        | sig::SIGXFSZ
+        | sig::SIGPIPE
+        | sig::SIGSEGV
+        | sig::SIGBUS
+        | sig::SIGFPE
+        | sig::SIGILL
+        | sig::SIGSYS
+            if status != 0 =>
+        {
+            S
+        }
+        sig::SIGCHLD
+        | sig::SIGURG
+        | sig::SIGWINCH
+        | sig::SIGCONT
+        | sig::SIGTSTP
+        | sig::SIGTTIN
+        | sig::SIGTTOU => 0,
+        _ if said_so => 5 * S,
+        _ => AT_ONCE,
+    }
+}

@@ -1,0 +1,275 @@
+//! Ends after signals that were caught: which of them were the reason.
+
+use super::scene::{Scene, caught, signal, task};
+use crate::evidence::{
+    Disposition, Grade, Mechanism, SignalInfo, SignalSent, Syscall, TargetReason, Task,
+    TraceOptions, sig,
+};
+use crate::story::verdict::{CauseId, Death, KillerKind, Outcome};
+
+fn exited(status: u32) -> u32 {
+    status << 8
+}
+
+/// A fault that the process caught.
+fn fault(number: u8, code: i32, victim: &Task) -> SignalSent {
+    let info = SignalInfo::Real { code, errno: 0, fields: [8, 0] };
+    SignalSent {
+        info,
+        syscall: None,
+        to_process: false,
+        ..caught(number, victim.clone(), victim.clone())
+    }
+}
+
+/// What one of its threads sends another, or itself.
+fn own(number: u8, victim: &Task) -> SignalSent {
+    let info = SignalInfo::Real { code: -6, errno: 0, fields: [u64::from(victim.ns_pid), 0] };
+    let syscall = Some(Syscall { name: "tgkill".to_owned(), args: [0; 3] });
+    let sent = caught(number, victim.clone(), victim.clone());
+    SignalSent { info, syscall, to_process: false, ..sent }
+}
+
+fn timer(victim: &Task) -> SignalSent {
+    let stack = vec!["it_real_fn".to_owned()];
+    let sent = caught(sig::SIGALRM, task(7, "bystander"), victim.clone());
+    SignalSent { info: SignalInfo::Privileged, syscall: None, stack, ..sent }
+}
+
+fn typed(number: u8, victim: &Task) -> SignalSent {
+    let stack = vec!["isig".to_owned()];
+    let sent = caught(number, task(7, "kworker/u4:1"), victim.clone());
+    SignalSent { info: SignalInfo::Privileged, syscall: None, stack, ..sent }
+}
+
+/// The verdict where those signals came at these times (milliseconds), and the process exited at 10 s.
+fn after(victim: &Task, signals: &[(u64, SignalSent)], status: u32) -> Death {
+    let mut scene = Scene::default().target(victim, TargetReason::Pid);
+    for (ms, sent) in signals {
+        scene = scene.signal(*ms, sent.clone());
+    }
+    scene.exit(10_000, victim.clone(), status, true).death()
+}
+
+#[test]
+fn what_a_runtime_catches_of_its_own_is_no_reason_to_exit() {
+    let victim = task(42, "program");
+    let cases = [
+        fault(sig::SIGSEGV, 1, &victim),
+        fault(sig::SIGSEGV, 2, &victim),
+        timer(&victim),
+        own(sig::SIGRTMIN_KERNEL, &victim),
+        own(sig::SIGRTMIN_KERNEL + 1, &victim),
+        own(sig::SIGPROF, &victim),
+        own(sig::SIGUSR1, &victim),
+    ];
+    for sent in cases {
+        for ms in [9_000, 9_750, 9_999] {
+            let death = after(&victim, &[(ms, sent.clone())], 0);
+            assert_eq!(death.cause.id, CauseId::ExitedByItself, "{ms} {sent:?}");
+            assert_eq!((death.killer.kind, death.signal), (KillerKind::None, None));
+        }
+    }
+}
+
+/// A null pointer that a program catches to end by it; not one of a program that has lived through such before.
+#[test]
+fn a_fault_right_before_an_exit_with_an_error() {
+    let victim = task(42, "program");
+    let null = fault(sig::SIGSEGV, 1, &victim);
+    let death = after(&victim, &[(9_995, null.clone())], exited(2));
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Inferred));
+    assert!(
+        death.cause.explanation.contains("It caught that, and exited 5 ms later"),
+        "{death:#?}"
+    );
+    let death = after(&victim, &[(9_700, null.clone())], exited(2));
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    assert!(death.cause.explanation.contains("300 ms before, it used a null pointer (SIGSEGV)"));
+    let death = after(&victim, &[(9_000, null.clone()), (9_995, null.clone())], exited(2));
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    let death = after(&victim, &[(9_995, fault(sig::SIGSEGV, 2, &victim))], exited(2));
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    let death = after(&victim, &[(9_000, null)], exited(139));
+    assert_eq!(death.cause.id, CauseId::Crash);
+}
+
+#[test]
+fn a_timer_by_whose_handler_a_program_exits() {
+    let victim = task(42, "program");
+    let death = after(&victim, &[(9_999, timer(&victim))], exited(1));
+    assert_eq!(death.cause.id, CauseId::TimerExpired);
+    let ticks = [(9_699, timer(&victim)), (9_999, timer(&victim))];
+    assert_eq!(after(&victim, &ticks, exited(1)).cause.id, CauseId::ExitedByItself);
+}
+
+/// `--all` and `--target` are for ends that somebody may ask about.
+#[test]
+fn an_end_after_signals_of_its_own_doing_is_no_news() {
+    let victim = task(42, "java");
+    let scene = |reason, sent: SignalSent, status| {
+        let scene = Scene::default().target(&victim, reason).signal(9_750, sent);
+        scene.exit(10_000, victim.clone(), status, true).deaths().len()
+    };
+    assert_eq!(scene(TargetReason::Matched, fault(sig::SIGSEGV, 1, &victim), 0), 0);
+    assert_eq!(scene(TargetReason::Running, fault(sig::SIGSEGV, 1, &victim), 0), 1);
+    assert_eq!(scene(TargetReason::Matched, fault(sig::SIGSEGV, 1, &victim), exited(139)), 1);
+    let asked = caught(sig::SIGUSR1, task(90, "boss"), victim.clone());
+    assert_eq!(scene(TargetReason::Matched, asked, 0), 1);
+    let all = TraceOptions { all: true, ..TraceOptions::default() };
+    let scene = Scene::default().options(all).signal(9_750, fault(sig::SIGSEGV, 1, &victim));
+    assert!(scene.exit(10_000, victim.clone(), 0, true).deaths().is_empty());
+}
+
+/// The cause where a program started with these arguments was sent that, and exited at 10 s.
+fn run_as(args: &[&str], ms: u64, sent: &dyn Fn(&Task) -> SignalSent, status: u32) -> Death {
+    let victim = task(42, args[0].trim_start_matches('-'));
+    Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, victim.clone(), args, &[])
+        .signal(ms, sent(&victim))
+        .exit(10_000, victim, status, true)
+        .death()
+}
+
+#[test]
+fn ctrl_c_at_a_prompt_is_no_reason_of_the_exit() {
+    let key = |victim: &Task| typed(sig::SIGINT, victim);
+    let cases: [(&[&str], u64, u32); 8] = [
+        (&["bash", "-i"], 9_000, exited(130)),
+        (&["-bash"], 9_000, exited(130)),
+        (&["bash"], 9_900, exited(130)),
+        (&["zsh", "--login"], 9_000, 0),
+        (&["python3", "-q"], 6_000, 0),
+        (&["python3.11", "-i", "tool.py"], 6_000, 0),
+        (&["psql", "shop"], 9_000, 0),
+        (&["serve", "8000"], 3_000, 0),
+    ];
+    for (args, ms, status) in cases {
+        let death = run_as(args, ms, &key, status);
+        assert_eq!(death.cause.id, CauseId::ExitedByItself, "{args:?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred);
+        let words = &death.cause.explanation;
+        assert!(words.contains("had caught SIGINT, typed at its terminal"), "{words}");
+    }
+}
+
+#[test]
+fn ctrl_c_elsewhere_is() {
+    let key = |victim: &Task| typed(sig::SIGINT, victim);
+    let cases: [(&[&str], u64, u32); 5] = [
+        (&["serve", "8000"], 9_000, 0),
+        (&["serve", "8000"], 3_000, exited(130)),
+        (&["bash", "-c", "build"], 9_900, exited(130)),
+        (&["bash", "build.sh", "-i"], 9_000, exited(130)),
+        (&["python3", "tool.py"], 9_990, exited(1)),
+    ];
+    for (args, ms, status) in cases {
+        let death = run_as(args, ms, &key, status);
+        assert_eq!(death.cause.id, CauseId::TerminalInterrupt, "{args:?}");
+    }
+}
+
+#[test]
+fn a_dump_of_threads_ends_no_jvm() {
+    let quit = |victim: &Task| caught(sig::SIGQUIT, task(90, "jcmd"), victim.clone());
+    for ms in [3_000, 9_500] {
+        let death = run_as(&["/usr/bin/java", "Server"], ms, &quit, 0);
+        assert_eq!(death.cause.id, CauseId::ExitedByItself);
+        assert!(death.cause.explanation.contains("had caught SIGQUIT from jcmd[90]"), "{death:#?}");
+    }
+    // To others it is a way of asking for the end.
+    let cause = |ms| run_as(&["nginx"], ms, &quit, 0).cause.id;
+    assert_eq!(cause(8_000), CauseId::ProcessSignal);
+    assert_eq!(cause(3_000), CauseId::ExitedByItself);
+}
+
+#[test]
+fn an_end_long_after_sigterm_may_be_its_own() {
+    let victim = task(42, "batch");
+    let term = |ms| (ms, caught(sig::SIGTERM, task(90, "boss"), victim.clone()));
+    let death = after(&victim, &[term(500)], 0);
+    assert_eq!(death.cause.id, CauseId::ProcessSignal);
+    assert!(death.cause.explanation.contains("for 9.5 s after SIGTERM, it may as well"));
+    for (ms, status) in [(9_000, 0), (500, exited(143))] {
+        let death = after(&victim, &[term(ms)], status);
+        assert_eq!(death.cause.id, CauseId::ProcessSignal);
+        assert!(!death.cause.explanation.contains("may as well"));
+    }
+}
+
+/// `faulted` are the milliseconds at which it caught a fault, and where its stack was.
+fn crashed(faulted: &[(u64, u64)], last: u8) -> Death {
+    let victim = task(42, "program");
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for (ms, stack) in faulted {
+        let mut sent = fault(sig::SIGSEGV, 1, &victim);
+        sent.place = Some(crate::evidence::CodePlace { instruction: 0x5000, stack: *stack });
+        scene = scene.signal(*ms, sent);
+    }
+    let raised =
+        SignalSent { disposition: Some(Disposition::Default), fatal: true, ..own(last, &victim) };
+    scene.signal(9_999, raised).exit(10_000, victim, u32::from(last) | 0x80, true).death()
+}
+
+#[test]
+fn a_handler_does_not_hide_the_crash() {
+    let death = crashed(&[(9_990, 0x7fff_0000)], sig::SIGSEGV);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Inferred));
+    assert_eq!(death.signal.map(|signal| signal.mechanism), Some(Mechanism::Fault));
+    assert!(death.cause.explanation.contains("its handler then sent SIGSEGV to itself to end"));
+    let death = crashed(&[(9_990, 0x7fff_0000)], sig::SIGABRT);
+    assert_eq!(death.cause.id, CauseId::Crash);
+    assert!(death.cause.explanation.contains("its handler then aborted"), "{death:#?}");
+    // It was caught long before: nothing that this abort has to do with.
+    assert_eq!(crashed(&[(1_000, 0x7fff_0000)], sig::SIGABRT).cause.id, CauseId::Abort);
+}
+
+/// A handler that writes a report looks around, and faults itself.
+#[test]
+fn the_first_of_a_row_of_faults_is_the_crash() {
+    let row =
+        [(5_000, 0x7fff_1000), (9_900, 0x7fff_0800), (9_950, 0x7fff_0100), (9_960, 0x7fff_0200)];
+    let death = crashed(&row, sig::SIGABRT);
+    let signal = death.chain.iter().find(|link| link.text.contains("crashed")).expect("a link");
+    assert!(signal.at.boot_ns < death.at.boot_ns);
+    assert!(death.cause.explanation.contains("99 ms later"), "{}", death.cause.explanation);
+}
+
+/// The kernel dumps the core of a process that crashes; SIGKILL only stops that.
+#[test]
+fn sigkill_in_the_midst_of_a_core_dump_is_not_the_reason() {
+    let victim = task(42, "program");
+    let crash =
+        SignalSent { disposition: Some(Disposition::Default), ..fault(sig::SIGSEGV, 1, &victim) };
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(9_000, crash)
+        .signal(9_200, signal(sig::SIGKILL, task(90, "kill"), victim.clone()))
+        .exit(9_300, victim, u32::from(sig::SIGKILL), true)
+        .death();
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Observed));
+    assert_eq!(death.outcome, Outcome::Signaled { signal: "SIGKILL".into(), core_dumped: false });
+    let words = &death.cause.explanation;
+    assert!(words.contains("SIGKILL from kill[90] only cut the dump of its core short, 200 ms"));
+    assert!(death.chain.iter().any(|link| link.text == "kill[90] sent SIGKILL to program[42]"));
+}
+
+#[test]
+fn sigkill_in_the_midst_of_a_handler_may_not_be_the_reason() {
+    let killed = |args: &[&str], faults: &[u64]| {
+        let victim = task(42, args[0]);
+        let mut scene =
+            Scene::default().target(&victim, TargetReason::Pid).exec(1, victim.clone(), args, &[]);
+        for ms in faults {
+            scene = scene.signal(*ms, fault(sig::SIGSEGV, 1, &victim));
+        }
+        let sent = signal(sig::SIGKILL, task(90, "kill"), victim.clone());
+        let death = scene.signal(9_200, sent).exit(9_300, victim, 9, true).death();
+        assert_eq!(death.cause.id, CauseId::UserCommand);
+        death.cause.explanation.contains("200 ms before, it had faulted (it used a null pointer)")
+    };
+    assert!(killed(&["program"], &[9_000]));
+    assert!(!killed(&["program"], &[2_000, 9_000]));
+    assert!(!killed(&["java", "Server"], &[9_000]));
+}
