@@ -4,7 +4,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
-use super::stopping::{self, Choice, Overrun};
+use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, World};
 use super::{fixes, mechanism, patience, relay, signals, words};
@@ -101,7 +101,12 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
 /// SIGKILL after a first signal that did not help belongs to every story of a stop, as do the settings that
 /// chose the signals.
 fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
-    let Some(stop) = UnitStop::of(case).filter(|_| finding.id != CauseId::SystemctlKill) else {
+    let by_manager = UnitStop::of(case).filter(|_| finding.id != CauseId::SystemctlKill);
+    let Some(stop) = by_manager else {
+        if let Some(hanging) = Hanging::of(case) {
+            finding.explanation.push_str(&hanging.clause(case));
+            finding.links.extend(hanging.links(case));
+        }
         return;
     };
     finding.settings.extend(stopping::settings(case, &stop));

@@ -88,9 +88,14 @@ impl<'a> UnitStop<'a> {
         let history = world.unit_of(manager, &unit);
         // A scope has no main process: its processes were not started by the manager.
         let main_end = (!unit.ends_with(".scope"))
-            .then(|| main_end(world, manager, &unit, first.ns(), &[first.value.target.id]))
+            .then(|| {
+                let others = [first.value.target.id];
+                main_end(world, manager, &unit, first.ns(), case.victim.start_ns, &others)
+            })
             .flatten();
-        let main_exit = main_end.filter(|exit| struck_by_manager(world, exit, first).is_none());
+        let main_exit = main_end
+            .filter(|exit| struck_by_manager(world, exit, first).is_none())
+            .filter(|exit| ends_its_unit(world, manager, &unit, exit, first));
         // A service that restarts by itself makes its job when it has been cleaned up.
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
@@ -100,7 +105,7 @@ impl<'a> UnitStop<'a> {
         let last = blow.signal.value.number;
         Some(Self {
             manager,
-            request: request_for(world, manager, &unit, began_ns),
+            request: request_for(world, manager, &unit, began_ns, job),
             main_end,
             main_exit,
             escalated: first.ns() < blow.signal.ns()
@@ -152,7 +157,7 @@ impl<'a> UnitStop<'a> {
         let began_ns = job.ns().min(blow.signal.ns());
         Some(Self {
             manager,
-            request: request_for(world, manager, unit, began_ns),
+            request: request_for(world, manager, unit, began_ns, Some(job)),
             main_end: None,
             main_exit: None,
             escalated: false,
@@ -168,7 +173,10 @@ impl<'a> UnitStop<'a> {
 
     /// Who asked for the stop of this very unit, where that was seen.
     pub fn asked_for(&self, case: &Case<'a>) -> Option<Request<'a>> {
-        Request::find(case, Wish::Stop, self.manager, &self.unit, self.began_ns)
+        match self.job {
+            Some(job) => Request::for_job(case, Wish::Stop, job, self.began_ns),
+            None => Request::find(case, Wish::Stop, self.manager, &self.unit, self.began_ns),
+        }
     }
 
     /// When the stop was ordered: nothing that led to it is later.
@@ -448,16 +456,26 @@ pub fn calls_before(
     })
 }
 
-/// The bus call that asked for the stop of a unit, or for a signal to it.
+/// The bus call that asked for the stop of a unit, or for a signal to it. `job`: what was made for it.
 pub fn request_for<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
     began_ns: u64,
+    job: Option<&Seen<Job>>,
 ) -> Option<&'a Seen<BusCall>> {
     calls_before(world, manager, began_ns).rfind(|call| {
+        if let (Some(asked), Some(made)) = (call.value.job, job)
+            && asked != made.value.id
+        {
+            return false;
+        }
         let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
-        about.is_some_and(|about| same_unit(&about, unit))
+        about.is_some_and(|about| {
+            let history = world.unit_of(manager, unit);
+            let others = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
+            same_unit(&about, unit) || others.into_iter().any(|name| same_unit(&about, name))
+        })
     })
 }
 
@@ -466,31 +484,25 @@ pub fn same_unit(said: &str, unit: &str) -> bool {
     said == unit || (!said.contains('.') && unit.strip_suffix(".service") == Some(said))
 }
 
-/// The end of a unit's main process shortly before something else happened in it, which is none of `others`.
+/// The end of a unit's main process shortly before something else happened in it, which is none of `others`. What
+/// was still there had been born by `born_ns`, and was that process's: of an earlier one nothing is left by then.
 pub fn main_end<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
     before_ns: u64,
+    born_ns: u64,
     others: &[ProcessId],
 ) -> Option<&'a Seen<Exit>> {
-    let pids: Vec<u64> = world
-        .unit_of(manager, unit)
-        .map(|history| {
-            let named = |change: &Seen<std::collections::BTreeMap<String, serde_json::Value>>| {
-                let pid = |name: &str| change.value.get(name).and_then(serde_json::Value::as_u64);
-                [pid("MainPID"), pid("ExecMainPID")]
-            };
-            history.changes.iter().flat_map(named).flatten().filter(|pid| *pid != 0).collect()
-        })
-        .unwrap_or_default();
+    let mains = Mains::of(world, manager, unit);
     let mut recent = world.exits.iter().rev().filter(|exit| {
         exit.ns() <= before_ns
             && exit.ns() + 10 * S >= before_ns
+            && exit.ns() >= born_ns
             && !others.contains(&exit.value.task.id)
     });
-    if !pids.is_empty() {
-        return recent.find(|exit| pids.contains(&u64::from(exit.value.task.id.pid)));
+    if !mains.pids.is_empty() {
+        return recent.find(|exit| mains.was_last(exit, before_ns));
     }
     // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
     let of_manager = |task: &Task| match manager {
@@ -509,6 +521,42 @@ pub fn main_end<'a>(
     })
 }
 
+/// The main processes that a unit has had, by what its manager said.
+struct Mains<'a> {
+    world: &'a World,
+    /// Their pids and when they were heard of, oldest first.
+    pids: Vec<(u64, u32)>,
+}
+
+impl<'a> Mains<'a> {
+    fn of(world: &'a World, manager: Manager, unit: &str) -> Self {
+        let named = |change: &Seen<std::collections::BTreeMap<String, serde_json::Value>>| {
+            let pid = |name: &str| u32::try_from(change.value.get(name)?.as_u64()?).ok();
+            let heard_ns = change.ns();
+            [pid("MainPID"), pid("ExecMainPID")].map(|pid| Some((heard_ns, pid?)))
+        };
+        let history = world.unit_of(manager, unit);
+        let all = history.iter().flat_map(|history| history.changes.iter().flat_map(named));
+        Self { world, pids: all.flatten().filter(|(_, pid)| *pid != 0).collect() }
+    }
+
+    /// Whether it was the main process that ended here, and none has taken its place since.
+    fn was_last(&self, exit: &Seen<Exit>, before_ns: u64) -> bool {
+        let pid = exit.value.task.id.pid;
+        if !self.pids.iter().any(|(_, main)| *main == pid) {
+            return false;
+        }
+        // Another had been named before (`MAINPID=` of sd_notify(3)).
+        let newest = self.pids.iter().rfind(|(heard_ns, _)| *heard_ns <= exit.ns());
+        let given_up = newest.is_some_and(|(_, main)| *main != pid);
+        let followed = self.pids.iter().any(|(_, main)| {
+            let started = self.world.people.at(*main, before_ns).map(|next| next.start_ns);
+            started.is_some_and(|started| (exit.ns()..=before_ns).contains(&started))
+        });
+        !given_up && !followed
+    }
+}
+
 /// The unit of this manager that a process lives in.
 fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
     let known = || world.people.get(task.id)?.cgroup.as_deref();
@@ -517,6 +565,28 @@ fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
         Manager::System => owner.unit,
         Manager::User(_) => owner.user_unit,
     }
+}
+
+/// Whether the end of its main process is why a unit was cleaned up: that is done at once but for what `ExecStop=`
+/// and `ExecStopPost=` run, and not where the unit outlives that process.
+fn ends_its_unit(
+    world: &World,
+    manager: Manager,
+    unit: &str,
+    main: &Seen<Exit>,
+    first: &SeenSignal,
+) -> bool {
+    let now = |name: &str| world.unit_of(manager, unit)?.now.get(name);
+    let remains = main.value.status == 0
+        && now("RemainAfterExit").and_then(serde_json::Value::as_bool) == Some(true);
+    let by_cgroup = now("ExitType").and_then(serde_json::Value::as_str) == Some("cgroup");
+    let scopes = [unit.to_owned(), super::units::template(unit)];
+    let stopping = ["ExecStop", "ExecStopPost"];
+    let runs_more = world.setting_lines.iter().any(|line| {
+        scopes.contains(&line.value.scope) && stopping.contains(&line.value.name.as_str())
+    });
+    let at_once = main.ns() + 2 * S >= first.ns();
+    !remains && !by_cgroup && (at_once || runs_more)
 }
 
 /// The manager's first signal to the main process before that ended: a stop was under way already.

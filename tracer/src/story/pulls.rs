@@ -200,8 +200,19 @@ pub struct Happening<'s> {
     pub unit: &'s str,
     /// It was stopped, or started.
     pub what: Wish,
-    /// When its job was made, `CLOCK_BOOTTIME` nanoseconds.
+    /// The number of its job: what led to it had none, or a lower one.
+    pub job: u32,
+    /// When its job was heard of, `CLOCK_BOOTTIME` nanoseconds.
     pub ns: u64,
+    /// When the manager had begun to act on what it led to, at the latest: what is later led to nothing.
+    pub begun_ns: u64,
+}
+
+impl Happening<'_> {
+    /// What people did by then can have led to it. A job is heard of late, never early.
+    fn by_ns(&self) -> u64 {
+        self.ns.min(self.begun_ns)
+    }
 }
 
 /// The dependency that did it. `after`: the units that are explained by this one.
@@ -245,7 +256,7 @@ pub fn pull<'a>(
 
 /// Whether that happened to a unit around that time, and why.
 fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Option<Trigger<'a>> {
-    let Happening { manager, unit, what: when, ns } = happening;
+    let Happening { manager, unit, what: when, ns, .. } = happening;
     let fits = |kind: Option<&str>| match when {
         Wish::Start => matches!(kind, Some("start" | "restart")),
         _ => matches!(kind, Some("stop" | "restart") | None),
@@ -254,17 +265,19 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
         other.value.manager == manager
             && other.value.unit == unit
             && other.value.result.is_none()
+            && other.value.id < happening.job
             && other.ns().abs_diff(ns) <= TOGETHER
             && fits(job_type(case.world, other))
     });
     let Some(job) = other else {
-        return if when == Wish::Start { None } else { ended(case, manager, unit, ns) };
+        return if when == Wish::Start { None } else { ended(case, happening) };
     };
-    let request = Request::find(case, when, manager, unit, job.ns().max(ns));
+    let request = Request::for_job(case, when, job, happening.by_ns());
     let history = case.world.unit_of(manager, unit).filter(|_| request.is_none());
+    let before = Happening { job: job.value.id, ns: job.ns(), ..happening };
     let because = history
         .filter(|_| passed.len() < HOPS)
-        .and_then(|history| pull(case, Happening { ns: job.ns(), ..happening }, history, passed))
+        .and_then(|history| pull(case, before, history, passed))
         .map(Box::new);
     let activated_by =
         history.filter(|_| when == Wish::Start && because.is_none()).and_then(UnitHistory::trigger);
@@ -273,20 +286,27 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
 }
 
 /// The other unit went down without a job of its own: it ended by itself, failed, or its device vanished.
-pub fn ended<'a>(case: &Case<'a>, manager: Manager, unit: &str, ns: u64) -> Option<Trigger<'a>> {
+pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a>> {
     const DOWN: [&str; 3] = ["inactive", "failed", "deactivating"];
+    let Happening { manager, unit, ns, begun_ns, .. } = happening;
     let history = case.world.unit_of(manager, unit)?;
     let (change, state) = history.changes.iter().find_map(|change| {
         let state = change.value.get("ActiveState")?.as_str()?;
         let near = change.ns().abs_diff(ns) <= TOGETHER;
         (near && DOWN.contains(&state)).then_some((change, state))
     })?;
-    let exit = case.world.exits.iter().rev().find(|exit| {
+    let mut exits = case.world.exits.iter().rev().filter(|exit| {
         exit.ns() <= change.ns() + TOGETHER
             && exit.ns() + 2 * S >= ns
             && exit.value.task.id != case.victim
             && lived_in(case, &exit.value.task, unit)
     });
+    let last = exits.next();
+    let exit = last.into_iter().chain(exits).find(|exit| exit.ns() <= begun_ns);
+    // It went down when this stop had begun.
+    if last.is_some() && exit.is_none() {
+        return None;
+    }
     let text = format!("{unit} became {state}");
     Some(Trigger {
         unit: unit.to_owned(),

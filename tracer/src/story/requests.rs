@@ -9,9 +9,9 @@ use super::people::Known;
 use super::units::command_link;
 use super::verdict::{Link, LinkEvent};
 use super::words;
-use super::world::Seen;
+use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, Grade, LossPlace, Manager, ManagerConnection, ProcessId, sig, signal_number,
+    BusCall, Grade, Job, LossPlace, Manager, ManagerConnection, ProcessId, sig, signal_number,
 };
 
 const S: u64 = 1_000_000_000;
@@ -95,43 +95,132 @@ impl Wish {
         "EnqueueJob",
     ];
 
-    fn is_call(self, call: &BusCall, unit: &str) -> bool {
+    fn is_call(self, call: &BusCall, unit: &Names<'_>) -> bool {
         let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
         match self {
-            Self::Stop => stops_which(call).is_some_and(|stopped| same_unit(&stopped, unit)),
-            Self::Kill => signals_which(call).is_some_and(|struck| same_unit(&struck, unit)),
+            Self::Stop => stops_which(call).is_some_and(|stopped| unit.include(&stopped)),
+            Self::Kill => signals_which(call).is_some_and(|struck| unit.include(&struck)),
             Self::Reload => {
                 Self::RELOADING.contains(&call.member.as_str())
-                    && unit_of_call(call).is_some_and(|unit_of| same_unit(&unit_of, unit))
+                    && unit_of_call(call).is_some_and(|reloaded| unit.include(&reloaded))
             }
             Self::Start | Self::Isolate => {
                 Self::STARTING.contains(&call.member.as_str())
                     && (self == Self::Start || said("isolate"))
-                    && unit_of_call(call).is_some_and(|started| same_unit(&started, unit))
+                    && unit_of_call(call).is_some_and(|started| unit.include(&started))
             }
         }
     }
 
-    fn is_command(self, args: &[String], manager: Manager, unit: &str) -> bool {
+    fn is_command(self, args: &[String], manager: Manager, unit: &Names<'_>) -> bool {
         let of_user = args.iter().any(|arg| arg == "--user");
         of_user == matches!(manager, Manager::User(_)) && self.is_said(args, unit)
     }
 
-    /// Whether a command's arguments say so, of whatever manager.
-    fn is_said(self, args: &[String], unit: &str) -> bool {
+    /// Whether a command's arguments say so, of whatever manager here.
+    fn is_said(self, args: &[String], unit: &Names<'_>) -> bool {
+        if is_elsewhere(args) {
+            return false;
+        }
         // `systemctl rescue` and its like name no unit.
         let shorthand = self == Self::Isolate
             && ["rescue", "emergency", "default"].iter().any(|verb| {
                 args.iter().any(|arg| arg == verb)
-                    && (unit == format!("{verb}.target") || *verb == "default")
+                    && (unit.include(&format!("{verb}.target")) || *verb == "default")
             });
         // These alone change what happens at the next boot, or on demand.
         let later = |arg: &str| ["disable", "mask", "enable", "reenable"].contains(&arg);
         let now = args.iter().any(|arg| arg == "--now");
         let asks =
             args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
-        shorthand || asks && args.iter().skip(1).any(|arg| names(arg, unit))
+        shorthand || asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
     }
+}
+
+/// The names of a unit: its own first, then the other ones that its manager knows it by.
+#[derive(Clone, Debug)]
+struct Names<'n>(Vec<&'n str>);
+
+impl<'n> Names<'n> {
+    fn of(world: &'n World, manager: Manager, unit: &'n str) -> Self {
+        let history = world.unit_of(manager, unit);
+        let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
+        Self(std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect())
+    }
+
+    fn include(&self, said: &str) -> bool {
+        self.0.iter().any(|name| same_unit(said, name))
+    }
+
+    /// Whether an argument of systemctl means it: one of its names, the path of what it mounts, or a pattern, which
+    /// is compared with its own name alone.
+    fn are_meant_by(&self, arg: &str) -> bool {
+        let by_path = || {
+            let unit = arg.starts_with('/').then(|| unit_of_file(arg));
+            unit.is_some_and(|unit| self.include(&unit))
+        };
+        let own = self.0.first().map(|name| name.as_bytes()).unwrap_or_default();
+        let is_pattern = arg.contains(['*', '?', '[']);
+        self.include(arg) || by_path() || is_pattern && glob(arg.as_bytes(), own)
+    }
+}
+
+/// Whether a systemctl was told to speak to another machine, or to change files of an image alone.
+fn is_elsewhere(args: &[String]) -> bool {
+    // `-M alice@` and `-M alice@.host` are a user of this one.
+    let is_here = |machine: &str| {
+        let host = machine.split_once('@').map_or(machine, |(_, host)| host);
+        host == ".host" || host.is_empty() && machine.contains('@')
+    };
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            return false;
+        }
+        if let Some(long) = arg.strip_prefix("--") {
+            let (name, value) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
+            let value = value.or_else(|| rest.clone().next().map(String::as_str));
+            match name {
+                "host" | "root" | "image" | "capsule" => return true,
+                "machine" => return !value.is_some_and(is_here),
+                _ => {}
+            }
+        } else if let Some(letters) = arg.strip_prefix('-') {
+            // The first letter that takes a value ends the row of them.
+            let Some(at) = letters.find(['H', 'M', 'C', 't', 'p', 'P', 's', 'n', 'o']) else {
+                continue;
+            };
+            let (option, value) = letters[at..].split_at(1);
+            let value = Some(value).filter(|value| !value.is_empty());
+            let value = value.or_else(|| rest.next().map(String::as_str));
+            match option {
+                "H" | "C" => return true,
+                "M" => return !value.is_some_and(is_here),
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
+/// The unit that systemctl makes of a path: what is mounted there, or the device (`unit_name_from_path`).
+fn unit_of_file(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let kind = match parts.first() {
+        Some(&("dev" | "sys")) => "device",
+        _ => "mount",
+    };
+    let mut name = String::new();
+    for (at, byte) in parts.join("/").bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if at == 0 => name.push_str("\\x2e"),
+            b':' | b'_' | b'.' => name.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(byte)),
+            byte => name.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
 }
 
 /// A request, as far as it was seen.
@@ -165,7 +254,27 @@ impl<'a> Request<'a> {
         unit: &str,
         at_ns: u64,
     ) -> Option<Self> {
-        let mut calls = calls_before(case.world, manager, at_ns);
+        Self::find_for(case, wish, (manager, unit), at_ns, None)
+    }
+
+    /// The request that a job was made for, which came before `at_ns`: none that systemd answered with another job.
+    pub fn for_job(case: &Case<'a>, wish: Wish, job: &Seen<Job>, at_ns: u64) -> Option<Self> {
+        let Job { manager, unit, id, .. } = &job.value;
+        Self::find_for(case, wish, (*manager, unit), at_ns, Some(*id))
+    }
+
+    fn find_for(
+        case: &Case<'a>,
+        wish: Wish,
+        (manager, unit): (Manager, &str),
+        at_ns: u64,
+        job: Option<u32>,
+    ) -> Option<Self> {
+        let unit = &Names::of(case.world, manager, unit);
+        let mut calls = calls_before(case.world, manager, at_ns).filter(|call| {
+            let (Some(asked), Some(made)) = (call.value.job, job) else { return true };
+            asked == made
+        });
         let call = calls.rfind(|call| wish.is_call(&call.value, unit));
         if let Some(seen) = call {
             let (process, by_name) = who_called(case, seen);
@@ -251,15 +360,11 @@ impl<'a> Request<'a> {
     /// The command, the connection and the call, none later than what they led to.
     pub fn links(&self, case: &Case<'a>, effect: crate::evidence::Moment) -> Vec<Link> {
         let command = self.actor(case).and_then(|actor| command_link(case, &actor));
-        let mut links: Vec<Link> = command
+        let links = command
             .into_iter()
             .chain(self.connection_link(case))
-            .chain(self.call.map(|call| call_link(case, call)))
-            .collect();
-        for link in &mut links {
-            link.at = link.at.no_later_than(effect);
-        }
-        links
+            .chain(self.call.map(|call| call_link(case, call)));
+        links.map(|link| link.before(effect)).collect()
     }
 }
 
@@ -299,7 +404,9 @@ pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, 
             let value = arg.split_once(':').filter(|(kind, _)| *kind == "string");
             value.map_or(arg, |(_, value)| value).trim_matches(['\'', '"']).to_owned()
         };
-        let about = subject.is_none_or(|subject| args.iter().any(|arg| names(&bare(arg), subject)));
+        let about = subject.is_none_or(|subject| {
+            args.iter().any(|arg| Names(vec![subject]).are_meant_by(&bare(arg)))
+        });
         named && about
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {
@@ -417,7 +524,7 @@ fn command(
     case: &Case<'_>,
     wish: Wish,
     manager: Manager,
-    unit: &str,
+    unit: &Names<'_>,
     at_ns: u64,
 ) -> Option<ProcessId> {
     const COMMANDS: [&str; 5] =
@@ -441,41 +548,54 @@ fn command(
         .map(|(_, id)| id)
 }
 
-/// Whether an argument of systemctl means a unit: its name, the name without `.service`, or a pattern.
-fn names(arg: &str, unit: &str) -> bool {
-    if same_unit(arg, unit) {
-        return true;
-    }
-    arg.contains(['*', '?'])
-        && (glob(arg.as_bytes(), unit.as_bytes())
-            || unit
-                .strip_suffix(".service")
-                .is_some_and(|stem| !arg.contains('.') && glob(arg.as_bytes(), stem.as_bytes())))
-}
-
-/// fnmatch(3) without brackets; linear but for one place to come back to.
+/// fnmatch(3); linear but for one place to come back to.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     while t < text.len() {
-        match pattern.get(p) {
+        let step = match pattern.get(p) {
             Some(b'*') => {
                 back = Some((p, t));
                 p += 1;
+                continue;
             }
-            Some(&c) if c == b'?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((star, from)) = back else { return false };
-                back = Some((star, from + 1));
-                p = star + 1;
-                t = from + 1;
-            }
+            Some(b'[') => in_brackets(&pattern[p..], text[t]),
+            Some(&c) => (c == b'?' || c == text[t]).then_some(1),
+            None => None,
+        };
+        if let Some(step) = step {
+            p += step;
+            t += 1;
+        } else {
+            let Some((star, from)) = back else { return false };
+            back = Some((star, from + 1));
+            p = star + 1;
+            t = from + 1;
         }
     }
     pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// How long an expression in brackets is, where it is one and holds this byte: `[vw]`, `[!a-z]`. One that is not
+/// closed stands for the bracket itself.
+fn in_brackets(pattern: &[u8], byte: u8) -> Option<usize> {
+    let not = matches!(pattern.get(1), Some(b'!' | b'^'));
+    let from = if not { 2 } else { 1 };
+    // A closing bracket that comes first is one of the set.
+    let close = pattern.iter().skip(from + 1).position(|c| *c == b']').map(|at| at + from + 1);
+    let Some(close) = close else { return (byte == b'[').then_some(1) };
+    let mut set = &pattern[from..close];
+    let mut found = false;
+    while let [first, rest @ ..] = set {
+        if let [b'-', last, after @ ..] = rest {
+            found |= (*first..=*last).contains(&byte);
+            set = after;
+        } else {
+            found |= *first == byte;
+            set = rest;
+        }
+    }
+    (found != not).then_some(close + 1)
 }
 
 #[cfg(test)]
@@ -488,7 +608,8 @@ mod tests {
 
     #[test]
     fn commands_that_name_the_unit() {
-        let stops = |line: &str| Wish::Stop.is_command(&args(line), Manager::System, "a.service");
+        let a = Names(vec!["a.service", "b-alias.service"]);
+        let stops = |line: &str| Wish::Stop.is_command(&args(line), Manager::System, &a);
         assert!(stops("systemctl stop a"));
         assert!(stops("systemctl --no-block restart b.service a.service"));
         assert!(stops("/usr/sbin/service a restart"));
@@ -498,19 +619,52 @@ mod tests {
         assert!(!stops("systemctl status a"));
         assert!(!stops("systemctl --user stop a"));
         assert!(!stops("systemctl stop b*"));
+        assert!(stops("systemctl stop b-alias"));
+        assert!(stops("systemctl stop [ab].service"));
+        // Patterns get no ending.
+        assert!(!stops("systemctl stop ?"));
+    }
+
+    #[test]
+    fn commands_for_elsewhere() {
+        let stops = |line: &str| {
+            let a = Names(vec!["a.service"]);
+            Wish::Stop.is_command(&args(line), Manager::System, &a)
+        };
+        for options in
+            ["-H node2", "-qHnode2", "--host=node2", "--host node2", "-M web", "--root=/x"]
+        {
+            assert!(!stops(&format!("systemctl {options} stop a")), "{options}");
+        }
+        for options in ["--no-block", "-M .host", "-M root@", "-sTERM", "-p H", "--"] {
+            assert!(stops(&format!("systemctl {options} stop a")), "{options}");
+        }
+    }
+
+    #[test]
+    fn units_of_paths() {
+        assert_eq!(unit_of_file("/m/data/"), "m-data.mount");
+        assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
+        assert_eq!(unit_of_file("/"), "-.mount");
+        assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
+        assert!(Names(vec!["m.mount"]).are_meant_by("/m"));
     }
 
     #[test]
     fn each_wish_has_its_words() {
         let line = args("systemctl isolate rescue.target");
-        assert!(Wish::Isolate.is_command(&line, Manager::System, "rescue.target"));
-        assert!(!Wish::Stop.is_command(&line, Manager::System, "rescue.target"));
+        assert!(Wish::Isolate.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
+        assert!(!Wish::Stop.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
         let line = args("systemctl rescue");
-        assert!(Wish::Isolate.is_command(&line, Manager::System, "rescue.target"));
-        assert!(!Wish::Isolate.is_command(&line, Manager::System, "emergency.target"));
+        assert!(Wish::Isolate.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
+        assert!(!Wish::Isolate.is_command(
+            &line,
+            Manager::System,
+            &Names(vec!["emergency.target"])
+        ));
         let line = args("systemctl --user start a.service");
-        assert!(Wish::Start.is_command(&line, Manager::User(1000), "a.service"));
-        assert!(!Wish::Start.is_command(&line, Manager::System, "a.service"));
+        assert!(Wish::Start.is_command(&line, Manager::User(1000), &Names(vec!["a.service"])));
+        assert!(!Wish::Start.is_command(&line, Manager::System, &Names(vec!["a.service"])));
     }
 
     #[test]
@@ -528,5 +682,11 @@ mod tests {
         assert!(!glob(b"a*b", b"abc"));
         assert!(glob(b"a**", b"a"));
         assert!(!glob(b"?", b""));
+        assert!(glob(b"[vw].s", b"w.s"));
+        assert!(glob(b"*[!a-c]", b"xd"));
+        assert!(!glob(b"[!a-c]", b"b"));
+        assert!(glob(b"[]]", b"]"));
+        assert!(glob(b"a[", b"a["));
+        assert!(!glob(b"[", b"a"));
     }
 }

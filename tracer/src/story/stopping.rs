@@ -2,14 +2,15 @@
 //! follows where the time for it runs out.
 
 use super::case::Case;
-use super::manager::{UnitStop, job_type};
+use super::manager::{self, BUS_LAG, UnitStop, job_type, manager_of, stop_job};
 use super::mechanism;
-use super::units::{cited, manager_said, property_setting, template, unit_setting};
+use super::requests::{Request, Wish};
+use super::units::{cited, job_link, manager_said, property_setting, template, unit_setting};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::{Seen, SeenSignal};
-use crate::evidence::{Grade, JournalLine, Source, sig, signal_name};
+use crate::evidence::{Grade, Job, JournalLine, Source, sig, signal_name};
 
 /// A unit that was not stopped in time.
 #[derive(Debug)]
@@ -32,7 +33,11 @@ impl<'a> Overrun<'a> {
                 && line.ns() + 2 * S >= blow.signal.ns()
         });
         if stop.escalated {
-            return Some(Self { first: Some(stop.first), said });
+            let waited = blow.signal.ns().saturating_sub(stop.first.ns());
+            // Before the time is up, it was not the manager's own patience that ended.
+            let early = limit_ns(stop).is_some_and(|limit| waited.saturating_add(SLACK) < limit);
+            let is_it = said.is_some() || !early;
+            return is_it.then_some(Self { first: Some(stop.first), said });
         }
         // With KillMode=mixed only the main process is asked first; SIGKILL is all that the others get.
         let mixed = said?.value.message.contains("State 'stop-sigterm' timed out");
@@ -85,6 +90,67 @@ impl<'a> Overrun<'a> {
             }
         }
         links
+    }
+}
+
+/// How much earlier than its limit a time-out may seem to come.
+const SLACK: u64 = 50_000_000;
+
+/// The shortest time after which the manager resorts to more than asking, nanoseconds, as it says itself.
+fn limit_ns(stop: &UnitStop<'_>) -> Option<u64> {
+    let micros = |name: &str| stop.history?.now.get(name)?.as_u64();
+    let limits = ["TimeoutStopUSec", "TimeoutAbortUSec"].map(micros);
+    limits.into_iter().flatten().min().map(|micros| micros.saturating_mul(1_000))
+}
+
+/// A stop of the victim's unit that was under way, and had not ended it, when something else did.
+#[derive(Debug)]
+pub struct Hanging<'a> {
+    /// What had asked the victim to end.
+    first: &'a SeenSignal,
+    job: &'a Seen<Job>,
+    request: Option<Request<'a>>,
+}
+
+impl<'a> Hanging<'a> {
+    /// Where its manager had asked the victim to end for a job that was still there; `blow` was not of that stop's
+    /// making.
+    pub fn of(case: &Case<'a>) -> Option<Self> {
+        let blow = case.blow?;
+        let (manager, unit) = case.unit()?;
+        let struck_ns = blow.signal.ns();
+        let first = case.world.signals_to(case.victim).iter().find(|signal| {
+            signal.ns() < struck_ns
+                && signal.value.number != sig::SIGCONT
+                && manager_of(&signal.value.sender) == Some(manager)
+        })?;
+        let job = stop_job(case.world, manager, unit, struck_ns, case.victim.start_ns)?;
+        // The signal was of this job, as far as is known.
+        let of_job = job.ns() <= first.ns().saturating_add(BUS_LAG);
+        let ordered_ns = job.ns().min(first.ns());
+        let request = Request::for_job(case, Wish::Stop, job, ordered_ns);
+        of_job.then_some(Self { first, job, request })
+    }
+
+    /// How it reads, after the story of what did end it.
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        let Job { manager, unit, id, .. } = &self.job.value;
+        let signal = signal_name(self.first.value.number);
+        let waited = words::span(case.struck_ns().saturating_sub(self.first.ns()));
+        let by = manager::name_of(case.world, *manager);
+        let who = self.request.and_then(|request| request.sentence(case));
+        let who = who.map(|who| format!(": {who}")).unwrap_or_default();
+        format!(
+            " {by} was stopping {unit} meanwhile (job {id}{who}), and {signal} had not ended it in {waited}."
+        )
+    }
+
+    /// The request, the job and the signal.
+    pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
+        let job = job_link(case, self.job).before(self.first.at);
+        let signal = case.signal_link(self.first, mechanism::of(&self.first.value));
+        let asked = self.request.iter().flat_map(|request| request.links(case, job.at));
+        asked.chain([job.clone(), signal]).collect()
     }
 }
 

@@ -75,12 +75,8 @@ impl<'a> End<'a> {
             |(sender, at_ns)| command_link(case, &Actor::behind_at(case, sender.id, at_ns)),
         );
         let above = self.above.iter().flat_map(|end| end.links(case, effect));
-        let mut links: Vec<Link> =
-            above.chain(command).chain(struck).chain([exit_link(case, self.exit)]).collect();
-        for link in &mut links {
-            link.at = link.at.no_later_than(effect);
-        }
-        links
+        let own = command.into_iter().chain(struck).chain([exit_link(case, self.exit)]);
+        above.chain(own.map(|link| link.before(effect))).collect()
     }
 
     /// Who had ended it, as a clause that follows its name: ` (which kill[90] had sent SIGKILL)`; empty

@@ -257,10 +257,12 @@ impl Link {
         self
     }
 
-    /// Shown no later than what it led to, however late it was read.
+    /// Shown no later than what it led to, however late it was read. The kernel's own time is never late.
     #[must_use]
     pub fn before(mut self, effect: Moment) -> Self {
-        self.at = self.at.no_later_than(effect);
+        if self.source != Source::Kernel {
+            self.at = self.at.no_later_than(effect);
+        }
         self
     }
 }

@@ -28,6 +28,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     let going_down = case.world.jobs.iter().any(|other| {
         other.value.manager == stop.manager
             && other.value.unit == "shutdown.target"
+            && other.value.id < job.value.id
             && other.ns().abs_diff(job.ns()) <= TOGETHER
     });
     if going_down {
@@ -42,12 +43,17 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     if isolated {
         return is_not(ID, "another unit was being isolated");
     }
-    let stopped =
-        Happening { manager: stop.manager, unit: &stop.unit, what: Wish::Stop, ns: job.ns() };
+    let stopped = happening(&stop, &stop.unit, job);
     match pull(case, stopped, history, &[]) {
         Some(pull) => related(case, &stop, &pull),
         None => unneeded(case, &stop, job),
     }
+}
+
+/// The stop of a unit, by the victim's job.
+fn happening<'s>(stop: &UnitStop<'_>, unit: &'s str, job: &Seen<Job>) -> Happening<'s> {
+    let (manager, what, begun_ns) = (stop.manager, Wish::Stop, stop.begun.boot_ns);
+    Happening { manager, unit, what, job: job.value.id, ns: job.ns(), begun_ns }
 }
 
 fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opinion> {
@@ -97,12 +103,11 @@ fn last_need<'a>(
 ) -> Option<Trigger<'a>> {
     let of_other =
         |seen: &&Seen<Job>| seen.value.manager == stop.manager && seen.value.unit == other;
-    let removed = case
-        .world
-        .jobs
-        .iter()
-        .filter(of_other)
-        .rfind(|seen| seen.value.result.is_some() && seen.ns().abs_diff(job.ns()) <= TOGETHER);
+    let removed = case.world.jobs.iter().filter(of_other).rfind(|seen| {
+        seen.value.result.is_some()
+            && seen.value.id < job.value.id
+            && seen.ns().abs_diff(job.ns()) <= TOGETHER
+    });
     let made = removed.and_then(|removed| {
         case.world.jobs.iter().filter(of_other).find(|seen| {
             seen.value.id == removed.value.id
@@ -112,10 +117,10 @@ fn last_need<'a>(
     });
     match made {
         Some(made) => {
-            let request = Request::find(case, Wish::Stop, stop.manager, other, made.ns());
+            let request = Request::for_job(case, Wish::Stop, made, made.ns());
             Some(Trigger::by_job(other.to_owned(), made, request))
         }
-        None => ended(case, stop.manager, other, job.ns()),
+        None => ended(case, happening(stop, other, job)),
     }
 }
 

@@ -100,7 +100,7 @@ impl<'a> Occasion<'a> {
         let history = world.unit_of(manager, unit);
         let trigger = history.filter(|_| wish == Wish::Start).and_then(UnitHistory::trigger);
         let end = (wish == Wish::Stop && job.is_none())
-            .then(|| main_end(world, manager, unit, ran_ns, &[case.victim, command.command]))
+            .then(|| main_end(world, manager, unit, ran_ns, 0, &[case.victim, command.command]))
             .flatten()
             .and_then(|main| End::of(case, main.value.task.id));
         Self { wish, job, request, trigger, end }

@@ -5,7 +5,7 @@ use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig}
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
-use crate::story::stopping;
+use crate::story::stopping::{self, Overrun};
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
@@ -78,7 +78,7 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
     }
     let (manager, unit) = case.unit().filter(|(_, unit)| unit.ends_with(".service"))?;
     let ended_ns = case.exit.ns();
-    let main = main_end(case.world, manager, unit, ended_ns, &[case.victim])?;
+    let main = main_end(case.world, manager, unit, ended_ns, case.victim.start_ns, &[case.victim])?;
     // What was started when the main process was gone is no worker of its.
     if main.ns() + AT_ONCE < ended_ns || case.victim.start_ns >= main.ns() {
         return None;
@@ -104,7 +104,7 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
 pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopTimeout;
     let stop = UnitStop::of(case)?;
-    if !stop.escalated {
+    if !stop.escalated || Overrun::of(case, &stop).is_none() {
         return None;
     }
     let waited = words::span(case.struck_ns().saturating_sub(stop.first.ns()));

@@ -1,7 +1,7 @@
 //! Deaths by a service manager: why it stopped the unit.
 
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends};
-use crate::evidence::{BusCall, Grade, Job, Manager};
+use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Process};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -197,7 +197,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let Manager::User(uid) = stop.manager else { return None };
     let unit = format!("user@{uid}.service");
     let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
-    let request = Request::find(case, Wish::Stop, Manager::System, &unit, job.ns())?;
+    let request = Request::for_job(case, Wish::Stop, job, job.ns())?;
     let who = request.sentence(case)?;
     let effect = stop.ordered_at();
     let above = units::job_link(case, job).before(effect);
@@ -219,7 +219,7 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
     let job = stop.job?;
     let setting = stop.by_command.as_ref().and_then(|command| command.line.clone());
     let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it))).unwrap_or_default();
-    let request = Request::find(case, Wish::Reload, stop.manager, &stop.unit, stop.began_ns);
+    let request = Request::for_job(case, Wish::Reload, job, stop.began_ns);
     let signal = crate::evidence::signal_name(case.blow?.signal.value.number);
     let finding = Finding::new(
         CauseId::UnitReload,
@@ -264,7 +264,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let (manager, unit) = case.unit()?;
     let ended_ns = case.exit.ns();
     let job = stop_job(case.world, manager, unit, ended_ns, case.victim.start_ns)?;
-    let request = Request::find(case, Wish::Stop, manager, unit, job.ns());
+    let request = Request::for_job(case, Wish::Stop, job, job.ns());
     let ran = request.and_then(|request| request.ran_ns(case));
     let heard_ns =
         request.and_then(|request| request.call).map_or(job.ns(), Seen::ns).min(job.ns());
@@ -301,6 +301,18 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         .answer()
 }
 
+/// Whether the manager logged that it passed this signal on to this process, or to the whole unit: `Sent signal SIGKILL
+/// to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
+fn passed_on(message: &str, number: u8, victim: &Process) -> bool {
+    let signal = crate::evidence::signal_name(number);
+    let mut words = message.split([' ', ',']);
+    let named = words.clone().any(|word| word == signal);
+    let pid = words.by_ref().find(|word| *word == "process").and_then(|_| words.next());
+    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
+    let own = [Some(victim.pid), victim.ns_pid];
+    named && message.contains("on client request") && pid.is_none_or(|pid| own.contains(&Some(pid)))
+}
+
 /// `systemctl kill` and its methods.
 pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SystemctlKill;
@@ -313,17 +325,22 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         Some((unit, request))
     });
     // A reload by `systemctl kill -s HUP` a moment ago is another story.
-    let number = case.blow?.signal.value.number;
+    let blow = case.blow?;
+    let (number, struck) = (blow.signal.value.number, blow.signal.at);
     let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
     let call = asked.as_ref().and_then(|(_, request)| request.call);
     let said = case.world.journal.iter().rev().find(|line| {
         around.clone().any(|unit| units::manager_said(&line.value, &stop, &unit))
-            && line.value.message.contains("on client request")
-            && line.ns().abs_diff(case.struck_ns()) <= 2 * S
+            && passed_on(&line.value.message, number, &case.victim_process())
+            // The signals of a job are near, too.
+            && line.ns().abs_diff(case.struck_ns()) <= if stop.job.is_some() { 100 * MS } else { 2 * S }
     });
+    // A stop signals one process after the other (`unit_kill_context`), never a whole cgroup.
+    let at_once = case.blow_by(Mechanism::CgroupKill).is_some();
     // A command alone proves nothing where a job was under way: that has signals of its own.
-    let asked = asked.filter(|(_, request)| request.call.is_some() || stop.job.is_none());
-    if call.is_none() && (said.is_none() || stop.job.is_some()) && asked.is_none() {
+    let proven = said.is_some() || at_once;
+    let asked = asked.filter(|(_, request)| request.call.is_some() || proven || stop.job.is_none());
+    if call.is_none() && !proven && asked.is_none() {
         return None;
     }
     let about = asked.as_ref().map_or(stop.unit.as_str(), |(unit, _)| unit);
@@ -350,7 +367,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
     let reported = said.map(|line| {
         let text = format!("systemd logged {}", words::quotation(&line.value.message));
-        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(stop.begun)
+        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(struck)
     });
     Finding::new(
         ID,
@@ -364,8 +381,8 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(connection.map(|link| link.before(stop.begun)))
-    .links(call.map(|call| call_link(case, call).before(stop.begun)))
+    .links(connection.map(|link| link.before(struck)))
+    .links(call.map(|call| call_link(case, call).before(struck)))
     .links(reported)
     .answer()
 }

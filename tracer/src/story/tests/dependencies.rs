@@ -112,14 +112,37 @@ fn circles_and_long_chains_end() {
         .collect();
     for (number, pair) in (0_u32..).zip(names.windows(2)) {
         let next = json!([pair[1]]);
-        scene = scene.unit(2, &pair[0], &[("BindsTo", next)]).job(
-            4990,
-            1000 + number,
-            "stop",
-            &pair[0],
-        );
+        scene =
+            scene.unit(2, &pair[0], &[("BindsTo", next)]).job(4990, 600 - number, "stop", &pair[0]);
     }
     let death = stopped(scene);
     says(&death, &["who asked for that was not seen"]);
     assert_eq!(death.gaps.len(), 1, "{death:#?}");
+}
+
+/// `systemctl stop ALIAS`, and the unit that conflicts is started right after: that came too late to be why.
+#[test]
+fn what_came_after_is_no_cause() {
+    let begin = || {
+        begin("ConflictedBy")
+            .unit(2, "nginx.service", &[("Names", json!(["nginx.service", "web.service"]))])
+            .exec(4900, client(), &["systemctl", "stop", "web"], &[])
+            .job(5000, 700, "stop", "nginx.service")
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim()))
+            .exit(5003, victim(), 15, true)
+    };
+    let later = Task { uid: 0, euid: 0, ..task_in(81, "systemctl", "/system.slice/cron.service") };
+    let started = |id: u32| {
+        begin()
+            .exec(5060, later.clone(), &["systemctl", "start", "base"], &[])
+            .job(5100, id, "start", "base.service")
+            .settled(5400, &victim())
+            .death()
+    };
+    let death = started(701);
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    says(&death, &["systemctl stop web"]);
+    // Nor is the command that was not there yet what had asked for an earlier job.
+    let death = started(699);
+    assert!(!death.cause.explanation.contains("systemctl start base"), "{death:#?}");
 }

@@ -14,4 +14,5 @@ mod plain;
 mod private_socket;
 mod relay;
 mod scene;
+mod stops;
 mod terminals;

@@ -1,0 +1,192 @@
+//! Stops of units: which main process it is about, and who struck while one was under way.
+
+use serde_json::{Value, json};
+
+use super::scene::{Scene, caught, signal, systemd, task_in};
+use crate::evidence::{Fact, Grade, JournalLine, Source, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
+
+const CGROUP: &str = "/system.slice/v.service";
+
+fn root(pid: u32, comm: &str) -> Task {
+    Task { uid: 0, euid: 0, ..task_in(pid, comm, "/system.slice/cron.service") }
+}
+
+/// A process that was born so many milliseconds into the scene.
+fn born(ms: u64, task: Task) -> Task {
+    let id = crate::evidence::ProcessId { start_ns: super::scene::at(ms).boot_ns, ..task.id };
+    Task { id, ..task }
+}
+
+fn logged(message: &str) -> Fact {
+    Fact::Journal(JournalLine {
+        message: message.to_owned(),
+        identifier: Some("systemd".to_owned()),
+        pid: Some(1),
+        uid: Some(0),
+        comm: Some("systemd".to_owned()),
+        from_unit: Some("init.scope".to_owned()),
+        about_unit: Some("v.service".to_owned()),
+        message_id: None,
+        fields: std::collections::BTreeMap::default(),
+    })
+}
+
+/// `systemctl restart v; sleep 2; systemctl stop v`: the second stop.
+#[test]
+fn the_main_process_before_the_last_restart_is_none() {
+    let old = task_in(142, "v", CGROUP);
+    let new = born(1010, task_in(160, "v", CGROUP));
+    let death = Scene::default()
+        .user(0, "root")
+        .unit(1, "v.service", &[("MainPID", Value::from(142))])
+        .exec(900, root(90, "systemctl"), &["systemctl", "restart", "v"], &[])
+        .job(950, 700, "restart", "v.service")
+        .signal(951, signal(sig::SIGTERM, systemd(), old.clone()))
+        .exit(952, old, 15, false)
+        .target(&new, TargetReason::Running)
+        .unit(1011, "v.service", &[("MainPID", Value::from(160))])
+        .exec(3000, root(91, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .signal(3050, signal(sig::SIGTERM, systemd(), new.clone()))
+        .job(3051, 701, "stop", "v.service")
+        .exit(3053, new, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert!(death.cause.explanation.contains("systemctl stop v"), "{}", death.cause.explanation);
+}
+
+/// What is left of an earlier run is cleaned up with the main process of the newest.
+#[test]
+fn a_main_process_that_another_followed_is_not_why() {
+    let old = task_in(142, "v", CGROUP);
+    let next = born(1010, task_in(160, "v", CGROUP));
+    let left_over = task_in(150, "helper", CGROUP);
+    let death = Scene::default()
+        .unit(1, "v.service", &[("MainPID", Value::from(142))])
+        .target(&left_over, TargetReason::Running)
+        .exit(1000, old, 11, false)
+        .exec(1011, next, &["v"], &[])
+        .unit(1012, "v.service", &[("MainPID", Value::from(160))])
+        .signal(2000, signal(sig::SIGTERM, systemd(), left_over.clone()))
+        .job(2001, 701, "stop", "v.service")
+        .exit(2002, left_over, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+}
+
+/// An end of the main process that the unit outlives.
+#[test]
+fn a_main_process_that_has_done_its_work_is_not_why() {
+    let main = task_in(142, "sh", CGROUP);
+    let victim = task_in(150, "helper", CGROUP);
+    let stopped = |remains: bool| {
+        Scene::default()
+            .unit(
+                1,
+                "v.service",
+                &[("MainPID", Value::from(142)), ("RemainAfterExit", json!(remains))],
+            )
+            .target(&victim, TargetReason::Running)
+            .exit(1000, main.clone(), 0, false)
+            .signal(2000, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .job(2001, 701, "stop", "v.service")
+            .exit(2002, victim.clone(), 15, true)
+            .death()
+    };
+    assert_eq!(stopped(true).cause.id, CauseId::UnitStopRequested);
+    assert_eq!(stopped(false).cause.id, CauseId::UnitMainProcessExited);
+}
+
+/// A call is the request for the job that systemd made for it, and for no later one.
+#[test]
+fn a_call_for_another_job_is_not_the_request() {
+    let victim = task_in(160, "v", CGROUP);
+    let client = || crate::evidence::BusPeer { name: ":1.6".to_owned(), ..Default::default() };
+    let death = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .call(900, client(), "RestartUnit", &["v.service", "replace"])
+        .reply(901, ":1.6", true, Some(700))
+        .job(902, 700, "restart", "v.service")
+        .exec(3000, root(91, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .job(3049, 701, "stop", "v.service")
+        .signal(3050, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(3053, victim, 15, true)
+        .death();
+    assert!(death.cause.explanation.contains("systemctl stop v"), "{}", death.cause.explanation);
+    assert!(!death.chain.iter().any(|link| link.event == LinkEvent::BusCall), "{death:#?}");
+}
+
+/// A stop that hangs, of a unit that may take 90 s for it, and SIGKILL two seconds later.
+fn hanging(then: impl FnOnce(Scene, &Task) -> Scene) -> Death {
+    let victim = task_in(160, "v", CGROUP);
+    let scene = Scene::default()
+        .user(0, "root")
+        .unit(
+            1,
+            "v.service",
+            &[("MainPID", Value::from(160)), ("TimeoutStopUSec", Value::from(90_000_000))],
+        )
+        .setting("v.service", "TimeoutStopSec", "90s", None)
+        .target(&victim, TargetReason::Running)
+        .exec(900, root(90, "systemctl"), &["systemctl", "--no-block", "stop", "v"], &[])
+        .exit(910, root(90, "systemctl"), 0, false)
+        .job(950, 700, "stop", "v.service")
+        .signal(951, caught(sig::SIGTERM, systemd(), victim.clone()));
+    let death = then(scene, &victim).exit(2953, victim, 9, true).death();
+    let text = &death.cause.explanation;
+    assert!(!text.contains("TimeoutStopSec"), "{text}");
+    assert!(
+        text.contains("--no-block stop v") && text.contains("SIGTERM had not ended it in 2 s"),
+        "{text}"
+    );
+    assert!(death.fixes.iter().all(|fix| !fix.commands.concat().contains("TimeoutStopSec")));
+    death
+}
+
+#[test]
+fn a_kill_by_systemctl_over_a_stop_that_hangs() {
+    let death = hanging(|scene, victim| {
+        scene
+            .exec(2940, root(91, "systemctl"), &["systemctl", "kill", "-s", "KILL", "v"], &[])
+            .signal(2951, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .add(
+                2951,
+                Source::Journal,
+                logged("v.service: Sent signal SIGKILL to main process 160 (v) on client request."),
+            )
+    });
+    assert_eq!(death.cause.id, CauseId::SystemctlKill, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Reported);
+    assert!(death.cause.explanation.contains("systemctl kill -s KILL v"), "{death:#?}");
+}
+
+#[test]
+fn a_kill_over_a_stop_that_hangs() {
+    let death = hanging(|scene, victim| {
+        let kill = root(91, "kill");
+        scene
+            .exec(2940, kill.clone(), &["/bin/kill", "-9", "160"], &[])
+            .signal(2951, signal(sig::SIGKILL, kill, victim.clone()))
+    });
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+/// A line about another process of the unit, or another signal, says nothing of this one.
+#[test]
+fn what_was_passed_on_to_others_is_not_it() {
+    for line in [
+        "v.service: Sent signal SIGKILL to main process 161 (v) on client request.",
+        "v.service: Sent signal SIGTERM to main process 160 (v) on client request.",
+    ] {
+        let victim = task_in(160, "v", CGROUP);
+        let death = Scene::default()
+            .target(&victim, TargetReason::Running)
+            .job(950, 700, "stop", "v.service")
+            .signal(951, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .add(952, Source::Journal, logged(line))
+            .exit(953, victim, 9, true)
+            .death();
+        assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    }
+}
