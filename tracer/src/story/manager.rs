@@ -5,6 +5,7 @@ use super::decide::Blow;
 use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
+use super::units::names_of;
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, Task, sig};
@@ -471,11 +472,8 @@ pub fn request_for<'a>(
             return false;
         }
         let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
-        about.is_some_and(|about| {
-            let history = world.unit_of(manager, unit);
-            let others = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
-            same_unit(&about, unit) || others.into_iter().any(|name| same_unit(&about, name))
-        })
+        let names = names_of(world, manager, unit);
+        about.is_some_and(|about| names.iter().any(|name| same_unit(&about, name)))
     })
 }
 

@@ -325,28 +325,34 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
 
 impl Pull<'_> {
     /// The line that made the dependency.
-    pub fn setting(&self, case: &Case<'_>, unit: &str) -> Option<DecidingSetting> {
-        let other = &self.trigger.unit;
-        let own = self.relation.own.and_then(|name| {
-            units::setting_naming(case, &[unit, &units::template(unit)], name, other)
-        });
-        own.or_else(|| {
-            let scopes = [other.as_str(), &units::template(other)];
-            units::setting_naming(case, &scopes, self.relation.others?, unit)
-        })
+    pub fn setting(
+        &self,
+        case: &Case<'_>,
+        manager: Manager,
+        unit: &str,
+    ) -> Option<DecidingSetting> {
+        let other = self.trigger.unit.as_str();
+        let find = |of: &str, name: &str, named: &str| {
+            let named = units::names_of(case.world, manager, named);
+            let scopes = units::names_of(case.world, manager, of);
+            let template = units::template(of);
+            let scopes: Vec<&str> = scopes.into_iter().chain([template.as_str()]).collect();
+            units::setting_naming(case, &scopes, name, &named)
+        };
+        let own = self.relation.own.and_then(|name| find(unit, name, other));
+        let for_path = || {
+            let requires = self.relation.own == Some("Requires");
+            requires.then(|| find(unit, "RequiresMountsFor", other)).flatten()
+        };
+        own.or_else(for_path).or_else(|| find(other, self.relation.others?, unit))
     }
 
     /// The name of the setting.
-    pub const fn name(&self) -> &'static str {
+    const fn name(&self) -> &'static str {
         match (self.relation.own, self.relation.others) {
             (Some(name), _) | (None, Some(name)) => name,
             (None, None) => self.relation.property,
         }
-    }
-
-    /// The unit that its line names.
-    pub fn named<'s>(&'s self, unit: &'s str) -> &'s str {
-        if self.relation.own.is_some() { &self.trigger.unit } else { unit }
     }
 
     /// The dependency in words, of a unit that is called so.
@@ -360,7 +366,8 @@ impl Pull<'_> {
             Some(setting) => format!(" ({})", units::cited(setting)),
             // That a unit is in a slice needs no line, and what another wants is mostly said by a link in a directory.
             None if self.name() == "Slice" || self.relation.then == Wish::Start => String::new(),
-            None => format!(" ({}=, set by none of its files)", self.name()),
+            // By a file that was not read, by another setting that means it, too, or by a program.
+            None => format!(" ({}=; the line that says so was not found)", self.name()),
         };
         format!("{from} {} {to}{by_setting}", self.relation.words)
     }

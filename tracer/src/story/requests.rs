@@ -6,7 +6,7 @@ use super::case::{Case, SEEN_LATE};
 use super::ending::call_link;
 use super::manager::{self, calls_before, same_unit, signals_which, stops_which, unit_of_call};
 use super::people::Known;
-use super::units::command_link;
+use super::units::{command_link, names_of, unit_of_file};
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::{Seen, World};
@@ -143,9 +143,7 @@ struct Names<'n>(Vec<&'n str>);
 
 impl<'n> Names<'n> {
     fn of(world: &'n World, manager: Manager, unit: &'n str) -> Self {
-        let history = world.unit_of(manager, unit);
-        let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
-        Self(std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect())
+        Self(names_of(world, manager, unit))
     }
 
     fn include(&self, said: &str) -> bool {
@@ -201,26 +199,6 @@ fn is_elsewhere(args: &[String]) -> bool {
         }
     }
     false
-}
-
-/// The unit that systemctl makes of a path: what is mounted there, or the device (`unit_name_from_path`).
-fn unit_of_file(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let kind = match parts.first() {
-        Some(&("dev" | "sys")) => "device",
-        _ => "mount",
-    };
-    let mut name = String::new();
-    for (at, byte) in parts.join("/").bytes().enumerate() {
-        match byte {
-            b'/' => name.push('-'),
-            b'.' if at == 0 => name.push_str("\\x2e"),
-            b':' | b'_' | b'.' => name.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => name.push(char::from(byte)),
-            byte => name.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
 }
 
 /// A request, as far as it was seen.
@@ -643,10 +621,6 @@ mod tests {
 
     #[test]
     fn units_of_paths() {
-        assert_eq!(unit_of_file("/m/data/"), "m-data.mount");
-        assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
-        assert_eq!(unit_of_file("/"), "-.mount");
-        assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
         assert!(Names(vec!["m.mount"]).are_meant_by("/m"));
     }
 

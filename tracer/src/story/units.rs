@@ -9,8 +9,8 @@ use super::manager::{self, UnitStop};
 use super::stopping;
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
-use super::world::Seen;
-use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Source, systemd_span};
+use super::world::{Seen, World};
+use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Source, systemd_span};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -31,16 +31,20 @@ pub fn cited(setting: &DecidingSetting) -> String {
     format!("{}={}{place}", setting.name, setting.value)
 }
 
-/// The line that made one unit depend on another: settings of this kind add up over many lines.
+/// The line that made one unit depend on another, by any name of that: settings of this kind add up over many lines.
 pub fn setting_naming(
     case: &Case<'_>,
     scopes: &[&str],
     name: &str,
-    other: &str,
+    others: &[&str],
 ) -> Option<DecidingSetting> {
     // `base@%i.service`: what a specifier stands for is not known here, what is before it is.
-    let means = |word: &str| {
+    let is = |word: &str, other: &str| {
         word == other || word.split_once('%').is_some_and(|(stem, _)| other.starts_with(stem))
+    };
+    let means = |word: &str| {
+        others.iter().any(|other| is(word, other))
+            || name == "RequiresMountsFor" && others.iter().any(|other| needs_mount(word, other))
     };
     let line = scopes.iter().find_map(|scope| {
         case.world.setting_lines.iter().rev().find(|seen| {
@@ -51,6 +55,39 @@ pub fn setting_naming(
     });
     let line = line.map(|seen| (&seen.value).into());
     line.or_else(|| case.setting(scopes, name).filter(|it| it.value.split_whitespace().any(means)))
+}
+
+/// Whether a path is, or is below, what a unit mounts.
+fn needs_mount(path: &str, unit: &str) -> bool {
+    let ends = path.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
+    path.starts_with('/') && ends.chain([path.len()]).any(|end| unit_of_file(&path[..end]) == unit)
+}
+
+/// The names of a unit: its own first, then the other ones that its manager knows it by.
+pub fn names_of<'n>(world: &'n World, manager: Manager, unit: &'n str) -> Vec<&'n str> {
+    let history = world.unit_of(manager, unit);
+    let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
+    std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect()
+}
+
+/// The unit that systemd makes of a path: what is mounted there, or the device (`unit_name_from_path`).
+pub fn unit_of_file(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let kind = match parts.first() {
+        Some(&("dev" | "sys")) => "device",
+        _ => "mount",
+    };
+    let mut name = String::new();
+    for (at, byte) in parts.join("/").bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if at == 0 => name.push_str("\\x2e"),
+            b':' | b'_' | b'.' => name.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(byte)),
+            byte => name.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
 }
 
 /// systemd's escaping of a name in a D-Bus object path (`bus_label_escape`).
@@ -197,4 +234,26 @@ pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
     let at = case.exit.at.shifted(began_ns);
     let actor_process = Some(actor.command.clone());
     Some(case.link(at, LinkEvent::Command, source, actor_process, actor.sentence()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_of_paths() {
+        assert_eq!(unit_of_file("/m/data/"), "m-data.mount");
+        assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
+        assert_eq!(unit_of_file("/"), "-.mount");
+        assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
+    }
+
+    #[test]
+    fn mounts_that_a_path_needs() {
+        assert!(needs_mount("/m/data", "m.mount"));
+        assert!(needs_mount("/m/data", "m-data.mount"));
+        assert!(needs_mount("/m/data", "-.mount"));
+        assert!(!needs_mount("/m/data", "m-da.mount"));
+        assert!(!needs_mount("m/data", "m.mount"));
+    }
 }

@@ -27,7 +27,7 @@ pub const KEPT: usize = 4096;
 const SIGNALS_PER_PROCESS: usize = 256;
 
 /// Settings that add up over several lines: each line is told.
-const ADDED_UP: [&str; 14] = [
+const ADDED_UP: [&str; 16] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -35,6 +35,8 @@ const ADDED_UP: [&str; 14] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
+    "RequiresMountsFor",
+    "SystemCallFilter",
     "ExecCondition",
     "ExecStartPre",
     "ExecStart",

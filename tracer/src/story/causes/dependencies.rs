@@ -2,7 +2,7 @@
 //! carried that over.
 
 use super::{Finding, Fit, Opinion, is_not, unit_ends};
-use crate::evidence::{Grade, Job, Moment};
+use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
 use crate::story::manager::{UnitStop, job_type};
 use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull};
@@ -57,14 +57,21 @@ fn happening<'s>(stop: &UnitStop<'_>, unit: &'s str, job: &Seen<Job>) -> Happeni
 }
 
 fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opinion> {
-    let setting = pull.setting(case, &stop.unit);
+    let setting = pull.setting(case, stop.manager, &stop.unit);
     let why = pull.why(&words::unit(&stop.unit), setting.as_ref());
-    // What has no file of its own has no line to change, and one that the manager wrote itself is not for editing.
-    let has_line = setting.as_ref().is_some_and(|setting| !is_transient(setting));
-    let fix = (has_line || !stop.at().transient).then(|| {
-        let named = pull.named(&stop.unit);
-        fixes::loosen_dependency(&stop.at(), pull.name(), setting.as_ref(), named)
-    });
+    // Without a line there is none to change, and one that the manager wrote itself is not for editing.
+    let line = setting.as_ref().filter(|setting| !is_transient(setting));
+    let other = pull.trigger.unit.as_str();
+    let fix = match line {
+        Some(line) => {
+            let property = pull.relation.property;
+            Some(fixes::loosen_dependency(&stop.at(), property, line, [&stop.unit, other]))
+        }
+        None if pull.relation.property == "Slice" && !stop.at().transient => {
+            Some(fixes::other_slice(&stop.at(), other))
+        }
+        None => None,
+    };
     finding(case, stop, &pull.trigger, &why, setting, fix)
 }
 
@@ -134,7 +141,8 @@ fn finding(
 ) -> Option<Opinion> {
     // None of it can be later than the victim's own job, which it led to.
     let effect = stop.ordered_at();
-    let mut told = Told { links: Vec::new(), settings: vec![setting], gap: None };
+    let (manager, settings) = (stop.manager, vec![setting]);
+    let mut told = Told { manager, links: Vec::new(), settings, gap: None };
     let what = told.tell(case, trigger, effect);
     let Told { links, settings, gap, .. } = told;
     let mut finding = Finding::new(
@@ -161,6 +169,7 @@ fn finding(
 
 /// What has been told of the units that led to a stop.
 struct Told {
+    manager: Manager,
     links: Vec<Link>,
     settings: Vec<Option<DecidingSetting>>,
     gap: Option<String>,
@@ -179,7 +188,7 @@ impl Told {
         let told = match (asker, &trigger.because, &trigger.activated_by) {
             (Some(who), ..) => format!("{unit} was {done}: {who}"),
             (None, Some(pull), _) => {
-                let setting = pull.setting(case, unit);
+                let setting = pull.setting(case, self.manager, unit);
                 let why = pull.why("it", setting.as_ref());
                 self.settings.push(setting);
                 format!("{unit} was {done}: {why}, and {}", self.tell(case, &pull.trigger, effect))

@@ -381,51 +381,101 @@ pub fn look_at_unit(at: &UnitAt) -> Fix {
     .see("systemd.unit(5)")
 }
 
-/// A dependency that stops a unit, made one that does not. A drop-in cannot take a dependency back.
+/// A dependency that stops a unit, made one that does not, where this line made it. A drop-in cannot take a dependency
+/// back. `property`: where the manager lists it; `unit`: the one that is stopped; `other`: the one that it goes with.
 pub fn loosen_dependency(
     at: &UnitAt,
-    name: &str,
-    setting: Option<&DecidingSetting>,
-    other: &str,
+    property: &str,
+    line: &DecidingSetting,
+    [unit, other]: [&str; 2],
 ) -> Fix {
-    let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", operand(unit))));
-    let file = setting.and_then(|setting| setting.file.as_deref());
-    // A drop-in is a file of its own; a unit file that a package owns is copied by `edit --full`.
-    let open = match file {
-        Some(file) if file.ends_with(".conf") => at.sudo(&format!("editor {}", quoted(file))),
-        Some(file) => edit(file.rsplit('/').next().unwrap_or(&at.unit)),
-        None => edit(&at.unit),
-    };
-    let reload = at.sudo(&at.systemctl("daemon-reload"));
-    let (instead, effect, side_effect) = match name {
+    let name = line.name.as_str();
+    let (effect, side_effect) = match name {
         "Conflicts" => (
-            "take out".to_owned(),
             "the two can run side by side".to_owned(),
             "they may have been kept apart for a reason: a port, a device or a file that both use",
         ),
         "Slice" => (
-            "choose another slice instead of".to_owned(),
             format!("the stop of {other} no longer takes it down"),
             "its resource limits change with its slice",
         ),
+        "PropagatesStopTo" | "StopPropagatedFrom" => (
+            format!("the stop of {other} no longer stops {unit}"),
+            "whoever stops the one to be rid of both has to stop the other as well",
+        ),
+        "RequiresMountsFor" => (
+            format!("{other} may go without taking it down"),
+            "what it writes may then end up in the directory below; nothing is mounted for it at its start any more",
+        ),
         _ => (
-            format!("write Wants={other} instead of"),
             format!("{other} is still started with it, but may stop without taking it down"),
             "it has to cope with the other's absence",
         ),
     };
-    let shown = match setting {
-        Some(setting) => format!("{name}={}", setting.value),
-        None => format!("{name}={other}"),
+    let mut commands = match (line.file.as_deref(), line.line) {
+        // A link beside the units: it is the dependency.
+        (Some(link), None) if link.contains(".requires/") => {
+            vec![at.sudo(&format!("rm {}", quoted(link)))]
+        }
+        (file, _) => {
+            vec![open(at, file), remark(&format!("there, {}", instead(line, [unit, other])))]
+        }
     };
+    commands.push(at.sudo(&at.systemctl("daemon-reload")));
+    fix(&format!("loosen the dependency {name}="), commands, &effect)
+        .but(side_effect)
+        .check(at.show(property))
+        .see("systemd.unit(5)")
+}
+
+/// The command that opens a file of a unit. A drop-in is a file of its own; a unit file that a package owns is copied
+/// by `edit --full`.
+fn open(at: &UnitAt, file: Option<&str>) -> String {
+    let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", operand(unit))));
+    match file {
+        Some(file) if file.ends_with(".conf") => at.sudo(&format!("editor {}", quoted(file))),
+        Some(file) => edit(file.rsplit('/').next().unwrap_or(&at.unit)),
+        None => edit(&at.unit),
+    }
+}
+
+/// What to do about a line that makes a dependency between two units.
+fn instead(line: &DecidingSetting, units: [&str; 2]) -> String {
+    let (name, value) = (line.name.as_str(), line.value.as_str());
+    if name == "Slice" {
+        return format!("choose another slice instead of Slice={value}");
+    }
+    let wants = ["BindsTo", "PartOf", "Requires", "Requisite"].contains(&name);
+    if value.split_whitespace().count() == 1 {
+        return if wants {
+            format!("write Wants={value} instead of {name}={value}")
+        } else {
+            format!("take out {name}={value}")
+        };
+    }
+    let word = value.split_whitespace().find(|word| units.contains(word));
+    let word = word.unwrap_or("what means it");
+    let add = if wants { format!(", and add Wants={word}") } else { String::new() };
+    format!("take {word} out of {name}={value}{add}")
+}
+
+/// Another slice for a unit whose files name none.
+pub fn other_slice(at: &UnitAt, slice: &str) -> Fix {
     fix(
-        &format!("loosen the dependency {name}="),
-        vec![open, remark(&format!("there, {instead} {shown}")), reload],
-        &effect,
+        "put it into another slice",
+        vec![
+            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
+            remark(&format!(
+                "there, under [{}]: Slice= with another slice than {slice}",
+                at.section()
+            )),
+            at.sudo(&at.systemctl("daemon-reload")),
+        ],
+        &format!("the stop of {slice} no longer takes it down"),
     )
-    .but(side_effect)
-    .check(at.show(name))
-    .see("systemd.unit(5)")
+    .but("its resource limits change with its slice")
+    .check(at.show("Slice"))
+    .see("systemd.resource-control(5)")
 }
 
 /// `StopWhenUnneeded=no`

@@ -23,7 +23,7 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 32] = [
+const ONE: [(&str, Kind); 36] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -50,6 +50,10 @@ const ONE: [(&str, Kind); 32] = [
     ("IgnoreOnIsolate", Kind::Truth),
     ("Slice", Kind::Text),
     ("Delegate", Kind::Resets),
+    ("PIDFile", Kind::Text),
+    ("NotifyAccess", Kind::Text),
+    ("LimitCPU", Kind::Text),
+    ("LimitFSIZE", Kind::Text),
     ("MemoryMax", Kind::Resets),
     ("MemoryHigh", Kind::Resets),
     ("ManagedOOMSwap", Kind::Resets),
@@ -64,8 +68,8 @@ const FAILURE_MODES: [&str; 3] = ["terminate", "abort", "kill"];
 /// Those of [`ONE`] that stand in the section `[Unit]`, as dependencies do; the others have the unit's type's.
 const IN_UNIT: [&str; 3] = ["JobTimeoutSec", "StopWhenUnneeded", "IgnoreOnIsolate"];
 
-/// Dependencies and commands, which add up.
-const LISTS: [&str; 14] = [
+/// Dependencies, commands and filters, which add up.
+const LISTS: [&str; 16] = [
     "BindsTo",
     "PartOf",
     "Requires",
@@ -73,6 +77,8 @@ const LISTS: [&str; 14] = [
     "Conflicts",
     "StopPropagatedFrom",
     "PropagatesStopTo",
+    "RequiresMountsFor",
+    "SystemCallFilter",
     "ExecCondition",
     "ExecStartPre",
     "ExecStart",
@@ -177,9 +183,31 @@ impl Root {
         for name in LISTS {
             settings.extend(added_up(&assignments, "", name).map(|it| it.setting(unit)));
         }
+        settings.extend(self.links_to_required(manager, home, unit));
         let defaults = |name: &str| self.manager_default(manager, home, name);
         self.add_defaults(&defaults, unit, &assignments, &mut settings);
         settings
+    }
+
+    /// `Requires=` by links in the directories `UNIT.requires`, as files without a line.
+    fn links_to_required(&self, manager: Manager, home: Option<&str>, unit: &str) -> Vec<Setting> {
+        let directories = directories(manager, home);
+        let names: Vec<String> = std::iter::once(unit.to_owned()).chain(template(unit)).collect();
+        let mut found = Vec::new();
+        for directory in names.iter().flat_map(|name| {
+            directories.iter().map(move |directory| format!("{directory}/{name}.requires"))
+        }) {
+            found.extend(self.list(&directory).into_iter().map(|name| Setting {
+                scope: unit.to_owned(),
+                name: "Requires".to_owned(),
+                // Of a template it means the instance of the same name.
+                value: instance_of(&name, unit).unwrap_or_else(|| name.clone()),
+                file: Some(format!("{directory}/{name}")),
+                line: None,
+                unread: None,
+            }));
+        }
+        found
     }
 
     fn add_defaults(
@@ -295,7 +323,8 @@ fn shorter(unit: &str, is_instance: bool) -> Option<String> {
 
 /// Whether a setting stands in the section `[Unit]`.
 fn is_in_unit(name: &str) -> bool {
-    IN_UNIT.contains(&name) || LISTS.contains(&name) && !name.starts_with("Exec")
+    let of_type = name.starts_with("Exec") || name == "SystemCallFilter";
+    IN_UNIT.contains(&name) || LISTS.contains(&name) && !of_type
 }
 
 /// The section that a unit has for its type: `Service`.
@@ -334,6 +363,28 @@ mod tests {
             lending("a-b@x.service"),
             ["a-b@x.service", "a-b@.service", "a-.service", "a-@x.service", "a-@.service"]
         );
+    }
+
+    #[test]
+    fn what_is_required_by_links_and_mounts_is_told() {
+        let (_tree, root) = tree(&[
+            (
+                "etc/systemd/system/a.service",
+                "[Unit]\nRequiresMountsFor=/m/data\n[Service]\nLimitCPU=1\n",
+            ),
+            ("etc/systemd/system/a.service.requires/base.service", ""),
+        ]);
+        let files = root.unit_files(Manager::System, None, "a.service");
+        let settings = root.unit(Manager::System, None, "a.service", &files);
+        let find = |name: &str| {
+            let found = settings.iter().find(|it| it.name == name);
+            found.map(|it| (it.value.clone(), it.file.clone().unwrap_or_default(), it.line))
+        };
+        let file = "/etc/systemd/system/a.service".to_owned();
+        let link = "/etc/systemd/system/a.service.requires/base.service".to_owned();
+        assert_eq!(find("RequiresMountsFor"), Some(("/m/data".to_owned(), file.clone(), Some(2))));
+        assert_eq!(find("Requires"), Some(("base.service".to_owned(), link, None)));
+        assert_eq!(find("LimitCPU"), Some(("1".to_owned(), file, Some(4))));
     }
 
     #[test]
