@@ -28,7 +28,6 @@ const WRITERS: &[&str] = &[
     "nohang",
     "dockerd",
     "containerd",
-    "conmon",
     "crio",
     "kubelet",
     "slurmd",
@@ -51,6 +50,8 @@ const BEFORE_USER_SSHD: &[&str] = &[
 ];
 /// What stands before a user's name in lines of systemd and logind.
 const BEFORE_USER_SYSTEMD: &[&str] = &["of user '", "of user ", "of User ", "User "];
+/// How many users of one line are told apart.
+const MAX_USERS: usize = 8;
 /// Words that can stand there without being a user.
 const NO_USER: &[&str] =
     &["Manager", "user", "invalid", "unknown", "root", "port", "the", "UID", "Runtime", "Slice"];
@@ -358,20 +359,33 @@ impl Redactor {
         let mut out = String::new();
         let mut rest = message;
         // The nearest place where a user's name stands; what is longest there names it best.
-        while let Some((at, user)) = named_user(rest, before) {
+        for _ in 0..MAX_USERS {
+            let Some((at, user)) = named_user(rest, before) else {
+                out.push_str(&self.text(rest));
+                return out;
+            };
             out.push_str(&self.text(&rest[..at]));
-            out.push_str(&self.user(user));
+            out.push_str(&if user == "root" {
+                user.to_owned()
+            } else {
+                self.names.user_here(user)
+            });
             rest = &rest[at + user.len()..];
         }
-        out.push_str(&self.text(rest));
+        out.push_str(&self.names.unknown_text(rest));
         out
     }
 
+    /// Makes the users known that a line of root's names. What others write would have their words replaced all over
+    /// the report, and so would the names with which strangers try to log in.
     pub(super) fn learn_from_journal(&mut self, line: &JournalLine) {
-        let Some(before) = before_user(line) else { return };
+        let Some(before) = before_user(line).filter(|_| line.uid == Some(0)) else { return };
         let mut rest = line.message.as_str();
-        while let Some((at, user)) = named_user(rest, before) {
-            self.learn_user(user, None, None);
+        for _ in 0..MAX_USERS {
+            let Some((at, user)) = named_user(rest, before) else { return };
+            if !rest[..at].ends_with("nvalid user ") {
+                self.learn_user(user, None, None);
+            }
             rest = &rest[at + user.len()..];
         }
     }
@@ -402,7 +416,13 @@ fn before_user(line: &JournalLine) -> Option<&'static [&'static str]> {
         .flatten()
         .all(|name| WRITERS.contains(&name));
     let sshd = name.starts_with("sshd") || name == "login";
-    known.then_some(if sshd { BEFORE_USER_SSHD } else { BEFORE_USER_SYSTEMD })
+    // Who calls a program of theirs sshd is not believed; a user's service manager is, but names nobody.
+    let root = line.uid == Some(0);
+    match sshd {
+        _ if !known => None,
+        true => root.then_some(BEFORE_USER_SSHD),
+        false => Some(if root { BEFORE_USER_SYSTEMD } else { &[] }),
+    }
 }
 
 /// Where the next user's name stands in a message.

@@ -1,14 +1,19 @@
 //! The tables of stand-ins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 use crate::evidence::cgroup_path::unit_escape;
 
 /// How many of one kind get stand-ins of their own; those after share one. Bounds the memory.
 const MAX_NAMES: usize = 100_000;
+/// How long all of one kind may be together, bytes.
+const MAX_BYTES: usize = 32 << 20;
 /// How many users and hosts are looked for in texts.
 const MAX_SOUGHT: usize = 4096;
+/// Longest name that is looked for, bytes; names of hosts have 253 (RFC 1035, section 2.3.4).
+const MAX_LENGTH: usize = 255;
 
 /// Words that are replaced only where nothing but a user or a host can stand: as parts of texts and
 /// names they carry the story.
@@ -105,20 +110,23 @@ const COMMON: &[&str] = &[
 struct Table {
     prefix: &'static str,
     known: HashMap<String, String>,
+    /// Length of all that is known, bytes.
+    bytes: usize,
 }
 
 impl Table {
     fn new(prefix: &'static str) -> Self {
-        Self { prefix, known: HashMap::new() }
+        Self { prefix, known: HashMap::new(), bytes: 0 }
     }
 
     fn get(&mut self, real: &str) -> String {
         if let Some(stand_in) = self.known.get(real) {
             return stand_in.clone();
         }
-        if self.known.len() >= MAX_NAMES {
+        if self.known.len() >= MAX_NAMES || self.bytes + real.len() > MAX_BYTES {
             return format!("{}other", self.prefix);
         }
+        self.bytes += real.len();
         let stand_in = format!("{}{}", self.prefix, self.known.len() + 1);
         self.known.insert(real.to_owned(), stand_in.clone());
         stand_in
@@ -138,8 +146,8 @@ pub struct Names {
     v6: u32,
     /// Home directories and what stands for them, longest first.
     homes: Vec<(String, String)>,
-    /// Users and hosts to be looked for in texts, also as unit names have them, longest first.
-    sought: Vec<(String, String)>,
+    /// Users and hosts to be looked for in texts, also as unit names have them.
+    sought: BTreeMap<String, String>,
 }
 
 impl Default for Names {
@@ -154,7 +162,7 @@ impl Default for Names {
             v4: 0,
             v6: 0,
             homes: Vec::new(),
-            sought: Vec::new(),
+            sought: BTreeMap::new(),
         }
     }
 }
@@ -165,6 +173,11 @@ impl Names {
         let stand_in = self.users.get(name);
         self.seek(name, &stand_in);
         stand_in
+    }
+
+    /// A user whose name is replaced here and is not looked for elsewhere.
+    pub fn user_here(&mut self, name: &str) -> String {
+        self.users.get(name)
     }
 
     /// A host by name.
@@ -228,14 +241,23 @@ impl Names {
         Some((end, format!("/home/{user}")))
     }
 
-    /// The user or host that a text begins with: its length, and what stands for it.
+    /// The longest user or host that a text begins with: its length, and what stands for it.
     pub fn name_at(&self, text: &str) -> Option<(usize, &str)> {
-        self.sought
-            .iter()
-            .find(|(name, _)| {
-                text.starts_with(name.as_str()) && !text[name.len()..].starts_with(is_word)
-            })
-            .map(|(name, stand_in)| (name.len(), stand_in.as_str()))
+        let mut last = Bound::Included(text);
+        // Of all names that sort before the text, one that it begins with is nearest to it, or else begins alike.
+        loop {
+            let (name, stand_in) =
+                self.sought.range::<str, _>((Bound::Unbounded, last)).next_back()?;
+            let alike = text.bytes().zip(name.bytes()).take_while(|(one, other)| one == other);
+            let alike = alike.count();
+            if alike < name.len() {
+                last = Bound::Included(&text[..text.floor_char_boundary(alike)]);
+            } else if text[alike..].starts_with(is_word) {
+                last = Bound::Excluded(&text[..alike]);
+            } else {
+                return Some((alike, stand_in));
+            }
+        }
     }
 
     /// An address; those of the machine itself stay.
@@ -281,16 +303,15 @@ impl Names {
     fn seek(&mut self, name: &str, stand_in: &str) {
         let common = COMMON.contains(&name.to_ascii_lowercase().as_str());
         let number = name.bytes().all(|byte| byte.is_ascii_digit());
-        let known = self.sought.iter().any(|(known, _)| known == name);
-        if common || number || known || self.sought.len() >= MAX_SOUGHT {
+        let full = self.sought.len() >= MAX_SOUGHT && !self.sought.contains_key(name);
+        if common || number || full || name.len() > MAX_LENGTH {
             return;
         }
-        self.sought.push((name.to_owned(), stand_in.to_owned()));
         let escaped = unit_escape(name);
         if escaped != name {
-            self.sought.push((escaped, unit_escape(stand_in)));
+            self.sought.insert(escaped, unit_escape(stand_in));
         }
-        self.sought.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
+        self.sought.insert(name.to_owned(), stand_in.to_owned());
     }
 }
 

@@ -146,16 +146,21 @@ fn behind_a_title_no_argument_is_shown() {
 }
 
 fn journal(comm: &str, message: &str) -> Fact {
-    Fact::Journal(JournalLine {
+    Fact::Journal(journal_line(comm, message))
+}
+
+fn journal_line(comm: &str, message: &str) -> JournalLine {
+    JournalLine {
         message: message.into(),
         comm: Some(comm.into()),
         identifier: Some(comm.into()),
+        uid: Some(0),
         fields: BTreeMap::from([
             ("COMMAND".into(), "acme s3cret".into()),
             ("LEADER".into(), "2027".into()),
         ]),
         ..JournalLine::default()
-    })
+    }
 }
 
 #[test]
@@ -200,6 +205,50 @@ fn journal_lines_lose_users_even_those_seen_first_there() {
         ..JournalLine::default()
     };
     clean(&mut redactor, Fact::Journal(forged));
+}
+
+#[test]
+fn no_word_is_replaced_since_a_user_wrote_it() {
+    let mut redactor = Redactor::new();
+    let line = |uid, message: &str| {
+        Fact::Journal(JournalLine { uid, ..journal_line("sshd", message) })
+            .at(samples::at(0), Source::Journal)
+    };
+    redactor.learn(&line(Some(1000), "Accepted password for decided from 1.2.3.4 port 1 ssh2"));
+    redactor.learn(&line(None, "Accepted password for decided from 1.2.3.4 port 1 ssh2"));
+    redactor.learn(&line(Some(0), "Invalid user decided from 1.2.3.4 port 22"));
+    redactor.learn(&line(Some(0), &"for alice ".repeat(4000)));
+    let many: Vec<_> = (0..100).map(|number| format!("for x{number}x ")).collect();
+    redactor.learn(&line(Some(0), &many.join("")));
+    assert_eq!(redactor.text("alice decided x0x x99x"), "user-1 decided user-2 x99x");
+    let mut message = |uid, text: &str| {
+        let Fact::Journal(line) = redactor.evidence(line(uid, text)).fact else { panic!("a line") };
+        line.message
+    };
+    assert_eq!(message(Some(1000), "Accepted password for carol"), "text-1");
+    assert_eq!(message(Some(0), "Invalid user decided from"), "Invalid user user-10 from");
+    assert!(!message(Some(0), &many.join("")).contains("x99x"));
+}
+
+#[test]
+fn the_longest_of_many_names_is_found() {
+    let mut redactor = Redactor::new();
+    for name in ["ann", "ann-b", "ann-bert", "anna", "\u{e4}b", "\u{e4}c"] {
+        redactor.learn_user(name, Some(1000), None);
+    }
+    let text = "ann ann-b ann-be ann-bert ann-berta anna annab \u{e4}b \u{e4} \u{e5} an zoe";
+    assert_eq!(
+        redactor.text(text),
+        "user-1 user-2 user-1-be user-3 user-1-berta user-4 annab user-5 \u{e4} \u{e5} an zoe"
+    );
+    // As many as there may be, each of which begins as the text does.
+    for number in 0..5000 {
+        redactor.learn_user(&format!("y-{number}y"), Some(1000), None);
+        redactor.learn_user(&format!("{}y", "y-".repeat(number % 200)), Some(1000), None);
+    }
+    let begun = std::time::Instant::now();
+    redactor.text(&"y-".repeat(16 << 10));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
