@@ -2,7 +2,7 @@
 
 use super::logind::from_logind;
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{BusCall, Grade, JournalLine, Manager, ProcessId};
+use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -40,9 +40,12 @@ const METHODS: [&str; 6] =
 /// The one that takes a time.
 const SCHEDULE: &str = "ScheduleShutdown";
 
-/// What does the same from the command line; of systemctl the verbs.
-const COMMANDS: [&str; 7] =
-    ["reboot", "poweroff", "halt", "shutdown", "kexec", "soft-reboot", "telinit"];
+/// What systemctl is told for it.
+const VERBS: [&str; 5] = ["reboot", "poweroff", "halt", "kexec", "soft-reboot"];
+
+/// Signals to PID 1 that take the system down, as it logs them (systemd(1), "Signals").
+const SIGNALS: [&str; 6] =
+    ["SIGINT", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7"];
 
 /// Reboot, power-off, soft-reboot.
 pub fn system(case: &Case<'_>) -> Option<Opinion> {
@@ -62,7 +65,9 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let call =
         client_call(case, began_ns).filter(|call| said.is_none_or(|line| line.ns() <= call.ns()));
     let by_root = call.is_none_or(|call| call.value.sender.uid.is_none_or(|uid| uid == 0));
+    let by_signal = said.and_then(|line| signaller(case, line));
     let (process, concluded) = match call.map(|call| who_called(case, call)) {
+        None if said.is_some() => (by_signal, false),
         // The verbs of these commands are not made of the methods' names.
         None | Some((None, _)) if by_root => (command(case, began_ns), true),
         Some(known) => known,
@@ -70,16 +75,20 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     };
     let actor = process.map(|id| Actor::behind(case, id));
     let logind = logind_call(case, began_ns);
-    let said = said.filter(|_| actor.is_none());
+    let said = said.filter(|_| actor.is_none() || by_signal.is_some());
+    // Over systemd's private socket no bus sees it.
+    let asked = process.filter(|_| concluded && call.is_none());
+    let asked = asked.map(|id| Request::by_command(case, id, Manager::System, began_ns));
     let who = match (&actor, said) {
-        (Some(actor), _) if concluded => {
-            format!(": {}{}", actor.sentence(), by_arguments(call.is_some()))
+        (Some(actor), Some(line)) => {
+            format!(": {} ({})", actor.sentence(), words_of(line))
         }
-        (Some(actor), _) => format!(": {}", actor.sentence()),
-        (None, Some(line)) => {
-            let daemon = line.value.comm.as_deref().unwrap_or("systemd");
-            format!(": {daemon} logged {}", words::quotation(&line.value.message))
-        }
+        (Some(actor), None) => match &asked {
+            Some(asked) => format!(": {}", asked.sentence(case).unwrap_or_default()),
+            None if concluded => format!(": {}{}", actor.sentence(), by_arguments(true)),
+            None => format!(": {}", actor.sentence()),
+        },
+        (None, Some(line)) => format!(": {}", words_of(line)),
         (None, None) if logind.is_some() => ": systemd-logind asked for it".to_owned(),
         (None, None) => String::new(),
     };
@@ -89,22 +98,27 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     let effect = job.map_or(struck, |job| job.at).no_later_than(struck);
     let command = actor.as_ref().and_then(|actor| units::command_link(case, actor));
+    let seen =
+        call.or(logind).is_some() || job.is_some_and(|job| job_type(case.world, job).is_some());
+    let grade = if seen { Grade::Observed } else { Grade::Inferred };
+    let by_whom = match (&asked, by_signal) {
+        (Some(asked), _) => asked.grade(),
+        (None, Some(_)) => Grade::Reported,
+        (None, None) if concluded && actor.is_some() => Grade::Inferred,
+        (None, None) => Grade::Observed,
+    };
     let mut finding = Finding::new(
         CauseId::SystemShutdown,
         Fit::Exact,
-        if call.or(logind).is_some() || job.is_some_and(|job| job_type(case.world, job).is_some()) {
-            Grade::Observed
-        } else {
-            Grade::Inferred
-        },
+        grade.min(by_whom),
         format!("{} was ended since the system {fate}{unit}{who}.", case.victim_name()),
     )
     .links(command.map(|link| link.before(effect)))
+    .links(asked.and_then(|asked| asked.connection_link(case)).map(|link| link.before(effect)))
     .links(call.into_iter().chain(logind).map(|call| call_link(case, call).before(effect)))
     .links(said.map(|line| {
-        let daemon = line.value.comm.as_deref().unwrap_or("systemd");
-        let text = format!("{daemon} logged {}", words::quotation(&line.value.message));
-        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(effect)
+        let event = LinkEvent::UnitState;
+        case.link(line.at, event, line.source, None, words_of(line)).before(effect)
     }))
     .links(job.map(|job| units::job_link(case, job)));
     if actor.is_none() && said.is_none() {
@@ -118,19 +132,39 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
 
 /// The start of the target that takes everything down. A manager that has just made jobs for all of its units is often
 /// too busy to say of which type each is; of these targets there are hardly others.
-pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<crate::evidence::Job>> {
+pub fn going_down<'a>(case: &Case<'a>, manager: Manager) -> Option<&'a Seen<Job>> {
     let rank = |unit: &str| TARGETS.iter().position(|(target, _)| *target == unit);
     let starts = case.world.jobs.iter().filter(|job| {
         job.value.manager == manager
+            && job.value.result.is_none()
             && job_type(case.world, job).is_none_or(|kind| kind == "start")
             && job.ns() <= case.struck_ns() + S
+            && !is_over(case, job)
     });
     let ranked = starts.filter_map(|job| Some((rank(&job.value.unit)?, job)));
     ranked.min_by_key(|(rank, job)| (*rank, job.ns())).map(|(_, job)| job)
 }
 
+/// Whether nothing goes down any more when the victim is struck: the job was cancelled, say, or the target it had reached
+/// was stopped again.
+fn is_over(case: &Case<'_>, start: &Seen<Job>) -> bool {
+    let Job { manager, id, unit, .. } = &start.value;
+    case.world.jobs.iter().any(|seen| {
+        let it = &seen.value;
+        let about = it.manager == *manager && it.unit == *unit && seen.ns() >= start.ns();
+        let ended = match it.result.as_deref() {
+            // A time-out of the job itself is followed by what `JobTimeoutAction=` says.
+            Some(result) => it.id == *id && !matches!(result, "done" | "timeout"),
+            None => it.id != *id && job_type(case.world, seen) == Some("stop"),
+        };
+        about && ended && seen.ns() < case.struck_ns()
+    })
+}
+
+/// Whether it is one of these targets, or another name of one.
 fn is_target(unit: &str) -> bool {
-    TARGETS.iter().any(|(target, _)| *target == unit)
+    const OTHER_NAMES: [&str; 3] = ["ctrl-alt-del.target", "runlevel0.target", "runlevel6.target"];
+    OTHER_NAMES.contains(&unit) || TARGETS.iter().any(|(target, _)| *target == unit)
 }
 
 /// The request of whoever is behind it, rather than what logind then asks of systemd. A shutdown can have been
@@ -176,21 +210,86 @@ fn asks(call: &BusCall) -> bool {
 /// root can do without the bus; anybody can call a program of his own `reboot`.
 fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
     let found = case.world.people.iter().filter_map(|(id, known)| {
-        let at = known.exec_ns?;
-        let comm = known.comm.as_deref()?;
-        let says = |args: &[String]| {
-            args.iter().skip(1).any(|arg| COMMANDS.contains(&arg.as_str()) || is_target(arg))
-        };
-        let asks = COMMANDS.contains(&comm)
-            || comm == "systemctl" && known.cmdline.as_deref().is_some_and(says);
+        let at = known
+            .exec_ns?
+            .saturating_add(asks_by(known.comm.as_deref()?, known.cmdline.as_deref()?)?);
         let may = known.uid == Some(0);
-        (asks && may && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
+        (may && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
     });
     found.max_by_key(|(at, _)| *at).map(|(_, id)| id)
 }
 
+/// In how many nanoseconds a command, by its arguments, has the system go down; `None` where that is not what it asks for.
+fn asks_by(comm: &str, args: &[String]) -> Option<u64> {
+    let args: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    let says = |words: &[&str]| args.iter().any(|arg| words.contains(arg));
+    // Only told, only written down, or for another machine or another time.
+    if says(&["--help", "-w", "--wtmp-only", "--dry-run", "-H", "-M"])
+        || args
+            .iter()
+            .any(|arg| ["--host", "--machine", "--when"].iter().any(|it| arg.starts_with(it)))
+    {
+        return None;
+    }
+    match comm {
+        "systemctl" => {
+            let (at, verb) = verb(&args)?;
+            let starts = matches!(verb, "start" | "isolate" | "restart" | "reload-or-restart");
+            let asks =
+                VERBS.contains(&verb) || starts && args[at + 1..].iter().any(|arg| is_target(arg));
+            asks.then_some(0)
+        }
+        "reboot" | "poweroff" | "halt" => Some(0),
+        "init" | "telinit" => says(&["0", "6"]).then_some(0),
+        "shutdown" if says(&["-c", "-k", "--show"]) => None,
+        "shutdown" => {
+            let time = args.iter().find(|arg| !arg.starts_with('-'));
+            match time.map(|time| time.trim_start_matches('+')) {
+                None => Some(60 * S),
+                Some("now") => Some(0),
+                // A time of the day is kept by logind, which is asked over the bus.
+                Some(minutes) => {
+                    Some(minutes.parse::<u32>().ok()?.into()).map(|it: u64| it * 60 * S)
+                }
+            }
+        }
+        _ => None,
+    }
+}
+
+/// What systemctl is told to do, and where that stands: the first word that is no option, and none's value.
+fn verb<'a>(args: &[&'a str]) -> Option<(usize, &'a str)> {
+    const WITH_VALUE: [&str; 20] = [
+        "-t",
+        "--type",
+        "-p",
+        "--property",
+        "-P",
+        "-n",
+        "--lines",
+        "-o",
+        "--output",
+        "-s",
+        "--signal",
+        "-C",
+        "--state",
+        "--job-mode",
+        "--kill-whom",
+        "--kill-who",
+        "--root",
+        "--message",
+        "--check-inhibitors",
+        "--preset-mode",
+    ];
+    let is_value = |at: usize| at > 0 && WITH_VALUE.contains(&args[at - 1]);
+    let mut words =
+        args.iter().enumerate().filter(|(at, arg)| !arg.starts_with('-') && !is_value(*at));
+    words.next().map(|(at, arg)| (at, *arg))
+}
+
 /// Why systemd takes the system down of its own accord (`src/core/emergency-action.c`): `FailureAction=`,
-/// `StartLimitAction=`, `JobTimeoutAction=` and their kind; or logind, for a key (`src/login/logind-button.c`).
+/// `StartLimitAction=`, `JobTimeoutAction=` and their kind; for a signal (`manager_dispatch_signal_fd`); or logind, for a
+/// key (`src/login/logind-button.c`).
 fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLine>> {
     const WORDS: [&str; 7] = [
         "Rebooting",
@@ -206,11 +305,37 @@ fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLin
         words.iter().any(|word| line.message.starts_with(word))
     };
     case.world.journal.iter().rev().find(|line| {
-        (line.value.pid == Some(1) && starts(&line.value, &WORDS)
+        (line.value.pid == Some(1)
+            && (starts(&line.value, &WORDS) || signal_said(&line.value.message).is_some())
             || units::from_daemon(&line.value, "systemd-logind") && starts(&line.value, &KEYS))
             && line.ns() <= began_ns + S
             && line.ns() + 10 * S >= began_ns
     })
+}
+
+/// What follows the signal in systemd's `Received SIGRTMIN+4 from PID 42 (kill).`, where that takes the system down
+/// (`log_received_signal`).
+fn signal_said(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("Received ")?;
+    let (signal, rest) = rest.trim_end_matches('.').split_once(' ').unwrap_or((rest, ""));
+    SIGNALS.contains(&signal.trim_end_matches('.')).then_some(rest)
+}
+
+/// Who sent that signal.
+fn signaller(case: &Case<'_>, line: &Seen<JournalLine>) -> Option<ProcessId> {
+    let rest = signal_said(&line.value.message)?.strip_prefix("from PID ")?;
+    let pid = rest.split_whitespace().next()?.parse().ok()?;
+    let id = case.world.people.at(pid, line.ns())?;
+    let known = case.world.people.get(id)?;
+    // The pid may have been another's before, and nobody may have looked at who had it now.
+    let named = known.comm.as_deref().is_some_and(|comm| rest.contains(&format!("({comm})")));
+    let there = known.ended_ns.is_none_or(|ended| ended + S >= line.ns());
+    (named && there).then_some(id)
+}
+
+fn words_of(line: &Seen<JournalLine>) -> String {
+    let daemon = line.value.comm.as_deref().unwrap_or("systemd");
+    format!("{daemon} logged {}", words::quotation(&line.value.message))
 }
 
 /// A user's whole service manager went down by itself: it was told to exit.

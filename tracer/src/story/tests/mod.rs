@@ -7,6 +7,7 @@ mod clients;
 mod crashes;
 mod daemons;
 mod dependencies;
+mod going_down;
 mod hostile;
 mod manager;
 mod memory;
