@@ -1,7 +1,9 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
 use super::case::Case;
+use super::manager::manager_of;
 use super::requests::{by_arguments, who_called};
+use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::Seen;
@@ -36,6 +38,8 @@ pub struct Ending<'a> {
     pub release: Option<&'a Seen<BusCall>>,
     /// The process that opened the session, where logind has told.
     leader: Option<ProcessId>,
+    /// The end of that process, or of its sshd: what it was, and that somebody had brought it about.
+    end: Option<(End<'a>, String)>,
     /// The address of the other end.
     pub peer: Option<String>,
 }
@@ -73,9 +77,9 @@ impl<'a> Ending<'a> {
             })
         });
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
-        let leader = sshd.iter().find(|exit| is_leader(case, exit, session));
-        let leader = leader.map(|exit| exit.value.task.id);
-        Self { tcp, words, sshd, release, leader, peer: remote.or(peer) }
+        let leader = leader_exit(case, session, began_ns).map(|exit| exit.value.task.id);
+        let end = decisive_end(case, leader, &sshd);
+        Self { tcp, words, sshd, release, leader, end, peer: remote.or(peer) }
     }
 
     /// Collects it for a terminal that a process of sshd held and hung up.
@@ -109,6 +113,19 @@ impl<'a> Ending<'a> {
 
     /// What ended the login, as a clause.
     pub fn clause(&self) -> Option<String> {
+        let killed = self.end.as_ref().filter(|(end, _)| is_killed(end));
+        let by_network = self.outer_event();
+        killed
+            .or(self.end.as_ref().filter(|_| by_network.is_none() && self.sshd.is_empty()))
+            .map(|(_, sentence)| sentence.clone())
+            .or(by_network)
+            .or_else(|| {
+                (!self.sshd.is_empty()).then(|| "the ssh connection's sshd had ended".to_owned())
+            })
+    }
+
+    /// What the network or sshd told of it, as a clause.
+    fn outer_event(&self) -> Option<String> {
         let silent =
             self.words.iter().any(|line| line.value.message.starts_with("Timeout, client"));
         if silent {
@@ -139,7 +156,7 @@ impl<'a> Ending<'a> {
             let client = self.peer.as_deref().unwrap_or("the client");
             return Some(format!("{client} had ended the ssh connection"));
         }
-        (!self.sshd.is_empty()).then(|| "the ssh connection's sshd had ended".to_owned())
+        None
     }
 
     /// Its links of the chain; none is later than what it led to.
@@ -165,7 +182,10 @@ impl<'a> Ending<'a> {
         }
         // Before the ends: at the same moment, the call was first.
         links.extend(self.release.map(|call| self.release_link(case, call)));
-        links.extend(self.sshd.iter().map(|exit| exit_link(case, exit)));
+        links.extend(self.end.iter().flat_map(|(end, _)| end.links(case, effect)));
+        let told = self.end.as_ref().map(|(end, _)| end.process());
+        let others = self.sshd.iter().filter(|exit| Some(exit.value.task.id) != told);
+        links.extend(others.map(|exit| exit_link(case, exit)));
         for link in &mut links {
             link.at = link.at.no_later_than(effect);
         }
@@ -183,7 +203,7 @@ impl<'a> Ending<'a> {
             _ => call_link(case, call),
         };
         let caller = sender.or(self.leader);
-        if let Some(end) = self.sshd.iter().find(|exit| Some(exit.value.task.id) == caller) {
+        if let Some(end) = caller.and_then(|id| case.world.exit_of(id)) {
             link.at = link.at.no_later_than(end.at);
         }
         link
@@ -197,6 +217,42 @@ pub fn lived_in(case: &Case<'_>, task: &Task, unit: &str) -> bool {
         let owner = CgroupOwner::of(cgroup);
         owner.unit.as_deref() == Some(unit) || owner.user_unit.as_deref() == Some(unit)
     })
+}
+
+/// The end of the process that opened the session, before its scope was stopped.
+fn leader_exit<'a>(
+    case: &Case<'a>,
+    session: Option<&str>,
+    began_ns: u64,
+) -> Option<&'a Seen<Exit>> {
+    session?;
+    case.world.exits.iter().rev().find(|exit| {
+        exit.ns() <= began_ns && exit.ns() + WINDOW >= began_ns && is_leader(case, exit, session)
+    })
+}
+
+/// The end that ended the login, and it in words: that of the session's leader, or of an sshd that somebody killed.
+fn decisive_end<'a>(
+    case: &Case<'a>,
+    leader: Option<ProcessId>,
+    sshd: &[&'a Seen<Exit>],
+) -> Option<(End<'a>, String)> {
+    let of_leader = leader.and_then(|id| End::of(case, id));
+    let of_sshd = sshd.iter().filter_map(|exit| End::of(case, exit.value.task.id)).find(is_killed);
+    let killed_leader = of_leader.filter(|end| is_killed(end) || sshd.is_empty());
+    let (end, whose) = match (killed_leader, of_sshd) {
+        (Some(end), _) => (end, "its leader "),
+        (None, Some(end)) => (end, "its "),
+        (None, None) => return None,
+    };
+    let sentence = format!("{whose}{}", end.sentence(case));
+    Some((end, sentence))
+}
+
+/// Whether somebody else than sshd itself, which ends its children, and a service manager killed it.
+fn is_killed(end: &End<'_>) -> bool {
+    end.killer()
+        .is_some_and(|killer| !killer.comm.starts_with("sshd") && manager_of(killer).is_none())
 }
 
 fn is_leader(case: &Case<'_>, exit: &Seen<Exit>, session: Option<&str>) -> bool {

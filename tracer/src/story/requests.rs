@@ -296,11 +296,7 @@ impl<'a> Request<'a> {
             return u8::try_from(number).ok();
         }
         let args = case.world.people.get(self.process?)?.cmdline.as_deref()?;
-        let named = args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
-            "-s" | "--signal" => args.get(at + 1).map(String::as_str),
-            other => other.strip_prefix("--signal=").or_else(|| other.strip_prefix("-s")),
-        });
-        named.map_or(Some(sig::SIGTERM), signal_number)
+        signal_named(args)
     }
 
     /// How well it is proven who asked: a command that names the unit at the right time is a conclusion, unless it
@@ -413,7 +409,17 @@ fn verb_of(member: &str) -> String {
     verb
 }
 
-/// A loginctl that was told to end or to signal a session or a user, where its call was not seen.
+/// The signal that systemctl or loginctl is told to have sent, by its arguments; SIGTERM where none is named.
+fn signal_named(args: &[String]) -> Option<u8> {
+    let named = args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
+        "-s" | "--signal" => args.get(at + 1).map(String::as_str),
+        other => other.strip_prefix("--signal=").or_else(|| other.strip_prefix("-s")),
+    });
+    named.map_or(Some(sig::SIGTERM), signal_number)
+}
+
+/// A loginctl that was told to end or to signal a session or a user, where its call was not seen. What was signalled is
+/// struck at once, and by that signal.
 pub fn loginctl(
     case: &Case<'_>,
     session: Option<&str>,
@@ -435,7 +441,11 @@ pub fn loginctl(
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
         let fits = known.comm.as_deref() == Some("loginctl") && at <= at_ns && at + 10 * S >= at_ns;
-        let verb = verb(known.cmdline.as_deref()?)?;
+        let args = known.cmdline.as_deref()?;
+        let verb = verb(args)?;
+        let struck = case.blow.map(|blow| blow.signal.value.number);
+        let strikes = || signal_named(args) == struck && at + 2 * S >= case.struck_ns();
+        let fits = fits && (!verb.starts_with("kill-") || strikes());
         fits.then_some((at, id, verb))
     });
     found.max_by_key(|(at, ..)| *at).map(|(_, id, verb)| (id, verb))

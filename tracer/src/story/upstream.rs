@@ -62,6 +62,16 @@ impl<'a> End<'a> {
         self.above.as_ref().map_or(&self.exit.value.task, |above| above.first())
     }
 
+    /// Which process.
+    pub const fn process(&self) -> ProcessId {
+        self.exit.value.task.id
+    }
+
+    /// The other process whose signal ended it.
+    pub fn killer(&self) -> Option<&'a Task> {
+        self.sender().map(|(task, _)| task)
+    }
+
     /// When it ended, `CLOCK_BOOTTIME` nanoseconds.
     pub const fn ns(&self) -> u64 {
         self.exit.ns()

@@ -1,12 +1,12 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager};
+use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, Moment, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::{UnitStop, stop_job};
-use crate::story::requests::{Request, Wish, loginctl, who_called};
+use crate::story::requests::{Request, Wish, by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
@@ -14,6 +14,9 @@ use crate::story::{fixes, units, words};
 
 const S: u64 = 1_000_000_000;
 const SCOPE: &[&str] = &["logind.conf"];
+
+/// How long after the request for it a signal can come.
+const AT_ONCE: u64 = 2 * S;
 
 /// Who owns the session: the user named in verdict and fixes.
 fn owner(case: &Case<'_>, session: &str) -> String {
@@ -62,6 +65,9 @@ fn terminate_call<'a>(
         let object = |kind: &str, key: &str| {
             call.path == format!("/org/freedesktop/login1/{kind}/{}", units::bus_label(key))
         };
+        if call.member.starts_with("Kill") && !is_that_signal(case, seen) {
+            return false;
+        }
         match call.member.as_str() {
             "TerminateSession" | "KillSession" => session.is_some() && text == session,
             "TerminateUser" | "KillUser" => uid.is_some() && number == uid,
@@ -74,6 +80,14 @@ fn terminate_call<'a>(
             _ => false,
         }
     })
+}
+
+/// Whether the signal that `Kill…` asks for is the one that struck, and came right after: others do no harm.
+fn is_that_signal(case: &Case<'_>, call: &Seen<BusCall>) -> bool {
+    // KillSession(id, whom, signal), KillUser(uid, signal), Kill(whom, signal)
+    let number = call.value.args.last().and_then(serde_json::Value::as_u64);
+    let struck = case.blow.map(|blow| u64::from(blow.signal.value.number));
+    number == struck && call.granted_ns() + AT_ONCE >= case.struck_ns()
 }
 
 /// `loginctl terminate-session` and the like.
@@ -216,14 +230,14 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     let ending = Ending::of(case, &stop.unit, Some(session), stop.began_ns);
     let user = owner(case, session);
     let proven = by_logind.is_some() && rule.kills == Some(true);
-    let ended = ending.clause().unwrap_or_else(|| format!("{user}'s login had ended"));
+    let ended = ending.clause().map(|ended| format!(" ({ended})")).unwrap_or_default();
     let victim = words::name_pid(&case.victim_process());
     let mut finding = Finding::new(
         ID,
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         if proven { Grade::Observed } else { Grade::Inferred },
         format!(
-            "{victim} ({user}) was ended by {}: {user}'s login had ended ({ended}), and session \
+            "{victim} ({user}) was ended by {}: {user}'s login had ended{ended}, and session \
              {session}'s scope was stopped {}.",
             stop.manager_name(case),
             rule.because(&user)
@@ -372,9 +386,6 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     }
     let user = case.world.user(uid);
     let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
-    if user.and_then(|user| user.linger) == Some(true) {
-        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
-    }
     let runtime_dir = format!("user-runtime-dir@{uid}.service");
     let slice = format!("user-{uid}.slice");
     let jobs = [&manager_unit, &runtime_dir, &slice]
@@ -397,6 +408,11 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     }
     let by_logind = request.and_then(|asked| asked.call);
     let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
+    let linger = Linger::at(case, uid, &name, job.ns());
+    // Where logind stopped it all the same, that has changed, however it did.
+    if matches!(linger, Linger::Yes) && by_logind.is_none() {
+        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
+    }
     if let Some(other) = request.filter(|_| by_logind.is_none()) {
         let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
         return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
@@ -411,20 +427,171 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
         .collect();
     let its_own = jobs.first().filter(|(own, _)| own.value.id != job.value.id);
     let its_own = its_own.map(|(own, _)| units::job_link(case, own));
-    Finding::new(
+    let finding = Finding::new(
         ID,
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
-        grade,
+        grade.min(linger.grade()),
         format!(
-            "{victim} ({name}) was ended by {}: {name}'s last session was over, {name} does not \
-             linger, and {manager_unit}, which it ran below, was stopped.",
-            stop.manager_name(case)
+            "{victim} ({name}) was ended by {}: {}, and {manager_unit}, which it ran below, was \
+             stopped.",
+            stop.manager_name(case),
+            linger.clause(case, uid, &name, job.ns())
         ),
-    )
-    .settings([delay])
-    .links(links)
-    .links(its_own)
-    .links(units::stop_links(case, &stop))
-    .fixes([fixes::linger(&name)])
-    .answer()
+    );
+    let finding = match linger {
+        Linger::Yes => finding.gap(format!(
+            "{name} lingered when that was last looked at; who changed that was not seen"
+        )),
+        Linger::No | Linger::TakenAway(_) => finding,
+    };
+    finding
+        .settings([linger.setting(&name), delay])
+        .links(linger.links(case, job.at))
+        .links(links)
+        .links(its_own)
+        .links(units::stop_links(case, &stop))
+        .fixes([fixes::linger(&name)])
+        .answer()
+}
+
+/// Whether a user's service manager outlives the user's sessions.
+enum Linger<'a> {
+    /// As it was read.
+    Yes,
+    /// As it was read, or nothing is known of it.
+    No,
+    /// Somebody has had logind change it while this was traced.
+    TakenAway(TakenAway<'a>),
+}
+
+/// Who had logind take it away.
+struct TakenAway<'a> {
+    ns: u64,
+    call: Option<&'a Seen<BusCall>>,
+    process: Option<ProcessId>,
+    /// That is known by the arguments alone.
+    concluded: bool,
+}
+
+impl<'a> Linger<'a> {
+    /// As it was at a time.
+    fn at(case: &Case<'a>, uid: u32, name: &str, at_ns: u64) -> Self {
+        if let Some((call, lingers)) = linger_call(case, uid, at_ns) {
+            if lingers {
+                return Self::Yes;
+            }
+            let named = case.caller_named_by_bus(call);
+            let process = named.or_else(|| disabling(case, uid, name, at_ns).map(|(_, id)| id));
+            let concluded = named.is_none();
+            return Self::TakenAway(TakenAway {
+                ns: call.ns(),
+                call: Some(call),
+                process,
+                concluded,
+            });
+        }
+        if case.world.user(uid).and_then(|user| user.linger) != Some(true) {
+            return Self::No;
+        }
+        disabling(case, uid, name, at_ns).map_or(Self::Yes, |(ns, process)| {
+            Self::TakenAway(TakenAway { ns, call: None, process: Some(process), concluded: true })
+        })
+    }
+
+    /// How well it is known.
+    fn grade(&self) -> Grade {
+        match self {
+            Self::No => Grade::Observed,
+            Self::TakenAway(by) if by.call.is_some() && !by.concluded => Grade::Observed,
+            Self::Yes | Self::TakenAway(_) => Grade::Inferred,
+        }
+    }
+
+    /// That nothing kept the user's manager, as a clause.
+    fn clause(&self, case: &Case<'_>, uid: u32, name: &str, at_ns: u64) -> String {
+        match self {
+            Self::Yes => {
+                format!("{name}'s last session was over, {name} seems not to linger any more")
+            }
+            Self::No => format!("{name}'s last session was over, {name} does not linger"),
+            Self::TakenAway(by) => {
+                let who = match by.process {
+                    Some(id) => {
+                        let hint = if by.concluded { by_arguments(by.call.is_some()) } else { "" };
+                        format!("{}{hint}", Actor::behind(case, id).sentence())
+                    }
+                    None => "somebody had logind end it".to_owned(),
+                };
+                if has_logged_out(case, uid, by.ns, at_ns) {
+                    format!(
+                        "{name}'s last session was over, {name} did not linger any more ({who})"
+                    )
+                } else {
+                    format!("{name}, who had no session, did not linger any more ({who})")
+                }
+            }
+        }
+    }
+
+    /// As a setting, where somebody changed it: logind keeps a file of the user's name.
+    fn setting(&self, name: &str) -> Option<DecidingSetting> {
+        matches!(self, Self::TakenAway(_)).then(|| DecidingSetting {
+            name: "Linger".to_owned(),
+            value: "no".to_owned(),
+            file: Some(format!("/var/lib/systemd/linger/{name}")),
+            line: None,
+            unread: None,
+        })
+    }
+
+    /// The command and the call that took it away.
+    fn links(&self, case: &Case<'_>, effect: Moment) -> Vec<Link> {
+        let Self::TakenAway(by) = self else { return Vec::new() };
+        let actor = by.process.map(|id| Actor::behind(case, id));
+        let command = actor.and_then(|actor| units::command_link(case, &actor));
+        let call = by.call.map(|call| call_link(case, call));
+        command.into_iter().chain(call).map(|link| link.before(effect)).collect()
+    }
+}
+
+/// What logind was told last of a user's lingering before that time.
+fn linger_call<'a>(case: &Case<'a>, uid: u32, at_ns: u64) -> Option<(&'a Seen<BusCall>, bool)> {
+    case.world.calls.iter().rev().find_map(|seen| {
+        let call = &seen.value;
+        let fits = call.is_to_logind() && call.member == "SetUserLinger" && seen.ns() <= at_ns + S;
+        // The user -1 is the caller.
+        let whose = call.args.first().and_then(serde_json::Value::as_u64).filter(|_| fits)?;
+        let of_user =
+            whose == u64::from(uid) || whose == u64::from(u32::MAX) && call.sender.uid == Some(uid);
+        let lingers = call.args.get(1).and_then(serde_json::Value::as_bool)?;
+        of_user.then_some((seen, lingers))
+    })
+}
+
+/// A loginctl that by its arguments takes it away, and when it was executed.
+fn disabling(case: &Case<'_>, uid: u32, name: &str, at_ns: u64) -> Option<(u64, ProcessId)> {
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let args = known.cmdline.as_deref()?;
+        let verb = args.iter().position(|arg| arg == "disable-linger")?;
+        let mut users = args[verb + 1..].iter().filter(|arg| !arg.starts_with('-')).peekable();
+        let own = users.peek().is_none() && known.uid == Some(uid);
+        let may = known.uid == Some(0) || known.uid == Some(uid);
+        let named = users.any(|arg| arg == name || *arg == uid.to_string());
+        let fits = known.comm.as_deref() == Some("loginctl") && may && (own || named);
+        (fits && at <= at_ns).then_some((at, id))
+    });
+    found.max_by_key(|(at, _)| *at)
+}
+
+/// Whether a session of the user ended in this time. The user's manager has one of its own.
+fn has_logged_out(case: &Case<'_>, uid: u32, from_ns: u64, until_ns: u64) -> bool {
+    case.world.sessions.iter().any(|seen| {
+        let session = case.world.session(&seen.value.id);
+        seen.value.removed
+            && (from_ns..=until_ns).contains(&seen.ns())
+            && session.is_some_and(|session| {
+                session.uid == Some(uid) && session.service.as_deref() != Some("systemd-user")
+            })
+    })
 }

@@ -9,6 +9,7 @@ mod daemons;
 mod dependencies;
 mod going_down;
 mod hostile;
+mod logind;
 mod manager;
 mod memory;
 mod plain;

@@ -1,0 +1,233 @@
+//! What logind does to sessions and users, on request or by itself.
+
+use serde_json::Value;
+
+use super::scene::{Scene, at, signal, systemd, task_in};
+use crate::evidence::{
+    BusCall, BusPeer, Fact, Grade, Manager, ProcessId, SessionState, SignalSent, Source,
+    TargetReason, Task, User, sig,
+};
+use crate::story::verdict::{CauseId, Death};
+
+const BELOW_MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/w.service";
+const MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/init.scope";
+const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
+
+fn root(task: Task) -> Task {
+    Task { uid: 0, euid: 0, ..task }
+}
+
+fn logind() -> BusPeer {
+    BusPeer {
+        name: ":1.7".to_owned(),
+        process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
+        uid: Some(0),
+        comm: Some("systemd-logind".to_owned()),
+        well_known: Some("org.freedesktop.login1".to_owned()),
+        ..BusPeer::default()
+    }
+}
+
+fn calls_logind(scene: Scene, ms: u64, sender: BusPeer, member: &str, args: Vec<Value>) -> Scene {
+    let call = BusCall {
+        bus: Manager::System,
+        sender,
+        path: "/org/freedesktop/login1".to_owned(),
+        member: member.to_owned(),
+        args,
+        granted_ns: Some(at(ms).boot_ns),
+        ..BusCall::default()
+    };
+    scene.add(ms, Source::Bus, Fact::BusCall(call))
+}
+
+fn by(task: &Task) -> BusPeer {
+    BusPeer { process: Some(task.id), uid: Some(task.uid), ..BusPeer::default() }
+}
+
+fn loginctl(args: &[&str], scene: Scene, ms: u64) -> (Scene, Task) {
+    let loginctl = root(task_in(3000, "loginctl", "/"));
+    (scene.exec(ms, loginctl.clone(), args, &[]), loginctl)
+}
+
+/// alice lingers, as was read at first.
+fn lingering() -> Scene {
+    let victim = task_in(2041, "victim", BELOW_MANAGER);
+    let alice = User { uid: 1000, name: "alice".to_owned(), home: None, linger: Some(true) };
+    Scene::default()
+        .user(0, "root")
+        .add(0, Source::File, Fact::User(alice))
+        .target(&victim, TargetReason::Running)
+}
+
+/// logind has the user's manager stopped, which stops its units.
+fn user_stopped(scene: Scene, by: BusPeer) -> Death {
+    let victim = task_in(2041, "victim", BELOW_MANAGER);
+    scene
+        .call(5000, by, "StopUnit", &["user@1000.service", "fail"])
+        .job(5001, 700, "stop", "user@1000.service")
+        .signal(5010, signal(sig::SIGTERM, task_in(812, "systemd", MANAGER), victim.clone()))
+        .exit(5011, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+fn disabled() -> Scene {
+    let (scene, loginctl) = loginctl(&["loginctl", "disable-linger", "alice"], lingering(), 3000);
+    calls_logind(
+        scene,
+        3010,
+        by(&loginctl),
+        "SetUserLinger",
+        vec![1000.into(), false.into(), true.into()],
+    )
+}
+
+#[track_caller]
+fn says(death: &Death, id: CauseId, grade: Grade, words: &[&str]) {
+    assert_eq!(death.cause.id, id, "{death:#?}");
+    assert_eq!(death.cause.evidence, grade, "{death:#?}");
+    let text = &death.cause.explanation;
+    for part in words {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn who_took_lingering_away_is_named() {
+    let death = user_stopped(disabled(), logind());
+    let words = ["who had no session", "root ran \"loginctl disable-linger alice\""];
+    says(&death, CauseId::LogindUserStopped, Grade::Observed, &words);
+    let setting = &death.cause.settings[0];
+    assert_eq!((setting.name.as_str(), setting.value.as_str()), ("Linger", "no"));
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts[0].contains("disable-linger"), "{texts:?}");
+    assert!(texts[1].contains("SetUserLinger"), "{texts:?}");
+
+    // alice was there then, and has logged out since.
+    let session = |ms, removed| {
+        let id = "3".to_owned();
+        let session = SessionState { id, uid: Some(1000), removed, ..SessionState::default() };
+        move |scene: Scene| scene.add(ms, Source::Bus, Fact::Session(session))
+    };
+    let death = user_stopped(session(4500, true)(session(100, false)(disabled())), logind());
+    let words = ["alice's last session was over", "disable-linger alice"];
+    says(&death, CauseId::LogindUserStopped, Grade::Observed, &words);
+}
+
+#[test]
+fn what_no_bus_heard_of_lingering_is_concluded() {
+    let (scene, _) = loginctl(&["loginctl", "disable-linger", "alice"], lingering(), 3000);
+    let death = user_stopped(scene, logind());
+    let words = ["disable-linger alice", "by its arguments"];
+    says(&death, CauseId::LogindUserStopped, Grade::Inferred, &words);
+
+    // Another user's is none of it, but logind would not have stopped one who lingers.
+    let (scene, _) = loginctl(&["loginctl", "disable-linger", "bob"], lingering(), 3000);
+    let death = user_stopped(scene, logind());
+    says(&death, CauseId::LogindUserStopped, Grade::Inferred, &["seems not to linger any more"]);
+    assert!(!death.cause.explanation.contains("bob"), "{}", death.cause.explanation);
+    assert!(death.gaps.iter().any(|gap| gap.contains("lingered")), "{:?}", death.gaps);
+}
+
+#[test]
+fn lingering_that_was_given_back_speaks_against_logind() {
+    let systemctl = root(task_in(3001, "systemctl", "/"));
+    let scene = calls_logind(
+        disabled(),
+        3020,
+        by(&systemctl),
+        "SetUserLinger",
+        vec![1000.into(), true.into(), true.into()],
+    );
+    let death = user_stopped(
+        scene.exec(4990, systemctl.clone(), &["systemctl", "stop", "user@1000"], &[]),
+        by(&systemctl),
+    );
+    assert_ne!(death.cause.id, CauseId::LogindUserStopped, "{death:#?}");
+    let user = death.considered.iter().find(|it| it.id == CauseId::LogindUserStopped);
+    assert!(user.is_some_and(|it| it.because.contains("lingers")), "{:?}", death.considered);
+}
+
+/// alice logs out, some time after somebody had logind signal her session.
+fn logged_out_after(number: u8, asked_ms: u64, seen_by_bus: bool) -> Death {
+    let victim = task_in(2041, "victim", SCOPE);
+    let scene = Scene::default()
+        .user(1000, "alice")
+        .user(0, "root")
+        .session("3", 2027)
+        .setting("logind.conf", "KillUserProcesses", "yes", None)
+        .target(&victim, TargetReason::Running);
+    let named = number.to_string();
+    let args = ["loginctl", "kill-session", "3", "-s", &named];
+    let (mut scene, loginctl) = loginctl(&args, scene, asked_ms);
+    if seen_by_bus {
+        let args = vec!["3".into(), "all".into(), number.into()];
+        scene = calls_logind(scene, asked_ms + 10, by(&loginctl), "KillSession", args);
+    }
+    scene
+        .call(5000, logind(), "StopUnit", &["session-3.scope", "fail"])
+        .job(5001, 700, "stop", "session-3.scope")
+        .signal(5002, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn a_signal_that_did_no_harm_is_not_blamed_for_the_logout() {
+    for by_bus in [true, false] {
+        for (number, ms) in [(sig::SIGCONT, 4900), (28, 3000), (sig::SIGTERM, 1000)] {
+            let death = logged_out_after(number, ms, by_bus);
+            assert_eq!(death.cause.id, CauseId::LogindKillUserProcesses, "{number} {death:#?}");
+        }
+    }
+    let death = logged_out_after(sig::SIGTERM, 4900, true);
+    says(&death, CauseId::LogindTerminate, Grade::Observed, &["kill-session 3 -s 15"]);
+    let death = logged_out_after(sig::SIGTERM, 4900, false);
+    says(&death, CauseId::LogindTerminate, Grade::Inferred, &["kill-session 3 -s 15"]);
+}
+
+/// alice's session ends since su(1), which opened it, has ended; the kernel's events are those of `ends`.
+fn session_of_su_ended(ends: impl FnOnce(Scene, Task) -> Scene) -> Death {
+    let victim = task_in(2041, "victim", SCOPE);
+    let scene = Scene::default()
+        .user(1000, "alice")
+        .user(0, "root")
+        .session("3", 2027)
+        .setting("logind.conf", "KillUserProcesses", "yes", None)
+        .target(&victim, TargetReason::Running);
+    ends(scene, root(task_in(2027, "su", SCOPE)))
+        .call(5000, logind(), "StopUnit", &["session-3.scope", "fail"])
+        .job(5001, 700, "stop", "session-3.scope")
+        .signal(5002, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn who_killed_the_sessions_leader_is_named() {
+    let death = session_of_su_ended(|scene, su| {
+        let kill = root(task_in(3000, "kill", "/"));
+        let blow = signal(sig::SIGKILL, kill.clone(), su.clone());
+        scene
+            .exec(4980, kill, &["kill", "-9", "2027"], &[])
+            .signal(4990, SignalSent { is_target: false, ..blow })
+            .exit(4991, su, u32::from(sig::SIGKILL), false)
+    });
+    let words = [
+        "alice's login had ended (its leader su[2027] was killed by SIGKILL: root ran \"kill -9 2027\"), and",
+    ];
+    says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts.contains(&"kill[3000] sent SIGKILL to su[2027]"), "{texts:?}");
+    assert!(texts.contains(&"su[2027] was killed by SIGKILL"), "{texts:?}");
+}
+
+#[test]
+fn a_login_that_ended_unseen_is_said_once() {
+    let death = session_of_su_ended(|scene, su| scene.exit(4991, su, 0, false));
+    let words = ["alice's login had ended (its leader su[2027] exited with 0), and session"];
+    says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
+    let death = session_of_su_ended(|scene, _| scene);
+    let words = [": alice's login had ended, and session 3's scope was stopped"];
+    says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
+}
