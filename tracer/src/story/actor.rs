@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::words;
-use crate::evidence::{Process, ProcessId};
+use crate::evidence::{Process, ProcessId, Session};
 
 const SHELLS: [&str; 12] =
     ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
@@ -82,8 +82,10 @@ pub struct Actor {
     pub command: Process,
     /// When that was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
-    /// Whose doing: the user that logged in, else the owner of that command.
+    /// Whose doing that command is: the user that logged in, else its owner.
     pub user: Option<String>,
+    /// Whom it had become by the time it did it, by a su(1) below that command; root where that is not told.
+    acted_as: Option<String>,
     /// Where: `ssh session 7 from 203.0.113.9`, `a cron job`, `unit backup.service`.
     pub place: Option<String>,
     /// The shell it was run in.
@@ -151,9 +153,18 @@ impl Actor {
             let id = ProcessId { pid: command.pid, start_ns };
             case.world.people.exec_ns_at(id, at_ns)
         });
-        let user = login_user(case, id, &process);
-        let place = place(case, id, cron.as_deref());
-        Self { process, command, ran_ns, user, place, shell, updaters }
+        // Who ran what is shown: what is below a change of user is another's.
+        let ids: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
+        let from = ids.iter().position(|id| id.pid == command.pid).unwrap_or(0);
+        let user = login_user(case, &ids[from..], &command);
+        let place = place(case, &ids[from..], cron.as_deref());
+        let between = &parents[..from];
+        let acted_as = process.user.clone().filter(|acted_as| {
+            process.uid != Some(0)
+                && user.as_ref() != Some(acted_as)
+                && between.iter().any(changes_user)
+        });
+        Self { process, command, ran_ns, user, acted_as, place, shell, updaters }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
@@ -165,7 +176,8 @@ impl Actor {
         let through = if self.command.pid == self.process.pid || what.contains(own.as_str()) {
             String::new()
         } else {
-            format!(" (which ran \"{own}\")")
+            let whom = self.acted_as.as_ref().map(|user| format!(" as {user}"));
+            format!(" (which ran \"{own}\"{})", whom.unwrap_or_default())
         };
         let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
         format!("{who} ran \"{what}\"{through}{place}")
@@ -265,39 +277,59 @@ pub fn is_interactive(shell: &Process) -> bool {
     true
 }
 
-fn login_user(case: &Case<'_>, id: ProcessId, process: &Process) -> Option<String> {
+/// Whether a process runs another one as another user.
+fn changes_user(process: &Process) -> bool {
+    process.comm.as_deref().is_some_and(|comm| CHANGES_USER.contains(&comm))
+}
+
+/// The user behind a command: of it and its parents, nearest first.
+fn login_user(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<String> {
     let people = &case.world.people;
-    let ids = std::iter::once(id).chain(people.parents(id));
-    let login = ids.clone().find_map(|id| people.get(id)?.login_uid);
+    let login = ids.iter().find_map(|id| people.get(*id)?.login_uid);
     if let Some(user) = login.and_then(|uid| case.world.user(uid)) {
         return Some(user.name.clone());
     }
     // Without an audit login uid: whoever stood behind the outermost change of user, by the word of root's process.
-    let mut changed = ids.clone().filter_map(|id| {
-        let known = people.get(id).filter(|known| known.uid == Some(0))?;
+    let mut changed = ids.iter().filter_map(|id| {
+        let known = people.get(*id).filter(|known| known.uid == Some(0))?;
         let comm = known.comm.as_deref()?;
         CHANGES_USER.contains(&comm).then(|| known.environment.get("SUDO_USER").cloned()).flatten()
     });
     if let Some(user) = changed.next_back() {
         return Some(user);
     }
-    let session = ids.filter_map(|id| case.process(id).session?.user).next();
-    session.or_else(|| process.user.clone())
+    let session = ids.iter().filter_map(|id| session_come_from(case, *id)?.user).next();
+    let roots = || is_roots(command).then(|| "root".to_owned());
+    session.or_else(|| command.user.clone()).or_else(roots)
 }
 
-fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
-    let people = &case.world.people;
-    let ids: Vec<_> = std::iter::once(id).chain(people.parents(id)).collect();
+/// The login session that a process came from: not the one that su(1) opened for whom it runs something as, and whose
+/// leader it then is.
+fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
+    let process = case.process(id);
+    let session = process.session.clone()?;
+    let leader = case.world.session(&session.id).and_then(|state| state.leader);
+    let opened = changes_user(&process)
+        && match leader {
+            Some(leader) => leader == id.pid,
+            // Not told: sudo(8) stays in the session that it was started in.
+            None => process.comm.as_deref() != Some("sudo") && process.user != session.user,
+        };
+    (!opened).then_some(session)
+}
+
+/// Where a command was run: of it and its parents, nearest first.
+fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<String> {
     if let Some(cron) = cron {
         let kind = if AT.contains(&cron) { "an at job" } else { "a cron job" };
         return Some(kind.to_owned());
     }
-    let process = case.process(id);
+    let process = case.process(*ids.first()?);
     if let Some(container) = &process.container {
         return Some(words::container(container));
     }
-    if let Some(session) = ids.iter().find_map(|id| case.process(*id).session) {
-        let remote = session.remote_host.clone().or_else(|| ssh_peer(case, &ids));
+    if let Some(session) = ids.iter().find_map(|id| session_come_from(case, *id)) {
+        let remote = session.remote_host.clone().or_else(|| ssh_peer(case, ids));
         let kind = if session.service.as_deref() == Some("sshd") || remote.is_some() {
             "ssh session"
         } else {
@@ -307,10 +339,11 @@ fn place(case: &Case<'_>, id: ProcessId, cron: Option<&str>) -> Option<String> {
         let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
         return Some(format!("{kind} {}{}", session.id, from.or(on).unwrap_or_default()));
     }
-    if let Some(peer) = ssh_peer(case, &ids) {
+    if let Some(peer) = ssh_peer(case, ids) {
         return Some(format!("an ssh login from {peer}"));
     }
-    let unit = process.user_unit.or(process.unit);
+    // Of a process that opened a session: where it came from is not known any more.
+    let unit = process.user_unit.or(process.unit).filter(|_| process.session.is_none());
     unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
         Some("cron" | "crond" | "cronie" | "anacron") => "a cron job".to_owned(),
         Some("atd") => "an at job".to_owned(),

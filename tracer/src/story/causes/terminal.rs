@@ -150,13 +150,12 @@ const ENDS: u64 = 1_000_000_000;
 /// How long after its terminal hung up a shell hangs up its jobs.
 const HANGS_UP: u64 = 5_000_000_000;
 
+/// Why a shell signalled its jobs, its own SIGHUP and its end, where they were seen.
+type LetGo<'a> = (&'static str, Option<&'a SeenSignal>, Option<&'a Seen<Exit>>);
+
 /// What a shell tells its jobs at its end: that its terminal hung up or it is ending (SIGHUP), and, where they are
-/// stopped, to end (SIGTERM, bash). Why, the shell's own SIGHUP and its end, where they were seen; `None` where
-/// somebody may have typed `kill`.
-fn shell_let_go<'a>(
-    case: &Case<'a>,
-    sent: &SeenSignal,
-) -> Option<(&'static str, Option<&'a SeenSignal>, Option<&'a Seen<Exit>>)> {
+/// stopped, to end (SIGTERM, bash). `None` where somebody may have typed `kill`.
+fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
     let shell = &sent.value.sender;
     let by_kill = mechanism::of(&sent.value) == Mechanism::Kill;
     if !by_kill

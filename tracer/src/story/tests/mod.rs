@@ -1,5 +1,6 @@
 //! The story told on made-up evidence: what the recorded cases cannot show on purpose.
 
+mod actors;
 mod batch;
 mod caught;
 mod circumstances;
