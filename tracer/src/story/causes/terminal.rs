@@ -2,15 +2,18 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Disposition, Exit, Grade, Mechanism, SignalSent, Source, Task, sig, signal_name,
+    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, SignalSent, Source, Task, sig,
+    signal_name,
 };
 use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
 use crate::story::ending::Ending;
+use crate::story::requests::{Request, Wish};
+use crate::story::stopping::is_true;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, words};
+use crate::story::{fixes, mechanism, units, words};
 
 fn tty(case: &Case<'_>) -> String {
     let by_kernel = case.blow.and_then(|blow| blow.signal.value.tty.clone());
@@ -38,6 +41,23 @@ fn hangup_link(case: &Case<'_>, text: String, actor: Option<&Task>) -> Option<Li
     Some(case.link(blow.signal.at, LinkEvent::Terminal, Source::Kernel, actor, text))
 }
 
+/// Whether the signal came of vhangup(2), or of its like for any terminal (`TIOCVHANGUP`, ioctl_tty(2)): the other end
+/// lives on.
+fn is_vhangup(hangup: &SignalSent) -> bool {
+    const TIOCVHANGUP: u64 = 0x5437;
+    hangup.syscall.as_ref().is_some_and(|call| {
+        call.name == "vhangup" || call.name == "ioctl" && call.args[1] == TIOCVHANGUP
+    })
+}
+
+/// The unit of a child of PID 1's that has not executed its program yet: its name stands in brackets until then
+/// (`exec_invoke` of systemd, which hangs the unit's terminal up for `TTYVHangup=`).
+fn started_unit(task: &Task) -> Option<String> {
+    let waits = task.comm.starts_with('(') && task.comm.ends_with(')');
+    let of_manager = task.ppid == 1 && task.uid == 0;
+    (waits && of_manager).then(|| CgroupOwner::of(task.cgroup.as_deref()?).unit).flatten()
+}
+
 /// The end of the ssh connection, where it was a process of sshd that hung the terminal up. A name anybody can take:
 /// it, or its parent that let the user in, has to be root's.
 fn login<'a>(case: &Case<'a>, hangup: &'a SignalSent, hung_up_ns: u64) -> Option<Ending<'a>> {
@@ -62,17 +82,30 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     }
     let sender = &blow.signal.value.sender;
     let tty = tty(case);
-    let vhangup = blow.signal.value.syscall.as_ref().is_some_and(|call| call.name == "vhangup");
+    let vhangup = is_vhangup(&blow.signal.value);
+    let unit = started_unit(sender).filter(|_| vhangup);
+    let asked = unit
+        .as_deref()
+        .and_then(|unit| Request::find(case, Wish::Start, Manager::System, unit, blow.signal.ns()));
+    let setting = unit.as_deref().and_then(|unit| {
+        let setting = case.setting(&[unit, &units::template(unit)], "TTYVHangup")?;
+        is_true(&setting.value).then_some(setting)
+    });
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
     let login = login(case, &blow.signal.value, blow.signal.ns());
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
-        (
-            format!("{} hung up {tty} with vhangup(2)", words::name_pid(&case.task(sender))),
-            Some(sender),
-        )
+        let name = words::name_pid(&case.task(sender));
+        let whom = unit.map(|unit| format!(", which systemd[1] had started for {unit},"));
+        let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it)));
+        let how = format!(
+            "{name}{} hung {tty} up with vhangup(2){}",
+            whom.unwrap_or_default(),
+            cited.unwrap_or_default()
+        );
+        (how, Some(sender))
     } else if sender.exiting {
         let name = words::name_pid(&case.task(sender));
         (format!("{name}{by_whom}, which held the other end of {tty}, had ended"), Some(sender))
@@ -87,11 +120,17 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got SIGHUP since its terminal hung up: {how}{}.",
+            "{} got SIGHUP since its terminal hung up: {how}{}{}.",
             words::name_pid(&case.victim_process()),
-            after(login.as_ref())
+            after(login.as_ref()),
+            asked
+                .and_then(|asked| asked.sentence(case))
+                .map(|asker| format!("; {asker}"))
+                .unwrap_or_default()
         ),
     )
+    .settings([setting])
+    .links(asked.iter().flat_map(|asked| asked.links(case, blow.signal.at)))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))

@@ -1,9 +1,9 @@
 //! Terminals that hang up, and why.
 
-use super::scene::{Scene, signal, task};
+use super::scene::{Scene, signal, task, task_in};
 use crate::evidence::{
-    Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason,
-    Task, sig,
+    Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
+    TargetReason, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -144,7 +144,7 @@ impl Jobs {
     /// The shell's signal to the job's group.
     fn to_group(&self, number: u8) -> SignalSent {
         let group = u64::from(71_u32.wrapping_neg());
-        let syscall = crate::evidence::Syscall { name: "kill".to_owned(), args: [group, 0, 0] };
+        let syscall = Syscall { name: "kill".to_owned(), args: [group, 0, 0] };
         SignalSent {
             syscall: Some(syscall),
             ..signal(number, self.shell.clone(), self.victim.clone())
@@ -209,4 +209,50 @@ fn a_stopped_job_is_ended_by_its_shell_that_ends() {
     let running = jobs.scene().signal(5, stop).signal(6, continued);
     let death = jobs.cause(running, sig::SIGTERM, Some(12));
     assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+/// systemd starts a unit on the victim's terminal, and hangs that up before.
+fn taken_over(child: &Task, scene: Scene) -> Death {
+    let victim = victim();
+    let hangup = SignalSent {
+        info: SignalInfo::Privileged,
+        stack: ["__tty_hangup", "tty_ioctl"].map(str::to_owned).to_vec(),
+        syscall: Some(Syscall { name: "ioctl".to_owned(), args: [3, 0x5437, 0] }),
+        ..signal(sig::SIGHUP, child.clone(), victim.clone())
+    };
+    scene
+        .user(0, "root")
+        .target(&victim, TargetReason::Pid)
+        .signal(100, hangup)
+        .exit(101, victim, u32::from(sig::SIGHUP), true)
+        .death()
+}
+
+#[test]
+fn a_terminal_that_was_hung_up_was_not_closed() {
+    let of_root = |task: Task| Task { uid: 0, euid: 0, ..task };
+    let child = of_root(task_in(161, "(agetty)", "/system.slice/getty@tty1.service"));
+    let systemctl = of_root(task(80, "systemctl"));
+    let args = ["systemctl", "restart", "getty@tty1"];
+    let unit = "getty@tty1.service";
+    let file = "/usr/lib/systemd/system/getty@.service";
+    let scene = || Scene::default().exec(90, systemctl.clone(), &args, &[]);
+    let set = scene().setting(unit, "TTYVHangup", "yes", Some((file, 9)));
+    let death = taken_over(&child, set);
+    assert_eq!(death.cause.id, CauseId::TerminalClosed, "{death:#?}");
+    let told = &death.cause.explanation;
+    for words in [
+        "(agetty)[161], which systemd[1] had started for getty@tty1.service, hung its terminal up with vhangup(2) \
+         (TTYVHangup=yes, set in /usr/lib/systemd/system/getty@.service:9)",
+        "root ran \"systemctl restart getty@tty1\" (by its arguments",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(death.chain[0].text.contains("restart getty@tty1"), "{:?}", death.chain);
+
+    // Without that setting, and of a program that anybody can have started.
+    let told = taken_over(&child, scene()).cause.explanation;
+    assert!(told.contains("for getty@tty1.service") && !told.contains("TTYVHangup"), "{told}");
+    let told = taken_over(&task(161, "(agetty)"), scene()).cause.explanation;
+    assert!(told.contains("(agetty)[161] hung its terminal up with vhangup(2)."), "{told}");
 }

@@ -23,7 +23,7 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 36] = [
+const ONE: [(&str, Kind); 37] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -32,6 +32,7 @@ const ONE: [(&str, Kind); 36] = [
     ("WatchdogSignal", Kind::Text),
     ("SendSIGHUP", Kind::Truth),
     ("SendSIGKILL", Kind::Truth),
+    ("TTYVHangup", Kind::Truth),
     ("TimeoutStopSec", Kind::Span),
     ("TimeoutStartSec", Kind::Span),
     ("TimeoutSec", Kind::Span),
