@@ -216,6 +216,57 @@ impl Choice {
     }
 }
 
+/// What had asked the victim to end before it did so in another way: a stop of its unit, and the manager's signal.
+#[derive(Debug)]
+pub struct AskedToEnd<'a> {
+    unit: &'a str,
+    job: &'a Seen<Job>,
+    signal: &'a SeenSignal,
+    request: Option<Request<'a>>,
+}
+
+impl<'a> AskedToEnd<'a> {
+    /// The stop that was under way when the victim struck itself.
+    pub fn before(case: &'a Case<'a>) -> Option<Self> {
+        let (manager, unit) = case.unit()?;
+        let struck_ns = case.struck_ns();
+        let job = stop_job(case.world, manager, unit, struck_ns, case.victim.start_ns)?;
+        // The bus is heard a moment late.
+        let of_stop = |signal: &&SeenSignal| {
+            manager_of(&signal.value.sender) == Some(manager)
+                && signal.value.number != sig::SIGCONT
+                && signal.ns() <= struck_ns
+                && signal.ns() + BUS_LAG >= job.ns()
+        };
+        let signal = case.world.signals_to(case.victim).iter().find(of_stop)?;
+        let at_ns = job.ns().min(signal.ns());
+        let request = Request::find(case, Wish::Stop, manager, unit, at_ns);
+        Some(Self { unit, job, signal, request })
+    }
+
+    /// The circumstances as a sentence, after the story.
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        let manager = words::name_pid(&case.task(&self.signal.value.sender));
+        let waited = words::span(case.struck_ns().saturating_sub(self.signal.ns()));
+        let asked = self.request.and_then(|request| request.sentence(case));
+        let asked = asked.map(|asked| format!(" ({asked})")).unwrap_or_default();
+        format!(
+            " {waited} before, {manager} had sent it {} to stop {}{asked}.",
+            signal_name(self.signal.value.number),
+            self.unit
+        )
+    }
+
+    /// What led to that signal, and the signal.
+    pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
+        let effect = self.signal.at;
+        let mut links = self.request.map(|asked| asked.links(case, effect)).unwrap_or_default();
+        links.push(job_link(case, self.job).before(effect));
+        links.push(case.signal_link(self.signal, mechanism::of(&self.signal.value)));
+        links
+    }
+}
+
 /// A boolean as systemd reads it (`parse_boolean`).
 pub fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "y" | "t")

@@ -8,6 +8,7 @@ use crate::evidence::{
 };
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way};
+use crate::story::stopping::AskedToEnd;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, si_code, signals, words};
@@ -204,9 +205,12 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let place = place.map(code_words).unwrap_or_default();
     let (end, tracer) = (end_words(case, blow), attached(case, blow));
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
-    let explanation = format!("{text}.{place}{end}{meddled}{}", core(case));
+    let stop = AskedToEnd::before(case);
+    let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
+    let explanation = format!("{text}.{place}{end}{meddled}{}{stopped}", core(case));
     let limit = if overflow { fixes::stack_limits() } else { Vec::new() };
     Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
+        .links(stop.iter().flat_map(|stop| stop.links(case)))
         .links([link])
         .links(tracer.map(|(_, link)| link))
         .fixes(limit)

@@ -3,6 +3,7 @@
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name};
 use crate::story::case::Case;
+use crate::story::stopping::AskedToEnd;
 use crate::story::verdict::{CauseId, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, words};
@@ -21,16 +22,19 @@ pub fn abort(case: &Case<'_>) -> Option<Opinion> {
     if sent.number != sig::SIGABRT || sent.sender.id != case.victim {
         return None;
     }
+    let stop = AskedToEnd::before(case);
+    let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
     Finding::new(
         CauseId::Abort,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} aborted itself: it sent SIGABRT to itself, as abort(3) and failed assertions do.{}",
+            "{} aborted itself: it sent SIGABRT to itself, as abort(3) and failed assertions do.{}{stopped}",
             case.victim_name(),
             core(case)
         ),
     )
+    .links(stop.iter().flat_map(|stop| stop.links(case)))
     .fixes([fixes::core_dump(&case.program())])
     .answer()
 }

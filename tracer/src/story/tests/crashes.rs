@@ -1,9 +1,9 @@
 //! Faults, and what they hit.
 
-use super::scene::{Scene, signal, task};
+use super::scene::{Scene, caught, signal, systemd, task, task_in};
 use crate::evidence::{
-    Area, CodePlace, Fact, MappedFile, Mapping, Mappings, SignalInfo, SignalSent, Source,
-    TargetReason, sig,
+    Area, CodePlace, Fact, Grade, MappedFile, Mapping, Mappings, SignalInfo, SignalSent, Source,
+    TargetReason, Task, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -92,4 +92,38 @@ fn a_bus_error_tells_of_the_file() {
     let words = hit(file("rw-s", "/var/lib/db", 5000, 9000));
     assert!(words.contains("the kernel could not get that page"), "{words}");
     assert!(hit(memory("rw-p")).contains("or memory that could not be had"));
+}
+
+/// A handler of SIGTERM that faults is why the stop became a crash.
+#[test]
+fn a_crash_during_a_stop_tells_of_the_stop() {
+    let victim = task_in(42, "program", "/system.slice/program.service");
+    let systemctl = Task { uid: 0, euid: 0, ..task(3000, "systemctl") };
+    let fault = SignalSent {
+        info: SignalInfo::Real { code: 1, errno: 0, fields: [8, 0] },
+        syscall: None,
+        ..signal(sig::SIGSEGV, victim.clone(), victim.clone())
+    };
+    let begun = |crash_ms| {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Pid)
+            .exec(90, systemctl.clone(), &["systemctl", "stop", "program"], &[])
+            .job(100, 700, "stop", "program.service")
+            .signal(crash_ms, fault.clone())
+            .signal(101, caught(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(110, victim.clone(), u32::from(sig::SIGSEGV), true)
+            .death()
+    };
+    let death = begun(105);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Observed));
+    let told = &death.cause.explanation;
+    let words = "4 ms before, systemd[1] had sent it SIGTERM to stop program.service (root ran \"systemctl stop program\"";
+    assert!(told.contains(words), "{told}");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts.contains(&"systemd[1] job 700 stop program.service"), "{texts:?}");
+    assert!(texts.contains(&"systemd[1] sent SIGTERM to program[42]"), "{texts:?}");
+    // What came after the crash has nothing to do with it.
+    let told = begun(95).cause.explanation;
+    assert!(!told.contains("SIGTERM"), "{told}");
 }
