@@ -145,11 +145,28 @@ fn a_system_without_a_journal() {
     let command = "systemctl stop stubborn.service";
     death.assert_chain(&[("command", command), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
     let gaps = death.0["gaps"].to_string();
-    assert!(gaps.contains("journald keeps no journal here"), "{death}");
+    assert!(gaps.contains("systemd-journald is not running"), "{death}");
     let report = killtrace.wait().expect("killtrace ends");
     let header = report.of_type("header")[0];
-    assert_eq!(header["sources"]["journal"], "journald keeps no journal here", "{header}");
+    assert_eq!(header["sources"]["journal"], "systemd-journald is not running", "{header}");
     assert!(report.stderr.contains("journal"), "{}", report.stderr);
+}
+
+/// What journald wrote before it was stopped is still there to be read, and nothing follows.
+#[test]
+fn a_system_whose_journald_was_stopped() {
+    let lab = lab(&Options::default());
+    let stop = "systemctl stop systemd-journald.socket systemd-journald-dev-log.socket \
+                systemd-journald-audit.socket systemd-journald.service";
+    lab.exec(&["sh", "-c", stop]).expect("stopped");
+    let rows = lab.exec(&["/opt/killtrace/killtrace", "doctor", "--format", "json"]);
+    let rows = rows.expect("tracing works all the same");
+    let row = rows.lines().find(|line| line.contains("\"name\":\"journal\"")).expect("a row");
+    assert!(
+        row.contains("\"missing\"") && row.contains("systemd-journald is not running"),
+        "{row}"
+    );
+    assert!(row.contains("systemctl start systemd-journald"), "{row}");
 }
 
 /// What another implementation of the bus carries is read as well, also after it has been restarted.

@@ -277,7 +277,44 @@ fn hidden_processes() {
 
 #[test]
 fn a_pid_namespace_of_its_own() {
-    Machine::of(&["unshare", "-pf", "--mount-proc"]).traces(&[]);
+    let said = Machine::of(&["unshare", "-pf", "--mount-proc"]).traces(&["pid-namespace"]);
+    assert!(said.contains("this is a private pid namespace"), "{said}");
+    let host = Machine::default().doctor().0;
+    assert!(!host.iter().any(|row| row["name"] == "pid-namespace"), "{host:#?}");
+}
+
+/// strace takes the id of a thread for its process's as well.
+#[test]
+fn the_id_of_a_thread() {
+    require_root();
+    let sleeper = |sender: std::sync::mpsc::Sender<i32>| {
+        // SAFETY: takes nothing.
+        sender.send(unsafe { libc::gettid() }).expect("it is waited for");
+        std::thread::sleep(std::time::Duration::from_secs(20));
+    };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sleeper(sender));
+    let thread = receiver.recv().expect("its id").to_string();
+    let own = std::process::id();
+    for way in ["-p", "--target"] {
+        let output = Machine::default().run(&["--duration", "100ms", way, &thread]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let told = format!("{thread} is a thread of process {own}: tracing {own}\n");
+        assert!(said.contains(&told) && said.contains(&format!("tracing {own}")), "{said}");
+        assert!(!said.contains("waiting"), "{said}");
+    }
+}
+
+/// The values of a map that each CPU has for itself are as many as the CPUs.
+#[test]
+fn no_sys() {
+    let words = ["/sys is not mounted", "mount -t sysfs"];
+    Machine::mounts("mount -t tmpfs none /sys").refuses("/sys", &words);
+    let file = types_with("no-sys.btf", &[]);
+    Machine::mounts("mount -t tmpfs none /sys/devices/system/cpu")
+        .with(&["--btf", text(&file)])
+        .refuses("/sys", &words);
 }
 
 /// Its clocks are ahead of the kernel's, and so is every start time that `/proc` shows there.

@@ -85,6 +85,28 @@ impl Plan {
         })
     }
 
+    /// With processes in place of their threads, as strace has it, and a sentence for each that was replaced.
+    #[must_use]
+    pub fn of_processes(
+        mut self,
+        process_of_thread: impl Fn(u32) -> Option<u32>,
+    ) -> (Self, Vec<String>) {
+        let mut told = Vec::new();
+        let named = self.targets.iter_mut().filter_map(|target| match target {
+            TargetSpec::Pid(pid) => Some(pid),
+            _ => None,
+        });
+        for pid in self.pids.iter_mut().chain(named) {
+            if let Some(process) = process_of_thread(*pid) {
+                told.push(format!("{pid} is a thread of process {process}: tracing {process}"));
+                *pid = process;
+            }
+        }
+        self.pids.sort_unstable();
+        self.pids.dedup();
+        (self, told)
+    }
+
     /// The targets in words, for the header.
     pub fn target_words(&self) -> Vec<String> {
         let mut words: Vec<String> = self.targets.iter().map(ToString::to_string).collect();
@@ -146,6 +168,14 @@ mod tests {
         assert!(plan(&["-f", "--once"]).expect_err("no target").contains("nothing to trace"));
         assert!(plan(&["--all", "-u", "alice"]).expect_err("no program").contains("-- CMD"));
         assert!(plan(&["--", ""]).expect_err("no program").contains("empty"));
+    }
+
+    #[test]
+    fn a_thread_stands_for_its_process() {
+        let plan = plan(&["-p", "9,7", "--target", "9", "--target", "tmux"]).expect("a plan");
+        let (plan, told) = plan.of_processes(|id| (id == 9).then_some(7));
+        assert_eq!(plan.target_words(), ["7", "tmux", "7"]);
+        assert_eq!(told, ["9 is a thread of process 7: tracing 7"; 2]);
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Kernel {
     /// what to do.
     pub fn attach(selection: &Selection, btf: Option<&Path>) -> Result<Self, AttachError> {
         preflight::capabilities()?;
+        preflight::processors()?;
         preflight::raise_memlock_limit();
         let settings = settings(selection, btf)?;
         let mut loaded =

@@ -109,6 +109,18 @@ pub enum AttachError {
         /// What it is.
         limit: u64,
     },
+    /// What aya counts the CPUs by is not there.
+    #[error(
+        "/sys is not mounted, or hidden, so that the CPUs cannot be counted ({}: {error}); mount -t sysfs \
+         sysfs /sys",
+        path.display()
+    )]
+    NoSys {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The kernel does not show its types.
     #[error(
         "this kernel does not tell its types ({}: {error}); boot one built with CONFIG_DEBUG_INFO_BTF=y, \

@@ -9,6 +9,9 @@ const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
+/// Which CPUs there can be: where aya looks.
+const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
+
 /// How root, who was deprived of capabilities, comes by them.
 const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
     container with --privileged --pid=host";
@@ -50,6 +53,16 @@ pub fn capabilities() -> Result<(), AttachError> {
             format!("run it as root (sudo killtrace …), or give it its rights once: {}", setcap())
         },
     })
+}
+
+/// Checks that the CPUs can be counted, as whoever reads a map with a value for each has to.
+///
+/// # Errors
+/// [`AttachError::NoSys`] where they cannot.
+pub fn processors() -> Result<(), AttachError> {
+    fs::read(PROCESSORS)
+        .map(drop)
+        .map_err(|error| AttachError::NoSys { path: PROCESSORS.into(), error })
 }
 
 /// What it means that the kernel did not make a map.

@@ -1,12 +1,27 @@
 //! What this machine has and lets be seen, and in whose words its absence is told.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
 
 /// What is said of every source that is systemd's, where another program is PID 1.
 pub const NOT_SYSTEMD: &str = "systemd does not run this machine";
+
+/// What is said of the journal where nothing is added to it.
+pub const NO_JOURNALD: &str = "systemd-journald is not running";
+
+/// What is said where the processes of the rest of the machine have no pids.
+pub const PRIVATE_PIDS: &str =
+    "this is a private pid namespace: processes outside of it are not seen";
+
+/// The initial pid namespace, as `/proc/PID/ns/pid` names it: `PROC_PID_INIT_INO` of `linux/proc_ns.h`.
+const INITIAL_PIDS: &str = "pid:[4026531836]";
+
+/// Where journald hears what programs log.
+const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// Where journald keeps its files, in memory and on disk.
 const JOURNALS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
@@ -58,6 +73,11 @@ pub fn hidden_processes() -> Option<&'static str> {
     )
 }
 
+/// Whether the pids of this process's namespace are only some of the machine's, as in a container.
+pub fn has_private_pids() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name != Path::new(INITIAL_PIDS))
+}
+
 /// Whether this thread has a capability.
 pub fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
@@ -76,6 +96,10 @@ pub fn is_run_by_systemd() -> bool {
 
 /// Why there is no journal to be read, where that is plain.
 pub fn no_journal() -> Option<&'static str> {
+    // Its files stay when it is stopped. Where systemd is not, they may be another machine's.
+    if is_run_by_systemd() && !is_listened_to(Path::new(JOURNALD)) {
+        return Some(NO_JOURNALD);
+    }
     match readable_journal(&JOURNALS.map(PathBuf::from)) {
         Some(true) => None,
         Some(false) => Some(
@@ -84,6 +108,14 @@ pub fn no_journal() -> Option<&'static str> {
         None if is_run_by_systemd() => Some("journald keeps no journal here"),
         None => Some(NOT_SYSTEMD),
     }
+}
+
+/// Whether somebody has a datagram socket at this path open. The file outlives whoever made it.
+fn is_listened_to(socket: &Path) -> bool {
+    let asked = UnixDatagram::unbound().and_then(|own| own.connect(socket));
+    !asked.is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    })
 }
 
 /// Whether one of the system's journals can be read; `None` where there is none.
@@ -115,6 +147,17 @@ mod tests {
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::NotMounted));
         fs::write(folder.path().join("version"), "Linux").expect("written");
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::OtherNamespace));
+    }
+
+    #[test]
+    fn a_socket_outlives_whoever_listened() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("socket");
+        assert!(!is_listened_to(&path));
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        assert!(is_listened_to(&path));
+        drop(socket);
+        assert!(path.exists() && !is_listened_to(&path));
     }
 
     #[test]

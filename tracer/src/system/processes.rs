@@ -238,6 +238,15 @@ impl Processes {
     }
 }
 
+/// The process that a thread belongs to; `None` for a process's own id, and for what `/proc` does not show.
+pub fn process_of_thread(id: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{id}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let process =
+        status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    (process != id).then_some(process)
+}
+
 fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
     // Room for most files at once: each call is one more that the traced machine pays for.
     let mut bytes = Vec::with_capacity(4096);
@@ -389,6 +398,18 @@ mod tests {
         assert_eq!(line[0].ns_pids.last().copied(), Some(std::process::id()));
         assert!(processes.pids().contains(&std::process::id()));
         assert!(processes.look(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_thread_is_told_from_a_process() {
+        let own = std::process::id();
+        assert_eq!(process_of_thread(own), None);
+        assert_eq!(process_of_thread(u32::MAX), None);
+        let of_living = std::thread::spawn(|| {
+            // SAFETY: takes nothing.
+            process_of_thread(unsafe { libc::gettid() }.cast_unsigned())
+        });
+        assert_eq!(of_living.join().expect("its process"), Some(own));
     }
 
     proptest::proptest! {

@@ -72,6 +72,9 @@ impl Witnesses {
     pub fn start(sender: UnboundedSender<Evidence>, options: Options) -> io::Result<Self> {
         let sources = Sources::connecting(&["bus", "journal", "kernel-log", "systemd", "logind"]);
         sources.set("processes", presence::hidden_processes().unwrap_or(ATTACHED));
+        if presence::has_private_pids() {
+            sources.set("pid-namespace", presence::PRIVATE_PIDS);
+        }
         let processes = Processes::new(Cgroups::detect());
         let context = Arc::new(Context::new(Outbox::new(sender), processes, sources));
         let runtime = Builder::new_current_thread().enable_all().build()?;

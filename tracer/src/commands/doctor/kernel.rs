@@ -75,6 +75,7 @@ fn refusal(error: &AttachError) -> Check {
         | AttachError::MissingFields { .. } => "BTF",
         AttachError::LockedMemory { .. } => "locked memory",
         AttachError::Lockdown => "lockdown",
+        AttachError::NoSys { .. } => "/sys",
         _ => "kernel",
     };
     let sentence = error.to_string();

@@ -61,6 +61,12 @@ const KNOWN: &[Known] = &[
         cost: "a target of another user is not found by name, and senders are described in part",
         remedy: "run killtrace as root, or give it CAP_SYS_PTRACE",
     },
+    Known {
+        name: "pid-namespace",
+        shows: "every process of the machine",
+        cost: "what runs outside of it is no target, and who kills from there stays nameless",
+        remedy: "run killtrace on the host, or the container with --pid=host",
+    },
 ];
 
 /// What is to be done where another program than systemd is PID 1.
@@ -96,6 +102,7 @@ fn source(name: &str, state: &str) -> Check {
     };
     let remedy = known.map(|known| match state {
         presence::NOT_SYSTEMD => ELSEWHERE,
+        presence::NO_JOURNALD => "systemctl start systemd-journald",
         _ => known.remedy,
     });
     Check {
@@ -122,5 +129,7 @@ mod tests {
         assert_eq!(source("bus of user 1000", CONNECTING).detail, "it does not answer");
         let remedy = source("systemd", presence::NOT_SYSTEMD).remedy;
         assert!(remedy.is_some_and(|remedy| remedy.contains("on its host")));
+        let remedy = source("journal", presence::NO_JOURNALD).remedy;
+        assert_eq!(remedy.as_deref(), Some("systemctl start systemd-journald"));
     }
 }

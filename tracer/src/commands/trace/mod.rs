@@ -15,7 +15,9 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::plan::{Command, Plan};
 use super::{Failure, tell};
 use crate::kernel::Kernel;
-use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, give_up, hurry, presence, users};
+use crate::system::{
+    ATTACHED, CONNECTING, Options, Witnesses, give_up, hurry, presence, processes, users,
+};
 use child::{Child, RunAs};
 use live::Live;
 use targets::Wanted;
@@ -26,6 +28,11 @@ use targets::Wanted;
 /// Where this machine cannot be traced, or what is to be traced does not exist.
 pub fn run(plan: &Plan) -> Result<u8, Failure> {
     presence::proc_works()?;
+    let (plan, threads) = plan.clone().of_processes(processes::process_of_thread);
+    let plan = &plan;
+    for sentence in threads {
+        tell(&sentence);
+    }
     // Before anything makes a thread: the command is forked, and waits.
     let child = plan.command.as_ref().map(hold).transpose()?;
     let wanted = Wanted::new(plan, child.as_ref().map(Child::pid))?;
