@@ -211,6 +211,69 @@ fn whose_command() {
     assert_eq!(ids(&[], "65534"), "65534");
     assert_eq!(ids(&["-u", "root"], "65534"), "0");
     assert_eq!(ids(&["-u", "nobody"], ""), "65534");
+    // A directory service's user, whom only sudo knows: never root instead.
+    assert_eq!(ids(&[], "99999"), "99999");
+    let alone = |arguments: &[&str]| {
+        let mut killtrace = Command::new(program("killtrace"));
+        killtrace.args(["-q", "-o", &report]).args(arguments);
+        killtrace.env("SUDO_UID", "99999").env_remove("SUDO_GID").output().expect("killtrace")
+    };
+    let refused = alone(&["--", "id", "-u"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && refused.stdout.is_empty(), "{said}");
+    assert!(said.contains("uid 99999") && said.contains("-u USER"), "{said}");
+}
+
+/// What is read, what is recorded and what is reported are three files.
+#[test]
+fn no_file_is_written_over_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (recording, new) = (path("it.zst"), path("new"));
+    assert!(run(&["-q", "-o", "/dev/null", "-w", &recording, "--", "true"]).status.success());
+    let before = fs::read(&recording).expect("a recording");
+    for args in [
+        ["replay", &recording, "-o", &recording].as_slice(),
+        &["replay", &recording, "-w", &recording],
+        &["replay", &recording, "-w", &new, "-o", &new],
+        &["-w", &recording, "-o", &recording, "--", "true"],
+        &["-w", &new, "-o", &new, "--", "true"],
+    ] {
+        let output = run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("choose another"), "{said}");
+    }
+    let mut from_stdin = Command::new(program("killtrace"));
+    from_stdin.args(["replay", "-", "-w", &recording]);
+    let stdin = fs::File::open(&recording).expect("a recording");
+    let output = from_stdin.stdin(stdin).output().expect("killtrace");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(fs::read(&recording).expect("a recording"), before);
+}
+
+/// A limit of file size ends the recording, as a full disk does, not the trace; the command has it as it was.
+#[test]
+fn a_limit_of_file_size() {
+    let recording = keepsakes().join("limited.jsonl").display().to_string();
+    let dies = "for i in 1 2 3 4 5 6 7 8; do sh -c 'kill -KILL $$'; done; grep SigIgn /proc/self/status; exit 3";
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(program("killtrace"))
+        .args(["-o", "/dev/null", "-w", &recording, "--", "sh", "-c", dies])
+        .output()
+        .expect("killtrace");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("cannot be written") && said.contains("large"), "{said}");
+    let ignored = String::from_utf8_lossy(&output.stdout);
+    let ignored =
+        ignored.trim().rsplit('\t').next().and_then(|it| u64::from_str_radix(it, 16).ok());
+    let file_size = 1 << (libc::SIGXFSZ - 1);
+    assert_eq!(ignored.map(|set| set & file_size), Some(0), "{output:?}");
+    // And where it was cut off is told to people as well.
+    let again = run(&["replay", &recording]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(said.contains("the recording breaks off here"), "{said}");
 }
 
 /// Some signals are shown only where asked for; a verdict knows them all.

@@ -1,6 +1,10 @@
 //! Where the report goes, and how it looks there.
 
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -8,6 +12,8 @@ use crate::cli::{ColorChoice, Format, ReportArgs};
 use crate::destination::Destination;
 use crate::report::{ClockStyle, Layout, ReportForm, ReportOptions, Reporter, Verbosity};
 use crate::story::verdict::Record;
+
+use super::Failure;
 
 /// Narrowest terminal that is believed; some say 0 or 1.
 const MIN_WIDTH: u16 = 20;
@@ -103,6 +109,79 @@ impl Output {
     pub fn flush(&mut self) -> anyhow::Result<Reader> {
         told(self.reporter.flush())
     }
+}
+
+/// A file, whether or not it is there already.
+#[derive(Debug, PartialEq, Eq)]
+enum Identity {
+    /// By device and inode.
+    There(u64, u64),
+    /// By the folder that it will be in.
+    Coming(PathBuf),
+}
+
+impl Identity {
+    /// The regular file at this path; `None` for what can be written by several.
+    fn of(path: &Path) -> Option<Self> {
+        match path.metadata() {
+            Ok(found) => Self::of_file(&found),
+            Err(_) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+                Some(Self::Coming(folder.join(path.file_name()?)))
+            }
+        }
+    }
+
+    /// The regular file that is open there.
+    fn of_open(stream: impl AsFd) -> Option<Self> {
+        let file = File::from(stream.as_fd().try_clone_to_owned().ok()?);
+        Self::of_file(&file.metadata().ok()?)
+    }
+
+    fn of_file(found: &Metadata) -> Option<Self> {
+        found.is_file().then(|| Self::There(found.dev(), found.ino()))
+    }
+}
+
+/// Checks that what is read, the recording that is written and the report are three files: to open one of the
+/// latter empties it.
+///
+/// # Errors
+/// Where two of them are the same.
+pub fn are_distinct(input: Option<&Path>, args: &ReportArgs) -> Result<(), Failure> {
+    let is_stream = |path: &&Path| path.as_os_str() == "-";
+    let input = input.and_then(|path| match Some(path).filter(is_stream) {
+        Some(_) => Identity::of_open(io::stdin()),
+        None => Identity::of(path),
+    });
+    let refused = |sentence: &str| Err(Failure::Usage(sentence.to_owned()));
+    if args.record.as_deref().filter(is_stream).is_some() {
+        return refused(
+            "--record - is no file, and standard output is the report's: give a name, or ./- for a file called -",
+        );
+    }
+    let record = args.record.as_deref().and_then(Identity::of);
+    let report = match args.output.as_deref().filter(|path| !is_stream(path)) {
+        Some(path) => Identity::of(path),
+        None => Identity::of_open(io::stdout()),
+    };
+    if record.is_some() && record == input {
+        return refused(
+            "the recording cannot be written over itself: choose another file with --record",
+        );
+    }
+    if report.is_some() && report == input {
+        return refused(
+            "the report would be written over the recording: choose another file with -o",
+        );
+    }
+    if report.is_some() && report == record {
+        return refused(
+            "report and recording would be written to one file: choose another with -o or --record",
+        );
+    }
+    Ok(())
 }
 
 /// A closed pipe is no failure.
@@ -202,6 +281,36 @@ mod tests {
             layout(ColorChoice::Auto, Surroundings { columns: Some(0), ..terminal }),
             (Some(80), true)
         );
+    }
+
+    #[test]
+    fn no_file_is_written_over_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| Some(folder.path().join(name));
+        std::fs::write(path("here").expect("a path"), "").expect("written");
+        std::fs::hard_link(path("here").expect("a path"), path("twin").expect("a path"))
+            .expect("linked");
+        let says = |input: Option<&str>, output: Option<&str>, record: Option<&str>| {
+            let path = |name: Option<&str>| name.and_then(path);
+            let args =
+                ReportArgs { output: path(output), record: path(record), ..ReportArgs::default() };
+            are_distinct(path(input).as_deref(), &args).err().map(|failure| failure.sentence())
+        };
+        assert_eq!(says(Some("here"), Some("new"), Some("newer")), None);
+        for (input, output, record, word) in [
+            (Some("here"), None, Some("twin"), "over itself"),
+            (Some("here"), Some("twin"), None, "over the recording"),
+            (None, Some("twin"), Some("here"), "one file"),
+            (None, Some("new"), Some("new"), "one file"),
+        ] {
+            let said = says(input, output, record);
+            assert!(said.as_deref().is_some_and(|said| said.contains(word)), "{said:?}");
+        }
+        let device = Some(PathBuf::from("/dev/null"));
+        let args = ReportArgs { output: device.clone(), record: device, ..ReportArgs::default() };
+        assert!(are_distinct(None, &args).is_ok());
+        let args = ReportArgs { record: Some("-".into()), ..ReportArgs::default() };
+        assert!(are_distinct(None, &args).is_err());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `killtrace replay FILE`: the same report from a recording, without privileges, on any machine.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cli::ReportArgs;
@@ -10,8 +9,12 @@ use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::Record;
 
-use super::output::{Output, Reader};
+use super::output::{Output, Reader, are_distinct};
 use super::{Failure, tell};
+
+/// What is said of a recording that is whole as far as it goes, and does not go to the end of its trace.
+const BROKEN_OFF: &str = "the recording breaks off here: it does not tell how its trace ended, as where its disk was \
+                          full or killtrace was killed; what came later is not told";
 
 /// Reads the file, tells the story, gives the exit status.
 ///
@@ -19,21 +22,28 @@ use super::{Failure, tell};
 /// Where the file cannot be read or is no recording, and where the report cannot be written. A file
 /// that is damaged further on is no failure: what comes before is told, with the gap.
 pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
+    are_distinct(Some(file), args)?;
     let mut redactor = if args.redact { Some(acquainted(file)?) } else { None };
     let (mut header, mut reader) = recording::Reader::open(file)?;
     apply(args, &mut header);
     if let Some(redactor) = &mut redactor {
         header = redactor.header(header);
     }
-    let mut recorder = copy(file, args, &header)?;
+    let mut recorder = copy(args, &header)?;
     let mut output = Output::open(args)?;
     let mut engine = Engine::new(header.clone());
     let mut last = header.at;
     let mut reading = output.records(&[Record::Header(Box::new(header))])?;
+    let mut ended = false;
     while reading == Reader::There {
         let evidence = match reader.next_evidence() {
             Ok(Some(evidence)) => evidence,
-            Ok(None) => break,
+            Ok(None) => {
+                if !ended {
+                    tell(BROKEN_OFF);
+                }
+                break;
+            }
             Err(damage) => {
                 if damage.line == 2 && reader.at_report() {
                     return Err(RecordingError::Report { path: file.to_owned() }.into());
@@ -48,6 +58,7 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
             None => evidence,
         };
         last = evidence.at;
+        ended |= matches!(evidence.fact, Fact::End(_));
         if let Some((sentence, _)) =
             recorder.as_mut().and_then(|recorder| recorder.evidence(&evidence))
         {
@@ -89,15 +100,8 @@ fn acquainted(file: &Path) -> Result<Redactor, Failure> {
 }
 
 /// The recording to be written, where one is asked for.
-fn copy(from: &Path, args: &ReportArgs, header: &Header) -> Result<Option<Recorder>, Failure> {
+fn copy(args: &ReportArgs, header: &Header) -> Result<Option<Recorder>, Failure> {
     let Some(to) = &args.record else { return Ok(None) };
-    let id = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
-    if id(to).is_some() && id(to) == id(from) {
-        return Err(Failure::Usage(
-            "the recording cannot be written over itself: choose another file with --record"
-                .to_owned(),
-        ));
-    }
     Ok(Some(Recorder::create(to, header)?))
 }
 

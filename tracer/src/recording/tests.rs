@@ -65,8 +65,13 @@ fn a_recording_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a");
+    let mode = || path.metadata().expect("a file").permissions().mode() & 0o777;
     record(&path, 1);
-    assert_eq!(path.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(), 0o600);
+    // And where it was everybody's before.
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).expect("set");
+    record(&path, 1);
+    assert_eq!(mode(), 0o600);
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! none where it is compressed: the file always ends with a whole line or frame. The rest is counted as lost,
 //! and tracing goes on.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -218,8 +219,19 @@ fn open(path: &Path) -> io::Result<File> {
     let found = Destination::create(path, 0o600)?;
     if found.is_new {
         give_to_caller(&found.file);
+    } else if let Err(error) = keep_to_owner(&found.file) {
+        tracing::warn!("others than its owner may read the recording: {error}");
     }
     Ok(found.file)
+}
+
+/// Takes others' rights away from a file that was there before.
+fn keep_to_owner(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    if found.is_file() && found.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(found.mode() & 0o700))?;
+    }
+    Ok(())
 }
 
 /// Gives a new file to the user who called sudo.
