@@ -7,6 +7,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use killtrace::cli::{Cli, usage_sentence};
+use killtrace::commands::limits::ENOUGH_THREADS;
 use killtrace::commands::{self, Failure, tell};
 
 fn main() -> ExitCode {
@@ -17,6 +18,11 @@ fn main() -> ExitCode {
         let why = text
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("unknown");
+        // What the standard library and tokio say, who do not return it: a limit that was met halfway.
+        if why.contains("spawn thread") || why.contains("spawn worker thread") {
+            tell(&format!("no thread can be started; {ENOUGH_THREADS}"));
+            std::process::exit(1);
+        }
         tell(&format!(
             "internal error{place}: {why}; please report it with the command and this line"
         ));

@@ -306,6 +306,33 @@ fn the_id_of_a_thread() {
     }
 }
 
+/// Every program in the kernel is an open file. The soft limit is for others, and the command has it.
+#[test]
+fn few_open_files() {
+    Machine::of(&["prlimit", "--nofile=40:40"]).refuses("limits", &["open files", "ulimit -n"]);
+    let soft = Machine::of(&["prlimit", "--nofile=40:4096"]);
+    soft.traces(&[]);
+    let output = soft.run(&["-q", "-o", "/dev/null", "--", "sh", "-c", "ulimit -Sn; ulimit -Hn"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "40\n4096\n");
+}
+
+/// For this user, as nobody; root has no such limit.
+#[test]
+fn no_thread() {
+    let machine = Machine::of(&NOBODY).and(&AMBIENT).and(&["prlimit", "--nproc=1:1"]);
+    machine.refuses("limits", &["no thread can be started", "ulimit -u", "--pids-limit"]);
+}
+
+/// One who may trace may not be allowed to become another user.
+#[test]
+fn a_user_whom_nobody_cannot_become() {
+    let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&AMBIENT);
+    let refused = machine.run(&["-u", "root", "--", "id"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot run id as another user"), "{said}");
+}
+
 /// The values of a map that each CPU has for itself are as many as the CPUs.
 #[test]
 fn no_sys() {

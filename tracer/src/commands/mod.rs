@@ -1,6 +1,7 @@
 //! One file a verb: what the arguments ask for, done.
 
 pub mod doctor;
+pub mod limits;
 pub mod output;
 pub mod plan;
 pub mod replay;
@@ -48,8 +49,9 @@ impl Failure {
 /// # Errors
 /// Where that cannot be done.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
+    let inherited = limits::Inherited::lift();
     let Some(verb) = cli.verb else {
-        return trace::run(&plan::Plan::new(cli.trace, cli.report)?);
+        return trace::run(&plan::Plan::new(cli.trace, cli.report)?, &inherited);
     };
     let mut cli = Cli { verb: None, ..cli };
     // Of what says how to trace, doctor takes one option, before the verb as well as after it.

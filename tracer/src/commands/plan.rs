@@ -56,6 +56,9 @@ impl Plan {
         if trace.user.is_some() && trace.command.is_empty() {
             return Err(usage("-u says who runs CMD: give the program as well, -u USER -- CMD"));
         }
+        if trace.user.as_deref() == Some("") {
+            return Err(usage("-u is empty: give the name or number of the user who runs CMD"));
+        }
         let mut words = trace.command.into_iter();
         let command = words.next().map(|program| Command {
             program,
@@ -167,6 +170,7 @@ mod tests {
         assert!(plan(&[]).expect_err("no target").contains("--target NAME"));
         assert!(plan(&["-f", "--once"]).expect_err("no target").contains("nothing to trace"));
         assert!(plan(&["--all", "-u", "alice"]).expect_err("no program").contains("-- CMD"));
+        assert!(plan(&["-u", "", "--", "id"]).expect_err("nobody").contains("-u is empty"));
         assert!(plan(&["--", ""]).expect_err("no program").contains("empty"));
     }
 

@@ -78,16 +78,7 @@ fn refusal(error: &AttachError) -> Check {
         AttachError::NoSys { .. } => "/sys",
         _ => "kernel",
     };
-    let sentence = error.to_string();
-    let (detail, remedy) = match sentence.split_once("; ") {
-        Some((detail, remedy)) => (detail, Some(remedy.to_owned())),
-        None => (sentence.as_str(), None),
-    };
-    Check {
-        cost: Some("nothing can be traced; `killtrace replay` works".to_owned()),
-        remedy,
-        ..check(name, State::Fails, detail)
-    }
+    super::refusal(name, &error.to_string())
 }
 
 /// What root may do besides loading programs.

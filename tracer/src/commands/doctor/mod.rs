@@ -12,6 +12,7 @@ use crate::report::checkup::{self, Check, Conclusion, State, show, widest};
 use crate::system::{machine, presence};
 
 use super::Failure;
+use super::limits;
 use super::output::{Output, Reader};
 
 /// What to look at.
@@ -60,20 +61,32 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
     Ok(u8::from(!right))
 }
 
-/// Everything but the self-test. Without `/proc` nothing else could be believed.
+/// Everything but the self-test. Without `/proc` nothing else could be believed, and without files and threads
+/// nothing looked at.
 fn checks(plan: &Plan) -> anyhow::Result<Vec<Check>> {
     if let Err(trouble) = presence::proc_works() {
-        let sentence = trouble.to_string();
-        let (detail, remedy) = sentence.split_once("; ").unwrap_or((&sentence, ""));
-        return Ok(vec![Check {
-            cost: Some("nothing can be traced; `killtrace replay` works".to_owned()),
-            remedy: Some(remedy.to_owned()),
-            ..check("/proc", State::Fails, detail)
-        }]);
+        return Ok(vec![refusal("/proc", &trouble.to_string())]);
+    }
+    if let Err(shortage) = limits::suffice() {
+        return Ok(vec![refusal("limits", &shortage.to_string())]);
     }
     let mut checks = kernel::checks(plan.btf.as_deref());
     checks.extend(sources::checks()?);
     Ok(checks)
+}
+
+/// What nothing goes without. The sentence says what to do after its semicolon.
+fn refusal(name: &str, sentence: &str) -> Check {
+    let (detail, remedy) = match sentence.split_once("; ") {
+        Some((detail, remedy)) => (detail, Some(remedy)),
+        None => (sentence, None),
+    };
+    Check {
+        cost: Some("nothing can be traced; `killtrace replay` works".to_owned()),
+        // Only what the verifier said of a program has more than one line.
+        remedy: remedy.map(|remedy| remedy.split_whitespace().collect::<Vec<_>>().join(" ")),
+        ..check(name, State::Fails, detail)
+    }
 }
 
 fn heading() -> String {

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context as _, bail};
 
+use crate::commands::limits::{ENOUGH_THREADS, Inherited};
+
 /// As whom the command runs.
 #[derive(Clone, Debug)]
 pub struct RunAs {
@@ -14,8 +16,8 @@ pub struct RunAs {
     pub uid: libc::uid_t,
     /// Real and effective group id.
     pub gid: libc::gid_t,
-    /// Login name, for the supplementary groups.
-    pub name: CString,
+    /// Login name, for the supplementary groups; without it there are none.
+    pub name: Option<CString>,
     /// Home directory, for `HOME`.
     pub home: Option<OsString>,
 }
@@ -26,6 +28,32 @@ pub struct Child {
     pid: u32,
     gate: Option<std::fs::File>,
     complaint: std::fs::File,
+}
+
+/// Why a command did not begin.
+#[derive(Debug)]
+pub enum Refused {
+    /// The system does not let it be run as that user.
+    User(io::Error),
+    /// It could not be executed.
+    Program(io::Error),
+}
+
+impl Refused {
+    /// Which it is, and the error's number: as it goes through the pipe.
+    fn to_bytes(&self) -> [u8; 5] {
+        let (which, error) = match self {
+            Self::User(error) => (1, error),
+            Self::Program(error) => (0, error),
+        };
+        let [a, b, c, d] = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
+        [which, a, b, c, d]
+    }
+
+    fn from_bytes([which, a, b, c, d]: [u8; 5]) -> Self {
+        let error = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+        if which == 1 { Self::User(error) } else { Self::Program(error) }
+    }
 }
 
 /// How a command ended.
@@ -50,7 +78,11 @@ impl Child {
     ///
     /// # Errors
     /// Where a word holds a zero byte, or the system refuses a pipe or a process.
-    pub fn hold(command: Vec<OsString>, run_as: Option<&RunAs>) -> anyhow::Result<Self> {
+    pub fn hold(
+        command: Vec<OsString>,
+        run_as: Option<&RunAs>,
+        inherited: &Inherited,
+    ) -> anyhow::Result<Self> {
         let words: Vec<CString> = command
             .into_iter()
             .map(|word| CString::new(word.into_vec()))
@@ -73,12 +105,12 @@ impl Child {
         let (complaint_out, complaint_in) = pipe()?;
         // SAFETY: the process has one thread (see above), so the child may run any code.
         match unsafe { libc::fork() } {
-            -1 => Err(io::Error::last_os_error()).context("the system refused another process"),
+            -1 => Err(io::Error::last_os_error())
+                .with_context(|| format!("the system refused another process; {ENOUGH_THREADS}")),
             0 => {
                 drop((gate_in, complaint_out));
-                let error = wait_and_exec(&gate_out, run_as, home.as_deref(), &argv);
-                let number = error.raw_os_error().unwrap_or(libc::EINVAL);
-                let _ = std::fs::File::from(complaint_in).write_all(&number.to_ne_bytes());
+                let refused = wait_and_exec(&gate_out, run_as, home.as_deref(), &argv, inherited);
+                let _ = std::fs::File::from(complaint_in).write_all(&refused.to_bytes());
                 // SAFETY: ends the child at once, without running the parent's exit handlers.
                 unsafe { libc::_exit(127) }
             }
@@ -99,14 +131,14 @@ impl Child {
     ///
     /// # Errors
     /// Where it could not be executed; says why.
-    pub fn release(&mut self) -> io::Result<()> {
+    pub fn release(&mut self) -> Result<(), Refused> {
         if let Some(mut gate) = self.gate.take() {
-            gate.write_all(b"!")?;
+            gate.write_all(b"!").map_err(Refused::Program)?;
         }
-        let mut number = [0; 4];
+        let mut bytes = [0; 5];
         // The pipe closes without a word when the exec succeeds.
-        match self.complaint.read_exact(&mut number) {
-            Ok(()) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number))),
+        match self.complaint.read_exact(&mut bytes) {
+            Ok(()) => Err(Refused::from_bytes(bytes)),
             Err(_) => Ok(()),
         }
     }
@@ -145,7 +177,8 @@ fn wait_and_exec(
     run_as: Option<&RunAs>,
     home: Option<&std::ffi::CStr>,
     argv: &[*const libc::c_char],
-) -> io::Error {
+    inherited: &Inherited,
+) -> Refused {
     let mut word = 0_u8;
     // SAFETY: reads one byte into a byte of ours.
     let read = unsafe { libc::read(gate.as_raw_fd(), (&raw mut word).cast(), 1) };
@@ -157,7 +190,7 @@ fn wait_and_exec(
     if let Some(user) = run_as
         && let Err(error) = become_user(user)
     {
-        return error;
+        return Refused::User(error);
     }
     if let Some(home) = home {
         // SAFETY: the string lives until the exec that follows.
@@ -166,14 +199,19 @@ fn wait_and_exec(
     // Rust ignores SIGPIPE; the command is to find it as every program expects it.
     // SAFETY: sets a disposition that has no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    inherited.restore();
     // SAFETY: argv ends with a null pointer, and its strings live as long as the parent's copies.
     unsafe { libc::execvp(argv[0], argv.as_ptr()) };
-    io::Error::last_os_error()
+    Refused::Program(io::Error::last_os_error())
 }
 
 fn become_user(user: &RunAs) -> io::Result<()> {
-    // SAFETY: the name is a valid C string.
-    let groups = unsafe { libc::initgroups(user.name.as_ptr(), user.gid) };
+    let groups = match &user.name {
+        // SAFETY: the name is a valid C string.
+        Some(name) => unsafe { libc::initgroups(name.as_ptr(), user.gid) },
+        // SAFETY: the one group lives as long as the call.
+        None => unsafe { libc::setgroups(1, &raw const user.gid) },
+    };
     // SAFETY: changes the credentials of this process only.
     let group = unsafe { libc::setgid(user.gid) };
     // SAFETY: as above.
@@ -182,4 +220,19 @@ fn become_user(user: &RunAs) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_comes_through_the_pipe() {
+        let error = || io::Error::from_raw_os_error(libc::EPERM);
+        let through = |refused: Refused| Refused::from_bytes(refused.to_bytes());
+        assert!(
+            matches!(through(Refused::User(error())), Refused::User(it) if it.raw_os_error() == Some(libc::EPERM))
+        );
+        assert!(matches!(through(Refused::Program(error())), Refused::Program(_)));
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{Child, Ended};
+use super::child::{Child, Ended, Refused};
 use super::roll_call::RollCall;
 use super::stops::{Stops, either};
 use super::targets::{Running, Wanted};
@@ -161,13 +161,19 @@ impl<'a> Live<'a> {
 
     /// Opens the gate for the command.
     fn release(&mut self) -> Result<(), Failure> {
-        let Some(Err(error)) = self.child.as_mut().map(Child::release) else {
+        let Some(Err(refused)) = self.child.as_mut().map(Child::release) else {
             self.released = self.child.is_some();
             return Ok(());
         };
         let program = self.plan.command.as_ref().map(|command| command.program.clone());
         let program = program.unwrap_or_default().to_string_lossy().into_owned();
-        Err(anyhow::anyhow!("cannot run {program}: {error}").into())
+        Err(match refused {
+            Refused::User(error) => anyhow::anyhow!(
+                "cannot run {program} as another user: {error}; run killtrace as root for that"
+            ),
+            Refused::Program(error) => anyhow::anyhow!("cannot run {program}: {error}"),
+        }
+        .into())
     }
 
     /// Runs until there is a reason to end; gives the exit status.

@@ -12,8 +12,9 @@ use std::ffi::CString;
 use anyhow::Context as _;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::limits::{self, Inherited};
 use super::plan::{Command, Plan};
-use super::{Failure, tell};
+use super::{Failure, output, tell};
 use crate::kernel::Kernel;
 use crate::system::{
     ATTACHED, CONNECTING, Options, Witnesses, give_up, hurry, presence, processes, users,
@@ -26,15 +27,17 @@ use targets::Wanted;
 ///
 /// # Errors
 /// Where this machine cannot be traced, or what is to be traced does not exist.
-pub fn run(plan: &Plan) -> Result<u8, Failure> {
+pub fn run(plan: &Plan, inherited: &Inherited) -> Result<u8, Failure> {
     presence::proc_works()?;
+    limits::suffice()?;
+    output::are_distinct(None, &plan.report)?;
     let (plan, threads) = plan.clone().of_processes(processes::process_of_thread);
     let plan = &plan;
     for sentence in threads {
         tell(&sentence);
     }
     // Before anything makes a thread: the command is forked, and waits.
-    let child = plan.command.as_ref().map(hold).transpose()?;
+    let child = plan.command.as_ref().map(|command| hold(command, inherited)).transpose()?;
     let wanted = Wanted::new(plan, child.as_ref().map(Child::pid))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,11 +61,11 @@ pub fn run(plan: &Plan) -> Result<u8, Failure> {
 }
 
 /// Forks the command as the user who is to run it.
-fn hold(command: &Command) -> Result<Child, Failure> {
+fn hold(command: &Command, inherited: &Inherited) -> Result<Child, Failure> {
     let run_as = run_as(command.user.as_deref())?;
     let mut words = vec![command.program.clone()];
     words.extend(command.args.iter().cloned());
-    Ok(Child::hold(words, run_as.as_ref())?)
+    Ok(Child::hold(words, run_as.as_ref(), inherited)?)
 }
 
 /// Who runs the command: `-u USER`, else whoever called sudo; `None`: the caller.
@@ -81,7 +84,7 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
         }
         (None, Some(uid)) if uid != 0 => match users::by_uid(uid) {
             Some(entry) => (entry, number("SUDO_GID")),
-            None => return Ok(None),
+            None => return unknown_caller(uid, number("SUDO_GID")).map(Some),
         },
         (None, _) => return Ok(None),
     };
@@ -89,7 +92,20 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
     let gid =
         gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
     let name = CString::new(entry.name.clone()).context("the user's name holds a zero byte")?;
-    Ok(Some(RunAs { uid: entry.uid, gid, name, home: entry.home.map(Into::into) }))
+    Ok(Some(RunAs { uid: entry.uid, gid, name: Some(name), home: entry.home.map(Into::into) }))
+}
+
+/// Who called sudo, where only sudo knows: a directory service's user, whom this program cannot look up.
+fn unknown_caller(uid: u32, gid: Option<u32>) -> Result<RunAs, Failure> {
+    let Some(gid) = gid else {
+        return Err(Failure::Usage(format!(
+            "who called sudo (uid {uid}) is not known here, nor is their group; say with -u USER who runs CMD"
+        )));
+    };
+    tell(&format!(
+        "who called sudo (uid {uid}) is not known here: CMD runs with that uid, in group {gid} and no other"
+    ));
+    Ok(RunAs { uid, gid, name: None, home: std::env::var_os("SUDO_HOME") })
 }
 
 /// Says on standard error what is not seen or heard here, and why.
@@ -124,5 +140,18 @@ fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
     tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
     for name in waiting {
         tell(&format!("nothing matches {name} yet; waiting for it"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_no_database_is_taken_by_number_or_not_at_all() {
+        let caller = unknown_caller(99_999, Some(88_888)).expect("both are told");
+        assert_eq!((caller.uid, caller.gid, caller.name), (99_999, 88_888, None));
+        let refused = unknown_caller(99_999, None).expect_err("the group is not told");
+        assert!(refused.status() == 2 && refused.sentence().contains("-u USER"), "{refused:?}");
     }
 }
