@@ -83,6 +83,29 @@ fn fault_in_thread() {
     fault("fault-in-thread", "SEGV_MAPERR");
 }
 
+/// Its handler does not hide the crash.
+#[test]
+fn fault_raised_again() {
+    let told = fault_told("fault-raised-again", "SEGV_MAPERR", "it used a null pointer");
+    assert!(told.contains("its handler then sent SIGSEGV to itself to end"), "{told}");
+}
+
+/// Runtimes fault on purpose.
+#[test]
+fn fault_mended_then_exit() {
+    let played = play("fault-mended-then-exit");
+    let death = played.verdict("victim", None, By::Nobody, CauseId::ExitedByItself);
+    assert_eq!(death.outcome, Outcome::Exited { status: 0 });
+    assert!(played.trace.signals().any(|record| record.signal.mechanism == Mechanism::Fault));
+}
+
+#[test]
+fn exec_without_return() {
+    let played = play("exec-without-return");
+    let death = played.killed(Mechanism::Fault, By::Itself, CauseId::Crash);
+    assert!(death.cause.explanation.contains("The kernel could not start"), "{death:#?}");
+}
+
 #[test]
 fn core_dump() {
     let played = play("core-dump");

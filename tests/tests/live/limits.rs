@@ -56,6 +56,13 @@ fn alarm() {
     timer("alarm");
 }
 
+/// A timer of this kind outlives execve(2): who has set it cannot be told from the program that it ends.
+#[test]
+fn alarm_across_exec() {
+    let played = play("alarm-across-exec");
+    played.killed(Mechanism::Timer, By::Itself, CauseId::TimerExpired);
+}
+
 #[test]
 fn itimer_virtual() {
     timer("itimer-virtual");

@@ -17,6 +17,9 @@ use crate::story::{fixes, mechanism, si_code, signals, words};
 /// pointer, with the place of a field added to it.
 const LOWEST: u64 = 65_536;
 
+/// `SEGV_MAPERR`: nothing is mapped there.
+const SEGV_MAPERR: i32 = 1;
+
 /// How far below the stack pointer code may still write: a call, the red zone, the frame of a `push`.
 const BELOW_STACK: u64 = 65_536;
 
@@ -205,9 +208,17 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let place = place.map(code_words).unwrap_or_default();
     let (end, tracer) = (end_words(case, blow), attached(case, blow));
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
+    // Where a guard page was hit, the thread has a stack of a size of its own.
+    let grows = overflow && code == SEGV_MAPERR;
+    let limits = if grows {
+        " What keeps a stack from growing is its own limit (RLIMIT_STACK), or that of the whole address space \
+         (RLIMIT_AS)."
+    } else {
+        ""
+    };
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
-    let explanation = format!("{text}.{place}{end}{meddled}{}{stopped}", core(case));
+    let explanation = format!("{text}.{limits}{place}{end}{meddled}{}{stopped}", core(case));
     let limit = if overflow { fixes::stack_limits() } else { Vec::new() };
     Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
         .links(stop.iter().flat_map(|stop| stop.links(case)))

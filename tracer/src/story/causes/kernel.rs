@@ -119,7 +119,11 @@ pub fn limits(case: &Case<'_>) -> Option<Opinion> {
         id,
         Fit::Exact,
         Grade::Observed,
-        format!("{} got {signal} from the kernel: it {what}.", case.victim_name()),
+        format!(
+            "{} got {signal} from the kernel: it {what}. It had set that limit, inherited it, or was given it by \
+             another process (prlimit(2)).",
+            case.victim_name()
+        ),
     )
     .fixes([fix])
     .answer()

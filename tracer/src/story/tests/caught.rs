@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    Disposition, Grade, Mechanism, SignalInfo, SignalSent, Syscall, TargetReason, Task,
-    TraceOptions, sig,
+    Disposition, Exit, Fact, Grade, Mechanism, SignalInfo, SignalSent, Source, Syscall,
+    TargetReason, Task, TraceOptions, sig,
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, Outcome};
 
@@ -272,4 +272,76 @@ fn sigkill_in_the_midst_of_a_handler_may_not_be_the_reason() {
     assert!(killed(&["program"], &[9_000]));
     assert!(!killed(&["program"], &[2_000, 9_000]));
     assert!(!killed(&["java", "Server"], &[9_000]));
+}
+
+/// An exit with this status of a process that was followed for that reason, after a child of it had ended like that.
+fn with_status(status: u32, reason: TargetReason, child: Option<u32>) -> String {
+    let victim = task(42, "git");
+    let mut scene = Scene::default().target(&victim, reason);
+    if let Some(ended) = child {
+        scene = scene.exit(5, Task { ppid: 42, ..task(43, "hook") }, ended, false);
+    }
+    let death = scene.exit(10, victim, exited(status), true).death();
+    assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    death.cause.explanation
+}
+
+#[test]
+fn a_status_above_128_is_a_childs_death_only_where_one_was_seen() {
+    let killed = with_status(129, TargetReason::Command, Some(1));
+    assert!(killed.contains("129 stands for SIGHUP, by which its child hook[43]"), "{killed}");
+    let passed_on = with_status(129, TargetReason::Command, Some(exited(129)));
+    assert!(passed_on.contains("child hook[43] had exited with the same status"), "{passed_on}");
+    let none = with_status(129, TargetReason::Command, Some(0));
+    assert!(none.contains("but no child of its was killed by a signal"), "{none}");
+    let unknown = with_status(129, TargetReason::Pid, None);
+    assert!(unknown.contains("A shell exits with 129 where"), "{unknown}");
+    assert!(!with_status(3, TargetReason::Pid, None).contains("shell"));
+}
+
+/// A debugger can have a process call exit(2), which looks like its own doing.
+#[test]
+fn an_exit_under_a_debugger() {
+    let under = |comm: &str| {
+        let (victim, tracer) = (task(42, "sleep"), task(90, comm));
+        let exit = Exit {
+            task: victim.clone(),
+            ancestors: Vec::new(),
+            is_target: true,
+            status: exited(3),
+            ptracer: Some(90),
+            seccomp: 0,
+            pending: Vec::new(),
+            unseen: false,
+        };
+        let scene = Scene::default().target(&victim, TargetReason::Pid);
+        let scene = scene.exec(1, tracer, &[comm, "-p", "42"], &[]);
+        scene.add(10, Source::Kernel, Fact::Exit(exit)).death().cause
+    };
+    let cause = under("gdb");
+    assert_eq!((cause.id, cause.evidence), (CauseId::ExitedByItself, Grade::Inferred));
+    assert!(cause.explanation.contains("while gdb[90] was tracing it"), "{cause:?}");
+    assert_eq!(under("strace").evidence, Grade::Observed);
+}
+
+/// Across execve(2), not across fork(2).
+#[test]
+fn a_timer_may_have_been_set_by_the_program_before() {
+    let told = |exec_ms: &[(u64, &str)]| {
+        let mut victim = task(42, "sleep");
+        victim.id.start_ns = super::scene::at(50).boot_ns;
+        let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+        for (ms, comm) in exec_ms {
+            let task = Task { comm: (*comm).to_owned(), ..victim.clone() };
+            scene = scene.exec(*ms, task, &[*comm, "2"], &[]);
+        }
+        let expired =
+            SignalSent { disposition: Some(Disposition::Default), fatal: true, ..timer(&victim) };
+        let scene = scene.signal(2_000, expired).exit(2_001, victim, 14, true);
+        let death = scene.death();
+        assert_eq!(death.cause.id, CauseId::TimerExpired);
+        death.cause.explanation
+    };
+    assert!(told(&[(60, "perl"), (70, "sleep")]).contains("or perl, which it had been before"));
+    assert!(!told(&[(70, "sleep")]).contains("had been before"));
 }

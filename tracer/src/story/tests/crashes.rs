@@ -3,7 +3,7 @@
 use super::scene::{Scene, caught, signal, systemd, task, task_in};
 use crate::evidence::{
     Area, CodePlace, Fact, Grade, MappedFile, Mapping, Mappings, SignalInfo, SignalSent, Source,
-    TargetReason, Task, sig,
+    Syscall, TargetReason, Task, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -126,4 +126,78 @@ fn a_crash_during_a_stop_tells_of_the_stop() {
     // What came after the crash has nothing to do with it.
     let told = begun(95).cause.explanation;
     assert!(!told.contains("SIGTERM"), "{told}");
+}
+
+/// SIGSEGV that the kernel sends with no address.
+fn of_kernel(call: Option<&str>, stack: &[&str]) -> SignalSent {
+    let victim = task(42, "ls");
+    SignalSent {
+        info: SignalInfo::Real { code: 0x80, errno: 0, fields: [0, 0] },
+        syscall: call.map(|name| Syscall { name: name.to_owned(), args: [0; 3] }),
+        stack: stack.iter().map(|&frame| frame.to_owned()).collect(),
+        ..signal(sig::SIGSEGV, victim.clone(), victim)
+    }
+}
+
+fn explanation(sent: SignalSent) -> String {
+    let victim = sent.target.clone();
+    let scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, sent);
+    let death = scene.exit(6, victim, u32::from(sig::SIGSEGV), true).death();
+    assert_eq!(death.cause.id, CauseId::Crash);
+    death.cause.explanation
+}
+
+#[test]
+fn a_program_that_could_not_be_started_did_not_crash_by_itself() {
+    let stack = ["force_sig_info_to_task", "force_fatal_sig", "bprm_execve"];
+    for sent in [of_kernel(Some("execve"), &stack), of_kernel(Some("execveat"), &[])] {
+        let words = explanation(sent);
+        assert!(
+            words.starts_with("The kernel could not start ls[42]: execve(2) failed"),
+            "{words}"
+        );
+        assert!(words.contains("RLIMIT_AS") && !words.contains("general protection"), "{words}");
+    }
+    assert!(explanation(of_kernel(None, &[])).contains("a general protection fault"));
+}
+
+#[test]
+fn a_call_that_user_dispatch_caught() {
+    let words = told(sig::SIGSYS, 2, 0x7f00_0000_0000, CODE, &[]);
+    assert!(words.contains("a system call that it had asked to get as SIGSYS"), "{words}");
+}
+
+#[test]
+fn what_keeps_a_stack_from_growing() {
+    assert!(told(sig::SIGSEGV, 1, STACK - 8, CODE, &[]).contains("RLIMIT_AS"));
+    // A thread's stack has its size from the start.
+    assert!(!told(sig::SIGSEGV, 2, STACK - 8, CODE, &[]).contains("RLIMIT_AS"));
+}
+
+/// It may have changed what the process was to do.
+#[test]
+fn a_debugger_that_had_hold_of_it_is_named() {
+    let victim = task(42, "program");
+    let stop = SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: Some(Syscall { name: "ptrace".to_owned(), args: [16, 42, 0] }),
+        stack: vec!["ptrace_attach".to_owned()],
+        fatal: false,
+        ..signal(sig::SIGSTOP, task(90, "gdb"), victim.clone())
+    };
+    let fault = SignalSent {
+        info: SignalInfo::Real { code: 1, errno: 0, fields: [0, 0] },
+        syscall: None,
+        ..signal(sig::SIGSEGV, victim.clone(), victim.clone())
+    };
+    let scene = Scene::default().target(&victim, TargetReason::Pid);
+    let death = scene.signal(5, stop).signal(405, fault).exit(406, victim, 11, true).death();
+    let words = death.cause.explanation;
+    assert!(words.contains("gdb[90] had taken hold of it with ptrace(2) 400 ms before"), "{words}");
+    assert!(
+        death
+            .chain
+            .iter()
+            .any(|link| link.text == "gdb[90] sent SIGSTOP to program[42] (ptrace(2))")
+    );
 }
