@@ -156,3 +156,24 @@ fn a_pane_of_a_terminated_user() {
         ("signal", "SIG"),
     ]);
 }
+
+/// Of two commands at the same time the one is told that was for this server.
+#[test]
+fn a_pane_of_one_of_two_servers() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    let server = start_tmux(&mut login);
+    login.run("tmux -L other new-session -d").expect("another server");
+    login.run("tmux new-window -d 'exec sleep 1000'").expect("a window");
+    let find = || lab.pid_now("sleep").map(Some).or(Ok(None));
+    let pane = wait_for("the pane's process", PATIENCE, find).expect("the pane's process");
+    let death = verdict(&lab, pane, || {
+        login.run("tmux kill-session -t work; tmux -L other kill-server").expect("done");
+    });
+    assert_eq!(death.cause(), "terminal-closed", "{death}");
+    assert_eq!(death.0["killer"]["process"]["pid"], server, "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("tmux kill-session -t work"), "{death}");
+    assert!(!explanation.contains("kill-server"), "{death}");
+    death.assert_chain(&[("command", "tmux kill-session -t work"), ("terminal", "tmux: server")]);
+}

@@ -156,6 +156,20 @@ fn stopped_then_killed() {
     play("stopped-then-killed").killed(Mechanism::Kill, KILLER, BY_PROGRAM);
 }
 
+#[test]
+fn stopped_then_terminated() {
+    let played = play("stopped-then-terminated");
+    let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
+    let told = &death.cause.explanation;
+    let named = |part: &str, name: &str| told.contains(&format!("{part}[{}]", played.pid(name)));
+    assert!(named("it had got SIGSTOP from killtrace-fixtu", "sender"), "{told}");
+    assert!(told.contains("until SIGCONT came"), "{told}");
+    assert!(
+        told.contains(&format!("later, from killtrace-fixtu[{}]", played.pid("waker"))),
+        "{told}"
+    );
+}
+
 /// The last of two signals of the same supervisor ended it.
 #[test]
 fn supervisor() {

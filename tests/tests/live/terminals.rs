@@ -72,3 +72,16 @@ fn bash_terminal_closed() {
     let by = By::Process("shell");
     play("bash-terminal-closed").killed(Mechanism::Kill, by, CauseId::SessionLeaderExited);
 }
+
+/// The hangup goes to the whole group of the job.
+#[test]
+fn bash_terminal_closed_below() {
+    let by = By::Process("shell");
+    play("bash-terminal-closed-below").killed(Mechanism::Kill, by, CauseId::SessionLeaderExited);
+}
+
+#[test]
+fn bash_ends_stopped_job() {
+    let by = By::Process("shell");
+    play("bash-ends-stopped-job").killed(Mechanism::Kill, by, CauseId::SessionLeaderExited);
+}

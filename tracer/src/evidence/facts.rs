@@ -331,7 +331,8 @@ pub struct ProcessSnapshot {
     /// Its process group.
     pub process_group: u32,
     /// Those of its environment variables that tell where it came from: `SSH_CONNECTION`, `SSH_TTY`,
-    /// `XDG_SESSION_ID`, `INVOCATION_ID`, `SUDO_USER`, `SUDO_COMMAND`, `TMUX`, `STY`, `TMOUT`, `SLURM_JOB_ID`.
+    /// `XDG_SESSION_ID`, `INVOCATION_ID`, `SUDO_USER`, `SUDO_COMMAND`, `TMUX`, `TMUX_PANE`, `STY`,
+    /// `SUPERVISOR_PROCESS_NAME`, `SUPERVISOR_GROUP_NAME`, `TMOUT`, `SLURM_JOB_ID`.
     pub environment: BTreeMap<String, String>,
     /// Its parents as `/proc` has them, nearest first; each has a snapshot of its own.
     pub parents: Vec<ProcessId>,

@@ -173,13 +173,14 @@ fn means_program(asked: &Asked<'_>) -> bool {
     matches!(verb, "shutdown" | "reload" | "update") || names.iter().any(means)
 }
 
-/// `scancel 17`: the job that the victim belonged to, where its number is known.
+/// `scancel 17`: the job that the victim belonged to, where its number is known. `scancel -u alice` names none.
 fn means_job(asked: &Asked<'_>) -> bool {
-    let number =
-        |word: &str| word.split(['_', '.', '+']).next().and_then(|id| id.parse::<u64>().ok());
-    let named: Vec<u64> = asked.args.iter().filter_map(|arg| number(arg)).collect();
+    const NOT_WHICH: [&str; 6] = ["-s", "--signal", "-b", "--batch", "-f", "--full"];
+    let chooses =
+        |arg: &&str| arg.starts_with('-') && !NOT_WHICH.iter().any(|it| arg.starts_with(it));
+    let number = |word: &str| -> Option<u64> { word.split(['_', '.', '+']).next()?.parse().ok() };
     let own = asked.case.placement.job.as_ref().and_then(|job| number(&job.id));
-    named.is_empty() || own.is_none_or(|own| named.contains(&own))
+    own.is_none_or(|own| asked.args.iter().any(|arg| chooses(&arg) || number(arg) == Some(own)))
 }
 
 /// A command that asked a server.

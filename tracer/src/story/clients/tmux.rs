@@ -90,13 +90,17 @@ fn is_of(asked: &Asked<'_>, words: &Words<'_>) -> bool {
     wanted == own || either && base(&wanted) == base(&own)
 }
 
-/// The server in one of whose panes a client was run: that one is meant where its words name none.
+/// The server in one of whose panes a client was run: that one is meant where its words name none. To another user
+/// sudo and its kind do not hand that on.
 fn around(asked: &Asked<'_>, parents: &[ProcessId]) -> Option<ProcessId> {
-    let is_server = |id: ProcessId| {
-        let comm = asked.case.world.people.get(id).and_then(|known| known.comm.as_deref());
-        comm.is_some_and(|comm| comm.starts_with("tmux: server"))
+    let people = &asked.case.world.people;
+    let is_server = |id: &ProcessId| {
+        let comm = people.get(*id).and_then(|known| known.comm.as_deref());
+        *id == asked.server.id || comm.is_some_and(|comm| comm.starts_with("tmux: server"))
     };
-    parents.iter().copied().find(|id| *id == asked.server.id || is_server(*id))
+    let server = parents.iter().copied().find(is_server)?;
+    let uid = people.get(server).and_then(|known| known.uid);
+    (uid == asked.known.uid).then_some(server)
 }
 
 /// Whether a command that kills can have hit the victim's pane.

@@ -104,6 +104,9 @@ fn a_client_in_a_pane_means_the_server_of_that_pane() {
     let made: &[&str] = &["tmux", "-L", "tA", "new", "-d"];
     assert!(names(&pane(made, &client, words, &[&shell, &server()]), "kill-session"));
     assert!(!names(&pane(made, &client, words, &[&shell, &other]), "kill-session"));
+    // Root's own server is meant by what sudo runs.
+    let root = Task { uid: 0, euid: 0, ..client };
+    assert!(!names(&pane(made, &root, words, &[&shell, &server()]), "kill-session"));
 }
 
 #[test]
@@ -241,4 +244,22 @@ fn supervisors_are_told_from_each_other_by_their_directory() {
     };
     assert!(told("web") && told("/etc/service/web/") && told("."));
     assert!(!told("/etc/service/db"));
+}
+
+#[test]
+fn a_job_that_was_not_named_was_not_cancelled() {
+    let cgroup = "/system.slice/slurmstepd.scope/job_17/step_0";
+    let step = Task { uid: 0, ..task(50, "slurmstepd") };
+    let victim = super::scene::task_in(42, "sleep", cgroup);
+    let told = |args: &[&str]| {
+        let death = Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(5, task(81, "scancel"), &[&["scancel"], args].concat(), &[&task(70, "bash")])
+            .signal(9, signal(sig::SIGTERM, step.clone(), victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death();
+        names(&death, "scancel")
+    };
+    assert!(told(&["17"]) && told(&["-s", "9", "17.0"]) && told(&["-u", "alice"]));
+    assert!(!told(&["18"]));
 }
