@@ -81,6 +81,11 @@ impl<'a> Relay<'a> {
         {
             known.push(sent.value.sender.id);
             let Some(got) = before(case.world, sent, &known) else { break };
+            // A manager's stop of whoever closed a terminal is told whole: `stopped_before`.
+            let is_told = way.is_kernels_own() && manager_of(&got.value.sender).is_some();
+            if is_told && case.world.exit_of(sent.value.sender.id).is_some() {
+                break;
+            }
             let mechanism = mechanism::of(&got.value);
             hops.push(Hop { got, mechanism, sent });
             (sent, way) = (got, mechanism);
@@ -128,8 +133,10 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
             got.ns() <= sent.ns() && was_taken(&got.value) && !known.contains(&got.value.sender.id)
         })
     };
-    let same =
-        candidates().find(|got| got.value.number == sent.value.number && lead(got) <= PASSED_ON);
+    // Which signal a hangup is was not the closer's choice: what asks for its end most plainly is meant.
+    let is_hangup = mechanism::of(&sent.value) == Mechanism::TtyHangup;
+    let number = if is_hangup { sig::SIGTERM } else { sent.value.number };
+    let same = candidates().find(|got| got.value.number == number && lead(got) <= PASSED_ON);
     let other = || {
         candidates().find(|got| {
             asks_for_end(got.value.number)
