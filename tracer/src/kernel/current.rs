@@ -10,6 +10,8 @@ use aya_obj::generated::{bpf_func_id, bpf_insn};
 use killtrace_ebpf::Offsets;
 
 use super::bpf;
+use crate::clock;
+use crate::evidence::TICK_NS;
 
 /// Deepest nesting of pid namespaces (`MAX_PID_NS_LEVEL`).
 const MAX_LEVEL: u32 = 32;
@@ -24,6 +26,8 @@ mod op {
     pub const MOVE_REGISTER: u8 = 0xbf;
     /// `dst += imm`
     pub const ADD: u8 = 0x07;
+    /// `dst >>= imm`
+    pub const SHIFT_RIGHT: u8 = 0x77;
     /// `dst = *(u64 *)(src + off)`
     pub const LOAD_64: u8 = 0x79;
     /// `*(u64 *)(dst + off) = src`
@@ -55,6 +59,48 @@ pub fn is_described_by(offsets: &Offsets) -> bool {
             agrees(&[(offsets.task_mm, 8), (offsets.mm_arg_start, 4)], address)
         })
         && level(offsets).map_or_else(|error| error.kind() != io::ErrorKind::InvalidData, |_| true)
+        && is_identified_by(offsets)
+}
+
+/// Whether they say who this process is, when it began and who its parent is: by these a target is recognised.
+fn is_identified_by(offsets: &Offsets) -> bool {
+    let (Ok(own), Ok(found)) = (own_process(), read(&[(offsets.task_tgid, 4)])) else {
+        return true;
+    };
+    // In a pid namespace of its own the parent's number is another one here, or none.
+    let has_global_pids = own == std::process::id();
+    own == found && (!has_global_pids || knows_parent(offsets)) && knows_start(offsets)
+}
+
+/// Whether the parent is there; one that ends meanwhile is replaced.
+fn knows_parent(offsets: &Offsets) -> bool {
+    let before = std::os::unix::process::parent_id();
+    let found = read(&[(offsets.task_real_parent, 8), (offsets.task_tgid, 4)]);
+    found.map_or(true, |found| found == before) || before != std::os::unix::process::parent_id()
+}
+
+/// Whether this thread began when `/proc` says so, to a hundredth of a second.
+fn knows_start(offsets: &Offsets) -> bool {
+    let half = |at| read(&[(offsets.task_start_boottime + at, 4)]).map(u64::from);
+    let (Some(own), Ok(low), Ok(high)) = (own_start_ns(), half(0), half(4)) else { return true };
+    (high << 32 | low).abs_diff(own) < 2 * TICK_NS
+}
+
+/// When this thread began, as the kernel counts, nanoseconds (field 22 of `stat`).
+fn own_start_ns() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/thread-self/stat").ok()?;
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(TICK_NS)?.checked_add_signed(-clock::proc_shift_ns())
+}
+
+/// The pid of this process in the initial namespace, which a helper tells without any offset.
+fn own_process() -> io::Result<u32> {
+    let call = bpf_func_id::BPF_FUNC_get_current_pid_tgid as i32;
+    run(&[
+        instruction(op::CALL, 0, 0, 0, call),
+        instruction(op::SHIFT_RIGHT, 0, 0, 0, 32),
+        instruction(op::EXIT, 0, 0, 0, 0),
+    ])
 }
 
 /// The first four bytes of this thread's name.
@@ -74,10 +120,15 @@ fn own_arguments() -> Option<u32> {
 
 /// Follows pointers from the current task: at each offset so many bytes are read. The last are the result.
 fn read(chain: &[(u32, i32)]) -> io::Result<u32> {
+    run(&program(chain))
+}
+
+/// Runs a program once, on behalf of this thread.
+fn run(code: &[bpf_insn]) -> io::Result<u32> {
     let program = bpf::load_program(bpf::Program {
         name: "current",
         license: c"GPL",
-        code: &program(chain),
+        code,
         kind: bpf::Kind::RawTracepoint,
     })
     .map_err(|refused| refused.error)?;
@@ -137,5 +188,8 @@ mod tests {
         let name = name.spawn(own_name).expect("a thread").join().expect("its name");
         assert_eq!(name, u32::from_le_bytes(*b"abcd"));
         assert!(own_arguments().is_some_and(|address| address != 0));
+        let began = own_start_ns().expect("a start time");
+        let now = u64::try_from(clock::boot_ns()).expect("after the boot");
+        assert!(began <= now && now - began < 3600 * 1_000_000_000, "{began} {now}");
     }
 }
