@@ -40,7 +40,7 @@ pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use offsets::Missing;
-pub use preflight::setcap;
+pub use preflight::{AS_ROOT, setcap};
 
 /// What to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

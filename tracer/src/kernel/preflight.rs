@@ -13,7 +13,7 @@ const CAP_BPF: u32 = 39;
 const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
 
 /// How root, who was deprived of capabilities, comes by them.
-const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
+pub const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
     container with --privileged --pid=host";
 
 /// The command that gives this program what it needs to be run by others than root.

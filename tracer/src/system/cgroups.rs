@@ -1,7 +1,9 @@
 //! The cgroup file systems: where they are mounted, which path systemd looks at, limits and ids.
 
+use std::ffi::CString;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,10 @@ use crate::evidence::CgroupLimits;
 
 /// `memory.limit_in_bytes` of v1 is the largest page-aligned number where there is no limit.
 const NO_LIMIT_V1: u64 = 1 << 62;
+
+/// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC` (`linux/magic.h`).
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub struct Cgroups {
     unified: Option<Mount>,
     systemd: Option<Mount>,
     memory: Option<Mount>,
+    /// Where cgroup2 is mounted, and something else is mounted over it.
+    hidden: Option<PathBuf>,
     /// Where the service manager's own tree begins: not `/` in a container without a cgroup namespace.
     manager_root: String,
 }
@@ -33,7 +41,7 @@ impl Cgroups {
     /// Looks at the mounts of this process, and at where PID 1 lives.
     pub fn detect() -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let mut cgroups = Self::of_mounts(&mounts);
+        let mut cgroups = Self::of_shown(&mounts, is_shown);
         let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
         let root = cgroups.path(&init).unwrap_or_default();
         // As cg_get_root_path: PID 1's cgroup without its own scope.
@@ -46,6 +54,11 @@ impl Cgroups {
 
     /// The hierarchies that `/proc/PID/mountinfo` lists.
     pub fn of_mounts(mountinfo: &str) -> Self {
+        Self::of_shown(mountinfo, |_, _| true)
+    }
+
+    /// Those among them that can be seen where they are mounted.
+    fn of_shown(mountinfo: &str, is_shown: impl Fn(&Path, &str) -> bool) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
             let Some((mount, kind, options)) = parse_mount(line) else {
@@ -57,7 +70,11 @@ impl Cgroups {
                 "cgroup" if has(options, "memory") => &mut found.memory,
                 _ => continue,
             };
-            slot.get_or_insert(mount);
+            if is_shown(&mount.point, kind) {
+                slot.get_or_insert(mount);
+            } else if kind == "cgroup2" {
+                found.hidden = Some(mount.point);
+            }
         }
         found
     }
@@ -65,7 +82,8 @@ impl Cgroups {
     /// From the text of `/proc/PID/cgroup`, the path as the service manager sees it.
     ///
     /// That is the cgroup2 path where cgroup2 is mounted (systemd on a unified, and from v233 on a hybrid
-    /// machine), else the `name=systemd` hierarchy; where those say only `/`, a controller that knows better.
+    /// machine), else the `name=systemd` hierarchy; where those say only `/`, a controller that knows better, or
+    /// cgroup2 where it is not mounted, or hidden.
     pub fn systemd_path(&self, text: &str) -> Option<String> {
         let path = self.path(text)?;
         let below =
@@ -76,7 +94,8 @@ impl Cgroups {
     fn path(&self, text: &str) -> Option<String> {
         let unified = self.unified.as_ref().and_then(|_| hierarchy(text, ""));
         let named = || hierarchy(text, "name=systemd");
-        let candidates = [unified, named(), hierarchy(text, "memory"), hierarchy(text, "pids")];
+        let others = ["memory", "pids", ""].map(|controller| hierarchy(text, controller));
+        let candidates = [&[unified, named()], others.as_slice()].concat();
         let known = candidates.iter().flatten().find(|path| **path != "/");
         let path = known.or(candidates.iter().flatten().next())?;
         Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
@@ -91,6 +110,11 @@ impl Cgroups {
     /// Whether cgroup2 is mounted.
     pub const fn is_unified_mounted(&self) -> bool {
         self.unified.is_some()
+    }
+
+    /// Where cgroup2 is mounted without being seen there, and nowhere else.
+    pub fn hidden(&self) -> Option<&Path> {
+        self.hidden.as_deref().filter(|_| self.unified.is_none())
     }
 
     /// Whether systemd's own hierarchy or the memory controller is cgroup v1's.
@@ -141,6 +165,19 @@ impl Cgroups {
             oom_group: number(&directory.join("memory.oom.group")).map(|set| set != 0),
         })
     }
+}
+
+/// Whether a hierarchy of this kind is what is seen at a path: something else can be mounted over it.
+fn is_shown(point: &Path, kind: &str) -> bool {
+    let Ok(path) = CString::new(point.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a structure of integers, for all of which zero is a valid value.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure is valid for writes for the call.
+    let told = unsafe { libc::statfs(path.as_ptr(), &raw mut found) } == 0;
+    let magic = if kind == "cgroup2" { CGROUP2_MAGIC } else { CGROUP_MAGIC };
+    // What may not be looked at may be there.
+    let may_be = || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied;
+    if told { i64::from(found.f_type) == magic } else { may_be() }
 }
 
 /// The path of one hierarchy in `/proc/PID/cgroup`; cgroup2 is the line without controllers.
@@ -215,6 +252,24 @@ mod tests {
         let legacy = Cgroups::of_mounts(HYBRID.lines().nth(1).expect("a line"));
         assert_eq!(legacy.systemd_path("1:name=systemd:/x\n0::/\n").as_deref(), Some("/x"));
         assert_eq!(legacy.systemd_path("garbage"), None);
+        // The kernel tells of cgroup2 whether or not it is mounted.
+        let none = Cgroups::of_mounts("");
+        assert_eq!(
+            none.systemd_path("0::/system.slice/a.service\n").as_deref(),
+            Some("/system.slice/a.service")
+        );
+    }
+
+    #[test]
+    fn what_is_mounted_over_hides_a_hierarchy() {
+        let point = Path::new("/sys/fs/cgroup");
+        let hidden = Cgroups::of_shown(UNIFIED, |_, _| false);
+        assert!(!hidden.is_unified_mounted() && hidden.hidden() == Some(point));
+        let twice = format!("{UNIFIED}\n31 23 0:26 / /elsewhere rw - cgroup2 cgroup2 rw\n");
+        let seen = Cgroups::of_shown(&twice, |path, _| path != point);
+        assert!(seen.is_unified_mounted() && seen.hidden().is_none());
+        let folder = tempfile::tempdir().expect("temporary directory");
+        assert!(!is_shown(folder.path(), "cgroup2") && !is_shown(Path::new("/no/such"), "cgroup"));
     }
 
     #[test]

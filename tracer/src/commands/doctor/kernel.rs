@@ -1,6 +1,7 @@
 //! What the kernel offers: privileges, types, hooks.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use caps::Capability;
 
 use super::check;
 use crate::kernel::{
-    ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Place, Selection, setcap,
+    AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Place, Selection, setcap,
 };
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
@@ -32,6 +33,13 @@ const USEFUL: &[(Capability, &str, &str)] = &[
         "how the kernel came to a signal is told without its functions, and OOM kills without their numbers",
     ),
 ];
+
+/// Where the kernel keeps its types.
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+
+/// What root does without `CAP_DAC_READ_SEARCH`: its own files it reads all the same.
+const OTHERS_FILES: &str =
+    "settings in files that only another user may read (users' own units) are not found";
 
 /// Attaches everything for a moment, with these types in place of the kernel's own where given.
 pub fn checks(btf: Option<&Path>) -> Vec<Check> {
@@ -60,8 +68,39 @@ pub fn checks(btf: Option<&Path>) -> Vec<Check> {
             checks.push(cgroups(&Cgroups::detect()));
             checks
         }
-        Err(error) => vec![refusal(&error)],
+        Err(error) => without_programs(&error, btf),
     }
+}
+
+/// Why nothing can be loaded, and what is here all the same: one obstacle is not to hide the next.
+fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
+    let refusal = refusal(error);
+    let mut rest = privileges();
+    if matches!(error, AttachError::UserNamespace) {
+        for check in rest.iter_mut().filter(|check| check.state == State::Works) {
+            check.state = State::Missing;
+            check.detail = "it is held inside this user namespace only".to_owned();
+            check.remedy = Some("run killtrace on the host".to_owned());
+        }
+    }
+    let file = btf.unwrap_or(Path::new(TYPES));
+    rest.push(match File::open(file) {
+        Ok(_) => check("BTF", State::Works, &format!("{} is there", file.display())),
+        Err(error) => Check {
+            cost: Some(super::NOTHING.to_owned()),
+            remedy: Some("--btf FILE, made for exactly this kernel".to_owned()),
+            ..check("BTF", State::Fails, &format!("{}: {error}", file.display()))
+        },
+    });
+    rest.extend(
+        HOOKS
+            .iter()
+            .map(|hook| check(hook.name, State::Missing, "not tried: nothing can be loaded")),
+    );
+    rest.push(function_names());
+    rest.push(cgroups(&Cgroups::detect()));
+    rest.retain(|check| check.name != refusal.name);
+    [vec![refusal], rest].concat()
 }
 
 /// What is not there of what nothing goes without. The sentence says what to do after its semicolon.
@@ -87,9 +126,17 @@ fn privileges() -> Vec<Check> {
         .iter()
         .map(|(capability, shows, cost)| {
             let held = presence::has(*capability);
+            let cost = match capability {
+                Capability::CAP_DAC_READ_SEARCH if presence::is_root() => OTHERS_FILES,
+                _ => cost,
+            };
             Check {
-                cost: Some((*cost).to_owned()),
-                remedy: Some(format!("run it as root, or give it the capability: {}", setcap())),
+                cost: Some(cost.to_owned()),
+                remedy: Some(if presence::is_root() {
+                    AS_ROOT.to_owned()
+                } else {
+                    format!("run it as root, or give it the capability: {}", setcap())
+                }),
                 ..check(
                     &capability.to_string(),
                     if held { State::Works } else { State::Missing },
@@ -169,22 +216,29 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
 
 /// Whether the kernel tells where its functions are.
 fn function_names() -> Check {
-    let shown = std::fs::File::open("/proc/kallsyms")
-        .is_ok_and(|file| tells_addresses(BufReader::new(file).lines().map_while(Result::ok)));
-    Check {
-        cost: Some("where the kernel itself decided, its functions are not named".to_owned()),
-        remedy: Some(
-            "sysctl kernel.kptr_restrict=1, and run it as root or with CAP_SYSLOG".to_owned(),
+    let lines = |file| BufReader::new(file).lines().map_while(Result::ok);
+    let told = File::open("/proc/kallsyms").map(|file| tells_addresses(lines(file)));
+    let (state, detail, remedy) = match told {
+        Ok(true) => (State::Works, "names of the kernel's functions", ""),
+        Ok(false) => (
+            State::Missing,
+            "/proc/kallsyms does not tell addresses",
+            "sysctl kernel.kptr_restrict=1, and run it as root or with CAP_SYSLOG",
         ),
-        ..check(
-            "kallsyms",
-            if shown { State::Works } else { State::Missing },
-            if shown {
-                "names of the kernel's functions"
-            } else {
-                "/proc/kallsyms does not tell addresses"
-            },
-        )
+        Err(_) => (
+            State::Missing,
+            "there is no /proc/kallsyms: /proc shows processes only (subset=pid), or the kernel was built without",
+            "mount -t proc proc /proc, or a kernel with CONFIG_KALLSYMS",
+        ),
+    };
+    Check {
+        cost: Some(
+            "where the kernel itself decided, its functions are not named, and how it came to a signal stays \
+             unknown"
+                .to_owned(),
+        ),
+        remedy: Some(remedy.to_owned()),
+        ..check("kallsyms", state, detail)
     }
 }
 
@@ -201,23 +255,39 @@ fn tells_addresses(lines: impl Iterator<Item = String>) -> bool {
 /// Whether cgroups can be told by the ids that the kernel side sees.
 fn cgroups(cgroups: &Cgroups) -> Check {
     let mounted = cgroups.is_unified_mounted();
-    let detail = match (mounted, cgroups.is_hybrid()) {
-        (true, false) => "units, containers and jobs, by cgroup",
-        (true, true) => "units, containers and jobs, by cgroup (with cgroup v1 beside it)",
-        (false, true) => "cgroup2 is not mounted, cgroup v1 is",
-        (false, false) => "no cgroup file system is mounted",
+    let hidden = cgroups.hidden().map(|point| {
+        format!("cgroup2 is mounted on {0}, and something else over it", point.display())
+    });
+    let detail = match (mounted, cgroups.is_hybrid(), &hidden) {
+        (true, false, _) => "units, containers and jobs, by cgroup",
+        (true, true, _) => "units, containers and jobs, by cgroup (with cgroup v1 beside it)",
+        (false, _, Some(hidden)) => hidden,
+        (false, true, None) => "cgroup2 is not mounted, cgroup v1 is",
+        (false, false, None) => "no cgroup file system is mounted",
     };
     Check {
         cost: Some(
-            "targets by unit, cgroup or container are only found where they run already".to_owned(),
-        ),
-        remedy: Some(
-            "mount -t cgroup2 none /sys/fs/cgroup/unified (an empty folder), or boot with \
-             systemd.unified_cgroup_hierarchy=1"
+            "units, cgroups and containers are only found as targets where they run already; the limits behind \
+             out-of-memory kills stay unknown where there is no cgroup v1 either"
                 .to_owned(),
         ),
+        remedy: Some(mount_cgroup2(cgroups)),
         ..check("cgroup2", if mounted { State::Works } else { State::Missing }, detail)
     }
+}
+
+/// The command by which cgroup2 comes to be seen: on a folder that is there, or can be made.
+fn mount_cgroup2(cgroups: &Cgroups) -> String {
+    if let Some(point) = cgroups.hidden() {
+        return format!("umount {}", point.display());
+    }
+    let usual = Path::new("/sys/fs/cgroup");
+    let (make, folder) = match (usual.is_dir(), cgroups.is_hybrid()) {
+        (true, false) => ("", "/sys/fs/cgroup"),
+        (true, true) if usual.join("unified").is_dir() => ("", "/sys/fs/cgroup/unified"),
+        _ => ("mkdir /run/cgroup2 && ", "/run/cgroup2"),
+    };
+    format!("{make}mount -t cgroup2 none {folder}, or boot with systemd.unified_cgroup_hierarchy=1")
 }
 
 #[cfg(test)]
@@ -254,6 +324,33 @@ mod tests {
         assert_eq!((check.name.as_str(), check.state), ("capabilities", State::Fails));
         assert!(check.remedy.is_some_and(|remedy| remedy.contains("on the host")));
         assert!(!check.detail.contains(';'), "{}", check.detail);
+        let log = "0: r1\n1: r2".to_owned();
+        let refused = std::io::Error::from_raw_os_error(libc::EINVAL);
+        let error = AttachError::Program { hook: "signal_generate", error: refused, log };
+        let remedy = refusal(&error).remedy.expect("what to do");
+        assert!(remedy.ends_with("0: r1 1: r2") && !remedy.contains('\n'), "{remedy}");
+    }
+
+    #[test]
+    fn one_obstacle_does_not_hide_the_rest() {
+        let rows = without_programs(&AttachError::UserNamespace, None);
+        let named = |name: &str| rows.iter().filter(|row| row.name == name).collect::<Vec<_>>();
+        assert!(named("capabilities")[0].state == State::Fails && rows[0].name == "capabilities");
+        for name in ["CAP_SYSLOG", "BTF", "signal_generate", "kallsyms", "cgroup2"] {
+            assert_eq!(named(name).len(), 1, "{name}");
+        }
+        assert!(named("CAP_SYSLOG")[0].state == State::Missing);
+        assert!(named("signal_generate")[0].detail.starts_with("not tried"));
+        let path = "/no/such/file".into();
+        let error = std::io::ErrorKind::NotFound.into();
+        let rows = without_programs(&AttachError::NoBtfFile { path, error }, None);
+        assert_eq!(rows.iter().filter(|row| row.name == "BTF").count(), 1);
+    }
+
+    #[test]
+    fn cgroup2_is_mounted_where_it_can_be() {
+        let hidden = Cgroups::default();
+        assert!(mount_cgroup2(&hidden).contains("mount -t cgroup2 none /"));
     }
 
     #[test]

@@ -15,6 +15,9 @@ use super::Failure;
 use super::limits;
 use super::output::{Output, Reader};
 
+/// What it costs to be without what nothing goes without.
+const NOTHING: &str = "nothing can be traced; `killtrace replay` works";
+
 /// What to look at.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -40,6 +43,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
     output.text(&show(&checks, columns, &options))?;
     let tracing = !checks.iter().any(|check| check.state == State::Fails);
     let mut right = tracing;
+    let mut tried = 0;
     if plan.self_test && tracing {
         if text {
             output.text("\n")?;
@@ -48,6 +52,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
         for test in self_test::SCENARIOS {
             let check = test.run(plan.btf.as_deref());
             right &= check.state != State::Fails;
+            tried += usize::from(check.state != State::Missing);
             // One by one: each takes a while.
             if output.text(&show(std::slice::from_ref(&check), columns, &options))? == Reader::Gone
             {
@@ -56,7 +61,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
             checks.push(check);
         }
     }
-    let conclusion = conclusion(&checks, plan.self_test, tracing);
+    let conclusion = conclusion(&checks, plan.self_test.then_some(tried), tracing);
     output.text(&checkup::conclusion(&conclusion, options.form))?;
     Ok(u8::from(!right))
 }
@@ -82,7 +87,7 @@ fn refusal(name: &str, sentence: &str) -> Check {
         None => (sentence, None),
     };
     Check {
-        cost: Some("nothing can be traced; `killtrace replay` works".to_owned()),
+        cost: Some(NOTHING.to_owned()),
         // Only what the verifier said of a program has more than one line.
         remedy: remedy.map(|remedy| remedy.split_whitespace().collect::<Vec<_>>().join(" ")),
         ..check(name, State::Fails, detail)
@@ -99,7 +104,8 @@ fn heading() -> String {
     crate::report::escape::terminal(&text).into_owned()
 }
 
-fn conclusion(checks: &[Check], self_test: bool, tracing: bool) -> Conclusion {
+/// What the checks come to; `tried`: how many verdicts were compared, in a self-test.
+fn conclusion(checks: &[Check], tried: Option<usize>, tracing: bool) -> Conclusion {
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (missing, failed) = (count(State::Missing), count(State::Fails));
     let text = match (tracing, failed, missing) {
@@ -108,7 +114,11 @@ fn conclusion(checks: &[Check], self_test: bool, tracing: bool) -> Conclusion {
         }
         (true, 1.., _) => "Tracing works here, but not every verdict is right.".to_owned(),
         (true, 0, missing) => {
-            let right = if self_test { ", and every verdict is right" } else { "" };
+            let right = match tried {
+                None => "",
+                Some(0) => ", but no verdict could be tried",
+                Some(_) => ", and every verdict is right",
+            };
             let are = if missing == 1 { "is" } else { "are" };
             match missing {
                 0 => format!("Tracing works here{right}."),
@@ -135,13 +145,15 @@ mod tests {
         let rows = |states: &[State]| -> Vec<Check> {
             states.iter().map(|state| check("x", *state, "")).collect()
         };
-        let one = conclusion(&rows(&[State::Missing, State::Works]), false, true);
+        let one = conclusion(&rows(&[State::Missing, State::Works]), None, true);
         assert!(one.works && one.text.contains("1 of 2 is missing"), "{one:?}");
-        let all = conclusion(&rows(&[State::Works]), true, true);
+        let all = conclusion(&rows(&[State::Works]), Some(1), true);
         assert!(all.works && all.text.contains("every verdict is right"), "{all:?}");
-        let wrong = conclusion(&rows(&[State::Works, State::Fails]), true, true);
+        let untried = conclusion(&rows(&[State::Works, State::Missing]), Some(0), true);
+        assert!(untried.works && untried.text.contains("no verdict could be tried"), "{untried:?}");
+        let wrong = conclusion(&rows(&[State::Works, State::Fails]), Some(2), true);
         assert!(!wrong.works && wrong.text.contains("not every verdict"), "{wrong:?}");
-        let nothing = conclusion(&rows(&[State::Fails]), true, false);
+        let nothing = conclusion(&rows(&[State::Fails]), Some(0), false);
         assert!(!nothing.works && nothing.text.contains("does not work"), "{nothing:?}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each is traced by this very program, as `killtrace --format json -- sh -c SCRIPT`.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -38,6 +39,15 @@ pub struct Scenario {
     killer_name: Option<&'static str>,
     mechanism: Option<Mechanism>,
     causes: &'static [CauseId],
+}
+
+/// Why there are no verdicts to compare.
+#[derive(Debug)]
+enum Trouble {
+    /// It could not begin.
+    Start(String),
+    /// It did not go on as it has to.
+    Wrong(String),
 }
 
 /// How a process ends.
@@ -190,16 +200,47 @@ pub const SCENARIOS: &[Scenario] = &[
 impl Scenario {
     /// Lets it happen and compares the verdict.
     pub fn run(&self, btf: Option<&Path>) -> Check {
-        if let Some(program) = self.needs.filter(|program| !is_there(program)) {
-            return self.check(State::Missing, format!("not tried: there is no program {program}"));
+        let not_tried = |why| self.check(State::Missing, format!("not tried: {why}"));
+        if let Some(lack) = self.lack() {
+            return not_tried(lack);
         }
-        if self.needs_root && !presence::is_root() {
-            return self.check(State::Missing, "not tried: it takes root".to_owned());
-        }
-        match self.deaths(btf).and_then(|deaths| self.judge(&deaths)) {
+        let deaths = match self.deaths(btf) {
+            Ok(deaths) => deaths,
+            Err(Trouble::Start(why)) => return not_tried(why),
+            Err(Trouble::Wrong(why)) => return self.check(State::Fails, why),
+        };
+        match self.judge(&deaths) {
             Ok(said) => self.check(State::Works, said),
             Err(why) => self.check(State::Fails, why),
         }
+    }
+
+    /// What this machine lacks for it: that says nothing about verdicts.
+    fn lack(&self) -> Option<String> {
+        let is_called = |program: &&str| {
+            let words = self.script.split(|c: char| !c.is_ascii_alphanumeric());
+            words.into_iter().any(|word| word == *program)
+        };
+        // `is` of the prelude takes both.
+        let commands = ["sleep", "cat", "head"].into_iter();
+        let commands = commands.filter(|it| is_called(it) || is_called(&"is"));
+        let mut programs = std::iter::once("sh").chain(self.needs).chain(commands);
+        if let Some(program) = programs.find(|program| !is_there(program)) {
+            return Some(format!("there is no program {program}"));
+        }
+        if self.needs_root && !presence::is_root() {
+            return Some("it takes root".to_owned());
+        }
+        if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+            return Some(format!("/dev/null cannot be opened ({error})"));
+        }
+        if is_called(&"mktemp")
+            && let Err(error) = temporary_file()
+        {
+            let folder = std::env::temp_dir();
+            return Some(format!("no file can be made in {} ({error})", folder.display()));
+        }
+        None
     }
 
     fn check(&self, state: State, detail: String) -> Check {
@@ -207,9 +248,9 @@ impl Scenario {
     }
 
     /// The verdicts of a trace of the script.
-    fn deaths(&self, btf: Option<&Path>) -> Result<Vec<Death>, String> {
-        let program =
-            std::env::current_exe().map_err(|error| format!("cannot find myself: {error}"))?;
+    fn deaths(&self, btf: Option<&Path>) -> Result<Vec<Death>, Trouble> {
+        let cannot = |what: &str, error| Trouble::Start(format!("cannot {what} myself: {error}"));
+        let program = std::env::current_exe().map_err(|error| cannot("find", error))?;
         let mut command = Command::new(program);
         if let Some(btf) = btf {
             command.arg("--btf").arg(btf);
@@ -224,22 +265,24 @@ impl Scenario {
             // Whoever asked for the checkup may have come by sudo; the script is killtrace's own.
             .env_remove("SUDO_UID")
             .spawn()
-            .map_err(|error| format!("cannot start myself: {error}"))?;
+            .map_err(|error| cannot("start", error))?;
         let stdout = child.stdout.take();
         let reader = std::thread::spawn(move || {
             let mut text = Vec::new();
             stdout.map(|mut stdout| stdout.read_to_end(&mut text)).transpose().map(|_| text)
         });
         let begin = Instant::now();
-        while child.try_wait().map_err(|error| error.to_string())?.is_none() {
+        let wrong = |error: io::Error| Trouble::Wrong(error.to_string());
+        while child.try_wait().map_err(wrong)?.is_none() {
             if begin.elapsed() > LIMIT {
                 let stopped = child.kill().and_then(|()| child.wait());
-                return Err(format!("no end after {} s ({stopped:?})", LIMIT.as_secs()));
+                let why = format!("no end after {} s ({stopped:?})", LIMIT.as_secs());
+                return Err(Trouble::Wrong(why));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let text = reader.join().map_err(|_| "the report could not be read".to_owned())?;
-        let text = text.map_err(|error| error.to_string())?;
+        let unread = |_| Trouble::Wrong("the report could not be read".to_owned());
+        let text = reader.join().map_err(unread)?.map_err(wrong)?;
         let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let mut deaths = Vec::new();
         for line in records {
@@ -283,6 +326,13 @@ impl Scenario {
         };
         ended && death.victim.comm.as_deref() == Some(self.victim)
     }
+}
+
+/// Makes a file as mktemp(1) does, and removes it.
+fn temporary_file() -> io::Result<()> {
+    let path = std::env::temp_dir().join(format!("killtrace-self-test-{}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(path)
 }
 
 /// Whether a program can be found.

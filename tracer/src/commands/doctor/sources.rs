@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::check;
+use crate::kernel::AS_ROOT;
 use crate::report::checkup::{Check, State};
 use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, presence};
 
@@ -40,7 +41,7 @@ const KNOWN: &[Known] = &[
     Known {
         name: "kernel-log",
         shows: "the kernel's own words about out-of-memory kills",
-        cost: "their limits and sizes stay unknown",
+        cost: "which limit an out-of-memory kill met, and how large its victim was, stays unknown",
         remedy: "run killtrace as root or with CAP_SYSLOG; in a container, give it /dev/kmsg",
     },
     Known {
@@ -58,7 +59,8 @@ const KNOWN: &[Known] = &[
     Known {
         name: "processes",
         shows: "names, arguments, programs and parents of every process",
-        cost: "a target of another user is not found by name, and senders are described in part",
+        cost: "other users' processes are found by what they call themselves, not by their files' names, and \
+               described in part",
         remedy: "run killtrace as root, or give it CAP_SYS_PTRACE",
     },
     Known {
@@ -68,6 +70,9 @@ const KNOWN: &[Known] = &[
         remedy: "run killtrace on the host, or the container with --pid=host",
     },
 ];
+
+/// What it costs that `/proc` hides others' processes.
+const HIDDEN: &str = "a target of another user is not found, and senders are described in part";
 
 /// What is to be done where another program than systemd is PID 1.
 const ELSEWHERE: &str = "nothing, unless this is a container: then run killtrace on its host";
@@ -100,13 +105,23 @@ fn source(name: &str, state: &str) -> Check {
         (false, CONNECTING) => "it does not answer",
         (false, why) => why,
     };
-    let remedy = known.map(|known| match state {
-        presence::NOT_SYSTEMD => ELSEWHERE,
-        presence::NO_JOURNALD => "systemctl start systemd-journald",
+    let masked = state.contains("UnitMasked") || state.contains("is masked");
+    let detail = if masked { "its unit is masked" } else { detail };
+    let cost = known.map(|known| if state.contains("hidepid") { HIDDEN } else { known.cost });
+    let remedy = known.map(|known| match (state, name) {
+        (presence::NOT_SYSTEMD, _) => ELSEWHERE,
+        (presence::NO_JOURNALD, _) => "systemctl start systemd-journald",
+        (_, "logind") if masked => {
+            "systemctl unmask systemd-logind && systemctl start systemd-logind"
+        }
+        (_, "processes") if presence::is_root() => AS_ROOT,
+        (_, "systemd") if presence::is_root() => {
+            "see whether systemd answers (systemctl is-system-running); systemctl daemon-reexec opens its socket anew"
+        }
         _ => known.remedy,
     });
     Check {
-        cost: known.map(|known| known.cost.to_owned()),
+        cost: cost.map(str::to_owned),
         remedy: remedy.map(str::to_owned),
         ..check(name, if works { State::Works } else { State::Missing }, detail)
     }
@@ -129,6 +144,12 @@ mod tests {
         assert_eq!(source("bus of user 1000", CONNECTING).detail, "it does not answer");
         let remedy = source("systemd", presence::NOT_SYSTEMD).remedy;
         assert!(remedy.is_some_and(|remedy| remedy.contains("on its host")));
+        let masked = "org.freedesktop.systemd1.UnitMasked: Unit dbus-org.freedesktop.login1.service is masked.";
+        let check = source("logind", masked);
+        assert_eq!(check.detail, "its unit is masked");
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("systemctl unmask")));
+        let hidden = source("processes", "/proc hides other users' processes (hidepid)").cost;
+        assert!(hidden.is_some_and(|cost| cost.contains("is not found")));
         let remedy = source("journal", presence::NO_JOURNALD).remedy;
         assert_eq!(remedy.as_deref(), Some("systemctl start systemd-journald"));
     }
