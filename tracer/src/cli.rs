@@ -42,7 +42,8 @@ Examples:
       killtrace replay tmux.kill.zst --redact --format markdown
 
 Exit status:
-  0 done · 1 could not trace · 2 usage; with -- CMD its own, 128+N if signal N ended it.";
+  0 done · 1 could not trace · 2 usage; with -- CMD its own, 128+N if signal N ended it.
+  doctor: 0 tracing works here, and with --self-test no verdict is wrong · 1 else.";
 
 /// The synopsis; clap's own would not show the ways to name a target apart.
 const USAGE: &str = "\
@@ -93,9 +94,15 @@ pub enum Verb {
         file: PathBuf,
     },
     /// Say what this machine offers to killtrace, and what each missing thing costs.
+    ///
+    /// Exit status: 0 where tracing works here, though things may be missing; 1 where it does not.
     #[command(override_usage = "killtrace doctor [OPTIONS]")]
     Doctor {
         /// Start harmless children, kill them in several ways, and check each verdict.
+        ///
+        /// Some dozen shells die one after the other, each traced by this program: by a signal of another
+        /// process, by a limit, by a terminal that hangs up and the like. That takes some ten seconds. What this
+        /// machine lacks the means for is not tried. Exit status 1 where a verdict is wrong.
         #[arg(long)]
         self_test: bool,
         /// Read the kernel's types from FILE instead of /sys/kernel/btf/vmlinux.
@@ -221,7 +228,7 @@ pub struct ReportArgs {
     #[arg(long, global = true)]
     pub redact: bool,
 
-    /// Show verdicts only, no live lines.
+    /// Show verdicts only, no live lines; JSON, which is for programs, keeps all records.
     #[arg(short = 'q', long = "quiet", global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -259,7 +266,36 @@ pub enum ColorChoice {
 /// # Errors
 /// What `out` fails with.
 pub fn man_page(out: &mut dyn io::Write) -> io::Result<()> {
-    clap_mangen::Man::new(Cli::command()).section("8").manual("killtrace").render(out)
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).section("8").manual("killtrace").render(&mut page)?;
+    let mut text = String::from_utf8_lossy(&page).into_owned();
+    // There is one page for everything.
+    for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let name = verb.get_name();
+        let options = verb.get_arguments().filter(|option| option.get_long().is_some());
+        let own: String = options.filter_map(option_in_man).collect();
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let long = verb.get_long_about().map_or_else(|| about.clone(), ToString::to_string);
+        text = text.replace(
+            &format!("killtrace\\-{name}(8)\n{}\n", roff(&about)),
+            &format!("\\fBkilltrace {name}\\fR\n{}\n{own}", roff(&long)),
+        );
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// An option of a verb, indented below it.
+fn option_in_man(option: &clap::Arg) -> Option<String> {
+    let name = option.get_long()?;
+    let value = option.get_value_names().and_then(|names| names.first());
+    let value = value.map(|value| format!(" \\fI{value}\\fR")).unwrap_or_default();
+    let help = option.get_long_help().or_else(|| option.get_help())?.to_string();
+    Some(format!(".RS\n.TP\n\\fB\\-\\-{}\\fR{value}\n{}\n.RE\n", roff(name), roff(&help)))
+}
+
+/// Plain text in roff, where a dash alone is a hyphen.
+fn roff(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('-', "\\-")
 }
 
 /// Writes the completion script for `shell`.
@@ -279,7 +315,10 @@ pub fn usage_sentence(error: &clap::Error) -> String {
     let option = argument.split_whitespace().next().unwrap_or_default();
     let sentence = match error.kind() {
         ErrorKind::InvalidSubcommand => stray(text(ContextKind::InvalidSubcommand)),
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => stray(argument),
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => match verb_of(error) {
+            Some(usage) => format!("'{argument}' is one argument too many: write {usage}"),
+            None => stray(argument),
+        },
         ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
             "" => format!("there is no option {argument}: see `killtrace --help`"),
             similar => format!("there is no option {argument}: do you mean {similar}?"),
@@ -319,8 +358,21 @@ pub fn usage_sentence(error: &clap::Error) -> String {
     crate::report::escape::terminal(&sentence).into_owned()
 }
 
-/// Somebody wrote `killtrace tmux`.
+/// How the verb is used that an error is about, where there is one.
+fn verb_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
+    let usage = usage.to_string();
+    let usage = usage.trim_start_matches("Usage:").trim();
+    (usage.starts_with("killtrace ") && !usage.contains('\n')).then(|| usage.to_owned())
+}
+
+/// Somebody wrote `killtrace tmux`, or `killtrace 4242`.
 fn stray(word: &str) -> String {
+    if parse_pid(word).is_ok() {
+        return format!(
+            "'{word}' is no verb of killtrace: write `-p {word}` to watch that process"
+        );
+    }
     format!(
         "'{word}' is no verb of killtrace: write `--target {word}` to watch a process of that name, or \
          `-- {word}` to start it"

@@ -33,7 +33,10 @@ fn main() -> ExitCode {
         // --help and --version are no errors; that nobody reads them to the end is none either.
         Err(shown) if !shown.use_stderr() => {
             return match shown.print() {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    tell(&format!("cannot write to standard output: {error}"));
+                    ExitCode::FAILURE
+                }
                 _ => ExitCode::SUCCESS,
             };
         }

@@ -206,6 +206,12 @@ fn types_of_another_kernel() {
     Machine::default()
         .with(&["--btf", text(&file)])
         .refuses("BTF", &["does not describe the running"]);
+    // Where who a process is would be read elsewhere, no target would ever be recognised.
+    let moved = [("tgid", "tgie"), ("prio", "tgid"), ("tgie", "prio")];
+    let file = types_with("foreign-pids.btf", &moved);
+    Machine::default()
+        .with(&["--btf", text(&file)])
+        .refuses("BTF", &["does not describe the running"]);
 }
 
 #[test]
@@ -404,7 +410,35 @@ fn no_cgroup2() {
 
 #[test]
 fn no_cgroups_at_all() {
-    Machine::mounts("umount -lR /sys/fs/cgroup").traces(&["cgroup2"]);
+    let machine = Machine::mounts("umount -lR /sys/fs/cgroup");
+    machine.traces(&["cgroup2"]);
+    let waits = machine.run(&["--duration", "100ms", "--target", "cgroup:/no-such-cgroup"]);
+    let said = String::from_utf8_lossy(&waits.stderr);
+    assert!(said.contains("cgroup2 is not to be seen"), "{said}");
+}
+
+/// It is in the list of mounts all the same.
+#[test]
+fn a_hidden_cgroup2() {
+    Machine::mounts("mount -t tmpfs none \"$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\"")
+        .traces(&["cgroup2"]);
+}
+
+/// A `/proc` of processes alone.
+#[test]
+fn only_processes_in_proc() {
+    Machine::mounts("mount -t proc -o subset=pid none /proc").traces(&["kallsyms"]);
+}
+
+/// A verdict that nobody could bring about is not wrong.
+#[test]
+fn nothing_to_test_with() {
+    let machine = Machine::of(&["env", "PATH=/no/such/folder"]);
+    let output = machine.run(&["doctor", "--self-test"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("not tried: there is no program sh"), "{said}");
+    assert!(said.contains("no verdict could be tried") && !said.contains("FAILS"), "{said}");
 }
 
 /// A container's seccomp profile, a security module; a kernel without bpf(2).

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::evidence::cgroup_path::is_unit_name;
+
 /// Highest number that can be a pid (`pid_t` is signed). Linux hands out fewer; that nobody has a pid is
 /// seen when it is looked for.
 pub const MAX_PID: u32 = i32::MAX.cast_unsigned();
@@ -52,6 +54,12 @@ pub enum TargetError {
         "a cgroup path has no '..': write it as in /proc/PID/cgroup, such as cgroup:/system.slice"
     )]
     Cgroup,
+    /// Not a name that systemd would take.
+    #[error(
+        "no unit can be called {0}: see `systemctl list-units` (and `systemctl --user list-units`), and \
+         systemd-escape(1) for a path"
+    )]
+    Unit(String),
     /// A character that no name has.
     #[error("it contains a zero byte, which no name has: leave it out")]
     Zero,
@@ -88,7 +96,7 @@ impl FromStr for TargetSpec {
         match text.split_once(':') {
             Some(("pid", rest)) => pid(filled("pid", "4242", rest)?),
             Some(("name", rest)) => name(filled("name", "tmux", rest)?),
-            Some(("unit", rest)) => Ok(Self::Unit(unit(filled("unit", "nginx.service", rest)?))),
+            Some(("unit", rest)) => unit(filled("unit", "nginx.service", rest)?),
             Some(("cgroup", rest)) => cgroup(filled("cgroup", "/system.slice", rest)?),
             Some(("user", rest)) => Ok(Self::User(filled("user", "alice", rest)?.to_owned())),
             Some(("container", rest)) => {
@@ -150,10 +158,11 @@ fn name(text: &str) -> Result<TargetSpec, TargetError> {
 }
 
 /// Completes a unit's name as systemctl does.
-fn unit(text: &str) -> String {
+fn unit(text: &str) -> Result<TargetSpec, TargetError> {
     let complete =
         UNIT_SUFFIXES.iter().any(|suffix| text.len() > suffix.len() && text.ends_with(suffix));
-    if complete { text.to_owned() } else { format!("{text}.service") }
+    let name = if complete { text.to_owned() } else { format!("{text}.service") };
+    if is_unit_name(&name) { Ok(TargetSpec::Unit(name)) } else { Err(TargetError::Unit(name)) }
 }
 
 fn cgroup(text: &str) -> Result<TargetSpec, TargetError> {
@@ -203,6 +212,7 @@ mod tests {
     fn what_is_no_target_is_refused_with_a_remedy() {
         assert_eq!(read(""), Err(TargetError::Empty));
         assert_eq!(read("unit:"), Err(TargetError::NothingAfter("unit", "nginx.service")));
+        assert_eq!(read("unit:a/b"), Err(TargetError::Unit("a/b.service".into())));
         assert_eq!(read("0"), Err(TargetError::Pid("0".into())));
         assert_eq!(read("4294967295"), Err(TargetError::Pid("4294967295".into())));
         assert_eq!(

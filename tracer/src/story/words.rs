@@ -5,7 +5,11 @@ use crate::evidence::{Container, Process};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
-    format!("{}[{}]", process.comm.as_deref().unwrap_or("?"), process.pid)
+    let comm = process.comm.as_deref().unwrap_or("?");
+    match process.pid {
+        0 => format!("{comm}[pid outside this namespace]"),
+        pid => format!("{comm}[{pid}]"),
+    }
 }
 
 /// `docker container web`, `containerd container app of pod web-1`; ids as short as the runtimes' tools show them.

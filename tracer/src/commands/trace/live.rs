@@ -12,7 +12,7 @@ use super::child::{Child, Ended, Refused};
 use super::roll_call::RollCall;
 use super::stops::{Stops, either};
 use super::targets::{Running, Wanted};
-use super::{say_missing, say_tracing};
+use super::{one_line, say_missing, say_tracing, say_unlikely};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
@@ -154,6 +154,7 @@ impl<'a> Live<'a> {
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
+        say_unlikely(&self.plan.targets);
         if !self.plan.report.quiet {
             say_missing(&self.engine.header().sources);
         }
@@ -296,7 +297,7 @@ impl<'a> Live<'a> {
                 if let Some(path) = path.filter(|path| self.wanted.has_cgroup(path)) {
                     self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
                     for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
-                        tell(&format!("{spec} appeared"));
+                        tell(&format!("{} appeared", one_line(&spec)));
                     }
                 }
                 return Ok(());
@@ -329,6 +330,7 @@ impl<'a> Live<'a> {
             if let Fact::Process(process) = &heard.fact {
                 if process.pid == id.pid {
                     for spec in self.wanted.arrived(|matcher| matcher.matches(process)) {
+                        let spec = one_line(&spec);
                         tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
                     }
                 }

@@ -15,9 +15,11 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::limits::{self, Inherited};
 use super::plan::{Command, Plan};
 use super::{Failure, output, tell};
+use crate::cli::TargetSpec;
 use crate::kernel::Kernel;
 use crate::system::{
-    ATTACHED, CONNECTING, Options, Witnesses, give_up, hurry, presence, processes, users,
+    ATTACHED, CONNECTING, Options, Witnesses, cgroups::Cgroups, give_up, hurry, presence,
+    processes, users,
 };
 use child::{Child, RunAs};
 use live::Live;
@@ -127,10 +129,24 @@ fn say_missing(sources: &BTreeMap<String, String>) {
     }
 }
 
+/// Says on standard error why what is yet to come may never be noticed.
+fn say_unlikely(targets: &[TargetSpec]) {
+    use TargetSpec::{Cgroup, Container, Unit};
+    if targets.iter().any(|target| matches!(target, Unit(_))) && !presence::is_run_by_systemd() {
+        tell(&format!("{}, so that there are no units of its own", presence::NOT_SYSTEMD));
+    }
+    let by_cgroup = targets.iter().any(|it| matches!(it, Unit(_) | Cgroup(_) | Container(_)));
+    if by_cgroup && !Cgroups::detect().is_unified_mounted() {
+        tell(
+            "cgroup2 is not to be seen: what comes into a unit, a cgroup or a container from now on is not found; \
+             `killtrace doctor` says what to do",
+        );
+    }
+}
+
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
 fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
-    // One line, whatever is in the command's arguments.
-    let what = targets.join(", ").replace('\n', "\\n");
+    let what = one_line(&targets.join(", "));
     let now = match found {
         [] => String::new(),
         [one] => format!(": {one}"),
@@ -139,8 +155,13 @@ fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
     };
     tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
     for name in waiting {
-        tell(&format!("nothing matches {name} yet; waiting for it"));
+        tell(&format!("nothing matches {} yet; waiting for it", one_line(name)));
     }
+}
+
+/// One line, whatever is in a name or an argument.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use crate::commands::Failure;
 use crate::commands::plan::Plan;
 use crate::evidence::{Exec, ProcessId, ProcessSnapshot, TargetReason, sig};
 use crate::kernel::Selection;
-use crate::system::{Found, Matcher, running_processes};
+use crate::system::{Found, Matcher, TargetError, running_processes};
+
+use super::one_line;
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the zero).
 const COMM_LEN: usize = 15;
@@ -40,7 +42,9 @@ impl Wanted {
     pub fn new(plan: &Plan, command: Option<u32>) -> Result<Self, Failure> {
         let specs: Vec<_> =
             plan.targets.iter().map(|spec| (spec.to_string(), matcher(spec))).collect();
-        let find = |matcher: &Matcher| running_processes(matcher).map_err(anyhow::Error::from);
+        // One line, whatever is in a name.
+        let told = |error: TargetError| anyhow::anyhow!(one_line(&error.to_string()));
+        let find = |matcher: &Matcher| running_processes(matcher).map_err(told);
         let first = specs.iter().map(|(_, matcher)| find(matcher)).collect::<Result<_, _>>()?;
         let identify = |pid: u32| -> Result<ProcessId, anyhow::Error> {
             let found = find(&Matcher::Pid(pid))?;
