@@ -260,8 +260,9 @@ pub fn stop_job<'a>(
 ) -> Option<&'a Seen<Job>> {
     job_under_way(world, manager, unit, at_ns, |seen, kind| {
         // A restart's job turns into a start job when the unit has stopped, which may be before it was
-        // asked for its type. A start job that ends what had been running before is such a one.
-        let restarts = kind == Some("start") && born_ns < seen.ns();
+        // asked for its type. A start job that ends what had been running before is such a one; what was born while
+        // it was being heard of is what it started.
+        let restarts = kind == Some("start") && born_ns.saturating_add(BUS_LAG) < seen.ns();
         restarts
             || !matches!(
                 kind,

@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::ending::lived_in;
-use super::manager::job_type;
+use super::manager::{job_type, main_end};
 use super::requests::{Request, Wish};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
@@ -156,6 +156,8 @@ pub struct Trigger<'a> {
     pub because: Option<Box<Pull<'a>>>,
     /// The timer, socket or path that started it.
     pub activated_by: Option<String>,
+    /// Its manager restarted it by itself (`Restart=`).
+    pub by_itself: bool,
 }
 
 impl<'a> Trigger<'a> {
@@ -170,6 +172,7 @@ impl<'a> Trigger<'a> {
             state: None,
             because: None,
             activated_by: None,
+            by_itself: false,
         }
     }
 
@@ -177,6 +180,7 @@ impl<'a> Trigger<'a> {
     fn is_explained(&self) -> bool {
         self.request.is_some()
             || self.job.is_none()
+            || self.by_itself
             || self.activated_by.is_some()
             || self.because.as_ref().is_some_and(|pull| pull.trigger.is_explained())
     }
@@ -270,9 +274,16 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
             && fits(job_type(case.world, other))
     });
     let Some(job) = other else {
-        return if when == Wish::Start { None } else { ended(case, happening) };
+        let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
+        return if when == Wish::Start { None } else { by_itself() };
     };
     let request = Request::for_job(case, when, job, happening.by_ns());
+    if request.is_none() && when == Wish::Stop {
+        let by_itself = restarted(case, happening);
+        if by_itself.is_some() {
+            return by_itself;
+        }
+    }
     let history = case.world.unit_of(manager, unit).filter(|_| request.is_none());
     let before = Happening { job: job.value.id, ns: job.ns(), ..happening };
     let because = history
@@ -320,6 +331,38 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
         ),
         because: None,
         activated_by: None,
+        by_itself: false,
+    })
+}
+
+/// The other unit had ended, and its manager restarted it by itself: that stops what depends on it.
+fn restarted<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a>> {
+    let Happening { manager, unit, ns, .. } = happening;
+    let near = |at_ns: u64| at_ns.abs_diff(ns) <= TOGETHER;
+    // The manager counts them.
+    let history = case.world.unit_of(manager, unit)?;
+    let counts = history.changes.iter().filter_map(|change| {
+        Some((change, change.value.get("NRestarts").and_then(serde_json::Value::as_u64)?))
+    });
+    let counts: Vec<_> = counts.collect();
+    let counted = counts.windows(2).find(|pair| pair[0].1 < pair[1].1 && near(pair[1].0.ns()))?;
+    let change = counted[1].0;
+    let job = case.world.jobs.iter().find(|job| {
+        job.value.manager == manager
+            && job.value.unit == unit
+            && job.value.result.is_none()
+            && job.value.id < happening.job
+            && near(job.ns())
+            && !matches!(job_type(case.world, job), Some("stop"))
+    })?;
+    let main = main_end(case.world, manager, unit, happening.by_ns(), 0, &[case.victim]);
+    let text = format!("{unit} is to be restarted, since it had ended");
+    let state = case.link(change.at, LinkEvent::UnitState, change.source, None, text);
+    Some(Trigger {
+        end: main.and_then(|main| End::of(case, main.value.task.id)),
+        state: Some(state.said_over(manager)),
+        by_itself: true,
+        ..Trigger::by_job(unit.to_owned(), job, None)
     })
 }
 

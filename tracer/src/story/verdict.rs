@@ -380,6 +380,7 @@ cause_ids! {
     SystemdOomd = "systemd-oomd", "systemd-oomd chose the cgroup";
     UnitReload = "unit-reload", "what the unit runs to reload ended it";
     UnitCommand = "unit-command", "a command of a unit, run for its start, stop or reload, sent the signal";
+    UnitFailed = "unit-failed", "the unit failed, and its manager ended what was left of it";
     UdevCleanup = "udev-cleanup", "udev ended what a device's rule had started";
     SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
     SystemShutdown = "system-shutdown", "the system is going down";

@@ -186,6 +186,7 @@ impl Told {
         };
         let asker = trigger.request.and_then(|request| request.sentence(case));
         let told = match (asker, &trigger.because, &trigger.activated_by) {
+            (None, ..) if trigger.by_itself => self.tell_restart(case, trigger),
             (Some(who), ..) => format!("{unit} was {done}: {who}"),
             (None, Some(pull), _) => {
                 let setting = pull.setting(case, self.manager, unit);
@@ -202,6 +203,17 @@ impl Told {
         let last = job.into_iter().chain(trigger.state.clone());
         self.links.extend(last.map(|link| link.before(effect)));
         told
+    }
+
+    /// As [`Self::tell`], of a unit that its manager restarts whenever it ends.
+    fn tell_restart(&mut self, case: &Case<'_>, trigger: &Trigger<'_>) -> String {
+        let unit = &trigger.unit;
+        let setting = case.setting(&[unit, &units::template(unit)], "Restart");
+        let cited = setting.as_ref().map_or_else(|| "Restart=".to_owned(), units::cited);
+        self.settings.push(setting);
+        let end = trigger.end.as_ref().map(|end| end.sentence(case));
+        let end = end.map(|end| format!(": {end}")).unwrap_or_default();
+        format!("{unit} was restarted by its manager itself ({cited}) after it had ended{end}")
     }
 
     /// As [`Self::tell`], of what nobody is known to have asked for.

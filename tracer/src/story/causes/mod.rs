@@ -19,6 +19,7 @@ mod sshd;
 mod terminal;
 mod unit_commands;
 mod unit_ends;
+mod unit_failures;
 mod units;
 
 pub use crashes::described as fault_words;
@@ -146,6 +147,7 @@ pub const ALL: &[Cause] = &[
     unit_commands::by_command,
     unit_ends::exited_after_main,
     dependencies::dependency,
+    unit_failures::failed,
     unit_ends::main_process_exited,
     memory::kernel_oom,
     memory::oomd,

@@ -152,8 +152,11 @@ impl Limit {
     }
 }
 
+/// `service_force_watchdog`
+const REQUEST: &str = "Watchdog request";
+
 /// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`; of several the first counts.
-const LIMITS: [Limit; 8] = [
+const LIMITS: [Limit; 9] = [
     Limit::start("Reload operation timed out", "took longer to reload than it may"),
     // start, start-pre, start-post, condition
     Limit::start("operation timed out", "took longer to start than it may"),
@@ -179,6 +182,14 @@ const LIMITS: [Limit; 8] = [
         name: "RuntimeMaxSec",
         property: "RuntimeMaxUSec",
         words: "had run for as long as it may",
+    },
+    // `WATCHDOG=trigger` of sd_notify(3): no time has run out.
+    Limit {
+        said: REQUEST,
+        id: CauseId::UnitWatchdog,
+        name: "",
+        property: "",
+        words: "was aborted as a process of its own had asked for it (WATCHDOG=trigger)",
     },
     Limit {
         said: "Watchdog timeout",
@@ -229,30 +240,65 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     // Where it is such a command that took too long, its line says which.
     let own = UnitCommand::of(case, &case.exit.value.task);
     let ran = own.as_ref().map(|own| own.link(case, 0, link.at));
-    Finding::new(
+    let no_pid_file =
+        pid_file_missed(case, &stop, line).filter(|_| limit.name == "TimeoutStartSec");
+    let pid_file = no_pid_file.and_then(|_| units::unit_setting(case, &stop, "PIDFile", "PIDFile"));
+    let waited_for = no_pid_file.map_or_else(String::new, |_| {
+        format!(
+            " It was waiting for a PID file that was not written{}.",
+            in_brackets(pid_file.as_ref())
+        )
+    });
+    let finding = Finding::new(
         limit.id,
         Fit::Exact,
         Grade::Reported,
         format!(
-            "{} was ended by {}: {} {}{}.",
+            "{} was ended by {}: {} {}{}.{waited_for}",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
             limit.words,
             in_brackets(setting.as_ref())
         ),
-    )
-    .settings([setting, own.and_then(|own| own.line)])
-    .links(ran)
-    .links([link])
-    .links(units::stop_links(case, &stop))
-    .fixes([match limit.id {
-        CauseId::UnitStartTimeout => fixes::start_timeout(&stop.at()),
-        CauseId::UnitStopTimeout => fixes::stop_timeout(&stop.at()),
-        CauseId::UnitWatchdog => fixes::watchdog(&stop.at()),
-        _ => fixes::runtime_max(&stop.at()),
-    }])
-    .answer()
+    );
+    finding
+        .fixes(no_pid_file.map(|_| fixes::fitting_type(&stop.at(), "forking")))
+        .links(no_pid_file.map(|line| {
+            let said = format!(
+                "{} logged {}",
+                stop.manager_name(case),
+                words::quotation(&line.value.message)
+            );
+            case.link(line.at, LinkEvent::UnitState, line.source, None, said)
+        }))
+        .settings([pid_file])
+        .settings([setting, own.and_then(|own| own.line)])
+        .links(ran)
+        .links([link])
+        .links(units::stop_links(case, &stop))
+        .fixes([match limit.id {
+            CauseId::UnitStartTimeout => fixes::start_timeout(&stop.at()),
+            CauseId::UnitStopTimeout => fixes::stop_timeout(&stop.at()),
+            CauseId::UnitWatchdog if limit.said == REQUEST => fixes::watchdog_request(&stop.at()),
+            CauseId::UnitWatchdog => fixes::watchdog(&stop.at()),
+            _ => fixes::runtime_max(&stop.at()),
+        }])
+        .answer()
+}
+
+/// What the manager logged when it did not find the PID file of a unit that it was starting (`service_load_pid_file`).
+fn pid_file_missed<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'_>,
+    timed_out: &Seen<JournalLine>,
+) -> Option<&'a Seen<JournalLine>> {
+    case.world.journal.iter().rev().find(|line| {
+        line.ns() <= timed_out.ns()
+            && line.ns() + 600 * S >= timed_out.ns()
+            && line.value.message.contains("Can't open PID file")
+            && units::manager_said(&line.value, stop, &stop.unit)
+    })
 }
 
 /// systemd stopped the unit since the kernel's OOM killer had struck in it.

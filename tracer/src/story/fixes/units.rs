@@ -180,6 +180,62 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// A command of a unit's start that fails.
+pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
+    let user = if at.of_user { "--user " } else { "" };
+    fix(
+        "find out why the command fails, or let the unit start without it",
+        vec![
+            format!("journalctl {user}-u {} -n 50", operand(&at.unit)),
+            at.sudo(&at.systemctl(&format!("edit --full {}", operand(&at.unit)))),
+            remark(&format!(
+                "there, in {setting}=, a - before the command has systemd ignore that it fails"
+            )),
+        ],
+        "a failure of that command no longer takes the unit down",
+    )
+    .but("what the command is there for has not been done then")
+    .check(at.show(setting))
+    .see("systemd.service(5)")
+}
+
+/// A `Type=` that says how the program really gets ready.
+pub fn fitting_type(at: &UnitAt, kind: &str) -> Fix {
+    let there = match kind {
+        "notify" | "notify-reload" => {
+            "there, NotifyAccess=all where another process than the main one sends READY=1; Type=exec where none does; Type=forking where it goes to the background"
+        }
+        "forking" => {
+            "there, PIDFile= with the file that the program itself writes, or Type=exec where it can stay in the foreground"
+        }
+        _ => {
+            "there, BusName= with the name that the program takes and keeps, or Type=exec where it has none"
+        }
+    };
+    fix(
+        "say how the program gets ready",
+        vec![at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))), remark(there)],
+        "systemd waits for what the program really does",
+    )
+    .but("units that are ordered after this one may be started before it can serve them")
+    .check(at.show("Type,NotifyAccess,PIDFile,BusName"))
+    .see("systemd.service(5), sd_notify(3)")
+}
+
+/// A process of the unit reported that it hangs.
+pub fn watchdog_request(at: &UnitAt) -> Fix {
+    let user = if at.of_user { "--user " } else { "" };
+    fix(
+        "find out what the program had found wrong",
+        vec![
+            format!("journalctl {user}-u {} -n 50", operand(&at.unit)),
+            "coredumpctl list".to_owned(),
+        ],
+        "shows what came before WATCHDOG=trigger, and where the processes were when they were aborted",
+    )
+    .see("sd_notify(3), coredumpctl(1)")
+}
+
 /// A command of a unit that ends no more than it should.
 pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     let setting = command.setting;

@@ -230,3 +230,25 @@ fn without_a_line_there_is_none_to_change() {
     says(&death, &["(Requires=; the line that says so was not found)"]);
     assert_eq!(remedy(&death), "");
 }
+
+/// base.service ended, and systemd restarts it by itself.
+#[test]
+fn by_a_restart_that_nobody_asked_for() {
+    let main = task_in(142, "base", "/system.slice/base.service");
+    let counted = |count: u64| [("NRestarts", Value::from(count))];
+    let death = stopped(
+        begin("PartOf")
+            .setting("base.service", "Restart", "always", Some(("/etc/b.service", 4)))
+            .unit(2, "base.service", &[("MainPID", Value::from(142)), counted(0)[0].clone()])
+            .exit(4700, main, 9, false)
+            .unit(4990, "base.service", &counted(1))
+            .job(4999, 699, "start", "base.service"),
+    );
+    says(
+        &death,
+        &[
+            "base.service was restarted by its manager itself (Restart=always, set in /etc/b.service:4)",
+            "base[142] was killed by SIGKILL",
+        ],
+    );
+}

@@ -190,3 +190,94 @@ fn what_was_passed_on_to_others_is_not_it() {
         assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     }
 }
+
+/// A signal of systemd's that no job explains, in a unit of which `scene` tells.
+fn unexplained(scene: Scene, victim: &Task) -> Death {
+    scene
+        .target(victim, TargetReason::Running)
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim.clone(), 15, true)
+        .death()
+}
+
+fn own(name: &str, value: &str) -> Scene {
+    Scene::default().setting("v.service", name, value, Some(("/etc/v.service", 3)))
+}
+
+/// `ExecStartPost=` fails: nobody asked for a stop, though a start job was heard of when the main process was there.
+#[test]
+fn a_command_of_the_start_fails() {
+    let victim = born(1000, task_in(142, "v", CGROUP));
+    let command = born(1010, Task { uid: 0, ..task_in(150, "sh", CGROUP) });
+    let fails = |line: &str| {
+        let scene = own("ExecStartPost", line)
+            .job(1015, 406, "start", "v.service")
+            .exec(1011, command.clone(), &["/bin/sh", "-c", "exit 7"], &[&systemd()])
+            .unit(
+                1012,
+                "v.service",
+                &[("ControlPID", Value::from(150)), ("MainPID", Value::from(142))],
+            )
+            .unit(1013, "v.service", &[("SubState", Value::from("start-post"))])
+            .exit(2000, command.clone(), 7 << 8, false)
+            .add(
+                2000,
+                Source::Journal,
+                logged("v.service: Control process exited, code=exited, status=7/NOTRUNNING"),
+            );
+        unexplained(scene, &victim)
+    };
+    let death = fails("/bin/sh -c 'exit 7'");
+    assert_eq!(death.cause.id, CauseId::UnitFailed, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Reported);
+    let text = &death.cause.explanation;
+    assert!(text.contains("/etc/v.service:3") && text.contains("sh[150] exited with 7"), "{text}");
+    // A failure that is ignored is no reason.
+    assert_ne!(fails("-/bin/sh -c 'exit 7'").cause.id, CauseId::UnitFailed);
+}
+
+#[test]
+fn the_main_process_is_gone_before_it_is_ready() {
+    let victim = task_in(150, "helper", CGROUP);
+    let scene = own("Type", "notify")
+        .unit(1, "v.service", &[("MainPID", Value::from(142))])
+        .exit(2000, task_in(142, "sh", CGROUP), 0, false)
+        .unit(2002, "v.service", &[("Result", Value::from("protocol"))]);
+    let death = unexplained(scene, &victim);
+    assert_eq!(death.cause.id, CauseId::UnitFailed, "{death:#?}");
+    assert!(death.cause.explanation.contains("READY=1"), "{}", death.cause.explanation);
+    assert!(death.fixes.iter().all(|fix| !fix.commands.concat().contains("KillMode")));
+}
+
+#[test]
+fn a_name_on_the_bus_that_is_gone_is_a_conclusion() {
+    let victim = task_in(142, "v", CGROUP);
+    let scene = || own("Type", "dbus").unit(1, "v.service", &[("BusName", Value::from("org.x.V"))]);
+    let death = unexplained(scene(), &victim);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UnitFailed, Grade::Inferred));
+    assert!(death.cause.explanation.contains("BusName=org.x.V"), "{}", death.cause.explanation);
+    let asked = scene().job(1999, 700, "stop", "v.service");
+    assert_eq!(unexplained(asked, &victim).cause.id, CauseId::UnitStopRequested);
+}
+
+#[test]
+fn a_watchdog_that_the_program_set_off_itself() {
+    let victim = task_in(142, "v", CGROUP);
+    let line = logged("v.service: Watchdog request (last status: <unset>)!");
+    let death = unexplained(own("WatchdogSec", "60").add(2000, Source::Journal, line), &victim);
+    assert_eq!(death.cause.id, CauseId::UnitWatchdog, "{death:#?}");
+    assert!(death.cause.explanation.contains("WATCHDOG=trigger"), "{}", death.cause.explanation);
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+}
+
+#[test]
+fn a_pid_file_that_is_not_written() {
+    let victim = task_in(142, "v", CGROUP);
+    let scene = own("PIDFile", "/run/v.pid")
+        .add(500, Source::Journal, logged("v.service: Can't open PID file '/run/v.pid' (yet?) after start: No such file or directory"))
+        .add(2000, Source::Journal, logged("v.service: start operation timed out. Terminating."));
+    let death = unexplained(scene, &victim);
+    assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
+    assert!(death.cause.explanation.contains("PIDFile=/run/v.pid"), "{}", death.cause.explanation);
+    assert!(death.fixes[0].commands.concat().contains("PIDFile="), "{death:#?}");
+}

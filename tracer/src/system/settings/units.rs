@@ -52,6 +52,7 @@ const ONE: [(&str, Kind); 37] = [
     ("Slice", Kind::Text),
     ("Delegate", Kind::Resets),
     ("PIDFile", Kind::Text),
+    ("BusName", Kind::Text),
     ("NotifyAccess", Kind::Text),
     ("LimitCPU", Kind::Text),
     ("LimitFSIZE", Kind::Text),

@@ -62,7 +62,7 @@ const WANTED: &[&str] = &[
     "Type", "ExitType", "Restart", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
     "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainPID", "ExecMainCode", "ExecMainStatus",
-    "ActivationDetails", "WatchdogTimestamp", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
+    "ActivationDetails", "WatchdogTimestamp", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
 ];
 
 /// The name of a manager's connection among the sources.
