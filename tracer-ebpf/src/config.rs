@@ -202,6 +202,12 @@ offsets! {
     mount_parent,
     /// `mount.mnt_mountpoint`
     mount_point,
+    /// `mount.mnt.mnt_sb`
+    mount_sb,
+    /// `backing_file.user_path.dentry`, since 6.8
+    backing_dentry,
+    /// `backing_file.user_path.mnt`
+    backing_mount,
     /// `dentry.d_name.name`
     dentry_name,
     /// `dentry.d_parent`

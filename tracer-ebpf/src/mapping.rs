@@ -174,25 +174,47 @@ fn in_binary_tree(root: Address, address: u64) -> Address {
 /// The file of a mapping: its path from the root of its mount namespace, and its size now.
 #[inline(always)]
 fn describe_file(file: Address, place: &mut Place) {
-    let mut name = file.follow(offset!(file_dentry));
-    let inode = name.follow(offset!(dentry_inode));
+    let inode = file.follow(offset!(file_dentry)).follow(offset!(dentry_inode));
     place.file_size = inode.load(offset!(inode_size));
     place.links = inode.load(offset!(inode_links));
     place.is_file = 1 ^ same(file, Address(0)) as u32;
-    // A `struct vfsmount` is part of a `struct mount`.
-    let part = file.follow(offset!(file_mount));
-    let mut mount = Address(part.0.wrapping_sub(u64::from(offset!(mount_mnt))));
-    // The top of a mount is called `/`, and that of the whole lies in itself.
+    let (mut name, mut mount) = path(file);
+    // The top of a mount has its name from where that is mounted, and the mount of the whole lies in itself.
     for component in &mut place.path {
-        name.follow(offset!(dentry_name)).text(component);
         let above = name.follow(offset!(dentry_parent));
-        let is_top = same(name, mount.follow(offset!(mount_root))) | same(name, above);
+        let is_root = same(name, mount.follow(offset!(mount_root)));
+        either(is_root, Address(0), name.follow(offset!(dentry_name))).text(component);
+        let is_top = is_root | same(name, above);
         name = either(is_top, mount.follow(offset!(mount_point)), above);
         mount = either(is_top, mount.follow(offset!(mount_parent)), mount);
     }
     let ended = same(name, mount.follow(offset!(mount_root)))
         & same(mount, mount.follow(offset!(mount_parent)));
     place.is_whole = ended as u32;
+}
+
+/// Where a file is, as its process knows it: the directory entry, and the mount.
+#[inline(always)]
+fn path(file: Address) -> (Address, Address) {
+    // A `struct vfsmount` is part of a `struct mount`.
+    let whole = |part: Address| Address(part.0.wrapping_sub(u64::from(offset!(mount_mnt))));
+    let own = file.follow(offset!(file_dentry));
+    let own_mount = whole(file.follow(offset!(file_mount)));
+    if !(present!(backing_dentry)
+        && present!(backing_mount)
+        && present!(mount_sb)
+        && present!(dentry_sb))
+    {
+        return (own, own_mount);
+    }
+    // Of an overlay, the file of a layer is mapped, which nobody sees; its path in the overlay comes behind it
+    // (`backing_file_user_path`). Behind any other file is no path: an entry is on the same file system as its mount.
+    let shown = file.follow(offset!(backing_dentry));
+    let shown_mount = whole(file.follow(offset!(backing_mount)));
+    let system = shown.follow(offset!(dentry_sb));
+    let is_path =
+        same(system, shown_mount.follow(offset!(mount_sb))) & (1 ^ same(system, Address(0)));
+    (either(is_path, shown, own), either(is_path, shown_mount, own_mount))
 }
 
 /// 1 where two addresses are the same, else 0.

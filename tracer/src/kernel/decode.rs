@@ -307,7 +307,7 @@ fn area(record: &wire_types::MappingRecord, at: &wire_types::Place) -> Area {
     }
 }
 
-/// The path, whose components come from the file's own name upwards. Tops of mounts are called `/`.
+/// The path, whose components come from the file's own name upwards. Tops of mounts have no name, or are called `/`.
 fn mapped_path(at: &wire_types::Place) -> String {
     let components = at.path.iter().rev().map(|component| text(component));
     let path: Vec<_> =

@@ -159,6 +159,10 @@ const WANTED: &[Want] = &[
     optional("mount_root", "mount", &["mnt.mnt_root"], NO_MAPPING),
     optional("mount_parent", "mount", &["mnt_parent"], NO_MAPPING),
     optional("mount_point", "mount", &["mnt_mountpoint"], NO_MAPPING),
+    // Where an overlay has mapped a file of one of its layers: before 6.8 that had the path in the overlay itself.
+    extra("mount_sb", "mount", &["mnt.mnt_sb"]),
+    extra("backing_dentry", "backing_file", &["user_path.dentry"]),
+    extra("backing_mount", "backing_file", &["user_path.mnt"]),
     required("dentry_name", "dentry", &["d_name.name", "__d_name.name"]),
     optional("dentry_parent", "dentry", &["d_parent"], NO_KILLED),
     optional("dentry_inode", "dentry", &["d_inode"], NO_KILLED),
