@@ -23,7 +23,7 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 37] = [
+const ONE: [(&str, Kind); 38] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
