@@ -161,13 +161,13 @@ fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>, program: Program) -
     let status = (exit.value.status >> 8 & 0xff) as u8;
     let caught: Vec<&SeenSignal> =
         signals.iter().copied().filter(|signal| is_caught(&signal.value)).collect();
-    let before: Vec<(u64, u8)> =
+    let all: Vec<(u64, u8)> =
         caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
     let candidates: Vec<_> = caught
         .into_iter()
         .filter(|signal| {
             let delay = exit.ns().saturating_sub(signal.ns());
-            delay < patience(&signal.value, signal.ns(), status, program, &before)
+            delay < patience(&signal.value, signal.ns(), status, program, &all)
         })
         .collect();
     // Only the last flurry counts: a reload an hour ago is not this stop.

@@ -101,26 +101,26 @@ pub fn is_own(signal: &SignalSent) -> bool {
 }
 
 /// How long after a caught signal an exit with that status can still be its doing, nanoseconds; 0: it is not.
-/// `before` are the signals to the process before this one, caught ones.
+/// `all` are those that it caught, with their times.
 pub fn patience(
     signal: &SignalSent,
     ns: u64,
     status: u8,
     program: Program,
-    before: &[(u64, u8)],
+    all: &[(u64, u8)],
 ) -> u64 {
     let number = signal.number;
     if program.goes_on_after(number, status) {
         0
     } else if is_own(signal) {
-        let survived = before.iter().any(|(at, was)| *was == number && at + AT_ONCE <= ns);
+        let survived = program.java || all.iter().any(|(at, was)| *was == number && *at != ns);
         with_own(signal, status, survived)
     } else {
         with_others(signal, status, program)
     }
 }
 
-/// `survived`: it had caught the same before, and gone on.
+/// `survived`: it has caught the same at another time as well, and gone on, or is known to.
 fn with_own(signal: &SignalSent, status: u8, survived: bool) -> u64 {
     let mechanism = mechanism::of(signal);
     match signal.number {

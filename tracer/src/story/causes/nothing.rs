@@ -40,6 +40,7 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
 fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     const RECENT_NS: u64 = 300_000_000_000;
     const FAULT_NS: u64 = 1_000_000_000;
+    let java = patience::Program::of(case.world, &case.exit.value).java;
     let mut recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
         let pending = case.exit.value.pending.contains(&signal.value.number);
         !pending && patience::is_caught(&signal.value) && signal.ns() <= case.exit.ns()
@@ -47,7 +48,7 @@ fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     let seen = recent.find(|signal| {
         let delay = case.exit.ns() - signal.ns();
         if mechanism::of(&signal.value) == Mechanism::Fault {
-            return status != 0 && delay < FAULT_NS;
+            return status != 0 && delay < FAULT_NS && !java;
         }
         let asks =
             matches!(signal.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP);
@@ -57,7 +58,7 @@ fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     let name = signal_name(seen.value.number);
     let told = match mechanism::of(&seen.value) {
         Mechanism::Fault => format!(
-            " {span} before, {} ({name}), which it caught and went on; whether that led to the exit is not known.",
+            " {span} before, {} ({name}), caught that and went on; whether it led to the exit is not known.",
             super::fault_words(&seen.value)
         ),
         Mechanism::TtySignal => {

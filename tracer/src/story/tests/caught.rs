@@ -88,6 +88,12 @@ fn a_fault_right_before_an_exit_with_an_error() {
     assert!(death.cause.explanation.contains("300 ms before, it used a null pointer (SIGSEGV)"));
     let death = after(&victim, &[(9_000, null.clone()), (9_995, null.clone())], exited(2));
     assert_eq!(death.cause.id, CauseId::ExitedByItself);
+    // Of a row of them, it lived through the first at least.
+    let row = [(9_990, null.clone()), (9_995, null.clone())];
+    assert_eq!(after(&victim, &row, exited(2)).cause.id, CauseId::ExitedByItself);
+    let java = task(43, "java");
+    let death = after(&java, &[(9_995, fault(sig::SIGSEGV, 1, &java))], exited(1));
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::ExitedByItself, Grade::Observed));
     let death = after(&victim, &[(9_995, fault(sig::SIGSEGV, 2, &victim))], exited(2));
     assert_eq!(death.cause.id, CauseId::ExitedByItself);
     let death = after(&victim, &[(9_000, null)], exited(139));
