@@ -180,7 +180,7 @@ fn means_job(asked: &Asked<'_>) -> bool {
         |arg: &&str| arg.starts_with('-') && !NOT_WHICH.iter().any(|it| arg.starts_with(it));
     let number = |word: &str| -> Option<u64> { word.split(['_', '.', '+']).next()?.parse().ok() };
     let own = asked.case.placement.job.as_ref().and_then(|job| number(&job.id));
-    own.is_none_or(|own| asked.args.iter().any(|arg| chooses(&arg) || number(arg) == Some(own)))
+    own.is_none_or(|own| asked.args.iter().any(|arg| chooses(arg) || number(arg) == Some(own)))
 }
 
 /// A command that asked a server.

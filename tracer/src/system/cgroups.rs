@@ -177,7 +177,7 @@ fn is_shown(point: &Path, kind: &str) -> bool {
     let magic = if kind == "cgroup2" { CGROUP2_MAGIC } else { CGROUP_MAGIC };
     // What may not be looked at may be there.
     let may_be = || io::Error::last_os_error().kind() == io::ErrorKind::PermissionDenied;
-    if told { i64::from(found.f_type) == magic } else { may_be() }
+    if told { i128::from(found.f_type) == i128::from(magic) } else { may_be() }
 }
 
 /// The path of one hierarchy in `/proc/PID/cgroup`; cgroup2 is the line without controllers.

@@ -165,7 +165,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         .fixes([fixes::detach(&case.program())])
         .answer();
     }
-    let (why, hung_up, ended) = shell_let_go(case, blow.signal)?;
+    let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
     let signal = signal_name(sent.number);
     let login = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
     Finding::new(
@@ -189,8 +189,15 @@ const ENDS: u64 = 1_000_000_000;
 /// How long after its terminal hung up a shell hangs up its jobs.
 const HANGS_UP: u64 = 5_000_000_000;
 
-/// Why a shell signalled its jobs, its own SIGHUP and its end, where they were seen.
-type LetGo<'a> = (&'static str, Option<&'a SeenSignal>, Option<&'a Seen<Exit>>);
+/// Why a shell signalled its jobs though nobody typed `kill`.
+struct LetGo<'a> {
+    /// In words.
+    why: &'static str,
+    /// The SIGHUP that it had got itself, where it had.
+    hung_up: Option<&'a SeenSignal>,
+    /// Its end right after, where it was seen.
+    ended: Option<&'a Seen<Exit>>,
+}
 
 /// What a shell tells its jobs at its end: that its terminal hung up or it is ending (SIGHUP), and, where they are
 /// stopped, to end (SIGTERM, bash). `None` where somebody may have typed `kill`.
@@ -220,7 +227,7 @@ fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
         }
         _ => return None,
     };
-    Some((why, hung_up, ended))
+    Some(LetGo { why, hung_up, ended })
 }
 
 /// Whether the victim belonged to a job of the shell that signalled it: as its child, or in the process group that a
