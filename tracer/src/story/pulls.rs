@@ -319,11 +319,14 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
         return None;
     }
     let text = format!("{unit} became {state}");
+    let request = (unit.ends_with(".mount") && exit.is_none())
+        .then(|| Request::unmounted(case, unit, happening.by_ns()))
+        .flatten();
     Some(Trigger {
         unit: unit.to_owned(),
         at: change.at,
         job: None,
-        request: None,
+        request,
         end: exit.and_then(|exit| End::of(case, exit.value.task.id)),
         state: Some(
             case.link(change.at, LinkEvent::UnitState, change.source, None, text)

@@ -128,12 +128,37 @@ impl Wish {
                 args.iter().any(|arg| arg == verb)
                     && (unit.include(&format!("{verb}.target")) || *verb == "default")
             });
+        if self == Self::Isolate && runlevel(args).is_some_and(|target| unit.include(target)) {
+            return true;
+        }
+        // systemctl start --job-mode=isolate
+        let job_mode = self == Self::Isolate
+            && args.iter().any(|arg| arg == "start")
+            && args.iter().zip(args.iter().skip(1)).any(|(option, value)| {
+                value == "--job-mode=isolate" || option == "--job-mode" && value == "isolate"
+            });
         // These alone change what happens at the next boot, or on demand.
         let later = |arg: &str| ["disable", "mask", "enable", "reenable"].contains(&arg);
         let now = args.iter().any(|arg| arg == "--now");
         let asks =
             args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
+        let asks = asks || job_mode;
         shorthand || asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
+    }
+}
+
+/// The target that telinit(8) isolates.
+fn runlevel(args: &[String]) -> Option<&'static str> {
+    let (program, rest) = args.split_first()?;
+    let program = program.rsplit('/').next();
+    if !matches!(program, Some("telinit" | "init")) {
+        return None;
+    }
+    match rest.iter().find(|arg| !arg.starts_with('-'))?.as_str() {
+        "1" | "s" | "S" => Some("rescue.target"),
+        "2" | "3" | "4" => Some("multi-user.target"),
+        "5" => Some("graphical.target"),
+        _ => None,
     }
 }
 
@@ -220,6 +245,8 @@ enum Proof<'a> {
     Connection(&'a Seen<ManagerConnection>),
     /// Its arguments say so.
     Arguments,
+    /// Its arguments say that it did it itself.
+    Deed,
 }
 
 impl<'a> Request<'a> {
@@ -278,6 +305,20 @@ impl<'a> Request<'a> {
         Self { call: None, process: Some(process), proof }
     }
 
+    /// An umount(8) of what a unit mounts, right before `at_ns`: the kernel tells the manager, nobody asks it.
+    pub fn unmounted(case: &Case<'a>, unit: &str, at_ns: u64) -> Option<Self> {
+        let recent = case.world.people.iter().filter_map(|(id, known)| {
+            let at = known.exec_ns.filter(|at| *at <= at_ns && *at + 5 * S >= at_ns)?;
+            let args = known.cmdline.as_deref().filter(|_| known.uid == Some(0))?;
+            let is_it = known.comm.as_deref() == Some("umount")
+                && was_there(case, id, at_ns)
+                && args.iter().skip(1).any(|arg| arg.starts_with('/') && unit_of_file(arg) == unit);
+            is_it.then_some((at, id))
+        });
+        let (_, id) = recent.max_by_key(|(at, _)| *at)?;
+        Some(Self { call: None, process: Some(id), proof: Proof::Deed })
+    }
+
     /// Who is behind it.
     pub fn actor(&self, case: &Case<'_>) -> Option<Actor> {
         self.process.map(|id| Actor::behind(case, id))
@@ -305,7 +346,7 @@ impl<'a> Request<'a> {
         match self.proof {
             Proof::Bus => self.call.map_or(Grade::Observed, |call| call.value.bus.grade()),
             Proof::Connection(_) => Grade::Observed,
-            Proof::Arguments => Grade::Inferred,
+            Proof::Arguments | Proof::Deed => Grade::Inferred,
         }
     }
 
@@ -320,6 +361,7 @@ impl<'a> Request<'a> {
             Proof::Bus => "",
             Proof::Connection(_) => " (it asked over systemd's private socket)",
             Proof::Arguments => by_arguments(self.call.is_some()),
+            Proof::Deed => " (by its arguments)",
         }
     }
 
@@ -327,7 +369,7 @@ impl<'a> Request<'a> {
     pub fn connection_link(&self, case: &Case<'_>) -> Option<Link> {
         match self.proof {
             Proof::Connection(seen) => Some(connection_link(case, seen)),
-            Proof::Bus | Proof::Arguments => None,
+            Proof::Bus | Proof::Arguments | Proof::Deed => None,
         }
     }
 
@@ -515,8 +557,15 @@ fn command(
     unit: &Names<'_>,
     at_ns: u64,
 ) -> Option<ProcessId> {
-    const COMMANDS: [&str; 5] =
-        ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo", "systemd-run"];
+    const COMMANDS: [&str; 7] = [
+        "systemctl",
+        "service",
+        "invoke-rc.d",
+        "deb-systemd-invo",
+        "systemd-run",
+        "telinit",
+        "init",
+    ];
     let may_ask = |known: &Known| match manager {
         // Who is not root can ask PID 1 over the bus alone, where it is seen.
         Manager::System => known.uid == Some(0) || !is_bus_heard(case),
@@ -649,6 +698,19 @@ mod tests {
         let line = args("systemctl --user start a.service");
         assert!(Wish::Start.is_command(&line, Manager::User(1000), &Names(vec!["a.service"])));
         assert!(!Wish::Start.is_command(&line, Manager::System, &Names(vec!["a.service"])));
+    }
+
+    #[test]
+    fn other_ways_to_isolate() {
+        let isolates = |line: &str, unit: &str| {
+            Wish::Isolate.is_command(&args(line), Manager::System, &Names(vec![unit]))
+        };
+        assert!(isolates("systemctl start --job-mode=isolate a.target", "a.target"));
+        assert!(isolates("systemctl --job-mode isolate start a.target", "a.target"));
+        assert!(!isolates("systemctl start --job-mode=fail a.target", "a.target"));
+        assert!(isolates("/sbin/telinit 1", "rescue.target"));
+        assert!(!isolates("telinit 1", "multi-user.target"));
+        assert!(!isolates("telinit q", "rescue.target"));
     }
 
     #[test]

@@ -293,6 +293,7 @@ pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
     if stop.escalated && last != sig::SIGKILL {
         let abort = unit_setting(case, stop, "TimeoutStopFailureMode", "TimeoutStopFailureMode");
         found.extend(abort.filter(|mode| mode.value == "abort"));
+        found.extend(signal_setting(case, stop, "WatchdogSignal", last));
         found.extend(signal_setting(case, stop, "FinalKillSignal", last));
     }
     found

@@ -144,13 +144,6 @@ impl UnitHistory {
             |pair: &&Vec<Value>| pair.first().and_then(Value::as_str) == Some("trigger_unit");
         pairs.into_iter().find(named)?.get(1)?.as_str().map(str::to_owned)
     }
-
-    /// Whether a string property ever had one of these values, as far as was seen.
-    pub fn ever(&self, name: &str, values: &[&str]) -> Option<&Seen<BTreeMap<String, Value>>> {
-        self.changes.iter().find(|change| {
-            change.value.get(name).and_then(Value::as_str).is_some_and(|now| values.contains(&now))
-        })
-    }
 }
 
 /// Everything known so far.

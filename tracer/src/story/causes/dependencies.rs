@@ -1,6 +1,7 @@
 //! Deaths since something happened to another unit: it was stopped, started or ended, and a dependency
 //! carried that over.
 
+use super::units::Isolation;
 use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
@@ -36,11 +37,12 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     }
     let isolated = case.world.jobs.iter().any(|other| {
         other.value.manager == stop.manager
+            && other.value.id < job.value.id
             && other.ns().abs_diff(job.ns()) <= TOGETHER
             && Request::find(case, Wish::Isolate, stop.manager, &other.value.unit, job.ns())
                 .is_some()
     });
-    if isolated {
+    if isolated || Isolation::of(case, stop.manager, job).is_some() {
         return is_not(ID, "another unit was being isolated");
     }
     let stopped = happening(&stop, &stop.unit, job);
@@ -180,6 +182,7 @@ impl Told {
     fn tell(&mut self, case: &Case<'_>, trigger: &Trigger<'_>, effect: Moment) -> String {
         let unit = &trigger.unit;
         let done = match trigger.job.and_then(|job| job_type(case.world, job)) {
+            _ if trigger.job.is_none() && unit.ends_with(".mount") => "unmounted",
             Some("start") => "started",
             Some("restart" | "try-restart") => "restarted",
             _ => "stopped",

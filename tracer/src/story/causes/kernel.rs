@@ -4,9 +4,10 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Limits, Mechanism, SignalInfo, SignalSent, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
+use crate::story::fixes::UnitAt;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
-use crate::story::{fixes, words};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
+use crate::story::{fixes, units, words};
 
 /// The end of the process whose end led to it.
 fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
@@ -115,18 +116,62 @@ pub fn limits(case: &Case<'_>) -> Option<Opinion> {
         _ => return None,
     };
     let signal = signal_name(number);
+    let of_unit = unit_limit(case, id, number, limits);
+    let whence = match &of_unit {
+        Some((setting, _)) => format!(" ({})", units::cited(setting)),
+        None => {
+            ". It had set that limit, inherited it, or was given it by another process (prlimit(2))"
+                .to_owned()
+        }
+    };
     Finding::new(
         id,
         Fit::Exact,
         Grade::Observed,
-        format!(
-            "{} got {signal} from the kernel: it {what}. It had set that limit, inherited it, or was given it by \
-             another process (prlimit(2)).",
-            case.victim_name()
-        ),
+        format!("{} got {signal} from the kernel: it {what}{whence}.", case.victim_name()),
     )
+    .settings([of_unit.as_ref().map(|(setting, _)| setting.clone())])
+    .fixes(of_unit.map(|(_, fix)| fix))
     .fixes([fix])
     .answer()
+}
+
+/// The line of the victim's unit that sets this limit, where it is as high as the one that was reached: a process
+/// may lower its own.
+fn unit_limit(
+    case: &Case<'_>,
+    id: CauseId,
+    number: u8,
+    limits: Option<Limits>,
+) -> Option<(DecidingSetting, Fix)> {
+    let name = if id == CauseId::CpuLimit { "LimitCPU" } else { "LimitFSIZE" };
+    let (manager, unit) = case.unit()?;
+    let setting = case.setting(&[unit, &units::template(unit)], name)?;
+    let (soft, hard) = setting.value.split_once(':').unwrap_or((&setting.value, &setting.value));
+    let hard_one = id == CauseId::CpuLimit && number == sig::SIGKILL;
+    let value = in_units_of_the_kernel(if hard_one { hard } else { soft })?;
+    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    (setting.file.is_some() && limits?.first == Some(value))
+        .then(|| (setting, fixes::unit_limit(&at, name)))
+}
+
+/// A limit of CPU time in seconds, of a file's size in bytes, as a unit's file says it; `None` of what is written
+/// with more words than one.
+fn in_units_of_the_kernel(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let digits = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "s" | "sec" => 1,
+        "min" | "m" => 60,
+        "h" | "hr" => 3600,
+        "K" => 1 << 10,
+        "M" => 1 << 20,
+        "G" => 1 << 30,
+        "T" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// What used up a limit of CPU time. Both limits end in the same place of the kernel: which one it was is known

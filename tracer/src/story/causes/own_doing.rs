@@ -4,9 +4,9 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::stopping::AskedToEnd;
-use crate::story::verdict::{CauseId, Outcome};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, words};
+use crate::story::{fixes, units, words};
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
     match case.outcome {
@@ -39,6 +39,18 @@ pub fn abort(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// `SystemCallFilter=` of the victim's unit, its first line, and what to do about it.
+fn unit_filter(case: &Case<'_>) -> Option<(DecidingSetting, String, Fix)> {
+    let (manager, unit) = case.unit()?;
+    let scopes = [unit.to_owned(), units::template(unit)];
+    let line =
+        case.world.setting_lines.iter().find(|line| {
+            scopes.contains(&line.value.scope) && line.value.name == "SystemCallFilter"
+        })?;
+    let at = fixes::UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    Some(((&line.value).into(), unit.to_owned(), fixes::system_call_fails(&at)))
+}
+
 /// A system call that seccomp forbids.
 pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SeccompViolation;
@@ -50,16 +62,23 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
             (None, _) => None,
         };
         let which = call.map(|call| format!(" ({call})")).unwrap_or_default();
+        let filter = unit_filter(case);
+        let cited = filter.as_ref().map(|(setting, unit, _)| {
+            format!(" {unit} has such a filter ({}).", units::cited(setting))
+        });
         return Finding::new(
             ID,
             Fit::Exact,
             Grade::Observed,
             format!(
-                "{} made a system call{which} that its seccomp filter forbids, and the kernel ended it.{}",
+                "{} made a system call{which} that its seccomp filter forbids, and the kernel ended it.{}{}",
                 case.victim_name(),
+                cited.unwrap_or_default(),
                 core(case)
             ),
         )
+        .settings([filter.as_ref().map(|(setting, ..)| setting.clone())])
+        .fixes(filter.map(|(.., fix)| fix))
         .answer();
     }
     if case.blow.is_some() {

@@ -304,18 +304,31 @@ fn pid_file_missed<'a>(
 /// systemd stopped the unit since the kernel's OOM killer had struck in it.
 pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitOomPolicy;
+    /// How long after it has heard of the kill its manager acts at most: a thrashing machine is slow.
+    const AT_ONCE: u64 = 5 * S;
     let stop = UnitStop::of(case)?;
+    let near = |ns: u64| ns <= stop.first.ns() + S && ns + AT_ONCE >= stop.first.ns();
     let message = case.world.journal.iter().rev().find(|line| {
         units::manager_said(&line.value, &stop, &stop.unit)
             && line.value.message.contains("killed by the OOM killer")
-            && line.ns() <= case.exit.ns() + S
-            && line.ns() + 600 * S >= stop.first.ns()
+            && near(line.ns())
     });
-    let result = stop.history.and_then(|history| history.ever("Result", &["oom-kill"]));
+    let result = stop.history.and_then(|history| {
+        history.changes.iter().find(|change| {
+            let result = change.value.get("Result").and_then(serde_json::Value::as_str);
+            result == Some("oom-kill") && near(change.ns())
+        })
+    });
     if message.is_none() && result.is_none() {
         return None;
     }
-    if stop.job.is_some() && message.is_none() {
+    let policy = stopping::own_or_default(case, &stop, "OOMPolicy", "OOMPolicy");
+    if policy.is_some_and(|policy| policy.value == "continue") {
+        return is_not(ID, format!("{} goes on after such a kill (OOMPolicy=continue)", stop.unit));
+    }
+    // The manager acts on it at once: for a job that was there before it would have been ending the unit already.
+    let asked_first = stop.job.is_some_and(|job| message.is_none_or(|line| job.ns() <= line.ns()));
+    if asked_first {
         return is_not(ID, format!("a job for {} was under way", stop.unit));
     }
     let first_victim = FirstVictim::of(case, &stop);

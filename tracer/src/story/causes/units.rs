@@ -69,15 +69,17 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             .fixes(remedies(case, &stop, request, verb == "stopped"))
             .answer();
     }
-    isolated(case, &stop, job, &what).or_else(|| manager_stopped(case, &stop, &what)).or_else(
-        || {
+    let isolation = || concluded_isolation(case, &stop, job, &what);
+    isolated(case, &stop, job, &what)
+        .or_else(|| manager_stopped(case, &stop, &what))
+        .or_else(isolation)
+        .or_else(|| {
             let what = format!("{what} by job {}", job.value.id);
             unseen(case, &stop, &what)
                 .links(units::stop_links(case, &stop))
                 .fixes([fixes::look_at_unit(&stop.at())])
                 .answer()
-        },
-    )
+        })
 }
 
 /// The story of a request that was not seen, and of nobody whose arguments tell of one. Whoever alone had just
@@ -158,11 +160,12 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
     let started = case.world.jobs.iter().filter(|other| {
         other.value.manager == stop.manager
             && other.value.result.is_none()
+            && other.value.id < job.value.id
             && other.ns().abs_diff(job.ns()) <= 500 * MS
             && other.value.unit != stop.unit
             && matches!(job_type(case.world, other), Some("start" | "restart") | None)
     });
-    let at_ns = job.ns();
+    let at_ns = job.ns().min(stop.begun.boot_ns);
     let find = |unit: &str| Request::find(case, Wish::Isolate, stop.manager, unit, at_ns);
     let (target, request) = started
         .filter_map(|other| Some((other, find(&other.value.unit)?)))
@@ -190,6 +193,69 @@ fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -
     .links(units::stop_links(case, stop))
     .fixes([fixes::ignore_on_isolate(&stop.at())])
     .answer()
+}
+
+/// A transaction that starts a target and stops nearly everything else, targets above all: an isolation, by what it does.
+pub(super) struct Isolation<'a> {
+    target: &'a Seen<Job>,
+    /// How many other units it stops, as far as was seen.
+    stopped: usize,
+}
+
+impl<'a> Isolation<'a> {
+    /// That which a job is part of.
+    pub(super) fn of(case: &Case<'a>, manager: Manager, job: &Seen<Job>) -> Option<Self> {
+        /// Jobs of one transaction are told one after the other, and there may be hundreds.
+        const TOGETHER: u64 = S;
+        /// Fewer units can go by dependencies on one another.
+        const MANY: usize = 8;
+        let part = |other: &&Seen<Job>| {
+            other.value.manager == manager
+                && other.value.result.is_none()
+                && other.ns().abs_diff(job.ns()) <= TOGETHER
+        };
+        let jobs = || case.world.jobs.iter().filter(part);
+        if jobs().any(|other| other.value.unit == "shutdown.target") {
+            return None;
+        }
+        let is_target = |job: &Seen<Job>| job.value.unit.ends_with(".target");
+        let starts = |job: &Seen<Job>| matches!(job_type(case.world, job), Some("start") | None);
+        // What was asked for has the lowest number.
+        let target = jobs()
+            .filter(|other| other.value.id < job.value.id && is_target(other) && starts(other))
+            .min_by_key(|other| other.value.id)?;
+        let stops: Vec<_> = jobs()
+            .filter(|other| other.value.id > target.value.id)
+            .filter(|other| job_type(case.world, other) == Some("stop"))
+            .collect();
+        // No dependency stops the targets of a running system.
+        let targets = stops.iter().filter(|job| is_target(job)).count();
+        (stops.len() >= MANY && targets >= 2).then_some(Self { target, stopped: stops.len() })
+    }
+}
+
+/// Another unit was isolated, by what was stopped with this one; who asked was not seen.
+fn concluded_isolation(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    job: &Seen<Job>,
+    what: &str,
+) -> Option<Opinion> {
+    let Isolation { target, stopped } = Isolation::of(case, stop.manager, job)?;
+    let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
+    let start = units::job_link(case, target).before(job.at.no_later_than(stop.begun));
+    let text = format!(
+        "{what} as {} was isolated, it seems: the same transaction stopped {stopped} units, targets among them, as whatever \
+         the isolated one does not need is. Who asked for it was not seen.",
+        target.value.unit
+    );
+    Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)
+        .gap(UNSEEN)
+        .settings([setting])
+        .links([start])
+        .links(units::stop_links(case, stop))
+        .fixes([fixes::ignore_on_isolate(&stop.at())])
+        .answer()
 }
 
 /// The user's whole service manager was stopped, by somebody else than logind.

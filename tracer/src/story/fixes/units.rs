@@ -359,6 +359,34 @@ pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
     }
 }
 
+/// A higher resource limit in a unit's own file.
+pub fn unit_limit(at: &UnitAt, name: &str) -> Fix {
+    fix(
+        &format!("raise {name}= of {}", at.unit),
+        at.set("Service", &format!("{name}=infinity")),
+        "the limit no longer applies to what the unit starts",
+    )
+    .but(
+        "what runs wild is no longer ended; choose a value rather than infinity where you know one",
+    )
+    .check(at.show(name))
+    .see("systemd.exec(5), setrlimit(2)")
+}
+
+/// A system call that fails instead of ending the process.
+pub fn system_call_fails(at: &UnitAt) -> Fix {
+    let mut commands = at.set("Service", "SystemCallErrorNumber=EPERM");
+    commands.push(remark("or allow what it needs, there: SystemCallFilter= with the call or its group (systemd-analyze syscall-filter)"));
+    fix(
+        "let a forbidden system call fail instead",
+        commands,
+        "the call returns an error, which the program may cope with",
+    )
+    .but("a program that is attacked goes on running")
+    .check(at.show("SystemCallFilter,SystemCallErrorNumber"))
+    .see("systemd.exec(5), seccomp(2)")
+}
+
 /// What was stopped is not gone.
 pub fn start_again(at: &UnitAt, unit: &str) -> Fix {
     let unit = operand(unit);

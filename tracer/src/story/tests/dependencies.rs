@@ -252,3 +252,18 @@ fn by_a_restart_that_nobody_asked_for() {
         ],
     );
 }
+
+#[test]
+fn by_an_umount() {
+    let umount = Task { uid: 0, euid: 0, ..task_in(81, "umount", "/system.slice/cron.service") };
+    let death = stopped(
+        Scene::default()
+            .user(0, "root")
+            .target(&victim(), TargetReason::Running)
+            .unit(1, "nginx.service", &[("BindsTo", json!(["m.mount"]))])
+            .exec(4900, umount.clone(), &["umount", "/m"], &[])
+            .exit(4902, umount, 0, false)
+            .unit(4990, "m.mount", &[("ActiveState", Value::from("inactive"))]),
+    );
+    says(&death, &["m.mount was unmounted: root ran \"umount /m\""]);
+}

@@ -281,3 +281,77 @@ fn a_pid_file_that_is_not_written() {
     assert!(death.cause.explanation.contains("PIDFile=/run/v.pid"), "{}", death.cause.explanation);
     assert!(death.fixes[0].commands.concat().contains("PIDFile="), "{death:#?}");
 }
+
+/// A target is started and much is stopped with it, by jobs of one transaction.
+fn isolated(targets: u32, with: impl FnOnce(Scene) -> Scene) -> Death {
+    let victim = task_in(142, "v", CGROUP);
+    let mut scene = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .job(1990, 650, "start", "other.service")
+        .job_of_type(1995, 700, None, "small.target")
+        .job_of_type(1995, 701, None, "v.service");
+    for number in 0..10 {
+        let kind = if number < targets { "target" } else { "service" };
+        scene = scene.job(1996, 702 + number, "stop", &format!("n{number}.{kind}"));
+    }
+    with(scene)
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .death()
+}
+
+#[test]
+fn an_isolation_is_known_by_what_it_does() {
+    let says =
+        |death: &Death| death.cause.explanation.contains("small.target was isolated, it seems");
+    let death = isolated(3, |scene| scene);
+    assert_eq!(
+        (death.cause.id, death.cause.evidence),
+        (CauseId::UnitStopRequested, Grade::Inferred)
+    );
+    assert!(says(&death), "{}", death.cause.explanation);
+    assert!(!says(&isolated(0, |scene| scene)));
+    // Where somebody said so, that tells more.
+    let death = isolated(3, |scene| {
+        let args = ["systemctl", "start", "--job-mode=isolate", "small.target"];
+        scene.exec(1900, root(90, "systemctl"), &args, &[])
+    });
+    assert!(death.cause.explanation.contains("--job-mode=isolate"), "{}", death.cause.explanation);
+    assert!(!says(&death));
+    assert!(!says(&isolated(3, |scene| scene.job(1996, 720, "start", "shutdown.target"))));
+}
+
+/// The OOM killer had taken one of the unit's processes, and the unit went on; a stop a while later is another story.
+#[test]
+fn an_oom_kill_before_is_not_why() {
+    let victim = task_in(142, "v", CGROUP);
+    let line = || logged("v.service: A process of this unit has been killed by the OOM killer.");
+    let stopped =
+        |killed_ms: u64, policy: &str, asked: bool| {
+            let mut scene = own("OOMPolicy", policy)
+                .user(0, "root")
+                .add(killed_ms, Source::Journal, line())
+                .unit(killed_ms + 1, "v.service", &[("Result", Value::from("oom-kill"))]);
+            if asked {
+                scene = scene
+                    .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[])
+                    .job(1999, 700, "stop", "v.service");
+            }
+            unexplained(scene, &victim).cause.id
+        };
+    assert_eq!(stopped(1998, "stop", false), CauseId::UnitOomPolicy);
+    assert_ne!(stopped(1998, "continue", false), CauseId::UnitOomPolicy);
+    assert_eq!(stopped(1900, "continue", true), CauseId::UnitStopRequested);
+    // Long ago is long ago.
+    let scene = Scene::default()
+        .user(0, "root")
+        .add(0, Source::Journal, line())
+        .unit(1, "v.service", &[("Result", Value::from("oom-kill"))])
+        .exec(59_990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .job(59_999, 700, "stop", "v.service")
+        .target(&victim, TargetReason::Running)
+        .signal(60_001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(60_003, victim, 15, true);
+    assert_eq!(scene.death().cause.id, CauseId::UnitStopRequested);
+}
