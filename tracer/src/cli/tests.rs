@@ -110,6 +110,16 @@ fn usage_errors_are_one_sentence_with_a_remedy() {
 }
 
 #[test]
+fn what_was_meant_is_guessed_from_what_stands_there() {
+    let number = sentence(&["4242"]);
+    assert!(number.contains("write `-p 4242`"), "{number}");
+    let surplus = sentence(&["replay", "a", "b"]);
+    assert!(surplus.contains("too many") && surplus.contains("killtrace replay"), "{surplus}");
+    let unit = sentence(&["--target", "unit:a/b"]);
+    assert!(unit.contains("no unit can be called a/b.service:"), "{unit}");
+}
+
+#[test]
 fn the_short_help_fits_one_screen_and_points_to_the_long_one() {
     let short = Cli::command().render_help().to_string();
     assert!(short.lines().count() < 60, "{short}");
@@ -126,6 +136,8 @@ fn man_page_and_completions_come_from_the_same_definition() {
     man_page(&mut man).expect("a man page");
     let man = String::from_utf8(man).expect("text");
     assert!(man.contains(".TH killtrace 8") && man.contains("\\-\\-target"), "{man}");
+    // There are no other pages.
+    assert!(!man.contains("(8)") && man.contains("\\-\\-self\\-test"), "{man}");
     for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
     {
         let mut script = Vec::new();
