@@ -84,8 +84,12 @@ fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
             signal.value.disposition == Some(Disposition::Default) && !signal.value.blocked
         })
     };
-    // A blocked one that was let in later; what came first stays pending.
-    let held_up = || same().next();
+    // A blocked one that was let in later; what came first stays pending. One that was to be caught ends nobody, unless
+    // the handler was taken away meanwhile.
+    let held_up = || {
+        let caught = |signal: &&SeenSignal| signal.value.disposition == Some(Disposition::Handler);
+        same().find(|signal| !caught(signal)).or_else(|| same().next())
+    };
     let last = condemned.or_else(by_default).or_else(held_up)?;
     let grade = if condemned.is_some() || by_default().is_some() {
         Grade::Observed

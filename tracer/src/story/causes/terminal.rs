@@ -212,7 +212,9 @@ fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
         return None;
     }
     let hung_up = case.world.signals_to(shell.id).iter().rev().find(|signal| {
+        // It ends by sending it to itself, too.
         signal.value.number == sig::SIGHUP
+            && signal.value.sender.id != shell.id
             && signal.value.disposition != Some(Disposition::Ignore)
             && signal.ns() <= sent.ns()
             && signal.ns() + HANGS_UP >= sent.ns()

@@ -213,8 +213,12 @@ fn crashed(faulted: &[(u64, u64)], last: u8) -> Death {
         sent.place = Some(crate::evidence::CodePlace { instruction: 0x5000, stack: *stack });
         scene = scene.signal(*ms, sent);
     }
-    let raised =
-        SignalSent { disposition: Some(Disposition::Default), fatal: true, ..own(last, &victim) };
+    // In its handler it is held up, and one that dumps core condemns nobody when it is sent.
+    let raised = SignalSent {
+        disposition: Some(Disposition::Default),
+        blocked: last == sig::SIGSEGV,
+        ..own(last, &victim)
+    };
     scene.signal(9_999, raised).exit(10_000, victim, u32::from(last) | 0x80, true).death()
 }
 
