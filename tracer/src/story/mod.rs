@@ -30,6 +30,7 @@ mod unit_command;
 mod units;
 mod upstream;
 pub mod verdict;
+mod wishes;
 mod words;
 mod world;
 

@@ -116,7 +116,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
             request.grade(),
             format!("{what}: {who} asked for it over the bus."),
         )
-        .gap("the caller was gone before the bus could name its process");
+        .gap("which process asked could not be learned from the bus: it was gone too soon, or not one that the bus can be believed of");
     };
     let mut links = request.links(case, stop.first.at);
     links.retain(|link| link.event != LinkEvent::BusCall);

@@ -1,0 +1,364 @@
+//! What can be asked of a service manager, and the words for it: methods of its bus, verbs and arguments of commands.
+
+use super::manager::{same_unit, signals_which, stops_which, unit_of_call};
+use super::units::{names_of, unit_of_file};
+use super::world::World;
+use crate::evidence::{BusCall, Manager};
+
+/// What can be asked of a service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Stop or restart a unit.
+    Stop,
+    /// Start or restart a unit.
+    Start,
+    /// Start a unit and stop everything that it does not need.
+    Isolate,
+    /// Have a unit load its configuration again.
+    Reload,
+    /// Send a signal to the processes of a unit.
+    Kill,
+}
+
+impl Wish {
+    /// Verbs of systemctl, service(8), invoke-rc.d(8) and deb-systemd-invoke(1p) that ask for it.
+    const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Stop => &[
+                "stop",
+                "restart",
+                "try-restart",
+                "reload-or-restart",
+                "try-reload-or-restart",
+                "force-reload",
+                "condrestart",
+                "disable",
+                "mask",
+            ],
+            Self::Start => &[
+                "start",
+                "restart",
+                "try-restart",
+                "reload-or-restart",
+                "try-reload-or-restart",
+                "condrestart",
+                "enable",
+                "reenable",
+            ],
+            Self::Isolate => &["isolate"],
+            Self::Reload => {
+                &["reload", "reload-or-restart", "try-reload-or-restart", "force-reload"]
+            }
+            Self::Kill => &["kill"],
+        }
+    }
+
+    /// Methods of systemd's manager that start something, and of its units.
+    const STARTING: [&'static str; 15] = [
+        "StartUnit",
+        "StartUnitReplace",
+        "StartUnitWithFlags",
+        "StartTransientUnit",
+        "RestartUnit",
+        "RestartUnitWithFlags",
+        "TryRestartUnit",
+        "ReloadOrRestartUnit",
+        "ReloadOrTryRestartUnit",
+        "Start",
+        "Restart",
+        "TryRestart",
+        "ReloadOrRestart",
+        "ReloadOrTryRestart",
+        "EnqueueUnitJob",
+    ];
+
+    /// Methods of systemd's manager, and of its units, that reload something.
+    const RELOADING: [&'static str; 8] = [
+        "ReloadUnit",
+        "ReloadOrRestartUnit",
+        "ReloadOrTryRestartUnit",
+        "EnqueueUnitJob",
+        "Reload",
+        "ReloadOrRestart",
+        "ReloadOrTryRestart",
+        "EnqueueJob",
+    ];
+
+    /// Whether a call asks for it.
+    pub fn is_call(self, call: &BusCall, unit: &Names<'_>) -> bool {
+        let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
+        match self {
+            Self::Stop => stops_which(call).is_some_and(|stopped| unit.include(&stopped)),
+            Self::Kill => signals_which(call).is_some_and(|struck| unit.include(&struck)),
+            Self::Reload => {
+                Self::RELOADING.contains(&call.member.as_str())
+                    && unit_of_call(call).is_some_and(|reloaded| unit.include(&reloaded))
+            }
+            Self::Start | Self::Isolate => {
+                Self::STARTING.contains(&call.member.as_str())
+                    && (self == Self::Start || said("isolate"))
+                    && unit_of_call(call).is_some_and(|started| unit.include(&started))
+            }
+        }
+    }
+
+    /// Whether a command asks this manager for it, by its arguments.
+    pub fn is_command(self, args: &[String], manager: Manager, unit: &Names<'_>) -> bool {
+        let of_user = args.iter().any(|arg| arg == "--user");
+        of_user == matches!(manager, Manager::User(_)) && self.is_said(args, unit)
+    }
+
+    /// Whether a command's arguments say so, of whatever manager here.
+    pub fn is_said(self, args: &[String], unit: &Names<'_>) -> bool {
+        if is_elsewhere(args) {
+            return false;
+        }
+        // `systemctl rescue` and its like name no unit.
+        let shorthand = self == Self::Isolate
+            && ["rescue", "emergency", "default"].iter().any(|verb| {
+                args.iter().any(|arg| arg == verb)
+                    && (unit.include(&format!("{verb}.target")) || *verb == "default")
+            });
+        if self == Self::Isolate && runlevel(args).is_some_and(|target| unit.include(target)) {
+            return true;
+        }
+        // systemctl start --job-mode=isolate
+        let job_mode = self == Self::Isolate
+            && args.iter().any(|arg| arg == "start")
+            && args.iter().zip(args.iter().skip(1)).any(|(option, value)| {
+                value == "--job-mode=isolate" || option == "--job-mode" && value == "isolate"
+            });
+        // These alone change what happens at the next boot, or on demand.
+        let later = |arg: &str| ["disable", "mask", "enable", "reenable"].contains(&arg);
+        let now = args.iter().any(|arg| arg == "--now");
+        let asks =
+            args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
+        let asks = asks || job_mode;
+        shorthand || asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
+    }
+}
+
+/// The target that telinit(8) isolates.
+fn runlevel(args: &[String]) -> Option<&'static str> {
+    let (program, rest) = args.split_first()?;
+    let program = program.rsplit('/').next();
+    if !matches!(program, Some("telinit" | "init")) {
+        return None;
+    }
+    match rest.iter().find(|arg| !arg.starts_with('-'))?.as_str() {
+        "1" | "s" | "S" => Some("rescue.target"),
+        "2" | "3" | "4" => Some("multi-user.target"),
+        "5" => Some("graphical.target"),
+        _ => None,
+    }
+}
+
+/// The names of a unit: its own first, then the other ones that its manager knows it by.
+#[derive(Clone, Debug)]
+pub struct Names<'n>(pub Vec<&'n str>);
+
+impl<'n> Names<'n> {
+    /// Of a unit of this manager.
+    pub fn of(world: &'n World, manager: Manager, unit: &'n str) -> Self {
+        Self(names_of(world, manager, unit))
+    }
+
+    /// Whether this is one of them.
+    pub fn include(&self, said: &str) -> bool {
+        self.0.iter().any(|name| same_unit(said, name))
+    }
+
+    /// Whether an argument of systemctl means it: one of its names, the path of what it mounts, or a pattern, which
+    /// is compared with its own name alone.
+    pub fn are_meant_by(&self, arg: &str) -> bool {
+        let by_path = || {
+            let unit = arg.starts_with('/').then(|| unit_of_file(arg));
+            unit.is_some_and(|unit| self.include(&unit))
+        };
+        let own = self.0.first().map(|name| name.as_bytes()).unwrap_or_default();
+        let is_pattern = arg.contains(['*', '?', '[']);
+        self.include(arg) || by_path() || is_pattern && glob(arg.as_bytes(), own)
+    }
+}
+
+/// Whether a systemctl was told to speak to another machine, or to change files of an image alone.
+fn is_elsewhere(args: &[String]) -> bool {
+    // `-M alice@` and `-M alice@.host` are a user of this one.
+    let is_here = |machine: &str| {
+        let host = machine.split_once('@').map_or(machine, |(_, host)| host);
+        host == ".host" || host.is_empty() && machine.contains('@')
+    };
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            return false;
+        }
+        if let Some(long) = arg.strip_prefix("--") {
+            let (name, value) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
+            let value = value.or_else(|| rest.clone().next().map(String::as_str));
+            match name {
+                "host" | "root" | "image" | "capsule" => return true,
+                "machine" => return !value.is_some_and(is_here),
+                _ => {}
+            }
+        } else if let Some(letters) = arg.strip_prefix('-') {
+            // The first letter that takes a value ends the row of them.
+            let Some(at) = letters.find(['H', 'M', 'C', 't', 'p', 'P', 's', 'n', 'o']) else {
+                continue;
+            };
+            let (option, value) = letters[at..].split_at(1);
+            let value = Some(value).filter(|value| !value.is_empty());
+            let value = value.or_else(|| rest.next().map(String::as_str));
+            match option {
+                "H" | "C" => return true,
+                "M" => return !value.is_some_and(is_here),
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
+/// fnmatch(3); linear but for one place to come back to.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut back: Option<(usize, usize)> = None;
+    while t < text.len() {
+        let step = match pattern.get(p) {
+            Some(b'*') => {
+                back = Some((p, t));
+                p += 1;
+                continue;
+            }
+            Some(b'[') => in_brackets(&pattern[p..], text[t]),
+            Some(&c) => (c == b'?' || c == text[t]).then_some(1),
+            None => None,
+        };
+        if let Some(step) = step {
+            p += step;
+            t += 1;
+        } else {
+            let Some((star, from)) = back else { return false };
+            back = Some((star, from + 1));
+            p = star + 1;
+            t = from + 1;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// How long an expression in brackets is, where it is one and holds this byte: `[vw]`, `[!a-z]`. One that is not
+/// closed stands for the bracket itself.
+fn in_brackets(pattern: &[u8], byte: u8) -> Option<usize> {
+    let not = matches!(pattern.get(1), Some(b'!' | b'^'));
+    let from = if not { 2 } else { 1 };
+    // A closing bracket that comes first is one of the set.
+    let close = pattern.iter().skip(from + 1).position(|c| *c == b']').map(|at| at + from + 1);
+    let Some(close) = close else { return (byte == b'[').then_some(1) };
+    let mut set = &pattern[from..close];
+    let mut found = false;
+    while let [first, rest @ ..] = set {
+        if let [b'-', last, after @ ..] = rest {
+            found |= (*first..=*last).contains(&byte);
+            set = after;
+        } else {
+            found |= *first == byte;
+            set = rest;
+        }
+    }
+    (found != not).then_some(close + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn commands_that_name_the_unit() {
+        let a = Names(vec!["a.service", "b-alias.service"]);
+        let stops = |line: &str| Wish::Stop.is_command(&args(line), Manager::System, &a);
+        assert!(stops("systemctl stop a"));
+        assert!(stops("systemctl --no-block restart b.service a.service"));
+        assert!(stops("/usr/sbin/service a restart"));
+        assert!(stops("systemctl stop a*"));
+        assert!(stops("systemctl stop ?.service"));
+        assert!(!stops("systemctl stop b"));
+        assert!(!stops("systemctl status a"));
+        assert!(!stops("systemctl --user stop a"));
+        assert!(!stops("systemctl stop b*"));
+        assert!(stops("systemctl stop b-alias"));
+        assert!(stops("systemctl stop [ab].service"));
+        // Patterns get no ending.
+        assert!(!stops("systemctl stop ?"));
+    }
+
+    #[test]
+    fn commands_for_elsewhere() {
+        let stops = |line: &str| {
+            let a = Names(vec!["a.service"]);
+            Wish::Stop.is_command(&args(line), Manager::System, &a)
+        };
+        for options in
+            ["-H node2", "-qHnode2", "--host=node2", "--host node2", "-M web", "--root=/x"]
+        {
+            assert!(!stops(&format!("systemctl {options} stop a")), "{options}");
+        }
+        for options in ["--no-block", "-M .host", "-M root@", "-sTERM", "-p H", "--"] {
+            assert!(stops(&format!("systemctl {options} stop a")), "{options}");
+        }
+    }
+
+    #[test]
+    fn units_of_paths() {
+        assert!(Names(vec!["m.mount"]).are_meant_by("/m"));
+    }
+
+    #[test]
+    fn each_wish_has_its_words() {
+        let line = args("systemctl isolate rescue.target");
+        assert!(Wish::Isolate.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
+        assert!(!Wish::Stop.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
+        let line = args("systemctl rescue");
+        assert!(Wish::Isolate.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
+        assert!(!Wish::Isolate.is_command(
+            &line,
+            Manager::System,
+            &Names(vec!["emergency.target"])
+        ));
+        let line = args("systemctl --user start a.service");
+        assert!(Wish::Start.is_command(&line, Manager::User(1000), &Names(vec!["a.service"])));
+        assert!(!Wish::Start.is_command(&line, Manager::System, &Names(vec!["a.service"])));
+    }
+
+    #[test]
+    fn other_ways_to_isolate() {
+        let isolates = |line: &str, unit: &str| {
+            Wish::Isolate.is_command(&args(line), Manager::System, &Names(vec![unit]))
+        };
+        assert!(isolates("systemctl start --job-mode=isolate a.target", "a.target"));
+        assert!(isolates("systemctl --job-mode isolate start a.target", "a.target"));
+        assert!(!isolates("systemctl start --job-mode=fail a.target", "a.target"));
+        assert!(isolates("/sbin/telinit 1", "rescue.target"));
+        assert!(!isolates("telinit 1", "multi-user.target"));
+        assert!(!isolates("telinit q", "rescue.target"));
+    }
+
+    #[test]
+    fn patterns() {
+        assert!(glob(b"*", b""));
+        assert!(glob(b"a*b*c", b"aXbYbZc"));
+        assert!(!glob(b"a*b", b"abc"));
+        assert!(glob(b"a**", b"a"));
+        assert!(!glob(b"?", b""));
+        assert!(glob(b"[vw].s", b"w.s"));
+        assert!(glob(b"*[!a-c]", b"xd"));
+        assert!(!glob(b"[!a-c]", b"b"));
+        assert!(glob(b"[]]", b"]"));
+        assert!(glob(b"a[", b"a["));
+        assert!(!glob(b"[", b"a"));
+    }
+}
