@@ -260,16 +260,16 @@ fn distinct(fixes: Vec<Fix>) -> Vec<Fix> {
 /// Sources that were closed although this case would have needed them.
 fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
     let mut gaps = Vec::new();
+    let why_not = |what: &str| {
+        let mut newest = case.world.unavailable.iter().rev();
+        newest.find(|gone| gone.value.what == what).map(|gone| gone.value.why.clone())
+    };
     let by_manager = case.sender().is_some_and(|sender| manager_of(sender).is_some());
     if by_manager {
+        let settings = case.unit().map(|(_, unit)| format!("settings of {unit}"));
+        gaps.extend(settings.and_then(|what| Some(format!("{what}: {}", why_not(&what)?))));
         for source in ["bus", "journal"] {
-            let seen_later = case
-                .world
-                .unavailable
-                .iter()
-                .rev()
-                .find(|gone| gone.value.what == source)
-                .map(|gone| gone.value.why.clone());
+            let seen_later = why_not(source);
             let at_start = header.sources.get(source).filter(|state| *state != "attached");
             let at_start = at_start.filter(|state| *state != "connecting").cloned();
             if let Some(why) = seen_later.or(at_start) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
     BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessSnapshot, SignalSent, Source, TargetReason,
-    Task, sig,
+    Task, Unavailable, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -80,8 +80,14 @@ fn a_request_over_a_users_own_bus_is_not_observed() {
         job_type: Some("stop".to_owned()),
         result: None,
     };
-    let scene = begin(&victim()).add(4990, Source::Bus, call);
-    let death = ended(scene.add(4995, Source::Bus, Fact::Job(job)), manager(), victim());
+    let pipe = Unavailable {
+        what: "settings of x.service".to_owned(),
+        why: "it is no regular file".to_owned(),
+    };
+    let scene = begin(&victim()).add(1, Source::File, Fact::Unavailable(pipe));
+    let scene = scene.add(4990, Source::Bus, call).add(4995, Source::Bus, Fact::Job(job));
+    let death = ended(scene, manager(), victim());
+    assert_eq!(death.gaps, ["settings of x.service: it is no regular file"], "{death:#?}");
     assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
     let from_bus = death.chain.iter().filter(|link| link.source == Source::Bus);
