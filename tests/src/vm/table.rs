@@ -21,11 +21,11 @@ whole verdict: killer, mechanism, cause, and that nothing was lost. The whole De
 tests (`tests/tests/system.rs`: a tmux at the end of its ssh session, OOMPolicy, systemd-oomd; `tests/tests/shutdown.rs`: the
 machine is switched off under a trace). The programs for arm64 are compiled on x86-64, and its machine is emulated, too.
 
-Since 7.0 the kernel no longer keeps a program on a tracepoint from being preempted, and skips it for whatever else happens
-on that CPU until it goes on (`bpf_prog_get_recursion_context`). There the hook on ends is attached twice: what one of the two
-misses the other sees. What both may have missed is told as a loss with `where` `recursion`, and verdicts after it say that
-they may lack evidence. On an emulated CPU a program takes a hundred times as long as on a real one, and this happens as much
-more often.
+Since 7.0 the kernel no longer keeps a program on a raw tracepoint from being preempted, and skips it for whatever else
+happens on that CPU until it goes on (`bpf_prog_get_recursion_context`). There the hook on ends is attached twice, the second
+time as a trace event, which is not preempted (`include/trace/perf.h`): what one of the two misses the other sees. What both
+may have missed is told as a loss with `where` `recursion`, and verdicts after it say that they may lack evidence. On an
+emulated CPU a program takes a hundred times as long as on a real one, and this happens as much more often.
 
 ";
 
