@@ -119,8 +119,22 @@ fn by_stack(signal: &SignalSent) -> Option<Mechanism> {
     MARKERS.iter().find(|(marker, _)| on_stack(signal, marker)).map(|(_, mechanism)| *mechanism)
 }
 
-fn on_stack(signal: &SignalSent, function: &str) -> bool {
-    signal.stack.iter().any(|frame| frame == function)
+/// Whether this function of the kernel's led to the signal.
+pub fn on_stack(signal: &SignalSent, function: &str) -> bool {
+    signal.stack.iter().take_while(|frame| !is_interrupt(frame)).any(|frame| frame == function)
+}
+
+/// Whether an interrupt of the hardware came in here: what is below it on the stack was interrupted, whatever it was,
+/// and has nothing to do with the signal. Names of x86-64 (`asm_call_irq_on_stack` up to 5.11) and arm64.
+fn is_interrupt(frame: &str) -> bool {
+    const ENTRIES: [&str; 5] = [
+        "asm_common_interrupt",
+        "asm_call_irq_on_stack",
+        "asm_call_sysvec_on_stack",
+        "el1_irq",
+        "el1h_64_irq",
+    ];
+    frame.starts_with("asm_sysvec_") || ENTRIES.contains(&frame)
 }
 
 fn to_itself(signal: &SignalSent) -> bool {

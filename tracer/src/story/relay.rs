@@ -119,7 +119,7 @@ impl<'a> Relay<'a> {
 
 /// Whether a process sent it of its own accord, or closed a terminal of its own accord, which the kernel then hung up.
 fn is_act(sent: &SignalSent, mechanism: Mechanism) -> bool {
-    let ended = sent.stack.iter().any(|frame| frame == "disassociate_ctty");
+    let ended = mechanism::on_stack(sent, "disassociate_ctty");
     let closed = mechanism == Mechanism::TtyHangup && !ended;
     let closes = closed && !sent.sender.exiting && !sent.sender.kernel_thread;
     closes || !mechanism.is_kernels_own()

@@ -7,7 +7,7 @@ use crate::story::decide::Blow;
 use crate::story::fixes::UnitAt;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, mechanism, units, words};
 
 /// The end of the process whose end led to it.
 fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
@@ -53,7 +53,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
 pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::PidNamespaceExit)?;
     let init = words::name_pid(&case.task(&blow.signal.value.sender));
-    let reboot = blow.signal.value.stack.iter().any(|frame| frame == "reboot_pid_ns");
+    let reboot = mechanism::on_stack(&blow.signal.value, "reboot_pid_ns");
     let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
     let what = if reboot {
         format!("{init} called reboot(2) in its pid namespace")

@@ -32,7 +32,7 @@ fn tty(case: &Case<'_>) -> String {
 }
 
 fn has(case: &Case<'_>, function: &str) -> bool {
-    case.blow.is_some_and(|blow| blow.signal.value.stack.iter().any(|frame| frame == function))
+    case.blow.is_some_and(|blow| mechanism::on_stack(&blow.signal.value, function))
 }
 
 fn hangup_link(case: &Case<'_>, text: String, actor: Option<&Task>) -> Option<Link> {

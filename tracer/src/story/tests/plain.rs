@@ -420,3 +420,23 @@ fn the_trap_of_an_exec_under_a_tracer_is_the_tracers() {
     let crash = SignalSent { ptraced: false, ..trap };
     assert_ne!(crate::story::mechanism::of(&crash), Mechanism::Ptrace);
 }
+
+/// The clock's interrupt came in while a program of another process sent a signal: that is none of the timer's story.
+#[test]
+fn what_was_interrupted_led_to_nothing() {
+    let by = |stack: &[&str]| {
+        let victim = task(42, "sleep");
+        let alarm = SignalSent {
+            info: SignalInfo::Privileged,
+            syscall: None,
+            stack: stack.iter().map(|&frame| frame.to_owned()).collect(),
+            ..signal(sig::SIGALRM, task(7, "bystander"), victim.clone())
+        };
+        let scene = Scene::default().target(&victim, TargetReason::Pid).signal(5, alarm);
+        scene.exit(6, victim, u32::from(sig::SIGALRM), true).death().cause.id
+    };
+    let timer = ["it_real_fn", "hrtimer_interrupt", "asm_sysvec_apic_timer_interrupt"];
+    let other = ["do_send_sig_info", "bpf_send_signal", "bpf_trace_run2"];
+    assert_eq!(by(&[&timer[..], &other[..]].concat()), CauseId::TimerExpired);
+    assert_eq!(by(&other), CauseId::BpfProgram);
+}
