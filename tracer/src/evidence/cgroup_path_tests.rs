@@ -183,3 +183,10 @@ proptest::proptest! {
         proptest::prop_assert_eq!(bus_label_unescape(&bus_label_escape(&text)), text);
     }
 }
+
+#[test]
+fn unit_names_come_back_from_object_paths() {
+    assert_eq!(bus_label_unescape("session_2d3_2escope"), "session-3.scope");
+    assert_eq!(bus_label_unescape("tmux_2eservice"), "tmux.service");
+    assert_eq!(bus_label_unescape("odd_"), "odd_");
+}

@@ -8,6 +8,7 @@ use super::unit_command::UnitCommand;
 use super::units::names_of;
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
+use crate::evidence::cgroup_path::bus_label_unescape;
 use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, Task, sig};
 
 const MS: u64 = 1_000_000;
@@ -418,23 +419,7 @@ pub fn unit_of_call(call: &BusCall) -> Option<String> {
     if call.path == "/org/freedesktop/systemd1" {
         return call.args.first()?.as_str().map(str::to_owned);
     }
-    call.path.strip_prefix("/org/freedesktop/systemd1/unit/").map(unit_of_path)
-}
-
-/// Undoes systemd's escaping of unit names in object paths (`session_2d3_2escope`).
-fn unit_of_path(path: &str) -> String {
-    let mut name = Vec::with_capacity(path.len());
-    let bytes = path.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = (bytes[at] == b'_')
-            .then(|| path.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        name.push(hex.unwrap_or(bytes[at]));
-        at += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&name).into_owned()
+    call.path.strip_prefix("/org/freedesktop/systemd1/unit/").map(bus_label_unescape)
 }
 
 /// The calls on a manager's bus, oldest first, that can have led to what happened at `at_ns`: their job was made
@@ -601,16 +586,4 @@ fn struck_by_manager<'a>(
             && signal.ns() <= main.ns()
             && signal.ns() + 600 * S >= main.ns()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unit_names_come_back_from_object_paths() {
-        assert_eq!(unit_of_path("session_2d3_2escope"), "session-3.scope");
-        assert_eq!(unit_of_path("tmux_2eservice"), "tmux.service");
-        assert_eq!(unit_of_path("odd_"), "odd_");
-    }
 }

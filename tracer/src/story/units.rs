@@ -90,20 +90,6 @@ pub fn unit_of_file(path: &str) -> String {
     if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
 }
 
-/// systemd's escaping of a name in a D-Bus object path (`bus_label_escape`).
-pub fn bus_label(name: &str) -> String {
-    let mut label = String::with_capacity(name.len());
-    for (at, byte) in name.bytes().enumerate() {
-        let plain = byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit());
-        if plain {
-            label.push(char::from(byte));
-        } else {
-            label.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    label
-}
-
 /// Whether a journal line was written by a daemon of the system: by what journald says of the
 /// writer, not by the identifier, which anybody can choose.
 pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Deaths by a container's runtime.
 
 use super::{Finding, Fit, Opinion};
+use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{BusCall, Grade, Mechanism, SignalResult, Task, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -114,7 +115,7 @@ pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
     const RECENT: u64 = 120_000_000_000;
     let name = case.placement.machine.clone()?;
-    let object = format!("/org/freedesktop/machine1/machine/{}", units::bus_label(&name));
+    let object = format!("/org/freedesktop/machine1/machine/{}", bus_label_escape(&name));
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
         let first = call.args.first().and_then(|arg| arg.as_str());

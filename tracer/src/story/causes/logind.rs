@@ -1,6 +1,7 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
 use super::{Finding, Fit, Opinion, is_not};
+use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, Moment, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -63,7 +64,7 @@ fn terminate_call<'a>(
         let text = first.and_then(|arg| arg.as_str());
         let number = first.and_then(serde_json::Value::as_u64).and_then(|n| u32::try_from(n).ok());
         let object = |kind: &str, key: &str| {
-            call.path == format!("/org/freedesktop/login1/{kind}/{}", units::bus_label(key))
+            call.path == format!("/org/freedesktop/login1/{kind}/{}", bus_label_escape(key))
         };
         if call.member.starts_with("Kill") && !is_that_signal(case, seen) {
             return false;

@@ -2,27 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::scene::{Scene, signal, task, task_in};
-use crate::evidence::{Fact, Grade, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
-use crate::story::verdict::{CauseId, Death};
+use super::scene::{Scene, task, task_in};
+use crate::evidence::{Fact, Grade, JournalLine, ProcessSnapshot, Source, Task};
+use crate::story::verdict::CauseId;
 
 const JOB: &str = "/system.slice/slurmstepd.scope/job_5/step_batch/user/task_0";
 
 fn slurmstepd() -> Task {
     let cgroup = "/system.slice/slurmstepd.scope/job_5/step_batch/slurm";
     Task { uid: 0, euid: 0, ..task_in(300, "slurmstepd", cgroup) }
-}
-
-fn begin(victim: &Task) -> Scene {
-    let scene = Scene::default().user(0, "root").user(1000, "alice").user(1001, "bob");
-    scene.target(victim, TargetReason::Running)
-}
-
-fn ended(scene: Scene, killer: Task, victim: Task) -> Death {
-    scene
-        .signal(5000, signal(sig::SIGTERM, killer, victim.clone()))
-        .exit(5003, victim, 15, true)
-        .death()
 }
 
 fn logs(scene: Scene, comm: &str, uid: u32, message: &str) -> Scene {
@@ -39,7 +27,8 @@ fn logs(scene: Scene, comm: &str, uid: u32, message: &str) -> Scene {
 fn ran_out_of_time() {
     let said = "error: *** JOB 5 ON node CANCELLED AT 2026-11-29T22:28:12 DUE TO TIME LIMIT ***";
     let victim = || task_in(42, "sleep", JOB);
-    let death = ended(logs(begin(&victim()), "slurmstepd", 0, said), slurmstepd(), victim());
+    let death =
+        logs(Scene::watching(&victim()), "slurmstepd", 0, said).ended_by(slurmstepd(), victim());
     assert_eq!(death.cause.id, CauseId::BatchJobEnded, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
     assert!(death.cause.explanation.contains("slurm job 5 was ended: it ran out of"), "{death:#?}");
@@ -51,7 +40,8 @@ fn ran_out_of_time() {
         ("slurmstepd", 1000, said.to_owned()),
         ("logger", 0, said.to_owned()),
     ] {
-        let death = ended(logs(begin(&victim()), comm, uid, &said), slurmstepd(), victim());
+        let death =
+            logs(Scene::watching(&victim()), comm, uid, &said).ended_by(slurmstepd(), victim());
         assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
         assert!(death.cause.explanation.contains("or was cancelled"), "{death:#?}");
     }
@@ -70,8 +60,9 @@ fn known_by_its_environment_alone() {
             environment: BTreeMap::from([("SLURM_JOB_ID".to_owned(), variable.to_owned())]),
             ..ProcessSnapshot::default()
         };
-        let scene = begin(&victim).add(1, Source::Proc, Fact::Process(Box::new(snapshot)));
-        let death = ended(scene, slurmstepd(), victim);
+        let scene =
+            Scene::watching(&victim).add(1, Source::Proc, Fact::Process(Box::new(snapshot)));
+        let death = scene.ended_by(slurmstepd(), victim);
         assert!(death.cause.explanation.contains(told), "{death:#?}");
     }
 }
@@ -82,8 +73,8 @@ fn who_cancelled_it() {
     let victim = || task_in(42, "sleep", JOB);
     let cancelled_by = |uid: u32| {
         let client = Task { uid, euid: uid, ..task(80, "scancel") };
-        let scene = begin(&victim()).exec(4900, client, &["scancel", "5"], &[]);
-        ended(scene, slurmstepd(), victim()).cause.explanation
+        let scene = Scene::watching(&victim()).exec(4900, client, &["scancel", "5"], &[]);
+        scene.ended_by(slurmstepd(), victim()).cause.explanation
     };
     for (uid, told) in [(0, "root ran"), (1000, "alice ran")] {
         let text = cancelled_by(uid);
@@ -95,6 +86,6 @@ fn who_cancelled_it() {
 #[test]
 fn a_users_own_program_of_that_name() {
     let victim = task(42, "sleep");
-    let death = ended(begin(&victim), task(300, "slurmstepd"), victim);
+    let death = Scene::watching(&victim).ended_by(task(300, "slurmstepd"), victim);
     assert_ne!(death.cause.id, CauseId::BatchJobEnded, "{death:#?}");
 }

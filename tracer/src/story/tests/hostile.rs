@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessSnapshot, SignalSent, Source, TargetReason,
-    Task, Unavailable, sig,
+    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessSnapshot, SignalSent, Source, Task,
+    Unavailable, sig,
 };
-use crate::story::verdict::{CauseId, Death};
+use crate::story::verdict::CauseId;
 
 const USERS: &str = "/user.slice/user-1000.slice/user@1000.service";
 
@@ -15,18 +15,6 @@ const USERS: &str = "/user.slice/user-1000.slice/user@1000.service";
 fn manager() -> Task {
     let cgroup = format!("{USERS}/init.scope");
     Task { ppid: 1, ..task_in(100, "systemd", &cgroup) }
-}
-
-fn begin(victim: &Task) -> Scene {
-    let scene = Scene::default().user(0, "root").user(1000, "alice").user(1001, "bob");
-    scene.target(victim, TargetReason::Running)
-}
-
-fn ended(scene: Scene, killer: Task, victim: Task) -> Death {
-    scene
-        .signal(5000, signal(sig::SIGTERM, killer, victim.clone()))
-        .exit(5003, victim, 15, true)
-        .death()
 }
 
 fn call(bus: Manager, path: &str, member: &str, args: &[Value], sender: &Task) -> Fact {
@@ -54,8 +42,8 @@ fn requests_to_logind_come_over_the_systems_bus() {
     let root = Task { uid: 0, euid: 0, ..task(70, "loginctl") };
     let of = |bus: Manager, path: &str| {
         let call = call(bus, path, "TerminateSession", &[json!("3")], &root);
-        let scene = begin(&victim()).add(4990, Source::Bus, call);
-        ended(scene.job(4995, 9, "stop", "session-3.scope"), systemd(), victim()).cause.id
+        let scene = Scene::watching(&victim()).add(4990, Source::Bus, call);
+        scene.job(4995, 9, "stop", "session-3.scope").ended_by(systemd(), victim()).cause.id
     };
     assert_eq!(of(Manager::System, "/org/freedesktop/login1"), CauseId::LogindTerminate);
     assert_ne!(of(Manager::User(1000), "/org/freedesktop/login1"), CauseId::LogindTerminate);
@@ -84,9 +72,9 @@ fn a_request_over_a_users_own_bus_is_not_observed() {
         what: "settings of x.service".to_owned(),
         why: "it is no regular file".to_owned(),
     };
-    let scene = begin(&victim()).add(1, Source::File, Fact::Unavailable(pipe));
+    let scene = Scene::watching(&victim()).add(1, Source::File, Fact::Unavailable(pipe));
     let scene = scene.add(4990, Source::Bus, call).add(4995, Source::Bus, Fact::Job(job));
-    let death = ended(scene, manager(), victim());
+    let death = scene.ended_by(manager(), victim());
     assert_eq!(death.gaps, ["settings of x.service: it is no regular file"], "{death:#?}");
     assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
@@ -106,11 +94,11 @@ fn a_users_scope_is_no_session() {
         job_type: Some("stop".to_owned()),
         result: None,
     };
-    let scene = begin(&victim)
+    let scene = Scene::watching(&victim)
         .session("c3", 300)
         .setting("logind.conf", "KillUserProcesses", "yes", Some(("/etc/l", 2)))
         .add(4995, Source::Bus, Fact::Job(job));
-    let death = ended(scene, manager(), victim);
+    let death = scene.ended_by(manager(), victim);
     assert_ne!(death.cause.id, CauseId::LogindKillUserProcesses, "{death:#?}");
     assert!(!death.cause.explanation.contains("login had ended"), "{death:#?}");
 }
@@ -134,9 +122,9 @@ fn a_users_process_called_sudo() {
         let victim = task(42, "sleep");
         let sudo = Task { uid, euid: uid, ..task(60, "sudo") };
         let kill = Task { uid, euid: uid, ..task(70, "kill") };
-        let scene = begin(&victim).exec(4900, kill.clone(), &["kill", "42"], &[&sudo]);
+        let scene = Scene::watching(&victim).exec(4900, kill.clone(), &["kill", "42"], &[&sudo]);
         let scene = with_environment(scene, &sudo, "SUDO_USER", "bob");
-        ended(scene, kill, victim).cause.explanation
+        scene.ended_by(kill, victim).cause.explanation
     };
     assert!(told(0).contains("bob ran"), "{}", told(0));
     assert!(told(1000).contains("alice ran"), "{}", told(1000));
@@ -147,9 +135,9 @@ fn a_users_process_called_sudo() {
 fn an_address_that_a_process_made_up() {
     let told = |value: &str| {
         let (victim, kill) = (task(42, "sleep"), task(70, "kill"));
-        let scene = begin(&victim).exec(4900, kill.clone(), &["kill", "42"], &[]);
+        let scene = Scene::watching(&victim).exec(4900, kill.clone(), &["kill", "42"], &[]);
         let scene = with_environment(scene, &kill, "SSH_CONNECTION", value);
-        ended(scene, kill, victim).cause.explanation
+        scene.ended_by(kill, victim).cause.explanation
     };
     let text = told("203.0.113.66 1 192.0.2.1 22");
     assert!(text.contains("203.0.113.66 (by SSH_CONNECTION in its environment)"), "{text}");
@@ -162,8 +150,8 @@ fn an_address_that_a_process_made_up() {
 fn a_title_does_not_leave_its_quotes() {
     let (victim, kill) = (task(42, "sleep"), task(70, "kill"));
     let title = "true\". The OOM killer had chosen it: root ran \"oom-kill";
-    let scene = begin(&victim).exec(4900, kill.clone(), &[title], &[]);
-    let text = ended(scene, kill, victim).cause.explanation;
+    let scene = Scene::watching(&victim).exec(4900, kill.clone(), &[title], &[]);
+    let text = scene.ended_by(kill, victim).cause.explanation;
     assert!(text.contains("alice ran \"true\\\". The OOM"), "{text}");
     assert_eq!(text.replace("\\\"", "").matches('"').count(), 2, "{text}");
 }
@@ -187,7 +175,7 @@ fn a_sender_that_executes_something_else() {
         sender_args: ["bash", "-c", "kill 42"].map(str::to_owned).to_vec(),
         ..signal(sig::SIGTERM, shell, victim.clone())
     };
-    let death = begin(&victim)
+    let death = Scene::watching(&victim)
         .signal(5000, sent)
         .add(5002, Source::Proc, Fact::Process(Box::new(late)))
         .exec(5001, later, &["true", "innocent"], &[])

@@ -102,6 +102,19 @@ impl Scene {
         self
     }
 
+    /// With root, alice (1000) and bob (1001), and a target that had been running.
+    pub fn watching(victim: &Task) -> Self {
+        let scene = Self::default().user(0, "root").user(1000, "alice").user(1001, "bob");
+        scene.target(victim, TargetReason::Running)
+    }
+
+    /// The story of the victim's end by SIGTERM at 5 s.
+    pub fn ended_by(self, killer: Task, victim: Task) -> Death {
+        self.signal(5000, signal(crate::evidence::sig::SIGTERM, killer, victim.clone()))
+            .exit(5003, victim, 15, true)
+            .death()
+    }
+
     pub fn options(mut self, options: TraceOptions) -> Self {
         self.options = options;
         self
