@@ -93,11 +93,10 @@ pub fn unit_of_file(path: &str) -> String {
 /// Whether a journal line was written by a daemon of the system: by what journald says of the
 /// writer, not by the identifier, which anybody can choose.
 pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {
+    let own = line.from_unit.as_deref().and_then(|unit| unit.strip_suffix(".service"));
+    // A service's processes cannot leave its cgroup, but any of them can take another's name; only root's is believed.
     let short = comm.get(..15).unwrap_or(comm);
-    let unit = format!("{comm}.service");
-    // `_COMM` is missing where the writer was gone before journald looked.
-    let named = line.comm.as_deref() == Some(short) || line.from_unit.as_deref() == Some(&unit);
-    named && line.uid.is_none_or(|uid| uid < 1000)
+    own == Some(comm) || (line.uid == Some(0) && line.comm.as_deref() == Some(short))
 }
 
 /// Whether the deciding signal came out of a service of the system's: its cgroup is the kernel's word, a name
@@ -232,6 +231,24 @@ mod tests {
         assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
         assert_eq!(unit_of_file("/"), "-.mount");
         assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
+    }
+
+    /// A program of the web server's may call itself what it likes.
+    #[test]
+    fn lines_of_daemons() {
+        let line = |comm: &str, uid, unit: &str| JournalLine {
+            comm: Some(comm.to_owned()),
+            uid: Some(uid),
+            from_unit: Some(unit.to_owned()),
+            ..JournalLine::default()
+        };
+        let from = |line: JournalLine| from_daemon(&line, "systemd-logind");
+        assert!(from(line("systemd-logind", 0, "systemd-logind.service")));
+        assert!(from(line("systemd-logind", 0, "init.scope")));
+        assert!(from(line("(d-logind)", 101, "systemd-logind.service")));
+        assert!(!from(line("systemd-logind", 33, "apache2.service")));
+        assert!(!from(line("systemd-logind", 1000, "user@1000.service")));
+        assert!(!from(line("apache2", 0, "apache2.service")));
     }
 
     #[test]
