@@ -4,6 +4,7 @@ use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Login, Options};
 use serde_json::Value;
 
 use crate::death::{Death, text};
+use crate::units::verdict;
 use crate::{
     KILL_USER_PROCESSES_LINE, LOGIND_CONF, kill_user_processes, lab, session_of, start_tmux,
 };
@@ -281,6 +282,49 @@ fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     death.fix_with("enable-linger");
     // It was named by pid, so killtrace ends with it.
     assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// Nobody is logged in any more, and nobody logs out: lingering alone had kept her manager.
+#[test]
+fn lingering_is_taken_away() {
+    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("sudo loginctl enable-linger alice").expect("alice may linger");
+    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
+    let session = session_of(&mut login);
+    let pid = lab.pid_of("sleep").expect("its pid");
+    login.exit().expect("alice logs out");
+    lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["loginctl", "disable-linger", "alice"]).expect("taken away");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
+    let said = death.0["cause"]["explanation"].to_string();
+    assert!(said.contains("loginctl disable-linger alice"), "{death}");
+    death.assert_chain(&[
+        ("command", "loginctl disable-linger alice"),
+        ("bus-call", "SetUserLinger"),
+        ("bus-call", "@1000.service"),
+        ("job", "user@1000.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("enable-linger");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// The session's end is told by its leader's, and that by who killed it.
+#[test]
+fn the_leader_of_the_session_is_killed() {
+    let lab = lab(&kill_user_processes("yes"));
+    let script = "su -l alice -c 'sleep 4000 & tail -f /dev/null' > /dev/null 2>&1 < /dev/null &";
+    lab.exec(&["sh", "-c", script]).expect("alice is there by su");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let kill = format!("/bin/kill -KILL {}", lab.pid_of("su").expect("the leader"));
+    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", &kill]).expect("killed")));
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    assert!(death.0["cause"]["explanation"].to_string().contains(&kill), "{death}");
+    death.assert_chain(&[("command", &kill), ("signal", "SIGKILL"), ("process-exit", "su")]);
+    death.assert_chain(&STOPPED_BY_LOGIND);
 }
 
 #[test]

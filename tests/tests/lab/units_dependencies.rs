@@ -175,6 +175,47 @@ fn a_conflict_with_what_another_unit_wants() {
     ]);
 }
 
+/// The line stands in the other's file.
+#[test]
+fn a_stop_that_the_other_unit_passes_on() {
+    let base = format!("[Unit]\nPropagatesStopTo=victim.service\n{SLEEPS}");
+    let options = unit(unit(Options::default(), "base.service", &base), "victim.service", SLEEPS);
+    let death = stop_base(&lab(&options));
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let base = "/etc/systemd/system/base.service";
+    death.assert_setting("PropagatesStopTo", "victim.service", base, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop base.service"),
+        ("job", "stop base.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("PropagatesStopTo=");
+}
+
+/// The victim's file names the other by another name, and so does whoever stops it.
+#[test]
+fn a_unit_with_another_name() {
+    let victim = format!("[Unit]\nPartOf=second.service\n{SLEEPS}");
+    let options =
+        unit(unit(Options::default(), "victim.service", &victim), "first.service", SLEEPS)
+            .link("/etc/systemd/system/second.service", "first.service")
+            .link("/etc/systemd/system/third.service", "first.service");
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service", "second.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "third.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("PartOf", "second.service", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop third.service"),
+        ("job", "stop first.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
 /// Nobody asks: a timer elapses.
 #[test]
 fn a_conflict_with_what_a_timer_starts() {

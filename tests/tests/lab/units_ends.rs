@@ -81,6 +81,36 @@ fn the_start_takes_too_long() {
     death.fix_with("TimeoutStartSec=");
 }
 
+/// What runs after the start fails, and the service goes with it.
+#[test]
+fn the_start_fails_after_it_began() {
+    let text = "[Service]\nExecStart=/bin/sleep 1000\nExecStartPost=/bin/sh -c 'read end < /run/end; exit 3'\n\
+                ExecStartPre=/usr/bin/mkfifo /run/end\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-failed", "{death}");
+    death.assert_killer(1, "systemd");
+    let setting = death.setting("ExecStartPost");
+    assert_eq!((&setting["file"], &setting["line"]), (&VICTIM.into(), &3.into()), "{death}");
+    death.assert_chain(&[("process-exit", "exited with 3"), ("signal", "SIGTERM")]);
+}
+
+/// The kernel keeps the limit, the unit's file set it.
+#[test]
+fn the_units_own_limit_of_cpu_time() {
+    let text = "[Service]\nExecStart=/bin/sh -c 'while :; do :; done'\nLimitCPU=1\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "cpu-limit", "{death}");
+    death.assert_setting("LimitCPU", "1", VICTIM, 3);
+    death.fix_with("LimitCPU=");
+}
+
 #[test]
 fn a_service_runs_too_long() {
     let options = unit(Options::default(), "victim.service", SLEEPS);

@@ -264,6 +264,10 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let unit = format!("user@{uid}.service");
     let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
     let request = Request::for_job(case, Wish::Stop, job, job.ns())?;
+    // Why logind does so is a story of its own.
+    if request.call.is_some_and(|call| super::logind::from_logind(case, &call.value)) {
+        return None;
+    }
     let who = request.sentence(case)?;
     let effect = stop.ordered_at();
     let above = units::job_link(case, job).before(effect);
