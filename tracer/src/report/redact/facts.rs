@@ -337,9 +337,16 @@ impl Redactor {
     }
 
     fn journal(&mut self, mut line: JournalLine) -> JournalLine {
-        line.message = match before_user(&line) {
-            Some(before) => self.message(&line.message, before),
-            None => self.names.unknown_text(&line.message),
+        let unit = line.about_unit.as_deref();
+        let described = unit.and_then(|unit| super::status::description(&line.message, unit));
+        line.message = match (before_user(&line), described) {
+            (Some(before), Some(at)) if !is_managers(&line.message[at.clone()]) => {
+                let own_words = self.names.unknown_text(&line.message[at.clone()]);
+                let (begin, end) = (&line.message[..at.start], &line.message[at.end..]);
+                format!("{}{own_words}{}", self.message(begin, before), self.message(end, before))
+            }
+            (Some(before), _) => self.message(&line.message, before),
+            (None, _) => self.names.unknown_text(&line.message),
         };
         line.comm = self.optional(line.comm);
         line.identifier = self.optional(line.identifier);

@@ -10,6 +10,7 @@
 mod arguments;
 mod facts;
 mod names;
+mod status;
 mod telling;
 mod text;
 

@@ -164,6 +164,19 @@ fn journal_line(comm: &str, message: &str) -> JournalLine {
 }
 
 #[test]
+fn lines_about_a_unit_lose_its_description_unless_it_is_logind_s() {
+    let told = |unit: &str, message: &str| {
+        let line =
+            JournalLine { about_unit: Some(unit.into()), ..journal_line("systemd", message) };
+        clean(&mut Redactor::new(), Fact::Journal(line))
+    };
+    let text = told("web.service", "Stopped web.service - The s3cret of acme.");
+    assert!(text.contains("Stopped web.service - text-1."), "{text}");
+    let text = told("session-3.scope", "Stopping session-3.scope - Session 3 of User alice...");
+    assert!(text.contains("session-3.scope - Session 3 of User user-1..."), "{text}");
+}
+
+#[test]
 fn journal_lines_lose_users_even_those_seen_first_there() {
     let mut redactor = Redactor::new();
     let mut shown = |comm: &str, message: &str| {
