@@ -554,7 +554,7 @@ pub struct User {
 /// The value of a setting, and which file decided it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
-    /// Whose: `logind.conf`, `system.conf`, `sshd_config`, or a unit's name.
+    /// Whose: `logind.conf`, `system.conf`, `sshd_config`, `sysctl`, or a unit's name.
     pub scope: String,
     /// Its name: `KillUserProcesses`.
     pub name: String,

@@ -257,21 +257,45 @@ pub fn keep_alive() -> Fix {
     .see("ssh_config(5), sshd_config(5)")
 }
 
-/// A core dump to look into.
-pub fn core_dump(program: &str) -> Fix {
-    fix(
-        "look into the crash",
-        vec![
-            format!("coredumpctl info {}", operand(program)),
-            remark(&format!(
-                "or: ulimit -c unlimited; {} …; gdb {} core",
-                quoted(program),
-                quoted(program)
-            )),
-        ],
-        "shows where in the program it happened",
-    )
-    .see("coredumpctl(1), core(5)")
+/// The core dump of a process to look into, or to have one the next time, by where this machine's kernel puts it
+/// (`kernel.core_pattern`).
+pub fn core_dump(program: &str, pid: u32, dumped: bool, pattern: Option<&str>) -> Fix {
+    let name = quoted(program);
+    let catcher = pattern.and_then(|pattern| pattern.strip_prefix('|'));
+    let (commands, see) = match (catcher, pattern) {
+        (Some(catcher), _) if catcher.contains("systemd-coredump") => {
+            (vec![format!("coredumpctl info {pid}")], "coredumpctl(1)")
+        }
+        (Some(catcher), _) if catcher.contains("apport") => {
+            let unpack = format!("apport-unpack FILE DIRECTORY; gdb -c DIRECTORY/CoreDump {name}");
+            (vec!["ls -t /var/crash".to_owned(), remark(&unpack)], "apport-unpack(1)")
+        }
+        (Some(catcher), _) if catcher.contains("abrt") => {
+            (vec!["abrt-cli list".to_owned()], "abrt-cli(1)")
+        }
+        (Some(catcher), _) => {
+            let told = format!("kernel.core_pattern hands core dumps to {catcher}: look there");
+            (vec![remark(&told)], "core(5)")
+        }
+        (None, Some("")) => {
+            let told = "kernel.core_pattern is empty: this machine writes no core dumps";
+            (vec![remark(told)], "core(5)")
+        }
+        (None, Some(file)) => {
+            let place = if file.starts_with('/') { "" } else { ", in its working directory" };
+            let told =
+                format!("the core is {file}{place} (kernel.core_pattern): gdb -c CORE {name}");
+            let again =
+                format!("for one the next time, start {name} from the shell where this was run");
+            let next = || vec!["ulimit -c unlimited".to_owned(), remark(&again), remark(&told)];
+            (if dumped { vec![remark(&told)] } else { next() }, "core(5), bash(1)")
+        }
+        (None, None) => {
+            let or = format!("or: ulimit -c unlimited; {name} …; gdb {name} core");
+            (vec![format!("coredumpctl info {pid}"), remark(&or)], "coredumpctl(1), core(5)")
+        }
+    };
+    fix("look into the crash", commands, "shows where in the program it happened").see(see)
 }
 
 /// A higher resource limit.
@@ -341,6 +365,18 @@ mod tests {
             let told = String::from_utf8(output.expect("sh").stdout).expect("UTF-8");
             assert_eq!(told, format!("[Login]\nKillExcludeUsers=root {user}\n"), "{script}");
         }
+    }
+
+    #[test]
+    fn cores_are_where_the_kernel_puts_them() {
+        let commands = |dumped, pattern| core_dump("/opt/a b", 7, dumped, Some(pattern)).commands;
+        let systemd = "|/lib/systemd/systemd-coredump %P %u %g %s %t 9223372036854775808 %h";
+        assert_eq!(commands(true, systemd), ["coredumpctl info 7"]);
+        assert_eq!(commands(true, "|/usr/share/apport/apport -p%p")[0], "ls -t /var/crash");
+        assert_eq!(commands(false, "core")[0], "ulimit -c unlimited");
+        let told = "# the core is /cores/%e (kernel.core_pattern): gdb -c CORE '/opt/a b'";
+        assert_eq!(commands(true, "/cores/%e"), [told]);
+        assert!(commands(false, "").iter().all(|line| line.starts_with("# ")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::settings::daemons::default_setting;
 use super::settings::units::UnitFiles;
 use super::settings::{Root, micros, truth};
-use super::{bus, clock, containers, logind, systemd, terminals, users};
+use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, slices};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
@@ -118,12 +118,12 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
 }
 
-/// The settings of logind and of PID 1, once.
+/// The settings of logind, of PID 1, and of the kernel, once.
 fn machine_settings(context: &Context) {
     if context.outbox.first_time("machine settings") {
         let settings =
             context.root.logind().into_iter().chain([context.root.default_timeout_stop()]);
-        tell_settings(context, settings);
+        tell_settings(context, settings.chain(machine::core_pattern()));
     }
 }
 

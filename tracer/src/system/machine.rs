@@ -4,6 +4,8 @@ use std::ffi::CStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::evidence::Setting;
+
 /// What a header says of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -39,6 +41,19 @@ impl Machine {
             utc_offset: utc_offset(),
         }
     }
+}
+
+/// Where the kernel puts core dumps (core(5)); `None` where `/proc` does not tell.
+pub fn core_pattern() -> Option<Setting> {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").ok()?;
+    Some(Setting {
+        scope: "sysctl".to_owned(),
+        name: "kernel.core_pattern".to_owned(),
+        value: pattern.trim_end().to_owned(),
+        file: None,
+        line: None,
+        unread: None,
+    })
 }
 
 /// Seconds east of UTC, now. From the C library, which reads one file for that; the time zone database

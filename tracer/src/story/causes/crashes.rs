@@ -1,6 +1,6 @@
 //! Faults: what the processor or the memory did not allow, and where.
 
-use super::own_doing::core;
+use super::own_doing::{core, core_fix};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, SignalSent,
@@ -225,7 +225,7 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .links([link])
         .links(tracer.map(|(_, link)| link))
         .fixes(limit)
-        .fixes([fixes::core_dump(&case.program())])
+        .fixes([core_fix(case)])
         .answer()
 }
 

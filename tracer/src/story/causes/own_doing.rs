@@ -15,6 +15,14 @@ pub(super) fn core(case: &Case<'_>) -> &'static str {
     }
 }
 
+/// How to look into the core dump, or to have one the next time.
+pub(super) fn core_fix(case: &Case<'_>) -> Fix {
+    let pattern = case.setting(&["sysctl"], "kernel.core_pattern").map(|setting| setting.value);
+    let dumped = matches!(case.outcome, Outcome::Signaled { core_dumped: true, .. });
+    let program = case.victim_process().exe.unwrap_or_else(|| case.program());
+    fixes::core_dump(&program, case.victim.pid, dumped, pattern.as_deref())
+}
+
 /// abort(3): SIGABRT to itself.
 pub fn abort(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
@@ -35,7 +43,7 @@ pub fn abort(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(stop.iter().flat_map(|stop| stop.links(case)))
-    .fixes([fixes::core_dump(&case.program())])
+    .fixes([core_fix(case)])
     .answer()
 }
 
