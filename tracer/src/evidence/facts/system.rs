@@ -1,0 +1,198 @@
+//! What userspace knows: processes, units, sessions, users, settings, logs.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::evidence::{Container, Manager, ProcessId};
+
+/// What `/proc/PID` said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessSnapshot {
+    /// Process id.
+    pub pid: u32,
+    /// Start, nanoseconds of `CLOCK_BOOTTIME`, to the tick.
+    pub start_ns: u64,
+    /// Its parent.
+    pub ppid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Path of its executable.
+    pub exe: Option<String>,
+    /// Its arguments.
+    pub cmdline: Vec<String>,
+    /// Real user id.
+    pub uid: u32,
+    /// Process ids in each nested namespace, outermost first (`NSpid`).
+    pub ns_pids: Vec<u32>,
+    /// Path of its cgroup as systemd looks at it (cgroup2, or the `name=systemd` hierarchy).
+    pub cgroup: Option<String>,
+    /// Controlling terminal (`/dev/pts/0`), where it has one.
+    pub tty: Option<String>,
+    /// Leader of its session (`getsid`).
+    pub session_leader: u32,
+    /// Its process group.
+    pub process_group: u32,
+    /// Those of its environment variables that tell where it came from: `SSH_CONNECTION`, `SSH_TTY`,
+    /// `XDG_SESSION_ID`, `INVOCATION_ID`, `SUDO_USER`, `SUDO_COMMAND`, `TMUX`, `TMUX_PANE`, `STY`,
+    /// `SUPERVISOR_PROCESS_NAME`, `SUPERVISOR_GROUP_NAME`, `TMOUT`, `SLURM_JOB_ID`.
+    pub environment: BTreeMap<String, String>,
+    /// Its parents as `/proc` has them, nearest first; each has a snapshot of its own.
+    pub parents: Vec<ProcessId>,
+}
+
+/// Properties of a unit: those that changed, or those that were asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UnitProperties {
+    /// Whose unit.
+    pub manager: Manager,
+    /// Its name.
+    pub unit: String,
+    /// D-Bus name to value. Times in microseconds as systemd gives them.
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// A login session of logind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionState {
+    /// Its id.
+    pub id: String,
+    /// Its user.
+    pub uid: Option<u32>,
+    /// Name of that user.
+    pub user: Option<String>,
+    /// Its scope unit.
+    pub scope: Option<String>,
+    /// The process that opened it.
+    pub leader: Option<u32>,
+    /// Where the user came from.
+    pub remote_host: Option<String>,
+    /// Its terminal.
+    pub tty: Option<String>,
+    /// PAM service.
+    pub service: Option<String>,
+    /// The seat that it is on, where it is on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<String>,
+    /// `opening`, `online`, `active`, `closing`.
+    pub state: Option<String>,
+    /// logind said that it is gone.
+    pub removed: bool,
+}
+
+/// A user of the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its home directory.
+    pub home: Option<String>,
+    /// Whether its user manager outlives its sessions (`loginctl enable-linger`).
+    pub linger: Option<bool>,
+}
+
+/// The value of a setting, and which file decided it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Setting {
+    /// Whose: `logind.conf`, `system.conf`, `sshd_config`, `sysctl`, or a unit's name.
+    pub scope: String,
+    /// Its name: `KillUserProcesses`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// The file that decided it; `null` where it is the compiled-in default.
+    pub file: Option<String>,
+    /// The line in that file.
+    pub line: Option<u32>,
+    /// What the files say by now, where whoever goes by them has not read them again: the value is then what it
+    /// still goes by, and no file has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<Written>,
+}
+
+impl Setting {
+    /// The same setting with the value that its reader still goes by, instead of this one, which it has not read.
+    #[must_use]
+    pub fn still(self, value: String) -> Self {
+        let Self { scope, name, value: written, file, line, .. } = self;
+        let unread = Some(Written { value: written, file, line });
+        Self { scope, name, value, file: None, line: None, unread }
+    }
+}
+
+/// A value as the files have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Written {
+    /// The value.
+    pub value: String,
+    /// The file; `null` where none sets it and this is the compiled-in default.
+    pub file: Option<String>,
+    /// The line in that file.
+    pub line: Option<u32>,
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalLine {
+    /// `MESSAGE`
+    pub message: String,
+    /// `SYSLOG_IDENTIFIER`: anybody can set it.
+    pub identifier: Option<String>,
+    /// `_PID`: who really wrote it.
+    pub pid: Option<u32>,
+    /// `_UID`
+    pub uid: Option<u32>,
+    /// `_COMM`
+    pub comm: Option<String>,
+    /// `_SYSTEMD_UNIT`: where the writer lived.
+    pub from_unit: Option<String>,
+    /// `UNIT` or `USER_UNIT`: what a service manager's line is about.
+    pub about_unit: Option<String>,
+    /// `MESSAGE_ID`
+    pub message_id: Option<String>,
+    /// Others that matter: `JOB_ID`, `JOB_TYPE`, `JOB_RESULT`, `SESSION_ID`, `USER_ID`, `LEADER`,
+    /// `EXIT_CODE`, `EXIT_STATUS`, `UNIT_RESULT`, `CODE_FUNC`, `N_PROCESSES`.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// A line of the kernel's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelLogLine {
+    /// Its text, without the prefix.
+    pub message: String,
+}
+
+/// A container, and the cgroup by which it was recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContainerFound {
+    /// Its cgroup.
+    pub cgroup: String,
+    /// What is known of it.
+    pub container: Container,
+}
+
+/// A cgroup's limits and usage at the time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CgroupLimits {
+    /// Path of the cgroup in the hierarchy that limits it.
+    pub cgroup: String,
+    /// `memory.max` (v1: `memory.limit_in_bytes`), bytes; `null`: no limit.
+    pub memory_max: Option<u64>,
+    /// `memory.current` (v1: `memory.usage_in_bytes`), bytes.
+    pub memory_current: Option<u64>,
+    /// `memory.oom.group`
+    pub oom_group: Option<bool>,
+}
+
+/// A terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Terminal {
+    /// The kernel's name for it: `pts0`.
+    pub tty: String,
+    /// Who holds its master end, where found.
+    pub holders: Vec<ProcessId>,
+}
