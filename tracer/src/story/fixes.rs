@@ -227,20 +227,17 @@ pub fn more_memory() -> Fix {
     .see("the kernel's log at the time of the kill lists every process with its memory")
 }
 
-/// Detach from the terminal.
-pub fn detach(program: &str) -> Fix {
-    fix(
-        "run it detached from the terminal",
-        vec![
-            "tmux new -s main".to_owned(),
-            remark(&format!(
-                "there, start {} again; or without tmux: setsid -f …",
-                quoted(program)
-            )),
-        ],
-        "it no longer gets SIGHUP when the terminal closes",
-    )
-    .see("tmux(1), setsid(1), nohup(1)")
+/// Detach from the terminal, by a multiplexer unless that was one's own.
+pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
+    let program = quoted(program);
+    let (commands, see) = if was_multiplexer {
+        (vec![format!("setsid -f {program} …")], "setsid(1), nohup(1)")
+    } else {
+        let there = format!("there, start {program} again; or without tmux: setsid -f {program} …");
+        (vec!["tmux new -s main".to_owned(), remark(&there)], "tmux(1), setsid(1), nohup(1)")
+    };
+    const EFFECT: &str = "it no longer gets SIGHUP when the terminal closes";
+    fix("run it detached from the terminal", commands, EFFECT).see(see)
 }
 
 /// The client's and the server's keep-alives.
@@ -298,22 +295,40 @@ pub fn core_dump(program: &str, pid: u32, dumped: bool, pattern: Option<&str>) -
     fix("look into the crash", commands, "shows where in the program it happened").see(see)
 }
 
-/// A higher resource limit.
-pub fn resource_limit(flag: &str, name: &str, property: &str) -> Fix {
+/// A higher resource limit, the hard one with it, which `ulimit` could not raise.
+pub fn resource_limit(option: &str, name: &str, property: &str) -> Fix {
     fix(
         &format!("raise {name}"),
-        vec![format!("ulimit -{flag} unlimited"), format!("# in a unit: {property}=infinity")],
+        vec![
+            format!("sudo prlimit --pid $$ --{option}=unlimited"),
+            format!("# in a unit: {property}=infinity"),
+        ],
         "the limit no longer applies to what is started from this shell",
     )
-    .see("setrlimit(2), bash(1), systemd.exec(5)")
+    .check(format!("prlimit --pid $$ --{option}"))
+    .see("prlimit(1), setrlimit(2), systemd.exec(5)")
 }
 
-/// Room for a stack: its own limit, and that of the whole address space, which stops it from growing as well.
+/// Room for a stack that grows: its own limit, and that of the whole address space, which stops it from growing as well.
 pub fn stack_limits() -> Vec<Fix> {
-    vec![
-        resource_limit("s", "the stack size limit", "LimitSTACK"),
-        resource_limit("v", "the address space limit", "LimitAS"),
-    ]
+    let stack = resource_limit("stack", "the stack size limit", "LimitSTACK")
+        .but("a thread whose stack the program gives no size then gets 2 MiB on x86-64 (pthread_create(3))");
+    vec![stack, resource_limit("as", "the address space limit", "LimitAS")]
+}
+
+/// Room for a thread's stack, which has its size from the start.
+pub fn thread_stack() -> Fix {
+    fix(
+        "give its threads a larger stack",
+        vec![
+            "ulimit -s 65536".to_owned(),
+            "# in a unit: LimitSTACK=64M".to_owned(),
+            "# where the program gives the size itself: pthread_attr_setstacksize(3), java -Xss64m, RUST_MIN_STACK=67108864"
+                .to_owned(),
+        ],
+        "threads whose stack the program gives no size get 64 MiB each, in what is started from this shell",
+    )
+    .see("pthread_create(3), bash(1)")
 }
 
 /// A longer grace period of a container, or an init that ends on SIGTERM.
@@ -377,6 +392,14 @@ mod tests {
         let told = "# the core is /cores/%e (kernel.core_pattern): gdb -c CORE '/opt/a b'";
         assert_eq!(commands(true, "/cores/%e"), [told]);
         assert!(commands(false, "").iter().all(|line| line.starts_with("# ")));
+    }
+
+    #[test]
+    fn a_limit_is_raised_as_a_whole_and_in_this_shell() {
+        let fix = resource_limit("cpu", "the CPU time limit", "LimitCPU");
+        assert_eq!(fix.commands[0], "sudo prlimit --pid $$ --cpu=unlimited");
+        assert!(!detach("sleep", true).commands[0].contains("tmux"));
+        assert!(detach("sleep", false).commands[0].contains("tmux"));
     }
 
     #[test]

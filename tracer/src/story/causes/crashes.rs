@@ -93,7 +93,9 @@ fn fault_words(fault: &Fault) -> &'static str {
         (sig::SIGILL, _) => {
             "it ran an instruction that this processor does not have or does not allow"
         }
-        (sig::SIGFPE, 1) => "it divided an integer by zero",
+        (sig::SIGFPE, 1) => {
+            "it divided an integer by zero, or by what makes the result too large (the smallest number by -1)"
+        }
         (sig::SIGFPE, _) => "an arithmetic error",
         (sig::SIGSYS, si_code::SYS_USER_DISPATCH) => {
             "it made a system call that it had asked to get as SIGSYS instead, by syscall user dispatch"
@@ -219,7 +221,11 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
     let explanation = format!("{text}.{limits}{place}{end}{meddled}{}{stopped}", core(case));
-    let limit = if overflow { fixes::stack_limits() } else { Vec::new() };
+    let limit = match (overflow, grows) {
+        (true, true) => fixes::stack_limits(),
+        (true, false) => vec![fixes::thread_stack()],
+        (false, _) => Vec::new(),
+    };
     Finding::new(CauseId::Crash, Fit::Exact, Grade::Observed, explanation)
         .links(stop.iter().flat_map(|stop| stop.links(case)))
         .links([link])

@@ -110,7 +110,7 @@ pub fn limits(case: &Case<'_>) -> Option<Opinion> {
             (
                 CauseId::FileSizeLimit,
                 format!("wrote past the largest file size it is allowed{size} (RLIMIT_FSIZE)"),
-                fixes::resource_limit("f", "the file size limit", "LimitFSIZE"),
+                fixes::resource_limit("fsize", "the file size limit", "LimitFSIZE"),
             )
         }
         _ => return None,
@@ -200,9 +200,9 @@ fn cpu_time(which: &str, limits: Option<Limits>) -> String {
 
 fn cpu_fix(limits: Option<Limits>) -> Fix {
     if limits.is_some_and(|limits| limits.first.is_none()) {
-        return fixes::resource_limit("R", "the real-time limit", "LimitRTTIME");
+        return fixes::resource_limit("rttime", "the real-time limit", "LimitRTTIME");
     }
-    fixes::resource_limit("t", "the CPU time limit", "LimitCPU")
+    fixes::resource_limit("cpu", "the CPU time limit", "LimitCPU")
 }
 
 /// Where a page failed, as far as the kernel says.

@@ -11,7 +11,7 @@ use crate::story::ending::Ending;
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::is_true;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
 
@@ -134,8 +134,15 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))
-    .fixes([fixes::detach(&case.program())])
+    .fixes([detach(case)])
     .answer()
+}
+
+/// To do without the terminal, or without what held its other end, where that is what people put programs in for this.
+fn detach(case: &Case<'_>) -> Fix {
+    let holder = case.blow.map(|blow| case.task(&blow.signal.value.sender));
+    let comm = holder.and_then(|holder| holder.comm).unwrap_or_default();
+    fixes::detach(&case.program(), ["tmux: server", "screen"].contains(&comm.as_str()))
 }
 
 /// The leader of the terminal session ended (or gave the terminal up), or a shell passed SIGHUP on.
@@ -162,7 +169,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         )
         .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
         .links(hangup_link(case, text, Some(&sent.sender)))
-        .fixes([fixes::detach(&case.program())])
+        .fixes([detach(case)])
         .answer();
     }
     let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
@@ -179,7 +186,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
-    .fixes([fixes::detach(&case.program())])
+    .fixes([detach(case)])
     .answer()
 }
 
@@ -327,6 +334,6 @@ pub fn orphaned(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(hangup_link(case, text, Some(&blow.signal.value.sender)))
-    .fixes([fixes::detach(&case.program())])
+    .fixes([detach(case)])
     .answer()
 }
