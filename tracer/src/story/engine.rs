@@ -152,6 +152,7 @@ impl Engine {
                 id.pid
             ));
             self.verdict(id, &mut records);
+            self.world.forget(id);
         }
         self.world.observe(evidence);
         if !self.world.again() {
@@ -294,7 +295,7 @@ impl Engine {
             return;
         }
         if !self.is_reported(&exit) {
-            self.world.forget(id);
+            self.world.retire(id);
             return;
         }
         let blow = decide::decide(&self.world, &exit);
@@ -380,7 +381,7 @@ impl Engine {
         let gaps = std::mem::take(&mut self.losses_untold);
         let death = judge::judge(&self.world, &self.header, &exit, gaps);
         self.deaths += 1;
-        self.world.forget(id);
+        self.world.retire(id);
         records.push(Record::Death(Box::new(death)));
     }
 

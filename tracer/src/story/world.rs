@@ -153,6 +153,8 @@ pub struct World {
     pub people: People,
     /// Signals by the process they were sent to.
     pub signals: HashMap<ProcessId, Vec<SeenSignal>>,
+    /// Processes of which nothing more is to be told, oldest first; at most [`KEPT`].
+    retired: VecDeque<ProcessId>,
     /// Signals that fell out of [`Self::signals`], by process.
     pub signals_dropped: HashMap<ProcessId, u64>,
     /// Ends of processes.
@@ -330,8 +332,27 @@ impl World {
         history.changes.push_back(Seen { at, source, value: unit.properties.clone() });
     }
 
-    /// Forgets what belonged to a process whose verdict has been given.
+    /// Keeps of a process of which nothing more is to be told what others may have ended for, as long as its end is kept:
+    /// the signals to it, without the middle of many.
+    pub fn retire(&mut self, id: ProcessId) {
+        const EDGE: usize = 8;
+        if let Some(list) = self.signals.get_mut(&id).filter(|list| list.len() > 2 * EDGE) {
+            list.drain(EDGE..list.len() - EDGE);
+            list.shrink_to_fit();
+        }
+        if self.retired.len() == KEPT
+            && let Some(oldest) = self.retired.pop_front()
+        {
+            self.signals.remove(&oldest);
+        }
+        self.retired.push_back(id);
+        self.signals_dropped.remove(&id);
+        self.targets.remove(&id);
+    }
+
+    /// Forgets the signals to a process.
     pub fn forget(&mut self, id: ProcessId) {
+        self.retired.retain(|retired| *retired != id);
         self.signals.remove(&id);
         self.signals_dropped.remove(&id);
         self.targets.remove(&id);

@@ -32,6 +32,29 @@ fn a_signal_that_was_passed_on_leads_to_who_sent_it_first() {
     assert!(links.contains(&"kill[80] sent SIGTERM to sudo[60]"), "{links:?}");
 }
 
+/// What passed it on was a target as well, and its own end was told before.
+#[test]
+fn what_was_told_before_is_not_forgotten() {
+    let (shell, killer) = (task(70, "bash"), task(80, "kill"));
+    let (relay, victim) = (task(60, "sudo"), task(42, "sleep"));
+    let told = |with_relay: bool| {
+        let scene = Scene::default().user(1000, "alice").target(&victim, TargetReason::Matched);
+        let scene = if with_relay { scene.target(&relay, TargetReason::Matched) } else { scene };
+        let blow = caught(sig::SIGTERM, killer.clone(), relay.clone());
+        let deaths = scene
+            .exec(5, killer.clone(), &["kill", "60"], &[&shell])
+            .signal(6, SignalSent { is_target: with_relay, ..blow })
+            .signal(7, signal(sig::SIGTERM, relay.clone(), victim.clone()))
+            .exit(8, relay.clone(), 0, with_relay)
+            .settled(300, &relay)
+            .exit(1_000, victim.clone(), u32::from(sig::SIGTERM), true)
+            .deaths();
+        deaths.into_iter().find(|death| death.victim.pid == 42).expect("its death").cause
+    };
+    assert_eq!(told(true).explanation, told(false).explanation);
+    assert!(told(true).explanation.contains("alice ran \"kill 60\""));
+}
+
 #[test]
 fn another_signal_later_is_told_but_not_called_passed_on() {
     let death = relayed(sig::SIGTERM, sig::SIGKILL, 2_100);
