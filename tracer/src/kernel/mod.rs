@@ -41,6 +41,7 @@ pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use offsets::Missing;
 pub use preflight::{AS_ROOT, setcap};
+pub use symbols::{Nameless, function_names};
 
 /// What to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

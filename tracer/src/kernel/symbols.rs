@@ -1,6 +1,9 @@
 //! Names of the kernel functions on a stack.
 
-use std::{fs::File, io::Read};
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+};
 
 /// A return address further than this behind the start of a function is not in it: it belongs to
 /// something that was loaded after the list was read.
@@ -9,6 +12,25 @@ const MAX_FUNCTION: u64 = 256 * 1024;
 /// What stands on top of every stack that a program takes: itself, and how it was called.
 const PROLOGUE: &[&str] =
     &["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_get_stack"];
+
+/// The list of the kernel's symbols.
+const LIST: &str = "/proc/kallsyms";
+
+/// Why the kernel's functions have no names here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nameless {
+    /// The kernel shows addresses to nobody.
+    #[error("kernel.kptr_restrict=2 hides the names of the kernel's functions")]
+    Restricted,
+    /// It shows them to others (`kallsyms_show_value` of `kernel/ksyms_common.c`).
+    #[error("without CAP_SYSLOG the kernel hides the names of its functions")]
+    NotPermitted,
+    /// There is no list.
+    #[error(
+        "there is no /proc/kallsyms: /proc shows processes only (subset=pid), or the kernel was built without"
+    )]
+    NoList,
+}
 
 /// The kernel's symbols: read when the first stack arrives, which may be never.
 #[derive(Debug, Default)]
@@ -30,7 +52,7 @@ struct Table {
 impl Symbols {
     /// Gets hold of the list, without reading it.
     pub fn open() -> Self {
-        Self { file: File::open("/proc/kallsyms").ok(), table: None }
+        Self { file: File::open(LIST).ok(), table: None }
     }
 
     /// Names of the functions, innermost first, without the program that took the stack and without
@@ -100,6 +122,32 @@ impl Table {
     }
 }
 
+/// Whether the kernel's functions will have names for this process.
+///
+/// # Errors
+/// Why not.
+pub fn function_names() -> Result<(), Nameless> {
+    let file = File::open(LIST).map_err(|_| Nameless::NoList)?;
+    if tells_addresses(BufReader::new(file).lines().map_while(Result::ok)) {
+        return Ok(());
+    }
+    let restricted = fs::read_to_string("/proc/sys/kernel/kptr_restrict");
+    Err(match restricted.as_deref().map(str::trim) {
+        Ok("2") => Nameless::Restricted,
+        _ => Nameless::NotPermitted,
+    })
+}
+
+/// Whether the first function has an address. On x86-64 the list begins with what each CPU has of its own, counted
+/// from 0.
+fn tells_addresses(lines: impl Iterator<Item = String>) -> bool {
+    let mut functions = lines.filter_map(|line| {
+        let (address, rest) = line.split_once(' ')?;
+        rest.starts_with(['t', 'T']).then(|| address.chars().any(|digit| digit != '0'))
+    });
+    functions.next() == Some(true)
+}
+
 /// A name without what compilers append to parts and copies of a function.
 fn without_suffix(name: &str) -> &str {
     match name.find('.') {
@@ -127,6 +175,16 @@ zz T bad_address
 
     fn symbols() -> Symbols {
         Symbols { file: None, table: Some(Table::parse(KALLSYMS)) }
+    }
+
+    #[test]
+    fn what_a_cpu_has_of_its_own_is_no_function_at_zero() {
+        let tells = |text: &str| tells_addresses(text.lines().map(str::to_owned));
+        let own = "0000000000000000 A fixed_percpu_data\n";
+        assert!(tells(&format!("{own}ffffffff81000000 T _stext\n")));
+        assert!(tells("ffff800008000000 T _text\n"));
+        assert!(!tells(&format!("{own}0000000000000000 T _stext\n")));
+        assert!(!tells(own));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, World};
 use super::{fixes, mechanism, patience, relay, signals, words};
-use crate::evidence::{Exit, Grade, Header, sig, signal_name};
+use crate::evidence::{Exit, Grade, Header, Mechanism, sig, signal_name};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -276,6 +276,13 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
                 gaps.push(format!("{source} not readable: {why}"));
             }
         }
+    }
+    let unexplained = case.blow.is_some_and(|blow| {
+        blow.mechanism == Mechanism::UnknownKernel && blow.signal.value.stack.is_empty()
+    });
+    let names = header.sources.get("kallsyms").filter(|state| *state != "attached");
+    if let Some(why) = names.filter(|_| unexplained) {
+        gaps.push(format!("how the kernel came to send the signal cannot be told: {why}"));
     }
     let dropped = case.world.signals_dropped.get(&case.victim).copied().unwrap_or(0);
     if dropped > 0 {

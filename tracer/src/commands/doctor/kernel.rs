@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use caps::Capability;
 
 use super::check;
 use crate::kernel::{
-    AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Place, Selection, setcap,
+    AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection,
+    function_names, setcap,
 };
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
@@ -41,6 +41,9 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const OTHERS_FILES: &str =
     "settings in files that only another user may read (users' own units) are not found";
 
+/// What helps against a user namespace.
+const ON_HOST: &str = "run killtrace on the host";
+
 /// Attaches everything for a moment, with these types in place of the kernel's own where given.
 pub fn checks(btf: Option<&Path>) -> Vec<Check> {
     let nothing = Selection {
@@ -64,7 +67,7 @@ pub fn checks(btf: Option<&Path>) -> Vec<Check> {
             checks.push(check("BTF", State::Works, &types));
             checks.extend(lacking(kernel.lacking()));
             checks.extend(hooks(kernel.hooks()));
-            checks.push(function_names());
+            checks.push(names(function_names()));
             checks.push(cgroups(&Cgroups::detect()));
             checks
         }
@@ -80,7 +83,7 @@ fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
         for check in rest.iter_mut().filter(|check| check.state == State::Works) {
             check.state = State::Missing;
             check.detail = "it is held inside this user namespace only".to_owned();
-            check.remedy = Some("run killtrace on the host".to_owned());
+            check.remedy = Some(ON_HOST.to_owned());
         }
     }
     let file = btf.unwrap_or(Path::new(TYPES));
@@ -97,7 +100,12 @@ fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
             .iter()
             .map(|hook| check(hook.name, State::Missing, "not tried: nothing can be loaded")),
     );
-    rest.push(function_names());
+    rest.push(match error {
+        AttachError::UserNamespace => {
+            Check { remedy: Some(ON_HOST.to_owned()), ..names(function_names()) }
+        }
+        _ => names(function_names()),
+    });
     rest.push(cgroups(&Cgroups::detect()));
     rest.retain(|check| check.name != refusal.name);
     [vec![refusal], rest].concat()
@@ -214,42 +222,39 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
     HOOKS.iter().map(check).chain(refused).collect()
 }
 
-/// Whether the kernel tells where its functions are.
-fn function_names() -> Check {
-    let lines = |file| BufReader::new(file).lines().map_while(Result::ok);
-    let told = File::open("/proc/kallsyms").map(|file| tells_addresses(lines(file)));
-    let (state, detail, remedy) = match told {
-        Ok(true) => (State::Works, "names of the kernel's functions", ""),
-        Ok(false) => (
-            State::Missing,
-            "/proc/kallsyms does not tell addresses",
-            "sysctl kernel.kptr_restrict=1, and run it as root or with CAP_SYSLOG",
-        ),
-        Err(_) => (
-            State::Missing,
-            "there is no /proc/kallsyms: /proc shows processes only (subset=pid), or the kernel was built without",
-            "mount -t proc proc /proc, or a kernel with CONFIG_KALLSYMS",
-        ),
+/// Whether the kernel's functions have names here.
+fn names(told: Result<(), Nameless>) -> Check {
+    let (state, detail) = match told {
+        Ok(()) => (State::Works, "names of the kernel's functions".to_owned()),
+        Err(nameless) => (State::Missing, nameless.to_string()),
     };
     Check {
         cost: Some(
-            "where the kernel itself decided, its functions are not named, and how it came to a signal stays \
-             unknown"
+            "how the kernel came to a signal stays unknown where only its functions tell: hangups of terminals, keys \
+             typed there, ends of pid namespaces and tracers, hard limits of CPU time"
                 .to_owned(),
         ),
-        remedy: Some(remedy.to_owned()),
-        ..check("kallsyms", state, detail)
+        remedy: told.err().map(names_remedy),
+        ..check("kallsyms", state, &detail)
     }
 }
 
-/// Whether the first function has an address. On x86-64 the list begins with what each CPU has of its own, counted
-/// from 0.
-fn tells_addresses(lines: impl Iterator<Item = String>) -> bool {
-    let mut functions = lines.filter_map(|line| {
-        let (address, rest) = line.split_once(' ')?;
-        rest.starts_with(['t', 'T']).then(|| address.chars().any(|digit| digit != '0'))
-    });
-    functions.next() == Some(true)
+/// How the kernel's functions come to have names.
+pub fn names_remedy(nameless: Nameless) -> String {
+    let with_capability = || match presence::is_root() {
+        true => AS_ROOT.to_owned(),
+        false => format!("run it as root, or give it CAP_SYSLOG as well: {}", setcap()),
+    };
+    match nameless {
+        Nameless::Restricted if presence::has(Capability::CAP_SYSLOG) => {
+            "sysctl kernel.kptr_restrict=1".to_owned()
+        }
+        Nameless::Restricted => {
+            format!("sysctl kernel.kptr_restrict=1, and {}", with_capability())
+        }
+        Nameless::NotPermitted => with_capability(),
+        Nameless::NoList => "mount -t proc proc /proc, or a kernel with CONFIG_KALLSYMS".to_owned(),
+    }
 }
 
 /// Whether cgroups can be told by the ids that the kernel side sees.
@@ -295,13 +300,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_cpu_has_of_its_own_is_no_function_at_zero() {
-        let tells = |text: &str| tells_addresses(text.lines().map(str::to_owned));
-        let own = "0000000000000000 A fixed_percpu_data\n";
-        assert!(tells(&format!("{own}ffffffff81000000 T _stext\n")));
-        assert!(tells("ffff800008000000 T _text\n"));
-        assert!(!tells(&format!("{own}0000000000000000 T _stext\n")));
-        assert!(!tells(own));
+    fn hidden_function_names_have_the_remedy_that_helps() {
+        assert_eq!(names(Ok(())).state, State::Works);
+        for nameless in [Nameless::Restricted, Nameless::NotPermitted, Nameless::NoList] {
+            let row = names(Err(nameless));
+            assert_eq!((row.state, row.detail), (State::Missing, nameless.to_string()));
+            let sysctl = row.remedy.expect("what to do").contains("kptr_restrict");
+            assert_eq!(sysctl, nameless == Nameless::Restricted, "{nameless}");
+        }
     }
 
     #[test]

@@ -19,12 +19,12 @@ use crate::commands::{Failure, tell};
 use crate::evidence::{
     End, Evidence, Fact, Gone, Header, ProcessId, SCHEMA, Settled, Source, Target, TargetReason,
 };
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, function_names};
 use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::{LossRecord, Record};
-use crate::system::{Witnesses, clock, machine, users};
+use crate::system::{ATTACHED, Witnesses, clock, machine, users};
 
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -502,6 +502,9 @@ fn redactor() -> Redactor {
 
 fn header(plan: &Plan, kernel: &Kernel, witnesses: &Witnesses) -> Header {
     let machine = machine::Machine::here();
+    let mut sources = witnesses.sources();
+    let names = function_names().map_or_else(|why| why.to_string(), |()| ATTACHED.to_owned());
+    sources.insert("kallsyms".to_owned(), names);
     Header {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -513,7 +516,7 @@ fn header(plan: &Plan, kernel: &Kernel, witnesses: &Witnesses) -> Header {
         systemd: machine::systemd_version(),
         targets: plan.target_words(),
         hooks: kernel.hooks().clone(),
-        sources: witnesses.sources(),
+        sources,
         options: plan.options.clone(),
         utc_offset: machine.utc_offset,
     }

@@ -69,6 +69,33 @@ fn ends_that_follow_one_another_are_followed_to_who_ended_the_first() {
     assert!(first.text.contains("alice ran \"kill -9 60\""), "{}", first.text);
 }
 
+/// With `kernel.kptr_restrict=2`, or without `CAP_SYSLOG`.
+#[test]
+fn what_only_the_kernel_s_functions_tell_is_a_gap_where_they_have_no_names() {
+    let why = "kernel.kptr_restrict=2 hides the names of the kernel's functions";
+    let (victim, holder) = (task(42, "sleep"), task(70, "sshd"));
+    let play = |stack: &[&str], state: &str| {
+        let hangup = SignalSent {
+            stack: stack.iter().map(|function| (*function).to_owned()).collect(),
+            info: SignalInfo::Privileged,
+            syscall: None,
+            ..signal(sig::SIGHUP, holder.clone(), victim.clone())
+        };
+        Scene::watching(&victim)
+            .without("kallsyms", state)
+            .signal(5, hangup)
+            .exit(6, victim.clone(), 1, true)
+            .death()
+    };
+    let hidden = play(&[], why);
+    assert_eq!(hidden.cause.id, CauseId::Unknown, "{hidden:#?}");
+    let [gap] = &hidden.gaps[..] else { panic!("one gap: {:?}", hidden.gaps) };
+    assert!(gap.ends_with(why), "{gap}");
+    let named = play(&["__tty_hangup"], why);
+    assert!(named.cause.id == CauseId::TerminalClosed && named.gaps.is_empty(), "{named:#?}");
+    assert!(play(&[], "attached").gaps.is_empty());
+}
+
 #[test]
 fn a_signal_that_a_stopped_process_took_late_is_told_with_who_stopped_it_and_who_let_it_go_on() {
     let (victim, shell) = (task(42, "sleep"), task(70, "bash"));

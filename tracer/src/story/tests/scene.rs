@@ -94,6 +94,7 @@ pub fn caught(number: u8, sender: Task, target: Task) -> SignalSent {
 pub struct Scene {
     evidence: Vec<Evidence>,
     options: TraceOptions,
+    sources: BTreeMap<String, String>,
 }
 
 impl Scene {
@@ -117,6 +118,12 @@ impl Scene {
 
     pub fn options(mut self, options: TraceOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// A source is missing from the start.
+    pub fn without(mut self, source: &str, why: &str) -> Self {
+        self.sources.insert(source.to_owned(), why.to_owned());
         self
     }
 
@@ -276,7 +283,7 @@ impl Scene {
             systemd: Some("252".to_owned()),
             targets: vec!["tmux".to_owned()],
             hooks: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            sources: self.sources.clone(),
             options: self.options.clone(),
             utc_offset: 0,
         }
