@@ -43,7 +43,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
     output.text(&show(&checks, columns, &options))?;
     let tracing = !checks.iter().any(|check| check.state == State::Fails);
     let mut right = tracing;
-    let mut tried = 0;
+    let (mut tried, all) = (0, self_test::SCENARIOS.len());
     if plan.self_test && tracing {
         if text {
             output.text("\n")?;
@@ -61,7 +61,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
             checks.push(check);
         }
     }
-    let conclusion = conclusion(&checks, plan.self_test.then_some(tried), tracing);
+    let conclusion = conclusion(&checks, plan.self_test.then_some((tried, all)), tracing);
     output.text(&checkup::conclusion(&conclusion, options.form))?;
     Ok(u8::from(!right))
 }
@@ -104,8 +104,8 @@ fn heading() -> String {
     crate::report::escape::terminal(&text).into_owned()
 }
 
-/// What the checks come to; `tried`: how many verdicts were compared, in a self-test.
-fn conclusion(checks: &[Check], tried: Option<usize>, tracing: bool) -> Conclusion {
+/// What the checks come to; `tried`: how many verdicts were compared of how many, in a self-test.
+fn conclusion(checks: &[Check], tried: Option<(usize, usize)>, tracing: bool) -> Conclusion {
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (missing, failed) = (count(State::Missing), count(State::Fails));
     let text = match (tracing, failed, missing) {
@@ -116,7 +116,10 @@ fn conclusion(checks: &[Check], tried: Option<usize>, tracing: bool) -> Conclusi
         (true, 0, missing) => {
             let right = match tried {
                 None => "",
-                Some(0) => ", but no verdict could be tried",
+                Some((0, _)) => ", but no verdict could be tried",
+                Some((tried, all)) if tried < all => {
+                    ", and every verdict that could be tried is right"
+                }
                 Some(_) => ", and every verdict is right",
             };
             let are = if missing == 1 { "is" } else { "are" };
@@ -147,13 +150,15 @@ mod tests {
         };
         let one = conclusion(&rows(&[State::Missing, State::Works]), None, true);
         assert!(one.works && one.text.contains("1 of 2 is missing"), "{one:?}");
-        let all = conclusion(&rows(&[State::Works]), Some(1), true);
+        let all = conclusion(&rows(&[State::Works]), Some((1, 1)), true);
         assert!(all.works && all.text.contains("every verdict is right"), "{all:?}");
-        let untried = conclusion(&rows(&[State::Works, State::Missing]), Some(0), true);
+        let some = conclusion(&rows(&[State::Works, State::Missing]), Some((1, 2)), true);
+        assert!(some.works && some.text.contains("that could be tried is right"), "{some:?}");
+        let untried = conclusion(&rows(&[State::Works, State::Missing]), Some((0, 1)), true);
         assert!(untried.works && untried.text.contains("no verdict could be tried"), "{untried:?}");
-        let wrong = conclusion(&rows(&[State::Works, State::Fails]), Some(2), true);
+        let wrong = conclusion(&rows(&[State::Works, State::Fails]), Some((2, 2)), true);
         assert!(!wrong.works && wrong.text.contains("not every verdict"), "{wrong:?}");
-        let nothing = conclusion(&rows(&[State::Fails]), Some(0), false);
+        let nothing = conclusion(&rows(&[State::Fails]), Some((0, 0)), false);
         assert!(!nothing.works && nothing.text.contains("does not work"), "{nothing:?}");
     }
 }

@@ -6,10 +6,13 @@ use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::kernel::names_remedy;
+use crate::commands::limits::ENOUGH_THREADS;
 use crate::evidence::Mechanism;
+use crate::kernel::{AS_ROOT, function_names};
 use crate::report::checkup::{Check, State};
 use crate::report::words;
 use crate::story::verdict::{CauseId, Death, KillerKind, Outcome, Record};
@@ -27,10 +30,8 @@ const PRELUDE: &str = "is() { n=0; \
 pub struct Scenario {
     /// What happens, in a few words.
     pub name: &'static str,
-    /// A program that the script needs and that is not everywhere.
-    needs: Option<&'static str>,
-    /// Only root may do it.
-    needs_root: bool,
+    /// What it takes that is not everywhere.
+    needs: &'static [Need],
     script: &'static str,
     /// How the victim ends, by which it is found among the deaths: `SIGKILL`, or an exit status.
     ends: Ends,
@@ -41,11 +42,36 @@ pub struct Scenario {
     causes: &'static [CauseId],
 }
 
+/// What is not everywhere.
+#[derive(Clone, Copy, Debug)]
+enum Need {
+    /// A program that the script calls.
+    Program(&'static str),
+    /// A command that has to succeed, and what to do where it does not; `None`: what gives root its rights.
+    Rehearsal(&'static [&'static str], Option<&'static str>),
+    /// Names of the kernel's functions, without which no verdict on it can be right.
+    FunctionNames,
+}
+
+/// A container's root may not be allowed to make one.
+const PID_NAMESPACE: Need = Need::Rehearsal(&["unshare", "-pf", "true"], None);
+const TERMINAL: Need = Need::Rehearsal(
+    &["script", "-qec", "true", "/dev/null"],
+    Some("see that there is a /dev/ptmx, and devpts on /dev/pts: mount -t devpts devpts /dev/pts"),
+);
+
+/// Why something cannot be tried here, and what to do about it.
+#[derive(Debug)]
+struct Lack {
+    why: String,
+    remedy: String,
+}
+
 /// Why there are no verdicts to compare.
 #[derive(Debug)]
 enum Trouble {
     /// It could not begin.
-    Start(String),
+    Start(Lack),
     /// It did not go on as it has to.
     Wrong(String),
 }
@@ -61,8 +87,7 @@ enum Ends {
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "killed by a shell",
-        needs: None,
-        needs_root: false,
+        needs: &[],
         script: "sleep 60 & is $! sleep; kill -KILL $!; wait",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
@@ -73,8 +98,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "asked to end, and ended by itself",
-        needs: None,
-        needs_root: false,
+        needs: &[],
         script: "sh -c 'trap \"exit 7\" TERM; echo $$; while :; do sleep 0.05; done' | \
                  { read -r pid; kill -TERM $pid; }",
         ends: Ends::With(7),
@@ -86,8 +110,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "ended, and nobody killed it",
-        needs: None,
-        needs_root: false,
+        needs: &[],
         script: "exit 3",
         ends: Ends::With(3),
         victim: "sh",
@@ -98,8 +121,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "killed itself",
-        needs: None,
-        needs_root: false,
+        needs: &[],
         script: "kill -ABRT $$",
         ends: Ends::By("SIGABRT"),
         victim: "sh",
@@ -110,8 +132,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "ran out of its time limit",
-        needs: Some("timeout"),
-        needs_root: false,
+        needs: &[Need::Program("timeout")],
         script: "timeout 1 sleep 60",
         ends: Ends::By("SIGTERM"),
         victim: "sleep",
@@ -122,8 +143,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "wrote to a pipe nobody reads",
-        needs: Some("yes"),
-        needs_root: false,
+        needs: &[Need::Program("yes")],
         script: "yes | head -n 1 >/dev/null",
         ends: Ends::By("SIGPIPE"),
         victim: "yes",
@@ -134,8 +154,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "used up its CPU time",
-        needs: None,
-        needs_root: false,
+        needs: &[],
         script: "ulimit -S -t 1; while :; do :; done",
         ends: Ends::By("SIGXCPU"),
         victim: "sh",
@@ -146,8 +165,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "wrote past its file size limit",
-        needs: Some("mktemp"),
-        needs_root: false,
+        needs: &[Need::Program("mktemp")],
         script: "f=$(mktemp) && exec 3>\"$f\" && rm \"$f\" && ulimit -S -f 0 && echo x >&3",
         ends: Ends::By("SIGXFSZ"),
         victim: "sh",
@@ -158,8 +176,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "died with its parent",
-        needs: Some("setpriv"),
-        needs_root: false,
+        needs: &[Need::Program("setpriv")],
         script: "(setpriv --pdeathsig KILL sleep 60 & is $! sleep); sleep 0.1",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
@@ -170,8 +187,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "died with the init of its pid namespace",
-        needs: Some("unshare"),
-        needs_root: true,
+        needs: &[Need::Program("unshare"), Need::FunctionNames, PID_NAMESPACE],
         script: "unshare -pf sh -c 'sleep 60 & exec sleep 1'",
         ends: Ends::By("SIGKILL"),
         victim: "sleep",
@@ -182,8 +198,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "lost its terminal",
-        needs: Some("script"),
-        needs_root: false,
+        needs: &[Need::Program("script"), Need::FunctionNames, TERMINAL],
         // What comes through a terminal ends in a carriage return.
         script: "sh -c 'echo $$; exec script -qec \"echo \\$\\$; exec sleep 60\" /dev/null </dev/null' | \
                  { read -r script; IFS=$(printf ' \\r') read -r pid; is $pid sleep; \
@@ -200,13 +215,16 @@ pub const SCENARIOS: &[Scenario] = &[
 impl Scenario {
     /// Lets it happen and compares the verdict.
     pub fn run(&self, btf: Option<&Path>) -> Check {
-        let not_tried = |why| self.check(State::Missing, format!("not tried: {why}"));
+        let not_tried = |lack: Lack| Check {
+            remedy: Some(lack.remedy),
+            ..self.check(State::Missing, format!("not tried: {}", lack.why))
+        };
         if let Some(lack) = self.lack() {
             return not_tried(lack);
         }
         let deaths = match self.deaths(btf) {
             Ok(deaths) => deaths,
-            Err(Trouble::Start(why)) => return not_tried(why),
+            Err(Trouble::Start(lack)) => return not_tried(lack),
             Err(Trouble::Wrong(why)) => return self.check(State::Fails, why),
         };
         match self.judge(&deaths) {
@@ -216,29 +234,28 @@ impl Scenario {
     }
 
     /// What this machine lacks for it: that says nothing about verdicts.
-    fn lack(&self) -> Option<String> {
+    fn lack(&self) -> Option<Lack> {
         let is_called = |program: &&str| {
             let words = self.script.split(|c: char| !c.is_ascii_alphanumeric());
             words.into_iter().any(|word| word == *program)
         };
         // `is` of the prelude takes both.
-        let commands = ["sleep", "cat", "head"].into_iter();
-        let commands = commands.filter(|it| is_called(it) || is_called(&"is"));
-        let mut programs = std::iter::once("sh").chain(self.needs).chain(commands);
-        if let Some(program) = programs.find(|program| !is_there(program)) {
-            return Some(format!("there is no program {program}"));
-        }
-        if self.needs_root && !presence::is_root() {
-            return Some("it takes root".to_owned());
+        let commands = ["sh", "sleep", "cat", "head"].into_iter();
+        let commands = commands.filter(|it| *it == "sh" || is_called(it) || is_called(&"is"));
+        let needs = commands.map(Need::Program).chain(self.needs.iter().copied());
+        if let Some(lack) = needs.into_iter().find_map(Need::lack) {
+            return Some(lack);
         }
         if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/null") {
-            return Some(format!("/dev/null cannot be opened ({error})"));
+            let why = format!("/dev/null cannot be opened ({error})");
+            return Some(Lack { why, remedy: "mknod -m 666 /dev/null c 1 3".to_owned() });
         }
         if is_called(&"mktemp")
             && let Err(error) = temporary_file()
         {
             let folder = std::env::temp_dir();
-            return Some(format!("no file can be made in {} ({error})", folder.display()));
+            let why = format!("no file can be made in {} ({error})", folder.display());
+            return Some(Lack { why, remedy: "give another folder with TMPDIR".to_owned() });
         }
         None
     }
@@ -249,38 +266,30 @@ impl Scenario {
 
     /// The verdicts of a trace of the script.
     fn deaths(&self, btf: Option<&Path>) -> Result<Vec<Death>, Trouble> {
-        let cannot = |what: &str, error| Trouble::Start(format!("cannot {what} myself: {error}"));
+        let cannot = |what: &str, error| {
+            let why = format!("cannot {what} myself: {error}");
+            Trouble::Start(Lack { why, remedy: ENOUGH_THREADS.to_owned() })
+        };
         let program = std::env::current_exe().map_err(|error| cannot("find", error))?;
         let mut command = Command::new(program);
         if let Some(btf) = btf {
             command.arg("--btf").arg(btf);
         }
-        // SAFETY: the function calls nothing but signal(2), which may be called between fork and exec.
-        unsafe { command.pre_exec(default_signals) };
-        let mut child = command
+        command
             .args(["--format", "json", "--", "sh", "-c", &format!("{PRELUDE}{}", self.script)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             // Whoever asked for the checkup may have come by sudo; the script is killtrace's own.
-            .env_remove("SUDO_UID")
-            .spawn()
-            .map_err(|error| cannot("start", error))?;
+            .env_remove("SUDO_UID");
+        let mut child = start(&mut command).map_err(|error| cannot("start", error))?;
         let stdout = child.stdout.take();
         let reader = std::thread::spawn(move || {
             let mut text = Vec::new();
             stdout.map(|mut stdout| stdout.read_to_end(&mut text)).transpose().map(|_| text)
         });
-        let begin = Instant::now();
         let wrong = |error: io::Error| Trouble::Wrong(error.to_string());
-        while child.try_wait().map_err(wrong)?.is_none() {
-            if begin.elapsed() > LIMIT {
-                let stopped = child.kill().and_then(|()| child.wait());
-                let why = format!("no end after {} s ({stopped:?})", LIMIT.as_secs());
-                return Err(Trouble::Wrong(why));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        await_end(&mut child).map_err(wrong)?;
         let unread = |_| Trouble::Wrong("the report could not be read".to_owned());
         let text = reader.join().map_err(unread)?.map_err(wrong)?;
         let records = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -308,8 +317,12 @@ impl Scenario {
         }
         let mechanism = death.signal.as_ref().map(|signal| signal.mechanism);
         if self.mechanism.is_some() && mechanism != self.mechanism {
-            let said = mechanism.map_or("unknown", Mechanism::words);
-            return Err(format!("the signal's way was said to be {said}"));
+            return Err(match mechanism {
+                None | Some(Mechanism::UnknownKernel) => {
+                    "how the signal came about was not told".to_owned()
+                }
+                Some(said) => format!("the signal's way was said to be {}", said.words()),
+            });
         }
         let cause = death.cause.id;
         if !self.causes.is_empty() && !self.causes.contains(&cause) {
@@ -328,6 +341,68 @@ impl Scenario {
     }
 }
 
+impl Need {
+    /// What this machine lacks of it.
+    fn lack(self) -> Option<Lack> {
+        match self {
+            Self::Program(program) => (!is_there(program)).then(|| Lack {
+                why: format!("there is no program {program}"),
+                remedy: "install it, or have its folder in PATH".to_owned(),
+            }),
+            Self::Rehearsal(words, remedy) => rehearse(words).err().map(|error| Lack {
+                why: format!("`{}` fails: {error}", words.join(" ")),
+                remedy: match remedy {
+                    Some(remedy) => remedy.to_owned(),
+                    None if presence::is_root() => AS_ROOT.to_owned(),
+                    None => "run it as root".to_owned(),
+                },
+            }),
+            Self::FunctionNames => function_names()
+                .err()
+                .map(|nameless| Lack { why: nameless.to_string(), remedy: names_remedy(nameless) }),
+        }
+    }
+}
+
+/// Runs a command; where it fails, the error has its own words.
+fn rehearse(words: &[&str]) -> io::Result<()> {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = start(&mut command)?;
+    let ended = await_end(&mut child)?;
+    if ended.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    child.stderr.take().map(|stderr| stderr.take(4096).read_to_end(&mut said)).transpose()?;
+    let said = String::from_utf8_lossy(&said);
+    let said = said.lines().map(str::trim).find(|line| !line.is_empty());
+    Err(io::Error::other(said.map_or_else(|| ended.to_string(), str::to_owned)))
+}
+
+/// Starts a child that takes every signal as it comes.
+fn start(command: &mut Command) -> io::Result<Child> {
+    // SAFETY: the function calls nothing but signal(2) and sigprocmask(2), which may be called between fork and exec.
+    unsafe { command.pre_exec(default_signals) };
+    command.spawn()
+}
+
+/// Waits until a child has ended, but not for ever.
+fn await_end(child: &mut Child) -> io::Result<ExitStatus> {
+    let begin = Instant::now();
+    loop {
+        if let Some(ended) = child.try_wait()? {
+            return Ok(ended);
+        }
+        if begin.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::other(format!("it did not end within {} s", LIMIT.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Makes a file as mktemp(1) does, and removes it.
 fn temporary_file() -> io::Result<()> {
     let path = std::env::temp_dir().join(format!("killtrace-self-test-{}", std::process::id()));
@@ -341,13 +416,19 @@ fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// What nohup(1) and others ignore would be ignored by the children as well.
+/// What nohup(1) and others ignore, or block, would be ignored or blocked by the children as well.
 fn default_signals() -> io::Result<()> {
     for signal in 1..=31 {
         // SAFETY: `SIG_DFL` is a valid disposition; SIGKILL and SIGSTOP are refused, and stay what they are.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    Ok(())
+    let mut none = std::mem::MaybeUninit::uninit();
+    // SAFETY: the set is valid for writes, and initialised by the first call before the second reads it.
+    let set = unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -358,8 +439,7 @@ mod tests {
     fn scenario() -> Scenario {
         Scenario {
             name: "a sample",
-            needs: None,
-            needs_root: false,
+            needs: &[],
             script: "",
             ends: Ends::With(0),
             victim: "tmux: server",
@@ -393,7 +473,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_tried_is_not_a_failure() {
-        let check = Scenario { needs: Some("no-such-program-here"), ..scenario() }.run(None);
+        let check =
+            Scenario { needs: &[Need::Program("no-such-program-here")], ..scenario() }.run(None);
+        assert!(check.state == State::Missing && check.remedy.is_some(), "{check:?}");
+        const REFUSED: Need =
+            Need::Rehearsal(&["sh", "-c", "echo 'not here' >&2; exit 3"], Some("go there"));
+        let check = Scenario { needs: &[REFUSED], ..scenario() }.run(None);
         assert_eq!(check.state, State::Missing);
+        assert!(check.detail.ends_with("fails: not here"), "{}", check.detail);
+        assert_eq!(check.remedy.as_deref(), Some("go there"));
+        assert!(rehearse(&["true"]).is_ok());
+        let silent = rehearse(&["false"]).expect_err("it fails").to_string();
+        assert_eq!(silent, "exit status: 1");
     }
 }
