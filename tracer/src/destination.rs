@@ -1,5 +1,5 @@
 //! Opens the files that are written to. Root writes into folders of others, too, who can put something else in the
-//! place of the file: links and FIFOs are followed only where root or the caller made them.
+//! place of the file: links are followed, and files and FIFOs written to, only where they are root's or the caller's.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -25,12 +25,13 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Makes a file with these permissions, or empties the one that is there. Devices such as `/dev/null`, what is
-    /// open already (`/dev/stdout`, `/dev/fd/63`), and FIFOs are written to as well.
+    /// Makes a file with these permissions, or empties the one that is there, whose owner would read what is written.
+    /// Devices such as `/dev/null`, what is open already (`/dev/stdout`, `/dev/fd/63`), and FIFOs are written to as
+    /// well.
     ///
     /// # Errors
-    /// As the kernel gives them, and one that says it in a clause where the path leads over a link, or to a FIFO, that
-    /// is neither root's nor the caller's, to a FIFO that nobody reads within five seconds, or to what is no file.
+    /// As the kernel gives them, and one that says it in a clause where the path leads over a link, or to a file or a
+    /// FIFO, that is neither root's nor the caller's, to a FIFO that nobody reads within five seconds, or to what is no file.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
         let opened = fs::symlink_metadata("/proc/self")?.dev();
         let mut folder = start(path)?;
@@ -86,8 +87,8 @@ fn write(path: &Path, is_own: bool) -> io::Result<Destination> {
     if !(kind.is_file() || kind.is_fifo() || kind.is_char_device()) {
         return Err(io::Error::other("it is neither a file nor a FIFO nor a character device"));
     }
-    if kind.is_fifo() && !is_own {
-        trusted("the FIFO", about.uid())?;
+    if !kind.is_char_device() && !is_own {
+        trusted(if kind.is_fifo() { "the FIFO" } else { "the file" }, about.uid())?;
     }
     let mut options = OpenOptions::new();
     options.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
@@ -230,6 +231,19 @@ mod tests {
         let round = folder.path().join("round");
         symlink("round", &round).expect("a link");
         assert!(create(&round).is_err());
+    }
+
+    #[test]
+    fn the_file_of_another_user_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        fs::write(&path, "theirs").expect("written");
+        // Only root can give a file away.
+        if lchown(&path, Some(12345), None).is_ok() {
+            let why = refused(&path);
+            assert!(why.contains("the file in its place") && why.contains("uid 12345"), "{why}");
+            assert_eq!(fs::read(&path).expect("read"), b"theirs");
+        }
     }
 
     #[test]
