@@ -40,7 +40,7 @@ pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use offsets::Missing;
-pub use preflight::{AS_ROOT, setcap};
+pub use preflight::{AS_ROOT, capabilities, setcap};
 pub use symbols::{Nameless, function_names};
 
 /// What to trace.
@@ -139,7 +139,11 @@ pub enum AttachError {
         kernel: String,
     },
     /// The file of `--btf` cannot be read.
-    #[error("cannot read {}, given with --btf: {error}", path.display())]
+    #[error(
+        "cannot read {}, given with --btf: {error}; give a file that is there, or leave --btf out where the kernel \
+         tells its types itself",
+        path.display()
+    )]
     NoBtfFile {
         /// Which file.
         path: PathBuf,

@@ -4,8 +4,9 @@
 //! (`vmlinux`, which may have a gigabyte of other things: only the section is read).
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -45,7 +46,12 @@ pub fn read(file: Option<&Path>) -> Result<(PathBuf, Contents), AttachError> {
 }
 
 fn of_file(path: &Path) -> io::Result<Result<Contents, BtfError>> {
-    let mut file = File::open(path)?;
+    // Nobody may ever write to a pipe.
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut start = Vec::new();
     file.by_ref().take(8).read_to_end(&mut start)?;
     if PACKED.iter().any(|magic| start.starts_with(magic)) {
@@ -114,5 +120,14 @@ mod tests {
     fn no_file_is_told() {
         let error = read(Some(Path::new("/no/such/file"))).expect_err("no such file").to_string();
         assert!(error.contains("/no/such/file") && error.contains("--btf"), "{error}");
+        // A pipe would be waited for.
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        for path in [&pipe, folder.path(), Path::new("/dev/null")] {
+            let error = read(Some(path)).expect_err("refused").to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
     }
 }
