@@ -42,7 +42,8 @@ Examples:
       killtrace replay tmux.kill.zst --redact --format markdown
 
 Exit status:
-  0 done · 1 could not trace · 2 usage; with -- CMD its own, 128+N if signal N ended it.
+  0 done · 1 could not trace, or not write report or recording whole · 2 usage;
+  with -- CMD its own (1 for 0 where not all was written), 128+N if signal N ended it.
   doctor: 0 tracing works here, and with --self-test no verdict is wrong · 1 else.";
 
 /// The synopsis; clap's own would not show the ways to name a target apart.
@@ -60,7 +61,9 @@ killtrace [OPTIONS] --target T…
 /// journal around it. For each target that ends it says who ended it, which event and which setting
 /// led to that, how well each step is proven, and what to change.
 ///
-/// Tracing needs root or the capabilities that `killtrace doctor` lists; replay needs nothing.
+/// Tracing needs root, or CAP_BPF and CAP_PERFMON. With CAP_SYSLOG as well, and kernel.kptr_restrict below 2,
+/// hangups of terminals, keys typed there and ends of pid namespaces are told from other signals of the
+/// kernel's; `killtrace doctor` lists what else helps. Replay needs nothing.
 #[derive(Debug, Parser)]
 #[command(
     name = "killtrace",
@@ -219,7 +222,7 @@ pub struct ReportArgs {
     /// Keep every event and all evidence in FILE, for `killtrace replay`.
     ///
     /// A name that ends in .zst is compressed. The file may hold user names, addresses and command
-    /// lines: it is readable by its owner only; see --redact.
+    /// lines: it is readable by its owner only, and not written over another user's file; see --redact.
     /// With `replay`, writes the recording once more, such as a redacted one to be given away.
     #[arg(short = 'w', long = "record", global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub record: Option<PathBuf>,

@@ -270,6 +270,14 @@ fn a_limit_of_file_size() {
         ignored.trim().rsplit('\t').next().and_then(|it| u64::from_str_radix(it, 16).ok());
     let file_size = 1 << (libc::SIGXFSZ - 1);
     assert_eq!(ignored.map(|set| set & file_size), Some(0), "{output:?}");
+    // The command's own status comes first; where it is 0, it would say that all is there.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(program("killtrace"))
+        .args(["-o", "/dev/null", "-w", &recording, "--", "sh", "-c", &dies.replace("exit 3", ":")])
+        .output()
+        .expect("killtrace");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     // And where it was cut off is told to people as well.
     let again = run(&["replay", &recording]);
     let said = String::from_utf8_lossy(&again.stderr);

@@ -70,6 +70,8 @@ pub struct Live<'a> {
     reader: Reader,
     /// The report could not be written to its end.
     unwritten: bool,
+    /// The recording has a gap, or ends too soon.
+    unrecorded: bool,
     /// The command runs.
     released: bool,
     deadline: Option<Instant>,
@@ -107,6 +109,7 @@ impl<'a> Live<'a> {
             stops: Stops::new()?,
             reader: Reader::There,
             unwritten: false,
+            unrecorded: false,
             released: false,
             deadline: plan.duration.map(|duration| Instant::now() + duration),
         };
@@ -239,7 +242,8 @@ impl<'a> Live<'a> {
                 }
             }
         };
-        if self.unwritten && status == 0 { 1 } else { status }
+        let incomplete = self.unwritten || self.unrecorded;
+        if incomplete && status == 0 { 1 } else { status }
     }
 
     /// Why the trace is over, where it is.
@@ -365,6 +369,7 @@ impl<'a> Live<'a> {
     fn trouble(&mut self, trouble: Option<(String, Evidence)>) -> Result<(), Failure> {
         let Some((sentence, lost)) = trouble else { return Ok(()) };
         tell(&sentence);
+        self.unrecorded = true;
         // The trace itself has seen everything: no verdict of it is weaker for it.
         let Fact::Lost(loss) = lost.fact else { return Ok(()) };
         let record = LossRecord {
