@@ -263,6 +263,7 @@ fn two_capabilities() {
     let said =
         machine.traces(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG", "root", "bus"]);
     assert!(said.contains("not all is seen here") && said.contains("CAP_SYS_PTRACE"), "{said}");
+    assert!(said.contains("without CAP_SYSLOG") && said.contains("(kallsyms)"), "{said}");
 }
 
 /// And a `/proc` that shows nobody but oneself.
@@ -315,7 +316,12 @@ fn the_id_of_a_thread() {
 /// Every program in the kernel is an open file. The soft limit is for others, and the command has it.
 #[test]
 fn few_open_files() {
-    Machine::of(&["prlimit", "--nofile=40:40"]).refuses("limits", &["open files", "ulimit -n"]);
+    let machine = Machine::of(&["prlimit", "--nofile=40:40"]);
+    machine.refuses("limits", &["hard limit of open files", "ulimit -n", "LimitNOFILE"]);
+    let (rows, _) = machine.doctor();
+    for name in ["capabilities", "BTF", "kallsyms", "journal"] {
+        assert!(rows.iter().any(|row| row["name"] == name), "no {name}: {rows:#?}");
+    }
     let soft = Machine::of(&["prlimit", "--nofile=40:4096"]);
     soft.traces(&[]);
     let output = soft.run(&["-q", "-o", "/dev/null", "--", "sh", "-c", "ulimit -Sn; ulimit -Hn"]);
@@ -427,7 +433,35 @@ fn a_hidden_cgroup2() {
 /// A `/proc` of processes alone.
 #[test]
 fn only_processes_in_proc() {
-    Machine::mounts("mount -t proc -o subset=pid none /proc").traces(&["kallsyms"]);
+    let machine = Machine::mounts("mount -t proc -o subset=pid none /proc");
+    let said = machine.traces(&["kallsyms"]);
+    assert!(said.contains("(kallsyms)"), "{said}");
+    // What only the kernel's functions tell is not told, and the verdict says why.
+    let script = "unshare -pf sh -c 'sleep 60 & exec sleep 0.2'";
+    let output = machine.run(&["--format", "json", "-q", "--", "/bin/sh", "-c", script]);
+    let records = String::from_utf8_lossy(&output.stdout);
+    let deaths = records.lines().filter_map(|line| match serde_json::from_str(line) {
+        Ok(Record::Death(death)) => Some(*death),
+        _ => None,
+    });
+    let death = deaths.into_iter().find(|death| death.killer.kind == KillerKind::Kernel);
+    let death = death.unwrap_or_else(|| panic!("the kernel killed nobody: {records}"));
+    assert_eq!(death.cause.id, CauseId::Unknown, "{death:#?}");
+    assert!(death.gaps.iter().any(|gap| gap.contains("/proc/kallsyms")), "{:?}", death.gaps);
+}
+
+/// A container whose root may make no namespace, and a machine without terminals: nothing is wrong with verdicts there.
+#[test]
+fn what_the_machine_does_not_let_happen_is_not_tried() {
+    let no_terminals = "mount -t tmpfs none /dev/pts";
+    let machine = Machine::mounts(no_terminals).and(&["setpriv", "--bounding-set=-sys_admin"]);
+    let output = machine.run(&["doctor", "--self-test"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for command in ["`unshare -pf true` fails", "`script -qec true /dev/null` fails"] {
+        assert!(said.contains(&format!("not tried: {command}")), "no {command} in {said}");
+    }
+    assert!(said.contains("every verdict that could be tried is right"), "{said}");
 }
 
 /// A verdict that nobody could bring about is not wrong.

@@ -11,16 +11,30 @@ const OPEN_FILES: libc::rlim_t = 96;
 /// and a process for journalctl.
 const THREADS: usize = 6;
 
+/// Bytes of a thread's stack (`DEFAULT_MIN_STACK_SIZE` of Rust's library) and of what guards it.
+const STACK: usize = (2 << 20) + (64 << 10);
+
 /// Why nothing can be traced under these limits.
 #[derive(Debug, thiserror::Error)]
 pub enum Shortage {
     /// Every program in the kernel and every map is an open file.
     #[error(
-        "the limit of open files ({limit}) is too low: each program in the kernel is one; run `ulimit -n 256` first"
+        "the hard limit of open files ({limit}) is too low: each program in the kernel is one; run `ulimit -n 256` \
+         first where you may raise it (it takes CAP_SYS_RESOURCE), or raise it where it was set: limits.conf(5), \
+         LimitNOFILE= of a unit, --ulimit nofile= of a container"
     )]
     Files {
         /// What it is.
         limit: libc::rlim_t,
+    },
+    /// Every thread has a stack.
+    #[error(
+        "there is no memory for another thread ({error}); raise the limits of memory: `ulimit -v` and `ulimit -d`, \
+         LimitAS= and LimitDATA= of a unit"
+    )]
+    Memory {
+        /// The kernel's.
+        error: io::Error,
     },
     /// For this user, or in this cgroup.
     #[error("no thread can be started ({error}); {ENOUGH_THREADS}")]
@@ -81,11 +95,11 @@ pub fn suffice() -> Result<(), Shortage> {
     if known && files.rlim_cur < OPEN_FILES {
         return Err(Shortage::Files { limit: files.rlim_cur });
     }
-    threads().map_err(|error| Shortage::Threads { error })
+    threads()
 }
 
 /// Starts them, all at the same time, and has them end.
-fn threads() -> io::Result<()> {
+fn threads() -> Result<(), Shortage> {
     let gate = RwLock::new(());
     std::thread::scope(|scope| {
         let closed = gate.write();
@@ -93,8 +107,13 @@ fn threads() -> io::Result<()> {
             let waits = || drop(gate.read());
             std::thread::Builder::new().spawn_scoped(scope, waits).map(drop)
         });
+        // The kernel's error is the same for both: whether there is room for a stack is seen while the others have theirs.
+        let shortage = started.map_err(|error| match Vec::<u8>::new().try_reserve_exact(STACK) {
+            Ok(()) => Shortage::Threads { error },
+            Err(_) => Shortage::Memory { error },
+        });
         drop(closed);
-        started
+        shortage
     })
 }
 
@@ -105,8 +124,12 @@ mod tests {
     #[test]
     fn a_shortage_says_what_to_do_apart_from_what_is_wrong() {
         assert!(threads().is_ok());
-        let error = io::Error::from_raw_os_error(libc::EAGAIN);
-        for shortage in [Shortage::Files { limit: 40 }, Shortage::Threads { error }] {
+        let error = || io::Error::from_raw_os_error(libc::EAGAIN);
+        for shortage in [
+            Shortage::Files { limit: 40 },
+            Shortage::Threads { error: error() },
+            Shortage::Memory { error: error() },
+        ] {
             let sentence = shortage.to_string();
             let (_, remedy) = sentence.split_once("; ").expect("a remedy");
             assert!(remedy.contains("ulimit"), "{sentence}");

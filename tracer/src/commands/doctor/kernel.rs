@@ -1,7 +1,8 @@
 //! What the kernel offers: privileges, types, hooks.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use caps::Capability;
@@ -9,7 +10,7 @@ use caps::Capability;
 use super::check;
 use crate::kernel::{
     AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection,
-    function_names, setcap,
+    capabilities, function_names, setcap,
 };
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
@@ -54,11 +55,7 @@ pub fn checks(btf: Option<&Path>) -> Vec<Check> {
     };
     match Kernel::attach(&nothing, btf) {
         Ok(kernel) => {
-            let mut checks = vec![check(
-                "capabilities",
-                State::Works,
-                "enough to load programs into the kernel",
-            )];
+            let mut checks = vec![enough()];
             checks.extend(privileges());
             let types = btf.map_or_else(
                 || "the running kernel tells its types".to_owned(),
@@ -71,15 +68,31 @@ pub fn checks(btf: Option<&Path>) -> Vec<Check> {
             checks.push(cgroups(&Cgroups::detect()));
             checks
         }
-        Err(error) => without_programs(&error, btf),
+        Err(error) => {
+            let is_namespace = matches!(error, AttachError::UserNamespace);
+            without_programs(refusal(&error), is_namespace, btf)
+        }
     }
 }
 
+/// What is here where limits keep it from being tried.
+pub fn under_limits(limits: Check, btf: Option<&Path>) -> Vec<Check> {
+    let capabilities = capabilities();
+    let is_namespace = matches!(capabilities, Err(AttachError::UserNamespace));
+    let mut checks = without_programs(limits, is_namespace, btf);
+    let row = capabilities.map_or_else(|error| refusal(&error), |()| enough());
+    checks.insert(1, row);
+    checks
+}
+
+fn enough() -> Check {
+    check("capabilities", State::Works, "enough to load programs into the kernel")
+}
+
 /// Why nothing can be loaded, and what is here all the same: one obstacle is not to hide the next.
-fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
-    let refusal = refusal(error);
+fn without_programs(refusal: Check, is_namespace: bool, btf: Option<&Path>) -> Vec<Check> {
     let mut rest = privileges();
-    if matches!(error, AttachError::UserNamespace) {
+    if is_namespace {
         for check in rest.iter_mut().filter(|check| check.state == State::Works) {
             check.state = State::Missing;
             check.detail = "it is held inside this user namespace only".to_owned();
@@ -87,7 +100,9 @@ fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
         }
     }
     let file = btf.unwrap_or(Path::new(TYPES));
-    rest.push(match File::open(file) {
+    // A pipe is not waited for.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file);
+    rest.push(match opened {
         Ok(_) => check("BTF", State::Works, &format!("{} is there", file.display())),
         Err(error) => Check {
             cost: Some(super::NOTHING.to_owned()),
@@ -100,12 +115,11 @@ fn without_programs(error: &AttachError, btf: Option<&Path>) -> Vec<Check> {
             .iter()
             .map(|hook| check(hook.name, State::Missing, "not tried: nothing can be loaded")),
     );
-    rest.push(match error {
-        AttachError::UserNamespace => {
-            Check { remedy: Some(ON_HOST.to_owned()), ..names(function_names()) }
-        }
-        _ => names(function_names()),
-    });
+    let mut names = names(function_names());
+    if is_namespace {
+        names.remedy = Some(ON_HOST.to_owned());
+    }
+    rest.push(names);
     rest.push(cgroups(&Cgroups::detect()));
     rest.retain(|check| check.name != refusal.name);
     [vec![refusal], rest].concat()
@@ -339,7 +353,7 @@ mod tests {
 
     #[test]
     fn one_obstacle_does_not_hide_the_rest() {
-        let rows = without_programs(&AttachError::UserNamespace, None);
+        let rows = without_programs(refusal(&AttachError::UserNamespace), true, None);
         let named = |name: &str| rows.iter().filter(|row| row.name == name).collect::<Vec<_>>();
         assert!(named("capabilities")[0].state == State::Fails && rows[0].name == "capabilities");
         for name in ["CAP_SYSLOG", "BTF", "signal_generate", "kallsyms", "cgroup2"] {
@@ -349,8 +363,13 @@ mod tests {
         assert!(named("signal_generate")[0].detail.starts_with("not tried"));
         let path = "/no/such/file".into();
         let error = std::io::ErrorKind::NotFound.into();
-        let rows = without_programs(&AttachError::NoBtfFile { path, error }, None);
+        let no_types = refusal(&AttachError::NoBtfFile { path, error });
+        assert!(no_types.remedy.is_some(), "{no_types:?}");
+        let rows = without_programs(no_types, false, None);
         assert_eq!(rows.iter().filter(|row| row.name == "BTF").count(), 1);
+        let limits = check("limits", State::Fails, "too few");
+        let rows = under_limits(limits, None);
+        assert!(rows[0].name == "limits" && rows[1].name == "capabilities", "{rows:?}");
     }
 
     #[test]

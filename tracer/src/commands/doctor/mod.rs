@@ -67,13 +67,16 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
 }
 
 /// Everything but the self-test. Without `/proc` nothing else could be believed, and without files and threads
-/// nothing looked at.
+/// nothing attached or listened to.
 fn checks(plan: &Plan) -> anyhow::Result<Vec<Check>> {
     if let Err(trouble) = presence::proc_works() {
         return Ok(vec![refusal("/proc", &trouble.to_string())]);
     }
     if let Err(shortage) = limits::suffice() {
-        return Ok(vec![refusal("limits", &shortage.to_string())]);
+        let limits = refusal("limits", &shortage.to_string());
+        let mut checks = kernel::under_limits(limits, plan.btf.as_deref());
+        checks.extend(sources::not_tried());
+        return Ok(checks);
     }
     let mut checks = kernel::checks(plan.btf.as_deref());
     checks.extend(sources::checks()?);

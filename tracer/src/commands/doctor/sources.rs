@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use caps::Capability;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::check;
@@ -97,6 +98,14 @@ pub fn checks() -> anyhow::Result<Vec<Check>> {
     Ok(states.iter().map(|(name, state)| source(name, state)).collect())
 }
 
+/// The same where there are no files and threads to listen with.
+pub fn not_tried() -> impl Iterator<Item = Check> {
+    let told = KNOWN.iter().filter(|known| known.name != "pid-namespace");
+    told.map(|known| {
+        check(known.name, State::Missing, "not tried: the limits leave no room for it")
+    })
+}
+
 fn source(name: &str, state: &str) -> Check {
     let known = KNOWN.iter().find(|known| known.name == name);
     let works = state == ATTACHED;
@@ -115,6 +124,10 @@ fn source(name: &str, state: &str) -> Check {
             "systemctl unmask systemd-logind && systemctl start systemd-logind"
         }
         (_, "processes") if presence::is_root() => AS_ROOT,
+        (_, "kernel-log") if presence::is_root() && !presence::has(Capability::CAP_SYSLOG) => {
+            AS_ROOT
+        }
+        (_, "kernel-log") if presence::is_root() => "in a container, give it /dev/kmsg",
         (_, "systemd") if presence::is_root() => {
             "see whether systemd answers (systemctl is-system-running); systemctl daemon-reexec opens its socket anew"
         }
