@@ -33,6 +33,11 @@ pub fn read(file: Option<&Path>) -> Result<(PathBuf, Contents), AttachError> {
         let path = PathBuf::from(KERNEL_BTF);
         return match Contents::of_kernel(&path) {
             Ok(contents) => Ok((path, contents)),
+            // Before 6.16 they are copied, as they are where a mapping finds no room.
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(AttachError::System {
+                what: "read the kernel's types under this limit of memory (`ulimit -v`)",
+                error,
+            }),
             Err(error) => {
                 Err(AttachError::NoBtf { path, error, kernel: super::settings::kernel_release() })
             }
