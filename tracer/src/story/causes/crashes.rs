@@ -133,7 +133,15 @@ fn area_words(area: &Area) -> String {
     format!("{what}, {may}")
 }
 
+/// What the kernel keeps shared memory in that nobody gave a name: `shmem_zero_setup`.
+fn is_unnamed_memory(file: &MappedFile) -> bool {
+    file.deleted && file.path == "/dev/zero"
+}
+
 fn file_words(file: &MappedFile) -> String {
+    if is_unnamed_memory(file) {
+        return "shared memory without a name".to_owned();
+    }
     // A file that never was in a directory is not one that somebody removed.
     let deleted = file.deleted && !file.path.starts_with("/memfd:");
     format!("{}{}", file.path, if deleted { " (deleted)" } else { "" })
@@ -160,10 +168,10 @@ fn code_words(area: &Area) -> String {
     match &area.file {
         // What was jumped to is no code.
         _ if !area.permissions.contains('x') => String::new(),
-        Some(file) => {
+        Some(file) if !is_unnamed_memory(file) => {
             format!(" The code was in {}, {:#x} bytes into the file.", file_words(file), file.offset)
         }
-        None => {
+        _ => {
             " The code was in memory that no file is behind, as what a compiler makes at run time (JIT)."
                 .to_owned()
         }

@@ -1,13 +1,13 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Limits, Mechanism, SignalInfo, SignalSent, Source, sig, signal_name};
+use crate::evidence::{Grade, Limits, Mechanism, SignalInfo, SignalSent, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::fixes::UnitAt;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
-use crate::story::{fixes, mechanism, units, words};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
+use crate::story::{fixes, mechanism, si_code, units, words};
 
 /// The end of the process whose end led to it.
 fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
@@ -239,10 +239,17 @@ pub fn others(case: &Case<'_>) -> Option<Opinion> {
                 failed_at(&blow.signal.value)
             ),
         ),
+        // `__do_notify` runs in whoever sends the message.
+        Mechanism::AsyncIo if is_of_queue(&blow.signal.value) => (
+            CauseId::AsyncIo,
+            format!(
+                "{name} got {signal} from the kernel when {sender} sent a message to an empty queue: it had asked to be told of that (mq_notify(3))."
+            ),
+        ),
         Mechanism::AsyncIo => (
             CauseId::AsyncIo,
             format!(
-                "{name} got {signal} for an input/output event that it, or another process for it, had asked the kernel to tell it of (F_SETOWN, F_SETSIG, mq_notify or the like)."
+                "{name} got {signal} for an input/output event that it, or another process for it, had asked the kernel to tell it of (F_SETOWN, F_SETSIG or the like)."
             ),
         ),
         Mechanism::ChildStatus => (
@@ -253,13 +260,10 @@ pub fn others(case: &Case<'_>) -> Option<Opinion> {
         ),
         _ => return None,
     };
-    let path = blow.signal.value.stack.clone();
-    let link = (!path.is_empty()).then(|| {
-        let text = format!(
-            "the kernel decided in {}",
-            path.iter().take(6).cloned().collect::<Vec<_>>().join(" < ")
-        );
-        case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text)
-    });
-    Finding::new(id, Fit::Exact, Grade::Observed, text).links(link).answer()
+    Finding::new(id, Fit::Exact, Grade::Observed, text).answer()
+}
+
+/// A message came to a queue (`mq_overview(7)`).
+fn is_of_queue(signal: &SignalSent) -> bool {
+    matches!(signal.info, SignalInfo::Real { code: si_code::SI_MESGQ, .. })
 }

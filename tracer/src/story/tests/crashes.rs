@@ -68,6 +68,11 @@ fn a_fault_tells_of_the_file_whose_code_it_was() {
     assert!(words.contains("in /usr/lib/libfoo.so.1 (deleted), 0x11d6"), "{words}");
     let words = told(sig::SIGILL, 2, CODE, CODE, &[(CODE, memory("rwxp"))]);
     assert!(words.contains("memory that no file is behind"), "{words}");
+    // MAP_SHARED | MAP_ANONYMOUS
+    let mut shared = file("rwxs", "/dev/zero", 0xd, 4096);
+    shared.file.as_mut().expect("it has a file").deleted = true;
+    let words = told(sig::SIGILL, 2, CODE, CODE, &[(CODE, shared)]);
+    assert!(words.contains("memory that no file is behind"), "{words}");
 }
 
 #[test]

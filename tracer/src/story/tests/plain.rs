@@ -278,7 +278,12 @@ fn the_exit_signal_of_a_child_is_told_from_an_event_of_a_file() {
     assert!(told.cause.explanation.contains("its child child[43] ended"));
     // POLL_IN on SIGTERM: the band stands where a pid would.
     let info = SignalInfo::Real { code: 1, errno: 0, fields: [0x41, 3] };
-    assert_eq!(death(SignalSent { info, ..of_child }).cause.id, CauseId::AsyncIo);
+    assert_eq!(death(SignalSent { info, ..of_child.clone() }).cause.id, CauseId::AsyncIo);
+    // mq_notify(3)
+    let info = SignalInfo::Real { code: -3, errno: 0, fields: [43, 1000] };
+    let told = death(SignalSent { info, syscall: None, ..of_child });
+    assert_eq!(told.cause.id, CauseId::AsyncIo);
+    assert!(told.cause.explanation.contains("sent a message to an empty queue"), "{told:#?}");
 }
 
 #[test]
