@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::words;
-use crate::evidence::{Process, ProcessId, Session};
+use crate::evidence::{Mechanism, Process, ProcessId, Session};
 
 const SHELLS: [&str; 12] =
     ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
@@ -92,6 +92,8 @@ pub struct Actor {
     pub shell: Option<Process>,
     /// The programs between that install software, nearest first.
     pub updaters: Vec<String>,
+    /// It sent no signal itself, but wrote `cgroup.kill`: of which cgroup, where that is known.
+    killed_cgroup: Option<Option<String>>,
 }
 
 impl Actor {
@@ -164,7 +166,11 @@ impl Actor {
                 && user.as_ref() != Some(acted_as)
                 && between.iter().any(changes_user)
         });
-        Self { process, command, ran_ns, user, acted_as, place, shell, updaters }
+        let killed_cgroup = case
+            .blow_by(Mechanism::CgroupKill)
+            .filter(|blow| blow.signal.value.sender.id == id)
+            .map(|blow| blow.signal.value.written_cgroup.clone());
+        Self { process, command, ran_ns, user, acted_as, place, shell, updaters, killed_cgroup }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
@@ -202,7 +208,8 @@ impl Actor {
             let user = self.user.as_ref().map(|user| format!(" ({user}{place})"));
             let user = user.unwrap_or_default();
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
-            return format!("a kill builtin of the {kind} {name}, \"{command}\"{user}");
+            let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
+            return format!("{by} {kind} {name}, \"{command}\"{user}{}", self.wrote());
         }
         let who = self.who();
         let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
@@ -210,7 +217,15 @@ impl Actor {
         } else {
             format!(", part of \"{}\"", words::command_line(&self.command))
         };
-        format!("{who} ran \"{command}\"{via} {}", self.whereabouts()).trim_end().to_owned()
+        let ran = format!("{who} ran \"{command}\"{via} {}", self.whereabouts());
+        format!("{}{}", ran.trim_end(), self.wrote())
+    }
+
+    /// How it killed, for the end of a clause, where it was not by a signal of its own.
+    fn wrote(&self) -> String {
+        let Some(cgroup) = &self.killed_cgroup else { return String::new() };
+        let of = cgroup.as_ref().map(|path| format!(" of {path}")).unwrap_or_default();
+        format!(", which wrote cgroup.kill{of}, and so killed everything in that cgroup")
     }
 
     /// The place and the shell, as a clause: `in bash[77] in alice's ssh session 3`.

@@ -117,6 +117,21 @@ fn cgroup_kill(sender: crate::evidence::Task, target: crate::evidence::Task) -> 
     }
 }
 
+/// `echo 1 > cgroup.kill`: no signal of the shell's own.
+#[test]
+fn a_shell_that_writes_cgroup_kill_calls_no_kill_builtin() {
+    let victim = task_in(42, "cc", "/jobs/a");
+    let shell = task(60, "bash");
+    let death = Scene::watching(&victim)
+        .exec(4, shell.clone(), &["bash", "-c", "echo 1 > cgroup.kill"], &[])
+        .signal(5, cgroup_kill(shell, victim.clone()))
+        .exit(7, victim, 9, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("which wrote cgroup.kill of /jobs,"), "{text}");
+    assert!(!text.contains("builtin"), "{text}");
+}
+
 /// `cgroup_post_fork` kills within the parent's clone(2), before or after the writer's first signal.
 #[test]
 fn whoever_is_born_in_a_cgroup_that_is_killed_was_killed_by_the_writer() {
