@@ -122,10 +122,10 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.fixes.splice(place..place, fix);
     }
     let overrun = Overrun::of(case, &stop).filter(|_| finding.id != CauseId::UnitStopTimeout);
-    if let Some(clause) = overrun.and_then(|overrun| overrun.clause(case, &stop)) {
-        finding.explanation.push_str(&clause);
-        finding.settings.extend(stopping::timeout_setting(case, &stop));
-        finding.fixes.push(fixes::stop_timeout(&stop.at()));
+    if let Some(overrun) = overrun {
+        finding.explanation.extend(overrun.clause(case, &stop));
+        finding.settings.extend(overrun.settings(case, &stop));
+        finding.fixes.extend(overrun.fixes(case, &stop));
     }
 }
 

@@ -7,9 +7,9 @@ use super::mechanism;
 use super::requests::{Request, Wish};
 use super::units::{cited, job_link, manager_said, property_setting, template, unit_setting};
 use super::upstream::End;
-use super::verdict::{DecidingSetting, Link, LinkEvent};
-use super::words;
+use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::world::{Seen, SeenSignal};
+use super::{fixes, words};
 use crate::evidence::{Grade, Job, JournalLine, Source, sig, signal_name};
 
 /// A unit that was not stopped in time.
@@ -17,8 +17,21 @@ use crate::evidence::{Grade, Job, JournalLine, Source, sig, signal_name};
 pub struct Overrun<'a> {
     /// The signal that had not helped: to the victim itself, or only to the unit's main process.
     first: Option<&'a SeenSignal>,
+    /// The signal that was to abort it when the first had not helped, and did not help either.
+    abort: Option<&'a SeenSignal>,
+    /// Which limit had run out when the deciding signal came.
+    limit: Limit,
     /// What the manager said of it.
     said: Option<&'a Seen<JournalLine>>,
+}
+
+/// A limit on how long a unit may take to end (`service_arm_timer` in `src/core/service.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// `TimeoutStopSec=`, after the signal that asks it to end.
+    Stop,
+    /// `TimeoutAbortSec=`, after the signal that aborts it: the watchdog's, or that of a time-out which aborts.
+    Abort,
 }
 
 impl<'a> Overrun<'a> {
@@ -32,45 +45,117 @@ impl<'a> Overrun<'a> {
                 && line.ns() <= case.exit.ns()
                 && line.ns() + 2 * S >= blow.signal.ns()
         });
+        let limit =
+            if is_aborted(stop, said, blow.signal.ns()) { Limit::Abort } else { Limit::Stop };
         if stop.escalated {
             let waited = blow.signal.ns().saturating_sub(stop.first.ns());
             // Before the time is up, it was not the manager's own patience that ended.
             let early = limit_ns(stop).is_some_and(|limit| waited.saturating_add(SLACK) < limit);
             let is_it = said.is_some() || !early;
-            return is_it.then_some(Self { first: Some(stop.first), said });
+            let abort = aborting_signal(case, stop).filter(|_| limit == Limit::Abort);
+            return is_it.then_some(Self { first: Some(stop.first), abort, limit, said });
         }
         // With KillMode=mixed only the main process is asked first; SIGKILL is all that the others get.
         let mixed = said?.value.message.contains("State 'stop-sigterm' timed out");
-        (mixed && stop.job.is_some() && blow.signal.value.number == sig::SIGKILL)
-            .then_some(Self { first: None, said })
+        (mixed && stop.job.is_some() && blow.signal.value.number == sig::SIGKILL).then_some(Self {
+            first: None,
+            abort: None,
+            limit,
+            said,
+        })
     }
 
+    /// How long the last signal but one had been given.
     fn waited(&self, case: &Case<'_>) -> Option<String> {
         let blow = case.blow?;
-        Some(words::span(blow.signal.ns().saturating_sub(self.first?.ns())))
+        let asked = self.abort.or(self.first)?;
+        Some(words::span(blow.signal.ns().saturating_sub(asked.ns())))
+    }
+
+    /// The limit that ran out.
+    fn setting(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+        match self.limit {
+            Limit::Stop => timeout_setting(case, stop),
+            Limit::Abort => abort_timeout_setting(case, stop),
+        }
+    }
+
+    /// What decided when and by which signal it was to end in the end.
+    pub fn settings(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
+        let mut found = Vec::new();
+        if self.abort.is_some() {
+            found.extend(timeout_setting(case, stop));
+            found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
+        }
+        found.extend(self.setting(case, stop));
+        if self.limit == Limit::Abort {
+            let aborting = self.abort.or(self.first);
+            let number = aborting.map(|signal| signal.value.number);
+            found.extend(number.and_then(|it| signal_setting(case, stop, "WatchdogSignal", it)));
+        }
+        found
+    }
+
+    /// How to give it more time.
+    pub fn fixes(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Fix> {
+        let Some(last) = case.blow.map(|blow| name(blow.signal)) else { return Vec::new() };
+        let at = stop.at();
+        match (self.limit, self.abort) {
+            (Limit::Stop, _) => vec![fixes::stop_timeout(&at, &last)],
+            (Limit::Abort, None) => vec![fixes::abort_timeout(&at, &last)],
+            (Limit::Abort, Some(abort)) => {
+                vec![fixes::stop_timeout(&at, &name(abort)), fixes::abort_timeout(&at, &last)]
+            }
+        }
     }
 
     /// How it reads: ` It had not ended 90 s after SIGTERM, so SIGKILL followed (TimeoutStopSec=1min 30s, …).`
     pub fn clause(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
         let last = signal_name(case.blow?.signal.value.number);
-        let setting = timeout_setting(case, stop);
-        let cited = setting.map(|setting| format!(" ({})", cited(&setting))).unwrap_or_default();
-        Some(match (self.first, self.waited(case)) {
-            (Some(first), Some(waited)) => format!(
-                " It had not ended {waited} after {}, so {last} followed{cited}.",
-                signal_name(first.value.number)
+        let limit = in_brackets(self.setting(case, stop));
+        Some(match (self.first, self.abort, self.waited(case)) {
+            (Some(first), Some(abort), Some(waited)) => format!(
+                " It had not ended {} after {}, so {} followed{}, nor {waited} after that, so {last} did{limit}.",
+                span_between(first, abort),
+                name(first),
+                name(abort),
+                in_brackets(timeout_setting(case, stop)),
             ),
+            (Some(first), None, Some(waited)) => {
+                format!(
+                    " It had not ended {waited} after {}, so {last} followed{limit}.",
+                    name(first)
+                )
+            }
             _ => format!(
                 " The unit's main process had not ended in the time that it had to stop, so {last} went to \
-                 everything in the unit{cited}."
+                 everything in the unit{limit}."
             ),
         })
     }
 
+    /// That it hung, in the middle of a sentence: `had not ended 90 s after SIGTERM (TimeoutStopSec=…)`
+    pub fn hung(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> String {
+        let waited = self.waited(case).unwrap_or_default();
+        let limit = in_brackets(self.setting(case, stop));
+        let first = self.first.unwrap_or(stop.first);
+        match self.abort {
+            Some(abort) => format!(
+                "had not ended {} after {}{}, nor {waited} after {}{limit}",
+                span_between(first, abort),
+                name(first),
+                in_brackets(timeout_setting(case, stop)),
+                name(abort),
+            ),
+            None => format!("had not ended {waited} after {}{limit}", name(first)),
+        }
+    }
+
     fn links(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
         let Some(blow) = case.blow else { return Vec::new() };
-        let first = self.first.map(|first| case.signal_link(first, mechanism::of(&first.value)));
-        let mut links: Vec<Link> = first.into_iter().collect();
+        let asked = [self.first, self.abort].into_iter().flatten();
+        let mut links: Vec<Link> =
+            asked.map(|signal| case.signal_link(signal, mechanism::of(&signal.value))).collect();
         let waited = self.waited(case);
         match self.said {
             Some(line) => {
@@ -82,7 +167,8 @@ impl<'a> Overrun<'a> {
             }
             None => {
                 let waited = waited.unwrap_or_default();
-                let text = format!("{} had not ended {waited} after the first signal", stop.unit);
+                let which = if self.abort.is_some() { "second" } else { "first" };
+                let text = format!("{} had not ended {waited} after the {which} signal", stop.unit);
                 let at = blow.signal.at;
                 let mut link = case.link(at, LinkEvent::Timeout, Source::Kernel, None, text);
                 link.evidence = Grade::Inferred;
@@ -93,6 +179,19 @@ impl<'a> Overrun<'a> {
     }
 }
 
+fn name(signal: &SeenSignal) -> String {
+    signal_name(signal.value.number)
+}
+
+fn span_between(first: &SeenSignal, second: &SeenSignal) -> String {
+    words::span(second.ns().saturating_sub(first.ns()))
+}
+
+/// ` (TimeoutStopSec=1, set in FILE:LINE)`; empty where the setting is unknown.
+fn in_brackets(setting: Option<DecidingSetting>) -> String {
+    setting.map(|setting| format!(" ({})", cited(&setting))).unwrap_or_default()
+}
+
 /// How much earlier than its limit a time-out may seem to come.
 const SLACK: u64 = 50_000_000;
 
@@ -101,6 +200,37 @@ fn limit_ns(stop: &UnitStop<'_>) -> Option<u64> {
     let micros = |name: &str| stop.history?.now.get(name)?.as_u64();
     let limits = ["TimeoutStopUSec", "TimeoutAbortUSec"].map(micros);
     limits.into_iter().flatten().min().map(|micros| micros.saturating_mul(1_000))
+}
+
+/// Whether the unit was being aborted when its time ran out: by what the manager logged, else by the state in which it
+/// last was.
+fn is_aborted(stop: &UnitStop<'_>, said: Option<&Seen<JournalLine>>, struck_ns: u64) -> bool {
+    const STATES: [&str; 2] = ["stop-watchdog", "final-watchdog"];
+    if let Some(line) = said {
+        return STATES.iter().any(|state| line.value.message.contains(&format!("'{state}'")));
+    }
+    let changes = stop.history.into_iter().flat_map(|history| history.changes.iter().rev());
+    let mut states = changes
+        .filter(|change| change.ns() < struck_ns)
+        .filter_map(|change| change.value.get("SubState")?.as_str());
+    states.next().is_some_and(|state| STATES.contains(&state))
+}
+
+/// The manager's last signal to the victim between its first one and the deciding one, where that has another number:
+/// it was to abort what the first had not ended.
+fn aborting_signal<'a>(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<&'a SeenSignal> {
+    let blow = case.blow?;
+    let plain = [stop.first.value.number, blow.signal.value.number, sig::SIGCONT, sig::SIGHUP];
+    case.world.signals_to(case.victim).iter().rev().find(|signal| {
+        signal.value.sender.id == blow.signal.value.sender.id
+            && (stop.first.ns()..blow.signal.ns()).contains(&signal.ns())
+            && !plain.contains(&signal.value.number)
+    })
+}
+
+/// This setting, where it has a unit that takes too long aborted.
+fn aborts(case: &Case<'_>, stop: &UnitStop<'_>, name: &str) -> Option<DecidingSetting> {
+    unit_setting(case, stop, name, name).filter(|mode| mode.value == "abort")
 }
 
 /// A stop of the victim's unit that was under way, and had not ended it, when something else did.
@@ -291,8 +421,7 @@ pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
     }
     let last = case.blow.map_or(first, |blow| blow.signal.value.number);
     if stop.escalated && last != sig::SIGKILL {
-        let abort = unit_setting(case, stop, "TimeoutStopFailureMode", "TimeoutStopFailureMode");
-        found.extend(abort.filter(|mode| mode.value == "abort"));
+        found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
         found.extend(signal_setting(case, stop, "WatchdogSignal", last));
         found.extend(signal_setting(case, stop, "FinalKillSignal", last));
     }
@@ -300,7 +429,7 @@ pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
 }
 
 /// A setting that chose this signal, where a file has it.
-fn signal_setting(
+pub fn signal_setting(
     case: &Case<'_>,
     stop: &UnitStop<'_>,
     name: &str,
@@ -323,6 +452,19 @@ pub fn command_link(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Link> {
 /// `TimeoutStopSec=` of the unit, or the manager's default under its own name.
 pub fn timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
     own_or_default(case, stop, "TimeoutStopSec", "TimeoutStopUSec")
+}
+
+/// `TimeoutAbortSec=` of the unit; `TimeoutStopSec=` counts where that is not set.
+pub fn abort_timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+    let micros = |name: &str| stop.history?.now.get(name)?.as_u64();
+    let own = case.setting(&[&stop.unit, &template(&stop.unit)], "TimeoutAbortSec");
+    own.filter(|it| it.file.is_some() && !it.value.is_empty())
+        .or_else(|| {
+            // The manager's own default for all units.
+            let differs = micros("TimeoutAbortUSec") != micros("TimeoutStopUSec");
+            differs.then(|| property_setting(stop, "TimeoutAbortUSec")).flatten()
+        })
+        .or_else(|| timeout_setting(case, stop))
 }
 
 /// A setting of the unit: what its files say, else the manager's `Default…=` for all units, else what the

@@ -1,21 +1,21 @@
 //! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig};
+use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
 use crate::story::stopping::{self, Overrun};
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
 
 const S: u64 = 1_000_000_000;
 
 /// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
-fn in_brackets(setting: Option<&crate::story::verdict::DecidingSetting>) -> String {
+fn in_brackets(setting: Option<&DecidingSetting>) -> String {
     setting.map(|setting| format!(" ({})", units::cited(setting))).unwrap_or_default()
 }
 
@@ -104,27 +104,22 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
 pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopTimeout;
     let stop = UnitStop::of(case)?;
-    if !stop.escalated || Overrun::of(case, &stop).is_none() {
-        return None;
-    }
-    let waited = words::span(case.struck_ns().saturating_sub(stop.first.ns()));
-    let first = crate::evidence::signal_name(stop.first.value.number);
-    let setting = stopping::timeout_setting(case, &stop);
+    let overrun = Overrun::of(case, &stop).filter(|_| stop.escalated)?;
     Finding::new(
         ID,
         Fit::Mechanism,
         Grade::Observed,
         format!(
-            "{} was killed by {}: {} was being stopped, and it had not ended {waited} after {first}{}.",
+            "{} was killed by {}: {} was being stopped, and it {}.",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
-            in_brackets(setting.as_ref())
+            overrun.hung(case, &stop)
         ),
     )
-    .settings([setting])
+    .settings(overrun.settings(case, &stop).into_iter().map(Some))
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::stop_timeout(&stop.at())])
+    .fixes(overrun.fixes(case, &stop))
     .answer()
 }
 
@@ -150,13 +145,66 @@ impl Limit {
         let (name, property) = ("TimeoutStopSec", "TimeoutStopUSec");
         Self { said, id: CauseId::UnitStopTimeout, name, property, words }
     }
+
+    const fn abort(said: &'static str, words: &'static str) -> Self {
+        let (name, property) = ("TimeoutAbortSec", "TimeoutAbortUSec");
+        Self { said, id: CauseId::UnitStopTimeout, name, property, words }
+    }
+
+    /// The setting as it is for the unit.
+    fn setting(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+        match self.name {
+            "TimeoutAbortSec" => stopping::abort_timeout_setting(case, stop),
+            name => stopping::own_or_default(case, stop, name, self.property),
+        }
+    }
+
+    /// What else of the unit's settings decided how it was ended when the time was up.
+    fn others(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Option<DecidingSetting>> {
+        let number = stop.first.value.number;
+        let setting = |name: &str| units::unit_setting(case, stop, name, name);
+        match self.id {
+            CauseId::UnitWatchdog => {
+                vec![stopping::signal_setting(case, stop, "WatchdogSignal", number)]
+            }
+            CauseId::UnitStartTimeout => {
+                // By default a start that takes too long ends by SIGTERM.
+                let mode = setting("TimeoutStartFailureMode")
+                    .filter(|mode| mode.value != "terminate" && number != sig::SIGTERM);
+                let kind = setting("Type").filter(|kind| GETS_READY.contains(&kind.value.as_str()));
+                vec![kind, mode]
+            }
+            CauseId::UnitRuntimeMax => {
+                let extra = setting("RuntimeRandomizedExtraSec");
+                vec![extra.filter(|extra| extra.file.is_some())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn fix(&self, stop: &UnitStop<'_>) -> Fix {
+        let (at, then) = (stop.at(), signal_name(stop.first.value.number));
+        match self.id {
+            CauseId::UnitStartTimeout => fixes::start_timeout(&at),
+            CauseId::UnitStopTimeout if self.name == "TimeoutAbortSec" => {
+                fixes::abort_timeout(&at, &then)
+            }
+            CauseId::UnitStopTimeout => fixes::stop_timeout(&at, &then),
+            CauseId::UnitWatchdog if self.said == REQUEST => fixes::watchdog_request(&at),
+            CauseId::UnitWatchdog => fixes::watchdog(&at),
+            _ => fixes::runtime_max(&at),
+        }
+    }
 }
+
+/// The values of `Type=` by which a service is started only when it is ready.
+const GETS_READY: [&str; 4] = ["notify", "notify-reload", "forking", "dbus"];
 
 /// `service_force_watchdog`
 const REQUEST: &str = "Watchdog request";
 
 /// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`; of several the first counts.
-const LIMITS: [Limit; 9] = [
+const LIMITS: [Limit; 10] = [
     Limit::start("Reload operation timed out", "took longer to reload than it may"),
     // start, start-pre, start-post, condition
     Limit::start("operation timed out", "took longer to start than it may"),
@@ -172,9 +220,13 @@ const LIMITS: [Limit; 9] = [
         "State 'final-sigterm' timed out",
         "had ended, and cleaning up after it took too long",
     ),
-    Limit::stop(
+    Limit::abort(
         "State 'stop-watchdog' timed out",
         "was aborted, and took longer for it than it may",
+    ),
+    Limit::abort(
+        "State 'final-watchdog' timed out",
+        "had ended, and aborting what was left of it took too long",
     ),
     Limit {
         said: "reached runtime time limit",
@@ -233,7 +285,7 @@ pub fn ran_out(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
 pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let (line, limit) = limit_said(case, &stop)?;
-    let setting = stopping::own_or_default(case, &stop, limit.name, limit.property);
+    let setting = limit.setting(case, &stop);
     let said =
         format!("{} logged {}", stop.manager_name(case), words::quotation(&line.value.message));
     let link = case.link(line.at, LinkEvent::Timeout, line.source, None, said).before(stop.begun);
@@ -274,16 +326,11 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         }))
         .settings([pid_file])
         .settings([setting, own.and_then(|own| own.line)])
+        .settings(limit.others(case, &stop))
         .links(ran)
         .links([link])
         .links(units::stop_links(case, &stop))
-        .fixes([match limit.id {
-            CauseId::UnitStartTimeout => fixes::start_timeout(&stop.at()),
-            CauseId::UnitStopTimeout => fixes::stop_timeout(&stop.at()),
-            CauseId::UnitWatchdog if limit.said == REQUEST => fixes::watchdog_request(&stop.at()),
-            CauseId::UnitWatchdog => fixes::watchdog(&stop.at()),
-            _ => fixes::runtime_max(&stop.at()),
-        }])
+        .fixes([limit.fix(&stop)])
         .answer()
 }
 

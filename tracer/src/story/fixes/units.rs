@@ -256,16 +256,28 @@ pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     .see("systemd.service(5), pkill(1)")
 }
 
-/// A longer `TimeoutStopSec=`.
-pub fn stop_timeout(at: &UnitAt) -> Fix {
+/// A longer `TimeoutStopSec=`. `then`: the signal that comes when it has run out.
+pub fn stop_timeout(at: &UnitAt, then: &str) -> Fix {
     fix(
         "give it more time to stop",
         at.set(at.section(), "TimeoutStopSec=5min"),
-        "SIGKILL follows only after five minutes",
+        &format!("{then} follows only after five minutes"),
     )
     .but("stopping and shutting down may take that long; better make the program end on SIGTERM")
     .check(at.show("TimeoutStopUSec"))
     .see("systemd.service(5), systemd.scope(5)")
+}
+
+/// A longer `TimeoutAbortSec=`. `then`: the signal that comes when it has run out.
+pub fn abort_timeout(at: &UnitAt, then: &str) -> Fix {
+    fix(
+        "give it more time when it is aborted",
+        at.set("Service", "TimeoutAbortSec=5min"),
+        &format!("{then} follows the signal that aborts it only after five minutes"),
+    )
+    .but("one that hangs is there, and not restarted, for that much longer")
+    .check(at.show("TimeoutAbortUSec"))
+    .see("systemd.service(5)")
 }
 
 /// A longer `TimeoutStartSec=`.

@@ -322,6 +322,60 @@ fn an_isolation_is_known_by_what_it_does() {
     assert!(!says(&isolated(3, |scene| scene.job(1996, 720, "start", "shutdown.target"))));
 }
 
+/// A unit that is aborted, and ends only by the second signal after that: which limit ran out.
+#[test]
+fn each_signal_of_a_stop_has_a_limit_of_its_own() {
+    let victim = task_in(142, "v", CGROUP);
+    let line = |message: &str| logged(&format!("v.service: {message}"));
+    let limits = || {
+        own("TimeoutAbortSec", "2")
+            .setting("v.service", "TimeoutStopSec", "1", Some(("/etc/v.service", 2)))
+            .setting("v.service", "TimeoutStopFailureMode", "abort", Some(("/etc/v.service", 4)))
+            .setting("v.service", "WatchdogSignal", "SIGTERM", Some(("/etc/v.service", 5)))
+            .target(&victim, TargetReason::Running)
+    };
+    let told = |death: &Death, name: &str| death.cause.settings.iter().any(|it| it.name == name);
+    let ends = |scene: Scene| {
+        scene
+            .add(5999, Source::Journal, line("State 'stop-watchdog' timed out. Killing."))
+            .signal(6000, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .exit(6001, victim.clone(), 9, true)
+            .death()
+    };
+    // SIGTERM, SIGABRT, SIGKILL.
+    let aborted = |scene: Scene| {
+        ends(
+            scene
+                .job(2999, 700, "stop", "v.service")
+                .signal(3000, caught(sig::SIGTERM, systemd(), victim.clone()))
+                .signal(4000, caught(sig::SIGABRT, systemd(), victim.clone())),
+        )
+    };
+    let unasked = aborted(limits()).cause.explanation;
+    let both =
+        ["1 s after SIGTERM (TimeoutStopSec=1, ", "nor 2 s after SIGABRT (TimeoutAbortSec=2, "];
+    assert!(both.iter().all(|part| unasked.contains(part)), "{unasked}");
+    let args = ["systemctl", "stop", "v"];
+    let death = aborted(limits().exec(2990, root(90, "systemctl"), &args, &[]));
+    let text = &death.cause.explanation;
+    let first = "had not ended 1 s after SIGTERM, so SIGABRT followed (TimeoutStopSec=1, ";
+    let second = "nor 2 s after that, so SIGKILL did (TimeoutAbortSec=2, ";
+    assert!(text.contains(first) && text.contains(second), "{text}");
+    assert!(told(&death, "TimeoutStopFailureMode") && told(&death, "TimeoutAbortSec"));
+    let fixes: Vec<String> = death.fixes.iter().map(|fix| fix.commands.concat()).collect();
+    assert!(fixes.iter().any(|commands| commands.contains("TimeoutAbortSec=5min")), "{fixes:?}");
+    // The watchdog's signal is the first.
+    let death = ends(
+        limits()
+            .add(3999, Source::Journal, line("Watchdog timeout (limit 3s)!"))
+            .signal(4000, caught(sig::SIGTERM, systemd(), victim.clone())),
+    );
+    assert_eq!(death.cause.id, CauseId::UnitWatchdog, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("so SIGKILL followed (TimeoutAbortSec=2"), "{text}");
+    assert!(told(&death, "WatchdogSignal") && !told(&death, "TimeoutStopSec"), "{death:#?}");
+}
+
 /// The OOM killer had taken one of the unit's processes, and the unit went on; a stop a while later is another story.
 #[test]
 fn an_oom_kill_before_is_not_why() {

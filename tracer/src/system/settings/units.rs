@@ -23,7 +23,7 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 38] = [
+const ONE: [(&str, Kind); 39] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -40,6 +40,7 @@ const ONE: [(&str, Kind); 38] = [
     ("TimeoutStopFailureMode", Kind::Word(&FAILURE_MODES)),
     ("TimeoutStartFailureMode", Kind::Word(&FAILURE_MODES)),
     ("RuntimeMaxSec", Kind::Span),
+    ("RuntimeRandomizedExtraSec", Kind::Span),
     ("JobTimeoutSec", Kind::Span),
     ("WatchdogSec", Kind::Span),
     ("OOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
