@@ -45,7 +45,8 @@ impl Wish {
                 "enable",
                 "reenable",
             ],
-            Self::Isolate => &["isolate"],
+            // Its words are those of `isolated_by`.
+            Self::Isolate => &[],
             Self::Reload => {
                 &["reload", "reload-or-restart", "try-reload-or-restart", "force-reload"]
             }
@@ -113,30 +114,64 @@ impl Wish {
         if is_elsewhere(args) {
             return false;
         }
-        // `systemctl rescue` and its like name no unit.
-        let shorthand = self == Self::Isolate
-            && ["rescue", "emergency", "default"].iter().any(|verb| {
-                args.iter().any(|arg| arg == verb)
-                    && (unit.include(&format!("{verb}.target")) || *verb == "default")
-            });
-        if self == Self::Isolate && runlevel(args).is_some_and(|target| unit.include(target)) {
-            return true;
+        if self == Self::Isolate {
+            return isolated_by(args).is_some_and(|target| unit.include(&target));
         }
-        // systemctl start --job-mode=isolate
-        let job_mode = self == Self::Isolate
-            && args.iter().any(|arg| arg == "start")
-            && args.iter().zip(args.iter().skip(1)).any(|(option, value)| {
-                value == "--job-mode=isolate" || option == "--job-mode" && value == "isolate"
-            });
         // These alone change what happens at the next boot, or on demand.
         let later = |arg: &str| ["disable", "mask", "enable", "reenable"].contains(&arg);
         let now = args.iter().any(|arg| arg == "--now");
         let asks =
             args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
-        let asks = asks || job_mode;
-        shorthand || asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
+        asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
     }
 }
+
+/// The unit that a command isolates, by its arguments, as systemctl(1) and telinit(8) read them.
+pub fn isolated_by(args: &[String]) -> Option<String> {
+    if let Some(target) = runlevel(args) {
+        return Some(target.to_owned());
+    }
+    let (program, rest) = args.split_first()?;
+    if program.rsplit('/').next() != Some("systemctl") {
+        return None;
+    }
+    let is_value = |at: usize| at > 0 && rest[at - 1] == "--job-mode";
+    let by_job_mode = rest
+        .iter()
+        .enumerate()
+        .any(|(at, arg)| arg == "--job-mode=isolate" || arg == "isolate" && is_value(at));
+    let mut words =
+        rest.iter().enumerate().filter(|(at, arg)| !arg.starts_with('-') && !is_value(*at));
+    // What stands before it is the value of an option.
+    let (_, verb) = words.find(|(_, word)| VERBS.contains(&word.as_str()))?;
+    let kind = match verb.as_str() {
+        // These name no unit.
+        "rescue" | "emergency" | "default" => return Some(format!("{verb}.target")),
+        "isolate" => "target",
+        "start" if by_job_mode => "service",
+        _ => return None,
+    };
+    let (_, unit) = words.next()?;
+    Some(if unit.contains('.') { unit.clone() } else { format!("{unit}.{kind}") })
+}
+
+/// Verbs of systemctl's that can isolate, and those that can have a unit of such a name.
+const VERBS: [&str; 14] = [
+    "isolate",
+    "start",
+    "rescue",
+    "emergency",
+    "default",
+    "stop",
+    "restart",
+    "try-restart",
+    "reload",
+    "reload-or-restart",
+    "kill",
+    "status",
+    "show",
+    "set-default",
+];
 
 /// The target that telinit(8) isolates.
 fn runlevel(args: &[String]) -> Option<&'static str> {
@@ -345,6 +380,12 @@ mod tests {
         assert!(isolates("/sbin/telinit 1", "rescue.target"));
         assert!(!isolates("telinit 1", "multi-user.target"));
         assert!(!isolates("telinit q", "rescue.target"));
+        assert!(isolates("systemctl isolate multi-user", "multi-user.target"));
+        assert!(isolates("systemctl default", "default.target"));
+        assert!(!isolates("systemctl default", "graphical.target"));
+        assert!(!isolates("systemctl default", "var-lib-machines.mount"));
+        assert!(!isolates("systemctl stop default", "default.target"));
+        assert!(!isolates("/bin/x default", "default.target"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Deaths since something happened to another unit: it was stopped, started or ended, and a dependency
 //! carried that over.
 
-use super::units::Isolation;
+use super::isolation::{Asked, Isolation};
 use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
@@ -35,13 +35,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     if going_down {
         return is_not(ID, "everything was being stopped");
     }
-    let isolated = case.world.jobs.iter().any(|other| {
-        other.value.manager == stop.manager
-            && other.value.id < job.value.id
-            && other.ns().abs_diff(job.ns()) <= TOGETHER
-            && Request::find(case, Wish::Isolate, stop.manager, &other.value.unit, job.ns())
-                .is_some()
-    });
+    let isolated = Asked::before(case, stop.manager, job, stop.begun.boot_ns).is_some();
     if isolated || Isolation::of(case, stop.manager, job).is_some() {
         return is_not(ID, "another unit was being isolated");
     }

@@ -9,6 +9,7 @@ mod containers;
 mod crashes;
 mod daemons;
 mod dependencies;
+mod isolation;
 mod kernel;
 mod logind;
 mod memory;

@@ -1,7 +1,8 @@
 //! Deaths by a service manager: why it stopped the unit.
 
+use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends};
-use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Process};
+use crate::evidence::{BusCall, Grade, Manager, Mechanism, Process};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -147,115 +148,12 @@ fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped:
 }
 
 /// A caller whose process is not known: its name, else its user.
-fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
+pub(super) fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
     let user = call.sender.uid.map(|uid| {
         let name = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
         format!("a process of {name}")
     });
     call.sender.comm.clone().or(user).unwrap_or_else(|| "a client".to_owned())
-}
-
-/// Another unit was isolated: everything that it does not need was stopped.
-fn isolated(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -> Option<Opinion> {
-    let started = case.world.jobs.iter().filter(|other| {
-        other.value.manager == stop.manager
-            && other.value.result.is_none()
-            && other.value.id < job.value.id
-            && other.ns().abs_diff(job.ns()) <= 500 * MS
-            && other.value.unit != stop.unit
-            && matches!(job_type(case.world, other), Some("start" | "restart") | None)
-    });
-    let at_ns = job.ns().min(stop.begun.boot_ns);
-    let find = |unit: &str| Request::find(case, Wish::Isolate, stop.manager, unit, at_ns);
-    let (target, request) = started
-        .filter_map(|other| Some((other, find(&other.value.unit)?)))
-        .min_by_key(|(other, _)| other.ns().abs_diff(at_ns))?;
-    let who = match (request.sentence(case), request.call) {
-        (Some(who), _) => who,
-        (None, Some(call)) => format!("{} asked for it", nameless_caller(case, &call.value)),
-        (None, None) => return None,
-    };
-    let effect = job.at.no_later_than(stop.begun);
-    let start = units::job_link(case, target).before(effect);
-    let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
-    Finding::new(
-        CauseId::UnitStopRequested,
-        Fit::Exact,
-        request.grade(),
-        format!(
-            "{what} since {} was isolated, and whatever it does not need is stopped then: {who}.",
-            target.value.unit
-        ),
-    )
-    .settings([setting])
-    .links(request.links(case, effect))
-    .links([start])
-    .links(units::stop_links(case, stop))
-    .fixes([fixes::ignore_on_isolate(&stop.at())])
-    .answer()
-}
-
-/// A transaction that starts a target and stops nearly everything else, targets above all: an isolation, by what it does.
-pub(super) struct Isolation<'a> {
-    target: &'a Seen<Job>,
-    /// How many other units it stops, as far as was seen.
-    stopped: usize,
-}
-
-impl<'a> Isolation<'a> {
-    /// That which a job is part of.
-    pub(super) fn of(case: &Case<'a>, manager: Manager, job: &Seen<Job>) -> Option<Self> {
-        /// Jobs of one transaction are told one after the other, and there may be hundreds.
-        const TOGETHER: u64 = S;
-        /// Fewer units can go by dependencies on one another.
-        const MANY: usize = 8;
-        let part = |other: &&Seen<Job>| {
-            other.value.manager == manager
-                && other.value.result.is_none()
-                && other.ns().abs_diff(job.ns()) <= TOGETHER
-        };
-        let jobs = || case.world.jobs.iter().filter(part);
-        if jobs().any(|other| other.value.unit == "shutdown.target") {
-            return None;
-        }
-        let is_target = |job: &Seen<Job>| job.value.unit.ends_with(".target");
-        let starts = |job: &Seen<Job>| matches!(job_type(case.world, job), Some("start") | None);
-        // What was asked for has the lowest number.
-        let target = jobs()
-            .filter(|other| other.value.id < job.value.id && is_target(other) && starts(other))
-            .min_by_key(|other| other.value.id)?;
-        let stops: Vec<_> = jobs()
-            .filter(|other| other.value.id > target.value.id)
-            .filter(|other| job_type(case.world, other) == Some("stop"))
-            .collect();
-        // No dependency stops the targets of a running system.
-        let targets = stops.iter().filter(|job| is_target(job)).count();
-        (stops.len() >= MANY && targets >= 2).then_some(Self { target, stopped: stops.len() })
-    }
-}
-
-/// Another unit was isolated, by what was stopped with this one; who asked was not seen.
-fn concluded_isolation(
-    case: &Case<'_>,
-    stop: &UnitStop<'_>,
-    job: &Seen<Job>,
-    what: &str,
-) -> Option<Opinion> {
-    let Isolation { target, stopped } = Isolation::of(case, stop.manager, job)?;
-    let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
-    let start = units::job_link(case, target).before(job.at.no_later_than(stop.begun));
-    let text = format!(
-        "{what} as {} was isolated, it seems: the same transaction stopped {stopped} units, targets among them, as whatever \
-         the isolated one does not need is. Who asked for it was not seen.",
-        target.value.unit
-    );
-    Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)
-        .gap(UNSEEN)
-        .settings([setting])
-        .links([start])
-        .links(units::stop_links(case, stop))
-        .fixes([fixes::ignore_on_isolate(&stop.at())])
-        .answer()
 }
 
 /// The user's whole service manager was stopped, by somebody else than logind.
@@ -312,7 +210,7 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
 }
 
 /// Why a request may be missing.
-const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request";
+pub(super) const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request";
 
 /// Who asked for something, as the end of a sentence.
 fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {

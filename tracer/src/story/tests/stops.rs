@@ -322,6 +322,28 @@ fn an_isolation_is_known_by_what_it_does() {
     assert!(!says(&isolated(3, |scene| scene.job(1996, 720, "start", "shutdown.target"))));
 }
 
+/// The default target was running already: what is started beside it is not what was isolated.
+#[test]
+fn a_target_that_was_running_is_isolated() {
+    let victim = task_in(142, "v", CGROUP);
+    let play = |asked_ms: u64| {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Running)
+            .exec(asked_ms, root(90, "systemctl"), &["systemctl", "default"], &[])
+            .job(4995, 700, "start", "var-lib-machines.mount")
+            .job(4995, 701, "stop", "v.service")
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(5003, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play(4900);
+    let text = &death.cause.explanation;
+    assert!(text.contains("since default.target was isolated"), "{text}");
+    assert!(!text.contains(".mount") && death.cause.evidence == Grade::Inferred, "{death:#?}");
+    assert!(!play(10).cause.explanation.contains("isolated"));
+}
+
 /// A unit that is aborted, and ends only by the second signal after that: which limit ran out.
 #[test]
 fn each_signal_of_a_stop_has_a_limit_of_its_own() {
