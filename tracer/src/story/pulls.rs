@@ -8,7 +8,7 @@ use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::world::{Seen, UnitHistory};
 use super::{units, words};
-use crate::evidence::{Job, Manager, Moment};
+use crate::evidence::{Job, Manager, Moment, Written};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -390,7 +390,35 @@ impl Pull<'_> {
             let requires = self.relation.own == Some("Requires");
             requires.then(|| find(unit, "RequiresMountsFor", other)).flatten()
         };
-        own.or_else(for_path).or_else(|| find(other, self.relation.others?, unit))
+        own.or_else(for_path)
+            .or_else(|| find(other, self.relation.others?, unit))
+            .or_else(|| self.no_longer_set(case, manager, unit))
+    }
+
+    /// The setting as the manager still goes by it, where it says itself that the files of one of the two have changed
+    /// since it read them.
+    fn no_longer_set(
+        &self,
+        case: &Case<'_>,
+        manager: Manager,
+        unit: &str,
+    ) -> Option<DecidingSetting> {
+        let other = self.trigger.unit.as_str();
+        let is_stale = |unit: &str| {
+            let history = case.world.unit_of(manager, unit)?;
+            let before = history.changes.iter().rev().filter(|it| it.ns() <= case.struck_ns());
+            before.into_iter().find_map(|change| change.value.get("NeedDaemonReload")?.as_bool())
+        };
+        let stale = [unit, other].into_iter().any(|unit| is_stale(unit) == Some(true));
+        let needs_line = self.name() != "Slice" && self.relation.then == Wish::Stop;
+        let value = if self.relation.own.is_some() { other } else { unit };
+        (stale && needs_line).then(|| DecidingSetting {
+            name: self.name().to_owned(),
+            value: value.to_owned(),
+            file: None,
+            line: None,
+            unread: Some(Written { value: String::new(), file: None, line: None }),
+        })
     }
 
     /// The name of the setting.

@@ -55,17 +55,20 @@ fn happening<'s>(stop: &UnitStop<'_>, unit: &'s str, job: &Seen<Job>) -> Happeni
 fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opinion> {
     let setting = pull.setting(case, stop.manager, &stop.unit);
     let why = pull.why(&words::unit(&stop.unit), setting.as_ref());
-    // Without a line there is none to change, and one that the manager wrote itself is not for editing.
-    let line = setting.as_ref().filter(|setting| !is_transient(setting));
     let other = pull.trigger.unit.as_str();
-    let fix = match line {
-        Some(line) => {
-            let property = pull.relation.property;
-            Some(fixes::loosen_dependency(&stop.at(), property, line, [&stop.unit, other]))
+    let (at, property) = (stop.at(), pull.relation.property);
+    let fix = match setting.as_ref() {
+        // What a program made has no file of its own, and one that the manager wrote itself is not for editing.
+        Some(line) if is_transient(line) || at.transient && line.file.is_none() => {
+            Some(fixes::without_dependency(&at, &line.name, other))
         }
-        None if pull.relation.property == "Slice" && !stop.at().transient => {
-            Some(fixes::other_slice(&stop.at(), other))
+        // No line says so any more: the files have only to be read again.
+        Some(line) if line.unread.is_some() => None,
+        Some(line) => Some(fixes::loosen_dependency(&at, property, line, [&stop.unit, other])),
+        None if at.transient => {
+            pull.relation.own.map(|name| fixes::without_dependency(&at, name, other))
         }
+        None if property == "Slice" => Some(fixes::other_slice(&at, other)),
         None => None,
     };
     finding(case, stop, &pull.trigger, &why, setting, fix)
@@ -156,7 +159,7 @@ fn finding(
     .links(links)
     .links(units::stop_links(case, stop))
     .fixes(fix)
-    .fixes([fixes::look_at_unit(&stop.at())]);
+    .fixes(fixes::look_at_unit(&stop.at()));
     if let Some(gap) = gap {
         finding = finding.gap(gap);
     }

@@ -119,7 +119,7 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     };
     let unit = case.placement.unit.clone().filter(|unit| unit.ends_with(".service"));
     let fix = if memcg {
-        fixes::memory_limit(unit.map(fixes::UnitAt::of_system).as_ref())
+        fixes::memory_limit(unit.as_deref().map(fixes::UnitAt::of_system).as_ref())
     } else {
         fixes::more_memory()
     };
@@ -230,9 +230,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         case.unit().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
     // Of units of users' managers systemd-oomd does not honour it.
     let avoid = match case.unit() {
-        Some((Manager::System, unit)) => {
-            Some(fixes::oomd_avoid(&fixes::UnitAt::of_system(units::template(unit))))
-        }
+        Some((Manager::System, unit)) => Some(fixes::oomd_avoid(&fixes::UnitAt::of_system(unit))),
         _ => None,
     };
     let mut finding = Finding::new(
@@ -249,7 +247,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     .fixes(avoid);
     match watched {
         Some(watched) => {
-            let at = fixes::UnitAt::of_system(units::template(&watched.unit));
+            let at = fixes::UnitAt::of_system(&watched.unit);
             finding.settings.extend(watched.settings(case));
             finding = finding.fixes([fixes::oomd_unwatched(&at, watched.switch())]);
         }

@@ -21,6 +21,7 @@ mod terminal;
 mod unit_commands;
 mod unit_ends;
 mod unit_failures;
+mod unit_remedies;
 mod units;
 
 pub use crashes::described as fault_words;

@@ -1,14 +1,14 @@
 //! Deaths by a service manager: why it stopped the unit.
 
 use super::isolation::{concluded_isolation, isolated};
-use super::{Finding, Fit, Opinion, containers, is_not, unit_ends};
+use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
 use crate::evidence::{BusCall, Grade, Manager, Mechanism, Process};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
-use crate::story::verdict::{CauseId, Fix, LinkEvent, Outcome};
+use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
@@ -43,7 +43,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             return requested(case, &stop, command, &what)
                 .links(units::stop_links(case, &stop))
                 .gap(format!("the job of {} was not seen", stop.unit))
-                .fixes([fixes::look_at_unit(&stop.at())])
+                .fixes(fixes::look_at_unit(&stop.at()))
                 .answer();
         }
         if stop.request.is_none() {
@@ -67,7 +67,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     if let Some(request) = stop.asked_for(case) {
         return requested(case, &stop, request, &what)
             .links(units::stop_links(case, &stop))
-            .fixes(remedies(case, &stop, request, verb == "stopped"))
+            .fixes(unit_remedies::of_request(case, &stop, request, verb == "stopped"))
             .answer();
     }
     let isolation = || concluded_isolation(case, &stop, job, &what);
@@ -78,7 +78,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             let what = format!("{what} by job {}", job.value.id);
             unseen(case, &stop, &what)
                 .links(units::stop_links(case, &stop))
-                .fixes([fixes::look_at_unit(&stop.at())])
+                .fixes(fixes::look_at_unit(&stop.at()))
                 .answer()
         })
 }
@@ -121,30 +121,14 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
     };
     let mut links = request.links(case, stop.first.at);
     links.retain(|link| link.event != LinkEvent::BusCall);
-    let text = format!("{what}: {who}.");
+    let parents = request.process.map(|id| case.world.people.parents(id)).unwrap_or_default();
+    let itself = if parents.contains(&case.victim) {
+        format!(" It was {} itself that had it done.", words::name_pid(&case.victim_process()))
+    } else {
+        String::new()
+    };
+    let text = format!("{what}: {who}.{itself}");
     Finding::new(ID, Fit::Exact, request.grade(), text).links(links)
-}
-
-/// What to do about a stop that somebody asked for: keep an updater from it, start the unit again.
-fn remedies(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, stopped: bool) -> Vec<Fix> {
-    let at = stop.at();
-    let mut remedies = Vec::new();
-    let updaters = request.actor(case).map(|actor| actor.updaters).unwrap_or_default();
-    if !updaters.is_empty() {
-        let file = stop.history.and_then(|history| history.text("FragmentPath"));
-        remedies.push(fixes::updates(&at, &updaters, file));
-    }
-    // What is run after the unit has ended clears away what is left of it.
-    let post = stop.by_command.as_ref().filter(|command| command.setting == "ExecStopPost");
-    remedies.extend(post.map(|command| fixes::narrower_command(&at, command)));
-    // Neither a scope nor what a program made can be started again by its name.
-    if stopped && !at.transient && !stop.unit.ends_with(".scope") {
-        remedies.push(fixes::start_again(&at, &stop.unit));
-    }
-    if remedies.is_empty() {
-        remedies.push(fixes::look_at_unit(&at));
-    }
-    remedies
 }
 
 /// A caller whose process is not known: its name, else its user.
@@ -205,7 +189,8 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
         .settings([setting])
         .links(request.iter().flat_map(|request| request.links(case, job.at)))
         .links(units::stop_links(case, &stop))
-        .fixes([fixes::survivable_reload(&stop.at()), fixes::look_at_unit(&stop.at())])
+        .fixes([fixes::survivable_reload(&stop.at())])
+        .fixes(fixes::look_at_unit(&stop.at()))
         .answer()
 }
 

@@ -11,8 +11,10 @@ use crate::evidence::{Manager, Written};
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitAt {
-    /// Its name; of an instance, its template's.
+    /// The name of what can be edited: of an instance its template's.
     pub unit: String,
+    /// Its own name, by which its manager knows it.
+    pub instance: String,
     /// It is one of a user's service manager.
     pub of_user: bool,
     /// It was made by a program (`systemd-run`, logind): there is no file of its to change.
@@ -21,8 +23,8 @@ pub struct UnitAt {
 
 impl UnitAt {
     /// A unit of the system that has files.
-    pub fn of_system(unit: impl Into<String>) -> Self {
-        Self { unit: unit.into(), of_user: false, transient: false }
+    pub fn of_system(unit: &str) -> Self {
+        Self { unit: template(unit), instance: unit.to_owned(), of_user: false, transient: false }
     }
 
     /// A unit of a manager, by what is known of it.
@@ -30,6 +32,7 @@ impl UnitAt {
         let transient = history.and_then(|history| history.now.get("Transient"));
         Self {
             unit: template(unit),
+            instance: unit.to_owned(),
             of_user: matches!(manager, Manager::User(_)),
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
         }
@@ -66,11 +69,7 @@ impl UnitAt {
     fn set(&self, section: &str, line: &str) -> Vec<String> {
         let name = self.drop_in_name();
         if self.transient && name == self.unit {
-            let user = if self.of_user { " --user" } else { "" };
-            let scope = if self.unit.ends_with(".scope") { " --scope" } else { "" };
-            return vec![format!(
-                "# the unit is made anew each time; start it with: systemd-run{user}{scope} -p {line} …"
-            )];
+            return vec![self.made_anew(&format!("with: {} -p {line} …", self.run()))];
         }
         let (base, sudo) = if self.of_user {
             ("~/.config/systemd/user", "")
@@ -89,8 +88,37 @@ impl UnitAt {
         ]
     }
 
+    /// The command that makes such a unit at run time.
+    fn run(&self) -> String {
+        let user = if self.of_user { " --user" } else { "" };
+        let scope = if self.unit.ends_with(".scope") { " --scope" } else { "" };
+        format!("systemd-run{user}{scope}")
+    }
+
+    /// What is to be done about a unit that has no file: it is gone when it is stopped.
+    fn made_anew(&self, start_it: &str) -> String {
+        remark(&format!("the unit is made anew each time; start it {start_it}"))
+    }
+
+    /// The commands that open the unit's settings for a change; `there` says which. A template is edited for all of
+    /// its instances.
+    fn edit(&self, options: &str, there: &str) -> Vec<String> {
+        if self.transient {
+            return vec![
+                self.made_anew(&format!("by {} -p … with another value: {there}", self.run())),
+            ];
+        }
+        let edit = format!("edit {options}{}", operand(&self.unit));
+        vec![self.sudo(&self.systemctl(&edit)), remark(&format!("there, {there}"))]
+    }
+
+    /// A command of systemctl's that speaks of the unit itself: a template has no properties.
+    fn about(&self, command: &str) -> String {
+        self.systemctl(&format!("{command} {}", operand(&self.instance)))
+    }
+
     fn show(&self, property: &str) -> String {
-        self.systemctl(&format!("show -p {property} {}", operand(&self.unit)))
+        self.about(&format!("show -p {property}"))
     }
 }
 
@@ -123,6 +151,9 @@ pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
 
 /// What a reload brings.
 pub(super) fn takes_effect(name: &str, unread: &Written) -> String {
+    if unread.value.is_empty() {
+        return format!("what the files say of {name}= by now counts from then on");
+    }
     format!("{name}={} counts from then on", unread.value)
 }
 
@@ -166,13 +197,12 @@ pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
 
 /// An `ExecReload=` that does not end what it is to reload.
 pub fn survivable_reload(at: &UnitAt) -> Fix {
+    const THERE: &str = "an empty \"ExecReload=\" under [Service] takes the reload away; a second line may say another command or signal";
+    let mut commands = vec![at.show("ExecReload")];
+    commands.extend(at.edit("", THERE));
     fix(
         "have the reload do what the program understands",
-        vec![
-            at.systemctl(&format!("show -p ExecReload {}", operand(&at.unit))),
-            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
-            "# there, an empty \"ExecReload=\" under [Service] takes the reload away; a second line may say another command or signal".to_owned(),
-        ],
+        commands,
         "a reload fails, or reaches the program, instead of ending it",
     )
     .but("without ExecReload= changed configuration takes a restart")
@@ -182,16 +212,12 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
 
 /// A command of a unit's start that fails.
 pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
-    let user = if at.of_user { "--user " } else { "" };
+    let there = format!("in {setting}=, a - before the command has systemd ignore that it fails");
+    let mut commands = vec![journal(at)];
+    commands.extend(at.edit("--full ", &there));
     fix(
         "find out why the command fails, or let the unit start without it",
-        vec![
-            format!("journalctl {user}-u {} -n 50", operand(&at.unit)),
-            at.sudo(&at.systemctl(&format!("edit --full {}", operand(&at.unit)))),
-            remark(&format!(
-                "there, in {setting}=, a - before the command has systemd ignore that it fails"
-            )),
-        ],
+        commands,
         "a failure of that command no longer takes the unit down",
     )
     .but("what the command is there for has not been done then")
@@ -203,18 +229,18 @@ pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
 pub fn fitting_type(at: &UnitAt, kind: &str) -> Fix {
     let there = match kind {
         "notify" | "notify-reload" => {
-            "there, NotifyAccess=all where another process than the main one sends READY=1; Type=exec where none does; Type=forking where it goes to the background"
+            "NotifyAccess=all where another process than the main one sends READY=1; Type=exec where none does; Type=forking where it goes to the background"
         }
         "forking" => {
-            "there, PIDFile= with the file that the program itself writes, or Type=exec where it can stay in the foreground"
+            "PIDFile= with the file that the program itself writes, or Type=exec where it can stay in the foreground"
         }
         _ => {
-            "there, BusName= with the name that the program takes and keeps, or Type=exec where it has none"
+            "BusName= with the name that the program takes and keeps, or Type=exec where it has none"
         }
     };
     fix(
         "say how the program gets ready",
-        vec![at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))), remark(there)],
+        at.edit("", there),
         "systemd waits for what the program really does",
     )
     .but("units that are ordered after this one may be started before it can serve them")
@@ -224,28 +250,35 @@ pub fn fitting_type(at: &UnitAt, kind: &str) -> Fix {
 
 /// A process of the unit reported that it hangs.
 pub fn watchdog_request(at: &UnitAt) -> Fix {
-    let user = if at.of_user { "--user " } else { "" };
     fix(
         "find out what the program had found wrong",
-        vec![
-            format!("journalctl {user}-u {} -n 50", operand(&at.unit)),
-            "coredumpctl list".to_owned(),
-        ],
+        vec![journal(at), "coredumpctl list".to_owned()],
         "shows what came before WATCHDOG=trigger, and where the processes were when they were aborted",
     )
     .see("sd_notify(3), coredumpctl(1)")
 }
 
+/// The newest lines of a unit's journal.
+fn journal(at: &UnitAt) -> String {
+    let user = if at.of_user { "--user " } else { "" };
+    format!("journalctl {user}-u {} -n 50", quoted(&at.instance))
+}
+
 /// A command of a unit that ends no more than it should.
 pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     let setting = command.setting;
+    let there = format!(
+        "under [Service]: an empty \"{setting}=\" takes away what the unit's own file has; lines after it say what is run instead"
+    );
+    // What was made by a program has no file any more.
+    let mut commands = Vec::new();
+    if !at.transient {
+        commands.push(at.systemctl(&format!("cat {}", operand(&at.unit))));
+    }
+    commands.extend(at.edit("", &there));
     fix(
         "have the unit's command end only what it is meant to",
-        vec![
-            at.systemctl(&format!("cat {}", operand(&at.unit))),
-            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
-            format!("# there, under [Service]: an empty \"{setting}=\" takes away what the unit's own file has; lines after it say what is run instead"),
-        ],
+        commands,
         "the command is not run, or chooses by a pid file, a user or a full path rather than by a name that others have, too",
     )
     .but(match setting {
@@ -399,18 +432,85 @@ pub fn system_call_fails(at: &UnitAt) -> Fix {
     .see("systemd.exec(5), seccomp(2)")
 }
 
-/// What was stopped is not gone.
-pub fn start_again(at: &UnitAt, unit: &str) -> Fix {
-    let unit = operand(unit);
-    fix(
-        "start it again",
-        vec![at.sudo(&at.systemctl(&format!("start {unit}")))],
-        "the unit runs again; its settings are untouched",
-    )
-    .but("whoever stopped it may have had a reason: ask first")
-    .check(at.systemctl(&format!("status {unit}")))
-    .see("systemctl(1)")
+/// Why a unit that was stopped does not start by `systemctl start` alone, or not for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing keeps it.
+    Free,
+    /// Nothing keeps it, but it is no longer started at boot.
+    Disabled,
+    /// `systemctl mask`: it cannot be started; until the next boot alone where that was asked for.
+    Masked { for_now: bool },
+    /// Its file is gone.
+    Deleted,
 }
+
+/// What was stopped is not gone.
+pub fn start_again(at: &UnitAt, kept: Kept) -> Fix {
+    let start = at.sudo(&at.about("start"));
+    let start_it = "start it again";
+    let runs = "the unit runs again; its settings are untouched";
+    let (title, commands, effect) = match kept {
+        Kept::Free => (start_it, vec![start], runs),
+        Kept::Disabled => (
+            "start it again, at boot as well",
+            vec![at.sudo(&at.about("enable --now"))],
+            "the unit runs again, and is started at boot as it was",
+        ),
+        Kept::Masked { for_now } => {
+            let unmask = if for_now { "unmask --runtime" } else { "unmask" };
+            let allowed = "the unit is no longer masked, so that it can be started, and runs again";
+            (
+                "take the mask off and start it again",
+                vec![at.sudo(&at.about(unmask)), start],
+                allowed,
+            )
+        }
+        Kept::Deleted => (
+            "put its file back and start it again",
+            vec![
+                remark(&format!(
+                    "the file of {} is gone; when it is back, from the package or a backup:",
+                    at.unit
+                )),
+                at.sudo(&at.systemctl("daemon-reload")),
+                start,
+            ],
+            "systemd knows the unit again and runs it",
+        ),
+    };
+    fix(title, commands, effect)
+        .but("whoever stopped it may have had a reason: ask first")
+        .check(at.about("status"))
+        .see("systemctl(1)")
+}
+
+/// The package of the unit was removed by one of these; `package` where its name is known.
+pub fn install_again(at: &UnitAt, updaters: &[String], package: Option<&str>) -> Fix {
+    let is = |names: &[&str]| updaters.iter().any(|updater| names.contains(&updater.as_str()));
+    let install = match () {
+        () if is(&RPM) => "dnf install",
+        () if is(&["zypper"]) => "zypper install",
+        () if is(&["pacman"]) => "pacman -S",
+        () if is(&["apk"]) => "apk add",
+        () => "apt-get install",
+    };
+    let command = match package {
+        Some(package) => format!("sudo {install} {}", operand(package)),
+        None => format!("# with the package that was removed: sudo {install} PACKAGE"),
+    };
+    fix(
+        "install its package again",
+        vec![command, at.sudo(&at.about("start"))],
+        "the package, and with it the unit, is there again",
+    )
+    .but("whoever removed it may have had a reason: ask first")
+    .check(at.about("status"))
+    .see("apt-get(8), dnf(8), systemctl(1)")
+}
+
+/// What manages packages of RPM.
+const RPM: [&str; 5] = ["dnf", "dnf5", "yum", "rpm", "microdnf"];
 
 /// A package manager, or what works for one, restarted it. `file`: the unit's own file.
 pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
@@ -448,7 +548,7 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
         .see("needrestart(1)");
     }
     let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
-    let rpm = ["dnf", "dnf5", "yum", "rpm", "microdnf"].iter().any(|name| is(name));
+    let rpm = RPM.iter().any(|name| is(name));
     let (find, hold) = if rpm {
         (format!("rpm -qf {}", operand(&file)), "sudo dnf versionlock add PACKAGE")
     } else {
@@ -463,18 +563,66 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     .see("apt-mark(8), unattended-upgrade(8), dnf(8)")
 }
 
-/// Who starts and stops this unit.
-pub fn look_at_unit(at: &UnitAt) -> Fix {
-    let unit = operand(&at.unit);
+/// Who starts and stops this unit; none of one that was made by a program, which nothing is known of when it has
+/// been stopped.
+pub fn look_at_unit(at: &UnitAt) -> Option<Fix> {
+    let commands = vec![at.about("cat"), at.about("list-dependencies --reverse --all")];
+    (!at.transient).then(|| {
+        fix(
+            "see what the unit is bound to",
+            commands,
+            "shows the dependencies through which a stop spreads to it",
+        )
+        .see("systemd.unit(5)")
+    })
+}
+
+/// What the job of a scheduler, or a unit, says that had something done to this one.
+pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
+    let (title, commands, see) = match asker {
+        Asker::CronJob(command) => (
+            "see the cron job that does so",
+            vec![format!(
+                "sudo grep -srnF -e {} /etc/crontab /etc/cron.d /var/spool/cron",
+                quoted(command)
+            )],
+            "crontab(5), cron(8)",
+        ),
+        // It may be one that a program made, which has no file.
+        Asker::Unit(unit) => (
+            "see what the unit that does so is for",
+            vec![
+                format!("journalctl -u {} -n 50", quoted(unit)),
+                remark(&format!("where it has a file: systemctl cat {}", operand(unit))),
+            ],
+            "journalctl(1), systemctl(1)",
+        ),
+    };
+    fix(title, commands, "shows where it comes from, and so where it can be changed").see(see)
+}
+
+/// What, without anybody at a keyboard, had something done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asker<'n> {
+    /// A cron job, by its command.
+    CronJob(&'n str),
+    /// A unit of the system.
+    Unit(&'n str),
+}
+
+/// A unit that a program made, with a dependency that stopped it: there is no line to change.
+pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Fix {
+    let (option, side_effect) = match name {
+        "Slice" => (format!("--slice={other}"), "its resource limits change with its slice"),
+        _ => (format!("-p {name}={other}"), "it has to cope with the other's absence"),
+    };
     fix(
-        "see what the unit is bound to",
-        vec![
-            at.systemctl(&format!("cat {unit}")),
-            at.systemctl(&format!("list-dependencies --reverse --all {unit}")),
-        ],
-        "shows the dependencies through which a stop spreads to it",
+        &format!("start it without {name}={other}"),
+        vec![at.made_anew(&format!("by {} … without {option}", at.run()))],
+        &format!("what happens to {other} no longer takes it down"),
     )
-    .see("systemd.unit(5)")
+    .but(side_effect)
+    .see("systemd-run(1), systemd.unit(5)")
 }
 
 /// A dependency that stops a unit, made one that does not, where this line made it. A drop-in cannot take a dependency
@@ -498,6 +646,14 @@ pub fn loosen_dependency(
         "PropagatesStopTo" | "StopPropagatedFrom" => (
             format!("the stop of {other} no longer stops {unit}"),
             "whoever stops the one to be rid of both has to stop the other as well",
+        ),
+        "PartOf" => (
+            format!("{other} may stop or be restarted without taking it down"),
+            "it is no longer restarted with the other, and has to cope with its absence",
+        ),
+        "Requisite" => (
+            format!("{other} may stop without taking it down"),
+            "it then also starts where the other does not run",
         ),
         "RequiresMountsFor" => (
             format!("{other} may go without taking it down"),
@@ -541,7 +697,8 @@ fn instead(line: &DecidingSetting, units: [&str; 2]) -> String {
     if name == "Slice" {
         return format!("choose another slice instead of Slice={value}");
     }
-    let wants = ["BindsTo", "PartOf", "Requires", "Requisite"].contains(&name);
+    // These alone start the other as well.
+    let wants = ["BindsTo", "Requires"].contains(&name);
     if value.split_whitespace().count() == 1 {
         return if wants {
             format!("write Wants={value} instead of {name}={value}")
@@ -557,16 +714,12 @@ fn instead(line: &DecidingSetting, units: [&str; 2]) -> String {
 
 /// Another slice for a unit whose files name none.
 pub fn other_slice(at: &UnitAt, slice: &str) -> Fix {
+    let there = format!("under [{}]: Slice= with another slice than {slice}", at.section());
+    let mut commands = at.edit("", &there);
+    commands.push(at.sudo(&at.systemctl("daemon-reload")));
     fix(
         "put it into another slice",
-        vec![
-            at.sudo(&at.systemctl(&format!("edit {}", operand(&at.unit)))),
-            remark(&format!(
-                "there, under [{}]: Slice= with another slice than {slice}",
-                at.section()
-            )),
-            at.sudo(&at.systemctl("daemon-reload")),
-        ],
+        commands,
         &format!("the stop of {slice} no longer takes it down"),
     )
     .but("its resource limits change with its slice")

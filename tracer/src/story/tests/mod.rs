@@ -16,6 +16,7 @@ mod memory;
 mod plain;
 mod private_socket;
 mod relay;
+mod remedies;
 mod scene;
 mod stops;
 mod terminals;

@@ -1,0 +1,139 @@
+//! What to do about a stop of a unit that somebody asked for.
+
+use crate::evidence::{Process, ProcessId};
+use crate::story::actor::Actor;
+use crate::story::case::Case;
+use crate::story::fixes::{self, Asker, Kept};
+use crate::story::manager::UnitStop;
+use crate::story::requests::Request;
+use crate::story::verdict::Fix;
+
+/// Keep an updater from it, start the unit again, look at what does so of its own accord.
+pub fn of_request(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    request: Request<'_>,
+    stopped: bool,
+) -> Vec<Fix> {
+    let at = stop.at();
+    let actor = request.actor(case);
+    let mut remedies = Vec::new();
+    let updaters = actor.as_ref().map(|actor| actor.updaters.clone()).unwrap_or_default();
+    let removal = request.process.and_then(|id| Removal::by(case, id));
+    match removal {
+        Some(removal) => {
+            let package = removal.package.as_deref();
+            return vec![fixes::install_again(&at, &updaters, package)];
+        }
+        None if !updaters.is_empty() => {
+            let file = stop.history.and_then(|history| history.text("FragmentPath"));
+            remedies.push(fixes::updates(&at, &updaters, file));
+        }
+        None => {}
+    }
+    // What is run after the unit has ended clears away what is left of it.
+    let post = stop.by_command.as_ref().filter(|command| command.setting == "ExecStopPost");
+    remedies.extend(post.map(|command| fixes::narrower_command(&at, command)));
+    // Neither a scope nor what a program made can be started again by its name.
+    if stopped && !at.transient && !stop.unit.ends_with(".scope") {
+        remedies.push(fixes::start_again(&at, kept(case, stop, request)));
+    }
+    remedies
+        .extend(actor.as_ref().and_then(|actor| asker(actor)).map(|it| fixes::look_at_asker(&it)));
+    remedies
+}
+
+/// What keeps the unit from being started again, by what systemctl was told and what the manager says.
+fn kept(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>) -> Kept {
+    let args = request.process.and_then(|id| case.process(id).cmdline).unwrap_or_default();
+    let said = |word: &str| args.iter().any(|arg| arg == word);
+    match stop.history.and_then(|history| history.text("LoadState")) {
+        _ if said("mask") => Kept::Masked { for_now: said("--runtime") },
+        Some("masked") => Kept::Masked { for_now: false },
+        Some("not-found") => Kept::Deleted,
+        _ if said("disable") => Kept::Disabled,
+        _ => Kept::Free,
+    }
+}
+
+/// What had it done without anybody at a keyboard.
+fn asker(actor: &Actor) -> Option<Asker<'_>> {
+    let place = actor.place.as_deref()?;
+    if place == "a cron job" {
+        let args = actor.command.cmdline.as_deref()?;
+        let by_shell = args.iter().position(|arg| arg == "-c");
+        let command = by_shell.and_then(|at| args.get(at + 1)).or(args.first())?;
+        return Some(Asker::CronJob(command));
+    }
+    // What systemd-run made is gone, and a scope has no file.
+    let unit = place.strip_prefix("unit ")?;
+    let has_file =
+        unit.ends_with(".service") && !unit.starts_with("run-") && !unit.starts_with("user@");
+    has_file.then_some(Asker::Unit(unit))
+}
+
+/// A package manager was removing a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Removal {
+    /// Which, where its own script says so.
+    package: Option<String>,
+}
+
+impl Removal {
+    /// Whether a process is part of one: the nearest of it and its parents that tells what is done.
+    fn by(case: &Case<'_>, id: ProcessId) -> Option<Self> {
+        let line = std::iter::once(id).chain(case.world.people.parents(id));
+        line.map(|id| case.process(id)).find_map(|process| Self::told_by(&process))?
+    }
+
+    /// What a process tells of it: `None` where it is none that would.
+    fn told_by(process: &Process) -> Option<Option<Self>> {
+        let args = process.cmdline.as_deref()?;
+        // dpkg runs a package's scripts with what it is doing (Debian Policy, 6.5).
+        let script = args.windows(2).find_map(|pair| {
+            let file = pair[0].strip_prefix("/var/lib/dpkg/info/")?;
+            let package = file.strip_suffix(".prerm").or_else(|| file.strip_suffix(".postrm"))?;
+            Some((package, pair[1].as_str()))
+        });
+        if let Some((package, what)) = script {
+            let package = package.split(':').next().map(str::to_owned);
+            let removes = ["remove", "purge"].contains(&what);
+            return Some(removes.then_some(Self { package }));
+        }
+        let removes: &[&str] = match process.comm.as_deref()? {
+            "dpkg" => &["-r", "--remove", "-P", "--purge"],
+            "apt" | "apt-get" | "aptitude" => &["remove", "purge", "autoremove"],
+            "dnf" | "dnf5" | "yum" | "microdnf" => &["remove", "erase", "autoremove"],
+            "rpm" => &["-e", "--erase"],
+            "zypper" => &["remove", "rm"],
+            "pacman" => &["-R", "-Rs", "-Rns", "--remove"],
+            "apk" => &["del"],
+            _ => return None,
+        };
+        let is_it = args.iter().skip(1).any(|arg| removes.contains(&arg.as_str()));
+        Some(is_it.then_some(Self { package: None }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_to_a_package_is_told_by_its_own_script() {
+        let told = |comm: &str, args: &str| {
+            let cmdline = Some(args.split(' ').map(str::to_owned).collect());
+            Removal::told_by(&Process {
+                comm: Some(comm.to_owned()),
+                cmdline,
+                ..Process::default()
+            })
+        };
+        let of = |package: &str| Some(Some(Removal { package: Some(package.to_owned()) }));
+        assert_eq!(told("v.prerm", "/bin/sh /var/lib/dpkg/info/v:amd64.prerm remove"), of("v"));
+        assert_eq!(told("v.prerm", "/bin/sh /var/lib/dpkg/info/v.prerm upgrade 2"), Some(None));
+        assert_eq!(told("apt-get", "apt-get -y remove v"), Some(Some(Removal { package: None })));
+        assert_eq!(told("dpkg", "dpkg --unpack v.deb"), Some(None));
+        assert_eq!(told("bash", "bash remove"), None);
+    }
+}

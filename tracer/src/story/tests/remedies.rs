@@ -1,0 +1,146 @@
+//! What is told to do about a stop of a unit: commands that work as they stand.
+
+use serde_json::{Value, json};
+
+use super::scene::{Scene, signal, systemd, task_in};
+use crate::evidence::{TargetReason, Task, sig};
+use crate::story::verdict::Death;
+
+fn root(pid: u32, comm: &str) -> Task {
+    Task { uid: 0, euid: 0, ..task_in(pid, comm, "/user.slice/user-0.slice/session-1.scope") }
+}
+
+/// A unit is stopped by a command of root's.
+fn stopped(unit: &str, kind: &str, properties: &[(&str, Value)], args: &[&str]) -> Death {
+    let victim = task_in(142, "v", &format!("/system.slice/{unit}"));
+    Scene::default()
+        .user(0, "root")
+        .unit(1, unit, properties)
+        .target(&victim, TargetReason::Running)
+        .exec(1990, root(90, "systemctl"), args, &[])
+        .job(1999, 700, kind, unit)
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .death()
+}
+
+fn commands(death: &Death) -> Vec<&str> {
+    death.fixes.iter().flat_map(|fix| fix.commands.iter().map(String::as_str)).collect()
+}
+
+#[test]
+fn what_keeps_a_unit_from_being_started_is_taken_away_first() {
+    let by = |args: &[&str]| stopped("v.service", "stop", &[], args);
+    let start = "sudo systemctl start v.service";
+    let death = by(&["systemctl", "mask", "--now", "v"]);
+    assert_eq!(commands(&death), ["sudo systemctl unmask v.service", start]);
+    let death = by(&["systemctl", "mask", "--now", "--runtime", "v"]);
+    assert_eq!(commands(&death), ["sudo systemctl unmask --runtime v.service", start]);
+    let death = by(&["systemctl", "disable", "--now", "v"]);
+    assert_eq!(commands(&death), ["sudo systemctl enable --now v.service"]);
+    assert_eq!(commands(&by(&["systemctl", "stop", "v"])), [start]);
+    let gone = [("LoadState", json!("not-found"))];
+    let death = stopped("v.service", "stop", &gone, &["systemctl", "stop", "v"]);
+    assert!(death.fixes[0].title.contains("put its file back"), "{death:#?}");
+}
+
+#[test]
+fn a_package_that_was_removed_is_installed_again() {
+    let victim = task_in(142, "v", "/system.slice/v.service");
+    let play = |what: &str| {
+        let apt = root(80, "apt-get");
+        let script = root(85, "v.prerm");
+        let file = "/var/lib/dpkg/info/vpkg.prerm";
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Running)
+            .exec(1900, apt.clone(), &["apt-get", "install", "other"], &[])
+            .exec(1950, script.clone(), &["/bin/sh", file, what], &[&apt])
+            .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[&script, &apt])
+            .job(1999, 700, "stop", "v.service")
+            .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true)
+            .death()
+    };
+    let start = "sudo systemctl start v.service";
+    assert_eq!(commands(&play("remove")), ["sudo apt-get install vpkg", start]);
+    assert!(commands(&play("upgrade")).iter().any(|it| it.starts_with("dpkg -S")));
+}
+
+#[test]
+fn an_instance_has_the_properties_and_its_template_the_files() {
+    let victim = task_in(142, "v", "/system.slice/worker@a.service");
+    let file = "/etc/systemd/system/worker@.service";
+    let play = |name: &str, line: &str| {
+        Scene::default()
+            .user(0, "root")
+            .unit(1, "worker@a.service", &[(name, json!(["base.service"]))])
+            .setting("worker@a.service", name, line, Some((file, 3)))
+            .target(&victim, TargetReason::Running)
+            .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "base"], &[])
+            .job(1999, 700, "stop", "base.service")
+            .job(1999, 701, "stop", "worker@a.service")
+            .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play("PartOf", "base.service");
+    let fix = &death.fixes[0];
+    assert_eq!(fix.commands[0], "sudo systemctl edit --full worker@.service");
+    assert_eq!(fix.verify.as_deref(), Some("systemctl show -p PartOf worker@a.service"));
+    // PartOf= starts nothing, BindsTo= does.
+    assert_eq!(fix.commands[1], "# there, take out PartOf=base.service");
+    let death = play("BindsTo", "base.service");
+    assert!(death.fixes[0].commands[1].contains("write Wants=base.service instead"), "{death:#?}");
+}
+
+#[test]
+fn what_a_program_made_has_no_files_to_look_at() {
+    let args = ["systemctl", "stop", "job.scope"];
+    let death = stopped("job.scope", "stop", &[("Transient", json!(true))], &args);
+    assert_eq!(commands(&death), [""; 0]);
+}
+
+#[test]
+fn a_restart_that_was_asked_for_is_no_matter_of_dependencies() {
+    let death = stopped("v.service", "restart", &[], &["systemctl", "restart", "v"]);
+    assert_eq!(commands(&death), [""; 0]);
+}
+
+#[test]
+fn a_cron_job_is_looked_for_by_its_command() {
+    let victim = task_in(142, "v", "/system.slice/v.service");
+    let (cron, shell) = (root(70, "cron"), root(80, "sh"));
+    let death = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .exec(1, cron.clone(), &["/usr/sbin/CRON", "-f"], &[])
+        .exec(1980, shell.clone(), &["/bin/sh", "-c", "systemctl restart v"], &[&cron])
+        .exec(1990, root(90, "systemctl"), &["systemctl", "restart", "v"], &[&shell, &cron])
+        .job(1999, 700, "restart", "v.service")
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .death();
+    let found = commands(&death);
+    assert!(found[0].starts_with("sudo grep -srnF -e 'systemctl restart v' /etc/cr"), "{death:#?}");
+}
+
+/// The line is gone from the file, and systemd has not read it again.
+#[test]
+fn a_forgotten_reload_is_told() {
+    let victim = task_in(142, "v", "/system.slice/v.service");
+    let bound = [("BindsTo", json!(["base.service"])), ("NeedDaemonReload", json!(true))];
+    let death = Scene::default()
+        .user(0, "root")
+        .unit(1, "v.service", &bound)
+        .target(&victim, TargetReason::Running)
+        .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "base"], &[])
+        .job(1999, 700, "stop", "base.service")
+        .job(1999, 701, "stop", "v.service")
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("BindsTo=base.service; no file sets it any more"), "{text}");
+    assert_eq!(death.fixes[0].commands, ["sudo systemctl daemon-reload"]);
+}
