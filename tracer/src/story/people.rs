@@ -60,6 +60,9 @@ pub struct Known {
     pub ended_ns: Option<u64>,
     /// The programs that it ran before, oldest first.
     pub earlier: Vec<Program>,
+    /// When what it runs now was first told of. What `/proc` says has the time of having been read, and is there
+    /// before the kernel's records of earlier moments are.
+    told_ns: u64,
     /// When something was last heard of it, in [`People::heard`].
     heard: u64,
 }
@@ -77,21 +80,99 @@ impl Known {
             + self.parents.len() * size_of::<ProcessId>()
     }
 
-    /// It executes another program.
+    /// What it ran until now is over: the next program is not told of yet.
     fn leave_program(&mut self, at_ns: u64) {
-        if self.cmdline.is_none() {
-            return;
+        if self.cmdline.is_some() {
+            self.remember(Program {
+                exec_ns: self.exec_ns,
+                until_ns: at_ns,
+                comm: self.comm.clone(),
+                exe: self.exe.clone(),
+                cmdline: self.cmdline.clone(),
+            });
         }
-        if self.earlier.len() == PROGRAMS_KEPT {
+    }
+
+    /// Adds an earlier program, at its place in time.
+    fn remember(&mut self, program: Program) {
+        let place = self.earlier.partition_point(|before| before.until_ns <= program.until_ns);
+        self.earlier.insert(place, program);
+        if self.earlier.len() > PROGRAMS_KEPT {
             self.earlier.remove(0);
         }
-        self.earlier.push(Program {
+    }
+
+    /// The kernel saw it execute a program at this time. What `/proc` had told before of later times is taken back: the
+    /// kernel tells of every program, in order, and exactly when.
+    fn execute(&mut self, exec: &Exec, at_ns: u64) {
+        if self.told_ns > at_ns {
+            self.leave_program(u64::MAX);
+            let kept = self.earlier.partition_point(|program| program.until_ns <= at_ns);
+            self.earlier.truncate(kept + 1);
+            match self.earlier.last_mut().filter(|last| last.until_ns > at_ns) {
+                // `/proc` told of this very program.
+                Some(last) if last.cmdline.as_ref() == Some(&exec.args) => {
+                    self.earlier.pop();
+                }
+                Some(last) => last.until_ns = at_ns,
+                None => {}
+            }
+        } else {
+            self.leave_program(at_ns);
+        }
+        self.comm = Some(exec.task.comm.clone());
+        self.cmdline = Some(exec.args.clone());
+        self.exe = Some(exec.filename.clone());
+        self.exec_ns = Some(at_ns);
+        self.told_ns = at_ns;
+    }
+
+    /// It was made by a process that ran this program, of which it has the name.
+    fn inherit(&mut self, program: Program, at_ns: u64) {
+        if self.cmdline.is_none() && self.exe.is_none() {
+            (self.exe, self.cmdline) = (program.exe, program.cmdline);
+            return;
+        }
+        // `/proc` was read after this and has told of what it runs already.
+        let is_same = self.exe == program.exe && self.cmdline == program.cmdline;
+        if self.told_ns > at_ns && !is_same && self.earlier.is_empty() {
+            self.remember(Program { until_ns: self.told_ns, ..program });
+        }
+    }
+
+    /// What a signal's sender had as its arguments when it sent it; they may be cut short.
+    fn show_arguments(&mut self, args: &[String], comm: Option<&String>, at_ns: u64) {
+        let agrees = |known: &Option<Vec<String>>| {
+            known.as_ref().is_some_and(|known| known.starts_with(&args[..args.len() - 1]))
+        };
+        if self.told_ns <= at_ns {
+            if !agrees(&self.cmdline) {
+                self.cmdline = Some(args.to_vec());
+            }
+            return;
+        }
+        // `/proc` was read after the signal: what it says is of a later time.
+        let at_that_time = self.earlier.iter_mut().find(|program| program.until_ns > at_ns);
+        let told = at_that_time.as_ref().map_or(&self.cmdline, |program| &program.cmdline);
+        if agrees(told) {
+            return;
+        }
+        let until_ns = at_that_time
+            .map_or(self.told_ns, |program| std::mem::replace(&mut program.until_ns, at_ns));
+        let (comm, cmdline) = (comm.cloned(), Some(args.to_vec()));
+        self.remember(Program { exec_ns: None, until_ns, comm, exe: None, cmdline });
+    }
+
+    /// The program that it ran at this time.
+    fn program_at(&self, at_ns: u64) -> Program {
+        let before = self.earlier.iter().find(|program| program.until_ns > at_ns);
+        before.cloned().unwrap_or_else(|| Program {
             exec_ns: self.exec_ns,
-            until_ns: at_ns,
+            until_ns: u64::MAX,
             comm: self.comm.clone(),
             exe: self.exe.clone(),
             cmdline: self.cmdline.clone(),
-        });
+        })
     }
 }
 
@@ -133,28 +214,29 @@ pub struct People {
 impl People {
     /// Takes in what a piece of evidence says of people.
     pub fn observe(&mut self, evidence: &Evidence) {
+        let at_ns = evidence.at.boot_ns;
         match &evidence.fact {
             Fact::Signal(signal) => {
-                self.task(&signal.sender);
+                self.task(&signal.sender, at_ns);
                 self.ancestors(signal.sender.id, &signal.ancestors);
-                self.arguments(signal.sender.id, &signal.sender_args);
-                self.task(&signal.target);
+                self.arguments(&signal.sender, &signal.sender_args, at_ns);
+                self.task(&signal.target, at_ns);
             }
             Fact::Exit(exit) => {
-                self.task(&exit.task);
+                self.task(&exit.task, at_ns);
                 self.ancestors(exit.task.id, &exit.ancestors);
-                self.known(exit.task.id).ended_ns = Some(evidence.at.boot_ns);
+                self.known(exit.task.id).ended_ns = Some(at_ns);
                 self.ended.push_back(exit.task.id);
             }
-            Fact::Exec(exec) => self.exec(exec, evidence.at.boot_ns),
-            Fact::Fork(fork) => self.fork(&fork.child, fork.parent),
-            Fact::OomVictim(victim) => self.task(&victim.trigger),
-            Fact::Tcp(change) => self.task(&change.task),
+            Fact::Exec(exec) => self.exec(exec, at_ns),
+            Fact::Fork(fork) => self.fork(&fork.child, fork.parent, at_ns),
+            Fact::OomVictim(victim) => self.task(&victim.trigger, at_ns),
+            Fact::Tcp(change) => self.task(&change.task, at_ns),
             Fact::ManagerConnection(connection) => {
-                self.task(&connection.task);
+                self.task(&connection.task, at_ns);
                 self.ancestors(connection.task.id, &connection.ancestors);
             }
-            Fact::Process(snapshot) => self.snapshot(snapshot, evidence.at.boot_ns),
+            Fact::Process(snapshot) => self.snapshot(snapshot, at_ns),
             Fact::User(user) => {
                 let name = user.clone();
                 if self.users.len() >= NAMES_KEPT && !self.users.contains_key(&user.uid) {
@@ -185,12 +267,13 @@ impl People {
         known
     }
 
-    fn task(&mut self, task: &Task) {
+    fn task(&mut self, task: &Task, at_ns: u64) {
         if task.kernel_thread {
             return;
         }
-        let is_main = task.tid == task.id.pid;
         let known = self.known(task.id);
+        // The name belongs to what it ran then, which is another program than the one that `/proc` was read of since.
+        let is_main = task.tid == task.id.pid && known.told_ns <= at_ns;
         // A thread may call itself anything; the process is called what its first thread is.
         if is_main || known.comm.is_none() {
             known.comm = Some(task.comm.clone());
@@ -224,7 +307,8 @@ impl People {
 
     /// What a sender's own memory said at the moment of the signal. A parent with the very same arguments
     /// runs the same program: the sender was forked from it and did not execute another.
-    fn arguments(&mut self, id: ProcessId, args: &[String]) {
+    fn arguments(&mut self, sender: &Task, args: &[String], at_ns: u64) {
+        let id = sender.id;
         if id.pid == 0 || args.is_empty() {
             return;
         }
@@ -237,10 +321,8 @@ impl People {
         self.unweighed += weight(args.iter());
         let parent = self.parents(id).first().and_then(|parent| self.get(*parent)).cloned();
         let known = self.known(id);
-        // What was seen elsewhere is whole; this may be cut short.
-        if known.cmdline.as_ref().is_none_or(|known| !known.starts_with(&args[..args.len() - 1])) {
-            known.cmdline = Some(args.to_vec());
-        }
+        let comm = Some(&sender.comm).filter(|_| sender.tid == id.pid);
+        known.show_arguments(args, comm, at_ns);
         if let Some(parent) = parent
             && known.exe.is_none()
             && known.exec_ns.is_none()
@@ -253,33 +335,21 @@ impl People {
 
     fn exec(&mut self, exec: &Exec, at_ns: u64) {
         self.unweighed += weight(exec.args.iter());
-        let known = self.known(exec.task.id);
-        match known.earlier.last_mut() {
-            // `/proc` was read after this and has told of it already.
-            Some(before)
-                if before.until_ns > at_ns && known.cmdline.as_ref() == Some(&exec.args) =>
-            {
-                before.until_ns = at_ns;
-            }
-            _ => known.leave_program(at_ns),
-        }
-        self.task(&exec.task);
+        // Before its new name is taken in: what is left has the old one.
+        self.known(exec.task.id).execute(exec, at_ns);
+        self.task(&exec.task, at_ns);
         self.ancestors(exec.task.id, &exec.ancestors);
-        let known = self.known(exec.task.id);
-        known.comm = Some(exec.task.comm.clone());
-        known.cmdline = Some(exec.args.clone());
-        known.exe = Some(exec.filename.clone());
-        known.exec_ns = Some(at_ns);
     }
 
-    fn fork(&mut self, child: &Task, parent: ProcessId) {
+    fn fork(&mut self, child: &Task, parent: ProcessId, at_ns: u64) {
         let inherited = self.processes.get(&parent).cloned();
         self.unweighed += inherited.as_ref().map_or(0, Known::weight);
-        self.task(child);
+        self.task(child, at_ns);
         let known = self.known(child.id);
         if let Some(inherited) = inherited {
-            known.exe = known.exe.take().or(inherited.exe);
-            known.cmdline = known.cmdline.take().or(inherited.cmdline);
+            let program = inherited.program_at(at_ns);
+            let comm = Some(child.comm.clone());
+            known.inherit(Program { exec_ns: None, comm, ..program }, at_ns);
             known.tty = known.tty.take().or(inherited.tty);
             known.session_leader = known.session_leader.or(inherited.session_leader);
             if known.parents.is_empty() {
@@ -302,13 +372,25 @@ impl People {
                     && known.cmdline.as_ref().is_some_and(|args| *args != snapshot.cmdline)
             }
         };
-        if is_another {
-            known.leave_program(at_ns);
-        }
-        known.comm = Some(snapshot.comm.clone());
-        known.exe = snapshot.exe.clone().or(known.exe.take());
-        if !snapshot.cmdline.is_empty() {
-            known.cmdline = Some(snapshot.cmdline.clone());
+        // Reading takes time: what was read may have been left by the time that it bears.
+        let is_over = at_ns < known.told_ns
+            || is_another
+                && known
+                    .earlier
+                    .iter()
+                    .any(|program| program.cmdline.as_ref() == Some(&snapshot.cmdline));
+        if !is_over {
+            if is_another {
+                known.leave_program(at_ns);
+            }
+            if is_another || known.cmdline.is_none() {
+                known.told_ns = at_ns;
+            }
+            known.comm = Some(snapshot.comm.clone());
+            known.exe = snapshot.exe.clone().or(known.exe.take());
+            if !snapshot.cmdline.is_empty() {
+                known.cmdline = Some(snapshot.cmdline.clone());
+            }
         }
         known.uid = Some(snapshot.uid);
         known.ppid = Some(snapshot.ppid);

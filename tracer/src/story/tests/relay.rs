@@ -204,6 +204,72 @@ fn what_proc_says_too_late_is_not_told_of_the_killer() {
     assert_eq!(killer.cmdline.unwrap_or_default(), words);
 }
 
+/// What `/proc` says of a process, at this time.
+fn read(scene: Scene, ms: u64, task: &crate::evidence::Task, words: &[&str]) -> Scene {
+    let snapshot = crate::evidence::ProcessSnapshot {
+        pid: task.id.pid,
+        start_ns: task.id.start_ns,
+        ppid: task.ppid,
+        comm: words[0].to_owned(),
+        exe: Some(format!("/usr/bin/{}", words[0])),
+        cmdline: words.iter().map(|&word| word.to_owned()).collect(),
+        uid: 1000,
+        ..crate::evidence::ProcessSnapshot::default()
+    };
+    let fact = crate::evidence::Fact::Process(Box::new(snapshot));
+    scene.add(ms, crate::evidence::Source::Proc, fact)
+}
+
+/// A kill by `env kill 42` of a shell, and `/proc` read at these times: with what it said, and before which of the
+/// kernel's records it is there.
+fn run_through_env(reads: &[(u64, &str, usize)]) -> Death {
+    let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
+    let born = crate::evidence::Task { ppid: 70, ..task(80, "bash") };
+    let named = |comm: &str| crate::evidence::Task { comm: comm.to_owned(), ..born.clone() };
+    let mut scene = Scene::default().user(1000, "alice").target(&victim, TargetReason::Pid);
+    scene = scene.exec(1, shell.clone(), &["bash", "x.sh"], &[]);
+    for record in 0..5 {
+        for (ms, comm, _) in reads.iter().filter(|(.., before)| *before == record) {
+            let words: &[&str] =
+                if *comm == "env" { &["env", "kill", "42"] } else { &["kill", "42"] };
+            scene = read(scene, *ms, &born, words);
+        }
+        scene = match record {
+            0 => {
+                let parent = shell.id;
+                let fork = crate::evidence::Fork { child: born.clone(), parent, is_target: false };
+                scene.add(10, crate::evidence::Source::Kernel, crate::evidence::Fact::Fork(fork))
+            }
+            1 => scene.exec(11, named("env"), &["env", "kill", "42"], &[&shell]),
+            2 => scene.exec(12, named("kill"), &["kill", "42"], &[&shell]),
+            3 => scene.signal(13, signal(sig::SIGTERM, named("kill"), victim.clone())),
+            _ => scene.exit(14, victim.clone(), 15, true),
+        };
+    }
+    scene.death()
+}
+
+/// `/proc` is read after what the kernel tells of, and is there before it.
+#[test]
+fn what_proc_tells_early_does_not_hide_the_order_of_programs() {
+    let cases: [&[(u64, &str, usize)]; 6] = [
+        &[],
+        &[(14, "env", 0), (15, "kill", 1), (17, "kill", 2)],
+        &[(14, "env", 0), (15, "kill", 0)],
+        &[(11, "env", 0), (16, "kill", 3)],
+        &[(15, "kill", 0)],
+        // It was slow to read, and is over.
+        &[(14, "env", 3)],
+    ];
+    for reads in cases {
+        let death = run_through_env(reads);
+        let told = &death.cause.explanation;
+        assert!(told.contains("alice ran \"kill 42\", part of \"bash x.sh\""), "{reads:?} {told}");
+        let killer = death.killer.process.expect("a killer");
+        assert_eq!(killer.exe.as_deref(), Some("/usr/bin/kill"), "{reads:?}");
+    }
+}
+
 /// The shell that killed the parent is told as what it was then, not as what it executed next.
 #[test]
 fn who_killed_the_parent_is_told_as_he_was_then() {
