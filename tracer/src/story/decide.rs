@@ -1,9 +1,12 @@
 //! Which signal decided a death.
 
+use super::manager::manager_of;
 use super::mechanism;
-use super::patience::{AT_ONCE, Program, is_caught, patience};
+use super::patience::{AT_ONCE, Program, is_caught, is_everyday, is_own, patience, said_so};
 use super::world::{Seen, SeenSignal, World};
-use crate::evidence::{Disposition, Exit, Grade, Mechanism, SignalResult, SignalSent, sig};
+use crate::evidence::{
+    Disposition, Exit, Grade, Mechanism, ProcessId, SignalResult, SignalSent, sig,
+};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -14,8 +17,14 @@ const ABORTS_WITHIN: u64 = 5 * S;
 /// How soon after the fault before it a handler that looks around in the memory faults itself.
 const FAULTS_AGAIN: u64 = 200 * MS;
 
-/// How long it can take until it sends the same signal again, which is done for no other reason.
+/// How long it can take until it sends the same signal again, which is hardly done for another reason.
 const RERAISES_WITHIN: u64 = 60 * S;
+
+/// The same after SIGTERM, which leaves time to tidy up.
+const TIDIES_WITHIN: u64 = 300 * S;
+
+/// How long a process goes on after a signal that can be said to have had no effect so far.
+const SURVIVED: u64 = S;
 
 /// The signal that decided a death, and how it did.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +39,8 @@ pub struct Blow<'a> {
     pub grade: Grade,
     /// The signal that ended it in the end, where that was another one.
     pub then: Option<&'a SeenSignal>,
+    /// Another that it caught, of somebody else's, which can have been the reason as well.
+    pub rival: Option<&'a SeenSignal>,
 }
 
 /// How a signal led to the end.
@@ -64,7 +75,9 @@ pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
     if ended_by == 0 {
         // What was still waiting for it, it never took.
         signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
-        caught(&signals, exit, Program::of(world, &exit.value))
+        let program = Program::of(world, &exit.value);
+        let is_descendant = |sender: ProcessId| world.people.parents(sender).contains(&id);
+        caught(&signals, exit, program, &is_descendant)
     } else {
         killed(&signals, ended_by)
     }
@@ -107,20 +120,16 @@ fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
         if let Some(fault) = fault_before(signals, last) {
             return Some(Blow { then: Some(last), ..blow(fault, Way::Reraised, Grade::Inferred) });
         }
-        let earlier = same().find(|signal| {
-            signal.ns() < last.ns()
-                && signal.value.sender.id != signal.value.target.id
-                && is_caught(&signal.value)
-        });
-        if let Some(first) = earlier {
-            return Some(Blow { then: Some(last), ..blow(first, Way::Reraised, Grade::Inferred) });
+        if let Some((first, rival)) = reraised(same(), last) {
+            let blow = blow(first, Way::Reraised, Grade::Inferred);
+            return Some(Blow { then: Some(last), rival, ..blow });
         }
     }
     Some(blow(last, Way::Killed, grade))
 }
 
 fn blow(signal: &SeenSignal, way: Way, grade: Grade) -> Blow<'_> {
-    Blow { signal, mechanism: mechanism::of(&signal.value), way, grade, then: None }
+    Blow { signal, mechanism: mechanism::of(&signal.value), way, grade, then: None, rival: None }
 }
 
 /// The fault that the thread had caught which then sent this to itself: its handler re-raises it, or calls abort(3). It
@@ -150,6 +159,42 @@ fn fault_before<'a>(signals: &[&'a SeenSignal], last: &SeenSignal) -> Option<&'a
     first.filter(|fault| fault.ns() + patience > last.ns())
 }
 
+/// What the process had caught of the signal that it then sent to itself, and an earlier one of another sender's that
+/// it had lived through. Of one sender, who repeats it, the first.
+fn reraised<'a>(
+    same: impl DoubleEndedIterator<Item = &'a SeenSignal>,
+    last: &SeenSignal,
+) -> Option<(&'a SeenSignal, Option<&'a SeenSignal>)> {
+    let within = if last.value.number == sig::SIGTERM { TIDIES_WITHIN } else { RERAISES_WITHIN };
+    let caught: Vec<&SeenSignal> = same
+        .filter(|signal| {
+            signal.ns() < last.ns()
+                && signal.ns() + within > last.ns()
+                && signal.value.sender.id != signal.value.target.id
+                && is_caught(&signal.value)
+        })
+        .collect();
+    let first = caught.first()?;
+    let newest = caught.last()?;
+    let is_of_newest = |signal: &&SeenSignal| is_by_same(signal, newest);
+    let lived_through = first.ns() + SURVIVED <= newest.ns() && !is_by_same(first, newest);
+    if lived_through && !is_by_manager(first) {
+        return Some((caught.iter().copied().find(is_of_newest)?, Some(first)));
+    }
+    Some((first, None))
+}
+
+fn is_by_same(one: &SeenSignal, other: &SeenSignal) -> bool {
+    let (sent, also) = (&one.value, &other.value);
+    let way = mechanism::of(sent);
+    // A bystander may stand for the kernel.
+    sent.sender.id == also.sender.id || way.is_kernels_own() && way == mechanism::of(also)
+}
+
+fn is_by_manager(signal: &SeenSignal) -> bool {
+    manager_of(&signal.value.sender).is_some()
+}
+
 /// Which of several caught signals is the likelier reason; smaller is likelier.
 const fn rank(number: u8) -> u8 {
     match number {
@@ -161,14 +206,20 @@ const fn rank(number: u8) -> u8 {
 }
 
 /// The process exited by itself: the signal it had caught before, if it was one that asks for it.
-fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>, program: Program) -> Option<Blow<'a>> {
+fn caught<'a>(
+    signals: &[&'a SeenSignal],
+    exit: &Seen<Exit>,
+    program: Program,
+    is_descendant: &dyn Fn(ProcessId) -> bool,
+) -> Option<Blow<'a>> {
     let status = (exit.value.status >> 8 & 0xff) as u8;
     let caught: Vec<&SeenSignal> =
         signals.iter().copied().filter(|signal| is_caught(&signal.value)).collect();
     let all: Vec<(u64, u8)> =
         caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
     let candidates: Vec<_> = caught
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|signal| {
             let delay = exit.ns().saturating_sub(signal.ns());
             delay < patience(&signal.value, signal.ns(), status, program, &all)
@@ -186,7 +237,48 @@ fn caught<'a>(signals: &[&'a SeenSignal], exit: &Seen<Exit>, program: Program) -
         .into_iter()
         .filter(|signal| signal.ns() >= first)
         .min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
-    Some(blow(best, Way::CaughtThenExited, Grade::Inferred))
+    let found = blow(best, Way::CaughtThenExited, Grade::Inferred);
+    let Some(nearer) = nearer(&caught, best, exit, is_descendant) else { return Some(found) };
+    let said_so = said_so(best.value.number, status) && !said_so(nearer.value.number, status);
+    let delay = exit.ns().saturating_sub(nearer.ns());
+    // SIGTERM asks for an end that takes its time, which only another request can cut short.
+    let outweighs = match rank(best.value.number) {
+        0 => rank(nearer.value.number) < rank(sig::SIGUSR1) && delay < AT_ONCE,
+        _ => true,
+    };
+    if outweighs && !said_so && !is_by_manager(best) {
+        return Some(Blow {
+            signal: nearer,
+            rival: Some(best),
+            ..blow(nearer, found.way, found.grade)
+        });
+    }
+    Some(Blow { rival: Some(nearer), ..found })
+}
+
+/// A signal of somebody else's right before the exit, when the process had lived through the likeliest one for a while:
+/// the time from it to the exit is small beside the time that the other had had no effect. What its own children tell it
+/// is no request, unless it asks for the end.
+fn nearer<'a>(
+    caught: &[&'a SeenSignal],
+    best: &SeenSignal,
+    exit: &Seen<Exit>,
+    is_descendant: &dyn Fn(ProcessId) -> bool,
+) -> Option<&'a SeenSignal> {
+    /// How much longer it had lived with the other.
+    const LONGER: u64 = 10;
+    let others = caught.iter().copied().filter(|signal| {
+        let number = signal.value.number;
+        let delay = exit.ns().saturating_sub(signal.ns());
+        let lived = signal.ns().saturating_sub(best.ns());
+        lived >= SURVIVED
+            && delay <= (lived / LONGER).min(S)
+            && !is_everyday(number)
+            && !is_own(&signal.value)
+            && !is_by_same(signal, best)
+            && (rank(number) < rank(sig::SIGUSR1) || !is_descendant(signal.value.sender.id))
+    });
+    others.min_by_key(|signal| (rank(signal.value.number), signal.ns()))
 }
 
 /// The fault or abort of the process itself that was ending it when SIGKILL came: it takes time to dump a core, and

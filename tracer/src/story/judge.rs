@@ -6,7 +6,7 @@ use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
-use super::world::{Seen, World};
+use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, words};
 use crate::evidence::{Exit, Grade, Header, Mechanism, sig, signal_name};
 
@@ -68,19 +68,38 @@ impl Verdict {
     }
 }
 
-/// What speaks against the signal as the reason of the end: the process went on for long after it, or had faulted
-/// before.
+/// How long after a signal an exit can be of its own accord, nanoseconds: sooner where it was an error, or where the
+/// signal asks others to read their settings again.
+fn may_be_its_own_after(case: &Case<'_>, blow: Blow<'_>) -> u64 {
+    const S: u64 = 1_000_000_000;
+    let fails = matches!(case.outcome, Outcome::Exited { status } if status != 0);
+    let reloads = blow.signal.value.number == sig::SIGHUP && !blow.mechanism.is_kernels_own();
+    if blow.way == Way::CaughtThenExited && (fails || reloads) { S } else { 5 * S }
+}
+
+/// What speaks against the signal as the reason of the end: the process went on for long after it, got another one, or
+/// had faulted before.
 fn tell_end(case: &Case<'_>, finding: &mut Finding) {
-    const GOES_ON_NS: u64 = 5_000_000_000;
     let Some(blow) = case.blow else { return };
-    let delay = case.exit.ns().saturating_sub(blow.signal.ns());
     let number = blow.signal.value.number;
+    let delay = blow.then.map_or(case.exit.ns(), Seen::ns).saturating_sub(blow.signal.ns());
     let said_so =
         matches!(case.outcome, Outcome::Exited { status } if patience::said_so(number, status));
-    if blow.way == Way::CaughtThenExited && delay >= GOES_ON_NS && !said_so && !is_stopped(case) {
+    let own = match blow.way {
+        Way::CaughtThenExited if !said_so => Some("ended by itself"),
+        Way::Reraised if blow.mechanism != Mechanism::Fault => {
+            Some("sent it to itself for another reason")
+        }
+        _ => None,
+    };
+    if let Some(rival) = blow.rival {
+        tell_rival(case, blow, rival, finding);
+    } else if let Some(own) = own.filter(|_| delay >= may_be_its_own_after(case, blow))
+        && !is_stopped(case)
+    {
         let span = words::span(delay);
         finding.explanation.push_str(&format!(
-            " Having gone on for {span} after {}, it may as well have ended by itself.",
+            " Having gone on for {span} after {}, it may as well have {own}.",
             signal_name(number)
         ));
     }
@@ -96,6 +115,24 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
         ));
         finding.links.push(case.signal_link(fault, mechanism::of(&fault.value)));
     }
+}
+
+/// The other signal that it had caught: which of the two ended it is not certain.
+fn tell_rival(case: &Case<'_>, blow: Blow<'_>, rival: &SeenSignal, finding: &mut Finding) {
+    let signal = signal_name(rival.value.number);
+    let from = signals::from(case.world, &rival.value);
+    if rival.ns() < blow.signal.ns() {
+        let lead = words::span(blow.signal.ns().saturating_sub(rival.ns()));
+        finding.explanation.push_str(&format!(
+            " {lead} before, it had caught {signal} from {from} as well, and gone on."
+        ));
+    } else {
+        let lead = words::span(case.exit.ns().saturating_sub(rival.ns()));
+        finding.explanation.push_str(&format!(
+            " {lead} before it exited, it had caught {signal} from {from} as well, which may be why."
+        ));
+    }
+    finding.links.push(case.signal_link(rival, mechanism::of(&rival.value)));
 }
 
 /// SIGKILL after a first signal that did not help belongs to every story of a stop, as do the settings that

@@ -89,6 +89,20 @@ pub fn is_caught(signal: &SignalSent) -> bool {
     signal.disposition == Some(Disposition::Handler) || signal.blocked
 }
 
+/// What processes get all the time, and what is about the terminal: nobody ends by such.
+pub const fn is_everyday(number: u8) -> bool {
+    matches!(
+        number,
+        sig::SIGCHLD
+            | sig::SIGURG
+            | sig::SIGWINCH
+            | sig::SIGCONT
+            | sig::SIGTSTP
+            | sig::SIGTTIN
+            | sig::SIGTTOU
+    )
+}
+
 /// Of the process's own making: a fault, a timer, what its threads send each other. Such is everyday business: runtimes
 /// catch faults on purpose (a null check, a bounds check, threads to be stopped), and cancel, profile and suspend
 /// threads by signals.
@@ -170,13 +184,7 @@ fn with_others(signal: &SignalSent, status: u8, program: Program) -> u64 {
         {
             S
         }
-        sig::SIGCHLD
-        | sig::SIGURG
-        | sig::SIGWINCH
-        | sig::SIGCONT
-        | sig::SIGTSTP
-        | sig::SIGTTIN
-        | sig::SIGTTOU => 0,
+        number if is_everyday(number) => 0,
         _ if said_so => 5 * S,
         _ => AT_ONCE,
     }

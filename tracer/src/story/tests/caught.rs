@@ -355,3 +355,94 @@ fn a_timer_may_have_been_set_by_the_program_before() {
     assert!(told(&[(60, "perl"), (70, "sleep")]).contains("or perl, which it had been before"));
     assert!(!told(&[(70, "sleep")]).contains("had been before"));
 }
+
+/// It had lived through the first for seconds; the second came right before its end.
+#[test]
+fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
+    let victim = task(42, "program");
+    let by = |pid, number| caught(number, task(pid, "sender"), victim.clone());
+    let killer = |death: &Death| death.killer.process.as_ref().map(|killer| killer.pid);
+    // First and second signal, when the second came, and whose it is then.
+    let cases = [
+        (sig::SIGINT, sig::SIGUSR2, 9_996, 91),
+        (sig::SIGINT, sig::SIGUSR2, 9_850, 91),
+        (sig::SIGINT, sig::SIGHUP, 9_990, 91),
+        (sig::SIGTERM, sig::SIGTERM, 9_998, 91),
+        // SIGTERM leaves time to tidy up: this may be about something else, or come while it does.
+        (sig::SIGTERM, sig::SIGUSR1, 9_998, 90),
+        (sig::SIGTERM, sig::SIGTERM, 9_850, 90),
+    ];
+    for (first, second, ms, pid) in cases {
+        let signals = [(7_000, by(90, first)), (ms, by(91, second))];
+        let death = after(&victim, &signals, 0);
+        assert_eq!(killer(&death), Some(pid), "{first} {second} {ms}");
+        assert_eq!(death.cause.evidence, Grade::Inferred);
+        let told = &death.cause.explanation;
+        assert!(told.contains("it had caught"), "{told}");
+        for sender in ["sender[90] sent", "sender[91] sent"] {
+            assert!(death.chain.iter().any(|link| link.text.starts_with(sender)), "{death:#?}");
+        }
+        assert!(!told.contains("may as well"), "{told}");
+    }
+    // Right after the first, repeated by the same one, or of its child's: nothing changes.
+    let cases = [
+        [(9_900, by(90, sig::SIGINT)), (9_990, by(91, sig::SIGUSR1))],
+        [(7_000, by(90, sig::SIGTERM)), (9_998, by(90, sig::SIGTERM))],
+    ];
+    for signals in cases {
+        assert_eq!(killer(&after(&victim, &signals, 0)), Some(90), "{signals:?}");
+    }
+    let child = Task { ppid: 42, ..task(43, "child") };
+    let from_child = caught(sig::SIGUSR1, child.clone(), victim.clone());
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, child, &["child"], &[&victim])
+        .signal(7_000, by(90, sig::SIGINT))
+        .signal(9_990, from_child)
+        .exit(10_000, victim.clone(), 0, true)
+        .death();
+    assert_eq!(killer(&death), Some(90));
+}
+
+/// It sends to itself what it caught last, and after a long time perhaps for another reason.
+#[test]
+fn what_was_caught_right_before_is_what_is_raised() {
+    let victim = task(42, "program");
+    let by = |pid| caught(sig::SIGTERM, task(pid, "sender"), victim.clone());
+    let told = |signals: &[(u64, SignalSent)]| {
+        let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+        for (ms, sent) in signals {
+            scene = scene.signal(*ms, sent.clone());
+        }
+        let own = signal(sig::SIGTERM, victim.clone(), victim.clone());
+        let death = scene.signal(9_999, own).exit(10_000, victim.clone(), 15, true).death();
+        (death.killer.process.expect("a killer").pid, death.cause.explanation)
+    };
+    let (killer, words) = told(&[(4_000, by(90)), (9_998, by(91))]);
+    assert_eq!(killer, 91);
+    assert!(
+        words.contains("5.9 s before, it had caught SIGTERM from sender[90] as well"),
+        "{words}"
+    );
+    assert_eq!(told(&[(4_000, by(90)), (9_998, by(90))]).0, 90);
+    let (killer, words) = told(&[(2_000, by(90))]);
+    assert_eq!(killer, 90);
+    assert!(words.contains("may as well have sent it to itself for another reason"), "{words}");
+    assert!(!told(&[(9_000, by(90))]).1.contains("may as well"));
+}
+
+/// An error a while after a signal, or an end a while after what asks others to read their settings again.
+#[test]
+fn an_end_of_its_own_accord_soon_after_a_signal() {
+    let victim = task(42, "daemon");
+    let doubted = |number: u8, ms: u64, status: u32| {
+        let sent = caught(number, task(90, "boss"), victim.clone());
+        after(&victim, &[(ms, sent)], status).cause.explanation.contains("may as well have ended")
+    };
+    assert!(doubted(sig::SIGHUP, 8_700, exited(2)));
+    assert!(doubted(sig::SIGHUP, 8_700, 0));
+    assert!(doubted(sig::SIGTERM, 8_700, exited(1)));
+    assert!(!doubted(sig::SIGTERM, 8_700, 0));
+    assert!(!doubted(sig::SIGTERM, 8_700, exited(143)));
+    assert!(!doubted(sig::SIGHUP, 9_500, exited(2)));
+}
