@@ -213,7 +213,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     }
     let actor = Actor::behind(case, sender.id);
     let by = by_program(case, sender);
-    let failed = failed_sibling(case, sender);
+    let failed = failed_sibling(case, sender).filter(|_| Relay::of(case, blow).is_none());
     let because = if blow.mechanism == Mechanism::CgroupKill {
         " It wrote cgroup.kill, which kills a whole cgroup."
     } else if mechanism::is_pidfd_closed(&blow.signal.value) {
@@ -239,7 +239,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
 }
 
 /// Another child of whoever ended the victim, its parent, too, that had failed right before without being ended by it:
-/// runners of several jobs end the others then.
+/// runners of several jobs end the others then. It is no reason to end one that was started only after that.
 fn failed_sibling<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<Exit>> {
     const RIGHT_BEFORE: u64 = 500_000_000;
     let parents = case.world.people.parents(case.victim);
@@ -256,6 +256,7 @@ fn failed_sibling<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<Exit>> 
         let id = exit.value.task.id;
         exit.ns() <= struck_ns
             && exit.ns() + RIGHT_BEFORE >= struck_ns
+            && case.victim.start_ns <= exit.ns()
             && exit.value.status != 0
             && !exit.value.unseen
             && id != case.victim
