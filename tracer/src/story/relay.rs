@@ -21,6 +21,9 @@ use crate::evidence::{
 
 const S: u64 = 1_000_000_000;
 
+/// How soon a signal is answered by whoever has nothing else to do.
+const AT_ONCE: u64 = S / 10;
+
 /// How long after it came a signal is still passed on: sudo, su and timeout do so at once, a shell when
 /// what it waits for is over.
 const PASSED_ON: u64 = 2 * S;
@@ -93,10 +96,10 @@ impl<'a> Relay<'a> {
         (!hops.is_empty()).then_some(Self { hops })
     }
 
-    /// Whether it is one and the same signal all the way, sent by a process at its far end: who.
-    pub fn origin(&self) -> Option<&Task> {
+    /// Whether it is one and the same signal all the way, sent by a process at its far end: as it was sent there.
+    pub fn origin(&self) -> Option<&'a SeenSignal> {
         let last = self.hops.last().filter(|hop| !hop.mechanism.is_kernels_own())?;
-        self.hops.iter().all(Hop::is_passed_on).then_some(&last.got.value.sender)
+        self.hops.iter().all(Hop::is_passed_on).then_some(last.got)
     }
 
     fn sentence(&self, case: &Case<'_>) -> String {
@@ -125,26 +128,41 @@ fn is_act(sent: &SignalSent, mechanism: Mechanism) -> bool {
     closes || !mechanism.is_kernels_own()
 }
 
-/// The signal that the sender of `sent` had caught before and may have answered by it.
+/// The signal that the sender of `sent` had caught before and may have answered by it: what came right before, or else
+/// what asks for it.
 fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Option<&'a SeenSignal> {
-    let lead = |got: &SeenSignal| sent.ns().saturating_sub(got.ns());
-    let candidates = || {
-        world.signals_to(sent.value.sender.id).iter().rev().filter(|got| {
-            got.ns() <= sent.ns() && was_taken(&got.value) && !known.contains(&got.value.sender.id)
+    let relay = sent.value.sender.id;
+    let candidates = |within: u64| {
+        world.signals_to(relay).iter().rev().filter(move |got| {
+            got.ns() <= sent.ns()
+                && sent.ns() - got.ns() <= within
+                && was_taken(&got.value)
+                && !known.contains(&got.value.sender.id)
         })
     };
     // Which signal a hangup is was not the closer's choice: what asks for its end most plainly is meant.
     let is_hangup = mechanism::of(&sent.value) == Mechanism::TtyHangup;
     let number = if is_hangup { sig::SIGTERM } else { sent.value.number };
-    let same = candidates().find(|got| got.value.number == number && lead(got) <= PASSED_ON);
-    let other = || {
-        candidates().find(|got| {
+    let same = |within| candidates(within).find(|got| got.value.number == number);
+    let asking = |within| {
+        candidates(within).find(|got| {
             asks_for_end(got.value.number)
                 && (asks_for_end(sent.value.number) || sent.value.number == sig::SIGKILL)
-                && lead(got) <= FOLLOWED
         })
     };
-    same.or_else(other)
+    // A program can be told by any signal to do it (SIGTTOU: one worker less). What children tell is no order.
+    let other = || {
+        candidates(AT_ONCE).filter(|_| !is_hangup).find(|got| {
+            !matches!(got.value.number, sig::SIGCHLD | sig::SIGURG | sig::SIGCONT)
+                && !mechanism::of(&got.value).is_kernels_own()
+                && !world.people.parents(got.value.sender.id).contains(&relay)
+        })
+    };
+    same(AT_ONCE)
+        .or_else(|| asking(AT_ONCE))
+        .or_else(other)
+        .or_else(|| same(PASSED_ON))
+        .or_else(|| asking(FOLLOWED))
 }
 
 /// It came, and the process could act on it.
@@ -227,10 +245,11 @@ fn is_ignored(signal: &SignalSent) -> bool {
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
 /// kernel answered by a signal what had ended that one.
 pub fn tell(case: &Case<'_>, finding: &mut Finding) {
-    const TELLING: [CauseId; 8] = [
+    const TELLING: [CauseId; 9] = [
         CauseId::BatchJobEnded,
         CauseId::UserCommand,
         CauseId::ProcessSignal,
+        CauseId::TimeoutCommand,
         CauseId::SessionLeaderExited,
         CauseId::TerminalClosed,
         CauseId::ParentDied,
@@ -247,6 +266,9 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
         finding.links.extend(relay.links(case));
+        if relay.hops.iter().any(Hop::is_passed_on) {
+            finding.grade = finding.grade.min(Grade::Inferred);
+        }
     }
     let last = relay.as_ref().and_then(|relay| relay.hops.last());
     let moved = match last {

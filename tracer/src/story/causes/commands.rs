@@ -1,16 +1,17 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Exit, Grade, Manager, Mechanism, Process, Task, signal_name};
+use crate::evidence::{Exit, Grade, Manager, Mechanism, Task, sig, signal_name};
 use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::{Way, decide};
 use crate::story::ending::exit_link;
 use crate::story::manager::manager_of;
+use crate::story::patience::is_caught;
 use crate::story::relay::Relay;
 use crate::story::signals;
 use crate::story::verdict::{CauseId, Link, Outcome};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, newborn, units, words};
 
 /// Programs whose purpose is to send signals.
@@ -36,7 +37,7 @@ pub(super) fn dealt(case: &Case<'_>) -> bool {
     })
 }
 
-fn way(case: &Case<'_>) -> String {
+pub(super) fn way(case: &Case<'_>) -> String {
     let Some(blow) = case.blow else { return String::new() };
     let delay = words::span(case.exit.ns().saturating_sub(blow.signal.ns()));
     match blow.way {
@@ -108,7 +109,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
 pub fn relayed_command(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|_| dealt(case))?;
     let relay = Relay::of(case, blow)?;
-    let origin = relay.origin()?;
+    let origin = &relay.origin()?.value.sender;
     if !KILLERS.contains(&origin.comm.as_str()) && !is_shell(&origin.comm) {
         return None;
     }
@@ -140,7 +141,7 @@ fn kinship(case: &Case<'_>, sender: &Task) -> &'static str {
 }
 
 /// A program, as the sender of a signal.
-fn by_program(case: &Case<'_>, sender: &Task) -> String {
+pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
     let actor = Actor::behind(case, sender.id);
     let process = case.task(sender);
     let name = words::name_pid(&process);
@@ -153,7 +154,7 @@ fn by_program(case: &Case<'_>, sender: &Task) -> String {
 }
 
 /// Who else kill(2) was aimed at: a process group, or everybody. Only its argument tells.
-fn aim(case: &Case<'_>) -> String {
+pub(super) fn aim(case: &Case<'_>) -> String {
     match group_aimed_at(case) {
         Some(-1) => " It went to every process that the sender may signal (kill -1).".to_owned(),
         Some(0) => " It went to the sender's whole process group.".to_owned(),
@@ -163,7 +164,7 @@ fn aim(case: &Case<'_>) -> String {
 }
 
 /// The first argument of kill(2), where it is no single process's id.
-fn group_aimed_at(case: &Case<'_>) -> Option<i32> {
+pub(super) fn group_aimed_at(case: &Case<'_>) -> Option<i32> {
     let blow = case.blow_by(Mechanism::Kill)?;
     let call = blow.signal.value.syscall.as_ref().filter(|call| call.name == "kill")?;
     Some((call.args[0] as u32).cast_signed()).filter(|aim| *aim <= 0)
@@ -188,12 +189,19 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let signal = signal_name(blow.signal.value.number);
     if sender.id == case.victim {
+        let alarm = alarm_before(case, blow.signal.ns());
+        let why = alarm.map(|alarm| {
+            let lead = words::span(blow.signal.ns().saturating_sub(alarm.ns()));
+            format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
+        });
+        let way = blow.mechanism.words();
         return Finding::new(
             CauseId::ProcessSignal,
             Fit::Fallback,
             Grade::Observed,
-            format!("{victim} sent {signal} to itself ({}).", blow.mechanism.words()),
+            format!("{victim} sent {signal} to itself ({way}).{}", why.unwrap_or_default()),
         )
+        .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
         .answer();
     }
     if let Some(manager) = manager_of(sender) {
@@ -236,6 +244,19 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     .links(units::command_link(case, &actor))
     .links(failed.map(|exit| Link { evidence: Grade::Inferred, ..exit_link(case, exit) }))
     .answer()
+}
+
+/// The alarm of its own that the victim had caught right before it did something: a time limit of its own, as a
+/// database has for statements.
+fn alarm_before<'a>(case: &Case<'a>, ns: u64) -> Option<&'a SeenSignal> {
+    const RIGHT_BEFORE: u64 = 100_000_000;
+    case.world.signals_to(case.victim).iter().rfind(|alarm| {
+        alarm.value.number == sig::SIGALRM
+            && mechanism::of(&alarm.value) == Mechanism::Timer
+            && is_caught(&alarm.value)
+            && alarm.ns() <= ns
+            && alarm.ns() + RIGHT_BEFORE >= ns
+    })
 }
 
 /// Another child of whoever ended the victim, its parent, too, that had failed right before without being ended by it:
@@ -321,74 +342,4 @@ pub fn injected(case: &Case<'_>) -> Option<Opinion> {
     )
     .gap("a signal that a debugger injects is not generated in the kernel and cannot be seen")
     .answer()
-}
-
-/// coreutils `timeout` and its kind.
-pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
-    const PROGRAMS: [&str; 4] = ["timeout", "timelimit", "gtimeout", "chrt-timeout"];
-    if !dealt(case) {
-        return None;
-    }
-    let blow = case.blow?;
-    let sender = &blow.signal.value.sender;
-    let process = case.task(sender);
-    let beside = is_busybox_timeout(&process, &case.victim_process());
-    if !PROGRAMS.contains(&sender.comm.as_str()) && !is_parallel_with_limit(&process) && !beside {
-        return None;
-    }
-    // It ends what it has started, which is below it, and whatever else is in its process group.
-    let below = case.world.people.parents(case.victim).contains(&sender.id);
-    if !beside && !below && group_aimed_at(case) != Some(0) {
-        return None;
-    }
-    let runs = if beside || below {
-        "which runs it with a time limit"
-    } else {
-        "which ends its whole process group at its time limit"
-    };
-    let actor = Actor::behind(case, sender.id);
-    let name = words::name_pid(&process);
-    let signal = signal_name(blow.signal.value.number);
-    let ran =
-        case.world.people.get(sender.id).and_then(|known| known.exec_ns).map(|started| {
-            format!(" after {}", words::span(blow.signal.ns().saturating_sub(started)))
-        });
-    // timeout passes on signals that it gets itself.
-    if Relay::of(case, blow).is_some() {
-        return None;
-    }
-    Finding::new(
-        CauseId::TimeoutCommand,
-        Fit::Exact,
-        Grade::Inferred,
-        format!(
-            "{} got {signal} from {name}{}, {runs}: \"{}\".{}",
-            words::name_pid(&case.victim_process()),
-            ran.unwrap_or_default(),
-            words::command_line(&process),
-            way(case)
-        ),
-    )
-    .links(units::command_link(case, &actor))
-    .answer()
-}
-
-/// busybox's timeout becomes the command itself, and has a child of it watch the time: the victim's own command line
-/// is then the end of the sender's.
-fn is_busybox_timeout(process: &Process, victim: &Process) -> bool {
-    let (Some(args), Some(command)) = (&process.cmdline, &victim.cmdline) else { return false };
-    let applet = args.iter().take(2).any(|arg| arg.rsplit('/').next() == Some("timeout"));
-    let runs = !command.is_empty() && args.len() > command.len() + 1 && args.ends_with(command);
-    matches!(process.comm.as_deref(), Some("busybox" | "timeout")) && applet && runs
-}
-
-/// GNU parallel with a time limit for its jobs, and without the other reason for which it ends them.
-fn is_parallel_with_limit(process: &Process) -> bool {
-    let has = |option: &str| {
-        let args = process.cmdline.iter().flatten();
-        args.map(String::as_str).any(|arg| {
-            arg.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        })
-    };
-    process.comm.as_deref() == Some("parallel") && has("--timeout") && !has("--halt")
 }

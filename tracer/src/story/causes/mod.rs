@@ -18,6 +18,7 @@ mod own_doing;
 mod shutdown;
 mod sshd;
 mod terminal;
+mod time_limits;
 mod unit_commands;
 mod unit_ends;
 mod unit_failures;
@@ -173,7 +174,7 @@ pub const ALL: &[Cause] = &[
     own_doing::timer,
     containers::stopped,
     batch::ended,
-    commands::timeout,
+    time_limits::timeout,
     commands::user_command,
     commands::relayed_command,
     commands::process_signal,

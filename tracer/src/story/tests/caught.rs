@@ -446,3 +446,18 @@ fn an_end_of_its_own_accord_soon_after_a_signal() {
     assert!(!doubted(sig::SIGTERM, 8_700, exited(143)));
     assert!(!doubted(sig::SIGHUP, 9_500, exited(2)));
 }
+
+/// A database gives up a statement, and a client leaves then.
+#[test]
+fn an_alarm_of_its_own_is_told_of_what_it_did_next() {
+    let victim = task(42, "program");
+    let told = |ms| {
+        let signals = [(ms, timer(&victim)), (9_990, own(sig::SIGINT, &victim))];
+        after(&victim, &signals, 0)
+    };
+    let death = told(9_989);
+    let words = &death.cause.explanation;
+    assert!(words.contains("1 ms before, a timer of its own had run out (SIGALRM)"), "{words}");
+    assert!(death.chain.iter().any(|link| link.text.contains("SIGALRM")), "{death:#?}");
+    assert!(!told(5_000).cause.explanation.contains("SIGALRM"));
+}

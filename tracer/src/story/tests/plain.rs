@@ -379,8 +379,8 @@ fn parallel_ends_a_job_whose_time_is_up() {
             .target(&victim, TargetReason::Pid)
             .exec(1, parallel.clone(), words, &[])
             .exec(2, victim.clone(), &["sleep", "60"], &[&parallel])
-            .signal(900, signal(sig::SIGTERM, parallel, victim.clone()))
-            .exit(901, victim, 15, true)
+            .signal(9_000, signal(sig::SIGTERM, parallel, victim.clone()))
+            .exit(9_001, victim, 15, true)
             .death()
             .cause
     };
@@ -388,6 +388,11 @@ fn parallel_ends_a_job_whose_time_is_up() {
     assert_eq!((limited.id, limited.evidence), (CauseId::TimeoutCommand, Grade::Inferred));
     let halted = cause(&["perl", "/usr/bin/parallel", "--timeout=9", "--halt=now,fail=1", "sleep"]);
     assert_eq!(halted.id, CauseId::ProcessSignal);
+    let early = cause(&["perl", "/usr/bin/parallel", "--timeout", "10000", "sleep"]);
+    assert_eq!(early.id, CauseId::ProcessSignal);
+    let memory =
+        cause(&["perl", "/usr/bin/parallel", "--memfree", "1G", "--timeout", "1", "sleep"]);
+    assert_eq!(memory.id, CauseId::ProcessSignal);
     assert_eq!(cause(&["perl", "/usr/bin/parallel", "sleep"]).id, CauseId::ProcessSignal);
 }
 

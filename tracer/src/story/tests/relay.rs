@@ -63,8 +63,110 @@ fn another_signal_later_is_told_but_not_called_passed_on() {
     assert!(told.contains("had itself got SIGTERM 2.1 s before from kill[80]:"), "{told}");
     let old = relayed(sig::SIGTERM, sig::SIGTERM, 60_000);
     assert!(!old.cause.explanation.contains("had itself got"), "{}", old.cause.explanation);
-    let other = relayed(sig::SIGUSR1, sig::SIGTERM, 1);
+    let other = relayed(sig::SIGUSR1, sig::SIGTERM, 1_000);
     assert!(!other.cause.explanation.contains("had itself got"), "{}", other.cause.explanation);
+}
+
+/// A reload a second ago, and any signal that came right before it acted.
+#[test]
+fn what_came_right_before_outweighs_what_came_earlier() {
+    let (killer, boss, victim) = (task(80, "kill"), task(60, "boss"), task(42, "worker"));
+    let child = crate::evidence::Task { ppid: 60, ..task(61, "worker") };
+    let told = |number: u8, sender: &crate::evidence::Task| {
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, child.clone(), &["worker"], &[&boss])
+            .signal(1_000, caught(sig::SIGHUP, killer.clone(), boss.clone()))
+            .signal(2_000, caught(number, sender.clone(), boss.clone()))
+            .signal(2_045, signal(sig::SIGTERM, boss.clone(), victim.clone()))
+            .exit(2_046, victim.clone(), 15, true)
+            .death()
+    };
+    for number in [sig::SIGTTOU, sig::SIGUSR1, sig::SIGINT] {
+        let death = told(number, &killer);
+        let words = &death.cause.explanation;
+        assert!(words.contains("45 ms before from kill[80]"), "{words}");
+        assert!(!death.chain.iter().any(|link| link.text.contains("SIGHUP")), "{death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Observed);
+    }
+    let words = told(sig::SIGUSR1, &child).cause.explanation;
+    assert!(words.contains("had itself got SIGHUP 1 s before"), "{words}");
+}
+
+/// What was concluded of two signals is not observed.
+#[test]
+fn what_seems_to_have_been_passed_on_is_inferred() {
+    let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .exec(1, shell.clone(), &["bash", "x.sh"], &[])
+        .signal(5, caught(sig::SIGTERM, task(90, "boss"), shell.clone()))
+        .signal(325, signal(sig::SIGTERM, shell, victim.clone()))
+        .exit(326, victim, 15, true)
+        .death();
+    assert!(death.cause.explanation.contains("seems to have passed it on"));
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Inferred));
+}
+
+/// `timeout 1 sudo sleep 9`, and a shell's trap.
+#[test]
+fn a_time_limit_that_was_passed_on_is_one() {
+    let (timeout, victim) = (task(50, "timeout"), task(42, "sleep"));
+    let died = |relay: &str, ran_ms: u64| {
+        let relay = crate::evidence::Task { ppid: 50, ..task(60, relay) };
+        let words = ["timeout", "1", &relay.comm, "sleep", "9"];
+        Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, timeout.clone(), &words, &[])
+            .exec(2, relay.clone(), &words[2..], &[&timeout])
+            .signal(1 + ran_ms, caught(sig::SIGTERM, timeout.clone(), relay.clone()))
+            .signal(2 + ran_ms, signal(sig::SIGTERM, relay, victim.clone()))
+            .exit(3 + ran_ms, victim.clone(), 15, true)
+            .death()
+            .cause
+    };
+    for relay in ["sudo", "bash"] {
+        let cause = died(relay, 1_003);
+        assert_eq!((cause.id, cause.evidence), (CauseId::TimeoutCommand, Grade::Inferred));
+        let told = &cause.explanation;
+        assert!(told.contains("the time limit of timeout[50], up after 1 s"), "{told}");
+        assert!(told.contains("had itself got SIGTERM 1 ms before from timeout[50]"), "{told}");
+        // It was not up.
+        assert_ne!(died(relay, 300).id, CauseId::TimeoutCommand);
+    }
+}
+
+/// Whoever ends its children one after the other does not do so because it had ended the one before.
+#[test]
+fn a_sibling_that_the_same_parent_ended_is_no_reason() {
+    let parent = task(60, "runner");
+    let scene = |first_ended: u32, born_ms: u64| {
+        let child = |pid| {
+            let mut child = crate::evidence::Task { ppid: 60, ..task(pid, "job") };
+            child.id.start_ns = super::scene::at(if pid == 41 { 0 } else { born_ms }).boot_ns;
+            child
+        };
+        let mut scene = Scene::default();
+        for pid in [41, 42, 43] {
+            scene = scene.target(&child(pid), TargetReason::Matched);
+            scene = scene.exec(born_ms, child(pid), &["job"], &[&parent]);
+        }
+        // It fails by itself, or nothing fails; the others are told of before the next one is struck.
+        scene = scene.exit(1_000, child(41), first_ended, true).settled(1_001, &child(41));
+        for (ms, pid) in [(1_100, 42), (1_300, 43)] {
+            scene = scene
+                .signal(ms, signal(sig::SIGTERM, parent.clone(), child(pid)))
+                .exit(ms + 1, child(pid), 15, true)
+                .settled(ms + 2, &child(pid));
+        }
+        let deaths = scene.deaths();
+        deaths.last().expect("a death").cause.explanation.clone()
+    };
+    let told = scene(1 << 8, 1);
+    assert!(told.contains("300 ms before that, its sibling job[41]"), "{told}");
+    for told in [scene(0, 1), scene(1 << 8, 1_050)] {
+        assert!(!told.contains("which may be why"), "{told}");
+    }
 }
 
 #[test]
@@ -332,8 +434,8 @@ fn busyboxs_timeout_is_a_timeout() {
             .target(&victim, TargetReason::Pid)
             .exec(1, busybox.clone(), &words, &[])
             .exec(2, victim.clone(), &["sleep", "9"], &[])
-            .signal(5, signal(sig::SIGTERM, busybox.clone(), victim.clone()))
-            .exit(6, victim.clone(), 15, true)
+            .signal(5_002, signal(sig::SIGTERM, busybox.clone(), victim.clone()))
+            .exit(5_003, victim.clone(), 15, true)
             .death()
             .cause
             .id
