@@ -1,10 +1,13 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
+use super::actor::is_shell;
 use super::case::Case;
 use super::manager::manager_of;
+use super::people::Known;
 use super::requests::{by_arguments, who_called};
+use super::units::cited;
 use super::upstream::End;
-use super::verdict::{Link, LinkEvent};
+use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
@@ -20,6 +23,10 @@ const WINDOW: u64 = 60 * S;
 
 /// How far apart the end of a connection and what says so can be: each is seen in its own way.
 const TOGETHER: u64 = 100_000_000;
+
+/// How long after the last program of a login ended the ssh client closes the connection, which it then does by
+/// itself: an exchange with the server over a slow line.
+const FOLLOWS: u64 = 5 * S;
 
 /// Errors of `include/uapi/asm-generic/errno.h` that end a connection.
 const ECONNRESET: i32 = 104;
@@ -40,8 +47,12 @@ pub struct Ending<'a> {
     leader: Option<ProcessId>,
     /// The end of that process, or of its sshd: what it was, and that somebody had brought it about.
     end: Option<(End<'a>, String)>,
+    /// The end of the login's shell or command, where it came first, and it in words: what followed is its effect.
+    shell: Option<(End<'a>, String)>,
     /// The address of the other end.
     pub peer: Option<String>,
+    /// `ChannelTimeout=`: after it sshd closes what is idle, and a client that has nothing left goes.
+    channel_timeout: Option<DecidingSetting>,
 }
 
 impl<'a> Ending<'a> {
@@ -79,7 +90,10 @@ impl<'a> Ending<'a> {
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
         let leader = leader_exit(case, session, began_ns).map(|exit| exit.value.task.id);
         let end = decisive_end(case, leader, &sshd);
-        Self { tcp, words, sshd, release, leader, end, peer: remote.or(peer) }
+        let shell = shell_end(case, leader, &sshd, first);
+        let channel_timeout = channel_timeout(case);
+        let peer = remote.or(peer);
+        Self { tcp, words, sshd, release, leader, end, shell, peer, channel_timeout }
     }
 
     /// Collects it for a terminal that a process of sshd held and hung up.
@@ -92,7 +106,9 @@ impl<'a> Ending<'a> {
         // That it was the only connection that ended then would prove nothing of this one.
         let tcp = peer.as_deref().and_then(|peer| of_peer(case, peer, hung_up_ns));
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
-        Self { tcp, words, sshd: sshd_exits, peer: remote.or(peer), ..Self::default() }
+        let channel_timeout = channel_timeout(case);
+        let peer = remote.or(peer);
+        Self { tcp, words, sshd: sshd_exits, peer, channel_timeout, ..Self::default() }
     }
 
     /// What ended the login from outside, as a clause: `None` also where sshd itself did.
@@ -115,7 +131,9 @@ impl<'a> Ending<'a> {
     pub fn clause(&self) -> Option<String> {
         let killed = self.end.as_ref().filter(|(end, _)| is_killed(end));
         let by_network = self.outer_event();
-        killed
+        self.shell
+            .as_ref()
+            .or(killed)
             .or(self.end.as_ref().filter(|_| by_network.is_none() && self.sshd.is_empty()))
             .map(|(_, sentence)| sentence.clone())
             .or(by_network)
@@ -138,7 +156,14 @@ impl<'a> Ending<'a> {
             .any(|line| line.value.message.starts_with("Received disconnect from"));
         match self.tcp.map(|tcp| (&tcp.value, said(&tcp.value))) {
             Some((tcp, Ended::Peer)) => {
-                return Some(format!("{} had closed the ssh connection", tcp.remote));
+                let idle = self.channel_timeout.as_ref().map(|setting| {
+                    format!(
+                        ", by itself or since sshd had closed its idle channel ({})",
+                        cited(setting)
+                    )
+                });
+                let idle = idle.unwrap_or_default();
+                return Some(format!("{} had closed the ssh connection{idle}", tcp.remote));
             }
             Some((tcp, Ended::Reset)) => {
                 return Some(format!("{} had reset the ssh connection", tcp.remote));
@@ -182,7 +207,8 @@ impl<'a> Ending<'a> {
         }
         // Before the ends: at the same moment, the call was first.
         links.extend(self.release.map(|call| self.release_link(case, call)));
-        links.extend(self.end.iter().flat_map(|(end, _)| end.links(case, effect)));
+        let ends = self.shell.iter().chain(&self.end);
+        links.extend(ends.flat_map(|(end, _)| end.links(case, effect)));
         let told = self.end.as_ref().map(|(end, _)| end.process());
         let others = self.sshd.iter().filter(|exit| Some(exit.value.task.id) != told);
         links.extend(others.map(|exit| exit_link(case, exit)));
@@ -208,6 +234,11 @@ impl<'a> Ending<'a> {
         }
         link
     }
+}
+
+/// The setting by which sshd closes idle channels, where it does.
+fn channel_timeout(case: &Case<'_>) -> Option<DecidingSetting> {
+    case.setting(&["sshd_config"], "ChannelTimeout").filter(|setting| setting.value != "none")
 }
 
 /// Whether a process that ended lived in a unit.
@@ -246,6 +277,38 @@ fn decisive_end<'a>(
         (None, None) => return None,
     };
     let sentence = format!("{whose}{}", end.sentence(case));
+    Some((end, sentence))
+}
+
+/// The end of the last program that a login's sshd, or its leader, had started for the user, right before any other
+/// sign of the login's end (at `outer_ns` the first from outside); and it in words. While another of them runs, the
+/// client stays.
+fn shell_end<'a>(
+    case: &Case<'a>,
+    leader: Option<ProcessId>,
+    sshd: &[&'a Seen<Exit>],
+    outer_ns: Option<u64>,
+) -> Option<(End<'a>, String)> {
+    let people = &case.world.people;
+    let ended = sshd.iter().map(|exit| exit.value.task.id).chain(leader);
+    let parents: Vec<ProcessId> = ended.collect();
+    let ends = parents.iter().filter_map(|id| people.get(*id)?.ended_ns);
+    let first = ends.chain(outer_ns).min()?;
+    let is_of_login = |known: &Known| {
+        let is_sshd = known.comm.as_ref().is_some_and(|comm| comm.starts_with("sshd"));
+        !is_sshd && known.parents.first().is_some_and(|parent| parents.contains(parent))
+    };
+    let mut exits = case.world.exits.iter().rev().filter(|exit| exit.ns() <= first);
+    let last = exits.find(|exit| people.get(exit.value.task.id).is_some_and(is_of_login))?;
+    let outlived = |known: &Known| known.ended_ns.is_none_or(|ended| ended > first);
+    let another = people.iter().any(|(_, known)| outlived(known) && is_of_login(known));
+    if another || last.ns() + FOLLOWS < first {
+        return None;
+    }
+    // Of a login at a terminal the leader (login, su) tells as much, where its shell ended by itself.
+    let end = End::of(case, last.value.task.id).filter(|end| !sshd.is_empty() || is_killed(end))?;
+    let what = if is_shell(&last.value.task.comm) { "shell" } else { "command" };
+    let sentence = format!("its {what} {}", end.sentence(case));
     Some((end, sentence))
 }
 

@@ -2,6 +2,7 @@
 
 use super::actor::Actor;
 use super::case::Case;
+use super::causes::KILLERS;
 use super::decide::{self, Blow};
 use super::ending::exit_link;
 use super::manager::manager_of;
@@ -11,7 +12,7 @@ use super::units::command_link;
 use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Mechanism, Moment, ProcessId, Task, signal_name};
+use crate::evidence::{Exit, Grade, Mechanism, Moment, ProcessId, Task, signal_name};
 
 /// Whose end the kernel answered by a signal.
 fn ended_before(blow: Blow<'_>) -> Option<&Task> {
@@ -36,6 +37,9 @@ pub struct End<'a> {
 
 /// How far up ends are followed.
 const DEPTH: usize = 8;
+
+/// How long before a process ended the command that killed it was run.
+const JUST_RUN: u64 = 1_000_000_000;
 
 /// How much later than the kernel's answer to it an end may be seen.
 const ANSWERED: u64 = 20_000_000;
@@ -84,6 +88,13 @@ impl<'a> End<'a> {
         let command = self.sender().filter(|(sender, _)| manager_of(sender).is_none()).and_then(
             |(sender, at_ns)| command_link(case, &Actor::behind_at(case, sender.id, at_ns)),
         );
+        let command = command.or_else(|| {
+            let (killer, _) = self.command_aimed_at_it(case)?;
+            let actor = Actor::behind_at(case, killer, self.blow?.signal.ns());
+            let mut link = command_link(case, &actor)?;
+            link.evidence = Grade::Inferred;
+            Some(link)
+        });
         let above = self.above.iter().flat_map(|end| end.links(case, effect));
         let own = command.into_iter().chain(struck).chain([exit_link(case, self.exit)]);
         above.chain(own.map(|link| link.before(effect))).collect()
@@ -135,7 +146,16 @@ impl<'a> End<'a> {
                 let way = mechanism::words(&blow.signal.value, blow.mechanism);
                 format!("{how}{after} from the kernel, {way}")
             }
-            None => format!("{how}{after}"),
+            None => match self.command_aimed_at_it(case) {
+                Some((killer, ran_ns)) => {
+                    let lead = words::span(blow.signal.ns().saturating_sub(ran_ns));
+                    let told = Actor::behind_at(case, killer, blow.signal.ns()).told();
+                    format!(
+                        "{how}{after}, which it sent itself; {lead} before, {told}, which seems to be why"
+                    )
+                }
+                None => format!("{how}{after}"),
+            },
             Some((task, _)) if manager_of(task).is_some() => {
                 format!("{how}{after} from {}", words::name_pid(&case.task(task)))
             }
@@ -143,6 +163,31 @@ impl<'a> End<'a> {
                 format!("{how}{after}: {}", Actor::behind_at(case, task.id, at_ns).sentence())
             }
         }
+    }
+
+    /// The command that had just been run to kill it, by its words, and when; where all that was seen is that it ended by
+    /// sending itself a signal, as whoever catches one does to end: what it had caught itself is not recorded of everybody.
+    fn command_aimed_at_it(&self, case: &Case<'_>) -> Option<(ProcessId, u64)> {
+        let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
+        let (sent, task) = (&blow.signal.value, &self.exit.value.task);
+        if sent.sender.id != task.id || self.exit.value.status & 0x7f != u32::from(sent.number) {
+            return None;
+        }
+        let tty = sent.tty.as_deref().map(|tty| tty.replacen("pts", "pts/", 1));
+        let user = case.world.user(task.uid).map(|user| user.name.clone());
+        let pids = [task.id.pid, task.ns_pid].map(|pid| pid.to_string());
+        let names: Vec<String> =
+            pids.into_iter().chain([task.comm.clone()]).chain(tty).chain(user).collect();
+        let aimed = case.world.people.iter().filter_map(|(id, known)| {
+            let ran_ns = known.exec_ns.filter(|ran| *ran <= blow.signal.ns())?;
+            let is_recent = ran_ns + JUST_RUN >= blow.signal.ns();
+            let may = known.uid.is_some_and(|uid| uid == 0 || uid == task.uid);
+            let words = known.cmdline.as_deref()?;
+            let is_killer = KILLERS.contains(&known.comm.as_deref()?);
+            let named = words.iter().skip(1).any(|word| names.contains(word));
+            (is_recent && may && is_killer && named).then_some((id, ran_ns))
+        });
+        aimed.max_by_key(|(_, ran_ns)| *ran_ns)
     }
 
     /// The other process that sent it the deciding signal, and when.

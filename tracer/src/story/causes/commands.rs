@@ -15,7 +15,7 @@ use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, newborn, units, words};
 
 /// Programs whose purpose is to send signals.
-const KILLERS: [&str; 12] = [
+pub const KILLERS: [&str; 12] = [
     "kill",
     "pkill",
     "killall",

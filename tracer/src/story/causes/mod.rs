@@ -25,6 +25,7 @@ mod unit_failures;
 mod unit_remedies;
 mod units;
 
+pub use commands::KILLERS;
 pub use crashes::described as fault_words;
 
 use super::case::Case;

@@ -11,6 +11,7 @@ mod dependencies;
 mod going_down;
 mod hostile;
 mod logind;
+mod logins;
 mod manager;
 mod memory;
 mod plain;

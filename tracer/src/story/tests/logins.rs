@@ -1,0 +1,122 @@
+//! What ended a login whose processes logind then ended: its shell, or the connection.
+
+use super::scene::{Scene, signal, systemd, task_in};
+use crate::evidence::{BusPeer, ProcessId, SignalSent, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death};
+
+const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
+const CLIENT: &str = "203.0.113.5:51276 had closed the ssh connection";
+
+fn root(task: Task) -> Task {
+    Task { uid: 0, euid: 0, ..task }
+}
+
+fn sshd() -> Task {
+    task_in(2033, "sshd", SCOPE)
+}
+
+fn shell() -> Task {
+    task_in(2034, "bash", SCOPE)
+}
+
+/// A login by ssh ends by the FIN of its client at 5.1 s, after, or before, what happens to its shell.
+fn login(what: impl FnOnce(Scene) -> Scene) -> Death {
+    let monitor = root(task_in(2027, "sshd", SCOPE));
+    let victim = task_in(2041, "victim", SCOPE);
+    let logind = BusPeer {
+        process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
+        uid: Some(0),
+        comm: Some("systemd-logind".to_owned()),
+        well_known: Some("org.freedesktop.login1".to_owned()),
+        ..BusPeer::default()
+    };
+    let scene = Scene::watching(&victim)
+        .target(&victim, TargetReason::Running)
+        .session("3", 2027)
+        .setting("logind.conf", "KillUserProcesses", "yes", None)
+        .exec(1, sshd(), &["sshd: alice@pts/0"], &[&monitor])
+        .exec(2, shell(), &["-bash"], &[&sshd(), &monitor]);
+    what(scene)
+        .tcp_closed_by_peer(5100, task_in(0, "swapper", "/"))
+        .exit(5102, sshd(), 255 << 8, false)
+        .exit(5103, monitor, 255 << 8, false)
+        .call(5104, logind, "StopUnit", &["session-3.scope", "fail"])
+        .job(5105, 700, "stop", "session-3.scope")
+        .signal(5106, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5107, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+fn says(death: &Death, words: &str) {
+    assert_eq!(death.cause.id, CauseId::LogindKillUserProcesses, "{death:#?}");
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+}
+
+#[test]
+fn a_shell_that_ended_first_is_why_the_client_left() {
+    let death = login(|scene| scene.exit(5095, shell(), 1 << 8, false));
+    says(&death, "alice's login had ended (its shell bash[2034] exited with 1), and");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert_eq!(texts[0], "bash[2034] \"-bash\" exited with 1", "{texts:?}");
+    assert!(texts[1].contains("closed the connection (FIN)"), "{texts:?}");
+}
+
+#[test]
+fn who_killed_the_shell_is_named() {
+    let kill = root(task_in(3000, "pkill", "/"));
+    let death = login(|scene| {
+        let blow = signal(sig::SIGKILL, kill.clone(), shell());
+        scene
+            .exec(5090, kill, &["pkill", "-KILL", "-t", "pts/0"], &[])
+            .signal(5094, SignalSent { is_target: false, ..blow })
+            .exit(5095, shell(), u32::from(sig::SIGKILL), false)
+    });
+    let words = "(its shell bash[2034] was killed by SIGKILL: root ran \"pkill -KILL -t pts/0\")";
+    says(&death, words);
+}
+
+/// A shell that catches a signal sends it to itself; what it caught is not recorded of everybody.
+#[test]
+fn a_command_that_was_aimed_at_the_shell_is_told_as_a_conclusion() {
+    let killed = |words: &'static [&'static str]| {
+        let kill = root(task_in(3000, "pkill", "/"));
+        login(|scene| {
+            let blow = signal(sig::SIGHUP, shell(), shell());
+            let tty = Some("pts0".to_owned());
+            scene
+                .exec(5090, kill, words, &[])
+                .signal(5094, SignalSent { is_target: false, tty, ..blow })
+                .exit(5095, shell(), u32::from(sig::SIGHUP), false)
+        })
+    };
+    let death = killed(&["pkill", "-HUP", "-t", "pts/0"]);
+    let words = "which it sent itself; 4 ms before, root ran \"pkill -HUP -t pts/0\", which seems";
+    says(&death, words);
+    let death = killed(&["pkill", "-HUP", "-t", "pts/7"]);
+    assert!(!death.cause.explanation.contains("pkill"), "{}", death.cause.explanation);
+}
+
+#[test]
+fn a_shell_that_outlived_the_connection_is_not_blamed() {
+    says(&login(|scene| scene), CLIENT);
+    // Another login over the same connection is still there.
+    let other = task_in(2036, "bash", SCOPE);
+    let death =
+        login(|scene| scene.exec(3, other, &["-bash"], &[&sshd()]).exit(5095, shell(), 0, false));
+    says(&death, CLIENT);
+    // A client that keeps its connection leaves of its own accord.
+    says(&login(|scene| scene.exit(10, shell(), 0, false)), CLIENT);
+}
+
+/// By the kernel's events the client went first either way: what it answers to is in the encrypted stream.
+#[test]
+fn a_client_that_may_have_been_made_to_go_is_not_blamed_alone() {
+    let file = Some(("/etc/ssh/sshd_config", 9));
+    let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", "session:*=3s", file));
+    says(
+        &death,
+        "by itself or since sshd had closed its idle channel (ChannelTimeout=session:*=3s",
+    );
+    let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", "none", None));
+    says(&death, "203.0.113.5:51276 had closed the ssh connection)");
+}
