@@ -6,7 +6,7 @@ mod tmux;
 
 use super::case::Case;
 use super::people::Known;
-use crate::evidence::{ProcessId, Task};
+use crate::evidence::{ProcessId, Task, sig};
 
 /// How long before the server acts the command is run.
 const RECENT: u64 = 3_000_000_000;
@@ -73,9 +73,32 @@ const SERVICES: &[Service] = &[
     Service { owners: true, ..Service::new("slurmstepd", "scancel", |_| true, means_job) },
 ];
 
+/// Servers that write into the terminals whose other end they hold.
+const TYPISTS: &[Service] = &[
+    Service::new("tmux: server", "tmux", tmux::types, tmux::can_type).answering(),
+    Service::new(
+        "screen",
+        "screen",
+        |args| args.windows(2).any(|pair| pair == ["-X", "stuff"]),
+        |asked| asked.args.iter().any(|word| is_key(word, asked.key())) && means_screen(asked),
+    ),
+];
+
 /// What ends a program of supervisord's.
 const SUPERVISOR: &[&str] =
     &["stop", "restart", "shutdown", "reload", "update", "signal", "remove"];
+
+/// Whether a word stands for a key typed with Ctrl: `C-c`, `^C`, or the character itself.
+fn is_key(word: &str, key: Option<char>) -> bool {
+    let Some(key) = key else { return false };
+    let upper = key.to_ascii_uppercase();
+    // The control characters are the upper letters without the bit of 64 (ASCII).
+    let character = char::from(u8::try_from(upper).unwrap_or_default() & 0x1f);
+    let named = [format!("C-{key}"), format!("C-{upper}"), format!("^{key}")];
+    named.iter().any(|name| name == word)
+        || word.contains(character)
+        || word.contains(&format!("^{upper}"))
+}
 
 fn asks_for(args: &[&str], verbs: &[&str]) -> bool {
     args.iter().any(|arg| verbs.contains(arg))
@@ -103,6 +126,15 @@ impl<'a> Asked<'a> {
     fn server_args(&self) -> Option<Vec<&'a str>> {
         let args = self.case.world.people.get(self.server.id)?.cmdline.as_ref()?;
         args.get(1..).map(|args| args.iter().map(String::as_str).collect())
+    }
+
+    /// The letter of the key whose signal struck the victim, as typed with Ctrl (`stty -a`).
+    fn key(&self) -> Option<char> {
+        match self.case.blow?.signal.value.number {
+            sig::SIGINT => Some('c'),
+            sig::SIGQUIT => Some('\\'),
+            _ => None,
+        }
     }
 
     /// The victim and its parents below the server, nearest first: what was made by the server is last.
@@ -197,11 +229,20 @@ pub struct Order {
 /// The commands that can have made a server act at `acted_ns`, run by who may ask that, oldest first. Of those that
 /// ask for the same the newest.
 pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
+    of_services(SERVICES, case, server, acted_ns)
+}
+
+/// The same for who holds the other end of a terminal and wrote the victim's interrupt key into it.
+pub fn keys(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
+    of_services(TYPISTS, case, server, acted_ns)
+}
+
+fn of_services(services: &[Service], case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
     let mut found: Vec<Order> = case
         .world
         .people
         .iter()
-        .filter_map(|(id, known)| order(case, server, acted_ns, id, known))
+        .filter_map(|(id, known)| order(services, case, server, acted_ns, id, known))
         .collect();
     found.sort_by_key(|order| order.ran_ns);
     // sudo has the same words before it.
@@ -219,6 +260,7 @@ pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
 
 /// Whether this process was a client whose command can have made the server act.
 fn order(
+    services: &[Service],
     case: &Case<'_>,
     server: &Task,
     acted_ns: u64,
@@ -248,6 +290,6 @@ fn order(
         let asked = Asked { case, server, client: id, known, args };
         !ended_before && (service.ends)(args) && (service.can_mean)(&asked)
     };
-    let asked = SERVICES.iter().any(|service| asks(&service));
+    let asked = services.iter().any(|service| asks(&service));
     asked.then(|| Order { client: id, ran_ns, args: cmdline.clone() })
 }

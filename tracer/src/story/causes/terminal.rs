@@ -2,10 +2,10 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, SignalSent, Source, Task, sig,
-    signal_name,
+    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, ProcessId, SignalSent, Source, Task,
+    sig, signal_name,
 };
-use crate::story::actor::{is_interactive, is_shell};
+use crate::story::actor::{Actor, is_interactive, is_shell};
 use crate::story::case::Case;
 use crate::story::ending::Ending;
 use crate::story::requests::{Request, Wish};
@@ -13,7 +13,7 @@ use crate::story::stopping::is_true;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, units, words};
+use crate::story::{clients, fixes, mechanism, units, words};
 
 fn tty(case: &Case<'_>) -> String {
     let by_kernel = case.blow.and_then(|blow| blow.signal.value.tty.clone());
@@ -286,35 +286,73 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     let ioctl = has(case, "pty_unix98_ioctl") || has(case, "tty_ioctl");
     let terminal = blow.signal.value.tty.as_deref().and_then(|tty| case.world.terminals.get(tty));
     // The victim may have inherited the other end as well; it is not who typed.
-    let holders: Vec<String> = terminal
+    let holders: Vec<ProcessId> = terminal
         .into_iter()
         .flat_map(|terminal| &terminal.value.holders)
-        .filter(|id| **id != blow.signal.value.target.id)
-        .map(|id| words::name_pid(&case.process(*id)))
+        .copied()
+        .filter(|id| *id != blow.signal.value.target.id)
         .collect();
-    let held = match holders.len() {
-        0 => String::new(),
-        1 => format!(", whose other end {} holds", holders[0]),
-        _ => format!(", whose other end {} hold", words::list(&holders)),
-    };
-    let text = if ioctl {
-        format!(
-            "{} injected {key} into {tty}",
-            words::name_pid(&case.task(&blow.signal.value.sender))
-        )
+    let written = holders.iter().find_map(|id| Written::of(case, *id, blow.signal.ns()));
+    let names: Vec<_> = holders.iter().map(|id| words::name_pid(&case.process(*id))).collect();
+    let (s, names) = (if names.len() == 1 { "s" } else { "" }, words::list(&names));
+    // What sshd writes is what came from the client.
+    let is_login =
+        |id: &ProcessId| case.process(*id).comm.is_some_and(|comm| comm.starts_with("sshd"));
+    let (text, told) = if ioctl {
+        let name = words::name_pid(&case.task(&blow.signal.value.sender));
+        let text = format!("{name} injected {key} into {tty}");
+        (text.clone(), text)
+    } else if holders.is_empty() {
+        let text = format!("somebody typed {key} in {tty}");
+        (text.clone(), text)
     } else {
-        format!("somebody typed {key} in {tty}{held}")
+        let text = format!("{key} came from the other end of {tty}, which {names} hold{s}");
+        let told = match &written {
+            Some(written) => format!("{text}; {}", written.told),
+            None if holders.iter().all(is_login) => {
+                format!("somebody typed {key} in {tty}, whose other end {names} hold{s}")
+            }
+            None => format!("{text}: somebody typed it there, or a program wrote it"),
+        };
+        (text, told)
     };
     let signal = signal_name(number);
     let actor = ioctl.then_some(&blow.signal.value.sender);
     Finding::new(
         CauseId::TerminalInterrupt,
         Fit::Exact,
-        Grade::Observed,
-        format!("{} got {signal}: {text}.", words::name_pid(&case.victim_process())),
+        if written.is_some() { Grade::Inferred } else { Grade::Observed },
+        format!("{} got {signal}: {told}.", words::name_pid(&case.victim_process())),
     )
     .links(hangup_link(case, text, actor))
+    .links(written.into_iter().flat_map(|written| written.links))
     .answer()
+}
+
+/// Commands that seem to have had who holds the other end of a terminal write the key into it.
+struct Written {
+    told: String,
+    links: Vec<Link>,
+}
+
+impl Written {
+    fn of(case: &Case<'_>, holder: ProcessId, written_ns: u64) -> Option<Self> {
+        let server = case.world.last_seen(holder);
+        let orders = clients::keys(case, &server, written_ns);
+        let newest = orders.last()?;
+        let lead = words::span(written_ns.saturating_sub(newest.ran_ns));
+        let ran = Actor::behind(case, newest.client).told();
+        let links = orders.iter().map(|order| {
+            let at = case.exit.at.shifted(order.ran_ns);
+            let client = Some(case.process(order.client));
+            let ran = Actor::behind(case, order.client).told();
+            let mut link = case.link(at, LinkEvent::Command, Source::Kernel, client, ran);
+            link.evidence = Grade::Inferred;
+            link
+        });
+        let links = links.collect();
+        Some(Self { told: format!("{lead} before, {ran}, which seems to be why"), links })
+    }
 }
 
 /// A stopped job lost its last link to its shell.

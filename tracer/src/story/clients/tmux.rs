@@ -1,6 +1,6 @@
 //! tmux: a server for each socket, and sessions in it. tmux(1).
 
-use super::{Asked, base, option};
+use super::{Asked, base, is_key, option};
 use crate::evidence::{ProcessId, TICK_NS};
 
 /// How long after the command that makes it a session's first process starts at most.
@@ -71,6 +71,24 @@ pub(super) fn ends(args: &[&str]) -> bool {
 pub(super) fn can_mean(asked: &Asked<'_>) -> bool {
     let words = Words::of(asked.args);
     is_of(asked, &words) && words.commands.iter().any(|it| is_end(it) && can_hit(asked, it))
+}
+
+/// Whether a command types keys into a pane.
+pub(super) fn types(args: &[&str]) -> bool {
+    Words::of(args).commands.into_iter().any(is_typing)
+}
+
+/// `send-keys`, or short.
+fn is_typing(command: &[&str]) -> bool {
+    command[0] == "send" || command[0].starts_with("send-k")
+}
+
+/// Whether it can have typed that key in this server, in the victim's pane.
+pub(super) fn can_type(asked: &Asked<'_>) -> bool {
+    let words = Words::of(asked.args);
+    let typed = |command: &[&str]| command[1..].iter().any(|word| is_key(word, asked.key()));
+    let hits = |it: &&[&str]| is_typing(it) && typed(it) && can_hit(asked, it);
+    is_of(asked, &words) && words.commands.iter().any(|it| hits(&it))
 }
 
 /// Whether a client with these words can have asked that server.

@@ -2,7 +2,8 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    Ancestor, Fact, Grade, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason, Task, sig,
+    Ancestor, Fact, Grade, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason, Task,
+    Terminal, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -262,4 +263,53 @@ fn a_job_that_was_not_named_was_not_cancelled() {
     };
     assert!(told(&["17"]) && told(&["-s", "9", "17.0"]) && told(&["-u", "alice"]));
     assert!(!told(&["18"]));
+}
+
+/// A key that comes out of the other end of a terminal, 4 ms after that command was run.
+fn key(number: u8, holder: &str, words: &[&str]) -> Death {
+    let (victim, holder) = (task(42, "make"), task(50, holder));
+    let terminal = Terminal { tty: "pts1".to_owned(), holders: vec![holder.id] };
+    let key = SignalSent {
+        stack: ["kill_pgrp", "isig", "n_tty_receive_signal_char"].map(str::to_owned).to_vec(),
+        info: SignalInfo::Privileged,
+        syscall: None,
+        tty: Some("pts1".to_owned()),
+        ..signal(number, Task { kernel_thread: true, ..task(9, "kworker/u8:5") }, victim.clone())
+    };
+    let client = task(81, words.first().copied().unwrap_or_default());
+    Scene::watching(&victim)
+        .add(0, Source::Proc, looked_at(&holder, &["tmux"], &[], &[]))
+        .add(0, Source::Proc, looked_at(&victim, &["make"], &[("TMUX_PANE", "%3")], &[&holder]))
+        .add(0, Source::Proc, Fact::Terminal(terminal))
+        .exec(5, client, words, &[&task(70, "bash")])
+        .signal(9, key)
+        .exit(10, victim, u32::from(number), true)
+        .death()
+}
+
+#[test]
+fn a_key_that_a_command_has_typed_is_told_as_its_doing() {
+    let told = |words: &[&str]| {
+        let death = key(sig::SIGINT, "tmux: server", words);
+        assert_eq!(death.cause.id, CauseId::TerminalInterrupt, "{death:#?}");
+        let named = names(&death, "4 ms before, alice ran \"tmux") && names(&death, "seems to be");
+        assert_eq!(death.cause.evidence, if named { Grade::Inferred } else { Grade::Observed });
+        named
+    };
+    assert!(told(&["tmux", "send-keys", "-t", "k", "C-c"]));
+    assert!(told(&["tmux", "send", "-t", "%3", "^C"]));
+    assert!(!told(&["tmux", "send-keys", "-t", "%4", "C-c"]), "another pane");
+    assert!(!told(&["tmux", "send-keys", "make", "Enter"]), "another key");
+    assert!(!told(&["tmux", "send-keys", "C-\\"]), "another key");
+    assert!(!told(&["tmux", "kill-pane"]), "another command");
+    let death = key(sig::SIGQUIT, "screen", &["screen", "-X", "stuff", "\u{1c}"]);
+    assert!(names(&death, "alice ran \"screen -X stuff"), "{}", death.cause.explanation);
+}
+
+#[test]
+fn who_typed_a_key_is_not_made_up() {
+    let words = "a program wrote it";
+    assert!(names(&key(sig::SIGINT, "tmux: server", &["true"]), words));
+    assert!(names(&key(sig::SIGINT, "expect", &["true"]), words));
+    assert!(names(&key(sig::SIGINT, "sshd", &["true"]), "somebody typed Ctrl-C"));
 }
