@@ -92,6 +92,18 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     .see("loginctl(1), systemd-run(1)")
 }
 
+/// A unit of the system's, which outlives the user's service manager.
+pub fn system_unit_of_user(user: &str, program: &str) -> Fix {
+    fix(
+        "run it as a unit of the system's, under the user's name",
+        vec![format!("sudo systemd-run --uid={} --unit=my-job {}", quoted(user), operand(program))],
+        "it no longer depends on the user's service manager",
+    )
+    .but("it has none of the user's session around it: no session bus, no keyring, no XDG_RUNTIME_DIR")
+    .check("systemctl status my-job")
+    .see("systemd-run(1)")
+}
+
 /// Let a user's service manager outlive the logins.
 pub fn linger(user: &str) -> Fix {
     let user = quoted(user);

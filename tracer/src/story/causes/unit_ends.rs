@@ -19,6 +19,14 @@ fn in_brackets(setting: Option<&DecidingSetting>) -> String {
     setting.map(|setting| format!(" ({})", units::cited(setting))).unwrap_or_default()
 }
 
+/// The user whose service manager a unit is: what ran in it were that one's own units, and `KillMode=` of all users'
+/// managers is no remedy.
+fn users_manager(case: &Case<'_>, unit: &str) -> Option<String> {
+    let uid = unit.strip_prefix("user@")?.strip_suffix(".service")?;
+    let user = uid.parse().ok().and_then(|uid| case.world.user(uid));
+    Some(user.map_or_else(|| uid.to_owned(), |user| user.name.clone()))
+}
+
 /// The main process ended and the manager cleaned up the rest.
 pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitMainProcessExited;
@@ -63,7 +71,10 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links(end.iter().flat_map(|end| end.links(case, stop.first.at)))
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::own_unit(&at, &program), fixes::kill_mode_process(&at)])
+    .fixes(match users_manager(case, &stop.unit) {
+        Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
+        None => vec![fixes::own_unit(&at, &program), fixes::kill_mode_process(&at)],
+    })
     .answer()
 }
 

@@ -186,12 +186,28 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
 /// A unit of its own for a helper.
 pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
     let user = if at.of_user { "--user " } else { "" };
+    // A multiplexer's server calls itself otherwise than the program that starts it, which needs the terminal and does
+    // not wait: of a service it would be the main process that ends at once.
+    let multiplexer = match program {
+        "tmux" | "tmux: server" => Some("tmux"),
+        "screen" | "SCREEN" => Some("screen"),
+        _ => None,
+    };
+    let (kind, program) = match multiplexer {
+        Some(name) => ("--scope ", name),
+        None => ("", program),
+    };
     fix(
         "run it as a unit of its own",
-        vec![at.sudo(&format!("systemd-run {user}--unit=my-job {}", operand(program)))],
+        vec![at.sudo(&format!("systemd-run {user}{kind}--unit=my-job {}", operand(program)))],
         "it no longer depends on the unit that started it",
     )
-    .check(at.systemctl("status my-job"))
+    .check(
+        at.systemctl(&format!(
+            "status my-job{}",
+            if multiplexer.is_some() { ".scope" } else { "" }
+        )),
+    )
     .see("systemd-run(1)")
 }
 

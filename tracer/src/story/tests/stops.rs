@@ -97,6 +97,28 @@ fn a_main_process_that_has_done_its_work_is_not_why() {
     assert_eq!(stopped(false).cause.id, CauseId::UnitMainProcessExited);
 }
 
+/// What to do where the unit that lost its main process is a user's manager, and where a multiplexer was in it.
+#[test]
+fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
+    let left_over = |unit: &str, cgroup: &str, comm: &str| {
+        let victim = task_in(150, comm, cgroup);
+        let death = Scene::watching(&victim)
+            .unit(1, unit, &[("MainPID", Value::from(142))])
+            .exit(4990, task_in(142, "main", cgroup), 9, false)
+            .ended_by(systemd(), victim);
+        assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
+        death.fixes.iter().map(|fix| fix.commands[0].clone()).collect::<Vec<_>>()
+    };
+    let manager = "/user.slice/user-1000.slice/user@1000.service";
+    let below = format!("{manager}/app.slice/job.service");
+    let fixes = left_over("user@1000.service", &below, "work");
+    assert_eq!(fixes, ["sudo systemd-run --uid=alice --unit=my-job work"]);
+    let fixes = left_over("v.service", CGROUP, "tmux: server");
+    assert_eq!(fixes[0], "sudo systemd-run --scope --unit=my-job tmux");
+    let fixes = left_over("v.service", CGROUP, "screensaver");
+    assert_eq!(fixes[0], "sudo systemd-run --unit=my-job screensaver");
+}
+
 /// A call is the request for the job that systemd made for it, and for no later one.
 #[test]
 fn a_call_for_another_job_is_not_the_request() {
