@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Manager, Mechanism, Process};
+use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Process, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -10,7 +10,7 @@ use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, mechanism, units, words};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -73,6 +73,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     let isolation = || concluded_isolation(case, &stop, job, &what);
     isolated(case, &stop, job, &what)
         .or_else(|| manager_stopped(case, &stop, &what))
+        .or_else(|| manager_signalled(case, &stop, &what))
         .or_else(isolation)
         .or_else(|| {
             let what = format!("{what} by job {}", job.value.id);
@@ -163,6 +164,49 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     .links([above])
     .links(units::stop_links(case, stop))
     .answer()
+}
+
+/// What a signal has a user's service manager do to its units (systemd(1), "Signals").
+fn order_by_signal(number: u8) -> Option<&'static str> {
+    // SIGRTMIN of glibc; the kernel's two before it are the threads library's.
+    const SIGRTMIN: u8 = 34;
+    match number {
+        sig::SIGTERM | sig::SIGINT => Some("to stop all its units and exit"),
+        SIGRTMIN => Some("to isolate default.target"),
+        number if number == SIGRTMIN + 1 => Some("to isolate rescue.target"),
+        number if number == SIGRTMIN + 2 => Some("to isolate emergency.target"),
+        _ => None,
+    }
+}
+
+/// The user's service manager had been told by a signal, which PID 1 had not sent, to stop what it runs.
+fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<Opinion> {
+    /// Its jobs are made at once.
+    const AT_ONCE: u64 = 2 * S;
+    let Manager::User(_) = stop.manager else { return None };
+    let signals = case.world.signals_to(stop.first.value.sender.id).iter().rev();
+    let mut recent = signals
+        .filter(|got| got.ns() <= stop.begun.boot_ns && got.ns() + AT_ONCE >= stop.begun.boot_ns);
+    let (got, order) = recent.find_map(|got| Some((got, order_by_signal(got.value.number)?)))?;
+    let mechanism = mechanism::of(&got.value);
+    let sender = &got.value.sender;
+    if mechanism.is_kernels_own() || manager::manager_of(sender) == Some(Manager::System) {
+        return None;
+    }
+    let signal = crate::evidence::signal_name(got.value.number);
+    let actor = Actor::behind_at(case, sender.id, got.ns());
+    let text = format!(
+        "{what} since it had been told {order}: {} before, it had got {signal} from {}: {}.",
+        words::span(stop.first.ns().saturating_sub(got.ns())),
+        words::name_pid(&case.task(sender)),
+        actor.told()
+    );
+    let effect = stop.ordered_at();
+    Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)
+        .links(units::command_link(case, &actor).map(|link| link.before(effect)))
+        .links([case.signal_link(got, mechanism).before(effect)])
+        .links(units::stop_links(case, stop))
+        .answer()
 }
 
 /// A command of the unit's `ExecReload=` ended it: a reload that the program does not survive.

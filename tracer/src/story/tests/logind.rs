@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::scene::{Scene, at, signal, systemd, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Manager, ProcessId, SessionState, SignalSent, Source,
+    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessId, SessionState, SignalSent, Source,
     TargetReason, Task, User, sig,
 };
 use crate::story::verdict::{CauseId, Death};
@@ -230,4 +230,39 @@ fn a_login_that_ended_unseen_is_said_once() {
     let death = session_of_su_ended(|scene, _| scene);
     let words = [": alice's login had ended, and session 3's scope was stopped"];
     says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
+}
+
+/// A signal by which a user's manager is told to end what it runs, unless PID 1 sent it for the stop of its unit.
+#[test]
+fn who_signalled_a_users_manager_asked_for_the_stop() {
+    let manager = Task { ppid: 1, ..task_in(812, "systemd", MANAGER) };
+    let victim = task_in(2041, "victim", BELOW_MANAGER);
+    let told_by = |number: u8, sender: Task| {
+        let job = |id: u32, unit: &str, kind: &str| {
+            Fact::Job(Job {
+                manager: Manager::User(1000),
+                id,
+                unit: unit.to_owned(),
+                job_type: Some(kind.to_owned()),
+                result: None,
+            })
+        };
+        let told = signal(number, sender.clone(), manager.clone());
+        Scene::watching(&victim)
+            .exec(4990, sender, &["pkill", "-x", "systemd"], &[])
+            .signal(4995, SignalSent { is_target: false, blocked: true, fatal: false, ..told })
+            .add(4998, Source::Bus, job(15, "exit.target", "start"))
+            .add(4998, Source::Bus, job(19, "w.service", "stop"))
+            .ended_by(manager.clone(), victim.clone())
+    };
+    let words = [
+        "to stop all its units and exit: 5 ms before, it had got SIGTERM from pkill[90]: alice ran",
+    ];
+    let death = told_by(sig::SIGTERM, task_in(90, "pkill", "/"));
+    says(&death, CauseId::UnitStopRequested, Grade::Inferred, &words);
+    assert!(death.gaps.is_empty(), "{:?}", death.gaps);
+    for (number, sender) in [(sig::SIGHUP, task_in(90, "pkill", "/")), (sig::SIGTERM, systemd())] {
+        let explanation = told_by(number, sender).cause.explanation;
+        assert!(explanation.contains("who asked for it was not seen"), "{explanation}");
+    }
 }
