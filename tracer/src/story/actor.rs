@@ -49,6 +49,10 @@ const UPDATERS: [&str; 19] = [
     "flatpak",
 ];
 
+/// What people, and what runs containers for them, call to have a runtime act.
+const CONTAINER_CLIENTS: [&str; 8] =
+    ["podman", "docker", "nerdctl", "buildah", "crictl", "ctr", "kubelet", "lxc"];
+
 /// Whether a name is that of a shell (a login shell's leading `-` included).
 pub fn is_shell(comm: &str) -> bool {
     SHELLS.contains(&comm.trim_start_matches('-'))
@@ -80,7 +84,10 @@ pub struct Actor {
     pub process: Process,
     /// What was run: the outermost command below the shell or the system's own process.
     pub command: Process,
-    /// When that was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
+    /// What between that and the process says what was wanted: the client of a container's runtime, the script that holds
+    /// the line.
+    pub through: Option<Process>,
+    /// When that command was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
     /// Whose doing that command is: the user that logged in, else its owner.
     pub user: Option<String>,
@@ -139,9 +146,9 @@ impl Actor {
                 updaters.push(comm);
                 command = parent.clone();
                 scripted = true;
-            } else if !scripted && (is_wrapper(&comm) || is_shell(&comm)) {
+            } else if !scripted && (is_wrapper(&comm) || runs_shell(parent)) {
                 // The nearest script is what did it; what started that one is another story.
-                scripted = is_shell(&comm);
+                scripted = runs_shell(parent);
                 command = parent.clone();
             }
             outermost = parent.clone();
@@ -170,7 +177,19 @@ impl Actor {
             .blow_by(Mechanism::CgroupKill)
             .filter(|blow| blow.signal.value.sender.id == id)
             .map(|blow| blow.signal.value.written_cgroup.clone());
-        Self { process, command, ran_ns, user, acted_as, place, shell, updaters, killed_cgroup }
+        let through = through(&process, &command, between.split_last().map_or(&[], |it| it.1));
+        Self {
+            process,
+            command,
+            through,
+            ran_ns,
+            user,
+            acted_as,
+            place,
+            shell,
+            updaters,
+            killed_cgroup,
+        }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
@@ -183,7 +202,15 @@ impl Actor {
             String::new()
         } else {
             let whom = self.acted_as.as_ref().map(|user| format!(" as {user}"));
-            format!(" (which ran \"{own}\"{})", whom.unwrap_or_default())
+            let through = self
+                .through
+                .as_ref()
+                .map(|through| format!("\"{}\", and that ", words::command_line(through)));
+            format!(
+                " (which ran {}\"{own}\"{})",
+                through.unwrap_or_default(),
+                whom.unwrap_or_default()
+            )
         };
         let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
         format!("{who} ran \"{what}\"{through}{place}")
@@ -215,7 +242,12 @@ impl Actor {
         let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
             String::new()
         } else {
-            format!(", part of \"{}\"", words::command_line(&self.command))
+            let through = self
+                .through
+                .as_ref()
+                .map(|through| format!(", part of \"{}\", which is", words::command_line(through)));
+            let through = through.unwrap_or_else(|| ",".to_owned());
+            format!("{through} part of \"{}\"", words::command_line(&self.command))
         };
         let ran = format!("{who} ran \"{command}\"{via} {}", self.whereabouts());
         format!("{}{}", ran.trim_end(), self.wrote())
@@ -239,6 +271,20 @@ impl Actor {
         });
         [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Which of those between a process and the command that it is part of, nearest first, says what was wanted; none where
+/// that command's words, or the process's own, say it already.
+fn through(process: &Process, command: &Process, between: &[Process]) -> Option<Process> {
+    let said = [process, command].map(words::command_line);
+    let is_new = |it: &&Process| {
+        let line = words::command_line(it);
+        it.cmdline.is_some() && !said.iter().any(|said| said.contains(line.as_str()))
+    };
+    let comm = |it: &Process| it.comm.clone().unwrap_or_default();
+    let client = between.iter().rev().find(|it| CONTAINER_CLIENTS.contains(&comm(it).as_str()));
+    let script = || between.iter().find(|it| runs_shell(it));
+    client.filter(is_new).or_else(|| script().filter(is_new)).cloned()
 }
 
 /// Whether a process is root's: anybody can give a program of theirs any name.

@@ -70,3 +70,48 @@ fn su_itself_is_of_who_runs_it() {
     let words = "root ran \"bash /root/s.sh\" (which ran \"su alice -c true\")";
     assert!(told.contains(words) && !told.contains("session"), "{told}");
 }
+
+/// What is said of a kill that these ran, outermost last.
+fn killed_by(killer: &Task, args: &[&str], parents: &[(Task, &[&str])]) -> String {
+    let victim = task_in(500, "work", "/docker/1b2c");
+    let mut scene = Scene::watching(&victim);
+    for (at, (task, args)) in parents.iter().enumerate() {
+        let above: Vec<&Task> = parents[at + 1..].iter().map(|(task, _)| task).collect();
+        scene = scene.exec(10, task.clone(), args, &above);
+    }
+    let above: Vec<&Task> = parents.iter().map(|(task, _)| task).collect();
+    scene
+        .exec(4990, killer.clone(), args, &above)
+        .ended_by(killer.clone(), victim)
+        .cause
+        .explanation
+}
+
+#[test]
+fn the_script_that_has_the_line_is_named() {
+    let pkill = task_in(90, "pkill", "/");
+    let inner: (Task, &[&str]) =
+        (task_in(80, "stop-all.sh", "/"), &["/bin/sh", "/usr/local/bin/stop-all.sh"]);
+    let outer: (Task, &[&str]) = (task_in(70, "deploy.sh", "/"), &["/bin/bash", "./deploy.sh"]);
+    let shell: (Task, &[&str]) = (task_in(60, "bash", "/"), &["-bash"]);
+    let told = killed_by(&pkill, &["pkill", "work"], &[inner.clone(), outer, shell]);
+    let words = "alice ran \"pkill work\", part of \"/bin/sh /usr/local/bin/stop-all.sh\", which is part of \"/bin/bash \
+                 ./deploy.sh\" from bash[60]";
+    assert!(told.contains(words), "{told}");
+    // Of a service, whose chain ends in the service manager, the nearest script.
+    let told = killed_by(&pkill, &["pkill", "work"], &[inner, (systemd(), &["/sbin/init"])]);
+    let words = "alice ran \"pkill work\", part of \"/bin/sh /usr/local/bin/stop-all.sh\"";
+    assert!(told.contains(words), "{told}");
+}
+
+#[test]
+fn the_client_of_a_containers_runtime_is_named() {
+    let runc = root(Task { pid_ns: 7, ..task_in(90, "runc", "/") });
+    let client: (Task, &[&str]) = (root(task_in(80, "podman", "/")), &["podman", "kill", "web"]);
+    let script: (Task, &[&str]) = (root(task_in(70, "bash", "/")), &["bash", "x.sh"]);
+    let shell: (Task, &[&str]) = (root(task_in(60, "bash", "/")), &["-bash"]);
+    let told = killed_by(&runc, &["runc", "kill", "1b2c", "15"], &[client, script, shell]);
+    let words =
+        "root ran \"bash x.sh\" (which ran \"podman kill web\", and that \"runc kill 1b2c 15\")";
+    assert!(told.contains(words), "{told}");
+}
