@@ -20,8 +20,9 @@ const MAX_STATE: u64 = 1 << 20;
 /// What is longer is no name (NAME_MAX).
 const MAX_NAME: usize = 255;
 
-/// The list that containers/storage keeps.
-const STORAGE_LIST: &str = "overlay-containers/containers.json";
+/// Drivers of containers/storage: each keeps its containers in a directory of its own, `DRIVER-containers`
+/// (containers-storage.conf(5)).
+const STORAGE_DRIVERS: [&str; 5] = ["overlay", "vfs", "btrfs", "zfs", "aufs"];
 
 /// Docker's state of a container (`container.Container` in moby).
 #[derive(Deserialize)]
@@ -146,17 +147,22 @@ impl Places {
             paths.extend(namespaces.map(|namespace| namespace.path().join(id).join("config.json")));
         }
         for storage in ["run/containers/storage", "var/lib/containers/storage"] {
-            let container = self.root.join(storage).join("overlay-containers").join(id);
-            paths.push(container.join("userdata/config.json"));
+            paths.extend(STORAGE_DRIVERS.iter().map(|driver| {
+                let containers = self.root.join(storage).join(format!("{driver}-containers"));
+                containers.join(id).join("userdata/config.json")
+            }));
         }
         paths
     }
 
     /// The name in the list that containers/storage keeps (podman, CRI-O, buildah).
     fn storage_name(&self, id: &str) -> Option<String> {
-        let list = self.state_of("containers").join("storage").join(STORAGE_LIST);
-        let list: Vec<Stored> = self.json(&list)?;
-        list.into_iter().find(|entry| entry.id == id)?.names?.into_iter().next()
+        let storage = self.state_of("containers").join("storage");
+        STORAGE_DRIVERS.iter().find_map(|driver| {
+            let list = storage.join(format!("{driver}-containers")).join("containers.json");
+            let list: Vec<Stored> = self.json(&list)?;
+            list.into_iter().find(|entry| entry.id == id)?.names?.into_iter().next()
+        })
     }
 
     fn json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
@@ -216,8 +222,13 @@ mod tests {
                 "home/.local/share/containers/storage/overlay-containers/containers.json",
                 r#"[{"id":"x"},{"id":"p1","names":["db"]}]"#,
             ),
+            (
+                "var/lib/containers/storage/vfs-containers/containers.json",
+                r#"[{"id":"v1","names":["queue"]}]"#,
+            ),
             ("var/lib/docker/containers/bad/config.v2.json", "{"),
         ]);
+        assert_eq!(described(&tree, false, "v1").name.as_deref(), Some("queue"));
         let docker = described(&tree, false, "d1");
         assert_eq!((docker.name.as_deref(), docker.pod.as_deref()), (Some("web"), Some("p")));
         let cri = described(&tree, false, "c1");
