@@ -102,11 +102,13 @@ impl<'a> Relay<'a> {
         self.hops.iter().all(Hop::is_passed_on).then_some(last.got)
     }
 
-    fn sentence(&self, case: &Case<'_>) -> String {
+    /// Each of its steps as a sentence, with a space before it.
+    pub fn sentence(&self, case: &Case<'_>) -> String {
         self.hops.iter().map(|hop| told(case, hop)).collect()
     }
 
-    fn links(&self, case: &Case<'_>) -> Vec<Link> {
+    /// Its links: the signals, and the command behind the first of them.
+    pub fn links(&self, case: &Case<'_>) -> Vec<Link> {
         let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
         let command = self.hops.last().and_then(|hop| {
             // Whose terminal it was that the kernel hung up ran no command for that.

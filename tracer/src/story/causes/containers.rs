@@ -7,6 +7,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::BUS_LAG;
+use crate::story::relay::Relay;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
 use crate::story::verdict::CauseId;
@@ -68,7 +69,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let told = match escalation {
         Some(first) => escalated(blow.signal, first),
         None if killed_only => format!(" {CODE_137}"),
-        None => String::new(),
+        None => code(case),
     };
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
@@ -90,6 +91,47 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .fixes(container.filter(|_| escalation.is_some()).map(|it| fixes::container_grace(&it)))
     .answer()
+}
+
+/// The runtime told the container's init (tini, dumb-init, what `--init` puts there), which passed it on.
+pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|_| super::commands::dealt(case))?;
+    let relay = Relay::of(case, blow)?;
+    let origin = relay.origin().filter(|origin| is_runtime(origin))?;
+    let victim = case.victim_process();
+    if victim.container.is_none() && blow.signal.value.target.pid_ns == origin.pid_ns {
+        return None;
+    }
+    let name =
+        victim.container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
+    Finding::new(
+        CauseId::ContainerStop,
+        Fit::Program,
+        Grade::Inferred,
+        format!(
+            "{} got {} from {} when {name} was stopped.{}{}",
+            words::name_pid(&victim),
+            signal_name(blow.signal.value.number),
+            words::name_pid(&case.task(&blow.signal.value.sender)),
+            relay.sentence(case),
+            code(case)
+        ),
+    )
+    .links(relay.links(case))
+    .answer()
+}
+
+/// What the runtime shows as the exit code of what a signal other than SIGKILL ended; empty for another end.
+fn code(case: &Case<'_>) -> String {
+    let number = (case.exit.value.status & 0x7f) as u8;
+    if number == 0 || number == sig::SIGKILL {
+        return String::new();
+    }
+    let code = 128 + u32::from(number);
+    format!(
+        " Its exit code is shown as {code}, which is 128 and {}'s {number}.",
+        signal_name(number)
+    )
 }
 
 const CODE_137: &str = "Its exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too \

@@ -174,6 +174,7 @@ pub const ALL: &[Cause] = &[
     own_doing::pipe,
     own_doing::timer,
     containers::stopped,
+    containers::passed_on,
     batch::ended,
     time_limits::timeout,
     commands::user_command,

@@ -2,7 +2,7 @@
 //! that is being killed.
 
 use super::scene::{Scene, caught, signal, task, task_in};
-use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, sig};
+use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 /// `kill 60` by alice; 60 is `sudo`, which passes on what it gets to 42.
@@ -194,7 +194,7 @@ fn the_command_that_told_a_server_to_kill_is_named() {
 #[test]
 fn the_killer_is_shown_as_the_program_that_it_was_when_it_killed() {
     let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
-    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let later = Task { comm: "date".to_owned(), ..shell.clone() };
     let death = Scene::default()
         .target(&victim, TargetReason::Pid)
         .exec(1, shell.clone(), &["bash", "-c", "kill 42; exec date"], &[])
@@ -210,7 +210,7 @@ fn the_killer_is_shown_as_the_program_that_it_was_when_it_killed() {
     assert!(death.cause.explanation.contains("exec date"), "{}", death.cause.explanation);
 }
 
-fn cgroup_kill(sender: crate::evidence::Task, target: crate::evidence::Task) -> SignalSent {
+fn cgroup_kill(sender: Task, target: Task) -> SignalSent {
     SignalSent {
         info: SignalInfo::None,
         syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
@@ -269,7 +269,7 @@ fn whoever_is_born_in_a_cgroup_that_is_killed_was_killed_by_the_writer() {
 #[test]
 fn what_proc_says_too_late_is_not_told_of_the_killer() {
     let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
-    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let later = Task { comm: "date".to_owned(), ..shell.clone() };
     let late = crate::evidence::ProcessSnapshot {
         pid: 70,
         start_ns: shell.id.start_ns,
@@ -376,18 +376,14 @@ fn what_proc_tells_early_does_not_hide_the_order_of_programs() {
 #[test]
 fn who_killed_the_parent_is_told_as_he_was_then() {
     let (shell, parent) = (task(70, "bash"), task(60, "unshare"));
-    let victim = crate::evidence::Task { ppid: 60, ..task(42, "sleep") };
+    let victim = Task { ppid: 60, ..task(42, "sleep") };
     let words = ["bash", "-c", "kill -9 60; exec date"];
-    let later = crate::evidence::Task { comm: "date".to_owned(), ..shell.clone() };
+    let later = Task { comm: "date".to_owned(), ..shell.clone() };
     let of_parent = SignalSent {
         info: SignalInfo::None,
         parent_death_signal: sig::SIGKILL,
         syscall: None,
-        ..signal(
-            sig::SIGKILL,
-            crate::evidence::Task { exiting: true, ..parent.clone() },
-            victim.clone(),
-        )
+        ..signal(sig::SIGKILL, Task { exiting: true, ..parent.clone() }, victim.clone())
     };
     let death = Scene::default()
         .target(&victim, TargetReason::Pid)
@@ -474,4 +470,31 @@ fn a_program_of_two_paths_keeps_its_time() {
     people.observe(&at(6, crate::evidence::Fact::Process(Box::new(snapshot))));
     let known = people.get(shell.id).expect("it is known");
     assert_eq!(known.exec_ns, Some(executed.at.boot_ns));
+}
+
+#[test]
+fn a_stop_that_the_containers_init_passes_on_is_one() {
+    let passed = |victims_ns: u32, sender: &str| {
+        let inside = |pid: u32, comm: &str| Task { pid_ns: victims_ns, ..task(pid, comm) };
+        let (runtime, init) = (task(90, sender), inside(41, "tini"));
+        let victim = Task { ppid: 41, ..inside(42, "work") };
+        let got = caught(sig::SIGTERM, runtime.clone(), init.clone());
+        Scene::watching(&victim)
+            .exec(1, victim.clone(), &["work"], &[&init])
+            .exec(4990, runtime, &[sender, "kill", "6fa6", "TERM"], &[&task(70, "bash")])
+            .signal(4999, SignalSent { is_target: false, ..got })
+            .ended_by(init, victim)
+    };
+    let death = passed(7, "runc");
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    for words in
+        ["alice ran \"runc kill 6fa6 TERM\"", "shown as 143, which is 128 and SIGTERM's 15"]
+    {
+        assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    }
+    // In one and the same namespace there is no container, and nobody else is a runtime.
+    for death in [passed(1, "runc"), passed(7, "boss")] {
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
+    }
 }
