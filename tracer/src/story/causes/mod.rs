@@ -173,6 +173,7 @@ pub const ALL: &[Cause] = &[
     own_doing::seccomp,
     own_doing::pipe,
     own_doing::timer,
+    own_doing::idle_shell,
     containers::stopped,
     containers::passed_on,
     batch::ended,

@@ -1,12 +1,15 @@
 //! Deaths that a process brought on itself without a fault: aborts, forbidden calls, pipes, timers.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name};
+use crate::evidence::{
+    Disposition, Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name,
+};
+use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
 use crate::story::stopping::AskedToEnd;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, mechanism, units, words};
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
     match case.outcome {
@@ -180,16 +183,61 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
         sig::SIGVTALRM | sig::SIGPROF => "setitimer(2)",
         _ => "timer_create(2)",
     };
+    let of_sshd = blow.signal.value.number == sig::SIGALRM
+        && blow.signal.value.target.uid == 0
+        && blow.signal.value.target.comm.starts_with("sshd");
+    let grace = case.setting(&["sshd_config"], "LoginGraceTime").filter(|_| of_sshd);
+    let limits = if of_sshd {
+        let cited = grace.as_ref().map_or_else(|| "LoginGraceTime".to_owned(), units::cited);
+        format!(" sshd sets one for a client that has yet to log in ({cited}).")
+    } else {
+        String::new()
+    };
     Finding::new(
         CauseId::TimerExpired,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got {signal} from a timer of its own that ran out ({which}).{}",
+            "{} got {signal} from a timer of its own that ran out ({which}).{limits}{}",
             case.victim_name(),
             before_exec(case, blow.signal.value.info)
         ),
     )
+    .settings([grace])
+    .answer()
+}
+
+/// An interactive shell whose own timer ran out exits: nobody typed anything for as long as `TMOUT` says (bash(1),
+/// zshparam(1)). It catches SIGALRM, says so, and ends as by `exit`.
+pub fn idle_shell(case: &Case<'_>) -> Option<Opinion> {
+    /// What a shell does at its end: its logout file, and writing its history.
+    const ENDS: u64 = 1_000_000_000;
+    let Outcome::Exited { status } = case.outcome else { return None };
+    let process = case.victim_process();
+    let is_shell = process.comm.as_deref().is_some_and(is_shell) && is_interactive(&process);
+    if case.blow.is_some() || !is_shell {
+        return None;
+    }
+    let ran_out = case.world.signals_to(case.victim).iter().rev().find(|signal| {
+        let is_timer = mechanism::of(&signal.value) == Mechanism::Timer;
+        is_timer
+            && signal.value.number == sig::SIGALRM
+            && signal.value.disposition == Some(Disposition::Handler)
+            && signal.ns() <= case.exit.ns()
+            && signal.ns() + ENDS >= case.exit.ns()
+    })?;
+    Finding::new(
+        CauseId::TimerExpired,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{} exited with status {status} by itself, {} after SIGALRM from a timer of its own: as an interactive shell \
+             does that got no input for as long as TMOUT says.",
+            case.victim_name(),
+            words::span(case.exit.ns().saturating_sub(ran_out.ns())),
+        ),
+    )
+    .links([case.signal_link(ran_out, Mechanism::Timer)])
     .answer()
 }
 

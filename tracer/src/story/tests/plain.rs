@@ -3,7 +3,7 @@
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
     Disposition, Fact, Gone, Grade, Limits, Mechanism, SignalInfo, SignalResult, SignalSent,
-    Source, TargetReason, TraceOptions, sig,
+    Source, TargetReason, Task, TraceOptions, sig,
 };
 use crate::story::verdict::{CauseId, KillerKind, LinkEvent, Outcome, Record};
 
@@ -449,4 +449,51 @@ fn what_was_interrupted_led_to_nothing() {
     let other = ["do_send_sig_info", "bpf_send_signal", "bpf_trace_run2"];
     assert_eq!(by(&[&timer[..], &other[..]].concat()), CauseId::TimerExpired);
     assert_eq!(by(&other), CauseId::BpfProgram);
+}
+
+/// The kernel sends SIGALRM in whoever is running.
+fn alarm(victim: &Task) -> SignalSent {
+    SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: None,
+        stack: ["it_real_fn", "__hrtimer_run_queues"].map(str::to_owned).to_vec(),
+        ..caught(sig::SIGALRM, task(7, "bystander"), victim.clone())
+    }
+}
+
+#[test]
+fn a_shell_that_got_no_input_is_ended_by_its_own_timer() {
+    let ended = |words: &[&str], wait_ms: u64| {
+        let shell = task(42, "bash");
+        Scene::default()
+            .target(&shell, TargetReason::Running)
+            .exec(1, shell.clone(), words, &[])
+            .signal(5000, alarm(&shell))
+            .signal(5001, caught(sig::SIGALRM, shell.clone(), shell.clone()))
+            .exit(5000 + wait_ms, shell, 1 << 8, true)
+            .death()
+    };
+    let death = ended(&["-bash"], 5);
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::TimerExpired, Grade::Inferred));
+    assert!(death.cause.explanation.contains("TMOUT"), "{}", death.cause.explanation);
+    for death in [ended(&["bash", "x.sh"], 5), ended(&["-bash"], 60_000)] {
+        assert!(!death.cause.explanation.contains("TMOUT"), "{}", death.cause.explanation);
+    }
+}
+
+#[test]
+fn the_time_to_log_in_is_named() {
+    let sshd = Task { uid: 0, euid: 0, ..task(42, "sshd") };
+    let ended = |sshd: Task| {
+        Scene::watching(&sshd)
+            .setting("sshd_config", "LoginGraceTime", "30", Some(("/etc/ssh/sshd_config", 3)))
+            .signal(5000, alarm(&sshd))
+            .exit(5001, sshd, 1 << 8, true)
+            .death()
+    };
+    let death = ended(sshd.clone());
+    assert_eq!(death.cause.id, CauseId::TimerExpired, "{death:#?}");
+    assert!(death.cause.explanation.contains("LoginGraceTime=30"), "{}", death.cause.explanation);
+    let death = ended(task(42, "sshd"));
+    assert!(!death.cause.explanation.contains("LoginGraceTime"), "not root's");
 }

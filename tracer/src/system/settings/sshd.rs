@@ -19,7 +19,8 @@ const MAX_KEYWORDS: usize = 10_000;
 const MAX_FILES: usize = 1000;
 
 /// What decides about the end of a connection, and the compiled-in values (sshd_config(5)).
-const KEYWORDS: [(&str, &str); 6] = [
+const KEYWORDS: [(&str, &str); 7] = [
+    ("LoginGraceTime", "120"),
     ("ChannelTimeout", "none"),
     ("ClientAliveInterval", "0"),
     ("ClientAliveCountMax", "3"),
