@@ -1,11 +1,11 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
-use super::actor::is_shell;
+use super::actor::{Actor, is_shell};
 use super::case::Case;
 use super::manager::manager_of;
 use super::people::Known;
 use super::requests::{by_arguments, who_called};
-use super::units::cited;
+use super::units::{cited, command_link};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
@@ -29,6 +29,7 @@ const TOGETHER: u64 = 100_000_000;
 const FOLLOWS: u64 = 5 * S;
 
 /// Errors of `include/uapi/asm-generic/errno.h` that end a connection.
+const ECONNABORTED: i32 = 103;
 const ECONNRESET: i32 = 104;
 const ETIMEDOUT: i32 = 110;
 
@@ -53,6 +54,8 @@ pub struct Ending<'a> {
     pub peer: Option<String>,
     /// `ChannelTimeout=`: after it sshd closes what is idle, and a client that has nothing left goes.
     channel_timeout: Option<DecidingSetting>,
+    /// Who had the kernel abort the connection.
+    aborter: Option<Actor>,
 }
 
 impl<'a> Ending<'a> {
@@ -93,7 +96,8 @@ impl<'a> Ending<'a> {
         let shell = shell_end(case, leader, &sshd, first);
         let channel_timeout = channel_timeout(case);
         let peer = remote.or(peer);
-        Self { tcp, words, sshd, release, leader, end, shell, peer, channel_timeout }
+        let aborter = aborter(case, tcp);
+        Self { tcp, words, sshd, release, leader, end, shell, peer, channel_timeout, aborter }
     }
 
     /// Collects it for a terminal that a process of sshd held and hung up.
@@ -108,7 +112,8 @@ impl<'a> Ending<'a> {
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
         let channel_timeout = channel_timeout(case);
         let peer = remote.or(peer);
-        Self { tcp, words, sshd: sshd_exits, peer, channel_timeout, ..Self::default() }
+        let aborter = aborter(case, tcp);
+        Self { tcp, words, sshd: sshd_exits, peer, channel_timeout, aborter, ..Self::default() }
     }
 
     /// What ended the login from outside, as a clause: `None` also where sshd itself did.
@@ -171,6 +176,14 @@ impl<'a> Ending<'a> {
             Some((tcp, Ended::TimedOut)) => {
                 return Some(format!("the ssh connection to {} had timed out", tcp.remote));
             }
+            Some((tcp, Ended::Aborted)) => {
+                let who = self.aborter.as_ref().map(|who| format!(": {}", who.sentence()));
+                return Some(format!(
+                    "the ssh connection to {} had been destroyed here{}",
+                    tcp.remote,
+                    who.unwrap_or_default()
+                ));
+            }
             // The client can have said goodbye all the same.
             Some((tcp, Ended::Here)) if !goodbye => {
                 return Some(format!("sshd had closed the connection to {}", tcp.remote));
@@ -188,6 +201,7 @@ impl<'a> Ending<'a> {
     pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let mut links = Vec::new();
         if let Some(tcp) = self.tcp {
+            links.extend(self.aborter.iter().filter_map(|who| command_link(case, who)));
             links.push(tcp_link(case, tcp));
         }
         for line in &self.words {
@@ -234,6 +248,12 @@ impl<'a> Ending<'a> {
         }
         link
     }
+}
+
+/// Who had the kernel abort a connection. It does so in the system call of who asks (`tcp_diag_destroy`).
+fn aborter(case: &Case<'_>, tcp: Option<&Seen<TcpChange>>) -> Option<Actor> {
+    let tcp = tcp.filter(|tcp| said(&tcp.value) == Ended::Aborted)?;
+    Some(Actor::behind_at(case, tcp.value.task.id, tcp.ns()))
 }
 
 /// The setting by which sshd closes idle channels, where it does.
@@ -424,6 +444,8 @@ enum Ended {
     Peer,
     Reset,
     TimedOut,
+    /// By a process here that has the right to, as `ss -K` (`tcp_abort` in `net/ipv4/tcp.c`).
+    Aborted,
     Here,
 }
 
@@ -431,6 +453,7 @@ fn said(change: &TcpChange) -> Ended {
     match (change.to, change.error) {
         (_, ECONNRESET) => Ended::Reset,
         (_, ETIMEDOUT) => Ended::TimedOut,
+        (_, ECONNABORTED) => Ended::Aborted,
         (TcpState::CloseWait, _) => Ended::Peer,
         _ => Ended::Here,
     }
@@ -442,10 +465,11 @@ fn tcp_link(case: &Case<'_>, tcp: &Seen<TcpChange>) -> Link {
         Ended::Peer => (format!("{remote} closed the connection (FIN)"), None),
         Ended::Reset => (format!("{remote} reset the connection (RST)"), None),
         Ended::TimedOut => (format!("the connection to {remote} timed out"), None),
-        Ended::Here => {
+        how @ (Ended::Aborted | Ended::Here) => {
             let actor = case.task(&tcp.value.task);
             let name = words::name_pid(&actor);
-            (format!("{name} closed the connection to {remote}"), Some(actor))
+            let did = if how == Ended::Here { "closed" } else { "destroyed" };
+            (format!("{name} {did} the connection to {remote}"), Some(actor))
         }
     };
     case.link(tcp.at, LinkEvent::TcpClosed, tcp.source, actor, text)

@@ -3,7 +3,7 @@
 use super::scene::{Scene, signal, task, task_in};
 use crate::evidence::{
     Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
-    TargetReason, Task, sig,
+    TargetReason, Task, TcpChange, TcpState, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -93,6 +93,26 @@ fn who_only_calls_himself_sshd_is_not_believed() {
         assert_eq!(death.cause.id, CauseId::TerminalClosed, "{death:#?}");
         assert!(!death.cause.explanation.contains("connection"), "{}", death.cause.explanation);
     }
+}
+
+/// `ss -K` aborts it: by its error the kernel tells that from all that the network or sshd does.
+#[test]
+fn who_destroyed_the_ssh_connection_is_named() {
+    let ss = Task { uid: 0, euid: 0, ..task(80, "ss") };
+    let tcp = TcpChange {
+        local: ([10, 0, 0, 1], 22).into(),
+        remote: ([203, 0, 113, 5], 51276).into(),
+        from: TcpState::Established,
+        to: TcpState::Close,
+        error: 103,
+        task: ss.clone(),
+    };
+    let death = of(&task(30, "sshd"), &monitor(), OF_PEER, |scene| {
+        let scene = scene.user(0, "root").exec(3, ss, &["ss", "-K", "dst", "203.0.113.5"], &[]);
+        scene.add(4, Source::Kernel, Fact::Tcp(tcp))
+    });
+    let words = "51276 had been destroyed here: root ran \"ss -K dst 203.0.113.5\"";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
 }
 
 #[test]
