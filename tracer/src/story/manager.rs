@@ -5,11 +5,14 @@ use super::decide::Blow;
 use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
+use super::unit_jobs::{Looked, is_known_before, may_have_been, under_way};
 use super::units::names_of;
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::cgroup_path::bus_label_unescape;
-use crate::evidence::{BusCall, CgroupOwner, Exit, Job, Manager, Moment, ProcessId, Task, sig};
+use crate::evidence::{
+    BusCall, CgroupOwner, Exit, Grade, Job, Manager, Moment, ProcessId, Task, sig,
+};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -181,6 +184,12 @@ impl<'a> UnitStop<'a> {
         }
     }
 
+    /// How well it is proven that its job was there before the manager's first signal.
+    pub fn job_grade(&self, case: &Case<'_>) -> Grade {
+        let known = |job| is_known_before(case.world, job, self.begun.boot_ns);
+        if self.job.is_none_or(known) { Grade::Observed } else { Grade::Inferred }
+    }
+
     /// When the stop was ordered: nothing that led to it is later.
     pub fn ordered_at(&self) -> Moment {
         self.job.map_or(self.begun, |job| job.at).no_later_than(self.begun)
@@ -259,7 +268,8 @@ pub fn stop_job<'a>(
     at_ns: u64,
     born_ns: u64,
 ) -> Option<&'a Seen<Job>> {
-    job_under_way(world, manager, unit, at_ns, |seen, kind| {
+    under_way(world, manager, unit, at_ns, Looked::Stop { born_ns }, |seen| {
+        let kind = job_type(world, seen);
         // A restart's job turns into a start job when the unit has stopped, which may be before it was
         // asked for its type. A start job that ends what had been running before is such a one; what was born while
         // it was being heard of is what it started.
@@ -279,8 +289,8 @@ pub fn start_job<'a>(
     unit: &str,
     at_ns: u64,
 ) -> Option<&'a Seen<Job>> {
-    job_under_way(world, manager, unit, at_ns, |_, kind| {
-        !matches!(kind, Some("stop" | "reload" | "nop" | "verify-active"))
+    under_way(world, manager, unit, at_ns, Looked::Other, |seen| {
+        !matches!(job_type(world, seen), Some("stop" | "reload" | "nop" | "verify-active"))
     })
 }
 
@@ -292,42 +302,9 @@ pub fn reload_job<'a>(
     at_ns: u64,
     born_ns: u64,
 ) -> Option<&'a Seen<Job>> {
-    job_under_way(world, manager, unit, at_ns, |seen, kind| {
-        matches!(kind, Some("reload" | "reload-or-start")) && born_ns < seen.ns()
+    under_way(world, manager, unit, at_ns, Looked::Other, |seen| {
+        matches!(job_type(world, seen), Some("reload" | "reload-or-start")) && born_ns < seen.ns()
     })
-}
-
-/// The job of a unit that was under way at a time, of those whose type `fits`.
-fn job_under_way<'a>(
-    world: &'a World,
-    manager: Manager,
-    unit: &str,
-    at_ns: u64,
-    fits: impl Fn(&Seen<Job>, Option<&str>) -> bool,
-) -> Option<&'a Seen<Job>> {
-    let mut found: Option<&Seen<Job>> = None;
-    for seen in world.jobs.iter() {
-        let job = &seen.value;
-        if job.manager != manager || job.unit != unit || seen.ns() > at_ns + BUS_LAG {
-            continue;
-        }
-        match (&job.result, found) {
-            (None, _) if fits(seen, job_type(world, seen)) => {
-                // A job may be told twice: first as it was seen, then with its type.
-                found = match found {
-                    Some(before) if before.value.id == job.id && job.job_type.is_none() => {
-                        Some(before)
-                    }
-                    _ => Some(seen),
-                };
-            }
-            (Some(_), Some(before)) if before.value.id == job.id && seen.ns() < at_ns => {
-                found = None;
-            }
-            _ => {}
-        }
-    }
-    found
 }
 
 /// The type of a job: as it was seen on the bus, else as the manager logged it (a job may be gone
@@ -422,25 +399,56 @@ pub fn unit_of_call(call: &BusCall) -> Option<String> {
     call.path.strip_prefix("/org/freedesktop/systemd1/unit/").map(bus_label_unescape)
 }
 
-/// The calls on a manager's bus, oldest first, that can have led to what happened at `at_ns`: their job was made
-/// shortly before, or else they were granted then, as far as is known.
+/// The calls on a manager's bus, oldest first, that can have led to what happened at `at_ns`: their job may have been
+/// there then and was made shortly before, or else they were granted then, as far as is known.
 pub fn calls_before(
     world: &World,
     manager: Manager,
     at_ns: u64,
 ) -> impl DoubleEndedIterator<Item = &Seen<BusCall>> {
     let job_of = move |call: &BusCall| {
-        let is_it =
-            |job: &&Seen<Job>| job.value.manager == manager && Some(job.value.id) == call.job;
+        let is_it = |job: &&Seen<Job>| {
+            job.value.manager == manager
+                && Some(job.value.id) == call.job
+                && job.value.result.is_none()
+        };
         world.jobs.iter().find(is_it)
     };
     world.calls.iter().filter(move |call| {
-        let (from_ns, until_ns) = match job_of(&call.value) {
-            Some(job) => (job.ns(), job.ns()),
-            None => (call.ns(), call.granted_ns()),
+        let near =
+            |from_ns: u64, until_ns: u64| from_ns <= at_ns + BUS_LAG && until_ns + 5 * S >= at_ns;
+        let in_time = || match job_of(&call.value) {
+            Some(job) => {
+                let stops = stops_which(&call.value).is_some();
+                let looked = if stops { Looked::Stop { born_ns: u64::MAX } } else { Looked::Other };
+                near(job.ns(), job.ns()) && may_have_been(world, job, at_ns, looked)
+            }
+            None => near(call.granted_ns(), call.granted_ns()),
         };
-        call.value.bus == manager && from_ns <= at_ns + BUS_LAG && until_ns + 5 * S >= at_ns
+        call.value.bus == manager && in_time()
     })
+}
+
+/// Of calls that ask for the same the one that led to what happened at `at_ns`: the first that was answered with its
+/// `job`, else of those that were made by then the last that was granted, else the first that was heard of later. None that was answered with
+/// another job.
+pub fn likeliest_call<'a>(
+    calls: impl Iterator<Item = &'a Seen<BusCall>>,
+    job: Option<u32>,
+    at_ns: u64,
+) -> Option<&'a Seen<BusCall>> {
+    let is_others = |asked: u32| job.is_some_and(|made| asked != made);
+    let calls: Vec<_> = calls.filter(|call| !call.value.job.is_some_and(is_others)).collect();
+    let first = |answered: bool| {
+        let calls = calls.iter().copied().filter(|call| !answered || call.value.job == job);
+        calls.min_by_key(|call| call.granted_ns())
+    };
+    job.and_then(|_| first(true))
+        .or_else(|| {
+            let by_then = calls.iter().copied().filter(|call| call.ns() <= at_ns);
+            by_then.max_by_key(|call| call.granted_ns())
+        })
+        .or_else(|| first(false))
 }
 
 /// The bus call that asked for the stop of a unit, or for a signal to it. `job`: what was made for it.
@@ -451,16 +459,12 @@ pub fn request_for<'a>(
     began_ns: u64,
     job: Option<&Seen<Job>>,
 ) -> Option<&'a Seen<BusCall>> {
-    calls_before(world, manager, began_ns).rfind(|call| {
-        if let (Some(asked), Some(made)) = (call.value.job, job)
-            && asked != made.value.id
-        {
-            return false;
-        }
+    let names = names_of(world, manager, unit);
+    let calls = calls_before(world, manager, began_ns).filter(|call| {
         let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
-        let names = names_of(world, manager, unit);
         about.is_some_and(|about| names.iter().any(|name| same_unit(&about, name)))
-    })
+    });
+    likeliest_call(calls, job.map(|job| job.value.id), began_ns)
 }
 
 /// `nginx` and `nginx.service` are the same to systemctl.

@@ -27,6 +27,7 @@ mod stopping;
 #[cfg(test)]
 mod tests;
 mod unit_command;
+mod unit_jobs;
 mod units;
 mod upstream;
 pub mod verdict;

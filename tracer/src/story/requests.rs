@@ -3,10 +3,9 @@
 
 use super::actor::Actor;
 use super::case::{Case, SEEN_LATE};
-use super::ending::call_link;
-use super::manager::{self, calls_before};
+use super::manager::{self, calls_before, likeliest_call};
 use super::people::Known;
-use super::units::{command_link, unit_of_file};
+use super::units::{asking_link, command_link, unit_of_file};
 use super::verdict::{Link, LinkEvent};
 use super::wishes::Names;
 pub use super::wishes::Wish;
@@ -25,6 +24,8 @@ pub struct Request<'a> {
     pub call: Option<&'a Seen<BusCall>>,
     /// Who asked.
     pub process: Option<ProcessId>,
+    /// The number of the job that it was for, where it was looked for by that.
+    job: Option<u32>,
     proof: Proof<'a>,
 }
 
@@ -68,15 +69,13 @@ impl<'a> Request<'a> {
         job: Option<u32>,
     ) -> Option<Self> {
         let unit = &Names::of(case.world, manager, unit);
-        let mut calls = calls_before(case.world, manager, at_ns).filter(|call| {
-            let (Some(asked), Some(made)) = (call.value.job, job) else { return true };
-            asked == made
-        });
-        let call = calls.rfind(|call| wish.is_call(&call.value, unit));
+        let calls =
+            calls_before(case.world, manager, at_ns).filter(|call| wish.is_call(&call.value, unit));
+        let call = likeliest_call(calls, job, at_ns);
         if let Some(seen) = call {
             let (process, by_name) = who_called(case, seen);
             let proof = if by_name { Proof::Arguments } else { Proof::Bus };
-            return Some(Self { call, process, proof });
+            return Some(Self { call, process, job, proof });
         }
         let says_so = |seen: &&Seen<ManagerConnection>| {
             let client = case.process_at(seen.value.task.id, seen.ns());
@@ -94,7 +93,7 @@ impl<'a> Request<'a> {
         let connection =
             connections(case, manager, at_ns, 10 * S).rfind(|seen| seen.value.task.id == process);
         let proof = connection.map_or(Proof::Arguments, Proof::Connection);
-        Self { call: None, process: Some(process), proof }
+        Self { call: None, process: Some(process), job: None, proof }
     }
 
     /// An umount(8) of what a unit mounts, right before `at_ns`: the kernel tells the manager, nobody asks it.
@@ -108,7 +107,7 @@ impl<'a> Request<'a> {
             is_it.then_some((at, id))
         });
         let (_, id) = recent.max_by_key(|(at, _)| *at)?;
-        Some(Self { call: None, process: Some(id), proof: Proof::Deed })
+        Some(Self { call: None, process: Some(id), job: None, proof: Proof::Deed })
     }
 
     /// Who is behind it.
@@ -168,11 +167,9 @@ impl<'a> Request<'a> {
     /// The command, the connection and the call, none later than what they led to.
     pub fn links(&self, case: &Case<'a>, effect: crate::evidence::Moment) -> Vec<Link> {
         let command = self.actor(case).and_then(|actor| command_link(case, &actor));
-        let links = command
-            .into_iter()
-            .chain(self.connection_link(case))
-            .chain(self.call.map(|call| call_link(case, call)));
-        links.map(|link| link.before(effect)).collect()
+        let links = command.into_iter().chain(self.connection_link(case));
+        let call = self.call.map(|call| asking_link(case, call, self.job, effect));
+        links.map(|link| link.before(effect)).chain(call).collect()
     }
 }
 

@@ -5,7 +5,9 @@ use super::case::Case;
 use super::manager::{self, BUS_LAG, UnitStop, job_type, manager_of, stop_job};
 use super::mechanism;
 use super::requests::{Request, Wish};
-use super::units::{cited, job_link, manager_said, property_setting, template, unit_setting};
+use super::units::{
+    cited, job_link_before, manager_said, property_setting, template, unit_setting,
+};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::world::{Seen, SeenSignal};
@@ -277,7 +279,7 @@ impl<'a> Hanging<'a> {
 
     /// The request, the job and the signal.
     pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
-        let job = job_link(case, self.job).before(self.first.at);
+        let job = job_link_before(case, self.job, self.first.at);
         let signal = case.signal_link(self.first, mechanism::of(&self.first.value));
         let asked = self.request.iter().flat_map(|request| request.links(case, job.at));
         asked.chain([job.clone(), signal]).collect()
@@ -370,7 +372,7 @@ impl<'a> AskedToEnd<'a> {
         };
         let signal = case.world.signals_to(case.victim).iter().find(of_stop)?;
         let at_ns = job.ns().min(signal.ns());
-        let request = Request::find(case, Wish::Stop, manager, unit, at_ns);
+        let request = Request::for_job(case, Wish::Stop, job, at_ns);
         Some(Self { unit, job, signal, request })
     }
 
@@ -391,7 +393,7 @@ impl<'a> AskedToEnd<'a> {
     pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
         let effect = self.signal.at;
         let mut links = self.request.map(|asked| asked.links(case, effect)).unwrap_or_default();
-        links.push(job_link(case, self.job).before(effect));
+        links.push(job_link_before(case, self.job, effect));
         links.push(case.signal_link(self.signal, mechanism::of(&self.signal.value)));
         links
     }

@@ -7,10 +7,13 @@ use super::case::Case;
 use super::ending::call_link;
 use super::manager::{self, UnitStop};
 use super::stopping;
+use super::unit_jobs;
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
 use super::world::{Seen, World};
-use crate::evidence::{CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Source, systemd_span};
+use crate::evidence::{
+    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, Source, systemd_span,
+};
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
@@ -149,13 +152,12 @@ pub fn template(unit: &str) -> String {
 pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
     let mut links = Vec::new();
     if let Some(call) = stop.request {
-        links.push(call_link(case, call).before(stop.ordered_at()));
+        links.push({
+            let job = stop.job.map(|job| job.value.id);
+            asking_link(case, call, job, stop.ordered_at())
+        });
     }
-    if let Some(job) = stop.job {
-        let mut link = job_link(case, job);
-        link.at = link.at.no_later_than(stop.begun);
-        links.push(link);
-    }
+    links.extend(stop.job.map(|job| job_link_before(case, job, stop.begun)));
     links.extend(stopping::command_link(case, stop));
     links.extend(stopping::links(case, stop));
     links
@@ -167,6 +169,28 @@ pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
     let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
     case.link(job.at, LinkEvent::Job, job.source, None, text).said_over(job.value.manager)
+}
+
+/// The link of a job that led to something. Where only the bus told of it, and that later, its place is a conclusion.
+pub fn job_link_before(case: &Case<'_>, job: &Seen<Job>, effect: Moment) -> Link {
+    let link = job_link(case, job);
+    if unit_jobs::is_known_before(case.world, job, effect.boot_ns) {
+        link.before(effect)
+    } else {
+        link.concluded_before(effect)
+    }
+}
+
+/// The link of a call that asked for something; that it was for the `job` of this number its answer may say.
+pub fn asking_link(
+    case: &Case<'_>,
+    call: &Seen<BusCall>,
+    job: Option<u32>,
+    effect: Moment,
+) -> Link {
+    let link = call_link(case, call);
+    let answered = job.is_some() && call.value.job == job;
+    if answered { link.before(effect) } else { link.concluded_before(effect) }
 }
 
 /// That the manager cleaned up after the main process: the unit's change of state where it was seen.

@@ -265,6 +265,17 @@ impl Link {
         }
         self
     }
+
+    /// The same, where nothing but that tells that it was earlier: what was heard of only later is then a conclusion.
+    #[must_use]
+    pub fn concluded_before(mut self, effect: Moment) -> Self {
+        let late_ns = self.at.boot_ns.saturating_sub(effect.boot_ns);
+        if late_ns > 0 && self.source != Source::Kernel {
+            self.text.push_str(&format!(" (heard of {} later)", super::words::span(late_ns)));
+            self.evidence = Grade::Inferred;
+        }
+        self.before(effect)
+    }
 }
 
 /// Kinds of links.

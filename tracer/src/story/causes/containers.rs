@@ -97,7 +97,10 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
 pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|_| super::commands::dealt(case))?;
     let relay = Relay::of(case, blow)?;
-    let origin = relay.origin().filter(|origin| is_runtime(origin))?;
+    let origin = &relay.origin()?.value.sender;
+    if !is_runtime(origin) {
+        return None;
+    }
     let victim = case.victim_process();
     if victim.container.is_none() && blow.signal.value.target.pid_ns == origin.pid_ns {
         return None;

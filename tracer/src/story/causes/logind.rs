@@ -392,9 +392,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let jobs = [&manager_unit, &runtime_dir, &slice]
         .into_iter()
         .filter_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
-    let asked = |job: &Seen<Job>| {
-        Request::find(case, Wish::Stop, Manager::System, &job.value.unit, job.ns())
-    };
+    let asked = |job: &Seen<Job>| Request::for_job(case, Wish::Stop, job, job.ns());
     // Of these one was asked for, and takes the others along: on 252 the manager, on 257 the directory that it needs.
     let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
     let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());

@@ -133,7 +133,7 @@ impl<'a> Occasion<'a> {
 
     fn links(&self, case: &Case<'a>, command: &UnitCommand<'_>) -> Vec<Link> {
         let at = case.exit.at.shifted(command.ran_ns(case));
-        let job = self.job.map(|job| units::job_link(case, job).before(at));
+        let job = self.job.map(|job| units::job_link_before(case, job, at));
         let effect = job.as_ref().map_or(at, |job| job.at);
         let mut links: Vec<Link> = self.end.iter().flat_map(|end| end.links(case, at)).collect();
         links.extend(self.request.iter().flat_map(|request| request.links(case, effect)));

@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Process, sig};
+use crate::evidence::{BusCall, Grade, Manager, Mechanism, Process, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -115,7 +115,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         return Finding::new(
             ID,
             Fit::Exact,
-            request.grade(),
+            request.grade().min(stop.job_grade(case)),
             format!("{what}: {who} asked for it over the bus."),
         )
         .gap("which process asked could not be learned from the bus: it was gone too soon, or not one that the bus can be believed of");
@@ -129,7 +129,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         String::new()
     };
     let text = format!("{what}: {who}.{itself}");
-    Finding::new(ID, Fit::Exact, request.grade(), text).links(links)
+    Finding::new(ID, Fit::Exact, request.grade().min(stop.job_grade(case)), text).links(links)
 }
 
 /// A caller whose process is not known: its name, else its user.
@@ -153,7 +153,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     }
     let who = request.sentence(case)?;
     let effect = stop.ordered_at();
-    let above = units::job_link(case, job).before(effect);
+    let above = units::job_link_before(case, job, effect);
     Finding::new(
         CauseId::UnitStopRequested,
         Fit::Exact,
@@ -291,7 +291,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         ),
     );
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
-    let link = units::job_link(case, job).before(case.exit.at);
+    let link = units::job_link_before(case, job, case.exit.at);
     finding
         .links(request.iter().flat_map(|request| request.links(case, link.at)))
         .links([link])
@@ -336,7 +336,10 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let at_once = case.blow_by(Mechanism::CgroupKill).is_some();
     // A command alone proves nothing where a job was under way: that has signals of its own.
     let proven = said.is_some() || at_once;
-    let asked = asked.filter(|(_, request)| request.call.is_some() || proven || stop.job.is_none());
+    // Nor does a call that was heard of only later: it may have been made then.
+    let late = call.is_some_and(|call| call.ns() > case.struck_ns());
+    let asked = asked.filter(|_| proven || stop.job.is_none() || call.is_some() && !late);
+    let call = call.filter(|_| asked.is_some());
     if call.is_none() && !proven && asked.is_none() {
         return None;
     }
@@ -344,6 +347,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let actor = asked.as_ref().and_then(|(_, request)| request.actor(case));
     let connection = asked.as_ref().and_then(|(_, request)| request.connection_link(case));
     let grade = match (call, connection.is_some(), said) {
+        (Some(_), _, None) if late && !at_once => Grade::Inferred,
         (Some(call), ..) => call.value.bus.grade(),
         (None, true, _) => Grade::Observed,
         (None, false, Some(_)) => Grade::Reported,
@@ -379,7 +383,10 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
     .links(connection.map(|link| link.before(struck)))
-    .links(call.map(|call| call_link(case, call).before(struck)))
+    .links(call.map(|call| {
+        let link = call_link(case, call);
+        if proven { link.before(struck) } else { link.concluded_before(struck) }
+    }))
     .links(reported)
     .answer()
 }

@@ -453,3 +453,107 @@ fn an_oom_kill_before_is_not_why() {
         .exit(60_003, victim, 15, true);
     assert_eq!(scene.death().cause.id, CauseId::UnitStopRequested);
 }
+
+/// What a manager tells of a unit over its bus.
+fn state(scene: Scene, ms: u64, active: &str, sub: &str) -> Scene {
+    let state = [("ActiveState", Value::from(active)), ("SubState", Value::from(sub))];
+    scene.unit(ms, "v.service", &state)
+}
+
+fn job_links(death: &Death) -> Vec<&str> {
+    let jobs = death.chain.iter().filter(|link| link.event == LinkEvent::Job);
+    jobs.map(|link| link.text.as_str()).collect()
+}
+
+/// `systemctl stop v; systemctl start v`, of which the bus was heard late.
+#[test]
+fn of_jobs_that_were_heard_of_late_the_first_is_it() {
+    let victim = task_in(142, "v", CGROUP);
+    let scene = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .exec(2020, root(91, "systemctl"), &["systemctl", "start", "v"], &[]);
+    // A job is looked at when it is heard of, which may take longer than its end.
+    let scene = state(scene, 2011, "deactivating", "stop-sigterm");
+    let death = state(scene, 2012, "inactive", "dead")
+        .add(2013, Source::Bus, ended(700, "done"))
+        .job(2010, 700, "stop", "v.service")
+        .job(2100, 701, "start", "v.service")
+        .death();
+    assert!(
+        death.cause.explanation.contains("which stopped v.service: root ran \"systemctl stop v\""),
+        "{}",
+        death.cause.explanation
+    );
+    assert_eq!(job_links(&death), ["systemd[1] job 700 stop v.service"]);
+}
+
+fn ended(id: u32, result: &str) -> Fact {
+    Fact::Job(crate::evidence::Job {
+        manager: crate::evidence::Manager::System,
+        id,
+        unit: "v.service".to_owned(),
+        job_type: None,
+        result: Some(result.to_owned()),
+    })
+}
+
+/// `Restart=`: the job comes when the unit has gone down.
+#[test]
+fn a_job_of_a_unit_that_was_down_already_stopped_nothing() {
+    let victim = task_in(142, "v", CGROUP);
+    let restarted = |down: bool| {
+        let scene = Scene::default()
+            .target(&victim, TargetReason::Running)
+            .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true);
+        let scene = if down {
+            let scene = state(scene, 2010, "deactivating", "stop-sigterm");
+            let scene = state(scene, 2011, "failed", "failed");
+            state(scene, 2012, "activating", "auto-restart")
+        } else {
+            scene
+        };
+        scene.job(2100, 701, "restart", "v.service").death()
+    };
+    assert_ne!(restarted(true).cause.id, CauseId::UnitStopRequested, "{:#?}", restarted(true));
+    assert!(job_links(&restarted(true)).is_empty());
+    assert_eq!(restarted(false).cause.id, CauseId::UnitStopRequested, "{:#?}", restarted(false));
+}
+
+/// One restarts the unit, and another stops what that had started, right afterwards.
+#[test]
+fn who_stopped_the_next_process_did_not_stop_this_one() {
+    let victim = task_in(142, "v", CGROUP);
+    let client = |name: &str, pid| crate::evidence::BusPeer {
+        name: name.to_owned(),
+        pid: Some(pid),
+        ..Default::default()
+    };
+    let alice = task_in(91, "busctl", "/user.slice/user-1000.slice/session-3.scope");
+    let scene = Scene::default()
+        .user(0, "root")
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Running)
+        .exec(1990, root(90, "janitor"), &["janitor"], &[])
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .exec(2090, alice, &["prog-b"], &[])
+        .call(2000, client(":1.6", 90), "RestartUnit", &["v.service", "replace"])
+        .reply(2001, ":1.6", true, Some(700))
+        .job(2004, 700, "restart", "v.service");
+    let scene = state(scene, 2005, "deactivating", "stop-sigterm");
+    let scene = state(scene, 2006, "inactive", "dead");
+    let death = state(scene, 2020, "active", "running")
+        .add(2021, Source::Bus, ended(700, "done"))
+        .call(2100, client(":1.7", 91), "StopUnit", &["v.service", "replace"])
+        .reply(2101, ":1.7", true, Some(701))
+        .job(2102, 701, "stop", "v.service")
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("janitor") && !text.contains("alice"), "{text}");
+    assert_eq!(job_links(&death), ["systemd[1] job 700 restart v.service"]);
+}
