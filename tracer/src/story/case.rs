@@ -1,6 +1,11 @@
 //! The case: one death, the signal that decided it, and the world around it.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::decide::{self, Blow, Way};
+use super::manager::{BUS_LAG, stop_job};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
@@ -27,6 +32,9 @@ pub struct Case<'a> {
     pub blow: Option<Blow<'a>>,
     /// Where the victim lived.
     pub placement: CgroupOwner,
+    /// The unit whose manager says that this is its main or control process, where that is not the one that it lived
+    /// in: PAM takes what a service with `PAMName=` runs to a session's scope, and root can move anybody.
+    main_of: Option<(Manager, String)>,
 }
 
 impl<'a> Case<'a> {
@@ -38,14 +46,10 @@ impl<'a> Case<'a> {
         let cgroup = blow
             .and_then(|blow| blow.signal.value.target.cgroup.clone())
             .or_else(|| world.people.get(victim).and_then(|known| known.cgroup.clone()));
-        Self {
-            world,
-            exit,
-            victim,
-            outcome: Outcome::of(&exit.value),
-            blow,
-            placement: cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default(),
-        }
+        let placement = cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
+        let main_of = main_of(world, exit, &placement);
+        let outcome = Outcome::of(&exit.value);
+        Self { world, exit, victim, outcome, blow, placement, main_of }
     }
 
     /// A process as the report shows it, with the program that it ran when the victim was struck.
@@ -111,8 +115,30 @@ impl<'a> Case<'a> {
         self.world.people.at(tracer, self.exit.ns())
     }
 
-    /// The unit the victim lived in and the manager it belongs to: the innermost one.
+    /// The unit of a manager that it took the victim for a process of: that it was the main process of, unless
+    /// the one that it lived in was being stopped.
+    pub fn unit_of(&self, manager: Manager) -> Option<&str> {
+        let around = match manager {
+            Manager::System => self.placement.unit.as_deref(),
+            Manager::User(_) => self.placement.user_unit.as_deref(),
+        };
+        let main = self.main_of.as_ref().filter(|(its, _)| *its == manager);
+        let Some((_, main)) = main else { return around };
+        let (ns, born_ns) = (self.struck_ns(), self.victim.start_ns);
+        let is_stopped = |unit: &str| stop_job(self.world, manager, unit, ns, born_ns).is_some();
+        around.filter(|around| is_stopped(around) && !is_stopped(main)).or(Some(main))
+    }
+
+    /// The unit that the victim was of and the manager it belongs to: the innermost one.
     pub fn unit(&self) -> Option<(Manager, &str)> {
+        if let Some((manager, _)) = self.main_of {
+            return Some((manager, self.unit_of(manager)?));
+        }
+        self.unit_around()
+    }
+
+    /// The innermost unit in whose cgroup the victim lived, and its manager.
+    pub fn unit_around(&self) -> Option<(Manager, &str)> {
         if let (Some(unit), Some(uid)) = (&self.placement.user_unit, self.placement.owner_uid) {
             return Some((Manager::User(uid), unit));
         }
@@ -224,6 +250,31 @@ impl<'a> Case<'a> {
             source: self.exit.source,
         }
     }
+}
+
+/// The unit that a process was of by what a manager says, where its cgroup says otherwise. A user's manager is
+/// believed of that user's processes alone.
+fn main_of(world: &World, exit: &Seen<Exit>, placement: &CgroupOwner) -> Option<(Manager, String)> {
+    let task = &exit.value.task;
+    let pid = u64::from(task.id.pid);
+    let is_it = |change: &Seen<BTreeMap<String, Value>>| {
+        // By the time that it is told it may have ended.
+        let alive = task.id.start_ns..=exit.ns().saturating_add(BUS_LAG);
+        let named = |name: &str| change.value.get(name).and_then(Value::as_u64) == Some(pid);
+        alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
+    };
+    let may_say = |manager: Manager| match manager {
+        Manager::System => true,
+        Manager::User(uid) => uid == task.uid,
+    };
+    let lived_in = [placement.unit.as_deref(), placement.user_unit.as_deref()];
+    let units = world.units.iter().filter(|((manager, unit), history)| {
+        may_say(*manager)
+            && !lived_in.contains(&Some(unit.as_str()))
+            && history.changes.iter().any(is_it)
+    });
+    // It is one at most; of several the choice is to be the same each time.
+    units.map(|(key, _)| key.clone()).min_by(|one, other| one.1.cmp(&other.1))
 }
 
 fn kernel_sent(signal: &str, victim: &str, way: &str, actor: Option<&Process>) -> String {

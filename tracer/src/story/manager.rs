@@ -84,10 +84,7 @@ impl<'a> UnitStop<'a> {
     }
 
     fn by_manager(case: &Case<'a>, manager: Manager, blow: Blow<'a>) -> Option<Self> {
-        let unit = match manager {
-            Manager::System => case.placement.unit.clone(),
-            Manager::User(_) => case.placement.user_unit.clone(),
-        }?;
+        let unit = case.unit_of(manager)?.to_owned();
         let world = case.world;
         let first = first_of_round(world, case.victim, blow.signal);
         let history = world.unit_of(manager, &unit);

@@ -302,7 +302,7 @@ fn after_failure(case: &Case<'_>, exit: &Seen<Exit>) -> String {
 /// A service manager did it, and no reason of its was seen.
 fn by_manager(case: &Case<'_>, sender: &Task, manager: Manager) -> Option<Opinion> {
     let blow = case.blow?;
-    let unit = case.unit().map(|(_, unit)| format!(" in {unit}")).unwrap_or_default();
+    let unit = case.unit_around().map(|(_, unit)| format!(" in {unit}")).unwrap_or_default();
     let whose = match manager {
         Manager::System => "the system's service manager",
         Manager::User(_) => "a user's service manager",

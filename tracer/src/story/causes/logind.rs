@@ -220,6 +220,10 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::LogindKillUserProcesses;
     let stop = UnitStop::of(case)?;
     let Some(session) = stop.session_id() else {
+        // A main process that PAM had taken to a session.
+        if case.placement.session.is_some() {
+            return is_not(ID, format!("it was a process of {}, not of the session", stop.unit));
+        }
         let comm = case.victim_process().comm.unwrap_or_default();
         return is_not(ID, format!("{comm} was in {}, not in a login session's scope", stop.unit));
     };
@@ -383,7 +387,8 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let manager_unit = format!("user@{uid}.service");
     if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
         let comm = case.victim_process().comm.unwrap_or_default();
-        return is_not(ID, format!("{comm} was in {}, not below {manager_unit}", stop.unit));
+        let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
+        return is_not(ID, format!("{comm} was in {around}, not below {manager_unit}"));
     }
     let user = case.world.user(uid);
     let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());

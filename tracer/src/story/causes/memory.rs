@@ -227,9 +227,9 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     });
     let watched = said.and_then(|line| Watched::of(case, &line.value.message));
     let victim_unit =
-        case.unit().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
+        case.unit_around().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
     // Of units of users' managers systemd-oomd does not honour it.
-    let avoid = match case.unit() {
+    let avoid = match case.unit_around() {
         Some((Manager::System, unit)) => Some(fixes::oomd_avoid(&fixes::UnitAt::of_system(unit))),
         _ => None,
     };

@@ -557,3 +557,32 @@ fn who_stopped_the_next_process_did_not_stop_this_one() {
     assert!(text.contains("janitor") && !text.contains("alice"), "{text}");
     assert_eq!(job_links(&death), ["systemd[1] job 700 restart v.service"]);
 }
+
+/// `PAMName=`: what the service runs lives in a session's scope, and its manager knows it by its pid.
+#[test]
+fn a_main_process_in_another_cgroup_is_its_units() {
+    let victim = task_in(160, "v", "/user.slice/user-1000.slice/session-7.scope");
+    let stopped = |unit: &str, main: u32| {
+        let heard = [("MainPID", Value::from(main)), ("ActiveState", Value::from("active"))];
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Running)
+            .exec(1990, root(90, "systemctl"), &["systemctl", "stop", unit], &[])
+            .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .unit(2002, "v.service", &heard)
+            .exit(2003, victim.clone(), 15, true)
+            .job(2004, 700, "stop", unit)
+            .death()
+    };
+    let death = stopped("v.service", 160);
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains("stopped v.service") && text.contains("systemctl stop v.service"),
+        "{text}"
+    );
+    assert_ne!(stopped("v.service", 161).cause.id, CauseId::UnitStopRequested);
+    // The session can be stopped, too.
+    let text = stopped("session-7.scope", 160).cause.explanation;
+    assert!(text.contains("stop session-7.scope"), "{text}");
+}
