@@ -1,14 +1,21 @@
 //! Who is behind a process: the command somebody typed, the person, the place.
 
 use super::case::Case;
+use super::started::{By, Started};
+use super::verdict::{Link, LinkEvent};
 use super::words;
-use crate::evidence::{Mechanism, Process, ProcessId, Session};
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, Session, Source};
+
+/// How many starts of units are followed up: one had another made, which had a third.
+pub const STARTS: usize = 3;
 
 const SHELLS: [&str; 12] =
     ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
 const CHANGES_USER: [&str; 6] = ["sudo", "su", "doas", "pkexec", "runuser", "run0"];
 const CRON: [&str; 5] = ["cron", "crond", "anacron", "fcron", "dcron"];
 const AT: [&str; 1] = ["atd"];
+/// The places of what schedulers run.
+const JOBS: [&str; 2] = ["a cron job", "an at job"];
 /// Where a chain of parents stops being somebody's doing and becomes the system's.
 const ROOTS: [&str; 11] = [
     "systemd",
@@ -86,7 +93,7 @@ pub struct Actor {
     pub command: Process,
     /// What between that and the process says what was wanted: the client of a container's runtime, the script that holds
     /// the line.
-    pub through: Option<Process>,
+    pub script: Option<Process>,
     /// When that command was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
     /// Whose doing that command is: the user that logged in, else its owner.
@@ -101,6 +108,26 @@ pub struct Actor {
     pub updaters: Vec<String>,
     /// It sent no signal itself, but wrote `cgroup.kill`: of which cgroup, where that is known.
     killed_cgroup: Option<Option<String>>,
+    /// The unit that the user had a service manager make and run the process in, and how well that is proven.
+    through: Option<(String, Grade)>,
+    /// The system's service that did it, where nobody ran it by hand.
+    service: Option<Service>,
+    /// What had started the unit that it ran in, as a clause.
+    started: Option<String>,
+    /// How well it is proven that this command led to what the process did.
+    pub grade: Grade,
+    /// What had the unit run that it ran in.
+    pub links: Vec<Link>,
+}
+
+/// A service of the system that acts by itself.
+#[derive(Clone, Debug, PartialEq)]
+struct Service {
+    unit: String,
+    /// The program of it that ran the command: `monit[868]`.
+    program: Option<String>,
+    /// Whom it runs as, where that is not root.
+    user: Option<String>,
 }
 
 impl Actor {
@@ -112,6 +139,68 @@ impl Actor {
     /// The same for an act at another time (`CLOCK_BOOTTIME` nanoseconds): a shell that killed may be another
     /// program by the time the victim is struck.
     pub fn behind_at(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Self {
+        Self::within(case, id, at_ns, STARTS)
+    }
+
+    /// The same with no more than so many starts of units followed up.
+    pub fn within(case: &Case<'_>, id: ProcessId, at_ns: u64, hops: usize) -> Self {
+        let own = Self::below_manager(case, id, at_ns);
+        let line: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
+        // What a scheduler runs is told by that.
+        let scheduled = own.place.as_deref().is_some_and(|place| JOBS.contains(&place));
+        let started = (!scheduled).then(|| Started::of(case, &line, at_ns, hops)).flatten();
+        match started {
+            Some(Started { by: By::Person { actor, unit, through, grade }, links }) => {
+                let inner = own.run_in(case, &unit);
+                let links = links.into_iter().chain(inner).collect();
+                own.had_run_by(*actor, (through, grade), links)
+            }
+            Some(Started { by: By::Cause(clause), links }) => {
+                Self { started: Some(clause), links, ..own }
+            }
+            None => own,
+        }
+    }
+
+    /// It is part of what somebody had a service manager run: that one is behind it, as behind what sudo(8) runs.
+    fn had_run_by(self, who: Self, through: (String, Grade), links: Vec<Link>) -> Self {
+        let is_other = self.process.uid != Some(0) && self.process.user != who.user;
+        let acted_as = self.acted_as.or_else(|| self.process.user.clone().filter(|_| is_other));
+        // Below a shell all is what was typed there; else it is the one command.
+        let typed = self.shell.is_some();
+        let grade = who.grade.min(through.1);
+        let links = who.links.into_iter().chain(links).collect();
+        let (command, ran_ns) =
+            if typed { (self.command, self.ran_ns) } else { (who.command, who.ran_ns) };
+        Self {
+            process: self.process,
+            command,
+            ran_ns,
+            acted_as,
+            shell: self.shell.or(who.shell),
+            updaters: [self.updaters, who.updaters].concat(),
+            user: who.user,
+            place: who.place,
+            service: who.service,
+            started: who.started,
+            through: Some(through),
+            script: self.script,
+            killed_cgroup: self.killed_cgroup,
+            grade,
+            links,
+        }
+    }
+
+    /// That a unit ran its command; none of what was typed into a shell there.
+    fn run_in(&self, case: &Case<'_>, unit: &str) -> Option<Link> {
+        let began_ns = self.ran_ns.filter(|_| self.shell.is_none())?;
+        let text = format!("{unit} ran \"{}\"", words::command_line(&self.command));
+        let at = case.exit.at.shifted(began_ns);
+        let command = Some(self.command.clone());
+        Some(case.link(at, LinkEvent::Command, Source::Kernel, command, text))
+    }
+
+    fn below_manager(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Self {
         let process = case.process_at(id, at_ns);
         let mut command = process.clone();
         let mut outermost = process.clone();
@@ -177,11 +266,14 @@ impl Actor {
             .blow_by(Mechanism::CgroupKill)
             .filter(|blow| blow.signal.value.sender.id == id)
             .map(|blow| blow.signal.value.written_cgroup.clone());
-        let through = through(&process, &command, between.split_last().map_or(&[], |it| it.1));
+        let script = script(&process, &command, between.split_last().map_or(&[], |it| it.1));
+        // A shell is somebody's, as is what there is a login behind.
+        let by_hand = shell.is_some() || cron.is_some();
+        let service = (!by_hand).then(|| service(case, &ids[from..], &command)).flatten();
         Self {
             process,
             command,
-            through,
+            script,
             ran_ns,
             user,
             acted_as,
@@ -189,31 +281,73 @@ impl Actor {
             shell,
             updaters,
             killed_cgroup,
+            service,
+            through: None,
+            started: None,
+            grade: Grade::Observed,
+            links: Vec::new(),
         }
     }
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
     pub fn sentence(&self) -> String {
-        let who = self.who();
+        self.told_with(&self.started())
+    }
+
+    /// The same without what had started its unit, which is a link of its own.
+    pub fn deed(&self) -> String {
+        self.told_with("")
+    }
+
+    fn told_with(&self, started: &str) -> String {
         let what = words::command_line(&self.command);
         let own = words::command_line(&self.process);
+        let base =
+            own.rsplit_once('/').filter(|(path, _)| path.starts_with('/') && !path.contains(' '));
+        let base = base.map_or(own.as_str(), |(_, base)| base);
+        let through = self.through();
         // `sudo systemctl …` says it already, a script does not.
-        let through = if self.command.pid == self.process.pid || what.contains(own.as_str()) {
-            String::new()
-        } else {
-            let whom = self.acted_as.as_ref().map(|user| format!(" as {user}"));
-            let through = self
-                .through
-                .as_ref()
-                .map(|through| format!("\"{}\", and that ", words::command_line(through)));
-            format!(
-                " (which ran {}\"{own}\"{})",
-                through.unwrap_or_default(),
-                whom.unwrap_or_default()
-            )
+        let is_said = self.command.pid == self.process.pid || what.contains(base);
+        let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+        let script = self.script.as_ref();
+        let script = script.map(|it| format!("\"{}\", and that ", words::command_line(it)));
+        let script = script.unwrap_or_default();
+        let through = match (is_said, through) {
+            (true, None) => String::new(),
+            (true, Some(through)) => format!(" ({through})"),
+            (false, None) => format!(" (which ran {script}\"{own}\"{whom})"),
+            (false, Some(through)) => format!(" (which ran {script}\"{own}\"{whom} {through})"),
         };
+        let subject = self.subject(started);
+        if let Some(service) = &self.service {
+            let user = service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+            return format!("{subject} ran \"{what}\"{through}{user}");
+        }
         let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-        format!("{who} ran \"{what}\"{through}{place}")
+        format!("{subject} ran \"{what}\"{through}{place}{started}")
+    }
+
+    /// Who did it: a user, or a service that nobody ran by hand.
+    fn subject(&self, started: &str) -> String {
+        let Some(Service { unit, program, .. }) = &self.service else {
+            return self.who().to_owned();
+        };
+        match program {
+            Some(program) => format!("{program} of {unit}{started}"),
+            None => format!("{unit}{started}"),
+        }
+    }
+
+    /// Through which unit the user had it run, as a clause.
+    fn through(&self) -> Option<String> {
+        let (unit, grade) = self.through.as_ref()?;
+        let seems = if *grade == Grade::Inferred { ", it seems" } else { "" };
+        Some(format!("through {unit}{seems}"))
+    }
+
+    /// What started its unit, in brackets; empty where that is not known.
+    fn started(&self) -> String {
+        self.started.as_ref().map(|started| format!(" ({started})")).unwrap_or_default()
     }
 
     /// The user, as the subject of a sentence: not that nobody did it where it was the user of that name.
@@ -232,25 +366,29 @@ impl Actor {
         if runs_shell(&self.process) {
             let name = words::name_pid(&self.process);
             let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-            let user = self.user.as_ref().map(|user| format!(" ({user}{place})"));
+            let started = self.started.as_ref().map(|started| format!(", {started}"));
+            let started = started.unwrap_or_default();
+            let user = self.user.as_ref().map(|user| format!(" ({user}{place}{started})"));
             let user = user.unwrap_or_default();
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
             let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
             return format!("{by} {kind} {name}, \"{command}\"{user}{}", self.wrote());
         }
-        let who = self.who();
+        let who = self.subject(&self.started());
         let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
             String::new()
         } else {
-            let through = self
-                .through
+            let script = self
+                .script
                 .as_ref()
-                .map(|through| format!(", part of \"{}\", which is", words::command_line(through)));
-            let through = through.unwrap_or_else(|| ",".to_owned());
-            format!("{through} part of \"{}\"", words::command_line(&self.command))
+                .map(|script| format!(", part of \"{}\", which is", words::command_line(script)));
+            let script = script.unwrap_or_else(|| ",".to_owned());
+            format!("{script} part of \"{}\"", words::command_line(&self.command))
         };
-        let ran = format!("{who} ran \"{command}\"{via} {}", self.whereabouts());
-        format!("{}{}", ran.trim_end(), self.wrote())
+        let through = self.through().map(|through| format!(" {through}")).unwrap_or_default();
+        let ran = format!("{who} ran \"{command}\"{via}{through}");
+        let place = if self.service.is_some() { String::new() } else { self.whereabouts() };
+        format!("{}{}", format!("{ran} {place}").trim_end(), self.wrote())
     }
 
     /// How it killed, for the end of a clause, where it was not by a signal of its own.
@@ -275,7 +413,7 @@ impl Actor {
 
 /// Which of those between a process and the command that it is part of, nearest first, says what was wanted; none where
 /// that command's words, or the process's own, say it already.
-fn through(process: &Process, command: &Process, between: &[Process]) -> Option<Process> {
+fn script(process: &Process, command: &Process, between: &[Process]) -> Option<Process> {
     let said = [process, command].map(words::command_line);
     let is_new = |it: &&Process| {
         let line = words::command_line(it);
@@ -382,7 +520,8 @@ fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
 /// Where a command was run: of it and its parents, nearest first.
 fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<String> {
     if let Some(cron) = cron {
-        let kind = if AT.contains(&cron) { "an at job" } else { "a cron job" };
+        let [job, at_job] = JOBS;
+        let kind = if AT.contains(&cron) { at_job } else { job };
         return Some(kind.to_owned());
     }
     let process = case.process(*ids.first()?);
@@ -406,10 +545,29 @@ fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<Strin
     // Of a process that opened a session: where it came from is not known any more.
     let unit = process.user_unit.or(process.unit).filter(|_| process.session.is_none());
     unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
-        Some("cron" | "crond" | "cronie" | "anacron") => "a cron job".to_owned(),
-        Some("atd") => "an at job".to_owned(),
+        Some("cron" | "crond" | "cronie" | "anacron") => JOBS[0].to_owned(),
+        Some("atd") => JOBS[1].to_owned(),
         _ => format!("unit {unit}"),
     })
+}
+
+/// The system's service that a command is part of, of it and its parents, nearest first: none where there is a login
+/// behind it, or another place than that unit.
+fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<Service> {
+    let people = &case.world.people;
+    let logged_in = |id: &ProcessId| people.get(*id).is_some_and(|known| known.login_uid.is_some());
+    let unit = command.unit.clone().filter(|unit| unit.ends_with(".service"))?;
+    let place = place(case, ids, None)?;
+    if ids.iter().any(logged_in) || place != format!("unit {unit}") {
+        return None;
+    }
+    let above = ids
+        .get(1)
+        .map(|id| case.process(*id))
+        .filter(|above| above.pid > 1 && above.comm.as_deref() != Some("systemd"));
+    let program = above.as_ref().map(words::name_pid);
+    let user = command.user.clone().filter(|_| !is_roots(command));
+    Some(Service { unit, program, user })
 }
 
 /// The other end of an ssh login, by the variable that sshd sets: what has it can give it any value.

@@ -5,7 +5,7 @@ use super::case::Case;
 use super::manager::manager_of;
 use super::people::Known;
 use super::requests::{by_arguments, who_called};
-use super::units::{cited, command_link};
+use super::units::{cited, command_links};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
@@ -201,7 +201,7 @@ impl<'a> Ending<'a> {
     pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let mut links = Vec::new();
         if let Some(tcp) = self.tcp {
-            links.extend(self.aborter.iter().filter_map(|who| command_link(case, who)));
+            links.extend(self.aborter.iter().flat_map(|who| command_links(case, who)));
             links.push(tcp_link(case, tcp));
         }
         for line in &self.words {

@@ -23,6 +23,7 @@ mod relay;
 mod requests;
 mod si_code;
 mod signals;
+mod started;
 mod stopping;
 #[cfg(test)]
 mod tests;

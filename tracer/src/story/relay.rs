@@ -9,7 +9,7 @@ use super::clients::Order;
 use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
-use super::units::command_link;
+use super::units::command_links;
 use super::upstream::End;
 use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
@@ -110,15 +110,15 @@ impl<'a> Relay<'a> {
     /// Its links: the signals, and the command behind the first of them.
     pub fn links(&self, case: &Case<'_>) -> Vec<Link> {
         let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
-        let command = self.hops.last().and_then(|hop| {
+        let commands = self.hops.last().and_then(|hop| {
             // Whose terminal it was that the kernel hung up ran no command for that.
             let ran = |origin: &&Task| {
                 manager_of(origin).is_none() && hop.mechanism != Mechanism::TtyHangup
             };
             let origin = hop.originator().filter(ran)?;
-            command_link(case, &Actor::behind_at(case, origin.id, hop.got.ns()))
+            Some(command_links(case, &Actor::behind_at(case, origin.id, hop.got.ns())))
         });
-        struck.chain(command).collect()
+        struck.chain(commands.into_iter().flatten()).collect()
     }
 }
 

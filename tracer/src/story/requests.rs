@@ -5,7 +5,7 @@ use super::actor::Actor;
 use super::case::{Case, SEEN_LATE};
 use super::manager::{self, calls_before, likeliest_call};
 use super::people::Known;
-use super::units::{asking_link, command_link, unit_of_file};
+use super::units::{asking_link, command_links, unit_of_file};
 use super::verdict::{Link, LinkEvent};
 use super::wishes::Names;
 pub use super::wishes::Wish;
@@ -25,7 +25,7 @@ pub struct Request<'a> {
     /// Who asked.
     pub process: Option<ProcessId>,
     /// The number of the job that it was for, where it was looked for by that.
-    job: Option<u32>,
+    pub job: Option<u32>,
     proof: Proof<'a>,
 }
 
@@ -73,9 +73,7 @@ impl<'a> Request<'a> {
             calls_before(case.world, manager, at_ns).filter(|call| wish.is_call(&call.value, unit));
         let call = likeliest_call(calls, job, at_ns);
         if let Some(seen) = call {
-            let (process, by_name) = who_called(case, seen);
-            let proof = if by_name { Proof::Arguments } else { Proof::Bus };
-            return Some(Self { call, process, job, proof });
+            return Some(Self::of_call(case, seen, job));
         }
         let says_so = |seen: &&Seen<ManagerConnection>| {
             let client = case.process_at(seen.value.task.id, seen.ns());
@@ -86,6 +84,51 @@ impl<'a> Request<'a> {
         let process = connected.map(|seen| seen.value.task.id);
         let process = process.or_else(|| command(case, wish, manager, unit, at_ns))?;
         Some(Self::by_command(case, process, manager, at_ns))
+    }
+
+    /// The request that a call is, for a job.
+    pub fn of_call(case: &Case<'a>, seen: &'a Seen<BusCall>, job: Option<u32>) -> Self {
+        let (process, by_name) = who_called(case, seen);
+        let proof = if by_name { Proof::Arguments } else { Proof::Bus };
+        Self { call: Some(seen), process, job, proof }
+    }
+
+    /// The systemd-run(1) that had a manager make this unit and run `first` in it, where no bus heard that: the only one
+    /// whose arguments or whose process id tell the unit's name, else whose arguments are what was run.
+    pub fn for_transient(
+        case: &Case<'a>,
+        manager: Manager,
+        unit: &str,
+        first: ProcessId,
+    ) -> Option<Self> {
+        let run = case.world.people.get(first)?.cmdline.as_deref().unwrap_or_default();
+        let (program, rest) =
+            run.split_first().map_or(("", run), |(program, rest)| (program, rest));
+        let is_run = |args: &[String]| {
+            let own = args.len().checked_sub(run.len()).filter(|own| *own > 0 && !run.is_empty());
+            own.is_some_and(|own| {
+                let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+                args[own + 1..] == *rest && base(&args[own]) == base(program)
+            })
+        };
+        let nameless = TRANSIENT.iter().any(|stem| unit.starts_with(stem));
+        let mut found = case.world.people.iter().filter_map(|(id, known)| {
+            let at = known.exec_ns.filter(|at| *at <= first.start_ns)?;
+            let args = known.cmdline.as_deref()?;
+            let may_ask = match manager {
+                Manager::System => known.uid == Some(0),
+                Manager::User(uid) => known.uid == Some(uid) || known.uid == Some(0),
+            };
+            let is_it = RUNNERS.contains(&known.comm.as_deref()?)
+                && at.saturating_add(600 * S) >= first.start_ns
+                && may_ask
+                && (names_unit(args, unit)
+                    || is_maker(id, known, unit)
+                    || nameless && is_run(args));
+            is_it.then_some(id)
+        });
+        let process = found.next().filter(|_| found.next().is_none())?;
+        Some(Self::by_command(case, process, manager, first.start_ns))
     }
 
     /// The request that a process made before `at_ns`, by its arguments.
@@ -147,7 +190,7 @@ impl<'a> Request<'a> {
     }
 
     /// How it is known who asked, for the end of a sentence; empty where the bus said so.
-    const fn hint(&self) -> &'static str {
+    pub const fn hint(&self) -> &'static str {
         match self.proof {
             Proof::Bus => "",
             Proof::Connection(_) => " (it asked over systemd's private socket)",
@@ -166,8 +209,8 @@ impl<'a> Request<'a> {
 
     /// The command, the connection and the call, none later than what they led to.
     pub fn links(&self, case: &Case<'a>, effect: crate::evidence::Moment) -> Vec<Link> {
-        let command = self.actor(case).and_then(|actor| command_link(case, &actor));
-        let links = command.into_iter().chain(self.connection_link(case));
+        let commands = self.actor(case).map(|actor| command_links(case, &actor));
+        let links = commands.into_iter().flatten().chain(self.connection_link(case));
         let call = self.call.map(|call| asking_link(case, call, self.job, effect));
         links.map(|link| link.before(effect)).chain(call).collect()
     }
@@ -183,10 +226,35 @@ pub const fn by_arguments(call: bool) -> &'static str {
     }
 }
 
+/// What has a manager make a unit and run something in it.
+const RUNNERS: [&str; 2] = ["systemd-run", "run0"];
+
+/// How the names of units begin that such a program names itself (`make_unit_name` in `src/run/run.c`).
+const TRANSIENT: [&str; 3] = ["run-p", "run-u", "run-r"];
+
+/// Whether the arguments of systemd-run(1) name the unit that it makes, or the timer of that.
+fn names_unit(args: &[String], unit: &str) -> bool {
+    let stem = |name: &str| {
+        let kinds = [".service", ".timer", ".socket", ".path", ".scope"];
+        kinds.iter().find_map(|kind| name.strip_suffix(kind)).unwrap_or(name).to_owned()
+    };
+    let named = args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
+        "-u" | "--unit" => args.get(at + 1).map(String::as_str),
+        other => other.strip_prefix("--unit=").or_else(|| other.strip_prefix("-u")),
+    });
+    named.is_some_and(|named| stem(named) == stem(unit))
+}
+
+/// Whether a unit is named after the process that had it made: `run-p243-i1764902.service`.
+fn is_maker(id: ProcessId, known: &Known, unit: &str) -> bool {
+    let pid = unit.strip_prefix("run-p").and_then(|rest| rest.split('-').next()?.parse().ok());
+    pid.is_some_and(|pid: u32| known.ns_pid.unwrap_or(id.pid) == pid)
+}
+
 /// Who made a call on the bus. A client may be gone before the bus can name its process: it is then a program
 /// of the same user whose arguments say what was called. The second value tells that it is such a conclusion.
 pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, bool) {
-    const BUS_CLIENTS: [&str; 8] = [
+    const BUS_CLIENTS: [&str; 9] = [
         "systemctl",
         "loginctl",
         "machinectl",
@@ -194,6 +262,7 @@ pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, 
         "dbus-send",
         "gdbus",
         "systemd-run",
+        "run0",
         "shutdown",
     ];
     if let Some(process) = case.caller_named_by_bus(call) {
@@ -214,6 +283,11 @@ pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, 
         });
         named && about
     };
+    // systemd-run has no verb, and does not say what it calls the unit.
+    let makes = |id: ProcessId, known: &Known, args: &[String]| {
+        let unit = subject.filter(|_| member == "StartTransientUnit");
+        unit.is_some_and(|unit| names_unit(args, unit) || is_maker(id, known, unit))
+    };
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
         let client = BUS_CLIENTS.contains(&known.comm.as_deref()?);
@@ -221,7 +295,8 @@ pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, 
         let in_time = at <= call.ns() && at + 10 * S >= call.ns();
         // What is on the bus is seen late, never early.
         let gone = known.ended_ns.is_some_and(|ended| ended + SEEN_LATE < call.ns());
-        (client && own && in_time && !gone && says_so(known.cmdline.as_deref()?))
+        let args = known.cmdline.as_deref()?;
+        (client && own && in_time && !gone && (says_so(args) || makes(id, known, args)))
             .then_some((at, id))
     });
     (found.max_by_key(|(at, _)| *at).map(|(_, id)| id), true)

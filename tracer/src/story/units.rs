@@ -233,16 +233,18 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
 /// How long before the blow a command can have been started and still be part of the story.
 const RECENT: u64 = 600_000_000_000;
 
-/// The link of the command that somebody ran; none where it has been running for long.
-pub fn command_link(case: &Case<'_>, actor: &Actor) -> Option<Link> {
-    let began_ns = actor.ran_ns.or(actor.command.start_ns)?;
-    if began_ns.saturating_add(RECENT) < case.struck_ns() {
-        return None;
-    }
+/// The link of the command that somebody ran, after what had started the unit that it was run in; none where it has been
+/// running for long.
+pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
+    let began_ns = actor.ran_ns.or(actor.command.start_ns);
+    let is_recent = |began_ns: &u64| began_ns.saturating_add(RECENT) >= case.struck_ns();
+    let Some(began_ns) = began_ns.filter(is_recent) else { return Vec::new() };
     let source = if actor.ran_ns.is_some() { Source::Kernel } else { Source::Proc };
     let at = case.exit.at.shifted(began_ns);
     let actor_process = Some(actor.command.clone());
-    Some(case.link(at, LinkEvent::Command, source, actor_process, actor.sentence()))
+    let mut link = case.link(at, LinkEvent::Command, source, actor_process, actor.deed());
+    link.evidence = link.evidence.min(actor.grade);
+    actor.links.iter().cloned().chain([link]).collect()
 }
 
 #[cfg(test)]

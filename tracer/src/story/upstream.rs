@@ -1,6 +1,6 @@
 //! What ended the process whose end led to this one: one step further up the chain.
 
-use super::actor::Actor;
+use super::actor::{Actor, STARTS};
 use super::case::Case;
 use super::causes::KILLERS;
 use super::decide::{self, Blow};
@@ -8,7 +8,7 @@ use super::ending::exit_link;
 use super::manager::manager_of;
 use super::mechanism;
 use super::signals;
-use super::units::command_link;
+use super::units::command_links;
 use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
@@ -83,20 +83,26 @@ impl<'a> End<'a> {
 
     /// Its links: the signal that ended it, where one did, and the end itself. None is later than
     /// what it led to.
-    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+    pub fn links(&self, case: &Case<'_>, effect: Moment) -> Vec<Link> {
+        self.links_within(case, effect, STARTS)
+    }
+
+    /// The same with no more than so many starts of units followed up.
+    pub fn links_within(&self, case: &Case<'_>, effect: Moment, hops: usize) -> Vec<Link> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
-        let command = self.sender().filter(|(sender, _)| manager_of(sender).is_none()).and_then(
-            |(sender, at_ns)| command_link(case, &Actor::behind_at(case, sender.id, at_ns)),
-        );
-        let command = command.or_else(|| {
-            let (killer, _) = self.command_aimed_at_it(case)?;
-            let actor = Actor::behind_at(case, killer, self.blow?.signal.ns());
-            let mut link = command_link(case, &actor)?;
-            link.evidence = Grade::Inferred;
-            Some(link)
+        let person = self.sender().filter(|(sender, _)| manager_of(sender).is_none());
+        let commands = person.map(|(sender, at_ns)| {
+            command_links(case, &Actor::within(case, sender.id, at_ns, hops))
         });
-        let above = self.above.iter().flat_map(|end| end.links(case, effect));
-        let own = command.into_iter().chain(struck).chain([exit_link(case, self.exit)]);
+        let commands = commands.filter(|links| !links.is_empty()).or_else(|| {
+            let (killer, _) = self.command_aimed_at_it(case)?;
+            let actor = Actor::within(case, killer, self.blow?.signal.ns(), hops);
+            let links = command_links(case, &actor);
+            Some(links.into_iter().map(|link| Link { evidence: Grade::Inferred, ..link }).collect())
+        });
+        let above = self.above.iter().flat_map(|end| end.links_within(case, effect, hops));
+        let commands = commands.into_iter().flatten();
+        let own = commands.chain(struck).chain([exit_link(case, self.exit)]);
         above.chain(own.map(|link| link.before(effect))).collect()
     }
 
@@ -128,6 +134,11 @@ impl<'a> End<'a> {
 
     /// The end in words: `sh[84] was killed by SIGKILL: root ran "kill -KILL 84"`.
     pub fn sentence(&self, case: &Case<'_>) -> String {
+        self.sentence_within(case, STARTS)
+    }
+
+    /// The same with no more than so many starts of units followed up.
+    pub fn sentence_within(&self, case: &Case<'_>, hops: usize) -> String {
         let name = words::name_pid(&case.task(&self.exit.value.task));
         let how = match Outcome::of(&self.exit.value) {
             Outcome::Exited { status } => format!("{name} exited with {status}"),
@@ -160,7 +171,8 @@ impl<'a> End<'a> {
                 format!("{how}{after} from {}", words::name_pid(&case.task(task)))
             }
             Some((task, at_ns)) => {
-                format!("{how}{after}: {}", Actor::behind_at(case, task.id, at_ns).sentence())
+                let actor = Actor::within(case, task.id, at_ns, hops);
+                format!("{how}{after}: {}", actor.sentence())
             }
         }
     }

@@ -138,7 +138,12 @@ impl UnitHistory {
 
     /// The unit that set off the last start of this one, where the manager says so: a timer, a socket, a path.
     pub fn trigger(&self) -> Option<String> {
-        let details = self.now.get("ActivationDetails")?.as_array()?;
+        Self::trigger_in(&self.now)
+    }
+
+    /// The same by these properties.
+    pub fn trigger_in(properties: &BTreeMap<String, Value>) -> Option<String> {
+        let details = properties.get("ActivationDetails")?.as_array()?;
         let pairs = details.iter().filter_map(Value::as_array);
         let named =
             |pair: &&Vec<Value>| pair.first().and_then(Value::as_str) == Some("trigger_unit");

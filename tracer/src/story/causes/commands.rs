@@ -100,7 +100,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
             way(case)
         ),
     )
-    .links(units::command_link(case, &actor))
+    .links(units::command_links(case, &actor))
     .answer()
 }
 
@@ -241,7 +241,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
             failed.map(|exit| after_failure(case, exit)).unwrap_or_default()
         ),
     )
-    .links(units::command_link(case, &actor))
+    .links(units::command_links(case, &actor))
     .links(failed.map(|exit| Link { evidence: Grade::Inferred, ..exit_link(case, exit) }))
     .answer()
 }

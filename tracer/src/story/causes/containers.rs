@@ -86,8 +86,8 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
             actor.sentence(),
         ),
     )
-    .links(asked_first.iter().filter_map(|actor| units::command_link(case, actor)))
-    .links(units::command_link(case, &actor))
+    .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
+    .links(units::command_links(case, &actor))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .fixes(container.filter(|_| escalation.is_some()).map(|it| fixes::container_grace(&it)))
     .answer()
@@ -205,7 +205,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
             words::name_pid(&victim),
         ),
     )
-    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links([link]);
     // The machine's init got the blow; that the others went with it is the kernel's rule.
     if let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit) {

@@ -129,7 +129,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
             call.value.member
         ),
     )
-    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links([told])
     .links(units::stop_links(case, &stop));
     if by_name {
@@ -145,7 +145,8 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
     let user = owner.map(|user| user.name.as_str());
     let (process, verb) = loginctl(case, session, user, stop.began_ns)?;
     let actor = Actor::behind(case, process);
-    let command = units::command_link(case, &actor).map(|link| link.before(stop.ordered_at()));
+    let commands = units::command_links(case, &actor).into_iter();
+    let command = commands.map(|link| link.before(stop.ordered_at()));
     let victim = words::name_pid(&case.victim_process());
     let what = if verb.starts_with("kill") { "signalled" } else { "stopped" };
     Finding::new(
@@ -552,7 +553,8 @@ impl<'a> Linger<'a> {
     fn links(&self, case: &Case<'_>, effect: Moment) -> Vec<Link> {
         let Self::TakenAway(by) = self else { return Vec::new() };
         let actor = by.process.map(|id| Actor::behind(case, id));
-        let command = actor.and_then(|actor| units::command_link(case, &actor));
+        let commands = actor.map(|actor| units::command_links(case, &actor));
+        let command = commands.into_iter().flatten();
         let call = by.call.map(|call| call_link(case, call));
         command.into_iter().chain(call).map(|link| link.before(effect)).collect()
     }

@@ -97,7 +97,8 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let unit = case.unit().map(|(_, unit)| format!(", and {unit} with it")).unwrap_or_default();
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     let effect = job.map_or(struck, |job| job.at).no_later_than(struck);
-    let command = actor.as_ref().and_then(|actor| units::command_link(case, actor));
+    let commands = actor.as_ref().map(|actor| units::command_links(case, actor));
+    let command = commands.into_iter().flatten();
     let seen =
         call.or(logind).is_some() || job.is_some_and(|job| job_type(case.world, job).is_some());
     let grade = if seen { Grade::Observed } else { Grade::Inferred };

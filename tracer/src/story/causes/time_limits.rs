@@ -38,7 +38,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
             way(case)
         ),
     )
-    .links(units::command_link(case, &Actor::behind(case, blow.signal.value.sender.id)))
+    .links(units::command_links(case, &Actor::behind(case, blow.signal.value.sender.id)))
     .answer()
 }
 

@@ -121,7 +121,9 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         .gap("which process asked could not be learned from the bus: it was gone too soon, or not one that the bus can be believed of");
     };
     let mut links = request.links(case, stop.first.at);
-    links.retain(|link| link.event != LinkEvent::BusCall);
+    // That call is told with the stop.
+    let call = request.call.map(|call| units::asking_link(case, call, request.job, stop.first.at));
+    links.retain(|link| Some(link) != call.as_ref());
     let parents = request.process.map(|id| case.world.people.parents(id)).unwrap_or_default();
     let itself = if parents.contains(&case.victim) {
         format!(" It was {} itself that had it done.", words::name_pid(&case.victim_process()))
@@ -203,7 +205,7 @@ fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option
     );
     let effect = stop.ordered_at();
     Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)
-        .links(units::command_link(case, &actor).map(|link| link.before(effect)))
+        .links(units::command_links(case, &actor).into_iter().map(|link| link.before(effect)))
         .links([case.signal_link(got, mechanism).before(effect)])
         .links(units::stop_links(case, stop))
         .answer()
@@ -381,7 +383,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
             about
         ),
     )
-    .links(actor.iter().filter_map(|actor| units::command_link(case, actor)))
+    .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(connection.map(|link| link.before(struck)))
     .links(call.map(|call| {
         let link = call_link(case, call);

@@ -19,5 +19,6 @@ mod private_socket;
 mod relay;
 mod remedies;
 mod scene;
+mod started;
 mod stops;
 mod terminals;

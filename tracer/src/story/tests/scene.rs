@@ -90,7 +90,7 @@ pub fn caught(number: u8, sender: Task, target: Task) -> SignalSent {
 }
 
 /// The evidence of a scene.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Scene {
     evidence: Vec<Evidence>,
     options: TraceOptions,

@@ -1,0 +1,266 @@
+//! What had a service manager run the processes of a unit: somebody's request for a unit made for that, a timer, the
+//! failure of another unit.
+//!
+//! Such a process is the manager's child. Who is behind it is no parent of it, but whoever asked the manager.
+
+use super::actor::Actor;
+use super::case::Case;
+use super::ending::call_link;
+use super::manager::{BUS_LAG, job_type, main_end, unit_of_call};
+use super::pulls::TOGETHER;
+use super::requests::{Request, Wish};
+use super::units::job_link;
+use super::upstream::End;
+use super::verdict::{Link, LinkEvent};
+use super::world::{Seen, UnitHistory};
+use crate::evidence::{BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId};
+
+const S: u64 = 1_000_000_000;
+
+/// How soon after its start a unit does what it was started for, and not what it is there for.
+const AT_START: u64 = 10 * S;
+
+/// What had the unit of a process run.
+#[derive(Debug)]
+pub struct Started {
+    /// Who or what.
+    pub by: By,
+    /// What proves it.
+    pub links: Vec<Link>,
+}
+
+/// Who or what had a unit run.
+#[derive(Debug)]
+pub enum By {
+    /// Somebody had the manager make this unit and run something in it, as sudo(8) runs something below itself.
+    Person {
+        /// Who.
+        actor: Box<Actor>,
+        /// The unit.
+        unit: String,
+        /// That, or the timer that was made with it.
+        through: String,
+        /// How well it is proven that this request led to it.
+        grade: Grade,
+    },
+    /// Something had it start a unit that has its own settings, as a clause: `started by rot.timer`.
+    Cause(String),
+}
+
+impl Started {
+    /// What had the unit of a process run. `line`: the process and its parents, nearest first; `at_ns`: when it acted;
+    /// `hops`: how many such starts are followed up at most.
+    pub fn of(case: &Case<'_>, line: &[ProcessId], at_ns: u64, hops: usize) -> Option<Self> {
+        let hops = hops.checked_sub(1)?;
+        let run = Run::of(case, line, at_ns)?;
+        let history = case.world.unit_of(run.manager, &run.unit);
+        let timer = history.and_then(|history| run.trigger(history));
+        let made =
+            std::iter::once(run.unit.as_str()).chain(timer.as_ref().map(|(unit, _)| &**unit));
+        made.filter_map(|unit| run.by_person(unit, hops))
+            .next()
+            .or_else(|| timer.as_ref().map(|(unit, at)| run.by_trigger(unit, *at)))
+            .or_else(|| run.by_job(hops))
+    }
+}
+
+/// A process that a manager ran for a unit.
+struct Run<'c, 'a> {
+    case: &'c Case<'a>,
+    manager: Manager,
+    unit: String,
+    /// The process that the manager started.
+    first: ProcessId,
+    /// When something of it acted.
+    at_ns: u64,
+}
+
+impl<'c, 'a> Run<'c, 'a> {
+    /// The service that a process is part of: by which one its manager says it ran, else by its cgroup. PAM moves what
+    /// it opens a session for out of its unit's cgroup.
+    fn of(case: &'c Case<'a>, line: &[ProcessId], at_ns: u64) -> Option<Self> {
+        let people = &case.world.people;
+        let is_manager = |id: &ProcessId| {
+            id.pid == 1
+                || people.get(*id).and_then(|known| known.comm.as_deref()) == Some("systemd")
+        };
+        let above = line.iter().position(is_manager)?;
+        let first = *line.get(above.checked_sub(1)?)?;
+        let cgroup = people.get(first)?.cgroup.as_deref()?;
+        let owner = CgroupOwner::of(cgroup);
+        let (manager, placed) = match (owner.user_unit, owner.owner_uid) {
+            (Some(unit), Some(uid)) => (Manager::User(uid), Some(unit)),
+            _ => (Manager::System, owner.unit),
+        };
+        let run = Self { case, manager, unit: String::new(), first, at_ns };
+        let placed = placed.filter(|unit| unit.ends_with(".service"));
+        let unit = placed.or_else(|| run.said().filter(|_| line[above].pid == 1))?;
+        Some(Self { unit, ..run })
+    }
+
+    /// The unit whose process the system's manager said that it was.
+    fn said(&self) -> Option<String> {
+        let ended_ns = self.case.world.people.get(self.first)?.ended_ns;
+        let until_ns = ended_ns.unwrap_or(u64::MAX).saturating_add(BUS_LAG);
+        let is_its = |history: &UnitHistory| {
+            history.changes.iter().any(|change| {
+                let is = |name: &str| {
+                    let pid = change.value.get(name).and_then(serde_json::Value::as_u64);
+                    pid == Some(u64::from(self.first.pid))
+                };
+                (self.first.start_ns..=until_ns).contains(&change.ns())
+                    && (is("MainPID") || is("ControlPID"))
+            })
+        };
+        let units = self.case.world.units.iter().filter(|((manager, unit), history)| {
+            *manager == Manager::System && unit.ends_with(".service") && is_its(history)
+        });
+        units.map(|((_, unit), _)| unit).min().cloned()
+    }
+
+    /// The timer, socket or path that had started the unit when the process acted, and when that was heard of.
+    fn trigger(&self, history: &UnitHistory) -> Option<(String, Moment)> {
+        let told = history.changes.iter().rfind(|change| {
+            change.value.contains_key("ActivationDetails")
+                && change.ns() <= self.at_ns.saturating_add(BUS_LAG)
+        })?;
+        Some((UnitHistory::trigger_in(&told.value)?, told.at))
+    }
+
+    /// Somebody had this unit made to run something.
+    fn by_person(&self, unit: &str, hops: usize) -> Option<Started> {
+        let case = self.case;
+        let request = self.made(unit)?;
+        let call = request.call;
+        let asked_ns = call.map_or(self.first.start_ns, Seen::ns);
+        let actor = Actor::within(case, request.process?, asked_ns.min(self.at_ns), hops);
+        let grade = request.grade().min(self.manager.grade());
+        let links = request.connection_link(case).into_iter();
+        let links = links.chain(call.map(|call| call_link(case, call)));
+        let by = By::Person {
+            actor: Box::new(actor),
+            unit: self.unit.clone(),
+            through: unit.to_owned(),
+            grade,
+        };
+        Some(Started { by, links: links.collect() })
+    }
+
+    /// The request for this unit, which nobody but its maker has a file for.
+    fn made(&self, unit: &str) -> Option<Request<'a>> {
+        let case = self.case;
+        let until_ns = self.first.start_ns.saturating_add(BUS_LAG);
+        let call = case.world.calls.iter().rfind(|call| {
+            call.value.bus == self.manager
+                && call.value.member == "StartTransientUnit"
+                && unit_of_call(&call.value).as_deref() == Some(unit)
+                && call.ns() <= until_ns
+        });
+        match call {
+            Some(call) if call.value.is_by("org.freedesktop.machine1") => self.shell(call),
+            // What a daemon has run it answers for itself.
+            Some(call) if call.value.sender.well_known.is_some() => None,
+            Some(call) => Some(Request::of_call(case, call, call.value.job)),
+            None => Request::for_transient(case, self.manager, unit, self.first),
+        }
+    }
+
+    /// The request for a shell that machined had this unit made for: the only one that it had not answered yet.
+    fn shell(&self, made: &Seen<BusCall>) -> Option<Request<'a>> {
+        const OPENING: [&str; 4] =
+            ["OpenMachineShell", "OpenMachineLogin", "OpenShell", "OpenLogin"];
+        let mut pending = self.case.world.calls.iter().filter(|call| {
+            call.value.is_to_machined()
+                && OPENING.contains(&call.value.member.as_str())
+                && call.ns() <= made.ns()
+                && call.value.granted_ns.is_none_or(|granted| granted >= made.ns())
+                && call.ns().saturating_add(90 * S) >= made.ns()
+        });
+        let call = pending.next_back()?;
+        pending.next().is_none().then(|| Request::of_call(self.case, call, call.value.job))
+    }
+
+    fn by_trigger(&self, trigger: &str, at: Moment) -> Started {
+        let text = format!("{trigger} started {}", self.unit);
+        let source = crate::evidence::Source::Bus;
+        let link = self.case.link(at, LinkEvent::UnitState, source, None, text);
+        let by = By::Cause(format!("started by {trigger}"));
+        Started { by, links: vec![link.said_over(self.manager)] }
+    }
+
+    /// What the job that started the unit was made for.
+    fn by_job(&self, hops: usize) -> Option<Started> {
+        let case = self.case;
+        let job = case.world.jobs.iter().rfind(|job| {
+            job.value.manager == self.manager
+                && job.value.unit == self.unit
+                && job.value.result.is_none()
+                && job.ns() <= self.first.start_ns.saturating_add(BUS_LAG)
+                && matches!(job_type(case.world, job), Some("start" | "restart") | None)
+        })?;
+        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let of_job = |request: &Request<'_>| {
+            request.call.is_some_and(|call| call.value.job == Some(job.value.id))
+        };
+        let request = Request::for_job(case, Wish::Start, job, job.ns());
+        if !request.as_ref().is_some_and(of_job)
+            && let Some((failed, said)) = self.failed_before(job)
+        {
+            return Some(self.by_failure(failed, said, job, hops));
+        }
+        let request = request.filter(|_| job.ns().saturating_add(AT_START) >= self.at_ns)?;
+        let asked_ns = job.ns().min(self.at_ns);
+        let actor = Actor::within(case, request.process?, asked_ns, hops);
+        // A unit that was asked for by something in it explains nothing.
+        if request.process == Some(self.first) {
+            return None;
+        }
+        let mut links = request.links(case, begun);
+        links.push(job_link(case, job).before(begun));
+        let by = By::Cause(format!("started as {}{}", actor.sentence(), request.hint()));
+        Some(Started { by, links })
+    }
+
+    /// The only unit that started others because it had failed, or was done, when this job was made.
+    fn failed_before(&self, job: &Seen<Job>) -> Option<(&'a str, &'a Seen<JournalLine>)> {
+        let mut said = self.case.world.journal.iter().filter_map(|line| {
+            let about = line.value.about_unit.as_deref()?;
+            let is_near = line.ns().abs_diff(job.ns()) <= TOGETHER && about != self.unit;
+            let by_manager = self.manager == Manager::System && line.value.pid == Some(1);
+            (is_near && by_manager && triggers(&line.value.message).is_some())
+                .then_some((about, line))
+        });
+        let first = said.next()?;
+        said.all(|(about, _)| about == first.0).then_some(first)
+    }
+
+    fn by_failure(
+        &self,
+        failed: &str,
+        said: &Seen<JournalLine>,
+        job: &Seen<Job>,
+        hops: usize,
+    ) -> Started {
+        let case = self.case;
+        let setting = triggers(&said.value.message).unwrap_or("OnFailure=");
+        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let main = main_end(case.world, self.manager, failed, said.ns(), 0, &[case.victim]);
+        let end = main.and_then(|main| End::of(case, main.value.task.id));
+        let why = end.as_ref().map(|end| format!(": {}", end.sentence_within(case, hops)));
+        let text = format!("systemd logged {}", super::words::quotation(&said.value.message));
+        let logged = case.link(said.at, LinkEvent::UnitState, said.source, None, text);
+        let links = end.iter().flat_map(|end| end.links_within(case, begun, hops));
+        let links = links.chain([logged.before(begun), job_link(case, job).before(begun)]);
+        let why = why.unwrap_or_default();
+        let by = By::Cause(format!("started, it seems, by {setting} of {failed}{why}"));
+        Started { by, links: links.collect() }
+    }
+}
+
+/// The setting by which a unit starts others as its state changes, where its manager logs that it does
+/// (`unit_start_on_failure`).
+pub fn triggers(message: &str) -> Option<&'static str> {
+    let settings = ["OnFailure=", "OnSuccess="];
+    let logs = |setting: &&str| message.ends_with(&format!(": Triggering {setting} dependencies."));
+    settings.into_iter().find(logs)
+}

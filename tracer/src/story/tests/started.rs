@@ -1,0 +1,230 @@
+//! Who or what is behind a process that a service manager ran for a unit.
+
+use serde_json::json;
+
+use super::scene::{Scene, at, signal, systemd, task_in};
+use crate::evidence::{BusCall, BusPeer, Fact, Grade, JournalLine, Manager, Source, Task, sig};
+use crate::story::verdict::Death;
+
+const SESSION: &str = "/user.slice/user-1000.slice/session-c3.scope";
+
+fn root(task: Task) -> Task {
+    Task { uid: 0, euid: 0, ..task }
+}
+
+fn victim() -> Task {
+    task_in(500, "nginx", "/system.slice/nginx.service")
+}
+
+/// What systemd ran for a unit, in this cgroup by the time it asks for nginx to be stopped.
+fn acting(cgroup: &str) -> Task {
+    let task = root(task_in(700, "systemctl", cgroup));
+    Task { id: crate::evidence::ProcessId { pid: 700, start_ns: at(1500).boot_ns }, ..task }
+}
+
+fn asker(comm: &str) -> Task {
+    Task { login_uid: Some(1000), ..task_in(243, comm, SESSION) }
+}
+
+fn peer(task: &Task) -> BusPeer {
+    BusPeer { process: Some(task.id), uid: Some(task.uid), ..BusPeer::default() }
+}
+
+/// alice is logged in by ssh, and has run this.
+fn asked(args: &[&str]) -> Scene {
+    let client = asker(args[0]);
+    Scene::watching(&victim()).session("c3", 242).exec(1000, client, args, &[])
+}
+
+fn transient(scene: Scene, ms: u64, sender: BusPeer, unit: &str) -> Scene {
+    let call = BusCall {
+        sender,
+        path: "/org/freedesktop/systemd1".to_owned(),
+        member: "StartTransientUnit".to_owned(),
+        args: vec![json!(unit), json!("fail")],
+        granted_ns: Some(at(ms).boot_ns),
+        ..BusCall::default()
+    };
+    scene.add(ms, Source::Bus, Fact::BusCall(call))
+}
+
+/// The unit's process has nginx stopped.
+fn stopped(scene: Scene, actor: Task) -> Death {
+    scene
+        .exec(2000, actor, &["/usr/bin/systemctl", "stop", "nginx"], &[&root(systemd())])
+        .job(2010, 645, "stop", "nginx.service")
+        .signal(2011, signal(sig::SIGTERM, systemd(), victim()))
+        .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn who_called_run0_is_behind_what_it_runs() {
+    let scene = asked(&["run0", "systemctl", "stop", "nginx"]);
+    let scene = transient(scene, 1200, peer(&asker("run0")), "run-p243-i1.service");
+    // PAM has moved it into a session of its own.
+    let scene = scene.unit(1510, "run-p243-i1.service", &[("MainPID", json!(700))]);
+    let death = stopped(scene, acting("/user.slice/user-0.slice/session-c4.scope"));
+    let told = &death.cause.explanation;
+    let words = "alice ran \"run0 systemctl stop nginx\" (through run-p243-i1.service) in ssh session c3 from 203.0.113.5";
+    assert!(told.contains(words), "{told}");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts[1].contains("StartTransientUnit"), "{texts:?}");
+    assert_eq!(texts[2], "run-p243-i1.service ran \"/usr/bin/systemctl stop nginx\"");
+    assert!(death.chain[..3].iter().all(|link| link.evidence == Grade::Observed));
+}
+
+#[test]
+fn a_session_that_no_unit_opened_is_roots() {
+    let scene = asked(&["run0", "systemctl", "stop", "nginx"]);
+    let scene = transient(scene, 1200, peer(&asker("run0")), "run-p243-i1.service");
+    let death = stopped(scene, acting("/user.slice/user-0.slice/session-c4.scope"));
+    assert!(death.cause.explanation.contains("root ran"), "{}", death.cause.explanation);
+}
+
+/// Its call was heard when it had gone: the unit is named after its process.
+#[test]
+fn a_timer_of_systemd_run_is_whose_ran_that() {
+    let args = ["systemd-run", "--on-active=1", "systemctl", "stop", "nginx"];
+    let scene = asked(&args);
+    let scene = transient(scene, 1200, BusPeer::default(), "run-p243-i1.timer");
+    let details = json!([["trigger_unit", "run-p243-i1.timer"]]);
+    let scene = scene.unit(1510, "run-p243-i1.service", &[("ActivationDetails", details)]);
+    let death = stopped(scene, acting("/system.slice/run-p243-i1.service"));
+    let told = &death.cause.explanation;
+    assert!(told.contains("alice ran \"systemd-run --on-active=1 systemctl stop nginx\" (through run-p243-i1.timer, it seems) in ssh session c3"), "{told}");
+    assert_eq!(death.chain[0].evidence, Grade::Inferred);
+}
+
+/// root's systemd-run speaks to PID 1 past every bus.
+#[test]
+fn the_private_socket_hides_who_made_a_unit_from_the_bus_alone() {
+    let sudo = Task { login_uid: Some(1000), ..root(task_in(242, "sudo", SESSION)) };
+    let args = ["systemd-run", "-q", "systemctl", "stop", "nginx"];
+    let run = Task { login_uid: Some(1000), ..root(task_in(243, "systemd-run", SESSION)) };
+    let sudo_args = ["sudo", "systemd-run", "-q", "systemctl", "stop", "nginx"];
+    let scene = Scene::watching(&victim())
+        .session("c3", 240)
+        .exec(990, sudo.clone(), &sudo_args, &[])
+        .exec(1000, run.clone(), &args, &[&sudo]);
+    let told =
+        |scene: Scene| stopped(scene, acting("/system.slice/run-r0123.service")).cause.explanation;
+    let concluded = told(scene.clone());
+    let words = "alice ran \"sudo systemd-run -q systemctl stop nginx\" (through run-r0123.service, it seems) in ssh session c3";
+    assert!(concluded.contains(words), "{concluded}");
+    let seen = told(scene.clone().connects(1100, run.clone(), Manager::System));
+    assert!(seen.contains("alice ran \"sudo systemd-run") && !seen.contains("seems"), "{seen}");
+    // Two can have been it.
+    let other = Task { id: task_in(244, "", "").id, ..run };
+    let unknown = told(scene.exec(1050, other, &args, &[]));
+    assert!(unknown.contains("run-r0123.service ran"), "{unknown}");
+}
+
+#[test]
+fn machined_opens_shells_for_others() {
+    let scene = asked(&["machinectl", "shell", ".host", "/usr/bin/systemctl", "stop", "nginx"]);
+    let machined = root(task_in(389, "systemd-machine", "/system.slice/systemd-machined.service"));
+    let open = BusCall {
+        sender: peer(&asker("machinectl")),
+        path: "/org/freedesktop/machine1".to_owned(),
+        member: "OpenMachineShell".to_owned(),
+        args: vec![json!(".host"), json!("root")],
+        granted_ns: Some(at(1250).boot_ns),
+        ..BusCall::default()
+    };
+    let well_known = Some("org.freedesktop.machine1".to_owned());
+    let by_machined = BusPeer { well_known, ..peer(&machined) };
+    let scene = scene.add(1100, Source::Bus, Fact::BusCall(open.clone()));
+    let shell = "container-shell@0.service";
+    let told = |scene: Scene| {
+        let scene = transient(scene, 1200, by_machined.clone(), shell);
+        stopped(scene, acting("/system.slice/container-shell@0.service")).cause.explanation
+    };
+    let known = told(scene.clone());
+    assert!(known.contains("alice ran \"machinectl shell .host /usr/bin/systemctl stop nginx\" (through container-shell@0.service)"), "{known}");
+    let bobs = BusPeer { uid: Some(1001), ..BusPeer::default() };
+    let two = told(scene.add(1150, Source::Bus, Fact::BusCall(BusCall { sender: bobs, ..open })));
+    assert!(two.contains("container-shell@0.service ran"), "{two}");
+}
+
+/// What asks for its own unit is not followed for ever.
+#[test]
+fn a_unit_that_made_itself() {
+    let unit = "run-p700-i1.service";
+    let actor = acting("/system.slice/run-p700-i1.service");
+    let scene = transient(Scene::watching(&victim()), 1200, peer(&actor), unit);
+    let death = stopped(scene, actor);
+    assert!(death.cause.explanation.contains(unit), "{}", death.cause.explanation);
+}
+
+#[test]
+fn nobody_ran_what_a_timer_did() {
+    let details = json!([["trigger_unit", "rot.timer"]]);
+    let scene = Scene::watching(&victim());
+    let scene = scene.unit(1510, "rot.service", &[("ActivationDetails", details)]);
+    let death = stopped(scene, acting("/system.slice/rot.service"));
+    let told = &death.cause.explanation;
+    let words = "rot.service (started by rot.timer) ran \"/usr/bin/systemctl stop nginx\"";
+    assert!(told.contains(words), "{told}");
+    assert_eq!(death.chain[0].text, "rot.timer started rot.service");
+}
+
+#[test]
+fn what_a_daemon_ran_is_the_daemons() {
+    let monit = root(task_in(868, "monit", "/system.slice/monit.service"));
+    let death = Scene::watching(&victim())
+        .exec(
+            2000,
+            acting("/system.slice/monit.service"),
+            &["/usr/bin/systemctl", "stop", "nginx"],
+            &[&monit, &root(systemd())],
+        )
+        .job(2010, 645, "stop", "nginx.service")
+        .signal(2011, signal(sig::SIGTERM, systemd(), victim()))
+        .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+        .death();
+    let told = &death.cause.explanation;
+    assert!(told.contains("monit[868] of monit.service ran \"/usr/bin/systemctl stop"), "{told}");
+}
+
+fn logged(scene: Scene, ms: u64, unit: &str, message: &str) -> Scene {
+    let line = JournalLine {
+        message: format!("{unit}: {message}"),
+        pid: Some(1),
+        about_unit: Some(unit.to_owned()),
+        ..JournalLine::default()
+    };
+    scene.add(ms, Source::Journal, Fact::Journal(line))
+}
+
+#[test]
+fn a_unit_that_failed_starts_another() {
+    let bad = root(task_in(637, "sleep", "/system.slice/bad.service"));
+    let bash = root(task_in(662, "bash", "/"));
+    let scene = Scene::watching(&victim())
+        .exec(1300, bash.clone(), &["bash", "-c", "kill -9 637"], &[])
+        .signal(1400, signal(sig::SIGKILL, bash, bad.clone()))
+        .exit(1401, bad, u32::from(sig::SIGKILL), false);
+    let scene = logged(scene, 1410, "bad.service", "Triggering OnFailure= dependencies.");
+    let scene = scene.job(1411, 600, "start", "clean.service");
+    let told =
+        |scene: Scene| stopped(scene, acting("/system.slice/clean.service")).cause.explanation;
+    let one = told(scene.clone());
+    assert!(one.contains("clean.service (started, it seems, by OnFailure= of bad.service: sleep[637] was killed by SIGKILL: root ran \"bash -c 'kill -9 637'\") ran \"/usr/bin/systemctl stop nginx\""), "{one}");
+    // Which of two it was is not known.
+    let two = told(logged(scene, 1412, "worse.service", "Triggering OnFailure= dependencies."));
+    assert!(two.contains("clean.service ran \"/usr/bin"), "{two}");
+}
+
+/// Who starts a service by hand has it do what it does at once.
+#[test]
+fn a_service_that_somebody_started() {
+    let client = Task { login_uid: Some(1000), ..root(task_in(243, "systemctl", SESSION)) };
+    let scene = Scene::watching(&victim())
+        .session("c3", 240)
+        .exec(1300, client, &["systemctl", "start", "clean"], &[])
+        .job(1400, 600, "start", "clean.service");
+    let death = stopped(scene, acting("/system.slice/clean.service"));
+    let told = &death.cause.explanation;
+    assert!(told.contains("clean.service (started as alice ran \"systemctl start clean\" in ssh session c3 from 203.0.113.5 (by its arguments; the request itself was not seen)) ran"), "{told}");
+}
