@@ -12,6 +12,7 @@ use super::requests::{Request, Wish};
 use super::units::job_link;
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
+use super::words;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId};
 
@@ -204,9 +205,9 @@ impl<'c, 'a> Run<'c, 'a> {
         };
         let request = Request::for_job(case, Wish::Start, job, job.ns());
         if !request.as_ref().is_some_and(of_job)
-            && let Some((failed, said)) = self.failed_before(job)
+            && let Some(failure) = Failure::before(case, job)
         {
-            return Some(self.by_failure(failed, said, job, hops));
+            return Some(self.by_failure(&failure, job, hops));
         }
         let request = request.filter(|_| job.ns().saturating_add(AT_START) >= self.at_ns)?;
         let asked_ns = job.ns().min(self.at_ns);
@@ -221,45 +222,69 @@ impl<'c, 'a> Run<'c, 'a> {
         Some(Started { by, links })
     }
 
-    /// The only unit that started others because it had failed, or was done, when this job was made.
-    fn failed_before(&self, job: &Seen<Job>) -> Option<(&'a str, &'a Seen<JournalLine>)> {
-        let mut said = self.case.world.journal.iter().filter_map(|line| {
-            let about = line.value.about_unit.as_deref()?;
-            let is_near = line.ns().abs_diff(job.ns()) <= TOGETHER && about != self.unit;
-            let by_manager = self.manager == Manager::System && line.value.pid == Some(1);
-            (is_near && by_manager && triggers(&line.value.message).is_some())
-                .then_some((about, line))
+    fn by_failure(&self, failure: &Failure<'a>, job: &Seen<Job>, hops: usize) -> Started {
+        let case = self.case;
+        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let mut links = failure.links(case, begun, hops);
+        links.push(job_link(case, job).before(begun));
+        let by = By::Cause(format!("started, it seems, by {}", failure.sentence(case, hops)));
+        Started { by, links }
+    }
+}
+
+/// A unit that had others started as its own state changed.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    /// The unit.
+    pub unit: &'a str,
+    setting: &'static str,
+    said: &'a Seen<JournalLine>,
+    /// The end of its main process.
+    end: Option<End<'a>>,
+}
+
+impl<'a> Failure<'a> {
+    /// The only unit that logged that it did so when this job of the system's manager was made.
+    pub fn before(case: &Case<'a>, job: &Seen<Job>) -> Option<Self> {
+        let Job { manager, unit, .. } = &job.value;
+        let mut said = case.world.journal.iter().filter_map(|line| {
+            let about = line.value.about_unit.as_deref().filter(|about| about != unit)?;
+            let is_near = line.ns().abs_diff(job.ns()) <= TOGETHER && line.value.pid == Some(1);
+            let setting = triggers(&line.value.message).filter(|_| is_near)?;
+            Some((about, setting, line))
         });
-        let first = said.next()?;
-        said.all(|(about, _)| about == first.0).then_some(first)
+        let (unit, setting, said) = said.next().filter(|(unit, ..)| {
+            *manager == Manager::System && said.all(|(about, ..)| about == *unit)
+        })?;
+        let main = main_end(case.world, *manager, unit, said.ns(), 0, &[case.victim]);
+        let end = main.and_then(|main| End::of(case, main.value.task.id));
+        Some(Self { unit, setting, said, end })
     }
 
-    fn by_failure(
-        &self,
-        failed: &str,
-        said: &Seen<JournalLine>,
-        job: &Seen<Job>,
-        hops: usize,
-    ) -> Started {
-        let case = self.case;
-        let setting = triggers(&said.value.message).unwrap_or("OnFailure=");
-        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
-        let main = main_end(case.world, self.manager, failed, said.ns(), 0, &[case.victim]);
-        let end = main.and_then(|main| End::of(case, main.value.task.id));
-        let why = end.as_ref().map(|end| format!(": {}", end.sentence_within(case, hops)));
-        let text = format!("systemd logged {}", super::words::quotation(&said.value.message));
+    /// In words: `OnFailure= of bad.service: sleep[637] was killed by SIGKILL: …`.
+    pub fn sentence(&self, case: &Case<'a>, hops: usize) -> String {
+        format!("{} of {}{}", self.setting, self.unit, self.why(case, hops))
+    }
+
+    /// What ended its main process, as the end of a sentence; empty where that was not seen.
+    pub fn why(&self, case: &Case<'a>, hops: usize) -> String {
+        let end = self.end.as_ref().map(|end| format!(": {}", end.sentence_within(case, hops)));
+        end.unwrap_or_default()
+    }
+
+    /// What ended its main process, and what was logged then; none later than what it led to.
+    pub fn links(&self, case: &Case<'a>, effect: Moment, hops: usize) -> Vec<Link> {
+        let Self { said, end, .. } = self;
+        let text = format!("systemd logged {}", words::quotation(&said.value.message));
         let logged = case.link(said.at, LinkEvent::UnitState, said.source, None, text);
-        let links = end.iter().flat_map(|end| end.links_within(case, begun, hops));
-        let links = links.chain([logged.before(begun), job_link(case, job).before(begun)]);
-        let why = why.unwrap_or_default();
-        let by = By::Cause(format!("started, it seems, by {setting} of {failed}{why}"));
-        Started { by, links: links.collect() }
+        let ends = end.iter().flat_map(|end| end.links_within(case, effect, hops));
+        ends.chain([logged.before(effect)]).collect()
     }
 }
 
 /// The setting by which a unit starts others as its state changes, where its manager logs that it does
 /// (`unit_start_on_failure`).
-pub fn triggers(message: &str) -> Option<&'static str> {
+fn triggers(message: &str) -> Option<&'static str> {
     let settings = ["OnFailure=", "OnSuccess="];
     let logs = |setting: &&str| message.ends_with(&format!(": Triggering {setting} dependencies."));
     settings.into_iter().find(logs)

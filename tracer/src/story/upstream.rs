@@ -5,14 +5,17 @@ use super::case::Case;
 use super::causes::KILLERS;
 use super::decide::{self, Blow};
 use super::ending::exit_link;
-use super::manager::manager_of;
+use super::manager::{manager_of, stop_job};
 use super::mechanism;
+use super::requests::{Request, Wish};
 use super::signals;
 use super::units::command_links;
 use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
-use crate::evidence::{Exit, Grade, Mechanism, Moment, ProcessId, Task, signal_name};
+use crate::evidence::{
+    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, ProcessId, Task, signal_name,
+};
 
 /// Whose end the kernel answered by a signal.
 fn ended_before(blow: Blow<'_>) -> Option<&Task> {
@@ -83,12 +86,12 @@ impl<'a> End<'a> {
 
     /// Its links: the signal that ended it, where one did, and the end itself. None is later than
     /// what it led to.
-    pub fn links(&self, case: &Case<'_>, effect: Moment) -> Vec<Link> {
+    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         self.links_within(case, effect, STARTS)
     }
 
     /// The same with no more than so many starts of units followed up.
-    pub fn links_within(&self, case: &Case<'_>, effect: Moment, hops: usize) -> Vec<Link> {
+    pub fn links_within(&self, case: &Case<'a>, effect: Moment, hops: usize) -> Vec<Link> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
         let person = self.sender().filter(|(sender, _)| manager_of(sender).is_none());
         let commands = person.map(|(sender, at_ns)| {
@@ -101,7 +104,8 @@ impl<'a> End<'a> {
             Some(links.into_iter().map(|link| Link { evidence: Grade::Inferred, ..link }).collect())
         });
         let above = self.above.iter().flat_map(|end| end.links_within(case, effect, hops));
-        let commands = commands.into_iter().flatten();
+        let asked = self.passed_on(case).into_iter().flat_map(|asked| asked.links(case, effect));
+        let commands = commands.into_iter().flatten().chain(asked);
         let own = commands.chain(struck).chain([exit_link(case, self.exit)]);
         above.chain(own.map(|link| link.before(effect))).collect()
     }
@@ -133,12 +137,12 @@ impl<'a> End<'a> {
     }
 
     /// The end in words: `sh[84] was killed by SIGKILL: root ran "kill -KILL 84"`.
-    pub fn sentence(&self, case: &Case<'_>) -> String {
+    pub fn sentence(&self, case: &Case<'a>) -> String {
         self.sentence_within(case, STARTS)
     }
 
     /// The same with no more than so many starts of units followed up.
-    pub fn sentence_within(&self, case: &Case<'_>, hops: usize) -> String {
+    pub fn sentence_within(&self, case: &Case<'a>, hops: usize) -> String {
         let name = words::name_pid(&case.task(&self.exit.value.task));
         let how = match Outcome::of(&self.exit.value) {
             Outcome::Exited { status } => format!("{name} exited with {status}"),
@@ -168,7 +172,10 @@ impl<'a> End<'a> {
                 None => format!("{how}{after}"),
             },
             Some((task, _)) if manager_of(task).is_some() => {
-                format!("{how}{after} from {}", words::name_pid(&case.task(task)))
+                let asked = self.passed_on(case).and_then(|asked| asked.sentence(case));
+                let asked = asked.map(|asked| format!(", which passed it on: {asked}"));
+                let name = words::name_pid(&case.task(task));
+                format!("{how}{after} from {name}{}", asked.unwrap_or_default())
             }
             Some((task, at_ns)) => {
                 let actor = Actor::within(case, task.id, at_ns, hops);
@@ -200,6 +207,27 @@ impl<'a> End<'a> {
             (is_recent && may && is_killer && named).then_some((id, ran_ns))
         });
         aimed.max_by_key(|(_, ran_ns)| *ran_ns)
+    }
+
+    /// The request for that signal, where a service manager sent it and was not stopping the unit (`systemctl kill`).
+    fn passed_on(&self, case: &Case<'a>) -> Option<Request<'a>> {
+        let (sender, at_ns) = self.sender()?;
+        let manager = manager_of(sender)?;
+        let struck = &self.blow?.signal.value;
+        let owner = CgroupOwner::of(struck.target.cgroup.as_deref()?);
+        let unit = match manager {
+            Manager::System => owner.unit,
+            Manager::User(_) => owner.user_unit,
+        }?;
+        let born_ns = struck.target.id.start_ns;
+        // A job that was heard of after that end was made since it had ended.
+        let job = stop_job(case.world, manager, &unit, at_ns, born_ns);
+        if job.is_some_and(|job| job.ns() <= self.ns()) {
+            return None;
+        }
+        let request = Request::find(case, Wish::Kill, manager, &unit, at_ns)?;
+        let number = struck.number;
+        request.signal(case).is_none_or(|asked| asked == number).then_some(request)
     }
 
     /// The other process that sent it the deciding signal, and when.

@@ -1,7 +1,7 @@
 //! Deaths since something happened to another unit: it was stopped, started or ended, and a dependency
 //! carried that over.
 
-use super::isolation::{Asked, Isolation};
+use super::isolation::{Asked, Isolation, by_failure, by_signal};
 use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
@@ -24,7 +24,6 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     if stop.asked_for(case).is_some() {
         return is_not(ID, format!("the stop of {} itself was asked for", stop.unit));
     }
-    let history = stop.history?;
     // A shutdown and an isolation stop units right and left: that is no dependency.
     let going_down = case.world.jobs.iter().any(|other| {
         other.value.manager == stop.manager
@@ -36,9 +35,16 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, "everything was being stopped");
     }
     let isolated = Asked::before(case, stop.manager, job, stop.begun.boot_ns).is_some();
-    if isolated || Isolation::of(case, stop.manager, job).is_some() {
+    let isolation = Isolation::of(case, stop.manager, job);
+    let of_failure =
+        isolation.as_ref().filter(|it| !isolated && by_signal(case, it.target).is_none());
+    if let Some(opinion) = of_failure.and_then(|it| by_failure(case, &stop, job, it)) {
+        return Some(opinion);
+    }
+    if isolated || isolation.is_some() {
         return is_not(ID, "another unit was being isolated");
     }
+    let history = stop.history?;
     let stopped = happening(&stop, &stop.unit, job);
     match pull(case, stopped, history, &[]) {
         Some(pull) => related(case, &stop, &pull),

@@ -1,15 +1,19 @@
 //! Deaths since another unit was isolated: everything that it does not need is stopped then.
 
+mod unasked;
+
 use super::units::{UNSEEN, nameless_caller};
-use super::{Finding, Fit, Opinion};
+use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::{Grade, Job, Manager};
 use crate::story::case::Case;
 use crate::story::manager::{UnitStop, job_type, unit_of_call};
 use crate::story::requests::{Request, Wish};
+use crate::story::started::Failure;
 use crate::story::verdict::CauseId;
 use crate::story::wishes::isolated_by;
 use crate::story::world::Seen;
 use crate::story::{fixes, units};
+pub use unasked::{by_failure, by_signal};
 
 const S: u64 = 1_000_000_000;
 
@@ -125,7 +129,8 @@ pub fn isolated(
 
 /// A transaction that starts a target and stops nearly everything else, targets above all: an isolation, by what it does.
 pub struct Isolation<'a> {
-    target: &'a Seen<Job>,
+    /// The start of the target.
+    pub target: &'a Seen<Job>,
     /// How many other units it stops, as far as was seen.
     stopped: usize,
 }
@@ -170,16 +175,26 @@ pub fn concluded_isolation(
     what: &str,
 ) -> Option<Opinion> {
     let Isolation { target, stopped } = Isolation::of(case, stop.manager, job)?;
+    let asked = by_signal(case, target).filter(|_| stop.manager == Manager::System);
+    if asked.is_none() && Failure::before(case, target).is_some() {
+        const WHY: &str = "a unit that had failed had another one isolated";
+        return is_not(CauseId::UnitStopRequested, WHY);
+    }
     let setting = units::unit_setting(case, stop, "IgnoreOnIsolate", "IgnoreOnIsolate");
     let start = units::job_link(case, target).before(job.at.no_later_than(stop.begun));
+    let who = asked.as_ref().map(|asked| format!("It was asked for by a signal{}.", asked.who));
     let text = format!(
         "{what} as {} was isolated, it seems: the same transaction stopped {stopped} units, targets among them, as whatever \
-         the isolated one does not need is. Who asked for it was not seen.",
-        target.value.unit
+         the isolated one does not need is. {}",
+        target.value.unit,
+        who.unwrap_or_else(|| "Who asked for it was not seen.".to_owned())
     );
-    Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)
-        .gap(UNSEEN)
+    let finding = Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text);
+    let finding = if asked.is_some() { finding } else { finding.gap(UNSEEN) };
+    let asked = asked.into_iter().flat_map(|asked| asked.links);
+    finding
         .settings([setting])
+        .links(asked.map(|link| link.before(start.at)))
         .links([start])
         .links(units::stop_links(case, stop))
         .fixes([fixes::ignore_on_isolate(&stop.at())])

@@ -2,10 +2,11 @@
 //! manager ends the rest then, with no job for that and nobody who asked.
 
 use super::{Finding, Fit, Opinion, unit_ends};
-use crate::evidence::{Exit, Grade, JournalLine};
+use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, Manager, Task};
 use crate::story::case::Case;
-use crate::story::ending::lived_in;
-use crate::story::manager::UnitStop;
+use crate::story::ending::{exit_link, lived_in};
+use crate::story::manager::{UnitStop, job_type, stop_job};
+use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
@@ -142,6 +143,25 @@ fn bus_name_lost(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
     }
     let name =
         units::unit_setting(case, stop, "BusName", "BusName").filter(|it| !it.value.is_empty())?;
+    if let Some((why, links)) = bus_ended(case, stop) {
+        return Finding::new(
+            ID,
+            Fit::Circumstance,
+            Grade::Inferred,
+            format!(
+                "{} was ended by {}, which had no job for that. A service of Type=dbus is ended so when it no longer owns its \
+                 name on the bus ({}): it lost that, it seems, since {why}.",
+                case.victim_name(),
+                stop.manager_name(case),
+                units::cited(&name)
+            ),
+        )
+        .links(links)
+        .links(units::stop_links(case, stop))
+        .fixes([fixes::start_again(&stop.at(), fixes::Kept::Free)])
+        .settings([Some(kind), Some(name)])
+        .answer();
+    }
     Finding::new(
         ID,
         Fit::Circumstance,
@@ -158,6 +178,42 @@ fn bus_name_lost(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
     .fixes([fixes::fitting_type(&stop.at(), &kind.value)])
     .settings([Some(kind), Some(name)])
     .answer()
+}
+
+/// The end of the bus itself, right before: with it all names on it are gone.
+fn bus_ended(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Vec<Link>)> {
+    const BUSES: [&str; 2] = ["dbus.service", "dbus-broker.service"];
+    let by = stop.begun.boot_ns;
+    let home = |task: &Task| {
+        let owner = CgroupOwner::of(task.cgroup.as_deref()?);
+        match stop.manager {
+            Manager::System => owner.unit,
+            Manager::User(uid) => owner.user_unit.filter(|_| owner.owner_uid == Some(uid)),
+        }
+    };
+    let (main, unit) = case.world.exits.iter().rev().find_map(|exit| {
+        let task = &exit.value.task;
+        let near = exit.ns() <= by && exit.ns() + 2 * S >= by && task.comm.starts_with("dbus");
+        let home = home(task).filter(|_| near)?;
+        Some((exit, BUSES.into_iter().find(|unit| *unit == home)?))
+    })?;
+    let task = main.value.task.id;
+    let Some(job) = stop_job(case.world, stop.manager, unit, main.ns(), task.start_ns) else {
+        let end = End::of(case, task)?;
+        let why = format!("the bus itself had ended ({unit}): {}", end.sentence(case));
+        return Some((why, end.links(case, stop.begun)));
+    };
+    let verb = match job_type(case.world, job) {
+        Some("restart" | "try-restart" | "start") => "restarted",
+        _ => "stopped",
+    };
+    let request = Request::for_job(case, Wish::Stop, job, job.ns().min(main.ns()));
+    let who = request.and_then(|request| request.sentence(case));
+    let who = who.unwrap_or_else(|| "who asked for that was not seen".to_owned());
+    let link = units::job_link(case, job).before(stop.begun);
+    let links = request.iter().flat_map(|request| request.links(case, link.at));
+    let links = links.chain([link.clone(), exit_link(case, main).before(stop.begun)]).collect();
+    Some((format!("the bus itself was {verb} ({unit}): {who}"), links))
 }
 
 fn of_type(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {

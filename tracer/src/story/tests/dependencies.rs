@@ -267,3 +267,25 @@ fn by_an_umount() {
     );
     says(&death, &["m.mount was unmounted: root ran \"umount /m\""]);
 }
+
+/// `systemctl kill` of the unit that another is bound to.
+#[test]
+fn who_had_the_others_main_process_signalled() {
+    let base = task_in(400, "base", "/system.slice/base.service");
+    let killed = |number: u8, args: &[&str]| {
+        stopped(
+            begin("BindsTo")
+                .exec(4800, client(), args, &[])
+                .signal(4900, signal(number, systemd(), base.clone()))
+                .exit(4901, base.clone(), u32::from(number), false)
+                .unit(4902, "base.service", &[("ActiveState", json!("failed"))]),
+        )
+    };
+    let death = killed(sig::SIGKILL, &["systemctl", "kill", "-s", "KILL", "base"]);
+    says(
+        &death,
+        &["from systemd[1], which passed it on: root ran \"systemctl kill -s KILL base\""],
+    );
+    let death = killed(sig::SIGKILL, &["systemctl", "kill", "-s", "HUP", "base"]);
+    assert!(!death.cause.explanation.contains("passed"), "{}", death.cause.explanation);
+}

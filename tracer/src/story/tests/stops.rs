@@ -282,6 +282,31 @@ fn a_name_on_the_bus_that_is_gone_is_a_conclusion() {
     assert_eq!(unexplained(asked, &victim).cause.id, CauseId::UnitStopRequested);
 }
 
+/// All names are gone with the bus; a user's own bus is another one.
+#[test]
+fn a_name_is_gone_with_the_bus() {
+    let victim = task_in(142, "v", CGROUP);
+    let told = |cgroup: &str| {
+        let bus = task_in(93, "dbus-daemon", cgroup);
+        let scene = own("Type", "dbus")
+            .user(0, "root")
+            .unit(1, "v.service", &[("BusName", Value::from("org.x.V"))])
+            .exec(1800, root(90, "systemctl"), &["systemctl", "restart", "dbus"], &[])
+            .job(1900, 660, "restart", "dbus.service")
+            .exit(1910, bus, 0, false);
+        unexplained(scene, &victim)
+    };
+    let death = told("/system.slice/dbus.service");
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UnitFailed, Grade::Inferred));
+    let text = &death.cause.explanation;
+    let words =
+        "since the bus itself was restarted (dbus.service): root ran \"systemctl restart dbus\"";
+    assert!(text.contains(words), "{text}");
+    assert!(!death.fixes.iter().any(|fix| fix.commands.concat().contains("BusName")), "{death:#?}");
+    let own = "/user.slice/user-1000.slice/user@1000.service/session.slice/dbus.service";
+    assert!(!told(own).cause.explanation.contains("the bus itself"));
+}
+
 #[test]
 fn a_watchdog_that_the_program_set_off_itself() {
     let victim = task_in(142, "v", CGROUP);
@@ -418,6 +443,62 @@ fn each_signal_of_a_stop_has_a_limit_of_its_own() {
     let text = &death.cause.explanation;
     assert!(text.contains("so SIGKILL followed (TimeoutAbortSec=2"), "{text}");
     assert!(told(&death, "WatchdogSignal") && !told(&death, "TimeoutStopSec"), "{death:#?}");
+}
+
+fn line_of(unit: Option<&str>, message: &str) -> Fact {
+    Fact::Journal(JournalLine {
+        message: message.to_owned(),
+        pid: Some(1),
+        about_unit: unit.map(str::to_owned),
+        ..JournalLine::default()
+    })
+}
+
+#[test]
+fn a_unit_that_failed_has_another_isolated() {
+    let death = isolated(3, |scene| {
+        let said = line_of(Some("bad.service"), "bad.service: Triggering OnFailure= dependencies.");
+        let bad = task_in(637, "sleep", "/system.slice/bad.service");
+        scene
+            .exec(1980, root(90, "kill"), &["kill", "-9", "637"], &[])
+            .signal(1985, signal(sig::SIGKILL, root(90, "kill"), bad.clone()))
+            .exit(1986, bad, 9, false)
+            .add(1990, Source::Journal, said)
+    });
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UnitDependency, Grade::Inferred));
+    let text = &death.cause.explanation;
+    assert!(text.contains("bad.service had failed right before"), "{text}");
+    assert!(text.contains("sleep[637] was killed by SIGKILL: root ran \"kill -9 637\""), "{text}");
+}
+
+/// PID 1 logs the signals by which it isolates a target; who had sent one may be gone by then.
+#[test]
+fn a_signal_to_the_manager_isolates() {
+    let by = |args: &[&str], said: &str| {
+        let death = isolated(3, |scene| {
+            scene.exec(1980, root(90, args[0]), args, &[]).add(
+                1990,
+                Source::Journal,
+                line_of(None, said),
+            )
+        });
+        assert_eq!(death.cause.evidence, Grade::Inferred);
+        death.cause.explanation
+    };
+    let shell = ["bash", "-c", "kill -RTMIN+0 1; true"];
+    let gone = by(&shell, "Received SIGRTMIN+0 from PID 90 (n/a).");
+    assert!(
+        gone.contains("a signal: root ran \"bash -c 'kill -RTMIN+0 1; true'\" in a cron job"),
+        "{gone}"
+    );
+    assert!(gone.contains("by its arguments"), "{gone}");
+    let there = by(&["kill", "-34", "1"], "Received SIGRTMIN+0 from PID 90 (kill).");
+    assert!(there.contains("root ran \"kill -34 1\"") && !there.contains("arguments"), "{there}");
+    let another = by(&["sleep", "1"], "Received SIGRTMIN+0 from PID 90 (n/a).");
+    assert!(another.contains("a signal: systemd logged"), "{another}");
+    // That one isolates rescue.target.
+    let other = by(&shell, "Received SIGRTMIN+1 from PID 90 (bash).");
+    assert!(other.contains("not seen"), "{other}");
 }
 
 /// The OOM killer had taken one of the unit's processes, and the unit went on; a stop a while later is another story.
