@@ -39,8 +39,8 @@ pub fn under_way<'a>(
     fits: impl Fn(&Seen<Job>) -> bool,
 ) -> Option<&'a Seen<Job>> {
     let jobs = told(world, manager, unit);
-    let were_there = jobs.iter().filter(|job| job.made_ns <= at_ns && !job.had_ended(at_ns));
-    let open = were_there.filter(|job| !job.was_over(at_ns, looked)).next_back();
+    let mut were_there = jobs.iter().filter(|job| job.made_ns <= at_ns && !job.had_ended(at_ns));
+    let open = were_there.rfind(|job| !job.was_over(at_ns, looked));
     let late = jobs.iter().filter(|job| job.made_ns > at_ns && job.made_ns <= at_ns + BUS_LAG);
     let late = late.filter(|job| job.may_have_been(at_ns, looked));
     let possible: Vec<_> = open.into_iter().chain(late).filter(|job| fits(job.seen)).collect();
@@ -231,7 +231,7 @@ impl<'a> Told<'a> {
             line.value.about_unit.as_deref() == Some(unit)
                 && line.value.fields.get("JOB_ID") == Some(&id)
                 && is_from(&line.value, manager)
-                // Numbers come again after a restart of the machine.
+                // Numbers come again when the machine has been restarted.
                 && line.ns() + BUS_LAG >= made_ns
         })
     }
