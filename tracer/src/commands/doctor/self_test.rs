@@ -423,11 +423,10 @@ fn default_signals() -> io::Result<()> {
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let mut none = std::mem::MaybeUninit::uninit();
-    // SAFETY: the set is valid for writes, and initialised by the first call before the second reads it.
-    let set = unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
-    };
+    // SAFETY: the set is valid for writes.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set has been initialised; the old one is not asked for.
+    let set = unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
