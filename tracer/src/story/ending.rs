@@ -136,9 +136,19 @@ impl<'a> Ending<'a> {
     pub fn clause(&self) -> Option<String> {
         let killed = self.end.as_ref().filter(|(end, _)| is_killed(end));
         let by_network = self.outer_event();
-        self.shell
-            .as_ref()
-            .or(killed)
+        if let Some((_, sentence)) = &self.shell {
+            let left = match self.tcp {
+                Some(tcp) if said(&tcp.value) == Ended::Peer => {
+                    format!("; then {} closed the ssh connection", tcp.value.remote)
+                }
+                _ if self.said_goodbye() => {
+                    format!("; then {} ended the ssh connection", self.client())
+                }
+                _ => String::new(),
+            };
+            return Some(format!("{sentence}{left}"));
+        }
+        killed
             .or(self.end.as_ref().filter(|_| by_network.is_none() && self.sshd.is_empty()))
             .map(|(_, sentence)| sentence.clone())
             .or(by_network)
@@ -155,10 +165,7 @@ impl<'a> Ending<'a> {
             let from = self.peer.as_deref().map(|peer| format!(" from {peer}")).unwrap_or_default();
             return Some(format!("sshd had heard nothing more{from} (ClientAliveInterval)"));
         }
-        let goodbye = self
-            .words
-            .iter()
-            .any(|line| line.value.message.starts_with("Received disconnect from"));
+        let goodbye = self.said_goodbye();
         match self.tcp.map(|tcp| (&tcp.value, said(&tcp.value))) {
             Some((tcp, Ended::Peer)) => {
                 let idle = self.channel_timeout.as_ref().map(|setting| {
@@ -191,10 +198,20 @@ impl<'a> Ending<'a> {
             Some((_, Ended::Here)) | None => {}
         }
         if goodbye {
-            let client = self.peer.as_deref().unwrap_or("the client");
-            return Some(format!("{client} had ended the ssh connection"));
+            return Some(format!("{} had ended the ssh connection", self.client()));
         }
         None
+    }
+
+    /// Whether the client had sshd disconnect, by sshd's own words.
+    fn said_goodbye(&self) -> bool {
+        let start = "Received disconnect from";
+        self.words.iter().any(|line| line.value.message.starts_with(start))
+    }
+
+    /// The other end, by name.
+    fn client(&self) -> &str {
+        self.peer.as_deref().unwrap_or("the client")
     }
 
     /// Its links of the chain; none is later than what it led to.

@@ -88,7 +88,7 @@ pub(super) fn can_type(asked: &Asked<'_>) -> bool {
     let words = Words::of(asked.args);
     let typed = |command: &[&str]| command[1..].iter().any(|word| is_key(word, asked.key()));
     let hits = |it: &&[&str]| is_typing(it) && typed(it) && can_hit(asked, it);
-    is_of(asked, &words) && words.commands.iter().any(|it| hits(&it))
+    is_of(asked, &words) && words.commands.iter().any(hits)
 }
 
 /// Whether a client with these words can have asked that server.

@@ -55,7 +55,10 @@ fn says(death: &Death, words: &str) {
 #[test]
 fn a_shell_that_ended_first_is_why_the_client_left() {
     let death = login(|scene| scene.exit(5095, shell(), 1 << 8, false));
-    says(&death, "alice's login had ended (its shell bash[2034] exited with 1), and");
+    says(
+        &death,
+        "alice's login had ended (its shell bash[2034] exited with 1; then 203.0.113.5:51276 closed the ssh",
+    );
     let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
     assert_eq!(texts[0], "bash[2034] \"-bash\" exited with 1", "{texts:?}");
     assert!(texts[1].contains("closed the connection (FIN)"), "{texts:?}");
@@ -71,7 +74,8 @@ fn who_killed_the_shell_is_named() {
             .signal(5094, SignalSent { is_target: false, ..blow })
             .exit(5095, shell(), u32::from(sig::SIGKILL), false)
     });
-    let words = "(its shell bash[2034] was killed by SIGKILL: root ran \"pkill -KILL -t pts/0\")";
+    let words =
+        "(its shell bash[2034] was killed by SIGKILL: root ran \"pkill -KILL -t pts/0\"; then";
     says(&death, words);
 }
 
