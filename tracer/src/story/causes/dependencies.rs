@@ -66,13 +66,13 @@ fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opin
     let fix = match setting.as_ref() {
         // What a program made has no file of its own, and one that the manager wrote itself is not for editing.
         Some(line) if is_transient(line) || at.transient && line.file.is_none() => {
-            Some(fixes::without_dependency(&at, &line.name, other))
+            fixes::without_dependency(&at, &line.name, other)
         }
         // No line says so any more: the files have only to be read again.
         Some(line) if line.unread.is_some() => None,
         Some(line) => Some(fixes::loosen_dependency(&at, property, line, [&stop.unit, other])),
         None if at.transient => {
-            pull.relation.own.map(|name| fixes::without_dependency(&at, name, other))
+            pull.relation.own.and_then(|name| fixes::without_dependency(&at, name, other))
         }
         None if property == "Slice" => Some(fixes::other_slice(&at, other)),
         None => None,

@@ -41,7 +41,7 @@ impl<'a> Asked<'a> {
             let request = Request::find(case, Wish::Isolate, manager, &unit, at_ns)?;
             let start = start_of(case, manager, &unit, job);
             // One that was running already has no start; what is stopped for it is stopped at once.
-            let asked_ns = request.ran_ns(case).or(request.call.map(|call| call.granted_ns()));
+            let asked_ns = request.ran_ns(case).or(request.call.map(Seen::granted_ns));
             let at_once = asked_ns.is_none_or(|asked| asked.saturating_add(AT_ONCE) >= at_ns);
             (start.is_some() || at_once).then_some(Self { unit, start, request })
         };

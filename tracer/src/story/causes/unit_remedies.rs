@@ -38,8 +38,7 @@ pub fn of_request(
     if stopped && !at.transient && !stop.unit.ends_with(".scope") {
         remedies.push(fixes::start_again(&at, kept(case, stop, request)));
     }
-    remedies
-        .extend(actor.as_ref().and_then(|actor| asker(actor)).map(|it| fixes::look_at_asker(&it)));
+    remedies.extend(actor.as_ref().and_then(asker).map(|it| fixes::look_at_asker(&it)));
     remedies
 }
 
