@@ -71,8 +71,8 @@ fn another_signal_later_is_told_but_not_called_passed_on() {
 #[test]
 fn what_came_right_before_outweighs_what_came_earlier() {
     let (killer, boss, victim) = (task(80, "kill"), task(60, "boss"), task(42, "worker"));
-    let child = crate::evidence::Task { ppid: 60, ..task(61, "worker") };
-    let told = |number: u8, sender: &crate::evidence::Task| {
+    let child = Task { ppid: 60, ..task(61, "worker") };
+    let told = |number: u8, sender: &Task| {
         Scene::default()
             .target(&victim, TargetReason::Pid)
             .exec(1, child.clone(), &["worker"], &[&boss])
@@ -113,7 +113,7 @@ fn what_seems_to_have_been_passed_on_is_inferred() {
 fn a_time_limit_that_was_passed_on_is_one() {
     let (timeout, victim) = (task(50, "timeout"), task(42, "sleep"));
     let died = |relay: &str, ran_ms: u64| {
-        let relay = crate::evidence::Task { ppid: 50, ..task(60, relay) };
+        let relay = Task { ppid: 50, ..task(60, relay) };
         let words = ["timeout", "1", &relay.comm, "sleep", "9"];
         Scene::default()
             .target(&victim, TargetReason::Pid)
@@ -142,7 +142,7 @@ fn a_sibling_that_the_same_parent_ended_is_no_reason() {
     let parent = task(60, "runner");
     let scene = |first_ended: u32, born_ms: u64| {
         let child = |pid| {
-            let mut child = crate::evidence::Task { ppid: 60, ..task(pid, "job") };
+            let mut child = Task { ppid: 60, ..task(pid, "job") };
             child.id.start_ns = super::scene::at(if pid == 41 { 0 } else { born_ms }).boot_ns;
             child
         };
@@ -307,7 +307,7 @@ fn what_proc_says_too_late_is_not_told_of_the_killer() {
 }
 
 /// What `/proc` says of a process, at this time.
-fn read(scene: Scene, ms: u64, task: &crate::evidence::Task, words: &[&str]) -> Scene {
+fn read(scene: Scene, ms: u64, task: &Task, words: &[&str]) -> Scene {
     let snapshot = crate::evidence::ProcessSnapshot {
         pid: task.id.pid,
         start_ns: task.id.start_ns,
@@ -326,8 +326,8 @@ fn read(scene: Scene, ms: u64, task: &crate::evidence::Task, words: &[&str]) -> 
 /// kernel's records it is there.
 fn run_through_env(reads: &[(u64, &str, usize)]) -> Death {
     let (shell, victim) = (task(70, "bash"), task(42, "sleep"));
-    let born = crate::evidence::Task { ppid: 70, ..task(80, "bash") };
-    let named = |comm: &str| crate::evidence::Task { comm: comm.to_owned(), ..born.clone() };
+    let born = Task { ppid: 70, ..task(80, "bash") };
+    let named = |comm: &str| Task { comm: comm.to_owned(), ..born.clone() };
     let mut scene = Scene::default().user(1000, "alice").target(&victim, TargetReason::Pid);
     scene = scene.exec(1, shell.clone(), &["bash", "x.sh"], &[]);
     for record in 0..5 {
