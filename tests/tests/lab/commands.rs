@@ -1,7 +1,7 @@
 //! Somebody or something ran a command that ended a process.
 
 use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::death::Death;
 use crate::units::main_pid;
@@ -178,8 +178,13 @@ fn a_job_of_parallel_takes_too_long() {
     let mut killtrace = Killtrace::start(&lab, &["--target", "sleep"]).expect("killtrace");
     let run = ["parallel", "--timeout", "1", "sleep", ":::", "1000"];
     assert!(!lab.output(&run).expect("it ran").status.success(), "its only job fails");
-    let is_death = |record: &Value| record["type"] == "death";
-    let death = Death(killtrace.wait_for_record("a death", is_death).expect("a verdict"));
+    // It also ends what it starts to see how much it can start at once, by SIGKILL and sooner.
+    let is_job = |record: &Value| {
+        record["type"] == "death"
+            && record["victim"]["cmdline"] == json!(["sleep", "1000"])
+            && record["signal"]["name"] == "SIGTERM"
+    };
+    let death = Death(killtrace.wait_for_record("its job's death", is_job).expect("a verdict"));
     assert_eq!(death.cause(), "timeout-command", "{death}");
     assert_eq!(death.0["killer"]["kind"], "process", "{death}");
     let words = death.0["killer"]["process"]["cmdline"].to_string();

@@ -75,11 +75,13 @@ fn a_clean_logout_ends_tmux_where_logind_kills_user_processes() {
     assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
     assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
     death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "StopUnit")]);
-    // The client says goodbye; whose FIN comes first after that, and whether that is before sshd has ended, is a race.
+    // Her shell ends, and the client says goodbye; whose FIN comes first after that, and whether that is before sshd has
+    // ended, is a race.
     let said = death.0["cause"]["explanation"].to_string();
     assert!(said.contains(CLIENT_ADDRESS) && said.contains("the ssh connection"), "{death}");
-    let first = &death.chain()[0]["event"];
-    assert!(first == "tcp-closed" || first == "ssh-disconnect", "{death}");
+    let [shell, second] = [0, 1].map(|at| &death.chain()[at]);
+    assert!(shell["text"].to_string().contains("exited with 0"), "{death}");
+    assert!(second["event"] == "tcp-closed" || second["event"] == "ssh-disconnect", "{death}");
     killtrace.stop().expect("killtrace ends");
 }
 

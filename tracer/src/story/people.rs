@@ -383,7 +383,9 @@ impl People {
             if is_another {
                 known.leave_program(at_ns);
             }
-            if is_another || known.cmdline.is_none() {
+            // Of one that has ended already `/proc` has no more than the name.
+            let tells = snapshot.exe.is_some() || !snapshot.cmdline.is_empty();
+            if is_another || (known.cmdline.is_none() && tells) {
                 known.told_ns = at_ns;
             }
             known.comm = Some(snapshot.comm.clone());
