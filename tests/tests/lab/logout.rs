@@ -297,9 +297,9 @@ fn lingering_is_taken_away() {
     let pid = lab.pid_of("sleep").expect("its pid");
     login.exit().expect("alice logs out");
     lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
-    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
-    lab.exec(&["loginctl", "disable-linger", "alice"]).expect("taken away");
-    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "disable-linger", "alice"]).expect("taken away");
+    });
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     let said = death.0["cause"]["explanation"].to_string();
     assert!(said.contains("loginctl disable-linger alice"), "{death}");
@@ -311,7 +311,6 @@ fn lingering_is_taken_away() {
         ("signal", "SIGTERM"),
     ]);
     death.fix_with("enable-linger");
-    assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
 /// The session's end is told by its leader's, and that by who killed it.

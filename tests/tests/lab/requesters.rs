@@ -111,9 +111,8 @@ fn a_user_has_the_own_manager_exit() {
     death.assert_ruled_out("logind-user-stopped");
 }
 
-/// No root, no private socket: polkit lets alice, and the bus shows her call.
-#[test]
-fn polkit_lets_a_user_stop_it() {
+/// polkit lets alice do what she likes, and she has the victim's unit stopped by this command.
+fn alice_may_and_runs(command: &str) -> Death {
     let rule = "polkit.addRule(function(action, subject) {\n\
                 \x20 if (subject.user == \"alice\") return polkit.Result.YES;\n});\n";
     let options = with_victim(kill_user_processes("no"))
@@ -121,10 +120,15 @@ fn polkit_lets_a_user_stop_it() {
     let lab = lab(&options);
     let pid = start(&lab, &["victim.service"]);
     let mut login = lab.login().expect("alice logs in");
-    let death = verdict(&lab, pid, || {
-        login.run("systemctl stop victim.service").expect("stopped");
-    });
+    let death = verdict(&lab, pid, || drop(login.run(command).expect("stopped")));
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death
+}
+
+/// No root, no private socket: polkit lets alice, and the bus shows her call.
+#[test]
+fn polkit_lets_a_user_stop_it() {
+    let death = alice_may_and_runs("systemctl stop victim.service");
     let explanation = death.0["cause"]["explanation"].to_string();
     assert!(explanation.contains("alice ran"), "{death}");
     assert!(explanation.contains("in ssh session"), "{death}");
@@ -140,17 +144,7 @@ fn polkit_lets_a_user_stop_it() {
 /// PID 1 runs it as root, for her: she is behind it, as behind what sudo runs.
 #[test]
 fn a_user_has_systemd_run_what_stops_it() {
-    let rule = "polkit.addRule(function(action, subject) {\n\
-                \x20 if (subject.user == \"alice\") return polkit.Result.YES;\n});\n";
-    let options = with_victim(kill_user_processes("no"))
-        .file("/usr/share/polkit-1/rules.d/10-lab.rules", rule);
-    let lab = lab(&options);
-    let pid = start(&lab, &["victim.service"]);
-    let mut login = lab.login().expect("alice logs in");
-    let death = verdict(&lab, pid, || {
-        login.run("systemd-run --quiet --wait systemctl stop victim.service").expect("stopped");
-    });
-    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    let death = alice_may_and_runs("systemd-run --quiet --wait systemctl stop victim.service");
     let explanation = death.0["cause"]["explanation"].to_string();
     for word in ["alice ran", "systemd-run --quiet --wait", "(through run-", "in ssh session"] {
         assert!(explanation.contains(word), "{word}: {death}");
