@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// What does more than be part of a word. A report's own commands use pipes and nothing else.
+/// What does more than be part of a word. A report's own commands use pipes, the shell's own pid (`$$`), and nothing else.
 const ACTING: &[char] = &['$', '`', ';', '&', '<', '>', '(', ')', '\n', '\r', '\0'];
 
 /// Checks that nothing from outside acts in a command to be pasted into a shell. A line that begins with `#`
@@ -42,6 +42,10 @@ pub fn words(command: &str) -> Result<Vec<String>> {
             '$' if chars.peek() == Some(&'\'') => {
                 chars.next();
                 ansi(&mut chars, word.get_or_insert_default())?;
+            }
+            '$' if chars.peek() == Some(&'$') => {
+                chars.next();
+                word.get_or_insert_default().push_str("$$");
             }
             '"' => bail!("a quotation in which shells still act"),
             '\\' => word.get_or_insert_default().extend(chars.next()),
@@ -97,14 +101,27 @@ mod tests {
 
     #[test]
     fn what_acts_is_found() {
-        for command in
-            ["kill $(x)", "a; b", "a && b", "a 'b", "a `b`", "a > b", "a\nb", "# a\nb", "a \"b\""]
-        {
+        for command in [
+            "kill $(x)",
+            "kill $$(x)",
+            "kill $x",
+            "a; b",
+            "a && b",
+            "a 'b",
+            "a `b`",
+            "a > b",
+            "a\nb",
+            "# a\nb",
+            "a \"b\"",
+        ] {
             assert!(check(command).is_err(), "{command}");
         }
-        for command in
-            ["sudo systemctl edit 'a$(b).service'", "printf 'a;b\\n' | sudo tee c", "# a; b"]
-        {
+        for command in [
+            "sudo systemctl edit 'a$(b).service'",
+            "printf 'a;b\\n' | sudo tee c",
+            "# a; b",
+            "a --pid $$ -b",
+        ] {
             check(command).expect(command);
         }
     }
