@@ -56,8 +56,8 @@ impl Started {
         let run = Run::of(case, line, at_ns)?;
         let history = case.world.unit_of(run.manager, &run.unit);
         let timer = history.and_then(|history| run.trigger(history));
-        let made =
-            std::iter::once(run.unit.as_str()).chain(timer.as_ref().map(|(unit, _)| &**unit));
+        let own = Some(run.unit.as_str()).filter(|_| !run.is_later());
+        let made = own.into_iter().chain(timer.as_ref().map(|(unit, _)| &**unit));
         made.filter_map(|unit| run.by_person(unit, hops))
             .next()
             .or_else(|| timer.as_ref().map(|(unit, at)| run.by_trigger(unit, *at)))
@@ -119,12 +119,41 @@ impl<'c, 'a> Run<'c, 'a> {
         units.map(|((_, unit), _)| unit).min().cloned()
     }
 
-    /// The timer, socket or path that had started the unit when the process acted, and when that was heard of.
+    /// The jobs that started the unit until the process was there, oldest first.
+    fn starts(&self) -> impl DoubleEndedIterator<Item = &'a Seen<Job>> {
+        let until_ns = self.first.start_ns.saturating_add(BUS_LAG);
+        self.case.world.jobs.iter().filter(move |job| {
+            job.value.manager == self.manager
+                && job.value.unit == self.unit
+                && job.value.result.is_none()
+                && job.ns() <= until_ns
+                && matches!(job_type(self.case.world, job), Some("start" | "restart") | None)
+        })
+    }
+
+    /// Whether the unit had been started before, or was started by a request of its own: whoever made it did not have this
+    /// run of it then.
+    fn is_later(&self) -> bool {
+        let last = self.starts().next_back().map(|job| job.value.id);
+        let asked = self.case.world.calls.iter().any(|call| {
+            call.value.bus == self.manager
+                && call.value.member != "StartTransientUnit"
+                && call.value.job.is_some_and(|job| Some(job) == last)
+        });
+        asked || self.starts().any(|job| Some(job.value.id) != last)
+    }
+
+    /// The timer, socket or path that had started the unit for this run, and when that was heard of.
     fn trigger(&self, history: &UnitHistory) -> Option<(String, Moment)> {
         let told = history.changes.iter().rfind(|change| {
             change.value.contains_key("ActivationDetails")
                 && change.ns() <= self.at_ns.saturating_add(BUS_LAG)
         })?;
+        // What was said with an earlier start is of an earlier run.
+        let started_ns = self.starts().next_back().map_or(self.first.start_ns, Seen::ns);
+        if told.ns().saturating_add(TOGETHER) < started_ns {
+            return None;
+        }
         Some((UnitHistory::trigger_in(&told.value)?, told.at))
     }
 
@@ -137,7 +166,11 @@ impl<'c, 'a> Run<'c, 'a> {
         let actor = Actor::within(case, request.process?, asked_ns.min(self.at_ns), hops);
         let grade = request.grade().min(self.manager.grade());
         let links = request.connection_link(case).into_iter();
-        let links = links.chain(call.map(|call| call_link(case, call)));
+        // The bus may be heard late; what names the unit came before anything ran in it.
+        let links = links.chain(call.map(|call| {
+            let begun = call.at.no_later_than(call.at.shifted(self.first.start_ns));
+            call_link(case, call).before(begun)
+        }));
         let by = By::Person {
             actor: Box::new(actor),
             unit: self.unit.clone(),
@@ -192,16 +225,13 @@ impl<'c, 'a> Run<'c, 'a> {
     /// What the job that started the unit was made for.
     fn by_job(&self, hops: usize) -> Option<Started> {
         let case = self.case;
-        let job = case.world.jobs.iter().rfind(|job| {
-            job.value.manager == self.manager
-                && job.value.unit == self.unit
-                && job.value.result.is_none()
-                && job.ns() <= self.first.start_ns.saturating_add(BUS_LAG)
-                && matches!(job_type(case.world, job), Some("start" | "restart") | None)
-        })?;
+        let job = self.starts().next_back()?;
         let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        // Who asked for this very unit just before is likelier than a unit of which it is not known what it triggers.
         let of_job = |request: &Request<'_>| {
+            let just_ran = |ran: u64| ran.saturating_add(TOGETHER) >= job.ns();
             request.call.is_some_and(|call| call.value.job == Some(job.value.id))
+                || request.ran_ns(case).is_some_and(just_ran)
         };
         let request = Request::for_job(case, Wish::Start, job, job.ns());
         if !request.as_ref().is_some_and(of_job)

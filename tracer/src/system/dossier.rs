@@ -43,8 +43,8 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
         ssh_settings(&context);
     }
     if let Some(tty) = process.tty.clone() {
-        let context = Arc::clone(&context);
-        tokio::task::spawn_blocking(move || terminals::tell(&context, &tty));
+        let (context, leader) = (Arc::clone(&context), process.session_leader);
+        tokio::task::spawn_blocking(move || terminals::tell(&context, &tty, leader));
     }
     let mut units = Vec::new();
     units.extend(owner.unit.clone().map(|unit| (Manager::System, unit)));

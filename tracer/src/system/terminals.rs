@@ -10,13 +10,13 @@ use crate::evidence::{Fact, ProcessId, Source, Terminal};
 /// How many descriptors of one process are looked at: daemons may have very many.
 const MAX_DESCRIPTORS: usize = 4096;
 
-/// Tells who holds the master end of a terminal such as `/dev/pts/0`, once. Looks through the
-/// descriptors of every process; to be called where that holds up nobody.
-pub fn tell(context: &Context, tty: &str) {
+/// Tells who holds the master end of a terminal such as `/dev/pts/0`, once for each session on it: when that is over the name
+/// is given to another terminal. Looks through the descriptors of every process; to be called where that holds up nobody.
+pub fn tell(context: &Context, tty: &str, session_leader: u32) {
     let Some(number) = tty.strip_prefix("/dev/pts/").and_then(|number| number.parse().ok()) else {
         return;
     };
-    if !context.outbox.first_time(("terminal", tty)) {
+    if !context.outbox.first_time(("terminal", tty, session_leader)) {
         return;
     }
     let holders = holders(&context.processes, Path::new("/proc"), number);

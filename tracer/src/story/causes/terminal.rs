@@ -285,12 +285,17 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     let tty = tty(case);
     let ioctl = has(case, "pty_unix98_ioctl") || has(case, "tty_ioctl");
     let terminal = blow.signal.value.tty.as_deref().and_then(|tty| case.world.terminals.get(tty));
-    // The victim may have inherited the other end as well; it is not who typed.
+    // The victim may have inherited the other end as well; it is not who typed. Nor is one that was gone by then, whose
+    // terminal's name another has now.
+    let was_there = |id: ProcessId| {
+        let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
+        ended_ns.is_none_or(|ended| ended >= blow.signal.ns())
+    };
     let holders: Vec<ProcessId> = terminal
         .into_iter()
         .flat_map(|terminal| &terminal.value.holders)
         .copied()
-        .filter(|id| *id != blow.signal.value.target.id)
+        .filter(|id| *id != blow.signal.value.target.id && was_there(*id))
         .collect();
     let written = holders.iter().find_map(|id| Written::of(case, *id, blow.signal.ns()));
     let names: Vec<_> = holders.iter().map(|id| words::name_pid(&case.process(*id))).collect();

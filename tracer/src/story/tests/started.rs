@@ -228,3 +228,22 @@ fn a_service_that_somebody_started() {
     let told = &death.cause.explanation;
     assert!(told.contains("clean.service (started as alice ran \"systemctl start clean\" in ssh session c3 from 203.0.113.5 (by its arguments; the request itself was not seen)) ran"), "{told}");
 }
+
+/// What had an earlier run of the unit says nothing of this one, and a unit that failed meanwhile need not have started it.
+#[test]
+fn a_later_run_is_whose_asked_for_that() {
+    let details = json!([["trigger_unit", "clean.timer"]]);
+    let client = Task { login_uid: Some(1000), ..root(task_in(243, "systemctl", SESSION)) };
+    let scene = Scene::watching(&victim())
+        .session("c3", 240)
+        .job(300, 590, "start", "clean.service")
+        .unit(310, "clean.service", &[("ActivationDetails", details)])
+        .exec(1300, client, &["systemctl", "start", "clean"], &[])
+        .job(1400, 600, "start", "clean.service");
+    let scene = logged(scene, 1390, "bad.service", "Triggering OnFailure= dependencies.");
+    let told = stopped(scene, acting("/system.slice/clean.service")).cause.explanation;
+    assert!(
+        told.contains("clean.service (started as alice ran \"systemctl start clean\""),
+        "{told}"
+    );
+}
