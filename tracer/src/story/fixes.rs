@@ -292,8 +292,9 @@ pub fn core_dump(program: &str, pid: u32, dumped: bool, pattern: Option<&str>) -
         }
         (None, Some(file)) => {
             let place = if file.starts_with('/') { "" } else { ", in its working directory" };
-            let told =
-                format!("the core is {file}{place} (kernel.core_pattern): gdb -c CORE {name}");
+            let told = format!(
+                "the dump is the file {file}{place} (kernel.core_pattern): gdb -c FILE {name}"
+            );
             let again =
                 format!("for one the next time, start {name} from the shell where this was run");
             let next = || vec!["ulimit -c unlimited".to_owned(), remark(&again), remark(&told)];
@@ -401,7 +402,7 @@ mod tests {
         assert_eq!(commands(true, systemd), ["coredumpctl info 7"]);
         assert_eq!(commands(true, "|/usr/share/apport/apport -p%p")[0], "ls -t /var/crash");
         assert_eq!(commands(false, "core")[0], "ulimit -c unlimited");
-        let told = "# the core is /cores/%e (kernel.core_pattern): gdb -c CORE '/opt/a b'";
+        let told = "# the dump is the file /cores/%e (kernel.core_pattern): gdb -c FILE '/opt/a b'";
         assert_eq!(commands(true, "/cores/%e"), [told]);
         assert!(commands(false, "").iter().all(|line| line.starts_with("# ")));
     }

@@ -80,7 +80,7 @@ pub struct BusCall {
     #[serde(default)]
     pub serial: u32,
     /// When it was granted: `CLOCK_BOOTTIME`, nanoseconds; `null` where that was not seen, or only
-    /// [later](Fact::BusReply).
+    /// later (a fact `bus-reply`).
     #[serde(default)]
     pub granted_ns: Option<u64>,
     /// The job that systemd made for it, by its answer.

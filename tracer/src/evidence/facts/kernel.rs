@@ -134,7 +134,7 @@ pub struct Exit {
     /// Signals that were still waiting for it: it never took them.
     #[serde(default)]
     pub pending: Vec<u8>,
-    /// The end itself was not seen: it was concluded from [`Gone`], and `status` means nothing.
+    /// The end itself was not seen: it was concluded from a fact `gone`, and `status` means nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
 }
