@@ -222,8 +222,11 @@ impl<'a> Ending<'a> {
             links.push(tcp_link(case, tcp));
         }
         for line in &self.words {
-            let actor = line.value.pid.and_then(|pid| case.world.people.at(pid, line.ns()));
-            let actor = actor.map(|id| case.process(id));
+            let writer = line.value.pid.and_then(|pid| case.world.people.at(pid, line.ns()));
+            // Written before its writer ended, however late journald got to it.
+            let ended = writer.and_then(|id| case.world.exit_of(id));
+            let at = ended.map_or(line.at, |end| line.at.no_later_than(end.at));
+            let actor = writer.map(|id| case.process(id));
             let text = match &actor {
                 Some(actor) => {
                     format!(
@@ -234,7 +237,7 @@ impl<'a> Ending<'a> {
                 }
                 None => format!("sshd logged {}", words::quotation(&line.value.message)),
             };
-            links.push(case.link(line.at, LinkEvent::SshDisconnect, line.source, actor, text));
+            links.push(case.link(at, LinkEvent::SshDisconnect, line.source, actor, text));
         }
         // Before the ends: at the same moment, the call was first.
         links.extend(self.release.map(|call| self.release_link(case, call)));
