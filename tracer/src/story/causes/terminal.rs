@@ -308,8 +308,12 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
         let text = format!("{name} injected {key} into {tty}");
         (text.clone(), text)
     } else if holders.is_empty() {
-        let text = format!("somebody typed {key} in {tty}");
-        (text.clone(), text)
+        let text = format!("{key} came over {tty}");
+        // Only what has no other end is typed on.
+        let is_pty = blow.signal.value.tty.as_deref().is_none_or(|tty| tty.starts_with("pts"));
+        let typed = if is_pty { "it there, or a program wrote it" } else { "it there" };
+        let told = format!("{text}: somebody typed {typed}");
+        (text, told)
     } else {
         let text = format!("{key} came from the other end of {tty}, which {names} hold{s}");
         let told = match &written {

@@ -265,17 +265,22 @@ fn a_job_that_was_not_named_was_not_cancelled() {
     assert!(!told(&["18"]));
 }
 
-/// A key that comes out of the other end of a terminal, 4 ms after that command was run.
-fn key(number: u8, holder: &str, words: &[&str]) -> Death {
-    let (victim, holder) = (task(42, "make"), task(50, holder));
-    let terminal = Terminal { tty: "pts1".to_owned(), holders: vec![holder.id] };
-    let key = SignalSent {
+/// The signal of a key that comes out of the other end of a terminal.
+fn key_signal(number: u8, victim: &Task) -> SignalSent {
+    SignalSent {
         stack: ["kill_pgrp", "isig", "n_tty_receive_signal_char"].map(str::to_owned).to_vec(),
         info: SignalInfo::Privileged,
         syscall: None,
         tty: Some("pts1".to_owned()),
         ..signal(number, Task { kernel_thread: true, ..task(9, "kworker/u8:5") }, victim.clone())
-    };
+    }
+}
+
+/// A key that comes out of the other end of a terminal, 4 ms after that command was run.
+fn key(number: u8, holder: &str, words: &[&str]) -> Death {
+    let (victim, holder) = (task(42, "make"), task(50, holder));
+    let terminal = Terminal { tty: "pts1".to_owned(), holders: vec![holder.id] };
+    let key = key_signal(number, &victim);
     let client = task(81, words.first().copied().unwrap_or_default());
     Scene::watching(&victim)
         .add(0, Source::Proc, looked_at(&holder, &["tmux"], &[], &[]))
@@ -312,4 +317,15 @@ fn who_typed_a_key_is_not_made_up() {
     assert!(names(&key(sig::SIGINT, "tmux: server", &["true"]), words));
     assert!(names(&key(sig::SIGINT, "expect", &["true"]), words));
     assert!(names(&key(sig::SIGINT, "sshd", &["true"]), "somebody typed Ctrl-C"));
+    // Who holds the other end had ended, and another has a terminal of that name.
+    let victim = task(42, "make");
+    let holders = vec![task(50, "script").id];
+    let terminal = Terminal { tty: "pts1".to_owned(), holders };
+    let death = Scene::watching(&victim)
+        .add(0, Source::Proc, Fact::Terminal(terminal))
+        .exit(5, task(50, "script"), 0, false)
+        .signal(9, key_signal(sig::SIGINT, &victim))
+        .exit(10, victim, u32::from(sig::SIGINT), true)
+        .death();
+    assert!(names(&death, words) && !names(&death, "script"), "{}", death.cause.explanation);
 }
