@@ -1,11 +1,8 @@
 //! The case: one death, the signal that decided it, and the world around it.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use super::decide::{self, Blow, Way};
-use super::manager::{BUS_LAG, stop_job};
+use super::manager::stop_job;
+use super::units::units_that_ran;
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
@@ -256,25 +253,15 @@ impl<'a> Case<'a> {
 /// believed of that user's processes alone.
 fn main_of(world: &World, exit: &Seen<Exit>, placement: &CgroupOwner) -> Option<(Manager, String)> {
     let task = &exit.value.task;
-    let pid = u64::from(task.id.pid);
-    let is_it = |change: &Seen<BTreeMap<String, Value>>| {
-        // By the time that it is told it may have ended.
-        let alive = task.id.start_ns..=exit.ns().saturating_add(BUS_LAG);
-        let named = |name: &str| change.value.get(name).and_then(Value::as_u64) == Some(pid);
-        alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
-    };
     let may_say = |manager: Manager| match manager {
         Manager::System => true,
         Manager::User(uid) => uid == task.uid,
     };
     let lived_in = [placement.unit.as_deref(), placement.user_unit.as_deref()];
-    let units = world.units.iter().filter(|((manager, unit), history)| {
-        may_say(*manager)
-            && !lived_in.contains(&Some(unit.as_str()))
-            && history.changes.iter().any(is_it)
-    });
+    let units = units_that_ran(world, task.id, exit.ns())
+        .filter(|(manager, unit)| may_say(*manager) && !lived_in.contains(&Some(unit.as_str())));
     // It is one at most; of several the choice is to be the same each time.
-    units.map(|(key, _)| key.clone()).min_by(|one, other| one.1.cmp(&other.1))
+    units.min_by(|one, other| one.1.cmp(&other.1)).cloned()
 }
 
 fn kernel_sent(signal: &str, victim: &str, way: &str, actor: Option<&Process>) -> String {

@@ -28,17 +28,30 @@ pub fn manager_of(sender: &Task) -> Option<Manager> {
     if sender.id.pid == 1 && matches!(sender.comm.as_str(), "systemd" | "init") {
         return Some(Manager::System);
     }
-    if sender.comm != "systemd" {
-        return None;
-    }
-    let cgroup = sender.cgroup.as_deref()?;
+    let uid = uid_of_user_manager(&sender.comm, sender.ppid, sender.cgroup.as_deref()?)?;
+    (sender.uid == uid).then_some(Manager::User(uid))
+}
+
+/// Whether a process is a service manager, as [`manager_of`] knows one.
+pub fn is_manager(world: &World, id: ProcessId) -> bool {
+    let is_of_user = || {
+        let known = world.people.get(id)?;
+        let ppid = known.parents.first().map_or(known.ppid, |parent| Some(parent.pid))?;
+        let uid = uid_of_user_manager(known.comm.as_deref()?, ppid, known.cgroup.as_deref()?)?;
+        (known.uid == Some(uid)).then_some(uid)
+    };
+    id.pid == 1 || is_of_user().is_some()
+}
+
+/// The user whose service manager it is, by its name, its parent and its cgroup.
+fn uid_of_user_manager(comm: &str, ppid: u32, cgroup: &str) -> Option<u32> {
     let owner = CgroupOwner::of(cgroup);
     let uid = owner.owner_uid?;
-    (cgroup.ends_with("/init.scope")
-        && sender.ppid == 1
-        && owner.unit.as_deref() == Some(&format!("user@{uid}.service"))
-        && sender.uid == uid)
-        .then_some(Manager::User(uid))
+    (comm == "systemd"
+        && ppid == 1
+        && cgroup.ends_with("/init.scope")
+        && owner.unit.as_deref() == Some(&format!("user@{uid}.service")))
+    .then_some(uid)
 }
 
 /// A service manager signalled the victim: which unit, and what had happened before.
@@ -494,8 +507,7 @@ pub fn main_end<'a>(
         Manager::System => task.ppid == 1,
         Manager::User(_) => {
             let parent = world.people.get(task.id).and_then(|known| known.parents.first());
-            let known = parent.and_then(|parent| world.people.get(*parent));
-            known.and_then(|known| known.comm.as_deref()) == Some("systemd")
+            parent.is_some_and(|parent| is_manager(world, *parent))
         }
     };
     recent.find(|exit| {

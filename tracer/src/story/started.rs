@@ -6,10 +6,10 @@
 use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
-use super::manager::{BUS_LAG, job_type, main_end, unit_of_call};
+use super::manager::{BUS_LAG, is_manager, job_type, main_end, unit_of_call};
 use super::pulls::TOGETHER;
 use super::requests::{Request, Wish};
-use super::units::job_link;
+use super::units::{job_link, service_that_ran};
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
 use super::words;
@@ -81,11 +81,7 @@ impl<'c, 'a> Run<'c, 'a> {
     /// it opens a session for out of its unit's cgroup.
     fn of(case: &'c Case<'a>, line: &[ProcessId], at_ns: u64) -> Option<Self> {
         let people = &case.world.people;
-        let is_manager = |id: &ProcessId| {
-            id.pid == 1
-                || people.get(*id).and_then(|known| known.comm.as_deref()) == Some("systemd")
-        };
-        let above = line.iter().position(is_manager)?;
+        let above = line.iter().position(|id| is_manager(case.world, *id))?;
         let first = *line.get(above.checked_sub(1)?)?;
         let cgroup = people.get(first)?.cgroup.as_deref()?;
         let owner = CgroupOwner::of(cgroup);
@@ -95,28 +91,9 @@ impl<'c, 'a> Run<'c, 'a> {
         };
         let run = Self { case, manager, unit: String::new(), first, at_ns };
         let placed = placed.filter(|unit| unit.ends_with(".service"));
-        let unit = placed.or_else(|| run.said().filter(|_| line[above].pid == 1))?;
+        let said = || service_that_ran(case.world, first).filter(|_| line[above].pid == 1);
+        let unit = placed.or_else(said)?;
         Some(Self { unit, ..run })
-    }
-
-    /// The unit whose process the system's manager said that it was.
-    fn said(&self) -> Option<String> {
-        let ended_ns = self.case.world.people.get(self.first)?.ended_ns;
-        let until_ns = ended_ns.unwrap_or(u64::MAX).saturating_add(BUS_LAG);
-        let is_its = |history: &UnitHistory| {
-            history.changes.iter().any(|change| {
-                let is = |name: &str| {
-                    let pid = change.value.get(name).and_then(serde_json::Value::as_u64);
-                    pid == Some(u64::from(self.first.pid))
-                };
-                (self.first.start_ns..=until_ns).contains(&change.ns())
-                    && (is("MainPID") || is("ControlPID"))
-            })
-        };
-        let units = self.case.world.units.iter().filter(|((manager, unit), history)| {
-            *manager == Manager::System && unit.ends_with(".service") && is_its(history)
-        });
-        units.map(|((_, unit), _)| unit).min().cloned()
     }
 
     /// The jobs that started the unit until the process was there, oldest first.

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::case::Case;
-use super::manager;
-use super::units::{cited, template};
+use super::manager::{self, is_manager};
+use super::units::{cited, service_that_ran, template};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::{Seen, UnitHistory};
@@ -53,16 +53,13 @@ impl<'a> UnitCommand<'a> {
     /// The command that a process is part of; `None` of a unit's main process and its children, and of whatever
     /// no manager started for a unit.
     pub fn of(case: &Case<'a>, task: &'a Task) -> Option<Self> {
-        let (manager, unit) = home(task)?;
         let world = case.world;
         let mut line = vec![task.id];
         line.extend(world.people.parents(task.id));
-        let is_manager = |id: &ProcessId| {
-            let known = world.people.get(*id);
-            id.pid == 1 || known.and_then(|known| known.comm.as_deref()) == Some("systemd")
-        };
-        let below = line.iter().position(is_manager)?.checked_sub(1)?;
+        let below = line.iter().position(|id| is_manager(world, *id))?.checked_sub(1)?;
         let command = line[below];
+        let said = || Some((Manager::System, service_that_ran(world, command)?));
+        let (manager, unit) = home(task).or_else(said)?;
         let history = world.unit_of(manager, &unit);
         let programs: Vec<Process> =
             line[..=below].iter().rev().flat_map(|id| programs(case, *id)).collect();
@@ -114,6 +111,8 @@ impl<'a> UnitCommand<'a> {
         let text = format!("{manager} ran \"{command}\" for {}= of {}", self.setting, self.unit);
         let at = case.exit.at.shifted(self.ran_ns(case));
         let mut link = case.link(at, LinkEvent::Command, source, Some(process), text);
+        // That it ran was seen; what for is not the kernel's word.
+        link.evidence = link.evidence.min(self.grade);
         link.at.boot_ns = link.at.boot_ns.max(after_ns).min(effect.boot_ns);
         link
     }

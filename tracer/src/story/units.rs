@@ -1,5 +1,7 @@
 //! Telling of units: their stops, jobs, states and settings as links and clauses.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::actor::Actor;
@@ -12,7 +14,8 @@ use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, Source, systemd_span,
+    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, Source,
+    systemd_span,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -71,6 +74,33 @@ pub fn names_of<'n>(world: &'n World, manager: Manager, unit: &'n str) -> Vec<&'
     let history = world.unit_of(manager, unit);
     let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
     std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect()
+}
+
+/// The units of which their managers said, while a process was there, that it was their main or control process.
+pub fn units_that_ran(
+    world: &World,
+    process: ProcessId,
+    ended_ns: u64,
+) -> impl Iterator<Item = &(Manager, String)> {
+    // By the time that it is told it may have ended.
+    let alive = process.start_ns..=ended_ns.saturating_add(manager::BUS_LAG);
+    let is_it = move |change: &Seen<BTreeMap<String, Value>>| {
+        let pid = |name: &str| change.value.get(name).and_then(Value::as_u64);
+        let named = |name: &str| pid(name) == Some(u64::from(process.pid));
+        alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
+    };
+    let units = world.units.iter();
+    units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
+}
+
+/// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
+/// session for out of the unit's cgroup (`PAMName=`).
+pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {
+    let ended_ns = world.people.get(process)?.ended_ns.unwrap_or(u64::MAX);
+    let units = units_that_ran(world, process, ended_ns);
+    let of_system =
+        units.filter(|(manager, unit)| *manager == Manager::System && unit.ends_with(".service"));
+    of_system.map(|(_, unit)| unit).min().cloned()
 }
 
 /// The unit that systemd makes of a path: what is mounted there, or the device (`unit_name_from_path`).

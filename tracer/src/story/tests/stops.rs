@@ -667,3 +667,38 @@ fn a_main_process_in_another_cgroup_is_its_units() {
     let text = stopped("session-7.scope", 160).cause.explanation;
     assert!(text.contains("stop session-7.scope"), "{text}");
 }
+
+/// `PAMName=`: the command that stops it opens a session as well, and nobody ran it.
+#[test]
+fn a_command_of_the_unit_in_another_cgroup_is_its_units() {
+    const SCOPE: &str = "/user.slice/user-1000.slice/session-7.scope";
+    let victim = task_in(160, "v", SCOPE);
+    let kill = born(2000, task_in(230, "kill", SCOPE));
+    let heard = |pid: u32| {
+        Scene::default()
+            .user(0, "root")
+            .user(1000, "alice")
+            .setting(
+                "v.service",
+                "ExecStop",
+                "/bin/kill -INT $MAINPID",
+                Some(("/etc/v.service", 3)),
+            )
+            .target(&victim, TargetReason::Running)
+            .unit(1, "v.service", &[("MainPID", Value::from(160))])
+            .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v.service"], &[])
+            .job(1995, 700, "stop", "v.service")
+            .exec(2001, kill.clone(), &["/bin/kill", "-INT", "160"], &[&systemd()])
+            .unit(2002, "v.service", &[("ControlPID", Value::from(pid))])
+            .unit(2002, "v.service", &[("SubState", Value::from("stop"))])
+            .signal(2003, signal(sig::SIGINT, kill.clone(), victim.clone()))
+            .exit(2004, victim.clone(), u32::from(sig::SIGINT), true)
+            .death()
+            .cause
+    };
+    let cause = heard(230);
+    let text = &cause.explanation;
+    assert_eq!(cause.id, CauseId::UnitStopRequested, "{text}");
+    assert!(text.contains("for ExecStop= of v.service") && !text.contains("alice"), "{text}");
+    assert_eq!(heard(231).id, CauseId::UserCommand);
+}
