@@ -102,6 +102,30 @@ fn a_job_of_the_login_shell_hears_of_the_lost_connection() {
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
+/// Whoever wrote this thinks that alice is spared; logind does not know yet.
+#[test]
+fn logind_has_not_read_whom_to_spare() {
+    let place = "/etc/systemd/logind.conf.d/90-mine.conf";
+    let lab = lab(&kill_user_processes("yes"));
+    let (login, pid, _) = tmux_in_session(&lab);
+    lab.write(place, "[Login]\nKillExcludeUsers=root alice\n").expect("written");
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    killtrace.learns(&["KillExcludeUsers", "\"unread\""]).expect("what logind goes by");
+    login.exit().expect("alice logs out");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    assert_eq!(death.setting("KillUserProcesses")["value"], "yes", "{death}");
+    let unread = serde_json::json!({"value": "root alice", "file": place, "line": 2});
+    let excluded = death.setting("KillExcludeUsers");
+    assert_eq!((&excluded["value"], &excluded["unread"]), (&"root".into(), &unread), "{death}");
+    let check = death.0["fixes"][0]["verify"].as_str().unwrap_or_default();
+    let running = lab.exec(&["sh", "-c", check]).expect("the remedy's check runs");
+    assert!(running.contains("as 0"), "{check}: {running}");
+    let command = "sudo systemctl kill -s HUP systemd-logind";
+    assert_eq!(death.0["fixes"][0]["commands"][0], command, "{death}");
+    killtrace.stop().expect("killtrace ends");
+}
+
 /// A drop-in that came after logind had started: what it goes by still counts.
 #[test]
 fn logind_has_not_read_its_files_again() {

@@ -11,8 +11,6 @@ pub use units::*;
 
 /// Has logind read its configuration again.
 const RELOAD_LOGIND: &str = "sudo systemctl kill -s HUP systemd-logind";
-/// What logind goes by.
-const KILL_USER_PROCESSES: &str = "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager KillUserProcesses";
 
 fn fix(title: &str, commands: Vec<String>, effect: &str) -> Fix {
     Fix {
@@ -76,6 +74,15 @@ fn set_logind(name: &str, value: &str) -> Vec<String> {
     ]
 }
 
+/// The command that shows what logind goes by.
+fn show_logind(name: &str) -> String {
+    let property = name.strip_suffix("Sec").map(|stem| format!("{stem}USec"));
+    let property = property.as_deref().unwrap_or(name);
+    format!(
+        "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager {property}"
+    )
+}
+
 /// Start it below the user's service manager, which outlives the sessions when lingering.
 pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     let user = quoted(user);
@@ -125,7 +132,7 @@ pub fn keep_user_processes() -> Fix {
         "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
     )
     .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
-    .check(KILL_USER_PROCESSES)
+    .check(show_logind("KillUserProcesses"))
     .see("logind.conf(5)")
 }
 
@@ -136,7 +143,7 @@ pub fn reload_logind(name: &str, unread: &Written) -> Fix {
         vec![RELOAD_LOGIND.to_owned()],
         &takes_effect(name, unread),
     )
-    .check(KILL_USER_PROCESSES)
+    .check(show_logind(name))
     .see("logind.conf(5)")
 }
 

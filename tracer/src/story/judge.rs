@@ -168,13 +168,13 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
 
 /// Where a setting is not what its files say by now, whoever changed them will want that: it comes first.
 fn tell_unread(case: &Case<'_>, finding: &mut Finding) {
-    const LOGIND: &str = "KillUserProcesses";
     let Some((name, unread)) = finding.settings.iter().find_map(|setting| {
         setting.unread.as_ref().map(|unread| (setting.name.clone(), unread.clone()))
     }) else {
         return;
     };
-    let fix = if name == LOGIND {
+    let of_logind = case.setting(&["logind.conf"], &name);
+    let fix = if of_logind.is_some_and(|setting| setting.unread.is_some()) {
         Some(fixes::reload_logind(&name, &unread))
     } else {
         UnitStop::of(case).map(|stop| fixes::reload(&stop.at(), &name, &unread))

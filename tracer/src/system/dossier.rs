@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::context::Context;
-use super::settings::daemons::default_setting;
+use super::settings::daemons::{compiled_logind, default_setting};
 use super::settings::units::UnitFiles;
 use super::settings::{Root, micros, truth};
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
@@ -148,18 +148,32 @@ fn tell_settings(context: &Context, settings: impl IntoIterator<Item = Setting>)
 
 /// The running logind may have read other files than those that are there now. What it runs with counts.
 async fn compare_with_logind(context: Arc<Context>) {
-    const NAME: &str = "KillUserProcesses";
-    let Some(running) = logind::running_kill_user_processes(&context).await else {
+    let Some(running) = logind::running_manager(&context).await else {
         return;
     };
-    let value = if running { "yes" } else { "no" }.to_owned();
-    let written = context.root.logind().into_iter().find(|setting| setting.name == NAME);
-    let setting = match written {
-        Some(written) if truth(&written.value) == Some(running) => return,
-        Some(written) => written.still(value),
-        None => default_setting("logind.conf", NAME, value),
-    };
-    context.outbox.say(Source::BusProperty, Fact::Setting(setting));
+    for setting in as_logind_has_them(context.root.logind(), &running) {
+        context.outbox.say(Source::BusProperty, Fact::Setting(setting));
+    }
+}
+
+/// Of logind's settings those that it goes by otherwise than the files say, and the one whose compiled-in value no
+/// file tells.
+fn as_logind_has_them(written: Vec<Setting>, running: &Properties) -> Vec<Setting> {
+    const KILLS: &str = "KillUserProcesses";
+    let unknown = written.iter().all(|setting| setting.name != KILLS);
+    let compiled = running.get(KILLS).and_then(Value::as_bool).filter(|_| unknown);
+    let compiled = compiled.map(|kills| default_setting("logind.conf", KILLS, yes_or_no(kills)));
+    let others = written.into_iter().filter_map(|setting| {
+        let value = match setting.name.strip_suffix("Sec") {
+            Some(stem) => other_span(&setting.value, running.get(&format!("{stem}USec"))?),
+            None => match running.get(&setting.name)? {
+                Value::Array(users) => other_list(&setting, users),
+                has => other_word(&setting.value, has),
+            },
+        }?;
+        Some(setting.still(value))
+    });
+    others.chain(compiled).collect()
 }
 
 /// Tells a unit's properties, and what its files set.
@@ -342,12 +356,24 @@ fn as_the_manager_has_it(written: Setting, properties: &Properties, stale: bool)
 /// A property as a file would say it, where the file says otherwise: `None` also where they cannot be compared.
 fn other_word(written: &str, property: &Value) -> Option<String> {
     match property {
-        Value::Bool(has) => {
-            (truth(written)? != *has).then(|| if *has { "yes" } else { "no" }.to_owned())
-        }
+        Value::Bool(has) => (truth(written)? != *has).then(|| yes_or_no(*has).to_owned()),
         Value::String(has) => (written != has).then(|| has.clone()),
         _ => None,
     }
+}
+
+fn yes_or_no(truth: bool) -> &'static str {
+    if truth { "yes" } else { "no" }
+}
+
+/// As [`other_word`], of a list of logind's; where it is empty, the compiled-in one stands for it.
+fn other_list(written: &Setting, has: &[Value]) -> Option<String> {
+    let has: Vec<&str> = match has.iter().filter_map(Value::as_str).collect::<Vec<_>>() {
+        none if none.is_empty() => compiled_logind(&written.name).into_iter().collect(),
+        some => some,
+    };
+    let has = has.join(" ");
+    (!written.value.split_whitespace().eq(has.split_whitespace())).then_some(has)
 }
 
 /// As [`other_word`], of a span of time; of no length means without end.
@@ -391,6 +417,51 @@ mod tests {
         // Bytes, and a signal's number: not to be compared as they are.
         assert_eq!(told("MemoryHigh", "1G", "MemoryHigh", 1_u64 << 30), None);
         assert_eq!(told("KillSignal", "SIGINT", "KillSignal", 15), None);
+    }
+
+    #[test]
+    fn what_logind_goes_by_is_compared_with_its_files() {
+        let running = Properties::from([
+            ("KillUserProcesses".to_owned(), true.into()),
+            ("KillOnlyUsers".to_owned(), Value::Array(Vec::new())),
+            ("KillExcludeUsers".to_owned(), vec!["root", "bob"].into()),
+            ("StopIdleSessionUSec".to_owned(), u64::MAX.into()),
+            ("UserStopDelayUSec".to_owned(), 1_000_000.into()),
+        ]);
+        let told = |written: &[(&str, &str)]| {
+            let written = written.iter();
+            let written = written.map(|(name, value)| default_setting("logind.conf", name, *value));
+            let told = as_logind_has_them(written.collect(), &running).into_iter();
+            told.map(|setting| (setting.name, setting.value)).collect::<Vec<_>>()
+        };
+        let same = [
+            ("KillUserProcesses", "on"),
+            ("KillOnlyUsers", ""),
+            ("KillExcludeUsers", "root  bob"),
+            ("StopIdleSessionSec", "infinity"),
+            ("UserStopDelaySec", "1"),
+        ];
+        assert_eq!(told(&same), []);
+        let other = [
+            ("KillUserProcesses", "no"),
+            ("KillOnlyUsers", "alice"),
+            ("KillExcludeUsers", "root"),
+            ("StopIdleSessionSec", "1h"),
+            ("UserStopDelaySec", "10s"),
+        ];
+        let runs = [
+            ("KillUserProcesses", "yes"),
+            ("KillOnlyUsers", ""),
+            ("KillExcludeUsers", "root bob"),
+            ("StopIdleSessionSec", "infinity"),
+            ("UserStopDelaySec", "1s"),
+        ];
+        assert_eq!(told(&other), runs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        // No file tells what it was built with.
+        assert_eq!(told(&[]), [("KillUserProcesses".to_owned(), "yes".to_owned())]);
+        let empty = Properties::from([("KillExcludeUsers".to_owned(), Value::Array(Vec::new()))]);
+        let of_root = default_setting("logind.conf", "KillExcludeUsers", "root");
+        assert!(as_logind_has_them(vec![of_root], &empty).is_empty());
     }
 
     #[test]

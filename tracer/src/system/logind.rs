@@ -141,8 +141,8 @@ async fn properties(
     Ok(all.iter().map(|(name, value)| (name.clone(), values::json(value, 0))).collect())
 }
 
-/// `KillUserProcesses` as the running logind has it: it may have been started before the file was edited.
-pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool> {
+/// Properties of the running logind, its settings among them: it may have been started before a file was edited.
+pub async fn running_manager(context: &Arc<Context>) -> Option<BTreeMap<String, Value>> {
     if !context.sources.is_wanted("logind") {
         return None;
     }
@@ -151,7 +151,7 @@ pub async fn running_kill_user_processes(context: &Arc<Context>) -> Option<bool>
         Err(_) if !presence::is_run_by_systemd() => presence::NOT_SYSTEMD.to_owned(),
         Ok(all) => {
             context.sources.set("logind", ATTACHED);
-            return all.get("KillUserProcesses").and_then(Value::as_bool);
+            return Some(all);
         }
         Err(why) => why,
     };

@@ -375,7 +375,7 @@ fn start_all(context: &Arc<Context>, options: Options) {
             tokio::task::spawn_blocking(move || logind::tell_existing(&sessions)).await
         });
         let logind = Arc::clone(context);
-        tokio::spawn(async move { logind::running_kill_user_processes(&logind).await });
+        tokio::spawn(async move { logind::running_manager(&logind).await });
     } else {
         for name in ["bus", "systemd", "logind"] {
             context.sources.set(name, NOT_WANTED);

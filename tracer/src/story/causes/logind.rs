@@ -271,8 +271,13 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
+/// A list of users that somebody set, be it that logind has not read it yet or that it goes by an earlier one.
 fn users_setting(case: &Case<'_>, name: &str) -> Option<DecidingSetting> {
-    case.setting(SCOPE, name).filter(|setting| setting.file.is_some() && !setting.value.is_empty())
+    let is_set = |setting: &DecidingSetting| match &setting.unread {
+        Some(_) => true,
+        None => setting.file.is_some() && !setting.value.is_empty(),
+    };
+    case.setting(SCOPE, name).filter(is_set)
 }
 
 /// What logind does with the processes of an ended session (`manager_shall_kill` in
@@ -295,7 +300,7 @@ impl KillRule {
         if let Some(excluded) = case.setting(SCOPE, "KillExcludeUsers").filter(names) {
             return Self { decided: Some(excluded), kills: Some(false) };
         }
-        if let Some(only) = users_setting(case, "KillOnlyUsers") {
+        if let Some(only) = users_setting(case, "KillOnlyUsers").filter(|it| !it.value.is_empty()) {
             let kills = Some(names(&only));
             return Self { decided: Some(only), kills };
         }

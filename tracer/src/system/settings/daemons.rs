@@ -37,6 +37,11 @@ const OOMD: [(&str, &str); 3] = [
 const NO_KILL: [&str; 9] =
     ["debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "amzn"];
 
+/// What logind is built with, where that is no choice of the distribution's.
+pub(in crate::system) fn compiled_logind(name: &str) -> Option<&'static str> {
+    LOGIND.iter().find(|(known, _)| *known == name)?.1
+}
+
 impl Root {
     /// What decides at the end of a session, with the file and line that set it; scope `logind.conf`.
     pub fn logind(&self) -> Vec<Setting> {
