@@ -188,9 +188,9 @@ pub struct TraceArgs {
 pub struct ReportArgs {
     /// Show these signals only: signal=TERM,KILL, or all but these: signal=!CHLD.
     ///
-    /// As in strace; `all` and `none` are understood too. Without it, signal 0, CHLD, URG, WINCH and
+    /// As in strace, where the last one counts; `all` and `none` are understood too. Without it, signal 0, CHLD, URG, WINCH and
     /// CONT are left out of the live lines. The verdict always knows them all.
-    #[arg(short = 'e', value_name = "signal=SET", global = true)]
+    #[arg(short = 'e', value_name = "signal=SET", global = true, overrides_with = "signals")]
     pub signals: Option<SignalSet>,
 
     /// Report also the ends that no signal preceded, of processes that came and went by themselves.

@@ -1,5 +1,6 @@
 //! `killtrace -- CMD`, and selections other than by pid.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use killtrace::evidence::Mechanism;
@@ -120,6 +121,29 @@ fn no_such_pid() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(output.stdout.is_empty());
     assert!(said.starts_with("killtrace: ") && said.contains("4194304"), "{said}");
+}
+
+/// A script that reads the report sees it end, though there was nothing to trace; and what is refused leaves none.
+#[test]
+fn no_such_program() {
+    require_root();
+    let output = run(&["--format", "json", "--", "/no/such/program"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot run /no/such/program"), "{said}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    let types: Vec<serde_json::Value> = report.lines().map(type_of).collect();
+    assert_eq!(types, ["header", "summary"], "{report}");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-for-a-recording.jsonl");
+    std::fs::write(&path, &output.stdout).expect("the report is kept");
+    let refused = run(&["replay", "--format", "json", &path.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{said}");
+}
+
+fn type_of(line: &str) -> serde_json::Value {
+    let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    record["type"].clone()
 }
 
 /// The tool's own proof, for whoever cannot run these tests.

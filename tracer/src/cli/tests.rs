@@ -32,6 +32,8 @@ fn options_of_the_contract_are_understood() {
         "3",
         "-f",
         "-e",
+        "signal=!CHLD",
+        "-e",
         "signal=TERM",
         "-o",
         "out",
@@ -60,7 +62,9 @@ fn options_of_the_contract_are_understood() {
     assert_eq!(cli.trace.btf.as_deref(), Some("b".as_ref()));
     assert_eq!((cli.report.time, cli.report.relative, cli.report.verbose), (3, true, 1));
     assert_eq!((cli.report.format, cli.report.color), (Format::Markdown, ColorChoice::Never));
-    assert!(cli.report.redact && cli.report.exits && cli.report.signals.is_some());
+    assert!(cli.report.redact && cli.report.exits);
+    let hidden = cli.report.signals.expect("signals").hidden();
+    assert!(hidden.contains(&17) && !hidden.contains(&15), "the last one counts");
 }
 
 #[test]

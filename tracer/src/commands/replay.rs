@@ -29,6 +29,10 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
     if let Some(redactor) = &mut redactor {
         header = redactor.header(header);
     }
+    let mut next = reader.next_evidence();
+    if next.as_ref().is_err_and(|damage| damage.line == 2) && reader.at_report() {
+        return Err(RecordingError::Report { path: file.to_owned() }.into());
+    }
     let mut recorder = copy(args, &header)?;
     let mut output = Output::open(args)?;
     let mut engine = Engine::new(header.clone());
@@ -36,7 +40,7 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
     let mut reading = output.records(&[Record::Header(Box::new(header))])?;
     let mut ended = false;
     while reading == Reader::There {
-        let evidence = match reader.next_evidence() {
+        let evidence = match next {
             Ok(Some(evidence)) => evidence,
             Ok(None) => {
                 if !ended {
@@ -45,9 +49,6 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
                 break;
             }
             Err(damage) => {
-                if damage.line == 2 && reader.at_report() {
-                    return Err(RecordingError::Report { path: file.to_owned() }.into());
-                }
                 tell(&format!("{damage}; what comes before it is told"));
                 reading = output.records(&engine.observe(&gap(&damage, last)))?;
                 break;
@@ -65,6 +66,7 @@ pub fn run(file: &Path, args: &ReportArgs) -> Result<u8, Failure> {
             return Err(anyhow::anyhow!(sentence).into());
         }
         reading = output.records(&engine.observe(&evidence))?;
+        next = reader.next_evidence();
     }
     if reading == Reader::There {
         output.records(&engine.finish())?;

@@ -125,7 +125,10 @@ impl<'a> Live<'a> {
         for evidence in seen {
             live.take(evidence)?;
         }
-        live.release()?;
+        if let Err(failure) = live.release() {
+            live.close("the command did not start")?;
+            return Err(failure);
+        }
         for port in live.witnesses.ports() {
             live.kernel.add_port(port).context("cannot watch another port")?;
         }
@@ -476,6 +479,11 @@ impl<'a> Live<'a> {
         if !self.engine.is_over() {
             self.take_kernels(batch)?;
         }
+        self.close(reason)
+    }
+
+    /// Ends the report and the recording.
+    fn close(&mut self, reason: &str) -> Result<(), Failure> {
         let now = clock::now();
         self.take(Fact::End(End { reason: reason.to_owned() }).at(now, Source::Tracer))?;
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.flush(now));
