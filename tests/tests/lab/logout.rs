@@ -191,13 +191,35 @@ fn a_killed_client_closes_the_connection_without_a_word() {
     killtrace.stop().expect("killtrace ends");
 }
 
+/// A login that sshd ends where its client is silent for two seconds.
+fn impatient(options: Options) -> Lab {
+    const SILENCE: &str = "ClientAliveInterval 1\nClientAliveCountMax 2\n";
+    lab(&options.file("/etc/ssh/sshd_config.d/alive.conf", SILENCE))
+}
+
+/// Of those that hold the terminal root's process of sshd closes it, and the user's has said why.
+#[test]
+fn a_job_is_told_that_the_network_was_silent() {
+    let lab = impatient(kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("{ sleep 4000 & }").expect("a job");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.silence_network().expect("the cable is cut");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "session-leader-exited", "{death}");
+    death.assert_chain(&[
+        ("ssh-disconnect", "Timeout, client not responding"),
+        ("signal", "SIGHUP"),
+    ]);
+    assert_eq!(death.setting("ClientAliveInterval")["line"], 1, "{death}");
+    assert!(death.0["fixes"].to_string().contains("ServerAliveInterval"), "{death}");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
 #[test]
 fn a_silent_network_is_told_apart_from_a_client_that_left() {
-    let options = kill_user_processes("yes").file(
-        "/etc/ssh/sshd_config.d/alive.conf",
-        "ClientAliveInterval 1\nClientAliveCountMax 2\n",
-    );
-    let lab = lab(&options);
+    let lab = impatient(kill_user_processes("yes"));
     let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
     let (_login, pid, session) = tmux_in_session(&lab);
     lab.silence_network().expect("the cable is cut");

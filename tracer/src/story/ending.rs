@@ -2,12 +2,13 @@
 
 use super::actor::{Actor, is_shell};
 use super::case::Case;
+use super::fixes;
 use super::manager::manager_of;
 use super::people::Known;
 use super::requests::{by_arguments, who_called};
 use super::units::{cited, command_links};
 use super::upstream::End;
-use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
@@ -74,13 +75,7 @@ impl<'a> Ending<'a> {
         let words = sshd_words(case, &pids, began_ns);
         let peer = peer(case, unit, session);
         let tcp = connection(case, peer.as_deref(), &sshd, began_ns);
-        // What ended before that was done with its work: the one that let the user in.
-        let first = tcp.map(Seen::ns).into_iter().chain(words.iter().map(|line| line.ns())).min();
-        if let Some(first) = first
-            && sshd.iter().any(|exit| exit.ns() + TOGETHER >= first)
-        {
-            sshd.retain(|exit| exit.ns() + TOGETHER >= first);
-        }
+        let first = retain_last(&mut sshd, tcp, &words);
         let release = session.and_then(|id| {
             case.world.calls.iter().rev().find(|call| {
                 call.value.is_to_logind()
@@ -100,15 +95,24 @@ impl<'a> Ending<'a> {
         Self { tcp, words, sshd, release, leader, end, shell, peer, channel_timeout, aborter }
     }
 
-    /// Collects it for a terminal that a process of sshd held and hung up.
+    /// Collects it for a terminal that a process of sshd held and hung up. Root's process holds it as well as its
+    /// child that has the user's rights; the child talks with the client and says why it ends.
     pub fn of_terminal(case: &Case<'a>, sshd: ProcessId, hung_up_ns: u64) -> Self {
-        let exits = case.world.exits.iter();
-        let sshd_exits: Vec<_> =
-            exits.filter(|exit| exit.value.task.id == sshd && exit.ns() <= hung_up_ns).collect();
-        let words = sshd_words(case, &[sshd.pid], hung_up_ns);
+        let people = &case.world.people;
+        let is_child = |exit: &Exit| {
+            exit.task.comm.starts_with("sshd")
+                && people.parents(exit.task.id).first() == Some(&sshd)
+        };
+        let exits = case.world.exits.iter().filter(|exit| exit.ns() <= hung_up_ns);
+        let mut sshd_exits: Vec<_> =
+            exits.filter(|exit| exit.value.task.id == sshd || is_child(&exit.value)).collect();
+        let ended = sshd_exits.iter().map(|exit| exit.value.task.id.pid);
+        let pids: Vec<u32> = ended.chain([sshd.pid]).collect();
+        let words = sshd_words(case, &pids, hung_up_ns);
         let peer = peer(case, "", None);
         // That it was the only connection that ended then would prove nothing of this one.
         let tcp = peer.as_deref().and_then(|peer| of_peer(case, peer, hung_up_ns));
+        retain_last(&mut sshd_exits, tcp, &words);
         let remote = tcp.map(|tcp| tcp.value.remote.to_string());
         let channel_timeout = channel_timeout(case);
         let peer = remote.or(peer);
@@ -126,8 +130,20 @@ impl<'a> Ending<'a> {
         self.clause().filter(|_| by_peer || self.words.iter().any(said))
     }
 
-    /// Whether the network rather than a person ended it.
-    pub fn is_network_failure(&self) -> bool {
+    /// How long sshd lets the network be silent, where that and no person ended it, and somebody set it.
+    pub fn network_settings(&self, case: &Case<'_>) -> Vec<DecidingSetting> {
+        const SILENCE: [&str; 2] = ["ClientAliveInterval", "ClientAliveCountMax"];
+        let names = SILENCE.into_iter().filter(|_| self.is_network_failure());
+        let found = names.filter_map(|name| case.setting(&["sshd_config"], name));
+        found.filter(|setting| setting.file.is_some()).collect()
+    }
+
+    /// What helps against a network that fails, where that and no person ended it.
+    pub fn network_fix(&self) -> Option<Fix> {
+        self.is_network_failure().then(fixes::keep_alive)
+    }
+
+    fn is_network_failure(&self) -> bool {
         let timed_out = self.tcp.is_some_and(|tcp| said(&tcp.value) == Ended::TimedOut);
         timed_out || self.words.iter().any(|line| line.value.message.starts_with("Timeout, client"))
     }
@@ -268,6 +284,22 @@ impl<'a> Ending<'a> {
         }
         link
     }
+}
+
+/// When the connection's end was first heard of. Leaves out what had ended before that, done with its work: the one that
+/// let the user in.
+fn retain_last(
+    sshd: &mut Vec<&Seen<Exit>>,
+    tcp: Option<&Seen<TcpChange>>,
+    words: &[&Seen<JournalLine>],
+) -> Option<u64> {
+    let first = tcp.map(Seen::ns).into_iter().chain(words.iter().map(|line| line.ns())).min();
+    if let Some(first) = first
+        && sshd.iter().any(|exit| exit.ns() + TOGETHER >= first)
+    {
+        sshd.retain(|exit| exit.ns() + TOGETHER >= first);
+    }
+    first
 }
 
 /// Who had the kernel abort a connection. It does so in the system call of who asks (`tcp_diag_destroy`).

@@ -44,8 +44,9 @@ pub struct Pending {
     pub id: ProcessId,
     /// When it ended: `CLOCK_BOOTTIME`, nanoseconds.
     pub ended_ns: u64,
-    /// A service manager had sent it a signal: journal and bus are needed.
-    pub by_manager: bool,
+    /// A service manager had sent it a signal, or its terminal may have been lost with a login: journal and bus are
+    /// needed.
+    pub needs_journal: bool,
     /// The system starts anew at once, and leaves nobody time to wait (soft-reboot; 0.1 s seen on 257).
     pub in_haste: bool,
 }
@@ -100,7 +101,8 @@ impl Engine {
             let by_manager =
                 signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
             let in_haste = by_manager && self.world.jobs.iter().any(soft_reboot);
-            Pending { id, ended_ns: exit.ns(), by_manager, in_haste }
+            let hung_up = signals.iter().any(|signal| signal.value.number == sig::SIGHUP);
+            Pending { id, ended_ns: exit.ns(), needs_journal: by_manager || hung_up, in_haste }
         })
     }
 

@@ -29,9 +29,9 @@ use crate::system::{ATTACHED, Witnesses, clock, machine, users};
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// How long it waits where a service manager is behind it: journald tells of new lines only every 250 ms
-/// (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
-const SETTLE_MANAGER: Duration = Duration::from_millis(600);
+/// How long it waits where the journal may say more, of a service manager or of a login: journald tells of new lines
+/// only every 250 ms (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
+const SETTLE_JOURNAL: Duration = Duration::from_millis(600);
 
 /// How long it waits for the names of users, where they are still being looked up by then.
 const SETTLE_NAMES: Duration = Duration::from_secs(2);
@@ -427,7 +427,7 @@ impl<'a> Live<'a> {
             .pending()
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
-                let patience = if pending.by_manager { SETTLE_MANAGER } else { SETTLE };
+                let patience = if pending.needs_journal { SETTLE_JOURNAL } else { SETTLE };
                 let is_time = waited >= patience && (!asked || waited >= SETTLE_NAMES);
                 is_time || pending.in_haste
             })

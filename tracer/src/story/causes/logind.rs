@@ -258,13 +258,8 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     if rule.decided.as_ref().is_none_or(|setting| setting.name == "KillUserProcesses") {
         finding.fixes.push(fixes::keep_user_processes());
     }
-    if ending.is_network_failure() {
-        let interval = case.setting(&["sshd_config"], "ClientAliveInterval");
-        finding.settings.extend(interval.filter(|setting| setting.file.is_some()));
-        let count = case.setting(&["sshd_config"], "ClientAliveCountMax");
-        finding.settings.extend(count.filter(|setting| setting.file.is_some()));
-        finding.fixes.push(fixes::keep_alive());
-    }
+    finding.settings.extend(ending.network_settings(case));
+    finding.fixes.extend(ending.network_fix());
     if by_logind.is_none() {
         finding = finding.gap("logind's own request was not seen on the bus; the session's end and the setting are the evidence");
     }

@@ -130,11 +130,13 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .settings([setting])
+    .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(asked.iter().flat_map(|asked| asked.links(case, blow.signal.at)))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, how, actor))
     .fixes([detach(case)])
+    .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
 
@@ -184,9 +186,11 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
             after(login.as_ref())
         ),
     )
+    .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes([detach(case)])
+    .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
 
