@@ -223,15 +223,20 @@ impl Happening<'_> {
 pub fn pull<'a>(
     case: &Case<'a>,
     happening: Happening<'_>,
-    history: &UnitHistory,
+    history: Option<&UnitHistory>,
     after: &[&str],
 ) -> Option<Pull<'a>> {
     let passed = [after, &[happening.unit]].concat();
+    let parent = parent_slice(happening.unit);
     let mut likeliest = None;
     for relation in RELATIONS.iter().filter(|relation| relation.then == happening.what) {
-        let others = history.ever_listed(relation.property);
+        let is_slice = relation.property == "Slice";
+        let listed = history.map(|history| history.ever_listed(relation.property));
+        let mut others = listed.unwrap_or_default();
+        let parent = parent.as_deref().filter(|parent| is_slice && !others.contains(parent));
+        others.extend(parent);
         // The going down of everything is a story of its own, and every unit requires its slice.
-        let slice = history.text("Slice").filter(|_| relation.property != "Slice");
+        let slice = history.and_then(|history| history.text("Slice")).filter(|_| !is_slice);
         let others = others.iter().filter(|other| {
             **other != "shutdown.target" && Some(**other) != slice && !passed.contains(*other)
         });
@@ -258,6 +263,12 @@ pub fn pull<'a>(
     likeliest
 }
 
+/// The slice that a slice is in, as its name says (systemd.slice(5)): `my.slice` of `my-x.slice`. All are in the root's.
+fn parent_slice(unit: &str) -> Option<String> {
+    let (parent, _) = unit.strip_suffix(".slice")?.rsplit_once('-')?;
+    (!parent.is_empty()).then(|| format!("{parent}.slice"))
+}
+
 /// Whether that happened to a unit around that time, and why.
 fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Option<Trigger<'a>> {
     let Happening { manager, unit, what: when, ns, .. } = happening;
@@ -277,7 +288,10 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
         let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
         return if when == Wish::Start { None } else { by_itself() };
     };
-    let request = Request::for_job(case, when, job, happening.by_ns());
+    let asked = |wish| Request::for_job(case, wish, job, happening.by_ns());
+    // Who isolates a target has it started, too.
+    let isolated = || (when == Wish::Start).then(|| asked(Wish::Isolate)).flatten();
+    let request = asked(when).or_else(isolated);
     if request.is_none() && when == Wish::Stop {
         let by_itself = restarted(case, happening);
         if by_itself.is_some() {
@@ -286,10 +300,8 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
     }
     let history = case.world.unit_of(manager, unit).filter(|_| request.is_none());
     let before = Happening { job: job.value.id, ns: job.ns(), ..happening };
-    let because = history
-        .filter(|_| passed.len() < HOPS)
-        .and_then(|history| pull(case, before, history, passed))
-        .map(Box::new);
+    let is_followed = request.is_none() && passed.len() < HOPS;
+    let because = is_followed.then(|| pull(case, before, history, passed)).flatten().map(Box::new);
     let activated_by =
         history.filter(|_| when == Wish::Start && because.is_none()).and_then(UnitHistory::trigger);
     let by_job = Trigger::by_job(unit.to_owned(), job, request);

@@ -46,7 +46,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     }
     let history = stop.history?;
     let stopped = happening(&stop, &stop.unit, job);
-    match pull(case, stopped, history, &[]) {
+    match pull(case, stopped, Some(history), &[]) {
         Some(pull) => related(case, &stop, &pull),
         None => unneeded(case, &stop, job),
     }

@@ -65,6 +65,31 @@ fn over_a_unit_between() {
     assert_eq!(settings, ["PartOf"]);
 }
 
+/// A slice goes with the one that its name says it is in, whatever else is known of it.
+#[test]
+fn over_slices_that_are_in_each_other() {
+    let death = stopped(
+        Scene::default()
+            .user(0, "root")
+            .target(&victim(), TargetReason::Running)
+            .unit(1, "nginx.service", &[("Slice", json!("my-x-y.slice"))])
+            .exec(4900, client(), &["systemctl", "stop", "my.slice"], &[])
+            .job(4997, 697, "stop", "my.slice")
+            .job(4998, 698, "stop", "my-x.slice")
+            .job(4999, 699, "stop", "my-x-y.slice"),
+    );
+    says(
+        &death,
+        &[
+            "nginx.service lives in my-x-y.slice",
+            "my-x-y.slice was stopped: it lives in my-x.slice",
+            "my-x.slice was stopped: it lives in my.slice",
+            "my.slice was stopped: root ran \"systemctl stop my.slice\"",
+        ],
+    );
+    assert!(death.gaps.is_empty(), "{death:#?}");
+}
+
 /// A start is followed to who wants it, a stop to who is bound: never the one by the other.
 #[test]
 fn a_start_is_not_explained_by_a_stop() {
