@@ -7,6 +7,7 @@ use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
 use crate::story::stopping::{self, Overrun};
 use crate::story::unit_command::UnitCommand;
+use crate::story::unit_jobs;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent, Outcome};
 use crate::story::world::{Seen, SeenSignal};
@@ -34,8 +35,12 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     if stop.unit.ends_with(".scope") {
         return None;
     }
-    if stop.job.is_some() {
-        return is_not(ID, format!("a job for {} was under way", stop.unit));
+    if let Some(job) = stop.job {
+        // One that was only heard of afterwards may have been made afterwards: where no main process had ended there is
+        // nothing for it to rule out.
+        let known = unit_jobs::is_known_before(case.world, job, stop.first.ns());
+        let said = || is_not(ID, format!("a job for {} was under way", stop.unit));
+        return (known || stop.main_end.is_some()).then(said).flatten();
     }
     if let Some(because) = ran_out(case, &stop) {
         return is_not(ID, because);
