@@ -89,6 +89,39 @@ fn the_stop_of_a_whole_slice() {
     death.assert_ruled_out("logind-kill-user-processes");
 }
 
+/// A unit goes with the slice that its own slice is in.
+#[test]
+fn the_stop_of_a_slice_around_its_slice() {
+    let in_slice = "[Service]\nSlice=my-x.slice\nExecStart=/bin/sleep 1000\n";
+    let lab = lab(&unit(Options::default(), "victim.service", in_slice));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "my.slice"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    for words in ["lives in my-x.slice", "it lives in my.slice", "systemctl stop my.slice"] {
+        assert!(explanation.contains(words), "{words}: {death}");
+    }
+}
+
+/// Who starts a target has everything started that it wants.
+#[test]
+fn what_a_target_wants_stops_it() {
+    let cleans = "[Service]\nType=oneshot\nExecStart=/bin/systemctl stop victim.service\n";
+    let options = unit(with_victim(Options::default()), "clean.service", cleans);
+    let lab = lab(&unit(options, "my.target", "[Unit]\nWants=clean.service\n"));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "my.target"]).expect("started");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    for words in ["clean.service (wanted by my.target", "systemctl start my.target"] {
+        assert!(explanation.contains(words), "{words}: {death}");
+    }
+}
+
 #[test]
 fn a_user_has_the_own_manager_exit() {
     let lab = lab(&kill_user_processes("no"));

@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
-use super::words;
+use super::{unseen, words};
 use crate::evidence::{Grade, Mechanism, Process, ProcessId, Session, Source};
 
 /// How many starts of units are followed up: one had another made, which had a third.
@@ -294,6 +294,16 @@ impl Actor {
         self.told_with(&self.started())
     }
 
+    /// Whether a service of the system's did it, and what had started that is not known.
+    pub const fn is_unstarted_service(&self) -> bool {
+        self.service.is_some() && self.started.is_none()
+    }
+
+    /// Whether it was part of what somebody is known to have had a service manager run.
+    pub const fn is_run_through_unit(&self) -> bool {
+        self.through.is_some()
+    }
+
     /// The same without what had started its unit, which is a link of its own.
     pub fn deed(&self) -> String {
         self.told_with("")
@@ -537,7 +547,13 @@ fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<Strin
         };
         let from = remote.map(|host| format!(" from {host}"));
         let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
-        return Some(format!("{kind} {}{}", session.id, from.or(on).unwrap_or_default()));
+        let opened = unseen::opened(case, ids, &session.id).map(|opened| opened.clause());
+        return Some(format!(
+            "{kind} {}{}{}",
+            session.id,
+            from.or(on).unwrap_or_default(),
+            opened.unwrap_or_default()
+        ));
     }
     if let Some(peer) = ssh_peer(case, ids) {
         return Some(format!("an ssh login from {peer}"));

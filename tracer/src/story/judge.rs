@@ -7,7 +7,7 @@ use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
-use super::{fixes, mechanism, patience, relay, signals, words};
+use super::{fixes, mechanism, patience, relay, signals, unseen, words};
 use crate::evidence::{Exit, Grade, Header, Mechanism, sig, signal_name};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -26,6 +26,7 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     let lost = !gaps.is_empty();
     let mut all_gaps = gaps;
     all_gaps.extend(finding.gaps.iter().cloned());
+    all_gaps.extend(unseen::gaps(&case, &finding.links));
     all_gaps.extend(blind_spots(&case, header));
     tell(&case, finding, considered, all_gaps, lost)
 }

@@ -30,6 +30,7 @@ mod tests;
 mod unit_command;
 mod unit_jobs;
 mod units;
+mod unseen;
 mod upstream;
 pub mod verdict;
 mod wishes;

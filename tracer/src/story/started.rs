@@ -7,7 +7,7 @@ use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
 use super::manager::{BUS_LAG, is_manager, job_type, main_end, unit_of_call};
-use super::pulls::TOGETHER;
+use super::pulls::{Happening, Pull, TOGETHER, pull};
 use super::requests::{Request, Wish};
 use super::units::{job_link, service_that_ran};
 use super::upstream::End;
@@ -62,6 +62,13 @@ impl Started {
             .next()
             .or_else(|| timer.as_ref().map(|(unit, at)| run.by_trigger(unit, *at)))
             .or_else(|| run.by_job(hops))
+    }
+
+    /// The unit of a process where something had just started it for what it did, by the jobs that were seen.
+    pub fn just_begun(case: &Case<'_>, line: &[ProcessId], at_ns: u64) -> Option<String> {
+        let run = Run::of(case, line, at_ns)?;
+        let has_begun = run.starts().next_back().is_some_and(|job| run.has_just_begun(job));
+        has_begun.then_some(run.unit)
     }
 }
 
@@ -216,7 +223,10 @@ impl<'c, 'a> Run<'c, 'a> {
         {
             return Some(self.by_failure(&failure, job, hops));
         }
-        let request = request.filter(|_| job.ns().saturating_add(AT_START) >= self.at_ns)?;
+        if !self.has_just_begun(job) {
+            return None;
+        }
+        let Some(request) = request else { return self.by_pull(job, hops) };
         let asked_ns = job.ns().min(self.at_ns);
         let actor = Actor::within(case, request.process?, asked_ns, hops);
         // A unit that was asked for by something in it explains nothing.
@@ -227,6 +237,52 @@ impl<'c, 'a> Run<'c, 'a> {
         links.push(job_link(case, job).before(begun));
         let by = By::Cause(format!("started as {}{}", actor.sentence(), request.hint()));
         Some(Started { by, links })
+    }
+
+    /// Whether what the unit did is what that job had started it for.
+    fn has_just_begun(&self, job: &Seen<Job>) -> bool {
+        job.ns().saturating_add(AT_START) >= self.at_ns
+    }
+
+    /// Another unit that was started, and that has this one started along with it: a target, say.
+    fn by_pull(&self, job: &Seen<Job>, hops: usize) -> Option<Started> {
+        let case = self.case;
+        let happening = Happening {
+            manager: self.manager,
+            unit: &self.unit,
+            what: Wish::Start,
+            job: job.value.id,
+            ns: job.ns(),
+            begun_ns: self.first.start_ns,
+        };
+        let history = case.world.unit_of(self.manager, &self.unit);
+        let pull = pull(case, happening, history, &[])?;
+        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let (clause, mut links) = self.pulled(&pull, begun, hops);
+        links.push(job_link(case, job).before(begun));
+        Some(Started { by: By::Cause(clause), links })
+    }
+
+    /// What had it started along, as a clause and with its links: `wanted by my.target, which was started as alice ran …`.
+    fn pulled(&self, pull: &Pull<'a>, begun: Moment, hops: usize) -> (String, Vec<Link>) {
+        let (case, trigger) = (self.case, &pull.trigger);
+        let asked_ns = trigger.at.boot_ns.min(self.at_ns);
+        let asked = trigger.request.and_then(|request| {
+            let actor = Actor::within(case, request.process?, asked_ns, hops);
+            let who = format!("which was started as {}{}", actor.sentence(), request.hint());
+            Some((who, request.links(case, begun)))
+        });
+        let (why, mut links) = match (asked, &trigger.because, &trigger.activated_by) {
+            (Some(asked), ..) => asked,
+            (None, Some(above), _) => self.pulled(above, begun, hops),
+            (None, None, Some(other)) => (format!("which was started by {other}"), Vec::new()),
+            (None, None, None) => {
+                ("which was started then, by whom was not seen".to_owned(), Vec::new())
+            }
+        };
+        links.extend(trigger.job.map(|job| job_link(case, job).before(begun)));
+        let words = pull.relation.words.trim_start_matches("is ");
+        (format!("{words} {}, {why}", trigger.unit), links)
     }
 
     fn by_failure(&self, failure: &Failure<'a>, job: &Seen<Job>, hops: usize) -> Started {

@@ -244,7 +244,7 @@ fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties)
 }
 
 /// As [`tell_unit`], of a unit whose absence is no gap.
-async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: String) {
+pub async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: String) {
     let at = clock::now();
     let properties = systemd::unit_properties(&context, manager, &unit).await.ok();
     if let Some(properties) = &properties {

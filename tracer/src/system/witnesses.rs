@@ -26,6 +26,10 @@ use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnap
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
 
+/// Programs that ask a service manager or logind for something. What they are part of is looked up at once, and not only
+/// when it has led to an end: it may be gone by then.
+const ASKERS: [&str; 3] = ["systemctl", "loginctl", "busctl"];
+
 /// How long the thread that listens may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
@@ -151,10 +155,14 @@ impl Witnesses {
                 }
                 // Another program, another command line.
                 let known = self.seen.remove(&exec.task.id);
+                let asks = ASKERS.contains(&exec.task.comm.as_str());
                 if exec.is_target {
                     self.target(exec.task.id);
-                } else if known {
+                } else if known || asks {
                     self.witness(exec.task.id);
+                }
+                if asks {
+                    self.unit_of_asker(exec.task.cgroup.as_deref());
                 }
             }
             Fact::Signal(signal) if signal.is_target || signal.fatal => {
@@ -180,6 +188,7 @@ impl Witnesses {
             Fact::ManagerConnection(connection) => {
                 self.names(connection.task.uid);
                 self.witness(connection.task.id);
+                self.unit_of_asker(connection.task.cgroup.as_deref());
             }
             Fact::OomVictim(victim) => self.oom(victim),
             _ => {}
@@ -262,12 +271,7 @@ impl Witnesses {
     /// A signal to a target may come from what a unit runs to start, stop or reload, or from a process that is being
     /// stopped itself.
     fn unit_of_sender(&self, cgroup: Option<&str>) {
-        let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
-        let (manager, unit) = match (owner.user_unit, owner.owner_uid, owner.unit) {
-            (Some(unit), Some(uid), _) => (Manager::User(uid), unit),
-            (_, _, Some(unit)) => (Manager::System, unit),
-            _ => return,
-        };
+        let Some((manager, unit)) = unit_of(cgroup) else { return };
         if !unit.ends_with(".service") && !unit.ends_with(".scope") || unit == "init.scope" {
             return;
         }
@@ -276,6 +280,19 @@ impl Witnesses {
             self.runtime.spawn(dossier::tell_unit(Arc::clone(&self.context), manager, unit));
         } else {
             // Since it was last looked at it may have been started anew, by something else.
+            systemd::refresh(&self.context, manager, &unit);
+        }
+    }
+
+    /// A service that asks a manager for something may have been started by somebody for that: what wants it is looked up.
+    fn unit_of_asker(&self, cgroup: Option<&str>) {
+        let unit = unit_of(cgroup).filter(|(_, unit)| unit.ends_with(".service"));
+        let Some((manager, unit)) = unit else { return };
+        let _inside = self.runtime.enter();
+        if self.context.watch_neighbour(manager, &unit) {
+            let asking = dossier::tell_neighbour(Arc::clone(&self.context), manager, unit);
+            self.runtime.spawn(asking);
+        } else {
             systemd::refresh(&self.context, manager, &unit);
         }
     }
@@ -309,6 +326,16 @@ impl Witnesses {
             }
             path.truncate(path.rfind('/').unwrap_or(0));
         }
+    }
+}
+
+/// The unit of a cgroup, and whose it is.
+fn unit_of(cgroup: Option<&str>) -> Option<(Manager, String)> {
+    let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
+    match (owner.user_unit, owner.owner_uid, owner.unit) {
+        (Some(unit), Some(uid), _) => Some((Manager::User(uid), unit)),
+        (_, _, Some(unit)) => Some((Manager::System, unit)),
+        _ => None,
     }
 }
 

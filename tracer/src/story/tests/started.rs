@@ -247,3 +247,84 @@ fn a_later_run_is_whose_asked_for_that() {
         "{told}"
     );
 }
+
+/// What a target wants is started with it.
+#[test]
+fn a_target_that_somebody_started_wants_it() {
+    let client = Task { login_uid: Some(1000), ..root(task_in(243, "systemctl", SESSION)) };
+    let scene = Scene::watching(&victim())
+        .session("c3", 240)
+        .exec(1300, client, &["systemctl", "start", "my.target"], &[])
+        .job(1400, 600, "start", "my.target")
+        .job(1401, 601, "start", "clean.service");
+    let wanted = |by: &str| {
+        let scene = scene.clone().unit(1500, "clean.service", &[("WantedBy", json!([by]))]);
+        stopped(scene, acting("/system.slice/clean.service"))
+    };
+    let death = wanted("my.target");
+    let told = &death.cause.explanation;
+    assert!(told.contains("clean.service (wanted by my.target, which was started as alice ran \"systemctl start my.target\" in ssh session c3 from 203.0.113.5 (by its arguments; the request itself was not seen)) ran"), "{told}");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(
+        texts[1].contains("start my.target") && texts[2].contains("clean.service"),
+        "{texts:?}"
+    );
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    // Nothing is concluded from the time alone.
+    let death = wanted("other.target");
+    assert!(!death.cause.explanation.contains("alice"), "{}", death.cause.explanation);
+    assert!(
+        death.gaps[0].contains("who or what had clean.service started was not seen"),
+        "{death:#?}"
+    );
+}
+
+/// Who had asked for a shell before anybody looked is no parent of it.
+#[test]
+fn a_session_that_run0_had_opened() {
+    let session = |service: &str| {
+        let state = crate::evidence::SessionState {
+            id: "c5".to_owned(),
+            uid: Some(0),
+            user: Some("root".to_owned()),
+            leader: Some(238),
+            tty: Some("pts/2".to_owned()),
+            service: Some(service.to_owned()),
+            ..crate::evidence::SessionState::default()
+        };
+        Fact::Session(state)
+    };
+    let told = |service: &str, shell: &str, variables: &[(&str, &str)]| {
+        let cgroup = "/user.slice/user-0.slice/session-c5.scope";
+        let shell = root(task_in(238, shell, cgroup));
+        let snapshot = crate::evidence::ProcessSnapshot {
+            pid: 238,
+            start_ns: shell.id.start_ns,
+            comm: shell.comm.clone(),
+            cgroup: shell.cgroup.clone(),
+            environment: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..crate::evidence::ProcessSnapshot::default()
+        };
+        let client = root(task_in(273, "systemctl", cgroup));
+        Scene::watching(&victim())
+            .add(0, Source::File, session(service))
+            .add(1, Source::Proc, Fact::Process(Box::new(snapshot)))
+            .exec(2000, client, &["systemctl", "stop", "nginx"], &[&shell, &root(systemd())])
+            .job(2010, 645, "stop", "nginx.service")
+            .signal(2011, signal(sig::SIGTERM, systemd(), victim()))
+            .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let death = told("systemd-run0", "bash", &[("SUDO_USER", "alice")]);
+    let words = "root ran \"systemctl stop nginx\" in session c5 on pts/2, which run0 had opened for alice (by SUDO_USER in its environment)";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(death.gaps[0].contains("session c5 was opened by run0"), "{death:#?}");
+    let death = told("login", "bash", &[("SUDO_USER", "alice")]);
+    assert!(!death.cause.explanation.contains("alice"), "{}", death.cause.explanation);
+    assert!(death.gaps[0].contains("session c5 was opened by systemd"), "{death:#?}");
+    // login(1) has asked itself who is there.
+    assert!(told("login", "login", &[]).gaps.is_empty());
+}
