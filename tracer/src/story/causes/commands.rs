@@ -30,6 +30,9 @@ pub const KILLERS: [&str; 12] = [
     "start-stop-daem",
 ];
 
+/// Programs that write to the files that they are told.
+const WRITERS: [&str; 5] = ["tee", "dd", "cp", "sponge", "busybox"];
+
 /// Whether the blow was dealt by a process that asked for it, other than the victim.
 pub(super) fn dealt(case: &Case<'_>) -> bool {
     case.blow.is_some_and(|blow| {
@@ -80,7 +83,9 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     let shell = is_shell(&sender.comm) || runs_shell(&case.task(sender));
     let own_child = case.world.people.parents(case.victim).first() == Some(&sender.id);
     let scripted = scripted(case, sender.id) && !own_child;
-    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted {
+    // What writes what it is given where it is told to is somebody's command, too, where that is cgroup.kill.
+    let wrote = blow.mechanism == Mechanism::CgroupKill && WRITERS.contains(&sender.comm.as_str());
+    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted && !wrote {
         return None;
     }
     let signal = signal_name(blow.signal.value.number);
@@ -223,11 +228,13 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let by = by_program(case, sender);
     let failed = failed_sibling(case, sender).filter(|_| Relay::of(case, blow).is_none());
     let because = if blow.mechanism == Mechanism::CgroupKill {
-        " It wrote cgroup.kill, which kills a whole cgroup."
+        let cgroup = blow.signal.value.written_cgroup.as_ref();
+        let of = cgroup.map(|path| format!(" of {path}")).unwrap_or_default();
+        format!(" It wrote cgroup.kill{of}, which kills a whole cgroup.")
     } else if mechanism::is_pidfd_closed(&blow.signal.value) {
-        " It closed its last pidfd, or ended, and the process had been made to end then (CLONE_PIDFD_AUTOKILL)."
+        " It closed its last pidfd, or ended, and the process had been made to end then (CLONE_PIDFD_AUTOKILL).".to_owned()
     } else {
-        ""
+        String::new()
     };
     Finding::new(
         CauseId::ProcessSignal,

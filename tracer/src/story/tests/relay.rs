@@ -234,6 +234,24 @@ fn a_shell_that_writes_cgroup_kill_calls_no_kill_builtin() {
     assert!(!text.contains("builtin"), "{text}");
 }
 
+/// `echo 1 | sudo tee cgroup.kill`: as much somebody's command as a kill is.
+#[test]
+fn a_command_that_writes_cgroup_kill() {
+    let victim = task_in(42, "cc", "/jobs/a");
+    let root = |task: Task| Task { uid: 0, euid: 0, login_uid: Some(1000), ..task };
+    let (shell, sudo, tee) = (task(60, "bash"), root(task(61, "sudo")), root(task(62, "tee")));
+    let death = Scene::watching(&victim)
+        .exec(1, shell.clone(), &["-bash"], &[])
+        .exec(3, sudo.clone(), &["sudo", "tee", "/k"], &[&shell])
+        .exec(4, tee.clone(), &["tee", "/k"], &[&sudo, &shell])
+        .signal(5, cgroup_kill(tee, victim.clone()))
+        .exit(7, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id.as_str(), "user-command", "{death:#?}");
+    let words = "alice ran \"tee /k\", part of \"sudo tee /k\" from bash[60], which wrote cgroup.kill of /jobs,";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+}
+
 /// `cgroup_post_fork` kills within the parent's clone(2), before or after the writer's first signal.
 #[test]
 fn whoever_is_born_in_a_cgroup_that_is_killed_was_killed_by_the_writer() {
