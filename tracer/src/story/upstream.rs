@@ -14,7 +14,7 @@ use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, ProcessId, Task, signal_name,
+    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, ProcessId, Task, sig, signal_name,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -169,6 +169,10 @@ impl<'a> End<'a> {
                         "{how}{after}, which it sent itself; {lead} before, {told}, which seems to be why"
                     )
                 }
+                // Others it may have caught before, and sent again to end.
+                None if blow.signal.value.number == sig::SIGKILL => {
+                    format!("{how}{after}, which it sent itself")
+                }
                 None => format!("{how}{after}"),
             },
             Some((task, _)) if manager_of(task).is_some() => {
@@ -179,7 +183,14 @@ impl<'a> End<'a> {
             }
             Some((task, at_ns)) => {
                 let actor = Actor::within(case, task.id, at_ns, hops);
-                format!("{how}{after}: {}", actor.sentence())
+                match actor.is_typed_into() {
+                    // A shell hangs up its jobs of its own accord, too.
+                    true if blow.signal.value.number == sig::SIGHUP => {
+                        format!("{how}{after} from {}", words::name_pid(&actor.process))
+                    }
+                    true => format!("{how}{after}: {}", actor.told()),
+                    false => format!("{how}{after}: {}", actor.sentence()),
+                }
             }
         }
     }

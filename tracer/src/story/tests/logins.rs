@@ -79,6 +79,31 @@ fn who_killed_the_shell_is_named() {
     says(&death, words);
 }
 
+/// Somebody typed it into a shell: nobody ran that to do so. What it does of its own accord is no builtin.
+#[test]
+fn what_a_shell_did_itself_is_told_as_that() {
+    let struck = |number, sender: Task| {
+        login(|scene| {
+            let blow = signal(number, sender.clone(), shell());
+            let scene =
+                if sender == shell() { scene } else { scene.exec(3, sender, &["-bash"], &[]) };
+            scene.signal(5094, SignalSent { is_target: false, ..blow }).exit(
+                5095,
+                shell(),
+                u32::from(number),
+                false,
+            )
+        })
+    };
+    let other = root(task_in(3000, "bash", "/"));
+    let words = "was killed by SIGKILL: a kill builtin of the shell bash[3000], \"-bash\" (root";
+    says(&struck(sig::SIGKILL, other.clone()), words);
+    says(&struck(sig::SIGHUP, other), "was killed by SIGHUP from bash[3000]; then");
+    says(&struck(sig::SIGKILL, shell()), "was killed by SIGKILL, which it sent itself; then");
+    // It may have caught one, and sent it again.
+    says(&struck(sig::SIGTERM, shell()), "bash[2034] was killed by SIGTERM; then");
+}
+
 /// A shell that catches a signal sends it to itself; what it caught is not recorded of everybody.
 #[test]
 fn a_command_that_was_aimed_at_the_shell_is_told_as_a_conclusion() {
