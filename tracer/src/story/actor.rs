@@ -120,6 +120,15 @@ pub struct Actor {
     pub links: Vec<Link>,
 }
 
+/// How what was run in between is told.
+#[derive(Clone, Copy)]
+enum Style {
+    /// In brackets.
+    Sentence,
+    /// Between commas: it stands in brackets itself.
+    Aside,
+}
+
 /// A service of the system that acts by itself.
 #[derive(Clone, Debug, PartialEq)]
 struct Service {
@@ -291,7 +300,23 @@ impl Actor {
 
     /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
     pub fn sentence(&self) -> String {
-        self.told_with(&self.started())
+        self.told_with(&self.started(), Style::Sentence)
+    }
+
+    /// The same for where it stands in brackets itself.
+    pub fn aside(&self) -> String {
+        self.told_with(&self.started(), Style::Aside)
+    }
+
+    /// Whether a shell did it that somebody types into: it was not run to do so.
+    pub fn is_typed_into(&self) -> bool {
+        let own = self.command.pid == self.process.pid;
+        own && runs_shell(&self.process) && !runs_script(&self.process)
+    }
+
+    /// The sentence without what had started its unit, which is a link of its own.
+    pub fn deed(&self) -> String {
+        self.told_with("", Style::Sentence)
     }
 
     /// Whether a service of the system's did it, and what had started that is not known.
@@ -304,12 +329,7 @@ impl Actor {
         self.through.is_some()
     }
 
-    /// The same without what had started its unit, which is a link of its own.
-    pub fn deed(&self) -> String {
-        self.told_with("")
-    }
-
-    fn told_with(&self, started: &str) -> String {
+    fn told_with(&self, started: &str, style: Style) -> String {
         let what = words::command_line(&self.command);
         let own = words::command_line(&self.process);
         let base =
@@ -324,17 +344,24 @@ impl Actor {
         let script = script.unwrap_or_default();
         let through = match (is_said, through) {
             (true, None) => String::new(),
-            (true, Some(through)) => format!(" ({through})"),
-            (false, None) => format!(" (which ran {script}\"{own}\"{whom})"),
-            (false, Some(through)) => format!(" (which ran {script}\"{own}\"{whom} {through})"),
+            (true, Some(through)) => through,
+            (false, None) => format!("which ran {script}\"{own}\"{whom}"),
+            (false, Some(through)) => format!("which ran {script}\"{own}\"{whom} {through}"),
+        };
+        let through = match style {
+            _ if through.is_empty() => through,
+            Style::Sentence => format!(" ({through})"),
+            Style::Aside => format!(", {through},"),
         };
         let subject = self.subject(started);
         if let Some(service) = &self.service {
             let user = service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
-            return format!("{subject} ran \"{what}\"{through}{user}");
+            let told = format!("{subject} ran \"{what}\"{through}{user}");
+            return told.trim_end_matches(',').to_owned();
         }
         let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-        format!("{subject} ran \"{what}\"{through}{place}{started}")
+        let told = format!("{subject} ran \"{what}\"{through}{place}{started}");
+        told.trim_end_matches(',').to_owned()
     }
 
     /// Who did it: a user, or a service that nobody ran by hand.

@@ -58,8 +58,12 @@ impl Started {
         let timer = history.and_then(|history| run.trigger(history));
         let own = Some(run.unit.as_str()).filter(|_| !run.is_later());
         let made = own.into_iter().chain(timer.as_ref().map(|(unit, _)| &**unit));
-        made.filter_map(|unit| run.by_person(unit, hops))
-            .next()
+        let by_person = made.filter_map(|unit| run.by_person(unit, hops)).next();
+        let by_person = by_person.map(|started| match &timer {
+            Some((unit, at)) => run.over_timer(started, unit, *at),
+            None => started,
+        });
+        by_person
             .or_else(|| timer.as_ref().map(|(unit, at)| run.by_trigger(unit, *at)))
             .or_else(|| run.by_job(hops))
     }
@@ -198,12 +202,26 @@ impl<'c, 'a> Run<'c, 'a> {
         pending.next().is_none().then(|| Request::of_call(self.case, call, call.value.job))
     }
 
+    /// The same where the timer that was made with the unit had it run.
+    fn over_timer(&self, started: Started, timer: &str, at: Moment) -> Started {
+        let Started { mut by, mut links } = started;
+        if let By::Person { through, .. } = &mut by {
+            timer.clone_into(through);
+        }
+        links.push(self.trigger_link(timer, at));
+        Started { by, links }
+    }
+
     fn by_trigger(&self, trigger: &str, at: Moment) -> Started {
+        let by = By::Cause(format!("started by {trigger}"));
+        Started { by, links: vec![self.trigger_link(trigger, at)] }
+    }
+
+    fn trigger_link(&self, trigger: &str, at: Moment) -> Link {
         let text = format!("{trigger} started {}", self.unit);
         let source = crate::evidence::Source::Bus;
         let link = self.case.link(at, LinkEvent::UnitState, source, None, text);
-        let by = By::Cause(format!("started by {trigger}"));
-        Started { by, links: vec![link.said_over(self.manager)] }
+        link.said_over(self.manager).before(at.shifted(self.first.start_ns))
     }
 
     /// What the job that started the unit was made for.
@@ -235,7 +253,7 @@ impl<'c, 'a> Run<'c, 'a> {
         }
         let mut links = request.links(case, begun);
         links.push(job_link(case, job).before(begun));
-        let by = By::Cause(format!("started as {}{}", actor.sentence(), request.hint()));
+        let by = By::Cause(started_as(&actor, &request));
         Some(Started { by, links })
     }
 
@@ -269,7 +287,7 @@ impl<'c, 'a> Run<'c, 'a> {
         let asked_ns = trigger.at.boot_ns.min(self.at_ns);
         let asked = trigger.request.and_then(|request| {
             let actor = Actor::within(case, request.process?, asked_ns, hops);
-            let who = format!("which was started as {}{}", actor.sentence(), request.hint());
+            let who = format!("which was {}", started_as(&actor, &request));
             Some((who, request.links(case, begun)))
         });
         let (why, mut links) = match (asked, &trigger.because, &trigger.activated_by) {
@@ -293,6 +311,12 @@ impl<'c, 'a> Run<'c, 'a> {
         let by = By::Cause(format!("started, it seems, by {}", failure.sentence(case, hops)));
         Started { by, links }
     }
+}
+
+/// Who had a unit started, as a clause that stands in brackets itself.
+fn started_as(actor: &Actor, request: &Request<'_>) -> String {
+    let seems = if request.grade() == Grade::Inferred { ", it seems," } else { "" };
+    format!("started{seems} as {}", actor.aside())
 }
 
 /// A unit that had others started as its own state changed.

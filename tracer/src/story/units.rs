@@ -195,10 +195,25 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
 
 /// The link of a job.
 pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
-    let kind = manager::job_type(case.world, job).unwrap_or("of a type not seen,");
+    let kind = manager::job_type(case.world, job).or_else(|| type_by_call(case, job));
+    let kind = kind.unwrap_or("of a type not seen,");
     let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
     case.link(job.at, LinkEvent::Job, job.source, None, text).said_over(job.value.manager)
+}
+
+/// The type of a job by the call that was answered with it.
+fn type_by_call(case: &Case<'_>, job: &Seen<Job>) -> Option<&'static str> {
+    let asked =
+        case.world.calls.iter().find(|call| {
+            call.value.bus == job.value.manager && call.value.job == Some(job.value.id)
+        })?;
+    const KINDS: [(&str, &str); 4] =
+        [("Start", "start"), ("Stop", "stop"), ("Restart", "restart"), ("Reload", "reload")];
+    // `ReloadOrRestartUnit` may be either.
+    let member = asked.value.member.trim_end_matches("WithFlags").trim_end_matches("Replace");
+    let member = member.trim_end_matches("Unit");
+    KINDS.iter().find(|(method, _)| *method == member).map(|(_, kind)| *kind)
 }
 
 /// The link of a job that led to something. Where only the bus told of it, and that later, its place is a conclusion.
