@@ -7,8 +7,9 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{UnitStop, job_type, manager_of};
+use crate::story::pulls::TOGETHER;
 use crate::story::requests::{Request, by_arguments, who_called};
-use crate::story::verdict::{CauseId, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{units, words};
 
@@ -79,7 +80,21 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     // Over systemd's private socket no bus sees it.
     let asked = process.filter(|_| concluded && call.is_none());
     let asked = asked.map(|id| Request::by_command(case, id, Manager::System, began_ns));
+    let untold = actor.is_none() && said.is_none() && call.is_none() && logind.is_none();
+    let action = job.filter(|_| untold).and_then(|job| EndAction::before(case, job));
+    let settings = match (said, &action) {
+        (Some(line), _) => settings_behind(case, &line.value),
+        (None, Some(action)) => vec![action.setting.clone()],
+        (None, None) => Vec::new(),
+    };
     let who = match (&actor, said) {
+        (None, Some(line)) if !settings.is_empty() => {
+            let cited: Vec<_> = settings.iter().map(units::cited).collect();
+            format!(": {} ({})", words_of(line), cited.join("; "))
+        }
+        (None, None) if action.is_some() => {
+            action.as_ref().map(|action| format!(": {}", action.clause())).unwrap_or_default()
+        }
         (Some(actor), Some(line)) => {
             format!(": {} ({})", actor.sentence(), words_of(line))
         }
@@ -105,7 +120,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     let by_whom = match (&asked, by_signal) {
         (Some(asked), _) => asked.grade(),
         (None, Some(_)) => Grade::Reported,
-        (None, None) if concluded && actor.is_some() => Grade::Inferred,
+        (None, None) if concluded && actor.is_some() || action.is_some() => Grade::Inferred,
         (None, None) => Grade::Observed,
     };
     let mut finding = Finding::new(
@@ -114,6 +129,8 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         grade.min(by_whom),
         format!("{} was ended since the system {fate}{unit}{who}.", case.victim_name()),
     )
+    .settings(settings.into_iter().map(Some))
+    .links(action.as_ref().map(|action| action.link.clone().before(effect)))
     .links(command.map(|link| link.before(effect)))
     .links(asked.and_then(|asked| asked.connection_link(case)).map(|link| link.before(effect)))
     .links(call.into_iter().chain(logind).map(|call| call_link(case, call).before(effect)))
@@ -122,13 +139,115 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         case.link(line.at, event, line.source, None, words_of(line)).before(effect)
     }))
     .links(job.map(|job| units::job_link(case, job)));
-    if actor.is_none() && said.is_none() {
+    if actor.is_none() && said.is_none() && action.is_none() {
         finding = finding.gap(match logind {
-            Some(_) => "who or what had systemd-logind ask for it was not seen",
-            None => "who asked for the shutdown was not seen",
+            Some(_) => format!(
+                "who or what had systemd-logind ask for it was not seen{}",
+                idle_action(case).map(|idle| format!("; {idle}")).unwrap_or_default()
+            ),
+            None => "who asked for the shutdown was not seen".to_owned(),
         });
     }
     finding.answer()
+}
+
+/// What takes the system down, as the settings say it that can have it done.
+const ACTIONS: [&str; 5] = ["poweroff", "reboot", "halt", "kexec", "soft-reboot"];
+
+/// That logind would do so when nobody is active, where it is set so.
+fn idle_action(case: &Case<'_>) -> Option<String> {
+    let setting = case.setting(LOGIND, "IdleAction")?;
+    let is_it = ACTIONS.contains(&setting.value.as_str());
+    is_it.then(|| format!("{} has it do so when nobody is active", units::cited(&setting)))
+}
+
+const LOGIND: &[&str] = &["logind.conf"];
+
+/// The settings behind what was logged: logind's for a key, the lid or when nobody is active, those of the unit that is
+/// named for what systemd does of its own accord (`unit_notify` and `unit_test_start_limit` in `src/core/unit.c`).
+fn settings_behind(case: &Case<'_>, line: &JournalLine) -> Vec<DecidingSetting> {
+    let message = line.message.as_str();
+    let long = message.contains("long");
+    let names: &[&str] = match message {
+        _ if message.starts_with("System idle") => &["IdleAction", "IdleActionSec"],
+        _ if message.starts_with("Power key") && long => &["HandlePowerKeyLongPress"],
+        _ if message.starts_with("Power key") => &["HandlePowerKey"],
+        _ if message.starts_with("Reboot key") && long => &["HandleRebootKeyLongPress"],
+        _ if message.starts_with("Reboot key") => &["HandleRebootKey"],
+        _ if message.starts_with("Lid closed") => &["HandleLidSwitch"],
+        _ => return unit_named(message).and_then(|it| end_action(case, it)).into_iter().collect(),
+    };
+    let all: Vec<_> = names.iter().filter_map(|name| case.setting(LOGIND, name)).collect();
+    // Where it says something else, logind may not have read it, or acted by another one.
+    let fits = all.first().is_some_and(|first| ACTIONS.contains(&first.value.as_str()));
+    if fits { all } else { Vec::new() }
+}
+
+/// The unit in `Rebooting: unit bad.service failed`, and whether it failed.
+fn unit_named(message: &str) -> Option<(&str, bool)> {
+    let (_, rest) = message.split_once(": unit ")?;
+    let (unit, how) = rest.split_once(' ')?;
+    Some((unit, how.starts_with("failed")))
+}
+
+/// What a unit's settings have its manager do when it ends.
+fn end_action(case: &Case<'_>, (unit, failed): (&str, bool)) -> Option<DecidingSetting> {
+    let names: &[&str] =
+        if failed { &["FailureAction", "StartLimitAction"] } else { &["SuccessAction"] };
+    let scopes = [unit, &units::template(unit)];
+    let set = names.iter().filter_map(|name| case.setting(&scopes, name));
+    let mut set = set.filter(|setting| setting.file.is_some() && setting.value != "none");
+    // Which of the two it was is not told.
+    set.next().filter(|_| set.next().is_none())
+}
+
+/// A unit that had just ended when everything began to go down, and that has a setting for that: of `SuccessAction=`
+/// nothing is logged.
+struct EndAction {
+    unit: String,
+    setting: DecidingSetting,
+    link: Link,
+}
+
+impl EndAction {
+    /// The only such unit that its manager told to have ended when it made this job, and that had no job of its own then.
+    fn before(case: &Case<'_>, job: &Seen<Job>) -> Option<Self> {
+        let mut found = case.world.units.iter().filter_map(|((manager, unit), history)| {
+            let has_job = || {
+                case.world.jobs.iter().any(|other| {
+                    other.value.manager == *manager
+                        && other.value.unit == *unit
+                        && other.value.id > job.value.id
+                })
+            };
+            let states = history
+                .changes
+                .iter()
+                .filter_map(|change| Some((change, change.value.get("ActiveState")?.as_str()?)));
+            let is_down = |state: &str| ["inactive", "failed"].contains(&state);
+            let (change, state) = states
+                .skip_while(|(_, state)| is_down(state))
+                .filter(|(_, state)| is_down(state))
+                .find(|(change, _)| change.ns().abs_diff(job.ns()) <= TOGETHER)?;
+            let failed = state == "failed";
+            let setting = end_action(case, (unit, failed))?;
+            if *manager != job.value.manager || has_job() {
+                return None;
+            }
+            let text = format!("{unit} {}", if failed { "failed" } else { "had ended" });
+            let link = case.link(change.at, LinkEvent::UnitState, change.source, None, text);
+            Some(Self { unit: unit.clone(), setting, link: link.said_over(*manager) })
+        });
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    fn clause(&self) -> String {
+        format!(
+            "{} had just ended, which seems to be why ({})",
+            self.unit,
+            units::cited(&self.setting)
+        )
+    }
 }
 
 /// The start of the target that takes everything down. A manager that has just made jobs for all of its units is often
@@ -290,7 +409,7 @@ fn verb<'a>(args: &[&'a str]) -> Option<(usize, &'a str)> {
 
 /// Why systemd takes the system down of its own accord (`src/core/emergency-action.c`): `FailureAction=`,
 /// `StartLimitAction=`, `JobTimeoutAction=` and their kind; for a signal (`manager_dispatch_signal_fd`); or logind, for a
-/// key (`src/login/logind-button.c`).
+/// key or the lid (`src/login/logind-button.c`), or when nobody has been active (`manager_dispatch_idle_action`).
 fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLine>> {
     const WORDS: [&str; 7] = [
         "Rebooting",
@@ -301,14 +420,23 @@ fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<JournalLin
         "Soft-rebooting",
         "Halting",
     ];
-    const KEYS: [&str; 3] = ["Power key pressed", "Reboot key pressed", "Power key long pressed"];
+    const KEYS: [&str; 4] = [
+        "Power key pressed",
+        "Reboot key pressed",
+        "Power key long pressed",
+        "Reboot key long pressed",
+    ];
+    // Mostly the machine is only put to sleep then.
+    const MAY: [&str; 2] = ["System idle", "Lid closed"];
     let starts = |line: &JournalLine, words: &[&str]| {
         words.iter().any(|word| line.message.starts_with(word))
     };
     case.world.journal.iter().rev().find(|line| {
         (line.value.pid == Some(1)
             && (starts(&line.value, &WORDS) || signal_said(&line.value.message).is_some())
-            || units::from_daemon(&line.value, "systemd-logind") && starts(&line.value, &KEYS))
+            || units::from_daemon(&line.value, "systemd-logind")
+                && (starts(&line.value, &KEYS)
+                    || starts(&line.value, &MAY) && !settings_behind(case, &line.value).is_empty()))
             && line.ns() <= began_ns + S
             && line.ns() + 10 * S >= began_ns
     })
@@ -359,7 +487,9 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
             && (said("exit") || said("exit.target"));
         (fits && at <= job.ns() + S && at + RECENT >= job.ns()).then_some((at, id))
     });
-    let (_, process) = asked.max_by_key(|(at, _)| *at)?;
+    let Some((_, process)) = asked.max_by_key(|(at, _)| *at) else {
+        return exited_by_setting(case, &stop, job);
+    };
     let request = Request::by_command(case, process, stop.manager, job.ns());
     let effect = job.at.no_later_than(stop.begun);
     let mut above = units::job_link(case, job);
@@ -379,5 +509,28 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     .links(request.links(case, effect))
     .links([above])
     .links(units::stop_links(case, &stop))
+    .answer()
+}
+
+/// A unit of the user's had ended that has its manager exit then.
+fn exited_by_setting(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<Opinion> {
+    let action = EndAction::before(case, job)?;
+    let effect = job.at.no_later_than(stop.begun);
+    Finding::new(
+        CauseId::UnitStopRequested,
+        Fit::Exact,
+        Grade::Inferred,
+        format!(
+            "{} was ended by {}, which exited and stopped all of its units, {} among them: {}.",
+            case.victim_name(),
+            stop.manager_name(case),
+            stop.unit,
+            action.clause()
+        ),
+    )
+    .settings([Some(action.setting.clone())])
+    .links([action.link.before(effect)])
+    .links([units::job_link(case, job).before(effect)])
+    .links(units::stop_links(case, stop))
     .answer()
 }

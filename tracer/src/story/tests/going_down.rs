@@ -172,3 +172,64 @@ fn a_cancelled_reboot_takes_nothing_down() {
         struck(removed(scene().job(1000, 701, "stop", "job.service"), 1500, "canceled"), 1200);
     assert_going_down(&death, Grade::Observed);
 }
+
+fn logind_logged(scene: Scene, ms: u64, message: &str) -> Scene {
+    let line = JournalLine {
+        message: message.to_owned(),
+        pid: Some(640),
+        uid: Some(0),
+        comm: Some("systemd-logind".to_owned()),
+        from_unit: Some("systemd-logind.service".to_owned()),
+        ..JournalLine::default()
+    };
+    scene.add(ms, Source::Journal, Fact::Journal(line))
+}
+
+#[test]
+fn the_setting_that_has_logind_do_so_when_nobody_is_active() {
+    let file = Some(("/etc/systemd/logind.conf.d/60.conf", 2));
+    let idle = |action: &str| {
+        let scene = begin().setting("logind.conf", "IdleAction", action, file);
+        let scene = logind_logged(scene, 4990, "System idle. Will be rebooted now.");
+        reboots(scene)
+    };
+    let death = idle("reboot");
+    let words = "systemd-logind logged \"System idle. Will be rebooted now.\" (IdleAction=reboot, set in /etc/systemd/logind.conf.d/60.conf:2)";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert_eq!(death.cause.settings[0].name, "IdleAction");
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    // It was put to sleep, and rebooted by somebody else.
+    let death = idle("suspend");
+    assert!(!death.cause.explanation.contains("idle"), "{}", death.cause.explanation);
+    let key = begin().setting("logind.conf", "HandlePowerKey", "reboot", file);
+    let death = reboots(logind_logged(key, 4990, "Power key pressed short."));
+    assert_eq!(death.cause.settings[0].name, "HandlePowerKey");
+}
+
+/// Of a unit that ended well nothing is logged.
+#[test]
+fn the_setting_of_a_unit_that_has_systemd_do_so() {
+    let unit = |state: &str, ms: u64, scene: Scene| {
+        scene.unit(ms, "bad.service", &[("ActiveState", serde_json::json!(state))])
+    };
+    let file = Some(("/etc/systemd/system/bad.service", 3));
+    let with = |name: &str| begin().setting("bad.service", name, "reboot", file);
+    let ended = |state: &str, scene: Scene| unit(state, 4995, unit("active", 1000, scene));
+    let death = reboots(ended("inactive", with("SuccessAction")));
+    let words = ": bad.service had just ended, which seems to be why (SuccessAction=reboot, set in /etc/systemd/system/bad.service:3)";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert_going_down(&death, Grade::Inferred);
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    for scene in [
+        ended("failed", with("SuccessAction")),
+        ended("inactive", with("FailureAction")),
+        unit("inactive", 4995, with("SuccessAction")),
+        ended("inactive", with("SuccessAction")).job(5000, 702, "stop", "bad.service"),
+    ] {
+        let death = reboots(scene);
+        assert!(!death.cause.explanation.contains("bad.service"), "{death:#?}");
+    }
+    let death = reboots(logged(with("FailureAction"), 4995, "Rebooting: unit bad.service failed"));
+    let words = "(FailureAction=reboot, set in /etc/systemd/system/bad.service:3)";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+}

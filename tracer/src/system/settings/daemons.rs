@@ -7,23 +7,31 @@ use crate::evidence::{Manager, Setting};
 pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
 
 /// What these settings take; others are lists, or not read closely.
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     ("KillUserProcesses", Kind::Truth),
     ("StopIdleSessionSec", Kind::Span),
     ("UserStopDelaySec", Kind::Span),
+    ("IdleActionSec", Kind::Span),
     ("DefaultTimeoutStopSec", Kind::Span),
     ("DefaultTimeoutStartSec", Kind::Span),
     ("DefaultOOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
 ];
 
-/// The settings of systemd-logind that decide about processes, and its compiled-in values
+/// The settings of systemd-logind that decide about processes, or that have it take the system down, and its compiled-in values
 /// (`src/login/logind-core.c:manager_reset_config`); `KillUserProcesses` is the distribution's choice.
-const LOGIND: [(&str, Option<&str>); 5] = [
+const LOGIND: [(&str, Option<&str>); 12] = [
     ("KillUserProcesses", None),
     ("KillExcludeUsers", Some("root")),
     ("KillOnlyUsers", Some("")),
     ("StopIdleSessionSec", Some("infinity")),
     ("UserStopDelaySec", Some("10s")),
+    ("IdleAction", Some("ignore")),
+    ("IdleActionSec", Some("30min")),
+    ("HandlePowerKey", Some("poweroff")),
+    ("HandlePowerKeyLongPress", Some("ignore")),
+    ("HandleRebootKey", Some("reboot")),
+    ("HandleRebootKeyLongPress", Some("poweroff")),
+    ("HandleLidSwitch", Some("suspend")),
 ];
 
 /// The settings of systemd-oomd, and its compiled-in values (`src/oom/oomd-manager.h`).

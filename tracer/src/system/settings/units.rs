@@ -23,7 +23,7 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 39] = [
+const ONE: [(&str, Kind); 43] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -42,6 +42,10 @@ const ONE: [(&str, Kind); 39] = [
     ("RuntimeMaxSec", Kind::Span),
     ("RuntimeRandomizedExtraSec", Kind::Span),
     ("JobTimeoutSec", Kind::Span),
+    ("JobTimeoutAction", Kind::Text),
+    ("SuccessAction", Kind::Text),
+    ("FailureAction", Kind::Text),
+    ("StartLimitAction", Kind::Text),
     ("WatchdogSec", Kind::Span),
     ("OOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
     ("Type", Kind::Text),
@@ -69,7 +73,15 @@ const ONE: [(&str, Kind); 39] = [
 const FAILURE_MODES: [&str; 3] = ["terminate", "abort", "kill"];
 
 /// Those of [`ONE`] that stand in the section `[Unit]`, as dependencies do; the others have the unit's type's.
-const IN_UNIT: [&str; 3] = ["JobTimeoutSec", "StopWhenUnneeded", "IgnoreOnIsolate"];
+const IN_UNIT: [&str; 7] = [
+    "JobTimeoutSec",
+    "JobTimeoutAction",
+    "SuccessAction",
+    "FailureAction",
+    "StartLimitAction",
+    "StopWhenUnneeded",
+    "IgnoreOnIsolate",
+];
 
 /// Dependencies, commands and filters, which add up.
 const LISTS: [&str; 16] = [
