@@ -179,6 +179,11 @@ impl Actor {
         let typed = self.shell.is_some();
         let grade = who.grade.min(through.1);
         let links = who.links.into_iter().chain(links).collect();
+        // The script that the unit ran is still what holds the line.
+        let in_unit = [self.command.clone()];
+        let scripted = !typed && self.script.is_none() && self.command.pid != self.process.pid;
+        let script = scripted.then(|| script(&self.process, &who.command, &in_unit)).flatten();
+        let script = self.script.or(script);
         let (command, ran_ns) =
             if typed { (self.command, self.ran_ns) } else { (who.command, who.ran_ns) };
         Self {
@@ -193,7 +198,7 @@ impl Actor {
             service: who.service,
             started: who.started,
             through: Some(through),
-            script: self.script,
+            script,
             killed_cgroup: self.killed_cgroup,
             grade,
             links,
@@ -453,8 +458,15 @@ impl Actor {
 fn script(process: &Process, command: &Process, between: &[Process]) -> Option<Process> {
     let said = [process, command].map(words::command_line);
     let is_new = |it: &&Process| {
+        let args = it.cmdline.as_deref().unwrap_or_default();
         let line = words::command_line(it);
-        it.cmdline.is_some() && !said.iter().any(|said| said.contains(line.as_str()))
+        // What was run as `sudo /x.sh` is shown by the kernel as `/bin/sh /x.sh`.
+        let file = args.get(1).filter(|file| args.len() == 2 && file.starts_with('/'));
+        let has = |said: &String| {
+            let named = file.is_some_and(|file| said.split(' ').any(|word| word == file));
+            named || said.contains(line.as_str())
+        };
+        !args.is_empty() && !said.iter().any(has)
     };
     let comm = |it: &Process| it.comm.clone().unwrap_or_default();
     let client = between.iter().rev().find(|it| CONTAINER_CLIENTS.contains(&comm(it).as_str()));

@@ -26,7 +26,9 @@ fn gap(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Option<String> {
     let actor = Actor::behind_at(case, id, at_ns);
     let line: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
     if actor.is_unstarted_service() {
-        let unit = Started::just_begun(case, &line, at_ns)?;
+        // What the victim's own unit was started for is no part of the story: its manager may have restarted it, too.
+        let own = case.unit().map(|(_, unit)| unit);
+        let unit = Started::just_begun(case, &line, at_ns).filter(|unit| own != Some(unit))?;
         return Some(format!(
             "who or what had {unit} started was not seen: neither a request for it nor a unit that wants it"
         ));

@@ -345,3 +345,27 @@ fn a_session_that_run0_had_opened() {
     // login(1) has asked itself who is there.
     assert!(told("login", "login", &[]).gaps.is_empty());
 }
+
+/// What somebody had a unit run is a script that runs another one: that one holds the line.
+#[test]
+fn the_script_in_a_unit_that_somebody_had_made() {
+    let deploy = Task { login_uid: Some(1000), ..root(task_in(242, "deploy", SESSION)) };
+    let run = Task { login_uid: Some(1000), ..root(task_in(243, "systemd-run", SESSION)) };
+    let cgroup = "/system.slice/nightly.service";
+    let nightly = root(task_in(690, "nightly", cgroup));
+    let nightly =
+        Task { id: crate::evidence::ProcessId { pid: 690, start_ns: at(1400).boot_ns }, ..nightly };
+    let reaper = root(task_in(695, "reaper", cgroup));
+    let pkill = root(task_in(700, "pkill", cgroup));
+    let death = Scene::watching(&victim())
+        .session("c3", 240)
+        .exec(900, deploy.clone(), &["/bin/sh", "/deploy"], &[])
+        .exec(1000, run, &["systemd-run", "--unit=nightly", "/sbin/nightly"], &[&deploy])
+        .exec(1500, nightly.clone(), &["/bin/sh", "/sbin/nightly"], &[&root(systemd())])
+        .exec(1600, reaper.clone(), &["/bin/sh", "/sbin/reaper"], &[&nightly, &root(systemd())])
+        .exec(2000, pkill.clone(), &["pkill", "nginx"], &[&reaper, &nightly, &root(systemd())])
+        .ended_by(pkill, victim());
+    let told = &death.cause.explanation;
+    let words = "alice ran \"pkill nginx\", part of \"/bin/sh /sbin/reaper\", which is part of \"/bin/sh /deploy\" through nightly.service";
+    assert!(told.contains(words), "{told}");
+}
