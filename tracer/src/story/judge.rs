@@ -64,6 +64,7 @@ impl Verdict {
         let mut finding = others.swap_remove(best);
         tell_end(case, &mut finding);
         tell_escalation(case, &mut finding);
+        causes::tell_login_without_session(case, &mut finding);
         tell_unread(case, &mut finding);
         Self { finding, others, considered }
     }

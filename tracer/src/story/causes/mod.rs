@@ -27,6 +27,7 @@ mod units;
 
 pub use commands::KILLERS;
 pub use crashes::described as fault_words;
+pub use sshd::tell_login_without_session;
 
 use super::case::Case;
 use super::verdict::{CauseId, DecidingSetting, Fix, Link};

@@ -158,7 +158,7 @@ const ACTIONS: [&str; 5] = ["poweroff", "reboot", "halt", "kexec", "soft-reboot"
 fn idle_action(case: &Case<'_>) -> Option<String> {
     let setting = case.setting(LOGIND, "IdleAction")?;
     let is_it = ACTIONS.contains(&setting.value.as_str());
-    is_it.then(|| format!("{} has it do so when nobody is active", units::cited(&setting)))
+    is_it.then(|| format!("{}, has it do so when nobody is active", units::cited(&setting)))
 }
 
 const LOGIND: &[&str] = &["logind.conf"];

@@ -80,6 +80,34 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// What ran in the cgroup of sshd itself, since no session is opened for logins without PAM, went along with it: which
+/// settings have that so.
+pub fn tell_login_without_session(case: &Case<'_>, finding: &mut Finding) {
+    const DAEMONS: [&str; 2] = ["ssh.service", "sshd.service"];
+    let stop = UnitStop::of(case).filter(|stop| DAEMONS.contains(&stop.unit.as_str()));
+    let is_sshd = case.victim_process().comm.is_some_and(|comm| comm.starts_with("sshd"));
+    let Some(stop) = stop.filter(|stop| !is_sshd && stop.manager == Manager::System) else {
+        return;
+    };
+    let without_pam = case.setting(&["sshd_config"], "UsePAM").filter(|it| it.value == "no");
+    let Some(without_pam) = without_pam else { return };
+    let mode = units::unit_setting(case, &stop, "KillMode", "KillMode");
+    let mode = mode.filter(|mode| mode.value != "process");
+    let ends =
+        mode.as_ref().map(|mode| format!(", all of which is ended ({})", units::cited(mode)));
+    finding.explanation.push_str(&format!(
+        " It lived in sshd's own {}{}: no session is opened for logins ({}).",
+        stop.unit,
+        ends.unwrap_or_default(),
+        units::cited(&without_pam)
+    ));
+    finding.settings.push(without_pam);
+    let by_mode = mode.as_ref().map(|_| fixes::kill_mode_process(&stop.at()));
+    finding.settings.extend(mode);
+    let remedies = std::iter::once(fixes::pam_systemd()).chain(by_mode);
+    finding.fixes.splice(..0, remedies);
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_per_connection;

@@ -149,3 +149,27 @@ fn a_client_that_may_have_been_made_to_go_is_not_blamed_alone() {
     let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", "none", None));
     says(&death, "203.0.113.5:51276 had closed the ssh connection)");
 }
+
+/// Without PAM a login stays in the cgroup of sshd, and ends with it where its `KillMode=` says so.
+#[test]
+fn a_login_without_a_session_goes_with_sshd() {
+    let told = |pam: &str, mode: &str| {
+        let victim = task_in(2041, "tmux", "/system.slice/ssh.service");
+        Scene::watching(&victim)
+            .setting("sshd_config", "UsePAM", pam, Some(("/etc/ssh/sshd_config", 9)))
+            .setting("ssh.service", "KillMode", mode, Some(("/etc/k.conf", 2)))
+            .job(5000, 700, "restart", "ssh.service")
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(5002, victim, u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let death = told("no", "control-group");
+    let words = "It lived in sshd's own ssh.service, all of which is ended (KillMode=control-group, set in /etc/k.conf:2): no session is opened for logins (UsePAM=no, set in /etc/ssh/sshd_config:9).";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    for word in ["UsePAM yes", "KillMode=process"] {
+        assert!(commands.iter().any(|line| line.contains(word)), "{commands:?}");
+    }
+    let death = told("yes", "control-group");
+    assert!(!death.cause.explanation.contains("UsePAM"), "{}", death.cause.explanation);
+}
