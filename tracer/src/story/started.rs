@@ -107,6 +107,17 @@ impl<'c, 'a> Run<'c, 'a> {
         Some(Self { unit, ..run })
     }
 
+    /// When the manager had its process run the first program that was seen: `/proc` counts its start by hundredths of a
+    /// second, and so too early.
+    fn began_ns(&self) -> u64 {
+        let known = self.case.world.people.get(self.first);
+        let first = known.and_then(|known| {
+            let earlier = known.earlier.iter().filter_map(|program| program.exec_ns);
+            earlier.chain(known.exec_ns).min()
+        });
+        first.unwrap_or(0).min(self.at_ns).max(self.first.start_ns)
+    }
+
     /// The jobs that started the unit until the process was there, oldest first.
     fn starts(&self) -> impl DoubleEndedIterator<Item = &'a Seen<Job>> {
         let until_ns = self.first.start_ns.saturating_add(BUS_LAG);
@@ -156,7 +167,7 @@ impl<'c, 'a> Run<'c, 'a> {
         let links = request.connection_link(case).into_iter();
         // The bus may be heard late; what names the unit came before anything ran in it.
         let links = links.chain(call.map(|call| {
-            let begun = call.at.no_later_than(call.at.shifted(self.first.start_ns));
+            let begun = call.at.no_later_than(call.at.shifted(self.began_ns()));
             call_link(case, call).before(begun)
         }));
         let by = By::Person {
@@ -221,14 +232,14 @@ impl<'c, 'a> Run<'c, 'a> {
         let text = format!("{trigger} started {}", self.unit);
         let source = crate::evidence::Source::Bus;
         let link = self.case.link(at, LinkEvent::UnitState, source, None, text);
-        link.said_over(self.manager).before(at.shifted(self.first.start_ns))
+        link.said_over(self.manager).before(at.shifted(self.began_ns()))
     }
 
     /// What the job that started the unit was made for.
     fn by_job(&self, hops: usize) -> Option<Started> {
         let case = self.case;
         let job = self.starts().next_back()?;
-        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         // Who asked for this very unit just before is likelier than a unit of which it is not known what it triggers.
         let of_job = |request: &Request<'_>| {
             let just_ran = |ran: u64| ran.saturating_add(TOGETHER) >= job.ns();
@@ -271,11 +282,11 @@ impl<'c, 'a> Run<'c, 'a> {
             what: Wish::Start,
             job: job.value.id,
             ns: job.ns(),
-            begun_ns: self.first.start_ns,
+            begun_ns: self.began_ns(),
         };
         let history = case.world.unit_of(self.manager, &self.unit);
         let pull = pull(case, happening, history, &[])?;
-        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         let (clause, mut links) = self.pulled(&pull, begun, hops);
         links.push(job_link(case, job).before(begun));
         Some(Started { by: By::Cause(clause), links })
@@ -305,7 +316,7 @@ impl<'c, 'a> Run<'c, 'a> {
 
     fn by_failure(&self, failure: &Failure<'a>, job: &Seen<Job>, hops: usize) -> Started {
         let case = self.case;
-        let begun = job.at.no_later_than(job.at.shifted(self.first.start_ns));
+        let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         let mut links = failure.links(case, begun, hops);
         links.push(job_link(case, job).before(begun));
         let by = By::Cause(format!("started, it seems, by {}", failure.sentence(case, hops)));
