@@ -20,6 +20,9 @@ use crate::evidence::{
 /// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
 pub type SeenSignal = Seen<Arc<SignalSent>>;
 
+/// How many terminals of one name are remembered: each container numbers its own.
+const MAX_OF_ONE_NAME: usize = 64;
+
 /// How many values of one endless kind are kept.
 pub const KEPT: usize = 4096;
 
@@ -190,8 +193,8 @@ pub struct World {
     pub kernel_log: Recent<KernelLogLine>,
     /// Limits of cgroups, by path.
     pub limits: HashMap<String, Seen<CgroupLimits>>,
-    /// Terminals by the kernel's name.
-    pub terminals: HashMap<String, Seen<Terminal>>,
+    /// Terminals by the kernel's name, one for each session on one of that name, the newest last.
+    pub terminals: HashMap<String, Vec<Terminal>>,
     /// Losses.
     pub losses: Recent<Lost>,
     /// What could not be found out.
@@ -256,8 +259,12 @@ impl World {
                 self.limits.insert(limits.cgroup.clone(), seen);
             }
             Fact::Terminal(terminal) => {
-                let seen = Seen { at, source, value: terminal.clone() };
-                self.terminals.insert(terminal.tty.clone(), seen);
+                let known = self.terminals.entry(terminal.tty.clone()).or_default();
+                known.retain(|it| it.session_leader != terminal.session_leader);
+                if known.len() == MAX_OF_ONE_NAME {
+                    known.remove(0);
+                }
+                known.push(terminal.clone());
             }
             Fact::Lost(lost) => self.losses.push(at, source, lost.clone()),
             Fact::Unavailable(what) => self.unavailable.push(at, source, what.clone()),
@@ -361,6 +368,13 @@ impl World {
         self.signals.remove(&id);
         self.signals_dropped.remove(&id);
         self.targets.remove(&id);
+    }
+
+    /// The terminal of that name that a process is on.
+    pub fn terminal(&self, tty: &str, id: ProcessId) -> Option<&Terminal> {
+        let leader = self.people.get(id).and_then(|known| known.session_leader);
+        let known = self.terminals.get(tty)?;
+        known.iter().rfind(|it| it.session_leader.is_none() || it.session_leader == leader)
     }
 
     /// A process as it was when something was last heard of it.

@@ -44,7 +44,8 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     }
     if let Some(tty) = process.tty.clone() {
         let (context, leader) = (Arc::clone(&context), process.session_leader);
-        tokio::task::spawn_blocking(move || terminals::tell(&context, &tty, leader));
+        let pid = process.pid;
+        tokio::task::spawn_blocking(move || terminals::tell(&context, &tty, leader, pid));
     }
     let mut units = Vec::new();
     units.extend(owner.unit.clone().map(|unit| (Manager::System, unit)));

@@ -191,8 +191,14 @@ pub struct CgroupLimits {
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Terminal {
-    /// The kernel's name for it: `pts0`.
+    /// The kernel's name for it: `pts0`. Each devpts instance, as containers have, numbers its own.
     pub tty: String,
+    /// The leader of the session on it, whose name it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_leader: Option<u32>,
     /// Who holds its master end, where found.
     pub holders: Vec<ProcessId>,
+    /// Of some of them, or of the terminal itself, the devpts instance was not found: it can be another's of that name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }

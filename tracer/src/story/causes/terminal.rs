@@ -288,7 +288,9 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     };
     let tty = tty(case);
     let ioctl = has(case, "pty_unix98_ioctl") || has(case, "tty_ioctl");
-    let terminal = blow.signal.value.tty.as_deref().and_then(|tty| case.world.terminals.get(tty));
+    let terminal =
+        blow.signal.value.tty.as_deref().and_then(|tty| case.world.terminal(tty, case.victim));
+    let unsure = terminal.is_some_and(|terminal| terminal.unsure);
     // The victim may have inherited the other end as well; it is not who typed. Nor is one that was gone by then, whose
     // terminal's name another has now.
     let was_there = |id: ProcessId| {
@@ -297,7 +299,7 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     };
     let holders: Vec<ProcessId> = terminal
         .into_iter()
-        .flat_map(|terminal| &terminal.value.holders)
+        .flat_map(|terminal| &terminal.holders)
         .copied()
         .filter(|id| *id != blow.signal.value.target.id && was_there(*id))
         .collect();
@@ -319,10 +321,12 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
         let told = format!("{text}: somebody typed {typed}");
         (text, told)
     } else {
-        let text = format!("{key} came from the other end of {tty}, which {names} hold{s}");
+        let or =
+            if unsure { " (or that of another terminal of that name, a container's)" } else { "" };
+        let text = format!("{key} came from the other end of {tty}, which {names} hold{s}{or}");
         let told = match &written {
             Some(written) => format!("{text}; {}", written.told),
-            None if holders.iter().all(is_login) => {
+            None if holders.iter().all(is_login) && !unsure => {
                 format!("somebody typed {key} in {tty}, whose other end {names} hold{s}")
             }
             None => format!("{text}: somebody typed it there, or a program wrote it"),
@@ -331,13 +335,19 @@ pub fn interrupt(case: &Case<'_>) -> Option<Opinion> {
     };
     let signal = signal_name(number);
     let actor = ioctl.then_some(&blow.signal.value.sender);
+    let may_be_others = unsure && !ioctl && !holders.is_empty();
+    let grade = if written.is_some() || may_be_others { Grade::Inferred } else { Grade::Observed };
+    let mut link = hangup_link(case, text, actor);
+    if let Some(link) = link.as_mut().filter(|_| may_be_others) {
+        link.evidence = Grade::Inferred;
+    }
     Finding::new(
         CauseId::TerminalInterrupt,
         Fit::Exact,
-        if written.is_some() { Grade::Inferred } else { Grade::Observed },
+        grade,
         format!("{} got {signal}: {told}.", words::name_pid(&case.victim_process())),
     )
-    .links(hangup_link(case, text, actor))
+    .links(link)
     .links(written.into_iter().flat_map(|written| written.links))
     .answer()
 }

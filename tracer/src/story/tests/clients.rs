@@ -276,10 +276,15 @@ fn key_signal(number: u8, victim: &Task) -> SignalSent {
     }
 }
 
+/// The terminal of the session of `looked_at`.
+fn terminal(holders: Vec<crate::evidence::ProcessId>) -> Terminal {
+    Terminal { tty: "pts1".to_owned(), session_leader: None, holders, unsure: false }
+}
+
 /// A key that comes out of the other end of a terminal, 4 ms after that command was run.
 fn key(number: u8, holder: &str, words: &[&str]) -> Death {
     let (victim, holder) = (task(42, "make"), task(50, holder));
-    let terminal = Terminal { tty: "pts1".to_owned(), holders: vec![holder.id] };
+    let terminal = terminal(vec![holder.id]);
     let key = key_signal(number, &victim);
     let client = task(81, words.first().copied().unwrap_or_default());
     Scene::watching(&victim)
@@ -320,7 +325,7 @@ fn who_typed_a_key_is_not_made_up() {
     // Who holds the other end had ended, and another has a terminal of that name.
     let victim = task(42, "make");
     let holders = vec![task(50, "script").id];
-    let terminal = Terminal { tty: "pts1".to_owned(), holders };
+    let terminal = terminal(holders);
     let death = Scene::watching(&victim)
         .add(0, Source::Proc, Fact::Terminal(terminal))
         .exit(5, task(50, "script"), 0, false)
@@ -328,4 +333,42 @@ fn who_typed_a_key_is_not_made_up() {
         .exit(10, victim, u32::from(sig::SIGINT), true)
         .death();
     assert!(names(&death, words) && !names(&death, "script"), "{}", death.cause.explanation);
+}
+
+/// Each container numbers its own terminals.
+#[test]
+fn of_terminals_of_one_name_the_one_of_the_session_is_meant() {
+    let victim = task(42, "make");
+    let on = |leader: u32, holder: &Task| Terminal {
+        session_leader: Some(leader),
+        ..terminal(vec![holder.id])
+    };
+    let told = |terminals: &[Terminal]| {
+        let snapshot = ProcessSnapshot {
+            pid: 42,
+            start_ns: victim.id.start_ns,
+            session_leader: 40,
+            ..ProcessSnapshot::default()
+        };
+        let mut scene = Scene::watching(&victim);
+        scene = scene.add(0, Source::Proc, Fact::Process(Box::new(snapshot)));
+        for holder in [task(50, "script"), task(51, "perl")] {
+            scene = scene.add(0, Source::Proc, looked_at(&holder, &[&holder.comm], &[], &[]));
+        }
+        for terminal in terminals {
+            scene = scene.add(0, Source::Proc, Fact::Terminal(terminal.clone()));
+        }
+        let scene = scene.signal(9, key_signal(sig::SIGINT, &victim));
+        scene.exit(10, victim.clone(), u32::from(sig::SIGINT), true).death()
+    };
+    let (own, other) = (on(40, &task(50, "script")), on(60, &task(51, "perl")));
+    for terminals in [[own.clone(), other.clone()], [other.clone(), own.clone()]] {
+        let death = told(&terminals);
+        assert!(names(&death, "which script[50] holds:"), "{}", death.cause.explanation);
+        assert_eq!(death.cause.evidence, Grade::Observed);
+    }
+    assert!(!names(&told(&[other]), "perl"));
+    let death = told(&[Terminal { unsure: true, ..own }]);
+    assert!(names(&death, "(or that of another terminal of that name"), "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
 }
