@@ -77,7 +77,15 @@ pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
         let program = Program::of(world, &exit.value);
         let is_descendant = |sender: ProcessId| world.people.parents(sender).contains(&id);
-        caught(&signals, exit, program, &is_descendant)
+        // It signalled others itself, on the heels of the second and not of the first.
+        let is_answered = |first: &SeenSignal, second: &SeenSignal| {
+            let acts = || world.signals.values().flatten();
+            let own =
+                || acts().filter(|act| act.value.sender.id == id && act.value.target.id != id);
+            own().any(|act| (second.ns()..=exit.ns()).contains(&act.ns()))
+                && !own().any(|act| (first.ns()..second.ns()).contains(&act.ns()))
+        };
+        caught(&signals, exit, program, &is_descendant, &is_answered)
     } else {
         killed(&signals, ended_by)
     }
@@ -177,7 +185,8 @@ fn reraised<'a>(
     let first = caught.first()?;
     let newest = caught.last()?;
     let is_of_newest = |signal: &&SeenSignal| is_by_same(signal, newest);
-    let lived_through = first.ns() + SURVIVED <= newest.ns() && !is_by_same(first, newest);
+    let (lived, delay) = (newest.ns() - first.ns(), last.ns() - newest.ns());
+    let lived_through = (lived >= SURVIVED || is_brief(lived, delay)) && !is_by_same(first, newest);
     if lived_through && !is_by_manager(first) {
         return Some((caught.iter().copied().find(is_of_newest)?, Some(first)));
     }
@@ -211,6 +220,7 @@ fn caught<'a>(
     exit: &Seen<Exit>,
     program: Program,
     is_descendant: &dyn Fn(ProcessId) -> bool,
+    is_answered: &dyn Fn(&SeenSignal, &SeenSignal) -> bool,
 ) -> Option<Blow<'a>> {
     let status = (exit.value.status >> 8 & 0xff) as u8;
     let caught: Vec<&SeenSignal> =
@@ -238,15 +248,17 @@ fn caught<'a>(
         .filter(|signal| signal.ns() >= first)
         .min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
     let found = blow(best, Way::CaughtThenExited, Grade::Inferred);
-    let Some(nearer) = nearer(&caught, best, exit, is_descendant) else { return Some(found) };
+    let Some(later) = Later::of(&caught, best, exit, is_descendant) else { return Some(found) };
+    let nearer = later.signal;
     let said_so = said_so(best.value.number, status) && !said_so(nearer.value.number, status);
     let delay = exit.ns().saturating_sub(nearer.ns());
     // SIGTERM asks for an end that takes its time, which only another request can cut short.
     let outweighs = match rank(best.value.number) {
-        0 => rank(nearer.value.number) < rank(sig::SIGUSR1) && delay < AT_ONCE,
+        0 if rank(nearer.value.number) < rank(sig::SIGUSR1) => delay < AT_ONCE,
+        0 => delay < AT_ONCE && is_answered(best, nearer),
         _ => true,
     };
-    if outweighs && !said_so && !is_by_manager(best) {
+    if later.is_clear && outweighs && !said_so && !is_by_manager(best) {
         return Some(Blow {
             signal: nearer,
             rival: Some(best),
@@ -256,29 +268,54 @@ fn caught<'a>(
     Some(Blow { rival: Some(nearer), ..found })
 }
 
-/// A signal of somebody else's right before the exit, when the process had lived through the likeliest one for a while:
-/// the time from it to the exit is small beside the time that the other had had no effect. What its own children tell it
-/// is no request, unless it asks for the end.
-fn nearer<'a>(
-    caught: &[&'a SeenSignal],
-    best: &SeenSignal,
-    exit: &Seen<Exit>,
-    is_descendant: &dyn Fn(ProcessId) -> bool,
-) -> Option<&'a SeenSignal> {
-    /// How much longer it had lived with the other.
-    const LONGER: u64 = 10;
-    let others = caught.iter().copied().filter(|signal| {
-        let number = signal.value.number;
-        let delay = exit.ns().saturating_sub(signal.ns());
-        let lived = signal.ns().saturating_sub(best.ns());
-        lived >= SURVIVED
-            && delay <= (lived / LONGER).min(S)
-            && !is_everyday(number)
-            && !is_own(&signal.value)
-            && !is_by_same(signal, best)
-            && (rank(number) < rank(sig::SIGUSR1) || !is_descendant(signal.value.sender.id))
-    });
-    others.min_by_key(|signal| (rank(signal.value.number), signal.ns()))
+/// How much longer than from the second of two signals to its end a process has to have lived with the first, for the
+/// second to be why.
+const LONGER: u64 = 10;
+
+/// Signals of one kind that are no further apart are one request, which came by two ways.
+const ONE_REQUEST: u64 = 20 * MS;
+
+/// A signal right before the exit, when the process had lived through the likeliest one for a while.
+struct Later<'a> {
+    signal: &'a SeenSignal,
+    /// The time from it to the exit is small beside the time that the other had had no effect; and it is no other than its
+    /// children's, or one that asks for the end: what they tell it else is no request.
+    is_clear: bool,
+}
+
+impl<'a> Later<'a> {
+    fn of(
+        caught: &[&'a SeenSignal],
+        best: &SeenSignal,
+        exit: &Seen<Exit>,
+        is_descendant: &dyn Fn(ProcessId) -> bool,
+    ) -> Option<Self> {
+        let delay = |signal: &SeenSignal| exit.ns().saturating_sub(signal.ns());
+        let lived = |signal: &SeenSignal| signal.ns().saturating_sub(best.ns());
+        let others = caught.iter().copied().filter(|signal| {
+            let again = signal.value.number == best.value.number;
+            lived(signal) > 0
+                && !is_everyday(signal.value.number)
+                && !is_own(&signal.value)
+                && !(again && (is_by_same(signal, best) || lived(signal) < ONE_REQUEST))
+        });
+        let is_clear = |signal: &SeenSignal| {
+            is_brief(lived(signal), delay(signal))
+                && (rank(signal.value.number) < rank(sig::SIGUSR1)
+                    || !is_descendant(signal.value.sender.id))
+        };
+        let clear = others.clone().filter(|signal| is_clear(signal));
+        if let Some(signal) = clear.min_by_key(|signal| (rank(signal.value.number), signal.ns())) {
+            return Some(Self { signal, is_clear: true });
+        }
+        let last = others.filter(|it| delay(it) < AT_ONCE && delay(it) <= lived(it)).last()?;
+        Some(Self { signal: last, is_clear: false })
+    }
+}
+
+/// Whether a process that had lived with a signal for so long, and ended so long after another, has clearly ended by that.
+fn is_brief(lived: u64, delay: u64) -> bool {
+    lived >= ONE_REQUEST && delay <= (lived / LONGER).min(S)
 }
 
 /// The fault or abort of the process itself that was ending it when SIGKILL came: it takes time to dump a core, and

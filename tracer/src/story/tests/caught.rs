@@ -371,9 +371,18 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
         // SIGTERM leaves time to tidy up: this may be about something else, or come while it does.
         (sig::SIGTERM, sig::SIGUSR1, 9_998, 90),
         (sig::SIGTERM, sig::SIGTERM, 9_850, 90),
+    ]
+    .map(|(first, second, ms, pid)| (7_000, first, second, ms, pid));
+    // Nor need it be seconds: what counts is which of the two times is the shorter, by far.
+    let soon = [
+        (9_270, sig::SIGHUP, sig::SIGUSR1, 9_999, 91),
+        (9_300, sig::SIGINT, sig::SIGINT, 9_999, 91),
+        (9_940, sig::SIGTERM, sig::SIGTERM, 9_998, 91),
+        (9_750, sig::SIGTERM, sig::SIGUSR1, 9_999, 90),
+        (9_900, sig::SIGINT, sig::SIGUSR1, 9_985, 90),
     ];
-    for (first, second, ms, pid) in cases {
-        let signals = [(7_000, by(90, first)), (ms, by(91, second))];
+    for (first_ms, first, second, ms, pid) in cases.into_iter().chain(soon) {
+        let signals = [(first_ms, by(90, first)), (ms, by(91, second))];
         let death = after(&victim, &signals, 0);
         assert_eq!(killer(&death), Some(pid), "{first} {second} {ms}");
         assert_eq!(death.cause.evidence, Grade::Inferred);
@@ -392,6 +401,13 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
     for signals in cases {
         assert_eq!(killer(&after(&victim, &signals, 0)), Some(90), "{signals:?}");
     }
+    // One request by two ways is not told as two.
+    let group = [(9_900, by(90, sig::SIGINT)), (9_901, by(91, sig::SIGINT))];
+    let told = after(&victim, &group, 0).cause.explanation;
+    assert!(!told.contains("which may be why"), "{told}");
+    let same = [(9_900, by(90, sig::SIGTERM)), (9_999, by(90, sig::SIGUSR1))];
+    let told = after(&victim, &same, exited(2)).cause.explanation;
+    assert!(told.contains("it had caught SIGUSR1 from sender[90] as well, which may be why"));
     let child = Task { ppid: 42, ..task(43, "child") };
     let from_child = caught(sig::SIGUSR1, child.clone(), victim.clone());
     let death = Scene::default()
@@ -402,6 +418,25 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
         .exit(10_000, victim.clone(), 0, true)
         .death();
     assert_eq!(killer(&death), Some(90));
+}
+
+/// A shell that goes on after SIGTERM, and whose trap for another signal ends its child and itself.
+#[test]
+fn what_it_answered_by_a_signal_of_its_own_is_why_it_ended() {
+    let victim = task(42, "bash");
+    let killer = |acted_ms: u64| {
+        let sent = |ms, pid, number| (ms, caught(number, task(pid, "sender"), victim.clone()));
+        let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+        for (ms, sent) in [sent(8_000, 90, sig::SIGTERM), sent(9_990, 91, sig::SIGUSR2)] {
+            scene = scene.signal(ms, sent);
+        }
+        let act = signal(sig::SIGTERM, victim.clone(), task(43, "sleep"));
+        let scene = scene.signal(acted_ms, SignalSent { is_target: false, ..act });
+        let death = scene.exit(10_000, victim.clone(), 0, true).death();
+        death.killer.process.expect("a killer").pid
+    };
+    assert_eq!(killer(9_991), 91);
+    assert_eq!(killer(8_001), 90);
 }
 
 /// It sends to itself what it caught last, and after a long time perhaps for another reason.
