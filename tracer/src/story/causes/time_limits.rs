@@ -82,24 +82,26 @@ impl Limited {
         let (sender, target) = (&sent.value.sender, &sent.value.target);
         let process = case.task(sender);
         let beside = is_busybox_timeout(&process, &case.task(target));
-        let parallel = is_parallel_with_limit(&process);
+        let parents = case.world.people.parents(target.id);
+        let place = parents.iter().position(|parent| *parent == sender.id);
+        let job_since = match place {
+            Some(0) => Some(target.id.start_ns),
+            Some(place) => Some(parents[place - 1].start_ns),
+            None => None,
+        };
+        let elapsed = |since: u64| sent.ns().saturating_sub(since);
+        let parallel = is_parallel_with_limit(&process, job_since.map_or(0, elapsed));
         if !PROGRAMS.contains(&sender.comm.as_str()) && !parallel && !beside {
             return None;
         }
         // It ends what it has started, which is below it, and whatever else is in its process group.
-        let parents = case.world.people.parents(target.id);
-        let place = parents.iter().position(|parent| *parent == sender.id);
         let runs_it = beside || place.is_some();
         if !runs_it && group_aimed_at(case) != Some(0) {
             return None;
         }
         let executed = case.world.people.exec_ns_at(sender.id, sent.ns());
-        let since = match place {
-            Some(0) if parallel => Some(target.id.start_ns),
-            Some(place) if parallel => Some(parents[place - 1].start_ns),
-            _ => executed,
-        };
-        let elapsed_ns = since.map(|since| sent.ns().saturating_sub(since));
+        let since = job_since.filter(|_| parallel).or(executed);
+        let elapsed_ns = since.map(elapsed);
         // It has run no longer than since its birth.
         let at_most = elapsed_ns.unwrap_or_else(|| sent.ns().saturating_sub(sender.id.start_ns));
         (!is_early(&process, at_most)).then_some(Self { process, runs_it, elapsed_ns })
@@ -117,13 +119,7 @@ fn limit_ns(process: &Process) -> Option<u64> {
     let args = process.cmdline.as_ref()?;
     let after = |at: usize| duration_ns(args.get(at + 1)?);
     match process.comm.as_deref() {
-        Some("parallel") => {
-            let at = args.iter().position(|arg| is_option(arg, "--timeout"))?;
-            return match args[at].split_once('=') {
-                Some((_, value)) => duration_ns(value),
-                None => after(at),
-            };
-        }
+        Some("parallel") => return duration_ns(value(process, "--timeout")?),
         Some("timelimit") => return args.iter().position(|arg| arg == "-t").and_then(after),
         _ => {}
     }
@@ -168,13 +164,36 @@ fn is_busybox_timeout(process: &Process, victim: &Process) -> bool {
     matches!(process.comm.as_deref(), Some("busybox" | "timeout")) && applet && runs
 }
 
-/// GNU parallel with a time limit for its jobs, and without the other reasons for which it ends them.
-fn is_parallel_with_limit(process: &Process) -> bool {
-    const OTHER_REASONS: [&str; 3] = ["--halt", "--memfree", "--memsuspend"];
+/// GNU parallel with a time limit for its jobs, and without the other reasons for which it ends them. A limit of so many
+/// per cent is one of the time that its jobs took so far, which is not known: what it ends at its start are the processes
+/// by which it finds out how many it may start.
+fn is_parallel_with_limit(process: &Process, elapsed_ns: u64) -> bool {
+    const OTHER_REASONS: [&str; 2] = ["--memfree", "--memsuspend"];
+    const AT_ITS_START: u64 = 1_000_000_000;
+    if process.comm.as_deref() != Some("parallel") {
+        return false;
+    }
     let has = |option: &str| process.cmdline.iter().flatten().any(|arg| is_option(arg, option));
-    process.comm.as_deref() == Some("parallel")
-        && has("--timeout")
+    let is_share = |limit: &str| limit.ends_with('%');
+    let halts = ["--halt", "--halt-on-error"].iter().any(|it| halts_at_once(value(process, it)));
+    let limit = value(process, "--timeout");
+    limit.is_some_and(|limit| !is_share(limit) || elapsed_ns >= AT_ITS_START)
+        && !halts
         && !OTHER_REASONS.iter().any(|option| has(option))
+}
+
+/// Whether it ends the jobs that run, by what `--halt` says: `soon` and `never`, of old 1 and 0, do not.
+fn halts_at_once(halt: Option<&str>) -> bool {
+    let when = halt.and_then(|halt| halt.split(',').next());
+    when.is_some_and(|when| !matches!(when, "soon" | "never" | "0" | "1"))
+}
+
+/// The value of a long option, whichever way it is given.
+fn value<'a>(process: &'a Process, option: &str) -> Option<&'a str> {
+    let args = process.cmdline.as_ref()?;
+    let at = args.iter().position(|arg| is_option(arg, option))?;
+    let beside = args[at].split_once('=').map(|(_, value)| value);
+    beside.or_else(|| args.get(at + 1).map(String::as_str))
 }
 
 /// Whether an argument is this long option, with or without its value.
@@ -207,5 +226,22 @@ mod tests {
         assert_eq!(limit("parallel", "perl /bin/parallel --timeout=2h x"), Some(7_200_000));
         assert_eq!(limit("parallel", "perl /bin/parallel --timeout 200% x"), None);
         assert_eq!(limit("timeout", "timeout inf sleep"), None);
+    }
+
+    #[test]
+    fn parallel_has_other_reasons_than_its_time_limit() {
+        let is_limit = |line: &str, ms: u64| {
+            let cmdline = Some(line.split(' ').map(str::to_owned).collect());
+            let comm = Some("parallel".to_owned());
+            let process = Process { comm, cmdline, ..Process::default() };
+            is_parallel_with_limit(&process, ms * 1_000_000)
+        };
+        assert!(is_limit("perl parallel --timeout 1 --halt soon,fail=1 x", 10));
+        assert!(is_limit("perl parallel --timeout=1 --halt=1 x", 10));
+        assert!(!is_limit("perl parallel --timeout 1 --halt now,fail=1 x", 10));
+        assert!(!is_limit("perl parallel --timeout 1 --halt-on-error 2 x", 10));
+        assert!(!is_limit("perl parallel --timeout 200% x", 10));
+        assert!(is_limit("perl parallel --timeout 200% x", 2_000));
+        assert!(!is_limit("perl parallel x", 10));
     }
 }
