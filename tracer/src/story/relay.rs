@@ -160,11 +160,29 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
                 && !world.people.parents(got.value.sender.id).contains(&relay)
         })
     };
-    same(AT_ONCE)
-        .or_else(|| asking(AT_ONCE))
-        .or_else(other)
-        .or_else(|| same(PASSED_ON))
-        .or_else(|| asking(FOLLOWED))
+    let at_once = same(AT_ONCE).or_else(|| asking(AT_ONCE)).or_else(other);
+    // Its own time limit is the reason then; of SIGKILL it may be the one that followed a request to end.
+    let timed = sent.value.number != sig::SIGKILL && own_alarm(world, relay, sent.ns()).is_some();
+    if at_once.is_some() || timed {
+        return at_once;
+    }
+    // Nobody tells a process to end what it has not started yet.
+    let born_ns = sent.value.target.id.start_ns;
+    same(PASSED_ON).or_else(|| asking(FOLLOWED)).filter(|got| got.ns() >= born_ns)
+}
+
+/// The timer of its own that a process had caught right before it did something: a time limit of its own, as a database
+/// has for statements. One that runs out time and again is a clock.
+pub fn own_alarm(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
+    const TICKS: u64 = S;
+    let mut alarms = world.signals_to(id).iter().rev().filter(|alarm| {
+        alarm.value.number == sig::SIGALRM
+            && mechanism::of(&alarm.value) == Mechanism::Timer
+            && was_taken(&alarm.value)
+            && alarm.ns() <= ns
+    });
+    let last = alarms.next().filter(|alarm| alarm.ns() + AT_ONCE >= ns)?;
+    alarms.next().is_none_or(|before| before.ns() + TICKS < last.ns()).then_some(last)
 }
 
 /// It came, and the process could act on it.
@@ -180,8 +198,13 @@ const fn asks_for_end(number: u8) -> bool {
 fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
     let relay = words::name_pid(&case.task(&hop.sent.value.sender));
     let signal = signal_name(hop.got.value.number);
-    let lead = words::span(hop.sent.ns().saturating_sub(hop.got.ns()));
-    let on = if hop.is_passed_on() { ", and seems to have passed it on" } else { "" };
+    let waited = hop.sent.ns().saturating_sub(hop.got.ns());
+    let lead = words::span(waited);
+    let on = match hop.is_passed_on() {
+        true if waited < S => ", and seems to have passed it on",
+        true => ", and may have passed it on",
+        false => "",
+    };
     let from = from(case, hop.got, hop.mechanism, on);
     format!(" {relay} had itself got {signal} {lead} before from {from}.")
 }

@@ -1,14 +1,14 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Exit, Grade, Manager, Mechanism, Task, sig, signal_name};
+use crate::evidence::{Exit, Grade, Manager, Mechanism, Task, signal_name};
 use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
-use crate::story::decide::{Way, decide};
+use crate::story::decide::{Blow, Way, decide};
 use crate::story::ending::exit_link;
 use crate::story::manager::manager_of;
-use crate::story::patience::is_caught;
-use crate::story::relay::Relay;
+use crate::story::patience::{is_caught, is_everyday};
+use crate::story::relay::{Relay, own_alarm};
 use crate::story::signals;
 use crate::story::verdict::{CauseId, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
@@ -194,7 +194,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let signal = signal_name(blow.signal.value.number);
     if sender.id == case.victim {
-        let alarm = alarm_before(case, blow.signal.ns());
+        let alarm = own_alarm(case.world, case.victim, blow.signal.ns());
         let why = alarm.map(|alarm| {
             let lead = words::span(blow.signal.ns().saturating_sub(alarm.ns()));
             format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
@@ -226,7 +226,12 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     }
     let actor = Actor::behind(case, sender.id);
     let by = by_program(case, sender);
-    let failed = failed_sibling(case, sender).filter(|_| Relay::of(case, blow).is_none());
+    let alone = Relay::of(case, blow).is_none();
+    let told = told_before(case, blow).filter(|_| alone);
+    let failed = Failed::before(case, sender).filter(|_| alone);
+    let failed = failed.filter(|failed| told.is_none_or(|told| told.ns() < failed.exit.ns()));
+    let told = told.filter(|_| failed.is_none()).map(|told| after_told(case, blow, told));
+    let (told, told_link) = told.unzip();
     let because = if blow.mechanism == Mechanism::CgroupKill {
         let cgroup = blow.signal.value.written_cgroup.as_ref();
         let of = cgroup.map(|path| format!(" of {path}")).unwrap_or_default();
@@ -245,65 +250,143 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
             aim(case),
             forged(case),
             way(case),
-            failed.map(|exit| after_failure(case, exit)).unwrap_or_default()
+            told.or_else(|| failed.as_ref().map(|it| it.sentence(case, sender)))
+                .unwrap_or_default()
         ),
     )
     .links(units::command_links(case, &actor))
-    .links(failed.map(|exit| Link { evidence: Grade::Inferred, ..exit_link(case, exit) }))
+    .links(told_link)
+    .links(failed.and_then(|failed| failed.link(case)))
     .answer()
 }
 
-/// The alarm of its own that the victim had caught right before it did something: a time limit of its own, as a
-/// database has for statements.
-fn alarm_before<'a>(case: &Case<'a>, ns: u64) -> Option<&'a SeenSignal> {
-    const RIGHT_BEFORE: u64 = 100_000_000;
-    case.world.signals_to(case.victim).iter().rfind(|alarm| {
-        alarm.value.number == sig::SIGALRM
-            && mechanism::of(&alarm.value) == Mechanism::Timer
-            && is_caught(&alarm.value)
-            && alarm.ns() <= ns
-            && alarm.ns() + RIGHT_BEFORE >= ns
-    })
+/// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
+/// its own.
+fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
+    const RIGHT_BEFORE: u64 = 50_000_000;
+    let sender = blow.signal.value.sender.id;
+    let alarm = || own_alarm(case.world, sender, blow.signal.ns());
+    let by_another = case.world.signals_to(sender).iter().rfind(|got| {
+        let own = got.value.sender.id == sender || mechanism::of(&got.value).is_kernels_own();
+        got.ns() <= blow.signal.ns()
+            && got.ns() + RIGHT_BEFORE >= blow.signal.ns()
+            && is_caught(&got.value)
+            && !is_everyday(got.value.number)
+            && !own
+            && got.value.sender.id != case.victim
+    });
+    by_another.or_else(alarm)
 }
 
-/// Another child of whoever ended the victim, its parent, too, that had failed right before without being ended by it:
-/// runners of several jobs end the others then. It is no reason to end one that was started only after that.
-fn failed_sibling<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<Exit>> {
-    const RIGHT_BEFORE: u64 = 500_000_000;
-    let parents = case.world.people.parents(case.victim);
-    let struck_ns = case.struck_ns();
-    let by_sender = |exit: &Seen<Exit>| {
-        let blow = decide(case.world, exit);
-        blow.is_some_and(|blow| blow.signal.value.sender.id == sender.id)
+/// The same in words, and its link.
+fn after_told(case: &Case<'_>, blow: Blow<'_>, got: &SeenSignal) -> (String, Link) {
+    let lead = words::span(blow.signal.ns().saturating_sub(got.ns()));
+    let name = words::name_pid(&case.task(&blow.signal.value.sender));
+    let signal = signal_name(got.value.number);
+    let way = mechanism::of(&got.value);
+    let what = if way.is_kernels_own() {
+        format!("a timer of {name} had run out ({signal})")
+    } else {
+        let told = Actor::behind_at(case, got.value.sender.id, got.ns()).told();
+        let from = words::name_pid(&case.task(&got.value.sender));
+        format!("{name} had caught {signal} from {from}: {told}")
     };
-    let is_child = |exit: &Seen<Exit>| {
-        let own = case.world.people.parents(exit.value.task.id);
-        own.first() == Some(&sender.id)
-    };
-    case.world.exits.iter().rev().filter(|_| parents.contains(&sender.id)).find(|exit| {
-        let id = exit.value.task.id;
-        exit.ns() <= struck_ns
-            && exit.ns() + RIGHT_BEFORE >= struck_ns
-            && case.victim.start_ns <= exit.ns()
-            && exit.value.status != 0
-            && !exit.value.unseen
-            && id != case.victim
-            && !parents.contains(&id)
-            && is_child(exit)
-            && !by_sender(exit)
-    })
+    (format!(" {lead} before, {what}, which may be why."), case.signal_link(got, way))
 }
 
-fn after_failure(case: &Case<'_>, exit: &Seen<Exit>) -> String {
-    let sibling = case.task(&exit.value.task);
-    let how = match Outcome::of(&exit.value) {
-        Outcome::Exited { status } => format!("exited with {status}"),
-        Outcome::Signaled { signal, .. } => format!("been killed by {signal}"),
-        Outcome::Unknown => "ended".to_owned(),
-    };
-    let lead = words::span(case.struck_ns().saturating_sub(exit.ns()));
-    let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
-    format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}, which may be why.")
+/// How soon whoever waits for several jobs ends the others when one of them fails.
+const AT_ONCE: u64 = 50_000_000;
+
+/// Another child of whoever ended the victim, its parent, too, that had failed before without being ended by it: runners
+/// of several jobs end the others then. It is no reason to end one that was started only after that.
+struct Failed<'a> {
+    exit: &'a Seen<Exit>,
+    /// It came right before, so that it may be why; else it is only told.
+    right_before: bool,
+}
+
+impl<'a> Failed<'a> {
+    fn before(case: &Case<'a>, sender: &Task) -> Option<Self> {
+        const BEFORE: u64 = 500_000_000;
+        /// What runs for less is a command that was asked something, rather than a job.
+        const JOB: u64 = 1_000_000_000;
+        let parents = case.world.people.parents(case.victim);
+        if !parents.contains(&sender.id) {
+            return None;
+        }
+        let struck_ns = first_of_row(case, sender);
+        let by_sender = |exit: &Seen<Exit>| {
+            let blow = decide(case.world, exit);
+            blow.is_some_and(|blow| blow.signal.value.sender.id == sender.id)
+        };
+        let is_child = |exit: &Seen<Exit>| {
+            let own = case.world.people.parents(exit.value.task.id);
+            own.first() == Some(&sender.id)
+        };
+        let exit = case.world.exits.iter().rev().find(|exit| {
+            let id = exit.value.task.id;
+            exit.ns() <= struck_ns
+                && exit.ns() + BEFORE >= struck_ns
+                && case.victim.start_ns <= exit.ns()
+                && exit.value.status != 0
+                && !exit.value.unseen
+                && id != case.victim
+                && !parents.contains(&id)
+                && is_child(exit)
+                && !by_sender(exit)
+        })?;
+        let right_before = exit.ns() + AT_ONCE >= struck_ns;
+        let ran = exit.ns().saturating_sub(exit.value.task.id.start_ns);
+        let was_job = ran >= JOB || exit.value.status & 0x7f != 0;
+        (right_before || was_job).then_some(Self { exit, right_before })
+    }
+
+    fn sentence(&self, case: &Case<'_>, sender: &Task) -> String {
+        let sibling = case.task(&self.exit.value.task);
+        let how = match Outcome::of(&self.exit.value) {
+            Outcome::Exited { status } => format!("exited with {status}"),
+            Outcome::Signaled { signal, .. } => format!("been killed by {signal}"),
+            Outcome::Unknown => "ended".to_owned(),
+        };
+        let first_ns = first_of_row(case, sender);
+        let since = if self.right_before { first_ns } else { case.struck_ns() };
+        let lead = words::span(since.saturating_sub(self.exit.ns()));
+        let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
+        let why = if self.right_before { ", which may be why" } else { "" };
+        let that = if self.right_before && first_ns < case.struck_ns() {
+            "before it began to end its children"
+        } else {
+            "before that"
+        };
+        format!(" {lead} {that}, its sibling {name}, \"{command}\", had {how}{why}.")
+    }
+
+    fn link(&self, case: &Case<'_>) -> Option<Link> {
+        let link = || Link { evidence: Grade::Inferred, ..exit_link(case, self.exit) };
+        self.right_before.then(link)
+    }
+}
+
+/// When the sender of the blow had begun to signal its children: it may go from one to the next, or repeat it.
+fn first_of_row(case: &Case<'_>, sender: &Task) -> u64 {
+    const APART: u64 = 500_000_000;
+    let is_child = |id| case.world.people.parents(id).contains(&sender.id);
+    let mut sent: Vec<u64> = case
+        .world
+        .signals
+        .values()
+        .flatten()
+        .filter(|sent| sent.value.sender.id == sender.id && is_child(sent.value.target.id))
+        .map(Seen::ns)
+        .filter(|ns| *ns <= case.struck_ns())
+        .collect();
+    sent.sort_unstable();
+    sent.into_iter().rev().fold(
+        case.struck_ns(),
+        |first, ns| {
+            if ns + APART >= first { ns } else { first }
+        },
+    )
 }
 
 /// A service manager did it, and no reason of its was seen.

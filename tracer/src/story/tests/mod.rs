@@ -16,6 +16,7 @@ mod manager;
 mod memory;
 mod plain;
 mod private_socket;
+mod promptings;
 mod relay;
 mod remedies;
 mod scene;
