@@ -174,7 +174,8 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
 /// The timer of its own that a process had caught right before it did something: a time limit of its own, as a database
 /// has for statements. One that runs out time and again is a clock.
 pub fn own_alarm(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
-    const TICKS: u64 = S;
+    /// So many in this time are a clock.
+    const TICKS: (usize, u64) = (3, S);
     let mut alarms = world.signals_to(id).iter().rev().filter(|alarm| {
         alarm.value.number == sig::SIGALRM
             && mechanism::of(&alarm.value) == Mechanism::Timer
@@ -182,7 +183,8 @@ pub fn own_alarm(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
             && alarm.ns() <= ns
     });
     let last = alarms.next().filter(|alarm| alarm.ns() + AT_ONCE >= ns)?;
-    alarms.next().is_none_or(|before| before.ns() + TICKS < last.ns()).then_some(last)
+    let before = alarms.take_while(|before| before.ns() + TICKS.1 > last.ns()).count();
+    (before + 1 < TICKS.0).then_some(last)
 }
 
 /// It came, and the process could act on it.

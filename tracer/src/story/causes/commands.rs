@@ -10,6 +10,7 @@ use crate::story::manager::manager_of;
 use crate::story::patience::{is_caught, is_everyday};
 use crate::story::relay::{Relay, own_alarm};
 use crate::story::signals;
+use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, newborn, units, words};
@@ -194,20 +195,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let signal = signal_name(blow.signal.value.number);
     if sender.id == case.victim {
-        let alarm = own_alarm(case.world, case.victim, blow.signal.ns());
-        let why = alarm.map(|alarm| {
-            let lead = words::span(blow.signal.ns().saturating_sub(alarm.ns()));
-            format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
-        });
-        let way = blow.mechanism.words();
-        return Finding::new(
-            CauseId::ProcessSignal,
-            Fit::Fallback,
-            Grade::Observed,
-            format!("{victim} sent {signal} to itself ({way}).{}", why.unwrap_or_default()),
-        )
-        .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
-        .answer();
+        return to_itself(case, blow);
     }
     if let Some(manager) = manager_of(sender) {
         return by_manager(case, sender, manager);
@@ -250,8 +238,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
             aim(case),
             forged(case),
             way(case),
-            told.or_else(|| failed.as_ref().map(|it| it.sentence(case, sender)))
-                .unwrap_or_default()
+            told.or_else(|| failed.as_ref().map(|it| it.sentence(case))).unwrap_or_default()
         ),
     )
     .links(units::command_links(case, &actor))
@@ -260,10 +247,50 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// It sent the signal to itself: perhaps since a time limit of its own was up, or to end as its child had.
+fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
+    let victim = words::name_pid(&case.victim_process());
+    let signal = signal_name(blow.signal.value.number);
+    let way = blow.mechanism.words();
+    let child = child_ended_alike(case, blow);
+    let alarm = own_alarm(case.world, case.victim, blow.signal.ns()).filter(|_| child.is_none());
+    let why = match (&child, alarm) {
+        (Some(child), _) => {
+            format!(" So it seems to end as what it ran had ended: {}.", child.sentence(case))
+        }
+        (None, Some(alarm)) => {
+            let lead = words::span(blow.signal.ns().saturating_sub(alarm.ns()));
+            format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
+        }
+        (None, None) => String::new(),
+    };
+    let grade = if child.is_some() { Grade::Inferred } else { Grade::Observed };
+    Finding::new(
+        CauseId::ProcessSignal,
+        Fit::Fallback,
+        grade,
+        format!("{victim} sent {signal} to itself ({way}).{why}"),
+    )
+    .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
+    .links(child.into_iter().flat_map(|child| child.links(case, blow.signal.at)))
+    .answer()
+}
+
+/// The child that had been killed by the same signal right before: timeout, sudo and their kind end as what they ran.
+fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
+    let exit = case.world.exits.iter().rev().find(|exit| {
+        exit.ns() <= blow.signal.ns()
+            && exit.ns() + AT_ONCE >= blow.signal.ns()
+            && exit.value.status & 0x7f == u32::from(blow.signal.value.number)
+            && case.world.people.parents(exit.value.task.id).first() == Some(&case.victim)
+    })?;
+    End::of(case, exit.value.task.id)
+}
+
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
 /// its own.
 fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
-    const RIGHT_BEFORE: u64 = 50_000_000;
+    const RIGHT_BEFORE: u64 = 20_000_000;
     let sender = blow.signal.value.sender.id;
     let alarm = || own_alarm(case.world, sender, blow.signal.ns());
     let by_another = case.world.signals_to(sender).iter().rfind(|got| {
@@ -314,7 +341,7 @@ impl<'a> Failed<'a> {
         if !parents.contains(&sender.id) {
             return None;
         }
-        let struck_ns = first_of_row(case, sender);
+        let struck_ns = case.struck_ns();
         let by_sender = |exit: &Seen<Exit>| {
             let blow = decide(case.world, exit);
             blow.is_some_and(|blow| blow.signal.value.sender.id == sender.id)
@@ -335,30 +362,23 @@ impl<'a> Failed<'a> {
                 && is_child(exit)
                 && !by_sender(exit)
         })?;
-        let right_before = exit.ns() + AT_ONCE >= struck_ns;
+        let right_before = exit.ns() + AT_ONCE >= acted_after(case, sender, exit.ns());
         let ran = exit.ns().saturating_sub(exit.value.task.id.start_ns);
         let was_job = ran >= JOB || exit.value.status & 0x7f != 0;
         (right_before || was_job).then_some(Self { exit, right_before })
     }
 
-    fn sentence(&self, case: &Case<'_>, sender: &Task) -> String {
+    fn sentence(&self, case: &Case<'_>) -> String {
         let sibling = case.task(&self.exit.value.task);
         let how = match Outcome::of(&self.exit.value) {
             Outcome::Exited { status } => format!("exited with {status}"),
             Outcome::Signaled { signal, .. } => format!("been killed by {signal}"),
             Outcome::Unknown => "ended".to_owned(),
         };
-        let first_ns = first_of_row(case, sender);
-        let since = if self.right_before { first_ns } else { case.struck_ns() };
-        let lead = words::span(since.saturating_sub(self.exit.ns()));
+        let lead = words::span(case.struck_ns().saturating_sub(self.exit.ns()));
         let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
         let why = if self.right_before { ", which may be why" } else { "" };
-        let that = if self.right_before && first_ns < case.struck_ns() {
-            "before it began to end its children"
-        } else {
-            "before that"
-        };
-        format!(" {lead} {that}, its sibling {name}, \"{command}\", had {how}{why}.")
+        format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}{why}.")
     }
 
     fn link(&self, case: &Case<'_>) -> Option<Link> {
@@ -367,26 +387,14 @@ impl<'a> Failed<'a> {
     }
 }
 
-/// When the sender of the blow had begun to signal its children: it may go from one to the next, or repeat it.
-fn first_of_row(case: &Case<'_>, sender: &Task) -> u64 {
-    const APART: u64 = 500_000_000;
+/// When the sender of the blow first signalled a child of its after that time: it may end one after the other, or repeat
+/// what it sends.
+fn acted_after(case: &Case<'_>, sender: &Task, ns: u64) -> u64 {
     let is_child = |id| case.world.people.parents(id).contains(&sender.id);
-    let mut sent: Vec<u64> = case
-        .world
-        .signals
-        .values()
-        .flatten()
-        .filter(|sent| sent.value.sender.id == sender.id && is_child(sent.value.target.id))
-        .map(Seen::ns)
-        .filter(|ns| *ns <= case.struck_ns())
-        .collect();
-    sent.sort_unstable();
-    sent.into_iter().rev().fold(
-        case.struck_ns(),
-        |first, ns| {
-            if ns + APART >= first { ns } else { first }
-        },
-    )
+    let acts = case.world.signals.values().flatten().filter(|sent| {
+        sent.value.sender.id == sender.id && sent.ns() >= ns && is_child(sent.value.target.id)
+    });
+    acts.map(Seen::ns).min().unwrap_or_else(|| case.struck_ns())
 }
 
 /// A service manager did it, and no reason of its was seen.

@@ -127,3 +127,31 @@ fn a_failure_a_while_before_is_no_link() {
     let right_before = play(1_900, 1 << 8, 1_990);
     assert!(words(&right_before).contains("had exited with 1, which may be why"));
 }
+
+/// `timeout`, whose command somebody else ended, ends by the same signal.
+#[test]
+fn a_program_that_ends_as_its_child_is_told_with_the_childs_end() {
+    let (timeout, pkill) = (task(60, "timeout"), task(80, "pkill"));
+    let child = Task { ppid: 60, ..task(42, "sleep") };
+    let told = |number: u8| {
+        let killed = signal(number, pkill.clone(), child.clone());
+        let own = signal(sig::SIGTERM, timeout.clone(), timeout.clone());
+        Scene::default()
+            .user(1000, "alice")
+            .target(&timeout, TargetReason::Pid)
+            .exec(1, timeout.clone(), &["timeout", "9", "sleep", "45"], &[])
+            .exec(2, child.clone(), &["sleep", "45"], &[&timeout])
+            .exec(900, pkill.clone(), &["pkill", "sleep"], &[])
+            .signal(1_000, SignalSent { is_target: false, ..killed })
+            .exit(1_001, child.clone(), u32::from(number), false)
+            .signal(1_002, own)
+            .exit(1_003, timeout.clone(), 15, true)
+            .death()
+    };
+    let death = told(sig::SIGTERM);
+    let clause = "seems to end as what it ran had ended: sleep[42] was killed by SIGTERM: alice ran \"pkill sleep\"";
+    assert!(words(&death).contains(clause), "{}", words(&death));
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert!(death.chain.iter().any(|link| link.text.contains("pkill[80] sent SIGTERM")));
+    assert!(!words(&told(sig::SIGKILL)).contains("seems to end"));
+}
