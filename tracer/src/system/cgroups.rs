@@ -149,18 +149,22 @@ impl Cgroups {
         let cgroup = path.to_owned();
         if let Some(memory) = &self.memory {
             let directory = directory(memory, path).filter(|it| it.is_dir())?;
-            let limit = number(&directory.join("memory.limit_in_bytes"));
+            let file = directory.join("memory.limit_in_bytes");
+            let limit = number(&file);
             return Some(CgroupLimits {
                 cgroup,
                 memory_max: limit.filter(|limit| *limit < NO_LIMIT_V1),
                 memory_current: number(&directory.join("memory.usage_in_bytes")),
                 oom_group: None,
+                limit_file: file.to_str().map(str::to_owned),
             });
         }
         let directory = directory(self.unified.as_ref()?, path).filter(|it| it.is_dir())?;
+        let file = directory.join("memory.max");
         Some(CgroupLimits {
             cgroup,
-            memory_max: number(&directory.join("memory.max")),
+            memory_max: number(&file),
+            limit_file: file.to_str().map(str::to_owned),
             memory_current: number(&directory.join("memory.current")),
             oom_group: number(&directory.join("memory.oom.group")).map(|set| set != 0),
         })

@@ -1,6 +1,6 @@
 //! `killtrace doctor`: what this machine offers, and what each missing thing costs.
 
-mod kernel;
+pub mod kernel;
 mod self_test;
 mod sources;
 

@@ -186,6 +186,9 @@ pub struct CgroupLimits {
     pub memory_current: Option<u64>,
     /// `memory.oom.group`
     pub oom_group: Option<bool>,
+    /// The file in which the limit is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_file: Option<String>,
 }
 
 /// A terminal.

@@ -153,6 +153,7 @@ impl Redactor {
             }
             Fact::CgroupLimits(mut limits) => {
                 limits.cgroup = self.text(&limits.cgroup);
+                limits.limit_file = self.optional(limits.limit_file);
                 Fact::CgroupLimits(limits)
             }
             Fact::Lost(mut lost) => {

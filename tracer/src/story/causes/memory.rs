@@ -101,25 +101,27 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     } else {
         format!("a request by {trigger_name}")
     };
+    let text_of_size = size(case).map(|size| format!(" It used {size}.")).unwrap_or_default();
     let limits = limits(case, log.as_ref().and_then(|(_, summary)| summary.oom_memcg.as_deref()));
     let (id, text) = if memcg {
         (
             CauseId::KernelOomCgroup,
-            cgroup_text(&killed, log.as_ref().map(|(_, s)| s), limits, &by, whole_group),
+            cgroup_text(&killed, log.as_ref().map(|(_, s)| s), limits, &by, whole_group)
+                + &text_of_size,
         )
     } else {
         (
             CauseId::KernelOomGlobal,
             format!(
                 "{killed}: the machine had no memory left ({by} could not be met), and {} was chosen as what frees \
-                 the most.",
+                 the most.{text_of_size}",
                 chosen.as_ref().unwrap_or(&name)
             ),
         )
     };
     let unit = case.placement.unit.clone().filter(|unit| unit.ends_with(".service"));
     let fix = if memcg {
-        fixes::memory_limit(unit.as_deref().map(fixes::UnitAt::of_system).as_ref())
+        fixes::memory_limit(unit.as_deref().map(fixes::UnitAt::of_system).as_ref(), limits)
     } else {
         fixes::more_memory()
     };
@@ -136,6 +138,16 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
         finding = finding.gap("the kernel's log was not seen: whether a cgroup's limit or the whole machine ran out is taken from the kernel's stack");
     }
     finding.answer()
+}
+
+/// How much memory of its own the victim had, by what the kernel logged (`__oom_kill_process`): `Killed process 42 (eater)
+/// total-vm:78008kB, anon-rss:20224kB, …`.
+fn size(case: &Case<'_>) -> Option<String> {
+    let killed = format!("Killed process {} (", case.victim.pid);
+    let line = near_log(case, |message| message.contains(&killed))?;
+    let (_, rest) = line.value.message.split_once("anon-rss:")?;
+    let kib: u64 = rest.split_once("kB")?.0.parse().ok()?;
+    Some(format!("{} of memory that no file backs", words::bytes(kib.checked_mul(1024)?)))
 }
 
 fn limits<'a>(case: &Case<'a>, group: Option<&str>) -> Option<&'a CgroupLimits> {

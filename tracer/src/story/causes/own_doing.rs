@@ -22,8 +22,19 @@ pub(super) fn core(case: &Case<'_>) -> &'static str {
 pub(super) fn core_fix(case: &Case<'_>) -> Fix {
     let pattern = case.setting(&["sysctl"], "kernel.core_pattern").map(|setting| setting.value);
     let dumped = matches!(case.outcome, Outcome::Signaled { core_dumped: true, .. });
-    let program = case.victim_process().exe.unwrap_or_else(|| case.program());
-    fixes::core_dump(&program, case.victim.pid, dumped, pattern.as_deref())
+    let process = case.victim_process();
+    let program = process.exe.unwrap_or_else(|| case.program());
+    let task = &case.exit.value.task;
+    fixes::core_dump(&fixes::Core {
+        program: &program,
+        comm: &task.comm,
+        pid: case.victim.pid,
+        ns_pid: task.ns_pid,
+        uid: Some(task.uid),
+        signal: Some((case.exit.value.status & 0x7f) as u8).filter(|number| *number != 0),
+        dumped,
+        pattern: pattern.as_deref(),
+    })
 }
 
 /// abort(3): SIGABRT to itself.

@@ -423,7 +423,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     .links(first_victim.map(|first| first.link(case)))
     .links(reported)
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::oom_policy(&at), fixes::memory_limit(Some(&at))])
+    .fixes([fixes::oom_policy(&at), fixes::memory_limit(Some(&at), None)])
     .answer()
 }
 

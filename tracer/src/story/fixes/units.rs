@@ -6,7 +6,7 @@ use super::super::units::template;
 use super::super::verdict::{DecidingSetting, Fix};
 use super::super::world::UnitHistory;
 use super::{fix, operand, quoted, remark};
-use crate::evidence::{Manager, Written};
+use crate::evidence::{CgroupLimits, Manager, Written};
 
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -401,9 +401,10 @@ pub fn oomd_unwatched(at: &UnitAt, switch: &str) -> Fix {
 }
 
 /// More memory for a cgroup.
-pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
-    match at {
-        Some(at) => fix(
+pub fn memory_limit(at: Option<&UnitAt>, limits: Option<&CgroupLimits>) -> Fix {
+    let file = limits.and_then(|limits| Some((limits.limit_file.as_deref()?, limits.memory_max?)));
+    match (at, file) {
+        (Some(at), _) => fix(
             "raise the unit's memory limit",
             at.set(at.section(), "MemoryMax=infinity"),
             "the unit is limited by the machine's memory only",
@@ -411,12 +412,23 @@ pub fn memory_limit(at: Option<&UnitAt>) -> Fix {
         .but("a leak in it can then exhaust the machine; choose a value rather than infinity where you know one")
         .check(at.show("MemoryMax"))
         .see("systemd.resource-control(5)"),
-        None => fix(
-            "raise the memory limit of the cgroup or container",
-            Vec::new(),
-            "the group may use more before the kernel kills in it",
-        )
-        .see("cgroups(7)"),
+        (None, file) => {
+            let twice = file.map(|(file, max)| {
+                format!("echo {} | sudo tee {}", max.saturating_mul(2), quoted(file))
+            });
+            let or = "a container's: docker update --memory=2g --memory-swap=4g NAME, or by what else started it";
+            let effect = match twice {
+                Some(_) => "the group may use twice as much before the kernel kills in it",
+                None => "the group may use more before the kernel kills in it",
+            };
+            fix(
+                "raise the memory limit of the cgroup or container",
+                twice.into_iter().chain([remark(or)]).collect(),
+                effect,
+            )
+            .but("a leak in it takes as much more from the machine; a group that is made anew has its old limit")
+            .see("cgroups(7)")
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    Fact, Grade, JournalLine, KernelLogLine, Mechanism, OomVictim, SignalInfo, SignalSent, Source,
-    TargetReason, sig,
+    CgroupLimits, Fact, Grade, JournalLine, KernelLogLine, Mechanism, OomVictim, SignalInfo,
+    SignalSent, Source, TargetReason, sig,
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
@@ -171,4 +171,35 @@ fn whom_the_kernel_took_is_known_before_its_end() {
     assert!(death.cause.explanation.contains("had killed eater[42]"), "{death:#?}");
     let first = death.chain.first().expect("a chain");
     assert_eq!((first.event, first.evidence), (LinkEvent::Oom, Grade::Observed));
+}
+
+/// A cgroup of somebody's own: there is no unit whose setting it is.
+#[test]
+fn the_limit_of_a_cgroup_is_raised_where_it_is_set() {
+    let victim = task_in(42, "eater", "/box");
+    let mut sent = signal(sig::SIGKILL, victim.clone(), victim.clone());
+    sent.info = SignalInfo::Privileged;
+    sent.syscall = None;
+    sent.stack = ["oom_kill_process", "mem_cgroup_out_of_memory"].map(str::to_owned).to_vec();
+    let file = "/sys/fs/cgroup/memory/box/memory.limit_in_bytes";
+    let limits = CgroupLimits {
+        cgroup: "/box".to_owned(),
+        memory_max: Some(20 << 20),
+        memory_current: Some(20 << 20),
+        oom_group: None,
+        limit_file: Some(file.to_owned()),
+    };
+    let killed = "Memory cgroup out of memory: Killed process 42 (eater) total-vm:78008kB, anon-rss:20480kB, file-rss:6kB";
+    let log = |message: &str| Fact::KernelLog(KernelLogLine { message: message.to_owned() });
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, sent)
+        .add(6, Source::KernelLog, log(SUMMARY))
+        .add(6, Source::CgroupFs, Fact::CgroupLimits(limits))
+        .add(6, Source::KernelLog, log(killed))
+        .exit(7, victim, 9, true)
+        .death();
+    let words = &death.cause.explanation;
+    assert!(words.contains("memory limit of 20 MiB") && words.contains("It used 20 MiB of"));
+    assert_eq!(death.fixes[0].commands[0], format!("echo 41943040 | sudo tee {file}"));
 }
