@@ -56,6 +56,8 @@ pub struct Known {
     pub environment: BTreeMap<String, String>,
     /// When it executed its program, where that was seen.
     pub exec_ns: Option<u64>,
+    /// When it was started, as exactly as it was told: `/proc` rounds down to hundredths of a second.
+    pub start_ns: u64,
     /// When it ended, where that was seen.
     pub ended_ns: Option<u64>,
     /// The programs that it ran before, oldest first.
@@ -264,6 +266,7 @@ impl People {
             Known::default()
         });
         known.heard = self.heard;
+        known.start_ns = known.start_ns.max(id.start_ns);
         known
     }
 
@@ -524,7 +527,7 @@ impl People {
         Process {
             pid: id.pid,
             ns_pid: known.ns_pid,
-            start_ns: Some(id.start_ns),
+            start_ns: Some(known.start_ns.max(id.start_ns)),
             comm: known.comm.clone(),
             exe: known.exe.clone(),
             cmdline: known.cmdline.clone(),

@@ -284,7 +284,9 @@ fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
             && exit.value.status & 0x7f == u32::from(blow.signal.value.number)
             && case.world.people.parents(exit.value.task.id).first() == Some(&case.victim)
     })?;
-    End::of(case, exit.value.task.id)
+    // What it ended itself it does not end as.
+    let end = End::of(case, exit.value.task.id)?;
+    end.killer().is_none_or(|killer| killer.id != case.victim).then_some(end)
 }
 
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
