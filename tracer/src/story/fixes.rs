@@ -259,6 +259,17 @@ pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
     fix("run it detached from the terminal", commands, EFFECT).see(see)
 }
 
+/// A command of an ssh login's that writes to a file instead.
+pub fn output_to_file(program: &str) -> Fix {
+    let program = quoted(program);
+    fix(
+        "have it write to a file rather than to the connection",
+        vec![remark(&format!("nohup {program} … >output.log 2>&1 </dev/null &"))],
+        "its output no longer has a reader that goes with the login",
+    )
+    .see("nohup(1)")
+}
+
 /// The client's and the server's keep-alives.
 pub fn keep_alive() -> Fix {
     fix(

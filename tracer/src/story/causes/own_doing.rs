@@ -6,8 +6,9 @@ use crate::evidence::{
 };
 use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
+use crate::story::ending::Ending;
 use crate::story::stopping::AskedToEnd;
-use crate::story::verdict::{CauseId, DecidingSetting, Fix, Outcome};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
 
@@ -141,6 +142,10 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
         };
         format!(" (perhaps {name}, which had been started right after it and {when})")
     });
+    let login = login_over(case, blow.signal.ns()).filter(|_| reader.is_none());
+    let login = login.and_then(|login| Some((login.clause()?, login)));
+    let over = login.as_ref().map(|(clause, _)| format!(" (perhaps its ssh login's: {clause})"));
+    let links = login.iter().flat_map(|(_, login)| login.links(case, blow.signal.at));
     Finding::new(
         CauseId::BrokenPipe,
         Fit::Exact,
@@ -148,10 +153,30 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.",
             case.victim_name(),
-            who.unwrap_or_default()
+            who.or(over).unwrap_or_default()
         ),
     )
+    .links(links.map(|link| Link { evidence: Grade::Inferred, ..link }))
+    .fixes(login.is_some().then(|| fixes::output_to_file(&case.program())))
     .answer()
+}
+
+/// The end of the ssh login, where a command without a terminal was started in one: sshd reads what it writes.
+fn login_over<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<'a>> {
+    let people = &case.world.people;
+    if people.get(case.victim).is_none_or(|known| known.tty.is_some()) {
+        return None;
+    }
+    let is_sshd = |id: &ProcessId| {
+        let comm = people.get(*id).and_then(|known| known.comm.as_deref());
+        comm.is_some_and(|comm| comm.starts_with("sshd"))
+    };
+    let mut above = people.parents(case.victim).into_iter().filter(is_sshd).peekable();
+    let sshd = *above.peek()?;
+    // A name anybody can take: one of them has to be root's.
+    let of_root = above.any(|id| people.get(id).is_some_and(|known| known.uid == Some(0)));
+    let ending = of_root.then(|| Ending::of_terminal(case, sshd, struck_ns))?;
+    (ending.tcp.is_some() || !ending.sshd.is_empty()).then_some(ending)
 }
 
 /// Who may have read what the victim wrote: of the same parent's children the one started next after it, as shells

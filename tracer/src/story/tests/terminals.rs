@@ -276,3 +276,43 @@ fn a_terminal_that_was_hung_up_was_not_closed() {
     let told = taken_over(&task(161, "(agetty)"), scene()).cause.explanation;
     assert!(told.contains("(agetty)[161] hung its terminal up with vhangup(2)."), "{told}");
 }
+
+/// A command of an ssh login without a terminal writes to its sshd, which is gone.
+#[test]
+fn a_broken_pipe_of_an_ssh_login_is_told_with_its_end() {
+    let victim = victim();
+    let sshd = task(30, "sshd");
+    let play = |monitor: &Task, tty: Option<&str>| {
+        let snapshot = ProcessSnapshot {
+            pid: victim.id.pid,
+            start_ns: victim.id.start_ns,
+            comm: victim.comm.clone(),
+            uid: victim.uid,
+            tty: tty.map(str::to_owned),
+            environment: [("SSH_CONNECTION".to_owned(), OF_PEER.to_owned())].into(),
+            ..ProcessSnapshot::default()
+        };
+        let pipe = SignalSent {
+            info: SignalInfo::None,
+            syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
+            ..signal(sig::SIGPIPE, victim.clone(), victim.clone())
+        };
+        let scene = Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .exec(1, sshd.clone(), &["sshd: alice@notty"], &[monitor])
+            .exec(1, victim.clone(), &["make"], &[&sshd, monitor])
+            .add(2, Source::Proc, Fact::Process(Box::new(snapshot)));
+        let scene = closes(scene).exit(5, sshd.clone(), 255 << 8, false);
+        scene.signal(200, pipe).exit(201, victim.clone(), 13, true).death()
+    };
+    let death = play(&monitor(), None);
+    assert_eq!(death.cause.id, CauseId::BrokenPipe, "{death:#?}");
+    let clause = format!("(perhaps its ssh login's: {PEER})");
+    assert!(death.cause.explanation.contains(&clause), "{}", death.cause.explanation);
+    assert_eq!(death.chain[0].evidence, crate::evidence::Grade::Inferred, "{death:#?}");
+    assert!(death.fixes[0].commands[0].contains("nohup make"), "{death:#?}");
+    // Who only calls himself sshd, and what is on a terminal.
+    for death in [play(&task(29, "sshd"), None), play(&monitor(), Some("/dev/pts/0"))] {
+        assert!(!death.cause.explanation.contains("perhaps"), "{}", death.cause.explanation);
+    }
+}
