@@ -49,6 +49,13 @@ pub struct Attached {
     pub links: Vec<OwnedFd>,
 }
 
+/// Whether the trace event can be opened by which ends are seen as well; `None` where this kernel's programs cannot be
+/// preempted, and nothing needs it.
+pub fn event_on_ends() -> Option<std::io::Result<()>> {
+    let open = || Event::open(ATTACHED_TWICE_GROUP, ATTACHED_TWICE).map(drop);
+    preflight::programs_are_preemptible().then(open)
+}
+
 impl Loaded {
     /// Loads the object with these settings; only the hooks that `wanted` says yes to.
     ///

@@ -39,6 +39,7 @@ pub use attach::Kernel;
 pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
+pub use load::event_on_ends;
 pub use offsets::Missing;
 pub use preflight::{AS_ROOT, capabilities, setcap};
 pub use symbols::{Nameless, function_names};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use caps::Capability;
 use super::check;
 use crate::kernel::{
     AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection,
-    capabilities, function_names, setcap,
+    capabilities, event_on_ends, function_names, setcap,
 };
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
@@ -64,6 +65,7 @@ pub fn checks(btf: Option<&Path>) -> Vec<Check> {
             checks.push(check("BTF", State::Works, &types));
             checks.extend(lacking(kernel.lacking()));
             checks.extend(hooks(kernel.hooks()));
+            checks.extend(event_on_ends().map(tracefs));
             checks.push(names(function_names()));
             checks.push(cgroups(&Cgroups::detect()));
             checks
@@ -115,6 +117,7 @@ fn without_programs(refusal: Check, is_namespace: bool, btf: Option<&Path>) -> V
             .iter()
             .map(|hook| check(hook.name, State::Missing, "not tried: nothing can be loaded")),
     );
+    rest.extend(event_on_ends().map(tracefs));
     let mut names = names(function_names());
     if is_namespace {
         names.remedy = Some(ON_HOST.to_owned());
@@ -236,6 +239,28 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
     HOOKS.iter().map(check).chain(refused).collect()
 }
 
+/// Whether tracefs shows the event on ends, which Linux 7 needs: a program on it cannot be preempted.
+fn tracefs(opened: io::Result<()>) -> Check {
+    let (state, detail, remedy) = match opened {
+        Ok(()) => (State::Works, "ends of processes, seen a second way".to_owned(), None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (
+            State::Missing,
+            "tracefs is not mounted, or does not show sched_process_exit".to_owned(),
+            Some("mount -t tracefs none /sys/kernel/tracing"),
+        ),
+        Err(error) => (State::Missing, error.to_string(), Some(AS_ROOT)),
+    };
+    Check {
+        cost: Some(
+            "this kernel may pass over ends of processes while it is busy: each is watched twice over all the same, \
+             and what both miss is told as lost"
+                .to_owned(),
+        ),
+        remedy: remedy.map(str::to_owned),
+        ..check("tracefs", state, &detail)
+    }
+}
+
 /// Whether the kernel's functions have names here.
 fn names(told: Result<(), Nameless>) -> Check {
     let (state, detail) = match told {
@@ -345,7 +370,7 @@ mod tests {
         assert!(check.remedy.is_some_and(|remedy| remedy.contains("on the host")));
         assert!(!check.detail.contains(';'), "{}", check.detail);
         let log = "0: r1\n1: r2".to_owned();
-        let refused = std::io::Error::from_raw_os_error(libc::EINVAL);
+        let refused = io::Error::from_raw_os_error(libc::EINVAL);
         let error = AttachError::Program { hook: "signal_generate", error: refused, log };
         let remedy = refusal(&error).remedy.expect("what to do");
         assert!(remedy.ends_with("0: r1 1: r2") && !remedy.contains('\n'), "{remedy}");
@@ -362,7 +387,7 @@ mod tests {
         assert!(named("CAP_SYSLOG")[0].state == State::Missing);
         assert!(named("signal_generate")[0].detail.starts_with("not tried"));
         let path = "/no/such/file".into();
-        let error = std::io::ErrorKind::NotFound.into();
+        let error = io::ErrorKind::NotFound.into();
         let no_types = refusal(&AttachError::NoBtfFile { path, error });
         assert!(no_types.remedy.is_some(), "{no_types:?}");
         let rows = without_programs(no_types, false, None);
@@ -370,6 +395,15 @@ mod tests {
         let limits = check("limits", State::Fails, "too few");
         let rows = under_limits(limits, None);
         assert!(rows[0].name == "limits" && rows[1].name == "capabilities", "{rows:?}");
+    }
+
+    #[test]
+    fn tracefs_is_mounted_where_ends_need_it() {
+        assert_eq!(tracefs(Ok(())).state, State::Works);
+        let lacking = tracefs(Err(io::ErrorKind::NotFound.into()));
+        assert!(lacking.remedy.is_some_and(|remedy| remedy.starts_with("mount -t tracefs")));
+        let refused = tracefs(Err(io::ErrorKind::PermissionDenied.into()));
+        assert_eq!((refused.state, refused.remedy.as_deref()), (State::Missing, Some(AS_ROOT)));
     }
 
     #[test]
