@@ -1,7 +1,7 @@
 //! The scopes that tmux has its panes moved to, each by the user's service manager: tmux 3.4 and later does so itself where it
 //! was built with libsystemd. The lab's tmux is older, so its panes start with a command that has the same done.
 
-use killtrace_tests::lab::{Killtrace, Lab, Login, PATIENCE, wait_for};
+use killtrace_tests::lab::{Killtrace, Lab, Login, Options, PATIENCE, wait_for};
 
 use crate::death::Death;
 use crate::units::{main_pid, verdict};
@@ -176,4 +176,23 @@ fn a_pane_of_one_of_two_servers() {
     assert!(explanation.contains("tmux kill-session -t work"), "{death}");
     assert!(!explanation.contains("kill-server"), "{death}");
     death.assert_chain(&[("command", "tmux kill-session -t work"), ("terminal", "tmux: server")]);
+}
+
+/// tmux writes the key into the pane's terminal, as a command has it do.
+#[test]
+fn a_key_is_sent_to_a_pane() {
+    let lab = lab(&Options::default());
+    let mut login = lab.login().expect("alice logs in");
+    login.run("tmux new-session -d -s work 'sleep 1000'").expect("tmux starts");
+    let pid = wait_for("the pane's process", PATIENCE, || Ok(lab.pid_now("sleep").ok()));
+    let pid = pid.expect("sleep");
+    let death = verdict(&lab, pid, || {
+        login.run("tmux send-keys -t work C-c").expect("sent");
+    });
+    assert_eq!(death.cause(), "terminal-interrupt", "{death}");
+    assert_eq!(death.0["cause"]["evidence"], "inferred", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    for words in ["tmux: server[", "alice ran", "tmux send-keys -t work C-c", "seems to be why"] {
+        assert!(explanation.contains(words), "{words}: {death}");
+    }
 }

@@ -244,3 +244,17 @@ fn relayed_by_timeout() {
 fn relayed_by_shell() {
     relayed("relayed-by-shell", "sh");
 }
+
+/// As in a container that is started with tini or dumb-init.
+#[test]
+fn relayed_by_init() {
+    relayed("relayed-by-init", "init");
+}
+
+#[test]
+fn time_limit_of_parent() {
+    let played = play("time-limit-of-parent");
+    let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
+    let told = &death.cause.explanation;
+    assert!(told.contains("had run out (SIGALRM), which may be why"), "{told}");
+}

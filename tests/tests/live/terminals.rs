@@ -85,3 +85,11 @@ fn bash_ends_stopped_job() {
     let by = By::Process("shell");
     play("bash-ends-stopped-job").killed(Mechanism::Kill, by, CauseId::SessionLeaderExited);
 }
+
+/// It ends by itself: the timer is its own.
+#[test]
+fn bash_tmout() {
+    let played = play("bash-tmout");
+    let death = played.verdict("victim", None, By::Nobody, CauseId::TimerExpired);
+    assert!(death.cause.explanation.contains("TMOUT"), "{}", death.cause.explanation);
+}
