@@ -292,7 +292,7 @@ impl<'a> Later<'a> {
     ) -> Option<Self> {
         let delay = |signal: &SeenSignal| exit.ns().saturating_sub(signal.ns());
         let lived = |signal: &SeenSignal| signal.ns().saturating_sub(best.ns());
-        let others = caught.iter().copied().filter(|signal| {
+        let mut others = caught.iter().copied().filter(|signal| {
             let again = signal.value.number == best.value.number;
             lived(signal) > 0
                 && !is_everyday(signal.value.number)
@@ -308,7 +308,7 @@ impl<'a> Later<'a> {
         if let Some(signal) = clear.min_by_key(|signal| (rank(signal.value.number), signal.ns())) {
             return Some(Self { signal, is_clear: true });
         }
-        let last = others.filter(|it| delay(it) < AT_ONCE && delay(it) <= lived(it)).last()?;
+        let last = others.rfind(|it| delay(it) < AT_ONCE && delay(it) <= lived(it))?;
         Some(Self { signal: last, is_clear: false })
     }
 }
