@@ -298,6 +298,8 @@ impl<'a> Later<'a> {
                 && !is_everyday(signal.value.number)
                 && !is_own(&signal.value)
                 && !(again && (is_by_same(signal, best) || lived(signal) < ONE_REQUEST))
+                // What a manager sends along (`SendSIGHUP=`) is part of one stop.
+                && !(is_by_manager(best) && is_by_same(signal, best))
         });
         let is_clear = |signal: &SeenSignal| {
             is_brief(lived(signal), delay(signal))
@@ -308,7 +310,11 @@ impl<'a> Later<'a> {
         if let Some(signal) = clear.min_by_key(|signal| (rank(signal.value.number), signal.ns())) {
             return Some(Self { signal, is_clear: true });
         }
-        let last = others.rfind(|it| delay(it) < AT_ONCE && delay(it) <= lived(it))?;
+        let last = others.rfind(|it| {
+            let is_near = delay(it) < AT_ONCE && delay(it) <= lived(it);
+            // A broken pipe may come of its tidying up.
+            is_near && mechanism::of(&it.value) != Mechanism::Pipe
+        })?;
         Some(Self { signal: last, is_clear: false })
     }
 }

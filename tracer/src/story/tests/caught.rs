@@ -405,6 +405,11 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
     let group = [(9_900, by(90, sig::SIGINT)), (9_901, by(91, sig::SIGINT))];
     let told = after(&victim, &group, 0).cause.explanation;
     assert!(!told.contains("which may be why"), "{told}");
+    let manager = super::scene::systemd();
+    let by_manager = |number| caught(number, manager.clone(), victim.clone());
+    let stop = [(9_900, by_manager(sig::SIGTERM)), (9_999, by_manager(sig::SIGHUP))];
+    let told = after(&victim, &stop, 0).cause.explanation;
+    assert!(!told.contains("SIGHUP"), "{told}");
     let same = [(9_900, by(90, sig::SIGTERM)), (9_999, by(90, sig::SIGUSR1))];
     let told = after(&victim, &same, exited(2)).cause.explanation;
     assert!(told.contains("it had caught SIGUSR1 from sender[90] as well, which may be why"));
