@@ -1,8 +1,9 @@
 //! Signals through a service manager: `systemctl kill`, and whatever a user's own manager does.
 
-use killtrace_tests::lab::{Lab, Login};
+use killtrace_tests::lab::{Killtrace, Lab, Login, PATIENCE, wait_for};
 
-use crate::units::{start, unit, verdict};
+use crate::death::Death;
+use crate::units::{main_pid, start, unit, verdict};
 use crate::{kill_user_processes, lab};
 
 const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
@@ -121,7 +122,7 @@ fn a_scope_of_a_user_is_stopped() {
         .expect("a scope of hers")
         .parse()
         .expect("its pid");
-    killtrace_tests::lab::wait_for("the scope", killtrace_tests::lab::PATIENCE, || {
+    wait_for("the scope", PATIENCE, || {
         Ok(lab.read(&format!("/proc/{pid}/cgroup"))?.contains("job.scope").then_some(()))
     })
     .expect("in its scope");
@@ -151,4 +152,51 @@ fn a_users_whole_manager_is_stopped_by_root() {
         ("signal", "SIGTERM"),
     ]);
     death.assert_ruled_out("logind-user-stopped");
+}
+
+/// `PAMName=` opens a session for what a unit runs: it lives in that session's scope, and is the unit's all the same.
+#[test]
+fn a_unit_that_runs_elsewhere_is_a_target() {
+    const FILE: &str = "/etc/systemd/system/victim.service";
+    let text = "[Unit]\nBindsTo=base.service\nAfter=base.service\n[Service]\nUser=alice\nPAMName=login\n\
+                Restart=on-failure\nRestartSec=100ms\nExecStart=/bin/sleep 1000\n";
+    let options =
+        unit(unit(kill_user_processes("no"), "base.service", SLEEPS), "victim.service", text);
+    let lab = lab(&options);
+    let first = start(&lab, &["victim.service", "base.service"]);
+    let is_elsewhere = |pid: u32| {
+        let cgroup = lab.read(&format!("/proc/{pid}/cgroup"))?;
+        Ok(cgroup.contains("/session-").then_some(()))
+    };
+    wait_for("its session", PATIENCE, || is_elsewhere(first)).expect("PAM has moved it");
+    let mut killtrace =
+        Killtrace::start(&lab, &["--target", "unit:victim.service"]).expect("killtrace");
+    lab.exec(&["systemctl", "kill", "-s", "KILL", "victim.service"]).expect("killed");
+    let death = Death(killtrace.death_of(first).expect("a verdict"));
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl kill -s KILL victim.service"),
+        ("unit-state", "on client request"),
+        ("signal", "SIGKILL"),
+    ]);
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("passed it on to victim.service"), "{death}");
+    assert_eq!(death.0["gaps"], serde_json::json!([]), "{death}");
+
+    let next = || Some(main_pid(&lab, "victim.service")).filter(|pid| ![0, first].contains(pid));
+    let second = wait_for("another main process", PATIENCE, || Ok(next())).expect("restarted");
+    killtrace.learns(&["\"target\"", &format!("\"pid\":{second},")]).expect("a target");
+    wait_for("its session", PATIENCE, || is_elsewhere(second)).expect("PAM has moved it");
+    killtrace.learns(&["base.service", "\"BindsTo\"", "\"line\":2"]).expect("the dependency");
+    lab.exec(&["systemctl", "stop", "base.service"]).expect("stopped");
+    let death = Death(killtrace.death_of(second).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("BindsTo", "base.service", FILE, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop base.service"),
+        ("job", "stop base.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    killtrace.stop().expect("killtrace ends");
 }

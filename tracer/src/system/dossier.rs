@@ -30,9 +30,11 @@ pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
         user(&context, uid).await;
     }
     container(&context, &process, &owner).await;
-    if let Some(session) = owner.session.filter(|id| context.outbox.first_time(("session", id))) {
-        logind::tell(context, session).await;
+    let session = owner.session.clone().filter(|id| context.outbox.first_time(("session", id)));
+    if let Some(session) = session {
+        logind::tell(Arc::clone(&context), session).await;
     }
+    unit_that_ran(&context, &process, &owner).await;
 }
 
 /// Gathers about a target: all that a verdict on its end may need.
@@ -88,6 +90,24 @@ pub async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
         }
     }
     user
+}
+
+/// Tells of the unit by which a process was started that lives in no service's cgroup: PAM takes what a service with
+/// `PAMName=` runs to a session's scope, and root can move anybody. The variable that leads there anybody can set; which
+/// processes are the unit's is its manager's word.
+async fn unit_that_ran(context: &Arc<Context>, process: &ProcessSnapshot, owner: &CgroupOwner) {
+    let in_service = owner.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"));
+    let Some(invocation) = process.environment.get("INVOCATION_ID").filter(|_| !in_service) else {
+        return;
+    };
+    if !context.outbox.first_time(("invocation", invocation)) {
+        return;
+    }
+    if let Some(unit) = systemd::unit_of_invocation(context, invocation).await
+        && context.watch(Manager::System, &unit)
+    {
+        tell_unit(Arc::clone(context), Manager::System, unit).await;
+    }
 }
 
 async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &CgroupOwner) {

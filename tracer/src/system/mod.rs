@@ -31,5 +31,5 @@ mod witnesses;
 
 pub use privileges::give_up;
 pub use sources::{ATTACHED, CONNECTING};
-pub use targets::{Found, Matcher, TargetError};
+pub use targets::{Found, Matcher, TargetError, told_to_run};
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

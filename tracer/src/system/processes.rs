@@ -147,6 +147,21 @@ impl Processes {
         Ok(line)
     }
 
+    /// A process and those that it has forked, and so on, as far as they are there: itself first.
+    pub fn with_children(&self, pid: u32) -> Vec<u32> {
+        let parent = |pid: u32| self.stat(pid).ok().map(|stat| (pid, stat.ppid));
+        let parents: Vec<(u32, u32)> = self.pids().into_iter().filter_map(parent).collect();
+        let mut found = vec![pid];
+        let mut at = 0;
+        while let Some(parent) = found.get(at).copied() {
+            let of_it = parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid);
+            let new: Vec<u32> = of_it.filter(|pid| !found.contains(pid)).collect();
+            found.extend(new);
+            at += 1;
+        }
+        found
+    }
+
     /// Processes outside of its line of parents whose end would be its own: its ptrace tracer, and the init
     /// of its pid namespace where that is not the one of `/proc`.
     pub fn relatives(&self, pid: u32) -> Vec<u32> {
@@ -342,6 +357,28 @@ mod tests {
             b") S 1 4242 4240 34817 4242 4194304 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 1\n",
         );
         line
+    }
+
+    #[test]
+    fn children_and_theirs_are_found() {
+        let processes = Processes::new(Cgroups::detect());
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 1000 & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let mut line = [0];
+        Read::read_exact(child.stdout.as_mut().expect("its output"), &mut line).expect("it runs");
+        let found = processes.with_children(child.id());
+        assert_eq!((found[0], found.len()), (child.id(), 2), "{found:?}");
+        assert!(found.iter().all(|pid| processes.with_children(own).contains(pid)));
+        for pid in found {
+            let pid = libc::pid_t::try_from(pid).expect("a process id");
+            // SAFETY: a signal to this test's own children.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        child.wait().expect("it has ended");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::containers;
 use super::processes::Processes;
 use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
-use crate::evidence::{ProcessId, ProcessSnapshot};
+use crate::evidence::{Fact, Manager, ProcessId, ProcessSnapshot};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
 const COMM_LEN: usize = 15;
@@ -105,6 +105,14 @@ impl Matcher {
         }
     }
 
+    /// The unit that is the target, with its suffix.
+    pub fn unit(&self) -> Option<String> {
+        match self {
+            Self::Unit(unit) => Some(full_unit(unit)),
+            _ => None,
+        }
+    }
+
     /// Whether a cgroup of this path belongs to the target, and whoever is in it.
     pub fn owns(&self, cgroup: &str) -> bool {
         let owner = || CgroupOwner::of(cgroup);
@@ -130,6 +138,16 @@ impl Matcher {
             }
         }
     }
+}
+
+/// The unit of PID 1's whose main and control processes a fact tells, and their pids. A user's manager is not believed: it
+/// could name anybody's.
+pub fn told_to_run(fact: &Fact) -> Option<(&str, Vec<u32>)> {
+    let Fact::Unit(told) = fact else { return None };
+    let pid = |name: &str| u32::try_from(told.properties.get(name)?.as_u64()?).ok();
+    let pids: Vec<u32> =
+        ["MainPID", "ControlPID"].into_iter().filter_map(pid).filter(|pid| *pid > 1).collect();
+    (told.manager == Manager::System && !pids.is_empty()).then_some((&told.unit, pids))
 }
 
 /// Looks for the processes of a target, its own tracer excepted.
@@ -316,6 +334,7 @@ fn uid_of(user: &str) -> Option<u32> {
 mod tests {
     use super::super::cgroups::Cgroups;
     use super::*;
+    use crate::evidence::UnitProperties;
 
     fn process(comm: &str, exe: &str, title: &str, cgroup: &str) -> ProcessSnapshot {
         ProcessSnapshot {
@@ -359,6 +378,23 @@ mod tests {
             up_to_containing("/a/docker-7.scope/b", "7").as_deref(),
             Some("/a/docker-7.scope")
         );
+    }
+
+    #[test]
+    fn what_a_unit_runs_is_its_managers_word() {
+        let told = |manager, properties: &[(&str, u32)]| {
+            let properties =
+                properties.iter().map(|(name, pid)| ((*name).to_owned(), (*pid).into()));
+            let unit = "x.service".to_owned();
+            Fact::Unit(UnitProperties { manager, unit, properties: properties.collect() })
+        };
+        let both = [("MainPID", 70), ("ControlPID", 0), ("NRestarts", 2)];
+        let fact = told(Manager::System, &both);
+        assert_eq!(told_to_run(&fact), Some(("x.service", vec![70])));
+        assert_eq!(told_to_run(&told(Manager::System, &[("MainPID", 0)])), None);
+        // A user's manager could name anybody's.
+        assert_eq!(told_to_run(&told(Manager::User(1000), &both)), None);
+        assert_eq!(Matcher::Unit("x".to_owned()).unit().as_deref(), Some("x.service"));
     }
 
     #[test]

@@ -142,6 +142,34 @@ impl Witnesses {
         targets::find(&self.context.processes, matcher)
     }
 
+    /// Has PID 1 asked which processes it runs for these units, and what it says told. Waits for that, at most so long.
+    pub async fn ask_of_units(&self, units: Vec<String>, limit: Duration) {
+        let context = Arc::clone(&self.context);
+        let asked = self.runtime.spawn(async move {
+            for unit in units {
+                if let Some(unit) = systemd::unit_called(&context, &unit).await
+                    && context.watch(Manager::System, &unit)
+                {
+                    dossier::tell_unit(Arc::clone(&context), Manager::System, unit).await;
+                }
+            }
+        });
+        // What comes later is taken as it comes.
+        let _ = tokio::time::timeout(limit, asked).await;
+    }
+
+    /// A process as `/proc` has it, without its parents; `None` where it is gone.
+    pub fn process(&self, pid: u32) -> Option<ProcessSnapshot> {
+        self.context.processes.look(pid).ok()
+    }
+
+    /// A process and those that it has forked, its own tracer excepted: itself first.
+    pub fn with_children(&self, pid: u32) -> Vec<ProcessSnapshot> {
+        let all = self.context.processes.with_children(pid);
+        let others = all.into_iter().filter(|pid| *pid != std::process::id());
+        others.filter_map(|pid| self.process(pid)).collect()
+    }
+
     /// Takes note of a piece of evidence from the kernel, in the order of the stream. A process that turns out to
     /// matter is looked at before this returns, since it may be gone a moment later; the rest follows in the
     /// background.

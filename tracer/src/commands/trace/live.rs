@@ -11,14 +11,15 @@ use tokio::time::{Instant, sleep_until};
 use super::child::{Child, Ended, Refused};
 use super::roll_call::RollCall;
 use super::stops::{Stops, either};
-use super::targets::{Running, Wanted};
+use super::targets::{Running, Wanted, identity};
 use super::{one_line, say_missing, say_tracing, say_unlikely};
 use crate::commands::doctor::kernel::names_remedy;
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
 use crate::evidence::{
-    End, Evidence, Fact, Gone, Header, ProcessId, SCHEMA, Settled, Source, Target, TargetReason,
+    End, Evidence, Fact, Gone, Header, ProcessId, ProcessSnapshot, SCHEMA, Settled, Source, Target,
+    TargetReason,
 };
 use crate::kernel::{Kernel, function_names};
 use crate::recording::Recorder;
@@ -44,6 +45,9 @@ const FOLDED_NS: u64 = 1_100_000_000;
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
+
+/// How long the header waits for PID 1 to say what it runs for the units that are targets.
+const UNITS: Duration = Duration::from_millis(500);
 
 /// How often the time is looked at while something waits for it: a verdict, the end of the command, what is
 /// to be recorded.
@@ -115,6 +119,7 @@ impl<'a> Live<'a> {
             deadline: plan.duration.map(|duration| Instant::now() + duration),
         };
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
+        live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
         let (running, seen) = live.look_at_running()?;
         live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|(id, ..)| *id));
         if let Some(path) = plan.report.record.as_deref() {
@@ -138,18 +143,55 @@ impl<'a> Live<'a> {
 
     /// Makes the processes that run now targets; what `/proc` says of them comes back.
     fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
-        let (running, cgroups) = self.wanted.running();
+        let (mut running, cgroups) = self.wanted.running();
         for id in cgroups {
             self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
         }
         let mut seen = Vec::new();
+        for (id, ..) in &running {
+            self.add_target(*id, self.plan.follow)?;
+        }
+        while let Ok(heard) = self.heard.try_recv() {
+            for process in self.run_elsewhere(&heard.fact)? {
+                let id = identity(&process);
+                running.retain(|(known, ..)| *known != id);
+                running.push((id, TargetReason::Running, Some(process)));
+            }
+            seen.push(heard);
+        }
         for (id, reason, _) in &running {
-            self.kernel
-                .add_target(*id, self.plan.follow)
-                .context("cannot trace another process")?;
             seen.extend(self.target(*id, *reason));
         }
         Ok((running, seen))
+    }
+
+    fn add_target(&mut self, id: ProcessId, follow: bool) -> Result<(), Failure> {
+        Ok(self.kernel.add_target(id, follow).context("cannot trace another process")?)
+    }
+
+    /// Where this tells of what a target's unit runs: those processes are targets in whatever cgroup, and what lives in
+    /// another one comes back, with what it has forked.
+    fn run_elsewhere(&mut self, fact: &Fact) -> Result<Vec<ProcessSnapshot>, Failure> {
+        let mut elsewhere = Vec::new();
+        let Some((unit, pids)) = self.wanted.run_by_unit(fact) else { return Ok(elsewhere) };
+        for pid in pids {
+            let Some(process) = self.witnesses.process(pid) else { continue };
+            self.wanted.is_run_by_unit(identity(&process), &unit);
+            if process.cgroup.as_deref().is_some_and(|path| self.wanted.has_cgroup(path)) {
+                // It may be about to be moved. What it forks is the unit's by where that lives.
+                self.add_target(identity(&process), self.plan.follow)?;
+                continue;
+            }
+            for process in self.witnesses.with_children(pid) {
+                self.add_target(identity(&process), true)?;
+                elsewhere.push(process);
+            }
+            for spec in self.wanted.arrived(|matcher| matcher.unit().as_deref() == Some(&unit)) {
+                let spec = one_line(&spec);
+                tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
+            }
+        }
+        Ok(elsewhere)
     }
 
     /// Says that tracing has begun, and of what.
@@ -359,6 +401,7 @@ impl<'a> Live<'a> {
     /// Keeps a piece of evidence and reports what follows from it.
     fn take(&mut self, evidence: Evidence) -> Result<(), Failure> {
         self.roll_call.consider(&evidence.fact, Instant::now());
+        let elsewhere = self.run_elsewhere(&evidence.fact)?;
         let evidence = match &mut self.redactor {
             Some(redactor) => redactor.evidence(evidence),
             None => evidence,
@@ -366,7 +409,13 @@ impl<'a> Live<'a> {
         let trouble = self.recorder.as_mut().and_then(|recorder| recorder.evidence(&evidence));
         let records = self.engine.observe(&evidence);
         self.show(&records)?;
-        self.trouble(trouble)
+        self.trouble(trouble)?;
+        for process in elsewhere {
+            for evidence in self.target(identity(&process), TargetReason::Matched) {
+                self.take(evidence)?;
+            }
+        }
+        Ok(())
     }
 
     /// The recording could not be written: told once.

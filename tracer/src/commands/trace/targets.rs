@@ -1,13 +1,13 @@
 //! The targets: what was asked for, what runs of it, what matches later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
-use crate::evidence::{Exec, ProcessId, ProcessSnapshot, TargetReason, sig};
+use crate::evidence::{Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, sig};
 use crate::kernel::Selection;
-use crate::system::{Found, Matcher, TargetError, running_processes};
+use crate::system::{Found, Matcher, TargetError, running_processes, told_to_run};
 
 use super::one_line;
 
@@ -31,6 +31,8 @@ pub struct Wanted {
     first: Vec<Found>,
     /// Positions of the specs that nothing has matched yet.
     waiting: Vec<usize>,
+    /// Main and control processes of units that are targets, and of which unit.
+    unit_processes: HashMap<ProcessId, String>,
     follow: bool,
 }
 
@@ -60,6 +62,7 @@ impl Wanted {
             specs,
             first,
             waiting: Vec::new(),
+            unit_processes: HashMap::new(),
             follow: plan.follow,
         })
     }
@@ -103,7 +106,9 @@ impl Wanted {
     /// Waits for the specs that nothing matches among these processes; tells them.
     pub fn wait(&mut self, running: &[Running]) -> Vec<&str> {
         let matches = |matcher: &Matcher| {
-            running.iter().any(|(.., process)| {
+            let unit = matcher.unit();
+            let runs = unit.is_some_and(|unit| self.unit_processes.values().any(|it| *it == unit));
+            runs || running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
             })
         };
@@ -117,6 +122,35 @@ impl Wanted {
         let specs = &self.specs;
         let come = self.waiting.extract_if(.., |at| is_it(&specs[*at].1));
         come.map(|at| specs[at].0.clone()).collect()
+    }
+
+    /// The units that are targets.
+    pub fn units(&self) -> Vec<String> {
+        self.specs.iter().filter_map(|(_, matcher)| matcher.unit()).collect()
+    }
+
+    /// The processes of a target's unit whose place has to be looked at, and the unit: PID 1 says that it runs them for it,
+    /// or they execute what they are for. PAM takes them to another cgroup in between (`PAMName=`).
+    pub fn run_by_unit(&mut self, fact: &Fact) -> Option<(String, Vec<u32>)> {
+        match fact {
+            Fact::Exec(exec) => {
+                let unit = self.unit_processes.get(&exec.task.id)?;
+                Some((unit.clone(), vec![exec.task.id.pid]))
+            }
+            Fact::Exit(exit) => {
+                self.unit_processes.remove(&exit.task.id);
+                None
+            }
+            _ => {
+                let (unit, pids) = told_to_run(fact)?;
+                self.units().iter().any(|it| it == unit).then(|| (unit.to_owned(), pids))
+            }
+        }
+    }
+
+    /// A process is a main or control one of a target's unit.
+    pub fn is_run_by_unit(&mut self, id: ProcessId, unit: &str) {
+        self.unit_processes.insert(id, unit.to_owned());
     }
 
     /// Whether the kernel, which compares 15 bytes, took a program for a target that is none.

@@ -314,3 +314,22 @@ fn who_had_the_others_main_process_signalled() {
     let death = killed(sig::SIGKILL, &["systemctl", "kill", "-s", "HUP", "base"]);
     assert!(!death.cause.explanation.contains("passed"), "{}", death.cause.explanation);
 }
+
+/// `PAMName=`: what a unit depends on is what takes its main process down, whatever cgroup that lives in.
+#[test]
+fn over_a_unit_whose_main_process_lives_elsewhere() {
+    let victim = task_in(500, "nginx", "/user.slice/user-1000.slice/session-7.scope");
+    let death = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .unit(1, "nginx.service", &[("MainPID", 500.into()), ("PartOf", json!(["base.service"]))])
+        .setting("nginx.service", "PartOf", "base.service", Some(("/etc/n", 2)))
+        .exec(4900, client(), &["systemctl", "restart", "base"], &[])
+        .job(4998, 699, "restart", "base.service")
+        .job(5000, 700, "try-restart", "nginx.service")
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitDependency, "{death:#?}");
+    says(&death, &["PartOf=base.service, set in /etc/n:2", "root ran \"systemctl restart base\""]);
+}

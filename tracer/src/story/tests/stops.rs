@@ -668,6 +668,28 @@ fn a_main_process_in_another_cgroup_is_its_units() {
     assert!(text.contains("stop session-7.scope"), "{text}");
 }
 
+/// `PAMName=`: a signal through the manager is passed on to what the unit runs, wherever that lives.
+#[test]
+fn a_main_process_in_another_cgroup_is_signalled_for_its_unit() {
+    let victim = task_in(160, "v", "/user.slice/user-1000.slice/session-7.scope");
+    let cause = Scene::default()
+        .user(0, "root")
+        .target(&victim, TargetReason::Running)
+        .unit(1, "v.service", &[("MainPID", Value::from(160))])
+        .exec(1990, root(90, "systemctl"), &["systemctl", "kill", "-s", "KILL", "v"], &[])
+        .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
+        .add(
+            2002,
+            Source::Journal,
+            logged("v.service: Sent signal SIGKILL to main process 160 (v) on client request."),
+        )
+        .exit(2003, victim, 9, true)
+        .death()
+        .cause;
+    assert_eq!(cause.id, CauseId::SystemctlKill, "{cause:#?}");
+    assert!(cause.explanation.contains("passed it on to v.service: root ran"), "{cause:#?}");
+}
+
 /// `PAMName=`: the command that stops it opens a session as well, and nobody ran it.
 #[test]
 fn a_command_of_the_unit_in_another_cgroup_is_its_units() {

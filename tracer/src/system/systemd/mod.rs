@@ -31,6 +31,8 @@ use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitPropert
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
@@ -303,6 +305,38 @@ pub async fn unit_properties(
     Ok(kept.map(|(name, value)| (name.clone(), values::json(value, 0))).collect())
 }
 
+/// The unit of PID 1's that has this invocation ID, 32 hexadecimal digits: of one that runs, or has last run, with it.
+pub async fn unit_of_invocation(context: &Arc<Context>, invocation: &str) -> Option<String> {
+    let id = invocation_id(invocation)?;
+    loaded_unit(context, "GetUnitByInvocationID", &id.as_slice()).await
+}
+
+/// The name of a unit under which PID 1 has it; `None` where it has not loaded it. Asking does not load it.
+pub async fn unit_called(context: &Arc<Context>, name: &str) -> Option<String> {
+    loaded_unit(context, "GetUnit", &name).await
+}
+
+/// The name of the unit whose object PID 1 answers with.
+async fn loaded_unit<B>(context: &Arc<Context>, method: &str, arguments: &B) -> Option<String>
+where
+    B: serde::Serialize + zbus::zvariant::DynamicType + Sync,
+{
+    let connection = connection(context, Manager::System).await.ok()?;
+    let call = connection.call_method(Some(SERVICE), PATH, Some(MANAGER), method, arguments);
+    let reply = tokio::time::timeout(ASK_LIMIT, call).await.ok()?.ok()?;
+    let path = reply.body().deserialize::<OwnedObjectPath>().ok()?;
+    // The object may be called by the invocation (`unit_dbus_path_invocation_id`).
+    let name = property(context, Manager::System, &path, UNIT, "Id").await?;
+    name.as_str().map(str::to_owned)
+}
+
+/// The bytes of an ID of 128 bits as systemd writes it.
+fn invocation_id(text: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let is_one = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_one.then(|| (0..text.len()).step_by(2).map(byte).collect()).flatten()
+}
+
 /// One property of an object of a manager.
 async fn property(
     context: &Arc<Context>,
@@ -322,9 +356,7 @@ async fn property(
 
 /// Version of the manager, as it calls itself.
 pub async fn version(context: &Arc<Context>) -> Option<String> {
-    let value =
-        property(context, Manager::System, PATH, "org.freedesktop.systemd1.Manager", "Version")
-            .await?;
+    let value = property(context, Manager::System, PATH, MANAGER, "Version").await?;
     value.as_str().map(str::to_owned)
 }
 
@@ -336,5 +368,20 @@ async fn connection(context: &Arc<Context>, manager: Manager) -> Result<Connecti
             context.system_bus.get().await.map_err(|bus| format!("{why}; {bus}"))
         }
         Err(why) => Err(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invocation_ids() {
+        let id = invocation_id("000102030405060708090a0b0c0d0eff").expect("an ID");
+        assert_eq!((id.len(), id[1], id[15]), (16, 1, 255));
+        for text in ["", "00", "000102030405060708090a0b0c0d0e+f", "ä00102030405060708090a0b0c0d0e"]
+        {
+            assert_eq!(invocation_id(text), None, "{text}");
+        }
     }
 }
