@@ -6,7 +6,7 @@ use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
 use super::unit_jobs::{Looked, is_known_before, may_have_been, under_way};
-use super::units::names_of;
+use super::units::{lost_file, names_of};
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::cgroup_path::bus_label_unescape;
@@ -81,6 +81,8 @@ pub struct UnitStop<'a> {
     /// The deciding signal was the second blow: SIGKILL (or what the unit has instead of it) after the first
     /// did not help.
     pub escalated: bool,
+    /// The unit's own file, where that is gone.
+    pub lost_file: Option<String>,
     /// The manager did not send the signal itself: a command of the unit did.
     pub by_command: Option<UnitCommand<'a>>,
 }
@@ -126,6 +128,7 @@ impl<'a> UnitStop<'a> {
             escalated: first.ns() < blow.signal.ns()
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
+            lost_file: lost_file(world, &unit),
             unit,
             first,
             begun,
@@ -176,6 +179,7 @@ impl<'a> UnitStop<'a> {
             main_end: None,
             main_exit: None,
             escalated: false,
+            lost_file: lost_file(world, unit),
             unit: unit.to_owned(),
             first: blow.signal,
             begun: blow.signal.at,
@@ -207,7 +211,8 @@ impl<'a> UnitStop<'a> {
 
     /// Where the unit's settings can be changed.
     pub fn at(&self) -> UnitAt {
-        UnitAt::of(self.manager, &self.unit, self.history)
+        let at = UnitAt::of(self.manager, &self.unit, self.history);
+        UnitAt { lost_file: self.lost_file.clone(), ..at }
     }
 
     /// How the manager is called, `systemd[1]`, `alice's systemd --user[812]`, or the command that it ran to

@@ -478,9 +478,12 @@ pub fn own_or_default(
     property: &str,
 ) -> Option<DecidingSetting> {
     let scopes = [stop.unit.as_str(), &template(&stop.unit)];
-    let configured = |name: &str| case.setting(&scopes, name).filter(|it| it.file.is_some());
+    let told = |name: &str| case.setting(&scopes, name);
+    let configured = |name: &str| told(name).filter(|it| it.file.is_some() || it.unread.is_some());
     configured(name)
         .or_else(|| configured(&format!("Default{name}")))
+        // Without its file a unit's settings were compared with what the manager has.
+        .or_else(|| stop.lost_file.as_ref().and_then(|_| told(name)))
         .or_else(|| property_setting(stop, property))
         .or_else(|| case.setting(&scopes, name))
 }

@@ -15,7 +15,7 @@ use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
     BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, Source,
-    systemd_span,
+    Written, systemd_span,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -156,7 +156,14 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
         }
         (None, other) => (property.to_owned(), other.to_string()),
     };
-    Some(DecidingSetting { name, value, file: None, line: None, unread: None })
+    let unread = stop.lost_file.as_deref().map(Written::gone);
+    Some(DecidingSetting { name, value, file: None, line: None, unread })
+}
+
+/// The own file of a unit, where that is gone and its manager still goes by what it had read there.
+pub fn lost_file(world: &World, unit: &str) -> Option<String> {
+    let told = world.setting(unit, "FragmentPath", u64::MAX)?;
+    told.unread.as_ref()?.gone_file().map(str::to_owned)
 }
 
 /// A setting of the victim's unit: what its files say, else what the manager reports.

@@ -207,6 +207,11 @@ fn place(file: Option<&str>, line: Option<u32>) -> Option<String> {
 /// That a value is not what the files say: `/etc/systemd/logind.conf:12 says no, but has not been read again yet`
 pub fn contradicted(unread: &Written) -> String {
     let Written { value, file, line } = unread;
+    if let Some(file) = unread.gone_file() {
+        return format!(
+            "no file sets it any more, since {file} is gone, but they have not been read again yet"
+        );
+    }
     place(file.as_deref(), *line).map_or_else(
         || "no file sets it any more, but they have not been read again yet".to_owned(),
         |place| format!("{place} says {value}, but has not been read again yet"),

@@ -88,6 +88,11 @@ impl Context {
         properties
     }
 
+    /// The settings of a unit as they were last told.
+    pub fn told_settings(&self, manager: Manager, unit: &str) -> Vec<Setting> {
+        lock(&self.settings).get(&(manager, unit.to_owned())).cloned().unwrap_or_default()
+    }
+
     /// Leaves of a unit's settings those that are not what they were when last told.
     pub fn news_of_settings(
         &self,

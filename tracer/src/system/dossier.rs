@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::settings::daemons::{compiled_logind, default_setting};
-use super::settings::units::UnitFiles;
+use super::settings::units::{self, UnitFiles};
 use super::settings::{Root, micros, truth};
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, slices};
@@ -289,18 +289,21 @@ async fn tell_files(
     };
     let (root, name) = (context.root.again(), unit.to_owned());
     let known = properties.and_then(files_of);
+    let own = known.as_ref().and_then(|files| files.fragment.clone());
+    let own = own.filter(|_| !properties.is_some_and(is_transient));
     let reload = properties.is_some_and(needs_reload);
     let read = move || {
         let (settings, stale) = read_files(&root, manager, home.as_deref(), &name, known, reload);
-        (settings, stale, root.missed())
+        let gone = own.as_ref().is_some_and(|file| root.is_gone(file));
+        (settings, stale || gone, own.map(|file| (file, gone)), root.missed())
     };
     // With the rights of its manager: a user's has no more than the user.
     let read = match manager {
         Manager::User(uid) => context.user_files.run(uid, read).await,
         Manager::System => Ok(read()),
     };
-    let (settings, stale, missed) =
-        read.unwrap_or_else(|error| (Vec::new(), false, Some(error.to_string())));
+    let (settings, stale, own, missed) =
+        read.unwrap_or_else(|error| (Vec::new(), false, None, Some(error.to_string())));
     if let Some(why) = missed {
         context.outbox.unavailable(format!("settings of {unit}"), why);
     }
@@ -308,10 +311,62 @@ async fn tell_files(
         Some(properties) => as_the_manager_has_it(setting, properties, stale),
         None => setting,
     });
-    for setting in context.news_of_settings(manager, unit, settings.collect()) {
+    let mut settings: Vec<Setting> = settings.collect();
+    if let Some((file, gone)) = own {
+        let before = context.told_settings(manager, unit);
+        settings.extend(of_own_file(unit, &file, gone, &settings, before));
+    }
+    for setting in context.news_of_settings(manager, unit, settings) {
         let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
         context.outbox.say_at(at, source, Fact::Setting(setting));
     }
+}
+
+/// Tells that the file of a unit is gone, which its manager has no unit of any more.
+pub async fn tell_forgotten(context: &Arc<Context>, manager: Manager, unit: &str) {
+    // Of an instance it is the template's.
+    let names = units::template(unit).into_iter().chain([unit.to_owned()]);
+    let ends: Vec<String> = names.map(|name| format!("/{name}")).collect();
+    let before = context.told_settings(manager, unit);
+    let files = before.iter().filter_map(|setting| setting.file.clone());
+    // What systemd makes itself goes with its unit.
+    let mut lasting = files.filter(|file| !file.contains("/systemd/transient/"));
+    let Some(file) = lasting.find(|file| ends.iter().any(|end| file.ends_with(end))) else {
+        return;
+    };
+    let (root, path) = (context.root.again(), file.clone());
+    let is_gone = move || root.is_gone(&path);
+    let gone = match manager {
+        Manager::User(uid) => context.user_files.run(uid, is_gone).await.unwrap_or(false),
+        Manager::System => is_gone(),
+    };
+    if gone {
+        tell_settings(context, of_own_file(unit, &file, true, &before, Vec::new()));
+    }
+}
+
+/// Whether a unit's own file is there, as a setting of that name; told where it is not, or was not. Where it is gone also
+/// what it had set as it was told `before`, and no other sets `now`: that counts until the files are read again.
+fn of_own_file(
+    unit: &str,
+    file: &str,
+    gone: bool,
+    now: &[Setting],
+    before: Vec<Setting>,
+) -> Vec<Setting> {
+    const NAME: &str = "FragmentPath";
+    let (scope, name, value) = (unit.to_owned(), NAME.to_owned(), file.to_owned());
+    let there = Some(value.clone());
+    let own = Setting { scope, name, value, file: there, line: None, unread: None };
+    if !gone {
+        let was_told = before.iter().any(|setting| setting.name == NAME);
+        return was_told.then_some(own).into_iter().collect();
+    }
+    let set_by_it = |setting: &Setting| {
+        setting.file.as_deref() == Some(file) && !now.iter().any(|it| it.name == setting.name)
+    };
+    let outlive = before.into_iter().filter(set_by_it).chain([own]);
+    outlive.map(|setting| setting.outlives(file)).collect()
 }
 
 /// What a unit's files set, and whether its manager may go by something else. `known` are the files that the manager
@@ -350,6 +405,11 @@ fn same_files(some: &[String], others: &[String]) -> bool {
         paths.iter().map(|path| path.trim_start_matches("/usr").to_owned()).collect()
     };
     one_name(some) == one_name(others)
+}
+
+/// Whether a program made the unit: its file is its manager's own.
+fn is_transient(properties: &Properties) -> bool {
+    properties.get("Transient") == Some(&Value::Bool(true))
 }
 
 /// Whether the manager itself says that files of the unit have changed since it read them. It does not see that
@@ -493,6 +553,33 @@ mod tests {
         };
         assert_eq!(as_it_is("TimeoutStopSec").value, "9s");
         assert_eq!(as_it_is("DefaultTimeoutStopSec").value, "7s");
+    }
+
+    #[test]
+    fn what_a_file_that_is_gone_had_set_outlives_it() {
+        const FILE: &str = "/etc/systemd/system/x.service";
+        let at = |name: &str, file: &str| Setting {
+            file: Some(file.to_owned()),
+            line: Some(3),
+            ..default_setting("x.service", name, "1")
+        };
+        let before = || {
+            let other = at("KillMode", "/etc/systemd/system/x.service.d/a.conf");
+            vec![at("RuntimeMaxSec", FILE), at("TimeoutStopSec", FILE), other]
+        };
+        let now = [default_setting("x.service", "TimeoutStopSec", "90s")];
+        let told = of_own_file("x.service", FILE, true, &now, before());
+        let names: Vec<&str> = told.iter().map(|setting| setting.name.as_str()).collect();
+        assert_eq!(names, ["RuntimeMaxSec", "FragmentPath"]);
+        for setting in &told {
+            let unread = setting.unread.as_ref().expect("it outlives its file");
+            assert_eq!((unread.gone_file(), &setting.file), (Some(FILE), &None));
+        }
+        // It is back; of one that was never missed nothing is told.
+        let back = of_own_file("x.service", FILE, false, &now, told);
+        assert_eq!(back.len(), 1);
+        assert_eq!((back[0].file.as_deref(), &back[0].unread), (Some(FILE), &None));
+        assert_eq!(of_own_file("x.service", FILE, false, &now, before()), []);
     }
 
     #[test]

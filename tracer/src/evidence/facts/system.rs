@@ -122,6 +122,12 @@ impl Setting {
         let unread = Some(Written { value: written, file, line });
         Self { scope, name, value, file: None, line: None, unread }
     }
+
+    /// The same setting as its reader still goes by it, where the unit's file is gone.
+    #[must_use]
+    pub fn outlives(self, file: &str) -> Self {
+        Self { file: None, line: None, unread: Some(Written::gone(file)), ..self }
+    }
 }
 
 /// A value as the files have it.
@@ -129,10 +135,25 @@ impl Setting {
 pub struct Written {
     /// The value.
     pub value: String,
-    /// The file; `null` where none sets it and this is the compiled-in default.
+    /// The file; `null` where none sets it and this is the compiled-in default. With no value and no line: the unit's
+    /// own file, which is gone.
     pub file: Option<String>,
     /// The line in that file.
     pub line: Option<u32>,
+}
+
+impl Written {
+    /// Nothing any more: the unit's file is gone.
+    #[must_use]
+    pub fn gone(file: &str) -> Self {
+        Self { value: String::new(), file: Some(file.to_owned()), line: None }
+    }
+
+    /// The unit's file, where it is gone.
+    #[must_use]
+    pub fn gone_file(&self) -> Option<&str> {
+        self.file.as_deref().filter(|_| self.value.is_empty() && self.line.is_none())
+    }
 }
 
 /// A line of the journal.

@@ -50,6 +50,7 @@ fn kept(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>) -> Kept {
         _ if said("mask") => Kept::Masked { for_now: said("--runtime") },
         Some("masked") => Kept::Masked { for_now: false },
         Some("not-found") => Kept::Deleted,
+        _ if stop.lost_file.is_some() => Kept::Deleted,
         _ if said("disable") => Kept::Disabled,
         _ => Kept::Free,
     }

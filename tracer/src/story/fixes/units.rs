@@ -19,12 +19,20 @@ pub struct UnitAt {
     pub of_user: bool,
     /// It was made by a program (`systemd-run`, logind): there is no file of its to change.
     pub transient: bool,
+    /// Its own file, where that is gone: nothing can be changed, and it cannot be started, before that is back.
+    pub lost_file: Option<String>,
 }
 
 impl UnitAt {
     /// A unit of the system that has files.
     pub fn of_system(unit: &str) -> Self {
-        Self { unit: template(unit), instance: unit.to_owned(), of_user: false, transient: false }
+        Self {
+            unit: template(unit),
+            instance: unit.to_owned(),
+            of_user: false,
+            transient: false,
+            lost_file: None,
+        }
     }
 
     /// A unit of a manager, by what is known of it.
@@ -35,6 +43,7 @@ impl UnitAt {
             instance: unit.to_owned(),
             of_user: matches!(manager, Manager::User(_)),
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
+            lost_file: None,
         }
     }
 
@@ -78,14 +87,23 @@ impl UnitAt {
         };
         let directory = format!("{base}/{}.d", quoted(&name));
         let setting = line.split_once('=').map_or(line, |(name, _)| name);
-        vec![
+        let commands = [
             format!("{sudo}mkdir -p {directory}"),
             // A file for each setting: one remedy does not undo another.
             format!(
                 "printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/50-killtrace-{setting}.conf"
             ),
             self.sudo(&self.systemctl("daemon-reload")),
-        ]
+        ];
+        self.restored().into_iter().chain(commands).collect()
+    }
+
+    /// What is to be done first where its file is gone.
+    fn restored(&self) -> Option<String> {
+        let file = self.lost_file.as_deref()?;
+        Some(remark(&format!(
+            "first put {file} back, from its package or a backup: without it systemd cannot start the unit"
+        )))
     }
 
     /// The command that makes such a unit at run time.
@@ -109,7 +127,8 @@ impl UnitAt {
             ];
         }
         let edit = format!("edit {options}{}", operand(&self.unit));
-        vec![self.sudo(&self.systemctl(&edit)), remark(&format!("there, {there}"))]
+        let commands = [self.sudo(&self.systemctl(&edit)), remark(&format!("there, {there}"))];
+        self.restored().into_iter().chain(commands).collect()
     }
 
     /// A command of systemctl's that speaks of the unit itself: a template has no properties.
@@ -136,17 +155,17 @@ pub fn kill_mode_process(at: &UnitAt) -> Fix {
 
 /// What the files say by now takes effect.
 pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
-    fix(
-        "have systemd read the files that have changed",
-        vec![at.sudo(&at.systemctl("daemon-reload"))],
-        &takes_effect(name, unread),
-    )
-    .check(
-        at.show(
+    let title = match at.lost_file {
+        Some(_) => "put the unit's file back, and have systemd read it",
+        None => "have systemd read the files that have changed",
+    };
+    let read = at.sudo(&at.systemctl("daemon-reload"));
+    let commands = at.restored().into_iter().chain([read]).collect();
+    fix(title, commands, &takes_effect(name, unread))
+        .check(at.show(
             &name.strip_suffix("Sec").map_or_else(|| name.to_owned(), |it| format!("{it}USec")),
-        ),
-    )
-    .see("systemctl(1)")
+        ))
+        .see("systemctl(1)")
 }
 
 /// What a reload brings.
@@ -288,7 +307,7 @@ pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     );
     // What was made by a program has no file any more.
     let mut commands = Vec::new();
-    if !at.transient {
+    if !at.transient && at.lost_file.is_none() {
         commands.push(at.systemctl(&format!("cat {}", operand(&at.unit))));
     }
     commands.extend(at.edit("", &there));
@@ -594,7 +613,9 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
 /// Who starts and stops this unit; none of one that was made by a program, which nothing is known of when it has
 /// been stopped.
 pub fn look_at_unit(at: &UnitAt) -> Option<Fix> {
-    let commands = vec![at.about("cat"), at.about("list-dependencies --reverse --all")];
+    let cat = at.lost_file.is_none().then(|| at.about("cat"));
+    let dependencies = at.about("list-dependencies --reverse --all");
+    let commands = cat.into_iter().chain([dependencies]).collect();
     (!at.transient).then(|| {
         fix(
             "see what the unit is bound to",
@@ -699,15 +720,17 @@ pub fn loosen_dependency(
             "it has to cope with the other's absence",
         ),
     };
-    let mut commands = match (line.file.as_deref(), line.line) {
+    let mut commands: Vec<String> = at.restored().into_iter().collect();
+    match (line.file.as_deref(), line.line) {
         // A link beside the units: it is the dependency.
         (Some(link), None) if link.contains(".requires/") => {
-            vec![at.sudo(&format!("rm {}", quoted(link)))]
+            commands.push(at.sudo(&format!("rm {}", quoted(link))));
         }
         (file, _) => {
-            vec![open(at, file), remark(&format!("there, {}", instead(line, [unit, other])))]
+            let there = remark(&format!("there, {}", instead(line, [unit, other])));
+            commands.extend([open(at, file), there]);
         }
-    };
+    }
     commands.push(at.sudo(&at.systemctl("daemon-reload")));
     fix(&format!("loosen the dependency {name}="), commands, &effect)
         .but(side_effect)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{TargetReason, Task, sig};
+use crate::evidence::{Fact, JournalLine, Setting, Source, TargetReason, Task, sig};
 use crate::story::verdict::Death;
 
 fn root(pid: u32, comm: &str) -> Task {
@@ -42,6 +42,64 @@ fn what_keeps_a_unit_from_being_started_is_taken_away_first() {
     let gone = [("LoadState", json!("not-found"))];
     let death = stopped("v.service", "stop", &gone, &["systemctl", "stop", "v"]);
     assert!(death.fixes[0].title.contains("put its file back"), "{death:#?}");
+}
+
+/// A unit file that was deleted, and not read again: what it had set still counts, and is no default.
+#[test]
+fn a_unit_whose_file_is_gone_needs_it_back_first() {
+    const FILE: &str = "/etc/systemd/system/v.service";
+    let victim = task_in(142, "v", "/system.slice/v.service");
+    let lost = |name: &str, value: &str| {
+        let (scope, name) = ("v.service".to_owned(), name.to_owned());
+        let value = value.to_owned();
+        let written = Setting { scope, name, value, file: None, line: None, unread: None };
+        Fact::Setting(written.outlives(FILE))
+    };
+    let gone = || {
+        Scene::default().user(0, "root").target(&victim, TargetReason::Running).add(
+            2,
+            Source::BusProperty,
+            lost("FragmentPath", FILE),
+        )
+    };
+    let logged = JournalLine {
+        message: "v.service: Service reached runtime time limit. Stopping.".to_owned(),
+        pid: Some(1),
+        about_unit: Some("v.service".to_owned()),
+        ..JournalLine::default()
+    };
+    let death = gone()
+        .unit(1, "v.service", &[("RuntimeMaxUSec", json!(3_000_000))])
+        .add(2000, Source::Journal, Fact::Journal(logged))
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim.clone(), 15, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains(&format!("RuntimeMaxSec=3s; no file sets it any more, since {FILE}")),
+        "{text}"
+    );
+    for fix in &death.fixes {
+        assert!(fix.commands[0].contains(&format!("put {FILE} back")), "{fix:#?}");
+    }
+    let death = gone()
+        .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .job(1999, 700, "stop", "v.service")
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim.clone(), 15, true)
+        .death();
+    assert!(death.fixes[0].title.contains("put its file back"), "{death:#?}");
+    let death = gone()
+        .unit(1, "v.service", &[("PartOf", json!(["base.service"]))])
+        .add(2, Source::BusProperty, lost("PartOf", "base.service"))
+        .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "base"], &[])
+        .job(1998, 699, "stop", "base.service")
+        .job(1999, 700, "stop", "v.service")
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim.clone(), 15, true)
+        .death();
+    assert!(death.fixes[0].title.contains("put the unit's file back"), "{death:#?}");
+    assert!(!commands(&death).concat().contains("systemctl cat"), "{death:#?}");
 }
 
 #[test]

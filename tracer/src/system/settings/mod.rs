@@ -129,6 +129,13 @@ impl Root {
         fs::symlink_metadata(self.real(path)).is_ok()
     }
 
+    /// Whether a file is gone. A mask is one that is there.
+    pub fn is_gone(&self, path: &str) -> bool {
+        let is_mask = || self.link(path).is_some_and(|to| to == MASK);
+        let found = fs::metadata(self.real(path));
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound) && !is_mask()
+    }
+
     /// Names of the entries of a directory, in byte order; none where it cannot be read.
     fn list(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.real(directory)).into_iter().flatten().flatten();
@@ -380,6 +387,19 @@ mod tests {
 
     fn parse(text: &str, file: &str) -> Vec<Assignment> {
         Lines::of(text, file).collect()
+    }
+
+    #[test]
+    fn a_mask_is_no_file_that_is_gone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("there"), "").expect("written");
+        std::os::unix::fs::symlink(MASK, at("masked")).expect("linked");
+        std::os::unix::fs::symlink("/no-such-file", at("dangling")).expect("linked");
+        let root = Root::new(directory.path());
+        let gone = |name: &str| root.is_gone(name);
+        assert!(!gone("/there") && !gone("/masked"));
+        assert!(gone("/dangling") && gone("/not-there") && gone("/not-there/x"));
     }
 
     #[test]

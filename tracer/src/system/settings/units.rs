@@ -296,7 +296,7 @@ fn directories(manager: Manager, home: Option<&str>) -> Vec<String> {
 }
 
 /// `foo@bar.service` → `foo@.service`.
-fn template(unit: &str) -> Option<String> {
+pub fn template(unit: &str) -> Option<String> {
     let (stem, kind) = unit.rsplit_once('.')?;
     let (prefix, instance) = stem.split_once('@')?;
     (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))

@@ -274,10 +274,12 @@ pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
         // Asking for a unit that is gone makes the manager load an empty one of that name.
         let gone =
             |all: &BTreeMap<String, Value>| all.get("LoadState") == Some(&Value::from("not-found"));
-        if let Ok(properties) = unit_properties(&context, manager, &unit).await
-            && !gone(&properties)
-        {
-            dossier::tell_again(&context, manager, &unit, &properties).await;
+        match unit_properties(&context, manager, &unit).await {
+            Ok(properties) if gone(&properties) => {
+                dossier::tell_forgotten(&context, manager, &unit).await;
+            }
+            Ok(properties) => dossier::tell_again(&context, manager, &unit, &properties).await,
+            Err(_) => {}
         }
     });
 }
