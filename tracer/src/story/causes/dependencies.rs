@@ -1,6 +1,10 @@
 //! Deaths since something happened to another unit: it was stopped, started or ended, and a dependency
 //! carried that over.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::isolation::{Asked, Isolation, by_failure, by_signal};
 use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
@@ -77,7 +81,24 @@ fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opin
         None if property == "Slice" => Some(fixes::other_slice(&at, other)),
         None => None,
     };
-    finding(case, stop, &pull.trigger, &why, setting, fix)
+    let fixes = direct_restart(case, stop, &pull.trigger).into_iter().chain(fix);
+    finding(case, stop, &pull.trigger, &why, setting, fixes)
+}
+
+/// `RestartMode=direct` for the other unit, where its manager knows that setting and restarts it by itself: nothing that
+/// depends on it is stopped then (tried with 257: `BindsTo=`, `PartOf=`, `Requires=`).
+fn direct_restart(case: &Case<'_>, stop: &UnitStop<'_>, trigger: &Trigger<'_>) -> Option<Fix> {
+    let history = case.world.unit_of(stop.manager, &trigger.unit)?;
+    let state = |seen: &Seen<BTreeMap<String, Value>>| {
+        let state = seen.value.get("SubState").and_then(Value::as_str);
+        state.is_some_and(|state| state.starts_with("auto-restart"))
+    };
+    let near = |ns: u64| ns.abs_diff(trigger.at.boot_ns) <= TOGETHER;
+    let restarts = || history.changes.iter().any(|seen| near(seen.ns()) && state(seen));
+    let by_itself = trigger.by_itself || trigger.job.is_none() && restarts();
+    let at = fixes::UnitAt::of(stop.manager, &trigger.unit, Some(history));
+    (by_itself && !at.transient && history.text("RestartMode") == Some("normal"))
+        .then(|| fixes::direct_restart(&at, &stop.unit))
 }
 
 /// Whether it stands in a file that the service manager wrote for a unit made at run time.
@@ -91,7 +112,7 @@ fn is_transient(setting: &DecidingSetting) -> bool {
 fn unneeded(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<Opinion> {
     const NEEDS: [&str; 5] = ["RequiredBy", "BoundBy", "WantedBy", "RequisiteOf", "UpheldBy"];
     let history = stop.history?;
-    let set = history.now.get("StopWhenUnneeded").and_then(serde_json::Value::as_bool);
+    let set = history.now.get("StopWhenUnneeded").and_then(Value::as_bool);
     if set != Some(true) {
         return None;
     }
@@ -142,7 +163,7 @@ fn finding(
     trigger: &Trigger<'_>,
     why: &str,
     setting: Option<DecidingSetting>,
-    fix: Option<Fix>,
+    fixes: impl IntoIterator<Item = Fix>,
 ) -> Option<Opinion> {
     // None of it can be later than the victim's own job, which it led to.
     let effect = stop.ordered_at();
@@ -164,7 +185,7 @@ fn finding(
     .settings(settings)
     .links(links)
     .links(units::stop_links(case, stop))
-    .fixes(fix)
+    .fixes(fixes)
     .fixes(fixes::look_at_unit(&stop.at()));
     if let Some(gap) = gap {
         finding = finding.gap(gap);

@@ -785,6 +785,19 @@ pub fn other_slice(at: &UnitAt, slice: &str) -> Fix {
     .see("systemd.resource-control(5)")
 }
 
+/// `RestartMode=direct` for the unit that another one depends on.
+pub fn direct_restart(at: &UnitAt, dependent: &str) -> Fix {
+    let other = &at.instance;
+    fix(
+        &format!("have {other} restarted without stopping what depends on it"),
+        at.set("Service", "RestartMode=direct"),
+        &format!("when systemd itself restarts {other}, {dependent} goes on; a stop or restart that is asked for still takes it down"),
+    )
+    .but(&format!("{dependent} has to cope with the other's absence meanwhile, and OnFailure= of {other} waits until it is no longer restarted"))
+    .check(at.show("RestartMode"))
+    .see("systemd.service(5)")
+}
+
 /// `StopWhenUnneeded=no`
 pub fn keep_when_unneeded(at: &UnitAt) -> Fix {
     fix(

@@ -261,14 +261,26 @@ fn without_a_line_there_is_none_to_change() {
 fn by_a_restart_that_nobody_asked_for() {
     let main = task_in(142, "base", "/system.slice/base.service");
     let counted = |count: u64| [("NRestarts", Value::from(count))];
-    let death = stopped(
-        begin("PartOf")
-            .setting("base.service", "Restart", "always", Some(("/etc/b.service", 4)))
-            .unit(2, "base.service", &[("MainPID", Value::from(142)), counted(0)[0].clone()])
-            .exit(4700, main, 9, false)
-            .unit(4990, "base.service", &counted(1))
-            .job(4999, 699, "start", "base.service"),
-    );
+    let restarted = |mode: &[(&str, Value)]| {
+        stopped(
+            begin("PartOf")
+                .setting("base.service", "Restart", "always", Some(("/etc/b.service", 4)))
+                .setting("nginx.service", "PartOf", "base.service", Some(("/etc/nginx.service", 2)))
+                .unit(1, "base.service", mode)
+                .unit(2, "base.service", &[("MainPID", Value::from(142)), counted(0)[0].clone()])
+                .exit(4700, main.clone(), 9, false)
+                .unit(4990, "base.service", &counted(1))
+                .job(4999, 699, "start", "base.service"),
+        )
+    };
+    let first = |death: &Death| death.fixes[0].commands.join("; ");
+    let death = restarted(&[]);
+    assert!(first(&death).contains("edit --full nginx.service"), "{death:#?}");
+    // Only a manager that has this setting says how it is set.
+    let death = restarted(&[("RestartMode", json!("normal"))]);
+    assert!(first(&death).contains("[Service]\\nRestartMode=direct"), "{death:#?}");
+    assert!(first(&death).contains("/base.service.d/"), "{death:#?}");
+    assert!(!first(&restarted(&[("RestartMode", json!("direct"))])).contains("RestartMode"));
     says(
         &death,
         &[

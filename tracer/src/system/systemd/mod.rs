@@ -61,7 +61,7 @@ const WANTED: &[&str] = &[
     "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
     "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "SendSIGHUP", "SendSIGKILL",
-    "Type", "ExitType", "Restart", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
+    "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
     "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainPID", "ExecMainCode", "ExecMainStatus",
     "ActivationDetails", "WatchdogTimestamp", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
