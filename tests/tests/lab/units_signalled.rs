@@ -83,7 +83,7 @@ fn worker(lab: &Lab, how: &str) -> (Login, u32) {
 }
 
 fn manager(lab: &Lab) -> u32 {
-    crate::units::main_pid(lab, "user@1000.service")
+    main_pid(lab, "user@1000.service")
 }
 
 #[test]
