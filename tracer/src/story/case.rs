@@ -2,7 +2,7 @@
 
 use super::decide::{self, Blow, Way};
 use super::manager::stop_job;
-use super::units::units_that_ran;
+use super::units::{unit_signalled_for, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
@@ -261,7 +261,12 @@ fn main_of(world: &World, exit: &Seen<Exit>, placement: &CgroupOwner) -> Option<
     let units = units_that_ran(world, task.id, exit.ns())
         .filter(|(manager, unit)| may_say(*manager) && !lived_in.contains(&Some(unit.as_str())));
     // It is one at most; of several the choice is to be the same each time.
-    units.min_by(|one, other| one.1.cmp(&other.1)).cloned()
+    let told = units.min_by(|one, other| one.1.cmp(&other.1)).cloned();
+    let logged = || {
+        let unit = unit_signalled_for(world, task.id, exit.ns())?;
+        (!lived_in.contains(&Some(unit))).then(|| (Manager::System, unit.to_owned()))
+    };
+    told.or_else(logged)
 }
 
 fn kernel_sent(signal: &str, victim: &str, way: &str, actor: Option<&Process>) -> String {

@@ -93,6 +93,27 @@ pub fn units_that_ran(
     units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
 }
 
+/// The unit for whose main or control process PID 1 logged that it passed a signal on to it, while that was there: `Sent
+/// signal SIGINT to main process 108 (x) on client request.`
+pub fn unit_signalled_for(world: &World, process: ProcessId, ended_ns: u64) -> Option<&str> {
+    let alive = process.start_ns..=ended_ns.saturating_add(LOGGED);
+    let lines = world.journal.iter().filter(|line| line.value.pid == Some(1));
+    let mut about = lines.filter(|line| {
+        let message = line.value.message.as_str();
+        let words = || message.split([' ', ',']);
+        let named = ["main", "control"].into_iter().any(|kind| {
+            let pid = words().skip_while(|word| *word != kind).skip(1);
+            let mut pid = pid.skip_while(|word| *word != "process").skip(1);
+            pid.next().and_then(|pid| pid.parse().ok()) == Some(process.pid)
+        });
+        alive.contains(&line.ns()) && message.contains("Sent signal ") && named
+    });
+    about.find_map(|line| line.value.about_unit.as_deref())
+}
+
+/// How long after an end what was logged before it may be heard, nanoseconds.
+const LOGGED: u64 = 2_000_000_000;
+
 /// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
 /// session for out of the unit's cgroup (`PAMName=`).
 pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {

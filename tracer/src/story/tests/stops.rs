@@ -672,22 +672,36 @@ fn a_main_process_in_another_cgroup_is_its_units() {
 #[test]
 fn a_main_process_in_another_cgroup_is_signalled_for_its_unit() {
     let victim = task_in(160, "v", "/user.slice/user-1000.slice/session-7.scope");
-    let cause = Scene::default()
-        .user(0, "root")
-        .target(&victim, TargetReason::Running)
-        .unit(1, "v.service", &[("MainPID", Value::from(160))])
-        .exec(1990, root(90, "systemctl"), &["systemctl", "kill", "-s", "KILL", "v"], &[])
-        .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
-        .add(
-            2002,
-            Source::Journal,
-            logged("v.service: Sent signal SIGKILL to main process 160 (v) on client request."),
-        )
-        .exit(2003, victim, 9, true)
-        .death()
-        .cause;
-    assert_eq!(cause.id, CauseId::SystemctlKill, "{cause:#?}");
-    assert!(cause.explanation.contains("passed it on to v.service: root ran"), "{cause:#?}");
+    // Where the bus did not tell, the log does.
+    let told = |heard: &[(&str, Value)], said: JournalLine| {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Running)
+            .unit(1, "v.service", heard)
+            .exec(1990, root(90, "systemctl"), &["systemctl", "kill", "-s", "KILL", "v"], &[])
+            .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .add(2002, Source::Journal, Fact::Journal(said))
+            .exit(2003, victim.clone(), 9, true)
+            .death()
+            .cause
+    };
+    let line = |pid: u32, victim: u32| JournalLine {
+        message: format!(
+            "v.service: Sent signal SIGKILL to main process {victim} (v) on client request."
+        ),
+        pid: Some(pid),
+        about_unit: Some("v.service".to_owned()),
+        ..JournalLine::default()
+    };
+    for heard in [&[("MainPID", Value::from(160))][..], &[]] {
+        let cause = told(heard, line(1, 160));
+        assert_eq!(cause.id, CauseId::SystemctlKill, "{cause:#?}");
+        assert!(cause.explanation.contains("passed it on to v.service: root ran"), "{cause:#?}");
+    }
+    // Of another process, or said by another than PID 1.
+    for said in [line(1, 161), line(812, 160)] {
+        assert_ne!(told(&[], said).id, CauseId::SystemctlKill);
+    }
 }
 
 /// `PAMName=`: the command that stops it opens a session as well, and nobody ran it.
