@@ -1,6 +1,6 @@
 //! What all witnesses share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Context {
     watched: Mutex<HashMap<(Manager, String), bool>>,
     /// What was last heard of each unit.
     heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
+    /// Pids of targets that live in no service's cgroup: a unit may turn out to run them.
+    homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
 }
@@ -66,6 +68,7 @@ impl Context {
             managers: Mutex::default(),
             watched: Mutex::default(),
             heard: Mutex::default(),
+            homeless: Mutex::default(),
             settings: Mutex::default(),
         }
     }
@@ -86,6 +89,21 @@ impl Context {
         properties.retain(|name, value| known.get(name) != Some(value));
         known.extend(properties.clone());
         properties
+    }
+
+    /// A target lives in no service's cgroup.
+    pub fn is_homeless(&self, pid: u32) {
+        let mut homeless = lock(&self.homeless);
+        if homeless.len() >= MAX_HEARD {
+            homeless.clear();
+        }
+        homeless.insert(pid);
+    }
+
+    /// Whether any of these is a target that lives in no service's cgroup.
+    pub fn has_homeless(&self, pids: &[u32]) -> bool {
+        let homeless = lock(&self.homeless);
+        pids.iter().any(|pid| homeless.contains(pid))
     }
 
     /// The settings of a unit as they were last told.

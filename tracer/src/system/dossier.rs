@@ -40,6 +40,9 @@ pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
 /// Gathers about a target: all that a verdict on its end may need.
 pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     let owner = CgroupOwner::of(process.cgroup.as_deref().unwrap_or_default());
+    if !in_service(&owner) {
+        context.is_homeless(process.pid);
+    }
     machine_settings(&context);
     if process.environment.contains_key("SSH_CONNECTION") {
         ssh_settings(&context);
@@ -92,14 +95,17 @@ pub async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
     user
 }
 
+/// Whether the cgroup is a service's of PID 1.
+fn in_service(owner: &CgroupOwner) -> bool {
+    owner.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"))
+}
+
 /// Tells of the unit by which a process was started that lives in no service's cgroup: PAM takes what a service with
 /// `PAMName=` runs to a session's scope, and root can move anybody. The variable that leads there anybody can set; which
 /// processes are the unit's is its manager's word.
 async fn unit_that_ran(context: &Arc<Context>, process: &ProcessSnapshot, owner: &CgroupOwner) {
-    let in_service = owner.unit.as_deref().is_some_and(|unit| unit.ends_with(".service"));
-    let Some(invocation) = process.environment.get("INVOCATION_ID").filter(|_| !in_service) else {
-        return;
-    };
+    let invocation = process.environment.get("INVOCATION_ID");
+    let Some(invocation) = invocation.filter(|_| !in_service(owner)) else { return };
     if !context.outbox.first_time(("invocation", invocation)) {
         return;
     }

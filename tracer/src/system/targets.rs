@@ -11,7 +11,7 @@ use super::containers;
 use super::processes::Processes;
 use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
-use crate::evidence::{Fact, Manager, ProcessId, ProcessSnapshot};
+use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
 const COMM_LEN: usize = 15;
@@ -140,10 +140,9 @@ impl Matcher {
     }
 }
 
-/// The unit of PID 1's whose main and control processes a fact tells, and their pids. A user's manager is not believed: it
+/// The unit of PID 1's whose main and control processes this tells, and their pids. A user's manager is not believed: it
 /// could name anybody's.
-pub fn told_to_run(fact: &Fact) -> Option<(&str, Vec<u32>)> {
-    let Fact::Unit(told) = fact else { return None };
+pub fn told_to_run(told: &UnitProperties) -> Option<(&str, Vec<u32>)> {
     let pid = |name: &str| u32::try_from(told.properties.get(name)?.as_u64()?).ok();
     let pids: Vec<u32> =
         ["MainPID", "ControlPID"].into_iter().filter_map(pid).filter(|pid| *pid > 1).collect();
@@ -334,7 +333,6 @@ fn uid_of(user: &str) -> Option<u32> {
 mod tests {
     use super::super::cgroups::Cgroups;
     use super::*;
-    use crate::evidence::UnitProperties;
 
     fn process(comm: &str, exe: &str, title: &str, cgroup: &str) -> ProcessSnapshot {
         ProcessSnapshot {
@@ -386,7 +384,7 @@ mod tests {
             let properties =
                 properties.iter().map(|(name, pid)| ((*name).to_owned(), (*pid).into()));
             let unit = "x.service".to_owned();
-            Fact::Unit(UnitProperties { manager, unit, properties: properties.collect() })
+            UnitProperties { manager, unit, properties: properties.collect() }
         };
         let both = [("MainPID", 70), ("ControlPID", 0), ("NRestarts", 2)];
         let fact = told(Manager::System, &both);

@@ -141,10 +141,11 @@ impl Wanted {
                 self.unit_processes.remove(&exit.task.id);
                 None
             }
-            _ => {
-                let (unit, pids) = told_to_run(fact)?;
+            Fact::Unit(told) => {
+                let (unit, pids) = told_to_run(told)?;
                 self.units().iter().any(|it| it == unit).then(|| (unit.to_owned(), pids))
             }
+            _ => None,
         }
     }
 

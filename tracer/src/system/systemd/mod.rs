@@ -24,6 +24,7 @@ use super::context::{Context, Link};
 use super::dossier;
 use super::presence;
 use super::sources::ATTACHED;
+use super::targets::told_to_run;
 use private_socket::PrivateSocket;
 
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
@@ -225,6 +226,14 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
         }
         Some(News::Changed(UnitProperties { unit, properties, .. })) => {
             refresh(context, manager, &unit);
+            // Not every program has the variable left that would have led there before.
+            let changed = UnitProperties { manager, unit, properties };
+            let runs_target =
+                told_to_run(&changed).is_some_and(|(_, pids)| context.has_homeless(&pids));
+            let UnitProperties { unit, properties, .. } = changed;
+            if runs_target && context.watch(manager, &unit) {
+                tokio::spawn(dossier::tell_unit(Arc::clone(context), manager, unit.clone()));
+            }
             let properties = context.news(manager, &unit, properties);
             if !properties.is_empty() {
                 let fact = Fact::Unit(UnitProperties { manager, unit, properties });
