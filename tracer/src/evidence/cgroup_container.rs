@@ -147,13 +147,13 @@ fn pod_uid(part: &str) -> Option<String> {
     like_uid.then(|| uid.to_owned())
 }
 
-/// Slurm: `slurmstepd.scope/job_J/step_S/…` (cgroup2), `slurm/uid_U/job_J/step_S` (v1).
-pub(super) fn batch_job(parts: &[&str]) -> Option<BatchJob> {
-    let root = parts.iter().position(|part| {
-        let part = unescape(part);
-        part.ends_with("slurmstepd.scope") || part == "slurm" || part.starts_with("slurm_")
-    })?;
-    let id = parts[root + 1..].iter().find_map(|part| part.strip_prefix("job_"))?;
+/// Slurm: `slurmstepd.scope/job_J/step_S/…` (cgroup2), `slurm/uid_U/job_J/step_S` (v1), behind that many slices.
+pub(super) fn batch_job(parts: &[&str], slices: usize) -> Option<BatchJob> {
+    let root = unescape(parts.get(slices)?);
+    if !root.ends_with("slurmstepd.scope") && root != "slurm" && !root.starts_with("slurm_") {
+        return None;
+    }
+    let id = parts[slices + 1..].iter().find_map(|part| part.strip_prefix("job_"))?;
     let id = id.chars().all(|c| c.is_ascii_digit() || c == '_').then_some(id)?;
     Some(BatchJob { manager: "slurm".to_owned(), id: id.to_owned() })
 }

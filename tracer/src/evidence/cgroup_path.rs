@@ -46,6 +46,9 @@ pub struct CgroupOwner {
     pub machine: Option<String>,
     /// Container; of nested ones the outermost, the next is in [`CgroupOwner::inside`].
     pub container: Option<Container>,
+    /// Whether the container's cgroup is below a unit's, where others than root may have named it: a unit can be
+    /// delegated to its user.
+    pub below_unit: bool,
     /// Job of a batch system.
     pub job: Option<BatchJob>,
     /// Flatpak or snap.
@@ -86,15 +89,18 @@ impl CgroupOwner {
             owner_uid: owner_uid(slices, unit.as_deref()),
             user_unit: user_unit(rest),
             machine: unit.as_deref().and_then(machine),
-            job: batch_job(parts),
+            // The scope is the system manager's, or there is none: below a unit anybody may have made it.
+            job: batch_job(parts, slices.len()),
             unit,
             slice,
             ..Self::default()
         };
         owner.sandbox =
             [&owner.user_unit, &owner.unit].into_iter().flatten().find_map(|unit| sandbox(unit));
-        if let Some((found, tail)) = container(parts) {
-            if owner.machine.is_none() && found.runtime == "nspawn" {
+        if let Some((mut found, tail)) = container(parts) {
+            found.named_by = owner.rootless_uid();
+            owner.below_unit = owner.unit.is_some() && parts.len() - tail.len() - 1 > slices.len();
+            if owner.machine.is_none() && found.runtime == "nspawn" && !owner.below_unit {
                 owner.machine.clone_from(&found.name);
             }
             owner.container = Some(found);
@@ -111,6 +117,13 @@ impl CgroupOwner {
         self.unit.as_deref().and_then(uid_of_manager_unit).filter(|uid| *uid != 0)
     }
 
+    /// The container, where the path alone tells who named its cgroup: root, or the user whose service manager it is
+    /// below.
+    pub fn told_container(self) -> Option<Container> {
+        let is_told = !self.below_unit || self.rootless_uid().is_some();
+        self.container.filter(|_| is_told)
+    }
+
     /// The container that the processes live in directly: the innermost.
     pub fn innermost_container(&self) -> Option<&Container> {
         self.inside
@@ -118,6 +131,18 @@ impl CgroupOwner {
             .and_then(|inside| inside.innermost_container())
             .or(self.container.as_ref())
     }
+}
+
+/// The cgroup in which somebody made that of the innermost container.
+pub fn parent_of_container(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let mut above = None;
+    let mut rest = parts.as_slice();
+    while let Some((_, tail)) = container(rest) {
+        above = Some(parts.len() - tail.len() - 1);
+        rest = tail;
+    }
+    above.map(|above| format!("/{}", parts[..above].join("/")))
 }
 
 /// The slices of the system manager in which a cgroup is, outermost first; all are in the root slice.

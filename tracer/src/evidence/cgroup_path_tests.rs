@@ -144,6 +144,48 @@ fn of_nested_containers_the_innermost_is_told() {
     assert_eq!(owner.innermost_container().map(|it| it.id.as_str()), Some(inner.as_str()));
 }
 
+/// Below a unit a user may have made it: PID 1's own, and those of no unit, are root's.
+#[test]
+fn names_that_a_user_may_have_given() {
+    let told = |path: &str| {
+        let owner = CgroupOwner::of(&path.replace("ID", ID));
+        (owner.clone().told_container().map(|it| it.named_by), owner.machine, owner.job.is_some())
+    };
+    let roots = (Some(None), None, false);
+    for path in ["/system.slice/docker-ID.scope/a", "/docker/ID", "/lxc.payload.x/docker-ID.scope"]
+    {
+        assert_eq!(told(path), roots, "{path}");
+    }
+    let user = "/user.slice/user-1000.slice/user@1000.service";
+    assert_eq!(
+        told(&format!("{user}/user.slice/libpod-ID.scope")),
+        (Some(Some(1000)), None, false)
+    );
+    for path in [
+        "/system.slice/alice.service/docker-ID.scope",
+        "/system.slice/alice.service/kubepods-pod0.slice/cri-containerd-ID.scope",
+        "/system.slice/alice.service/machine.slice/db.scope/payload",
+        "/system.slice/alice.service/machine-db.scope",
+        "/system.slice/alice.service/lxc.payload.db",
+        "/system.slice/alice.service/slurmstepd.scope/job_1",
+        "/user.slice/user-1000.slice/session-3.scope/docker/ID",
+    ] {
+        assert_eq!(told(path), (None, None, false), "{path}");
+    }
+    let slurm = format!("{user}/app.slice/slurmstepd.scope/job_1");
+    assert_eq!(told(&slurm), (None, None, false));
+}
+
+#[test]
+fn a_containers_cgroup_was_made_in_the_one_above() {
+    let parent = |path: &str| parent_of_container(&path.replace("ID", ID));
+    assert_eq!(parent("/system.slice/docker-ID.scope/init").as_deref(), Some("/system.slice"));
+    assert_eq!(parent("/docker-ID.scope").as_deref(), Some("/"));
+    let nested = "/lxc.payload.x/a.slice/docker-ID.scope/b";
+    assert_eq!(parent(nested).as_deref(), Some("/lxc.payload.x/a.slice"));
+    assert_eq!(parent("/system.slice/a.service"), None);
+}
+
 #[test]
 fn batch_jobs_and_sandboxes() {
     let job = |path| CgroupOwner::of(path).job.map(|job| (job.manager, job.id));

@@ -162,6 +162,10 @@ pub struct Container {
     pub pod: Option<String>,
     /// Kubernetes namespace.
     pub namespace: Option<String>,
+    /// The user, not root, who could choose the name of the cgroup that this is read from: that it is a container is then
+    /// that user's word alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_by: Option<u32>,
 }
 
 /// A job of a batch system.

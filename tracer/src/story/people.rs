@@ -210,7 +210,7 @@ pub struct People {
     /// Users by number.
     pub users: HashMap<u32, User>,
     /// Containers by cgroup.
-    pub containers: HashMap<String, Container>,
+    containers: HashMap<String, Container>,
 }
 
 impl People {
@@ -518,12 +518,6 @@ impl People {
             return Process { pid: id.pid, start_ns: Some(id.start_ns), ..Process::default() };
         };
         let placement = known.cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
-        let container = known.cgroup.as_deref().and_then(|cgroup| {
-            self.containers
-                .iter()
-                .find(|(prefix, _)| cgroup.starts_with(prefix.as_str()))
-                .map(|(_, container)| container.clone())
-        });
         Process {
             pid: id.pid,
             ns_pid: known.ns_pid,
@@ -535,14 +529,33 @@ impl People {
             user: known.uid.and_then(|uid| self.users.get(&uid)).map(|user| user.name.clone()),
             ppid: known.ppid,
             cgroup: known.cgroup.clone(),
-            unit: placement.unit,
-            user_unit: placement.user_unit,
-            slice: placement.slice,
-            session: self.session_of(known, placement.session, sessions),
-            container: container.or(placement.container),
-            job: placement.job,
+            unit: placement.unit.clone(),
+            user_unit: placement.user_unit.clone(),
+            slice: placement.slice.clone(),
+            session: self.session_of(known, placement.session.clone(), sessions),
+            job: placement.job.clone(),
+            container: self.container(known.cgroup.as_deref().unwrap_or_default(), placement),
             ancestors: self.ancestors_of(id),
         }
+    }
+
+    /// The container that a cgroup belongs to: what was found out of it or of the nearest above, else what its path
+    /// tells.
+    pub fn container(&self, cgroup: &str, placement: CgroupOwner) -> Option<Container> {
+        let mut path = cgroup;
+        let found = loop {
+            if path.is_empty() {
+                break None;
+            }
+            if let Some(found) = self.containers.get(path) {
+                break Some(found.clone());
+            }
+            path = &path[..path.rfind('/').unwrap_or(0)];
+        };
+        let named_by = placement.rootless_uid();
+        let mut container = found.or_else(|| placement.told_container())?;
+        container.named_by = container.named_by.or(named_by);
+        Some(container)
     }
 
     /// The login session: by its cgroup, or else by the audit session that logind names it after.

@@ -158,14 +158,14 @@ pub fn task_at(world: &World, task: &Task, at_ns: u64) -> Process {
 pub fn place(process: &mut Process, cgroup: &str, world: &World) {
     let placement = CgroupOwner::of(cgroup);
     process.cgroup = Some(cgroup.to_owned());
-    process.unit = placement.unit;
-    process.user_unit = placement.user_unit;
-    process.slice = placement.slice;
-    if let Some(id) = placement.session {
+    process.unit.clone_from(&placement.unit);
+    process.user_unit.clone_from(&placement.user_unit);
+    process.slice.clone_from(&placement.slice);
+    if let Some(id) = placement.session.clone() {
         process.session = Some(session(world, &id).unwrap_or(Session { id, ..Session::default() }));
     }
-    process.container = world.container(cgroup).cloned().or(placement.container);
-    process.job = placement.job;
+    process.job.clone_from(&placement.job);
+    process.container = world.people.container(cgroup, placement);
 }
 
 /// A login session as the report shows it.

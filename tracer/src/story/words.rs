@@ -12,7 +12,8 @@ pub fn name_pid(process: &Process) -> String {
     }
 }
 
-/// `docker container web`, `containerd container app of pod web-1`; ids as short as the runtimes' tools show them.
+/// `docker container web`, `containerd container app of pod web-1`; ids as short as the runtimes' tools show them. Where
+/// a user could choose the name of its cgroup, that is said.
 pub fn container(container: &Container) -> String {
     const SHOWN: usize = 12;
     let id = container.id.get(..SHOWN).unwrap_or(&container.id);
@@ -21,7 +22,9 @@ pub fn container(container: &Container) -> String {
         container.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}"));
     let pod = container.pod.as_ref().map(|pod| format!(" of pod {pod}"));
     let (pod, namespace) = (pod.unwrap_or_default(), namespace.unwrap_or_default());
-    format!("{} container {name}{pod}{namespace}", container.runtime)
+    let is_users = container.named_by.map(|uid| format!("what user {uid} calls "));
+    let is_users = is_users.unwrap_or_default();
+    format!("{is_users}{} container {name}{pod}{namespace}", container.runtime)
 }
 
 /// A unit by its name, and what programs give such names to: `tmux-spawn-….scope (by its name, a tmux pane's)`.

@@ -463,12 +463,4 @@ impl World {
         }
         folded
     }
-
-    /// The container that a cgroup belongs to.
-    pub fn container(&self, cgroup: &str) -> Option<&Container> {
-        self.people.containers.iter().find_map(|(prefix, container)| {
-            let rest = cgroup.strip_prefix(prefix.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then_some(container)
-        })
-    }
 }

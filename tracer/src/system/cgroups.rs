@@ -132,6 +132,26 @@ impl Cgroups {
         directory(self.unified.as_ref()?, path)
     }
 
+    /// The user other than root whose a cgroup is, or the nearest above it that is not root's: whoever's it is
+    /// chooses the names below. Root is whoever has the top of the mount.
+    ///
+    /// # Errors
+    /// Where one of them is gone or must not be seen.
+    pub fn user_of(&self, path: &str) -> io::Result<Option<u32>> {
+        let is_there = |mount: &&Mount| directory(mount, path).is_some_and(|it| it.is_dir());
+        let mount = [&self.unified, &self.systemd].into_iter().flatten().find(is_there);
+        let mount = mount.ok_or(io::ErrorKind::NotFound)?;
+        let lowest = directory(mount, path).ok_or(io::ErrorKind::NotFound)?;
+        let root = fs::metadata(&mount.point)?.uid();
+        for place in lowest.ancestors().take_while(|place| *place != mount.point) {
+            let uid = fs::metadata(place)?.uid();
+            if uid != 0 && uid != root {
+                return Ok(Some(uid));
+            }
+        }
+        Ok(None)
+    }
+
     /// A path as a user may write it, with or without the mount point in front, as one in the hierarchy.
     pub fn normalize(&self, path: &str) -> String {
         let mounts = [&self.unified, &self.systemd, &self.memory];
@@ -274,6 +294,24 @@ mod tests {
         assert!(seen.is_unified_mounted() && seen.hidden().is_none());
         let folder = tempfile::tempdir().expect("temporary directory");
         assert!(!is_shown(folder.path(), "cgroup2") && !is_shown(Path::new("/no/such"), "cgroup"));
+    }
+
+    #[test]
+    fn whose_a_cgroup_is() {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        let point = tree.path().to_string_lossy().into_owned();
+        fs::create_dir_all(tree.path().join("a.slice/b.service/c")).expect("directories");
+        let cgroups = Cgroups::of_mounts(&format!("1 2 0:1 / {point} rw - cgroup2 cgroup2 rw"));
+        for path in ["/", "/a.slice/b.service/c"] {
+            assert_eq!(cgroups.user_of(path).ok(), Some(None), "{path}");
+        }
+        assert!(cgroups.user_of("/gone").is_err() && cgroups.user_of("/../etc").is_err());
+        let given = std::os::unix::fs::chown(tree.path().join("a.slice/b.service"), Some(1), None);
+        // Only root can give directories away.
+        if given.is_ok() {
+            assert_eq!(cgroups.user_of("/a.slice/b.service/c").ok(), Some(Some(1)));
+            assert_eq!(cgroups.user_of("/a.slice").ok(), Some(None));
+        }
     }
 
     #[test]

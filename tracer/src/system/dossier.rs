@@ -13,7 +13,7 @@ use super::settings::daemons::{compiled_logind, default_setting};
 use super::settings::units::{self, UnitFiles};
 use super::settings::{Root, micros, truth};
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
-use crate::evidence::cgroup_path::{CgroupOwner, slices};
+use crate::evidence::cgroup_path::{CgroupOwner, parent_of_container, slices};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
     systemd_span,
@@ -116,18 +116,32 @@ async fn unit_that_ran(context: &Arc<Context>, process: &ProcessSnapshot, owner:
     }
 }
 
+/// A user's home directory.
+async fn home_of(uid: u32) -> Option<String> {
+    tokio::task::spawn_blocking(move || users::by_uid(uid)).await.ok().flatten()?.home
+}
+
 async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &CgroupOwner) {
-    let (Some(container), Some(cgroup)) =
+    let (Some(mut container), Some(cgroup)) =
         (owner.innermost_container().cloned(), process.cgroup.clone())
     else {
         return;
+    };
+    let parent = parent_of_container(&cgroup).unwrap_or_default();
+    container.named_by = match context.processes.cgroups().user_of(&parent) {
+        Ok(named_by) => named_by,
+        // Not to be seen, or gone: what its path alone tells.
+        Err(_) if owner.clone().told_container().is_some_and(|told| told.id == container.id) => {
+            owner.rootless_uid()
+        }
+        Err(_) => return,
     };
     if !context.outbox.first_time(("container", &cgroup)) {
         return;
     }
     let (id, named) = (container.id.clone(), container.clone());
-    let described = match owner.rootless_uid() {
-        Some(uid) => match user(context, uid).await.and_then(|user| user.home) {
+    let described = match container.named_by {
+        Some(uid) => match home_of(uid).await {
             Some(home) => {
                 let describe = move || containers::describe(&container, Some(&home));
                 context.user_files.run(uid, describe).await

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use thiserror::Error;
 
+use super::cgroups::Cgroups;
 use super::containers;
 use super::processes::Processes;
 use super::users;
-use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, unescape};
+use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, parent_of_container, unescape};
 use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
@@ -130,7 +132,7 @@ impl Matcher {
                 let owner = owner();
                 let called = |container| {
                     let name = containers::describe(container, None).0.name;
-                    owner.rootless_uid().is_none() && name.as_deref() == Some(wanted.as_str())
+                    name.as_deref() == Some(wanted.as_str()) && is_roots(cgroup)
                 };
                 owner
                     .innermost_container()
@@ -249,6 +251,11 @@ fn of_container(
     wanted: &str,
 ) -> Result<Found, TargetError> {
     let mut found = all(processes, matcher);
+    // What a user gave the same id does not stand in the way of the system's.
+    let cgroup = |process: &ProcessSnapshot| process.cgroup.clone().unwrap_or_default();
+    let (roots, others): (Vec<_>, Vec<_>) =
+        found.processes.into_iter().partition(|process| is_roots(&cgroup(process)));
+    found.processes = if roots.is_empty() { others } else { roots };
     let mut ids = BTreeSet::new();
     let mut paths = BTreeSet::new();
     for process in &found.processes {
@@ -263,6 +270,17 @@ fn of_container(
     }
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
     Ok(found)
+}
+
+/// Whether only root could choose the name of a container's cgroup.
+fn is_roots(cgroup: &str) -> bool {
+    static CGROUPS: LazyLock<Cgroups> = LazyLock::new(Cgroups::detect);
+    let user = parent_of_container(cgroup).map(|parent| CGROUPS.user_of(&parent));
+    match user {
+        Some(Ok(user)) => user.is_none(),
+        // Not to be seen: what the path alone tells.
+        _ => CgroupOwner::of(cgroup).told_container().is_some_and(|told| told.named_by.is_none()),
+    }
 }
 
 /// Ids of a cgroup and of all below it.
@@ -331,7 +349,6 @@ fn uid_of(user: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cgroups::Cgroups;
     use super::*;
 
     fn process(comm: &str, exe: &str, title: &str, cgroup: &str) -> ProcessSnapshot {

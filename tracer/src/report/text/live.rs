@@ -117,8 +117,10 @@ pub fn described(process: &Process) -> String {
     }
     if let Some(container) = &process.container {
         let name = container.name.as_ref().unwrap_or(&container.id);
+        let is_users = container.named_by.map(|uid| format!("what user {uid} calls "));
         parts.push(format!(
-            "{} container {}",
+            "{}{} container {}",
+            is_users.unwrap_or_default(),
             escape::shortened(&container.runtime, 32),
             escape::shortened(name, 80)
         ));

@@ -184,3 +184,40 @@ fn a_sender_that_executes_something_else() {
     let text = &death.cause.explanation;
     assert!(text.contains("kill 42") && !text.contains("innocent"), "{text}");
 }
+
+/// A cgroup that a user may have named is no container until it is known who named it.
+#[test]
+fn a_container_that_a_user_names() {
+    const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+    let told = |place: &str, named_by: Option<Option<u32>>| {
+        let cgroup = format!("{place}/docker-{ID}.scope");
+        let container = crate::evidence::Container {
+            runtime: "docker".to_owned(),
+            id: ID.to_owned(),
+            named_by: named_by.flatten(),
+            ..Default::default()
+        };
+        let found = crate::evidence::ContainerFound { cgroup: cgroup.clone(), container };
+        let victim = task_in(42, "sleep", &format!("{cgroup}/a"));
+        let mut scene = Scene::watching(&victim);
+        if named_by.is_some() {
+            scene = scene.add(1, Source::CgroupFs, Fact::Container(found));
+        }
+        let runc = Task { uid: 0, euid: 0, ..task(70, "runc") };
+        let runc =
+            scene.exec(4900, runc.clone(), &["runc", "kill", ID], &[]).ended_by(runc, victim);
+        (runc.victim.unit, runc.victim.container.is_some(), runc.cause.explanation)
+    };
+    let service = "/system.slice/alice.service";
+    let (unit, is_container, text) = told(service, None);
+    assert_eq!(unit.as_deref(), Some("alice.service"));
+    assert!(!is_container && !text.contains("docker container"), "{text}");
+    let (_, is_container, text) = told(service, Some(Some(1000)));
+    assert!(is_container && text.contains("what user 1000 calls docker container"), "{text}");
+    let (_, _, text) = told(USERS, None);
+    assert!(text.contains("what user 1000 calls docker container"), "{text}");
+    for (place, named_by) in [(service, Some(None)), ("/system.slice", None)] {
+        let (_, is_container, text) = told(place, named_by);
+        assert!(is_container && text.contains("when docker container 4fa6e0f0c678 was"), "{text}");
+    }
+}
