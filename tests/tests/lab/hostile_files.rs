@@ -90,3 +90,31 @@ fn a_container_that_a_user_makes_up_has_no_name() {
     assert!(!death.0.to_string().contains("prod-db"), "{death}");
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
+
+/// A system service of alice's, delegated to her, moves to a cgroup that is called as a container of root's.
+#[test]
+fn a_service_that_a_user_makes_look_like_a_container() {
+    let lab = lab(&Options::default());
+    let state = format!(
+        "mkdir -p -m 700 /var/lib/docker && mkdir -p /var/lib/docker/containers/{ID} && \
+         echo '{{\"Name\":\"/prod-db\"}}' > /var/lib/docker/containers/{ID}/config.v2.json"
+    );
+    lab.exec(&["sh", "-c", &state]).expect("a container of root's");
+    let place = format!("/sys/fs/cgroup/system.slice/liar.service/docker-{ID}.scope");
+    let liar = format!("mkdir {place}; echo 0 > {place}/cgroup.procs; sleep 1000; :");
+    let run = ["systemd-run", "-q", "--unit=liar", "-p", "User=alice", "-p", "Delegate=yes"];
+    lab.exec(&[&run[..], &["sh", "-c", &liar]].concat()).expect("the service");
+    let there = format!(
+        "until grep -q . {place}/cgroup.procs; do sleep 0.1; done; head -n1 {place}/cgroup.procs"
+    );
+    let pid = lab.exec(&["sh", "-c", &there]).expect("it moves");
+    let pid: u32 = pid.trim().parse().expect("a pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    killtrace.learns(&["\"container\"", ID]).expect("what it looks like");
+    lab.exec(&["kill", "-KILL", &pid.to_string()]).expect("killed");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.0["victim"]["unit"], "liar.service", "{death}");
+    assert_eq!(death.0["victim"]["container"]["named_by"], 1000, "{death}");
+    assert!(!death.0.to_string().contains("prod-db"), "{death}");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}

@@ -11,10 +11,9 @@ use serde_json::Value;
 use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
-    BusCall, BusReply, CgroupLimits, Container, Evidence, Exit, Fact, Job, JournalLine,
-    KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
-    SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
-    Unavailable, User,
+    BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
+    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
+    SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
