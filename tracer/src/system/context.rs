@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use zbus::Connection;
 
 use super::as_user::AsUser;
+use super::bus::values;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
@@ -24,6 +25,9 @@ const MAX_NEIGHBOURS: usize = 64;
 
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
+
+/// And how many bytes of it. It is some KiB for each unit.
+const MAX_HEARD_BYTES: usize = 32 << 20;
 
 /// Shared by the witnesses; cheap to reach, never locked across an await.
 #[derive(Debug)]
@@ -47,11 +51,18 @@ pub struct Context {
     /// Units of targets, of those who signal them and of what they depend on: every change of theirs is followed up.
     watched: Mutex<HashMap<(Manager, String), bool>>,
     /// What was last heard of each unit.
-    heard: Mutex<HashMap<(Manager, String), BTreeMap<String, Value>>>,
+    heard: Mutex<Heard>,
     /// Pids of targets that live in no service's cgroup: a unit may turn out to run them.
     homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
+}
+
+/// What was last heard of units, and how many bytes it takes.
+#[derive(Debug, Default)]
+struct Heard {
+    units: HashMap<(Manager, String), BTreeMap<String, Value>>,
+    weight: usize,
 }
 
 impl Context {
@@ -82,12 +93,13 @@ impl Context {
         mut properties: BTreeMap<String, Value>,
     ) -> BTreeMap<String, Value> {
         let mut heard = lock(&self.heard);
-        if heard.len() >= MAX_HEARD {
-            heard.clear();
+        if heard.units.len() >= MAX_HEARD || heard.weight >= MAX_HEARD_BYTES {
+            *heard = Heard::default();
         }
-        let known = heard.entry((manager, unit.to_owned())).or_default();
+        let known = heard.units.entry((manager, unit.to_owned())).or_default();
         properties.retain(|name, value| known.get(name) != Some(value));
         known.extend(properties.clone());
+        heard.weight += properties.values().map(values::weight).sum::<usize>();
         properties
     }
 

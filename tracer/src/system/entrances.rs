@@ -78,7 +78,7 @@ pub async fn bus(stream: UnixStream) -> zbus::Result<Vec<Fact>> {
         }
         facts.extend(match systemd::read_signal(Manager::System, &message) {
             Some(systemd::News::JobRemoved(job)) => Some(Fact::Job(job)),
-            Some(systemd::News::Changed(unit)) => Some(Fact::Unit(unit)),
+            Some(systemd::News::Changed(unit, _)) => Some(Fact::Unit(unit)),
             Some(systemd::News::JobNew { .. } | systemd::News::Reloaded) | None => None,
         });
         facts.extend(match logind::read_signal(&message) {

@@ -1,5 +1,6 @@
 //! The D-Bus buses: one connection that reads along, one to ask over; both made again when they break.
 
+pub(super) mod limited;
 pub(super) mod monitor;
 mod peers;
 pub mod values;
@@ -18,12 +19,15 @@ use zbus::{Connection, MessageStream};
 use super::context::Context;
 use super::presence;
 use super::sources::ATTACHED;
+use super::systemd::private_socket::BusSocket;
 use crate::evidence::{LossPlace, Manager};
+use limited::{Ended, Limited};
 use monitor::Monitor;
 use peers::Peers;
 
 /// How many messages may wait here before the bus has to hold them back.
 const MAX_QUEUED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(65_536).unwrap();
+const MAX_QUEUED_OF_USER: std::num::NonZeroUsize = std::num::NonZeroUsize::new(1024).unwrap();
 
 /// Longest time that one step of connecting may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -41,7 +45,18 @@ pub async fn listen(context: Arc<Context>, bus: Manager) {
             Ok((monitor, stream)) => {
                 context.sources.set(&source(bus), ATTACHED);
                 (was_attached, pause) = (true, RETRY_FIRST);
-                read_along(&monitor, stream).await
+                match read_along(&monitor, stream).await {
+                    Ended::Closed(why) => why,
+                    // Of a user's bus: it would say the same again.
+                    Ended::TooMuch(why) => {
+                        context.sources.set(&source(bus), why.clone());
+                        return context.outbox.lost(
+                            LossPlace::Bus,
+                            0,
+                            format!("{}: {why}", source(bus)),
+                        );
+                    }
+                }
             }
             Err(why) => why,
         };
@@ -83,15 +98,15 @@ fn source(bus: Manager) -> String {
     }
 }
 
-/// Hands every message to the monitor until the connection breaks; says why it did.
-async fn read_along(monitor: &Arc<Monitor>, mut stream: MessageStream) -> String {
+/// Hands every message to the monitor until the connection breaks.
+async fn read_along(monitor: &Arc<Monitor>, mut stream: MessageStream) -> Ended {
     while let Some(message) = stream.next().await {
         match message {
             Ok(message) => monitor.take(&message),
-            Err(error) => return error.to_string(),
+            Err(error) => return Ended::by(&error),
         }
     }
-    "the bus closed the connection".to_owned()
+    Ended::Closed("the bus closed the connection".to_owned())
 }
 
 async fn connect(
@@ -141,10 +156,14 @@ async fn open(context: &Context, bus: Manager) -> Result<Connection, String> {
         Manager::User(uid) => {
             // A user's bus admits that user only, not even root.
             let stream = connect_as(context, uid, user_socket(uid)).await;
-            Builder::unix_stream(stream.map_err(|error| error.to_string())?).user_id(uid)
+            let stream = stream.and_then(tokio::net::UnixStream::from_std);
+            let socket = BusSocket(stream.map_err(|error| error.to_string())?);
+            let (outbox, source) = (context.outbox.clone(), source(bus));
+            Builder::socket(Limited { socket, outbox, source }).user_id(uid)
         }
     };
-    let connection = builder.max_queued(MAX_QUEUED).method_timeout(CONNECT_LIMIT).build();
+    let queued = if bus == Manager::System { MAX_QUEUED } else { MAX_QUEUED_OF_USER };
+    let connection = builder.max_queued(queued).method_timeout(CONNECT_LIMIT).build();
     match tokio::time::timeout(CONNECT_LIMIT, connection).await {
         Ok(connection) => connection.map_err(|error| format!("cannot connect: {error}")),
         Err(_) => Err("the bus did not answer in time".to_owned()),

@@ -35,6 +35,9 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(150);
 /// How long its answer is waited for then.
 const LATE_LIMIT: Duration = Duration::from_mins(5);
 
+/// Longest path of an object, bytes; that of a unit has at most some 800.
+const MAX_PATH: usize = 1024;
+
 /// How many calls wait for their answer at once; more are told without waiting.
 const MAX_PENDING: usize = 4096;
 
@@ -282,7 +285,7 @@ pub fn read_call(bus: Manager, message: &Message) -> Option<BusCall> {
 
 /// The call, without its peers and arguments, where it is one of the kind that acts.
 fn acting_call(bus: Manager, header: &Header<'_>) -> Option<BusCall> {
-    let path = header.path()?.as_str();
+    let path = header.path().filter(|path| path.as_str().len() <= MAX_PATH)?.as_str();
     let member = header.member()?.as_str();
     let interface = header.interface().map(InterfaceName::as_str);
     let ours = object(bus, path).is_some();

@@ -96,9 +96,21 @@ impl Peers {
         let Some(unique) = unique else {
             return BusPeer { name: String::new(), well_known: named, ..BusPeer::default() };
         };
-        let cell = lock(&self.known).entry(unique.clone()).or_default().identity.clone();
+        let cell = self.cell(&unique);
         let peer = cell.get_or_init(|| self.ask_credentials(&unique)).await.clone();
         BusPeer { well_known: named, ..peer }
+    }
+
+    /// Where it is remembered who a peer is, as long as there is room.
+    fn cell(&self, unique: &str) -> Arc<OnceCell<BusPeer>> {
+        let mut known = lock(&self.known);
+        if !known.contains_key(unique) && known.len() >= MAX_PEERS {
+            known.retain(|_, peer| !peer.gone);
+            if known.len() >= MAX_PEERS {
+                return Arc::default();
+            }
+        }
+        known.entry(unique.to_owned()).or_default().identity.clone()
     }
 
     /// Unique and well-known name of what is either.

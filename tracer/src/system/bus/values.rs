@@ -12,9 +12,18 @@ const MAX_ELEMENTS: usize = 256;
 /// How deep values are followed.
 const MAX_DEPTH: usize = 4;
 
+/// Longest message whose values are read, bytes: in memory each byte can take some hundred. On the system's bus anybody
+/// can send one of 128 MiB.
+const MAX_MESSAGE: usize = 256 << 10;
+
+/// Whether a message is too long to be read.
+fn is_too_long(message: &Message) -> bool {
+    message.data().len() > MAX_MESSAGE
+}
+
 /// The arguments of a message; empty where they cannot be read.
 pub fn arguments(message: &Message) -> Vec<Value> {
-    if message.body().is_empty() {
+    if message.body().is_empty() || is_too_long(message) {
         return Vec::new();
     }
     let body = message.body();
@@ -33,6 +42,9 @@ pub fn plain_arguments(message: &Message) -> Vec<Value> {
 
 /// What changed, by the arguments of a `PropertiesChanged(interface, changed, invalidated)`.
 pub fn changed_properties(message: &Message) -> Option<Map<String, Value>> {
+    if is_too_long(message) {
+        return None;
+    }
     let body = message.body();
     let structure = body.deserialize::<Structure<'_>>().ok()?;
     match json(structure.fields().get(1)?, 0) {
@@ -67,6 +79,19 @@ pub fn json(value: &Variant<'_>, depth: usize) -> Value {
         }
         _ => Value::Null,
     }
+}
+
+/// About how many bytes a value takes.
+pub fn weight(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(weight).sum(),
+        Value::Object(entries) => {
+            entries.iter().map(|(name, value)| name.len() + weight(value)).sum()
+        }
+        _ => 0,
+    };
+    inner + size_of::<Value>()
 }
 
 fn list(elements: &[Variant<'_>], depth: usize) -> Value {
@@ -112,6 +137,16 @@ mod tests {
         assert_eq!(plain_arguments(&message), [json!("only")]);
         let message = Message::method_call("/x", "None").build(&()).expect("a message");
         assert_eq!(arguments(&message), Vec::<Value>::new());
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let of = |size: usize| {
+            let call = Message::method_call("/org/freedesktop/systemd1", "StopUnit");
+            call.build(&("a.service", vec![0_u8; size])).expect("a message")
+        };
+        assert_eq!(arguments(&of(MAX_MESSAGE / 2)).len(), 2);
+        assert_eq!(arguments(&of(MAX_MESSAGE)), Vec::<Value>::new());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use zbus::connection::Builder;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant};
 
+use super::bus::limited::{Ended, Limited};
 use super::bus::{self, values};
 use super::clock;
 use super::context::{Context, Link};
@@ -27,7 +28,7 @@ use super::sources::ATTACHED;
 use super::targets::told_to_run;
 use private_socket::PrivateSocket;
 
-use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
+use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape, is_unit_name};
 use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -39,6 +40,12 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Where PID 1 listens to root.
 const SYSTEM_SOCKET: &str = "/run/systemd/private";
+
+/// How much the properties of a unit may take, bytes; it is some KiB.
+const MAX_PROPERTIES: usize = 64 << 10;
+
+/// Longest result of a job, bytes: they are words such as `dependency`.
+const MAX_RESULT: usize = 64;
 
 /// How long a manager may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -91,12 +98,16 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     let mut attached = false;
     let mut pause = RETRY_FIRST;
     loop {
+        let mut refused = false;
         let why = match connect(&context, manager, &path).await {
             Ok((connection, stream)) => {
                 (attached, pause) = (true, RETRY_FIRST);
                 link.up(connection);
                 context.sources.set(&source(manager), ATTACHED);
-                read_along(&context, manager, stream).await
+                let ended = read_along(&context, manager, stream).await;
+                refused = matches!(ended, Ended::TooMuch(_));
+                let (Ended::Closed(why) | Ended::TooMuch(why)) = ended;
+                why
             }
             Err(why) => why,
         };
@@ -105,8 +116,9 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         if !attached {
             context.outbox.unavailable(source(manager), why);
         }
-        // A user's manager that is gone does not come back for this trace's targets.
-        if manager != Manager::System && !Path::new(&path).exists() {
+        // A user's manager that is gone does not come back for this trace's targets, and one that said more than is
+        // taken would say it again.
+        if refused || manager != Manager::System && !Path::new(&path).exists() {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -114,22 +126,25 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
     }
 }
 
-/// Takes every signal until the connection breaks; says why it did.
-async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: MessageStream) -> String {
+/// Takes every signal until the connection breaks.
+async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: MessageStream) -> Ended {
     let mut heard = false;
-    let why = loop {
+    let ended = loop {
         match stream.next().await {
             Some(Ok(message)) => signal(context, manager, clock::now(), &message),
-            Some(Err(error)) => break error.to_string(),
-            None => break "the service manager closed the connection".to_owned(),
+            Some(Err(error)) => break Ended::by(&error),
+            None => break Ended::Closed("the service manager closed the connection".to_owned()),
         }
         heard = true;
     };
     // A user's manager ends with the user's last session: nothing more is to be heard from it.
-    if heard && manager == Manager::System {
-        context.outbox.lost(LossPlace::Bus, 0, format!("{}: {why}", source(manager)));
+    match &ended {
+        Ended::Closed(_) if !heard || manager != Manager::System => {}
+        Ended::Closed(why) | Ended::TooMuch(why) => {
+            context.outbox.lost(LossPlace::Bus, 0, format!("{}: {why}", source(manager)));
+        }
     }
-    why
+    ended
 }
 
 fn socket(manager: Manager) -> String {
@@ -152,10 +167,15 @@ async fn connect(
         Manager::User(uid) => (connect_as_user(context, uid, path).await, Some(uid)),
     };
     let stream = stream.map_err(|error| format!("cannot connect to {path}: {error}"))?;
-    let mut builder = Builder::socket(PrivateSocket(stream)).p2p().method_timeout(ASK_LIMIT);
-    if let Some(uid) = uid {
-        builder = builder.user_id(uid);
-    }
+    let socket = PrivateSocket(stream);
+    let builder = match uid {
+        Some(uid) => {
+            let (outbox, source) = (context.outbox.clone(), source(manager));
+            Builder::socket(Limited { socket, outbox, source }).user_id(uid)
+        }
+        None => Builder::socket(socket),
+    };
+    let builder = builder.p2p().method_timeout(ASK_LIMIT);
     let built = tokio::time::timeout(ASK_LIMIT, builder.build()).await;
     let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
     let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
@@ -181,8 +201,8 @@ pub(super) enum News {
     },
     /// A job is done with.
     JobRemoved(Job),
-    /// Properties of a unit have changed.
-    Changed(UnitProperties),
+    /// Properties of a unit have changed; and the names of those that take too much to be told.
+    Changed(UnitProperties, Vec<String>),
     /// It has read all files again.
     Reloaded,
 }
@@ -194,12 +214,18 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
     match header.member()?.as_str() {
         "JobNew" => {
             let (id, path, unit) = body.deserialize::<(u32, OwnedObjectPath, String)>().ok()?;
-            Some(News::JobNew { id, path, unit })
+            is_unit_name(&unit).then_some(News::JobNew { id, path, unit })
         }
         "JobRemoved" => {
             let removed = body.deserialize::<(u32, OwnedObjectPath, String, String)>();
             let (id, _, unit, result) = removed.ok()?;
-            Some(News::JobRemoved(Job { manager, id, unit, job_type: None, result: Some(result) }))
+            (is_unit_name(&unit) && result.len() <= MAX_RESULT).then_some(News::JobRemoved(Job {
+                manager,
+                id,
+                unit,
+                job_type: None,
+                result: Some(result),
+            }))
         }
         "Reloading" => {
             let begins = body.deserialize::<bool>().ok()?;
@@ -207,8 +233,9 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
         }
         "PropertiesChanged" => {
             let unit = bus_label_unescape(header.path()?.as_str().strip_prefix(UNITS)?);
-            let properties = wanted(values::changed_properties(message)?);
-            Some(News::Changed(UnitProperties { manager, unit, properties }))
+            let (properties, cut) = wanted(values::changed_properties(message)?);
+            let changed = UnitProperties { manager, unit, properties };
+            is_unit_name(&changed.unit).then_some(News::Changed(changed, cut))
         }
         _ => None,
     }
@@ -224,7 +251,8 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
             refresh(context, manager, &job.unit);
             context.outbox.say_at(at, Source::Bus, Fact::Job(job));
         }
-        Some(News::Changed(UnitProperties { unit, properties, .. })) => {
+        Some(News::Changed(UnitProperties { unit, properties, .. }, cut)) => {
+            tell_cut(context, &unit, &cut);
             refresh(context, manager, &unit);
             // Not every program has the variable left that would have led there before.
             let changed = UnitProperties { manager, unit, properties };
@@ -267,8 +295,31 @@ async fn job_new(
     context.outbox.say_at(at, Source::Bus, Fact::Job(job));
 }
 
-fn wanted(all: impl IntoIterator<Item = (String, Value)>) -> BTreeMap<String, Value> {
-    all.into_iter().filter(|(name, _)| WANTED.contains(&name.as_str())).collect()
+/// The properties that matter, as many as there is room for; and the names of the others that do.
+fn wanted(
+    all: impl IntoIterator<Item = (String, Value)>,
+) -> (BTreeMap<String, Value>, Vec<String>) {
+    let (mut kept, mut cut) = (BTreeMap::new(), Vec::new());
+    let mut room = MAX_PROPERTIES;
+    for (name, value) in all.into_iter().filter(|(name, _)| WANTED.contains(&name.as_str())) {
+        match room.checked_sub(values::weight(&value)) {
+            Some(left) => {
+                room = left;
+                kept.insert(name, value);
+            }
+            None => cut.push(name),
+        }
+    }
+    (kept, cut)
+}
+
+/// Says which properties of a unit are not told.
+fn tell_cut(context: &Context, unit: &str, cut: &[String]) {
+    if !cut.is_empty() {
+        let room = MAX_PROPERTIES >> 10;
+        let why = format!("{} would take more than {room} KiB with the others", cut.join(", "));
+        context.outbox.unavailable(format!("properties of {unit}"), why);
+    }
 }
 
 /// Asks again for the properties of a target's unit, a moment after something was heard of it.
@@ -313,7 +364,9 @@ pub async fn unit_properties(
     let all =
         body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
     let kept = all.iter().filter(|(name, _)| WANTED.contains(&name.as_str()));
-    Ok(kept.map(|(name, value)| (name.clone(), values::json(value, 0))).collect())
+    let (kept, cut) = wanted(kept.map(|(name, value)| (name.clone(), values::json(value, 0))));
+    tell_cut(context, unit, &cut);
+    Ok(kept)
 }
 
 /// The unit of PID 1's that has this invocation ID, 32 hexadecimal digits: of one that runs, or has last run, with it.

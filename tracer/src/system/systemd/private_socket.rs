@@ -30,23 +30,42 @@ impl Socket for PrivateSocket {
     type WriteHalf = Writer;
 
     fn split(self) -> Split<Reader, Writer> {
-        let (read, write) = self.0.into_split();
-        Split::new(Reader { stream: read, renamer: Renamer::default() }, Writer(write))
+        halves(self.0, Some(Renamer::default()))
     }
+}
+
+/// A stream to a bus, where senders have names as they should.
+#[derive(Debug)]
+pub(in crate::system) struct BusSocket(pub UnixStream);
+
+impl Socket for BusSocket {
+    type ReadHalf = Reader;
+    type WriteHalf = Writer;
+
+    fn split(self) -> Split<Reader, Writer> {
+        halves(self.0, None)
+    }
+}
+
+fn halves(stream: UnixStream, renamer: Option<Renamer>) -> Split<Reader, Writer> {
+    let (stream, write) = stream.into_split();
+    Split::new(Reader { stream, renamer }, Writer(write))
 }
 
 /// The half that messages come in through.
 #[derive(Debug)]
 pub(in crate::system) struct Reader {
     stream: OwnedReadHalf,
-    renamer: Renamer,
+    renamer: Option<Renamer>,
 }
 
 #[async_trait]
 impl ReadHalf for Reader {
     async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let read = self.stream.read(buffer).await?;
-        self.renamer.rename(&mut buffer[..read]);
+        if let Some(renamer) = &mut self.renamer {
+            renamer.rename(&mut buffer[..read]);
+        }
         // File descriptors are not asked for, so none come.
         Ok((read, Vec::new()))
     }
