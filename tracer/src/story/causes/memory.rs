@@ -325,6 +325,11 @@ pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let process = case.task(sender);
+    // Anybody can call a program of theirs so. Root's is one, and what lives in the service that is called after it.
+    let lives_there = process.unit.as_ref().is_some_and(|unit| unit.starts_with(&sender.comm));
+    if sender.euid != 0 && !lives_there {
+        return None;
+    }
     Finding::new(
         CauseId::UserspaceOom,
         Fit::Program,

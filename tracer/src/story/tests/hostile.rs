@@ -221,3 +221,18 @@ fn a_container_that_a_user_names() {
         assert!(is_container && text.contains("when docker container 4fa6e0f0c678 was"), "{text}");
     }
 }
+
+/// A daemon that kills when memory runs short is root's, or lives in its service.
+#[test]
+fn a_users_program_called_earlyoom() {
+    let told = |daemon: Task| {
+        let death = Scene::watching(&task(42, "sleep")).ended_by(daemon, task(42, "sleep"));
+        death.cause.id
+    };
+    let of = |cgroup: &str| task_in(70, "earlyoom", cgroup);
+    assert_eq!(told(of("/system.slice/earlyoom.service")), CauseId::UserspaceOom);
+    assert_eq!(told(Task { uid: 0, euid: 0, ..of("/") }), CauseId::UserspaceOom);
+    assert_ne!(told(of("/user.slice/user-1000.slice/session-3.scope")), CauseId::UserspaceOom);
+    assert_ne!(told(of("/system.slice/web.service")), CauseId::UserspaceOom);
+    assert_ne!(told(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
+}
