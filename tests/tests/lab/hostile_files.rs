@@ -105,7 +105,8 @@ fn a_service_that_a_user_makes_look_like_a_container() {
     let run = ["systemd-run", "-q", "--unit=liar", "-p", "User=alice", "-p", "Delegate=yes"];
     lab.exec(&[&run[..], &["sh", "-c", &liar]].concat()).expect("the service");
     let there = format!(
-        "until grep -q . {place}/cgroup.procs; do sleep 0.1; done; head -n1 {place}/cgroup.procs"
+        "for i in $(seq 50); do grep -q . {place}/cgroup.procs && break; sleep 0.1; done; \
+         head -n1 {place}/cgroup.procs"
     );
     let pid = lab.exec(&["sh", "-c", &there]).expect("it moves");
     let pid: u32 = pid.trim().parse().expect("a pid");
