@@ -1,7 +1,8 @@
 //! `killtrace -- CMD`, and selections other than by pid.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, KillerKind, Outcome};
@@ -75,6 +76,32 @@ fn target_cgroup_made_later() {
     let death = ended.deaths().next().expect("a verdict on the shell");
     assert_eq!(death.killer.kind, KillerKind::Itself, "{}", ended.complaint());
     assert_eq!(death.victim.cgroup, Some(format!("/{name}")));
+}
+
+/// A title that a process had when it was started, and one that it gives itself later without a new name.
+#[test]
+fn target_by_title() {
+    require_root();
+    let [born, made] = ["born", "made"].map(|name| format!("kt-{name}-{}", std::process::id()));
+    let trace = Trace::start("title", &words(&["--target", &born, "--target", &made]));
+    let mut sleep = Command::new("sleep");
+    sleep.arg0(format!("{born}: sleeper")).arg("1000");
+    let mut sleep = sleep.spawn().expect("sleep runs");
+    trace.hear(&format!("{born} appeared: sleep[{}]", sleep.id()));
+    sleep.kill().expect("it is killed");
+    sleep.wait().expect("it ends");
+    let mut worker = Command::new(program("killtrace-fixture"));
+    worker.args(["role", "titled", &made]).stdin(Stdio::piped());
+    let mut worker = worker.spawn().expect("the fixture runs");
+    trace.hear(&format!("{made} appeared: killtrace-fixtu[{}]", worker.id()));
+    worker.kill().expect("it is killed");
+    worker.wait().expect("it ends");
+    let ended = trace.stop();
+    let mut victims: Vec<u32> = ended.deaths().map(|death| death.victim.pid).collect();
+    victims.sort_unstable();
+    let mut expected = [sleep.id(), worker.id()];
+    expected.sort_unstable();
+    assert_eq!(victims, expected, "{}", ended.complaint());
 }
 
 /// Everybody of a user.

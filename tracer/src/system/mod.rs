@@ -26,10 +26,12 @@ mod ssh;
 mod systemd;
 mod targets;
 mod terminals;
+mod titles;
 pub mod users;
 mod witnesses;
 
 pub use privileges::give_up;
 pub use sources::{ATTACHED, CONNECTING};
 pub use targets::{Found, Matcher, TargetError, told_to_run};
+pub use titles::Titles;
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

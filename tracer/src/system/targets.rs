@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::cgroups::Cgroups;
 use super::containers;
 use super::processes::Processes;
+use super::titles::is_titled;
 use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, parent_of_container, unescape};
 use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties};
@@ -324,8 +325,7 @@ fn is_called(name: &str, comm: &str, exe: Option<&str>, title: Option<&str>) -> 
     let base = exe.and_then(|exe| Path::new(exe).file_name()).and_then(|base| base.to_str());
     let shortened =
         name.len() > COMM_LEN && name.as_bytes().get(..COMM_LEN) == Some(comm.as_bytes());
-    let titled =
-        title.and_then(|title| title.strip_prefix(name)).is_some_and(|rest| rest.starts_with(':'));
+    let titled = title.is_some_and(|title| is_titled(name, title));
     base == Some(name) || comm == name || shortened || titled
 }
 

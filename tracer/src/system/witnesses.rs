@@ -20,6 +20,7 @@ use super::privileges::give_up;
 use super::processes::Processes;
 use super::sources::{ATTACHED, NOT_WANTED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
+use super::titles::Titles;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, Source};
 
@@ -161,6 +162,11 @@ impl Witnesses {
     /// A process as `/proc` has it, without its parents; `None` where it is gone.
     pub fn process(&self, pid: u32) -> Option<ProcessSnapshot> {
         self.context.processes.look(pid).ok()
+    }
+
+    /// The new processes that have come to have one of these titles.
+    pub fn titled(&self, titles: &mut Titles) -> Vec<ProcessSnapshot> {
+        titles.look(&self.context.processes)
     }
 
     /// A process and those that it has forked, its own tracer excepted: itself first.

@@ -7,7 +7,7 @@ use crate::commands::Failure;
 use crate::commands::plan::Plan;
 use crate::evidence::{Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, sig};
 use crate::kernel::Selection;
-use crate::system::{Found, Matcher, TargetError, running_processes, told_to_run};
+use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told_to_run};
 
 use super::one_line;
 
@@ -29,6 +29,8 @@ pub struct Wanted {
     pub command: Option<ProcessId>,
     /// What the specs meant when the trace was prepared.
     first: Vec<Found>,
+    /// Titles that are looked for.
+    pub titles: Titles,
     /// Positions of the specs that nothing has matched yet.
     waiting: Vec<usize>,
     /// Main and control processes of units that are targets, and of which unit.
@@ -59,6 +61,7 @@ impl Wanted {
         Ok(Self {
             pids: plan.pids.iter().map(|pid| identify(*pid)).collect::<Result<_, _>>()?,
             command: command.map(identify).transpose()?,
+            titles: Titles::new(names(&specs).map(str::to_owned).collect()),
             specs,
             first,
             waiting: Vec::new(),
@@ -69,10 +72,7 @@ impl Wanted {
 
     /// What the kernel side looks for.
     pub fn selection(&self, plan: &Plan) -> Selection {
-        let names = self.specs.iter().filter_map(|(_, matcher)| match matcher {
-            Matcher::Name(name) => Some(name.clone()),
-            _ => None,
-        });
+        let names = names(&self.specs).map(str::to_owned);
         let running = self.first.iter().flat_map(|found| found.processes.iter().map(identity));
         let pids = self.pids.iter().copied().chain(self.command).chain(running);
         Selection {
@@ -156,14 +156,7 @@ impl Wanted {
 
     /// Whether the kernel, which compares 15 bytes, took a program for a target that is none.
     pub fn is_mistaken(&self, exec: &Exec) -> bool {
-        let names: Vec<&str> = self
-            .specs
-            .iter()
-            .filter_map(|(_, matcher)| match matcher {
-                Matcher::Name(name) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
+        let names: Vec<&str> = names(&self.specs).collect();
         let only_names = names.len() == self.specs.len() && self.pids.is_empty();
         let long = names.iter().any(|name| name.len() > COMM_LEN);
         if !long || !only_names || self.follow || self.command.is_some() {
@@ -172,6 +165,11 @@ impl Wanted {
         let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let called = [base(&exec.filename), exec.task.comm.clone()];
         !names.iter().any(|name| called.iter().any(|called| called == name))
+    }
+
+    /// Whether a program that the kernel took for none of the targets has the title of one.
+    pub fn is_titled(&self, exec: &Exec) -> bool {
+        exec.args.first().is_some_and(|title| self.titles.has(title))
     }
 
     /// Whether a cgroup that has just been made belongs to a target.
@@ -183,6 +181,14 @@ impl Wanted {
     pub fn only_pids(&self) -> bool {
         self.specs.is_empty() && self.command.is_none() && !self.pids.is_empty()
     }
+}
+
+/// The names among what is looked for.
+fn names(specs: &[(String, Matcher)]) -> impl Iterator<Item = &str> {
+    specs.iter().filter_map(|(_, matcher)| match matcher {
+        Matcher::Name(name) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 /// A process's identity.

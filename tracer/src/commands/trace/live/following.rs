@@ -1,0 +1,154 @@
+//! Which processes are followed: those that run when the trace begins, and those that turn out to be targets later.
+
+use anyhow::Context as _;
+
+use super::super::one_line;
+use super::super::targets::{Running, identity};
+use super::Live;
+use crate::commands::{Failure, tell};
+use crate::evidence::{Evidence, Fact, ProcessId, ProcessSnapshot, Source, Target, TargetReason};
+use crate::system::clock;
+
+impl Live<'_> {
+    /// Makes the processes that run now targets; what `/proc` says of them comes back.
+    pub(super) fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
+        let (mut running, cgroups) = self.wanted.running();
+        for id in cgroups {
+            self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
+        }
+        let mut seen = Vec::new();
+        for (id, ..) in &running {
+            self.add_target(*id, self.plan.follow)?;
+        }
+        while let Ok(heard) = self.heard.try_recv() {
+            for process in self.run_elsewhere(&heard.fact)? {
+                let id = identity(&process);
+                running.retain(|(known, ..)| *known != id);
+                running.push((id, TargetReason::Running, Some(process)));
+            }
+            seen.push(heard);
+        }
+        for (id, reason, _) in &running {
+            seen.extend(self.target(*id, *reason));
+        }
+        Ok((running, seen))
+    }
+
+    fn add_target(&mut self, id: ProcessId, follow: bool) -> Result<(), Failure> {
+        Ok(self.kernel.add_target(id, follow).context("cannot trace another process")?)
+    }
+
+    /// Where this tells of what a target's unit runs: those processes are targets in whatever cgroup, and what lives in
+    /// another one comes back, with what it has forked.
+    pub(super) fn run_elsewhere(&mut self, fact: &Fact) -> Result<Vec<ProcessSnapshot>, Failure> {
+        let mut elsewhere = Vec::new();
+        let Some((unit, pids)) = self.wanted.run_by_unit(fact) else { return Ok(elsewhere) };
+        for pid in pids {
+            let Some(process) = self.witnesses.process(pid) else { continue };
+            self.wanted.is_run_by_unit(identity(&process), &unit);
+            if process.cgroup.as_deref().is_some_and(|path| self.wanted.has_cgroup(path)) {
+                // It may be about to be moved. What it forks is the unit's by where that lives.
+                self.add_target(identity(&process), self.plan.follow)?;
+                continue;
+            }
+            for process in self.witnesses.with_children(pid) {
+                self.add_target(identity(&process), true)?;
+                elsewhere.push(process);
+            }
+            for spec in self.wanted.arrived(|matcher| matcher.unit().as_deref() == Some(&unit)) {
+                let spec = one_line(&spec);
+                tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    /// Tells of a target that the kernel side has found by itself.
+    pub(super) fn new_target(&mut self, evidence: &mut Evidence) -> Result<(), Failure> {
+        let (id, reason) = match &mut evidence.fact {
+            Fact::Exec(exec) if exec.is_target => {
+                if self.wanted.is_mistaken(exec) {
+                    exec.is_target = false;
+                    self.kernel.forget(exec.task.id.pid);
+                    return Ok(());
+                }
+                (exec.task.id, TargetReason::Matched)
+            }
+            Fact::Exec(exec) if self.wanted.is_titled(exec) => {
+                self.add_target(exec.task.id, self.plan.follow)?;
+                exec.is_target = true;
+                (exec.task.id, TargetReason::Matched)
+            }
+            Fact::Fork(fork) if fork.is_target => (fork.child.id, TargetReason::Child),
+            Fact::Signal(signal) if signal.is_target => (signal.target.id, TargetReason::Matched),
+            Fact::Cgroup(change) if !change.removed => {
+                let path = change.path.as_deref();
+                if let Some(path) = path.filter(|path| self.wanted.has_cgroup(path)) {
+                    self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
+                    for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
+                        tell(&format!("{} appeared", one_line(&spec)));
+                    }
+                }
+                return Ok(());
+            }
+            Fact::Exit(exit) => {
+                self.announced.remove(&exit.task.id);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        // With --all everything is one: there is nothing to tell.
+        if self.plan.options.all {
+            return Ok(());
+        }
+        for evidence in self.target(id, reason) {
+            self.take(evidence)?;
+        }
+        Ok(())
+    }
+
+    /// A process is a target from now on: what is to be told of it, and what it looks like at once.
+    pub(super) fn target(&mut self, id: ProcessId, reason: TargetReason) -> Vec<Evidence> {
+        if !self.announced.insert(id) {
+            return Vec::new();
+        }
+        let evidence = Fact::Target(Target { id, reason }).at(clock::now(), Source::Tracer);
+        self.witnesses.consider(&evidence);
+        let mut told = vec![evidence];
+        while let Ok(heard) = self.heard.try_recv() {
+            if let Fact::Process(process) = &heard.fact {
+                if process.pid == id.pid {
+                    for spec in self.wanted.arrived(|matcher| matcher.matches(process)) {
+                        let spec = one_line(&spec);
+                        tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
+                    }
+                }
+                // What becomes of its parents can explain what becomes of it.
+                let parents = process.parents.iter().filter(|parent| parent.pid > 1);
+                for parent in parents.filter(|parent| !self.announced.contains(parent)) {
+                    // The map of processes is full: the story then has one witness less.
+                    if let Err(error) = self.kernel.add_witness(*parent) {
+                        tracing::debug!("cannot watch {}: {error}", parent.pid);
+                    }
+                }
+            }
+            told.push(heard);
+        }
+        told
+    }
+
+    /// Follows what has come to be called like a target by writing over its arguments.
+    pub(super) fn look_at_titles(&mut self) -> Result<(), Failure> {
+        for process in self.witnesses.titled(&mut self.wanted.titles) {
+            let id = identity(&process);
+            if self.announced.contains(&id) {
+                continue;
+            }
+            self.add_target(id, self.plan.follow)?;
+            for evidence in self.target(id, TargetReason::Matched) {
+                self.take(evidence)?;
+            }
+        }
+        Ok(())
+    }
+}
