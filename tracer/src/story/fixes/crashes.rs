@@ -1,0 +1,219 @@
+//! Remedies for crashes and for limits of resources.
+
+use super::super::verdict::Fix;
+use super::{fix, quoted, remark};
+
+/// What a core dump is named by, and looked into with.
+#[derive(Debug)]
+pub struct Core<'a> {
+    /// The program's file, or its name.
+    pub program: &'a str,
+    /// The name of its thread.
+    pub comm: &'a str,
+    /// Its pid, and that in its own pid namespace.
+    pub pid: u32,
+    pub ns_pid: u32,
+    pub uid: Option<u32>,
+    /// The signal's number.
+    pub signal: Option<u8>,
+    pub dumped: bool,
+    /// `kernel.core_pattern`, where it is known.
+    pub pattern: Option<&'a str>,
+}
+
+impl Core<'_> {
+    /// The dump's file by a pattern (`format_corename` of `fs/coredump.c`), with `*` for what is not known here.
+    fn file(&self, pattern: &str) -> String {
+        let mut file = String::new();
+        let mut rest = pattern.chars();
+        while let Some(c) = rest.next() {
+            if c != '%' {
+                file.push(c);
+                continue;
+            }
+            match rest.next() {
+                None => {}
+                Some('%') => file.push('%'),
+                Some('p') => file.push_str(&self.ns_pid.to_string()),
+                Some('P') => file.push_str(&self.pid.to_string()),
+                Some('e') => file.push_str(&self.comm.replace('/', "!")),
+                Some('E') if self.program.starts_with('/') => {
+                    file.push_str(&self.program.replace('/', "!"));
+                }
+                Some('f') => file.push_str(self.program.rsplit('/').next().unwrap_or_default()),
+                Some('u') if self.uid.is_some() => {
+                    file.push_str(&self.uid.unwrap_or_default().to_string());
+                }
+                Some('s') if self.signal.is_some() => {
+                    file.push_str(&self.signal.unwrap_or_default().to_string());
+                }
+                Some(_) => file.push('*'),
+            }
+        }
+        file
+    }
+}
+
+/// The core dump of a process to look into, or to have one the next time, by where this machine's kernel puts it
+/// (`kernel.core_pattern`).
+pub fn core_dump(core: &Core<'_>) -> Fix {
+    let (name, pid) = (quoted(core.program), core.pid);
+    let catcher = core.pattern.and_then(|pattern| pattern.strip_prefix('|')).map(str::trim);
+    let (commands, see) = match (catcher, core.pattern) {
+        (Some(catcher), _) if catcher.contains("systemd-coredump") => {
+            (vec![format!("coredumpctl info {pid}")], "coredumpctl(1)")
+        }
+        (Some(catcher), _) if catcher.contains("apport") => {
+            let unpack = format!("apport-unpack FILE DIRECTORY; gdb -c DIRECTORY/CoreDump {name}");
+            (vec!["ls -t /var/crash".to_owned(), remark(&unpack)], "apport-unpack(1)")
+        }
+        (Some(catcher), _) if catcher.contains("abrt") => {
+            (vec!["abrt-cli list".to_owned()], "abrt-cli(1)")
+        }
+        (Some(catcher), Some(pattern)) if is_nothing(catcher) => {
+            return write_cores(&name, pattern);
+        }
+        (None, Some("")) => return write_cores(&name, ""),
+        (Some(catcher), _) => {
+            let told = format!("kernel.core_pattern hands core dumps to {catcher}: look there");
+            (vec![remark(&told)], "core(5)")
+        }
+        (None, Some(pattern)) => {
+            let place = if pattern.starts_with('/') { "" } else { ", in its working directory" };
+            let file = if core.dumped { core.file(pattern) } else { pattern.to_owned() };
+            let told = format!(
+                "the dump is the file {file}{place} (kernel.core_pattern): gdb -c FILE {name}"
+            );
+            let again =
+                format!("for one the next time, start {name} from the shell where this was run");
+            let next = || vec!["ulimit -c unlimited".to_owned(), remark(&again), remark(&told)];
+            (if core.dumped { vec![remark(&told)] } else { next() }, "core(5), bash(1)")
+        }
+        (None, None) => {
+            let or = format!("or: ulimit -c unlimited; {name} …; gdb {name} core");
+            (vec![format!("coredumpctl info {pid}"), remark(&or)], "coredumpctl(1), core(5)")
+        }
+    };
+    fix("look into the crash", commands, "shows where in the program it happened").see(see)
+}
+
+/// Whether what core dumps are handed to does nothing with them.
+fn is_nothing(catcher: &str) -> bool {
+    let program = catcher.split(' ').next().unwrap_or_default();
+    program.is_empty() || matches!(program.rsplit('/').next(), Some("false" | "true" | "null"))
+}
+
+/// Core dumps, where the machine is set up to throw them away.
+fn write_cores(name: &str, pattern: &str) -> Fix {
+    let now = format!("kernel.core_pattern is \"{pattern}\" now, which throws core dumps away");
+    let again =
+        format!("then start {name} from this shell, and look into the dump: gdb -c FILE {name}");
+    fix(
+        "have core dumps written, to look into the next crash",
+        vec![
+            remark(&now),
+            "sudo sysctl -w kernel.core_pattern=core.%p".to_owned(),
+            "ulimit -c unlimited".to_owned(),
+            remark(&again),
+        ],
+        "the next crash leaves a file core.PID in the program's working directory, until the machine is restarted",
+    )
+    .but("a core dump holds what was in the program's memory, and can be large")
+    .check("sysctl kernel.core_pattern; ulimit -c")
+    .see("core(5), sysctl(8)")
+}
+
+/// A higher resource limit, the hard one with it, which `ulimit` could not raise.
+pub fn resource_limit(option: &str, name: &str, property: &str) -> Fix {
+    fix(
+        &format!("raise {name}"),
+        raise_limit(option, property),
+        "the limit no longer applies to what is started from this shell",
+    )
+    .check(format!("prlimit --pid $$ --{option}"))
+    .see("prlimit(1), setrlimit(2), systemd.exec(5)")
+}
+
+fn raise_limit(option: &str, property: &str) -> Vec<String> {
+    vec![
+        "# in the shell that starts the program; a script below it that sets the limit itself (ulimit) is to be changed instead"
+            .to_owned(),
+        format!("sudo prlimit --pid $$ --{option}=unlimited"),
+        "# where that is not permitted, as in many containers, only whoever starts the container can raise it"
+            .to_owned(),
+        format!("# in a unit: {property}=infinity"),
+    ]
+}
+
+/// Room for a stack that grows: its own limit, and that of the whole address space, which stops it from growing as well.
+pub fn stack_limits() -> Vec<Fix> {
+    let stack = resource_limit("stack", "the stack size limit", "LimitSTACK")
+        .but("a thread whose stack the program gives no size then gets 2 MiB on x86-64 (pthread_create(3))");
+    let space = resource_limit("as", "the address space limit, where there is one", "LimitAS");
+    let mut commands = vec![
+        "ulimit -v".to_owned(),
+        "# go on only where that shows a number: there is no such limit otherwise".to_owned(),
+    ];
+    commands.extend(space.commands);
+    vec![stack, Fix { commands, ..space }]
+}
+
+/// Room for a thread's stack, which has its size from the start.
+pub fn thread_stack() -> Fix {
+    fix(
+        "give its threads a larger stack",
+        vec![
+            "ulimit -s 65536".to_owned(),
+            "# in a unit: LimitSTACK=64M".to_owned(),
+            "# where the program gives the size itself: pthread_attr_setstacksize(3), java -Xss64m, RUST_MIN_STACK=67108864"
+                .to_owned(),
+        ],
+        "threads whose stack the program gives no size get 64 MiB each, in what is started from this shell",
+    )
+    .see("pthread_create(3), bash(1)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_where_the_kernel_puts_them() {
+        let fix = |dumped, pattern| {
+            core_dump(&Core {
+                program: "/opt/a b",
+                comm: "worker",
+                pid: 70,
+                ns_pid: 7,
+                uid: Some(1000),
+                signal: Some(11),
+                dumped,
+                pattern: Some(pattern),
+            })
+        };
+        let commands = |dumped, pattern| fix(dumped, pattern).commands;
+        let systemd = "|/lib/systemd/systemd-coredump %P %u %g %s %t 9223372036854775808 %h";
+        assert_eq!(commands(true, systemd), ["coredumpctl info 70"]);
+        assert_eq!(commands(true, "|/usr/share/apport/apport -p%p")[0], "ls -t /var/crash");
+        assert_eq!(commands(false, "core")[0], "ulimit -c unlimited");
+        let file = "/cores/worker.7.70.1000.11.!opt!a b.*.50%";
+        let told =
+            format!("# the dump is the file {file} (kernel.core_pattern): gdb -c FILE '/opt/a b'");
+        assert_eq!(commands(true, "/cores/%e.%p.%P.%u.%s.%E.%t.50%%"), [told]);
+        for nothing in ["", "|", "|/bin/false", "| /usr/bin/true %p"] {
+            let fix = fix(false, nothing);
+            assert_eq!(fix.commands[1], "sudo sysctl -w kernel.core_pattern=core.%p");
+            assert!(fix.effect.contains("the next crash leaves a file"), "{fix:?}");
+        }
+        assert!(commands(true, "|/opt/catch %p")[0].ends_with("to /opt/catch %p: look there"));
+    }
+
+    #[test]
+    fn a_limit_is_raised_as_a_whole_and_in_this_shell() {
+        let fix = resource_limit("cpu", "the CPU time limit", "LimitCPU");
+        assert_eq!(fix.commands[1], "sudo prlimit --pid $$ --cpu=unlimited");
+        let [stack, space] = &stack_limits()[..] else { panic!("two limits") };
+        assert!(stack.side_effect.is_some());
+        assert_eq!(space.commands[0], "ulimit -v");
+    }
+}

@@ -1,0 +1,213 @@
+//! Remedies around logins: logind, lingering, sshd, terminals.
+
+use super::super::verdict::Fix;
+use super::{fix, operand, quoted, remark, takes_effect};
+use crate::evidence::Written;
+
+/// Has logind read its configuration again.
+const RELOAD_LOGIND: &str = "sudo systemctl kill -s HUP systemd-logind";
+
+/// The commands that give a setting of logind's another value. Each has a file of its own: one remedy does not undo
+/// another.
+fn set_logind(name: &str, value: &str) -> Vec<String> {
+    const DROP_INS: &str = "/etc/systemd/logind.conf.d";
+    // A value can hold what printf(1) would read as an escape: `CORP\\alice`.
+    let line = quoted(&format!("{name}={value}"));
+    vec![
+        format!("sudo mkdir -p {DROP_INS}"),
+        format!("printf '%s\\n' '[Login]' {line} | sudo tee {DROP_INS}/zz-killtrace-{name}.conf"),
+        RELOAD_LOGIND.to_owned(),
+    ]
+}
+
+/// The command that shows what logind goes by.
+fn show_logind(name: &str) -> String {
+    let property = name.strip_suffix("Sec").map(|stem| format!("{stem}USec"));
+    let property = property.as_deref().unwrap_or(name);
+    format!(
+        "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager {property}"
+    )
+}
+
+/// Start it below the user's service manager, which outlives the sessions when lingering.
+pub fn linger_and_scope(user: &str, program: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "start it outside the login session",
+        vec![
+            format!("loginctl enable-linger {user}"),
+            format!("systemd-run --user --scope {}", operand(program)),
+        ],
+        "started so by the user, the program lives under the user's service manager, which lingering keeps running after logout",
+    )
+    .but("the user's service manager runs from boot on; lingering alone does not protect what runs in a session")
+    .check(format!("loginctl show-user {user} -p Linger; systemd-cgls --user-unit"))
+    .see("loginctl(1), systemd-run(1)")
+}
+
+/// A unit of the system's, which outlives the user's service manager.
+pub fn system_unit_of_user(user: &str, program: &str) -> Fix {
+    fix(
+        "run it as a unit of the system's, under the user's name",
+        vec![format!("sudo systemd-run --uid={} --unit=my-job {}", quoted(user), operand(program))],
+        "it no longer depends on the user's service manager",
+    )
+    .but("it has none of the user's session around it: no session bus, no keyring, no XDG_RUNTIME_DIR")
+    .check("systemctl status my-job")
+    .see("systemd-run(1)")
+}
+
+/// Let a user's service manager outlive the logins.
+pub fn linger(user: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "keep the user's service manager after logout",
+        vec![format!("loginctl enable-linger {user}")],
+        "units of the user keep running when the last session ends, and start at boot",
+    )
+    .but("the user's service manager runs from boot on")
+    .check(format!("loginctl show-user {user} -p Linger"))
+    .see("loginctl(1)")
+}
+
+/// `KillUserProcesses=no`
+pub fn keep_user_processes() -> Fix {
+    fix(
+        "let processes survive the logout, for every user",
+        set_logind("KillUserProcesses", "no"),
+        "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
+    )
+    .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
+    .check(show_logind("KillUserProcesses"))
+    .see("logind.conf(5)")
+}
+
+/// What the files say by now takes effect.
+pub fn reload_logind(name: &str, unread: &Written) -> Fix {
+    fix(
+        "have logind read the files that have changed",
+        vec![RELOAD_LOGIND.to_owned()],
+        &takes_effect(name, unread),
+    )
+    .check(show_logind(name))
+    .see("logind.conf(5)")
+}
+
+/// `KillExcludeUsers=`
+pub fn exclude_user(user: &str) -> Fix {
+    fix(
+        "let this user's processes survive the logout",
+        set_logind("KillExcludeUsers", &format!("root {user}")),
+        "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
+    )
+    .but("forgotten processes of this user stay")
+    .see("logind.conf(5)")
+}
+
+/// `StopIdleSessionSec=infinity`
+pub fn no_idle_stop() -> Fix {
+    fix(
+        "do not stop idle sessions",
+        set_logind("StopIdleSessionSec", "infinity"),
+        "sessions are never stopped for being idle",
+    )
+    .but("idle logins stay open; a security policy may demand the limit")
+    .see("logind.conf(5)")
+}
+
+/// pam_systemd for sshd.
+pub fn pam_systemd() -> Fix {
+    fix(
+        "give ssh logins a session of their own",
+        vec![
+            "sudo apt install libpam-systemd".to_owned(),
+            "echo 'UsePAM yes' | sudo tee /etc/ssh/sshd_config.d/10-use-pam.conf".to_owned(),
+        ],
+        "pam_systemd moves each login into a session scope, which the end of the connection's unit does not touch",
+    )
+    .but("logind's rules apply to logins from then on, KillUserProcesses= among them; `session optional pam_systemd.so` has to be in the PAM stack of sshd (pam-auth-update adds it on Debian)")
+    .check("in a new login: cat /proc/self/cgroup should name session-N.scope")
+    .see("pam_systemd(8)")
+}
+
+/// One long-running sshd instead of one per connection.
+pub fn long_running_sshd(socket: &str) -> Fix {
+    let service = quoted(&socket.replace(".socket", ".service"));
+    let socket = quoted(socket);
+    fix(
+        "run one sshd instead of one unit per connection",
+        vec![
+            format!("systemctl cat {service}"),
+            remark("go on only where that shows a service"),
+            format!("sudo systemctl disable --now {socket}"),
+            format!("sudo systemctl enable --now {service}"),
+            remark(&format!(
+                "the way back, should it not start: sudo systemctl enable --now {socket}"
+            )),
+        ],
+        "connections no longer have a unit of their own that is cleaned up after them",
+    )
+    .but("sshd runs all the time; keep the present login open until a new one has worked")
+    .check(format!("systemctl status {service}; then log in anew"))
+    .see("sshd(8)")
+}
+
+/// Detach from the terminal, by a multiplexer unless that was one's own.
+pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
+    let program = quoted(program);
+    let (commands, see) = if was_multiplexer {
+        (vec![format!("setsid -f {program} …")], "setsid(1), nohup(1)")
+    } else {
+        let there = format!("there, start {program} again; or without tmux: setsid -f {program} …");
+        (vec!["tmux new -s main".to_owned(), remark(&there)], "tmux(1), setsid(1), nohup(1)")
+    };
+    const EFFECT: &str = "it no longer gets SIGHUP when the terminal closes";
+    fix("run it detached from the terminal", commands, EFFECT).see(see)
+}
+
+/// A command of an ssh login's that writes to a file instead.
+pub fn output_to_file(program: &str) -> Fix {
+    let program = quoted(program);
+    fix(
+        "have it write to a file rather than to the connection",
+        vec![remark(&format!("nohup {program} … >output.log 2>&1 </dev/null &"))],
+        "its output no longer has a reader that goes with the login",
+    )
+    .see("nohup(1)")
+}
+
+/// The client's and the server's keep-alives.
+pub fn keep_alive() -> Fix {
+    fix(
+        "keep a quiet connection alive",
+        vec![
+            "# on the client, in ~/.ssh/config:  ServerAliveInterval 30".to_owned(),
+            "# on the server, in sshd_config:  ClientAliveInterval 60 and ClientAliveCountMax 10"
+                .to_owned(),
+        ],
+        "short network outages no longer end the login",
+    )
+    .see("ssh_config(5), sshd_config(5)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tmux_ended_is_not_put_into_tmux_again() {
+        assert!(!detach("sleep", true).commands[0].contains("tmux"));
+        assert!(detach("sleep", false).commands[0].contains("tmux"));
+    }
+
+    #[test]
+    fn a_name_stays_a_word_whatever_it_holds() {
+        for user in [r"CORP\alice", "it's", "a$(reboot)", "a\nb"] {
+            let fix = exclude_user(user);
+            let script = fix.commands[1].replace("| sudo tee", "| cat -; : >/dev/null");
+            let output = std::process::Command::new("sh").args(["-c", &script]).output();
+            let told = String::from_utf8(output.expect("sh").stdout).expect("UTF-8");
+            assert_eq!(told, format!("[Login]\nKillExcludeUsers=root {user}\n"), "{script}");
+        }
+    }
+}

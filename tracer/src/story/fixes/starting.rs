@@ -1,0 +1,136 @@
+//! Remedies where somebody had a unit stopped: start it again, install it again, keep updates from it.
+
+use super::super::verdict::Fix;
+use super::unit_at::UnitAt;
+use super::{fix, operand, quoted, remark};
+
+/// Why a unit that was stopped does not start by `systemctl start` alone, or not for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing keeps it.
+    Free,
+    /// Nothing keeps it, but it is no longer started at boot.
+    Disabled,
+    /// `systemctl mask`: it cannot be started; until the next boot alone where that was asked for.
+    Masked { for_now: bool },
+    /// Its file is gone.
+    Deleted,
+}
+
+/// What was stopped is not gone.
+pub fn start_again(at: &UnitAt, kept: Kept) -> Fix {
+    let start = at.sudo(&at.about("start"));
+    let start_it = "start it again";
+    let runs = "the unit runs again; its settings are untouched";
+    let (title, commands, effect) = match kept {
+        Kept::Free => (start_it, vec![start], runs),
+        Kept::Disabled => (
+            "start it again, at boot as well",
+            vec![at.sudo(&at.about("enable --now"))],
+            "the unit runs again, and is started at boot as it was",
+        ),
+        Kept::Masked { for_now } => {
+            let unmask = if for_now { "unmask --runtime" } else { "unmask" };
+            let allowed = "the unit is no longer masked, so that it can be started, and runs again";
+            (
+                "take the mask off and start it again",
+                vec![at.sudo(&at.about(unmask)), start],
+                allowed,
+            )
+        }
+        Kept::Deleted => (
+            "put its file back and start it again",
+            vec![
+                remark(&format!(
+                    "the file of {} is gone; when it is back, from the package or a backup:",
+                    at.unit
+                )),
+                at.sudo(&at.systemctl("daemon-reload")),
+                start,
+            ],
+            "systemd knows the unit again and runs it",
+        ),
+    };
+    fix(title, commands, effect)
+        .but("whoever stopped it may have had a reason: ask first")
+        .check(at.about("status"))
+        .see("systemctl(1)")
+}
+
+/// The package of the unit was removed by one of these; `package` where its name is known.
+pub fn install_again(at: &UnitAt, updaters: &[String], package: Option<&str>) -> Fix {
+    let is = |names: &[&str]| updaters.iter().any(|updater| names.contains(&updater.as_str()));
+    let install = match () {
+        () if is(&RPM) => "dnf install",
+        () if is(&["zypper"]) => "zypper install",
+        () if is(&["pacman"]) => "pacman -S",
+        () if is(&["apk"]) => "apk add",
+        () => "apt-get install",
+    };
+    let command = match package {
+        Some(package) => format!("sudo {install} {}", operand(package)),
+        None => format!("# with the package that was removed: sudo {install} PACKAGE"),
+    };
+    fix(
+        "install its package again",
+        vec![command, at.sudo(&at.about("start"))],
+        "the package, and with it the unit, is there again",
+    )
+    .but("whoever removed it may have had a reason: ask first")
+    .check(at.about("status"))
+    .see("apt-get(8), dnf(8), systemctl(1)")
+}
+
+/// What manages packages of RPM.
+const RPM: [&str; 5] = ["dnf", "dnf5", "yum", "rpm", "microdnf"];
+
+/// A package manager, or what works for one, restarted it. `file`: the unit's own file.
+pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
+    let is = |name: &str| updaters.iter().any(|updater| updater == name);
+    let snap = at.unit.strip_prefix("snap.").and_then(|rest| rest.split('.').next());
+    if let Some(snap) = snap.filter(|_| is("snapd") || is("snap")) {
+        let snap = operand(snap);
+        return fix(
+            "choose when the snap is refreshed",
+            vec![format!("sudo snap refresh --hold=72h {snap}")],
+            "the snap is not refreshed, and its services not restarted, for three days",
+        )
+        .but("security updates of the snap wait as well")
+        .check(format!("snap info {snap}"))
+        .see("snap(8)");
+    }
+    if is("needrestart") && !at.of_user {
+        // Perl reads the line: as perlfunc's quotemeta, so that a name is nothing but a name to it.
+        let escaped = at.unit.chars().flat_map(|c| {
+            let plain = c.is_ascii_alphanumeric() || c == '_';
+            (!plain).then_some('\\').into_iter().chain([c])
+        });
+        let pattern: String = escaped.collect();
+        let line = format!("$nrconf{{override_rc}}{{qr(^{pattern})}} = 0;");
+        return fix(
+            "have needrestart leave the unit alone",
+            vec![format!(
+                "printf '%s\\n' {} | sudo tee /etc/needrestart/conf.d/50-killtrace.conf",
+                quoted(&line)
+            )],
+            "needrestart still lists the unit, but does not restart it after upgrades",
+        )
+        .but("it goes on using the old libraries until you restart it")
+        .check("sudo needrestart -r l")
+        .see("needrestart(1)");
+    }
+    let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
+    let rpm = RPM.iter().any(|name| is(name));
+    let (find, hold) = if rpm {
+        (format!("rpm -qf {}", operand(&file)), "sudo dnf versionlock add PACKAGE")
+    } else {
+        (format!("dpkg -S {}", operand(&file)), "sudo apt-mark hold PACKAGE")
+    };
+    fix(
+        "choose when its package is upgraded",
+        vec![find, format!("# with the package it names: {hold}")],
+        "the package stays as it is, so that no upgrade restarts the unit",
+    )
+    .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
+    .see("apt-mark(8), unattended-upgrade(8), dnf(8)")
+}
