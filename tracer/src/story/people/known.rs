@@ -50,7 +50,7 @@ pub struct Known {
     /// When what it runs now was first told of. What `/proc` says has the time of having been read, and is there
     /// before the kernel's records of earlier moments are.
     pub(super) told_ns: u64,
-    /// When something was last heard of it, in [`People::heard`].
+    /// When something was last heard of it, as the count of such hearings.
     pub(super) heard: u64,
 }
 
