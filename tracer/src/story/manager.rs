@@ -6,12 +6,12 @@ use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
 use super::unit_jobs::{Looked, is_known_before, may_have_been, under_way};
-use super::units::{lost_file, names_of};
+use super::units::{lost_file, names_of, passed_on};
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::cgroup_path::bus_label_unescape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, Manager, Moment, ProcessId, Task, sig,
+    BusCall, CgroupOwner, Exit, Grade, Job, Manager, Moment, ProcessId, SignalSent, Task, sig,
 };
 
 const MS: u64 = 1_000_000;
@@ -110,13 +110,16 @@ impl<'a> UnitStop<'a> {
                 main_end(world, manager, &unit, first.ns(), case.victim.start_ns, &others)
             })
             .flatten();
+        // What a client had it send was no stop; that came of it.
+        let to_main = main_end
+            .and_then(|main| struck_by_manager(world, main, first))
+            .filter(|signal| !is_passed_on(case, manager, &unit, signal));
         let main_exit = main_end
-            .filter(|exit| struck_by_manager(world, exit, first).is_none())
+            .filter(|_| to_main.is_none())
             .filter(|exit| ends_its_unit(world, manager, &unit, exit, first));
         // A service that restarts by itself makes its job when it has been cleaned up.
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
-        let to_main = main_end.and_then(|main| struck_by_manager(world, main, first));
         let begun = to_main.map_or(first.at, |signal| signal.at.no_later_than(first.at));
         let began_ns = job.map_or(begun.boot_ns, |job| job.ns().min(begun.boot_ns));
         let last = blow.signal.value.number;
@@ -589,6 +592,22 @@ fn ends_its_unit(
     });
     let at_once = main.ns() + 2 * S >= first.ns();
     !remains && !by_cgroup && (at_once || runs_more)
+}
+
+/// Whether a client had asked the manager to send this signal to a unit's main process: `systemctl kill`.
+fn is_passed_on(case: &Case<'_>, manager: Manager, unit: &str, sent: &SeenSignal) -> bool {
+    let SignalSent { number, target, .. } = &*sent.value;
+    let own = [Some(target.id.pid), Some(target.ns_pid)];
+    let said = case.world.journal.iter().any(|line| {
+        line.value.pid == Some(sent.value.sender.id.pid)
+            && line.value.about_unit.as_deref() == Some(unit)
+            && line.ns().abs_diff(sent.ns()) <= 2 * S
+            && passed_on(&line.value.message, *number, &own)
+    });
+    let asked = || Request::find(case, Wish::Kill, manager, unit, sent.ns());
+    let is_its = |request: Request<'_>| request.signal(case).is_none_or(|it| it == *number);
+    let stopping = || stop_job(case.world, manager, unit, sent.ns(), target.id.start_ns).is_some();
+    said || !stopping() && asked().is_some_and(is_its)
 }
 
 /// The manager's first signal to the main process before that ended: a stop was under way already.

@@ -166,6 +166,18 @@ pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool
     line.pid == Some(stop.first.value.sender.id.pid) && line.about_unit.as_deref() == Some(unit)
 }
 
+/// Whether a manager logged that it passed this signal on to a process of these numbers, or to the whole unit: `Sent
+/// signal SIGKILL to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
+pub fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
+    let signal = crate::evidence::signal_name(number);
+    let mut words = message.split([' ', ',']);
+    let named = words.clone().any(|word| word == signal);
+    let pid = words.by_ref().find(|word| *word == "process").and_then(|_| words.next());
+    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
+    let is_it = pid.is_none_or(|pid| process.contains(&Some(pid)));
+    named && message.contains("on client request") && is_it
+}
+
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.
 pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingSetting> {
     let value = stop.history?.now.get(property)?;

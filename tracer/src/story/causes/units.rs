@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Manager, Mechanism, Process, sig};
+use crate::evidence::{BusCall, Grade, Manager, Mechanism, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -300,18 +300,6 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         .answer()
 }
 
-/// Whether the manager logged that it passed this signal on to this process, or to the whole unit: `Sent signal SIGKILL
-/// to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
-fn passed_on(message: &str, number: u8, victim: &Process) -> bool {
-    let signal = crate::evidence::signal_name(number);
-    let mut words = message.split([' ', ',']);
-    let named = words.clone().any(|word| word == signal);
-    let pid = words.by_ref().find(|word| *word == "process").and_then(|_| words.next());
-    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
-    let own = [Some(victim.pid), victim.ns_pid];
-    named && message.contains("on client request") && pid.is_none_or(|pid| own.contains(&Some(pid)))
-}
-
 /// `systemctl kill` and its methods.
 pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SystemctlKill;
@@ -328,16 +316,22 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let (number, struck) = (blow.signal.value.number, blow.signal.at);
     let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
     let call = asked.as_ref().and_then(|(_, request)| request.call);
+    let victim = case.victim_process();
+    let own = [Some(victim.pid), victim.ns_pid];
     let said = case.world.journal.iter().rev().find(|line| {
         around.clone().any(|unit| units::manager_said(&line.value, &stop, &unit))
-            && passed_on(&line.value.message, number, &case.victim_process())
+            && units::passed_on(&line.value.message, number, &own)
             // The signals of a job are near, too.
             && line.ns().abs_diff(case.struck_ns()) <= if stop.job.is_some() { 100 * MS } else { 2 * S }
     });
     // A stop signals one process after the other (`unit_kill_context`), never a whole cgroup.
     let at_once = case.blow_by(Mechanism::CgroupKill).is_some();
-    // A command alone proves nothing where a job was under way: that has signals of its own.
+    // A command alone proves nothing where a job was under way, or the main process was gone: those have signals of
+    // their own.
     let proven = said.is_some() || at_once;
+    if stop.main_exit.is_some() && !proven {
+        return None;
+    }
     // Nor does a call that was heard of only later: it may have been made then.
     let late = call.is_some_and(|call| call.ns() > case.struck_ns());
     let asked = asked.filter(|_| proven || stop.job.is_none() || call.is_some() && !late);
