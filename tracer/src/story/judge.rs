@@ -249,6 +249,7 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
     }
     links.retain(|link| link.at.boot_ns <= case.exit.ns());
     links.sort_by_key(|link| link.at.boot_ns);
+    let mut links = one_link_a_fact(links);
     links.dedup_by(|later, link| {
         let more = later.text.strip_prefix(&link.text);
         let goes_on = more.is_some_and(|more| more.starts_with(" (") && link.at == later.at);
@@ -288,7 +289,36 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
 /// What came over the bus or from the journal has the time at which it was read, which may be after what
 /// it led to.
 const fn is_read_late(event: LinkEvent) -> bool {
-    matches!(event, LinkEvent::BusCall | LinkEvent::Job | LinkEvent::SshDisconnect)
+    matches!(
+        event,
+        LinkEvent::BusCall | LinkEvent::Job | LinkEvent::SshDisconnect | LinkEvent::SessionClosed
+    )
+}
+
+/// What several stories that were joined tell, once: in `links`, which are in order of time. What is read late is told
+/// with the time of what it led to in each story, of which the earliest is right. The kernel's own time is the same each
+/// time; at one moment, what led to a signal was put before it by the story that knows it.
+fn one_link_a_fact(links: Vec<Link>) -> Vec<Link> {
+    let mut kept: Vec<Link> = Vec::new();
+    for link in links {
+        let same = kept.iter().position(|before| is_same_fact(before, &link));
+        match same {
+            Some(before) if !is_read_late(link.event) => {
+                kept.remove(before);
+                kept.push(link);
+            }
+            Some(_) => {}
+            None => kept.push(link),
+        }
+    }
+    kept
+}
+
+fn is_same_fact(one: &Link, other: &Link) -> bool {
+    // How late it was heard of says something of what it led to alone.
+    let bare = |link: &Link| link.text.split(" (heard of ").next().map(str::to_owned);
+    let at_once = one.at == other.at || is_read_late(one.event);
+    at_once && one.event == other.event && one.source == other.source && bare(one) == bare(other)
 }
 
 fn distinct(fixes: Vec<Fix>) -> Vec<Fix> {
