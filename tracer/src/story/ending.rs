@@ -230,6 +230,15 @@ impl<'a> Ending<'a> {
         self.peer.as_deref().unwrap_or("the client")
     }
 
+    /// When those of its sshd processes ended that a service manager killed.
+    pub fn stopped(&self, case: &Case<'a>) -> impl Iterator<Item = Moment> {
+        let is_stopped = |exit: &&&Seen<Exit>| {
+            let end = End::of(case, exit.value.task.id);
+            end.is_some_and(|end| end.killer().is_some_and(|killer| manager_of(killer).is_some()))
+        };
+        self.sshd.iter().filter(is_stopped).map(|exit| exit.at)
+    }
+
     /// Its links of the chain; none is later than what it led to.
     pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
         let mut links = Vec::new();
@@ -420,7 +429,7 @@ fn sshd_words<'a>(case: &Case<'a>, pids: &[u32], began_ns: u64) -> Vec<&'a Seen<
 }
 
 /// The other end of the login's connection: from the unit's own name (`sshd@0-LOCAL-REMOTE.service`),
-/// or from `SSH_CONNECTION` of whoever lived there.
+/// or from `SSH_CONNECTION` of whoever lived there. Without a unit it is the victim's own login.
 fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
     if let Some(instance) = unit.split_once('@').and_then(|(_, rest)| rest.strip_suffix(".service"))
         && let Some((_, remote)) = instance.rsplit_once('-')
@@ -429,7 +438,10 @@ fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
         return Some(remote.to_owned());
     }
     let people = &case.world.people;
+    // Of another login's end its own says nothing: a user's manager runs on from one to the next.
+    let is_of_login = unit.is_empty() || case.placement.unit.as_deref() == Some(unit);
     let own = std::iter::once(case.victim).chain(people.parents(case.victim));
+    let own = own.filter(|_| is_of_login);
     let others = people.iter().filter(|(_, known)| {
         let owner = known.cgroup.as_deref().map(CgroupOwner::of);
         owner.is_some_and(|owner| {

@@ -8,6 +8,7 @@ mod actor;
 mod case;
 mod causes;
 mod clients;
+mod closed;
 mod decide;
 mod ending;
 mod engine;

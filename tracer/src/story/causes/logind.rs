@@ -1,17 +1,22 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
+mod last_session;
+mod linger;
+mod user_stopped;
+
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, Moment, ProcessId};
+use crate::evidence::{BusCall, Grade, JournalLine, Manager};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
-use crate::story::manager::{UnitStop, stop_job};
-use crate::story::requests::{Request, Wish, by_arguments, loginctl, who_called};
+use crate::story::manager::UnitStop;
+use crate::story::requests::{loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{closed, fixes, units, words};
+pub use user_stopped::user_stopped;
 
 const S: u64 = 1_000_000_000;
 const SCOPE: &[&str] = &["logind.conf"];
@@ -131,11 +136,19 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links([told])
+    .links(closing(case, session, &stop))
     .links(units::stop_links(case, &stop));
     if by_name {
         finding = finding.gap("the caller was gone before the bus could name its process; who it was is taken from the arguments of what was being run");
     }
     finding.answer()
+}
+
+/// What logind had said of the session's end before its scope was stopped. Where it waits for the scope to be empty, it
+/// says that only later.
+fn closing(case: &Case<'_>, session: Option<&str>, stop: &UnitStop<'_>) -> Vec<Link> {
+    let ordered = stop.ordered_at();
+    session.map(|id| closed::links(case, id, ordered.boot_ns, ordered)).unwrap_or_default()
 }
 
 /// The request itself was not seen, but a loginctl whose arguments say it.
@@ -162,38 +175,39 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
         ),
     )
     .links(command)
+    .links(closing(case, session, stop))
     .links(units::stop_links(case, stop))
     .gap("logind was asked to, by the command's arguments; the bus did not show the call in time")
     .answer()
 }
 
 /// logind's words when it stops a session for being idle.
-fn idle_said<'a>(
-    case: &Case<'a>,
-    stop: &UnitStop<'_>,
-    session: &str,
-) -> Option<&'a Seen<JournalLine>> {
+fn idle_said<'a>(case: &Case<'a>, session: &str, at_ns: u64) -> Option<&'a Seen<JournalLine>> {
     case.world.journal.iter().rev().find(|line| {
         units::from_daemon(&line.value, "systemd-logind")
             && line.value.message.contains("is idle, stopping")
             && (line.value.fields.get("SESSION_ID").map(String::as_str) == Some(session)
                 || line.value.message.contains(&format!("\"{session}\"")))
-            && line.ns() <= stop.began_ns + S
-            && line.ns() + 30 * S >= stop.began_ns
+            && line.ns() <= at_ns + S
+            && line.ns() + 30 * S >= at_ns
     })
+}
+
+fn idle_link(case: &Case<'_>, said: &Seen<JournalLine>) -> Link {
+    let text = format!("systemd-logind logged {}", words::quotation(&said.value.message));
+    case.link(said.at, LinkEvent::Timeout, said.source, None, text)
 }
 
 /// `StopIdleSessionSec=`
 pub fn idle(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let session = stop.session_id()?;
-    let said = idle_said(case, &stop, session)?;
+    let said = idle_said(case, session, stop.began_ns)?;
     let setting = case.setting(SCOPE, "StopIdleSessionSec");
     let victim = words::name_pid(&case.victim_process());
     let limit = setting
         .as_ref()
         .map_or_else(String::new, |setting| format!(" ({})", units::cited(setting)));
-    let text = format!("systemd-logind logged {}", words::quotation(&said.value.message));
     Finding::new(
         CauseId::LogindIdleStop,
         Fit::Exact,
@@ -204,7 +218,8 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .settings([setting])
-    .links([case.link(said.at, LinkEvent::Timeout, said.source, None, text)])
+    .links([idle_link(case, said)])
+    .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
     .fixes([fixes::no_idle_stop(), fixes::linger_and_scope(&owner(case, session), &program(case))])
     .answer()
@@ -252,6 +267,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .settings([rule.decided.clone()])
     .settings([users_setting(case, "KillExcludeUsers"), users_setting(case, "KillOnlyUsers")])
     .links(ending.links(case, stop.first.at))
+    .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
     .fixes([fixes::linger_and_scope(&user, &program(case)), fixes::exclude_user(&user)]);
     // Where KillOnlyUsers= names the user, the general setting changes nothing.
@@ -347,7 +363,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
     if loginctl(case, Some(session), Some(&owner_name), stop.began_ns).is_some() {
         return Some("somebody had logind end or signal the session (loginctl)".to_owned());
     }
-    if let Some(line) = idle_said(case, stop, session) {
+    if let Some(line) = idle_said(case, session, stop.began_ns) {
         return Some(format!(
             "logind logged {}: the user was still there",
             words::quotation(&line.value.message)
@@ -378,226 +394,4 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         return None;
     }
     Some(format!("{}={}{}", setting.name, setting.value, units::location(&setting)))
-}
-
-/// The last logout without lingering.
-pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
-    const ID: CauseId = CauseId::LogindUserStopped;
-    let stop = UnitStop::of(case)?;
-    let uid = case.placement.owner_uid?;
-    let manager_unit = format!("user@{uid}.service");
-    if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
-        let comm = case.victim_process().comm.unwrap_or_default();
-        let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
-        return is_not(ID, format!("{comm} was in {around}, not below {manager_unit}"));
-    }
-    let user = case.world.user(uid);
-    let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
-    let runtime_dir = format!("user-runtime-dir@{uid}.service");
-    let slice = format!("user-{uid}.slice");
-    let jobs = [&manager_unit, &runtime_dir, &slice]
-        .into_iter()
-        .filter_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
-    let asked = |job: &Seen<Job>| Request::for_job(case, Wish::Stop, job, job.ns());
-    // Of these one was asked for, and takes the others along: on 252 the manager, on 257 the directory that it needs.
-    let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
-    let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
-    let Some(&(job, request)) = first else {
-        return is_not(ID, format!("{manager_unit} was not being stopped"));
-    };
-    if super::shutdown::going_down(case, Manager::System).is_some() {
-        return is_not(ID, "the whole system was going down".to_owned());
-    }
-    if terminate_call(case, None, Some(uid), job.ns()).is_some() {
-        return is_not(ID, "logind was asked to end the user".to_owned());
-    }
-    let by_logind = request.and_then(|asked| asked.call);
-    let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
-    let linger = Linger::at(case, uid, &name, job.ns());
-    // Where logind stopped it all the same, that has changed, however it did.
-    if matches!(linger, Linger::Yes) && by_logind.is_none() {
-        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
-    }
-    if let Some(other) = request.filter(|_| by_logind.is_none()) {
-        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
-        return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
-    }
-    let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
-    let delay = case.setting(SCOPE, "UserStopDelaySec");
-    let victim = words::name_pid(&case.victim_process());
-    let links: Vec<Link> = by_logind
-        .map(|call| call_link(case, call).before(job.at))
-        .into_iter()
-        .chain([units::job_link(case, job)])
-        .collect();
-    let its_own = jobs.first().filter(|(own, _)| own.value.id != job.value.id);
-    let its_own = its_own.map(|(own, _)| units::job_link(case, own));
-    let finding = Finding::new(
-        ID,
-        if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
-        grade.min(linger.grade()),
-        format!(
-            "{victim} ({name}) was ended by {}: {}, and {manager_unit}, which it ran below, was \
-             stopped.",
-            stop.manager_name(case),
-            linger.clause(case, uid, &name, job.ns())
-        ),
-    );
-    let finding = match linger {
-        Linger::Yes => finding.gap(format!(
-            "{name} lingered when that was last looked at; who changed that was not seen"
-        )),
-        Linger::No | Linger::TakenAway(_) => finding,
-    };
-    finding
-        .settings([linger.setting(&name), delay])
-        .links(linger.links(case, job.at))
-        .links(links)
-        .links(its_own)
-        .links(units::stop_links(case, &stop))
-        .fixes([fixes::linger(&name)])
-        .answer()
-}
-
-/// Whether a user's service manager outlives the user's sessions.
-enum Linger<'a> {
-    /// As it was read.
-    Yes,
-    /// As it was read, or nothing is known of it.
-    No,
-    /// Somebody has had logind change it while this was traced.
-    TakenAway(TakenAway<'a>),
-}
-
-/// Who had logind take it away.
-struct TakenAway<'a> {
-    ns: u64,
-    call: Option<&'a Seen<BusCall>>,
-    process: Option<ProcessId>,
-    /// That is known by the arguments alone.
-    concluded: bool,
-}
-
-impl<'a> Linger<'a> {
-    /// As it was at a time.
-    fn at(case: &Case<'a>, uid: u32, name: &str, at_ns: u64) -> Self {
-        if let Some((call, lingers)) = linger_call(case, uid, at_ns) {
-            if lingers {
-                return Self::Yes;
-            }
-            let named = case.caller_named_by_bus(call);
-            let process = named.or_else(|| disabling(case, uid, name, at_ns).map(|(_, id)| id));
-            let concluded = named.is_none();
-            return Self::TakenAway(TakenAway {
-                ns: call.ns(),
-                call: Some(call),
-                process,
-                concluded,
-            });
-        }
-        if case.world.user(uid).and_then(|user| user.linger) != Some(true) {
-            return Self::No;
-        }
-        disabling(case, uid, name, at_ns).map_or(Self::Yes, |(ns, process)| {
-            Self::TakenAway(TakenAway { ns, call: None, process: Some(process), concluded: true })
-        })
-    }
-
-    /// How well it is known.
-    fn grade(&self) -> Grade {
-        match self {
-            Self::No => Grade::Observed,
-            Self::TakenAway(by) if by.call.is_some() && !by.concluded => Grade::Observed,
-            Self::Yes | Self::TakenAway(_) => Grade::Inferred,
-        }
-    }
-
-    /// That nothing kept the user's manager, as a clause.
-    fn clause(&self, case: &Case<'_>, uid: u32, name: &str, at_ns: u64) -> String {
-        match self {
-            Self::Yes => {
-                format!("{name}'s last session was over, {name} seems not to linger any more")
-            }
-            Self::No => format!("{name}'s last session was over, {name} does not linger"),
-            Self::TakenAway(by) => {
-                let who = match by.process {
-                    Some(id) => {
-                        let hint = if by.concluded { by_arguments(by.call.is_some()) } else { "" };
-                        format!("{}{hint}", Actor::behind(case, id).sentence())
-                    }
-                    None => "somebody had logind end it".to_owned(),
-                };
-                if has_logged_out(case, uid, by.ns, at_ns) {
-                    format!(
-                        "{name}'s last session was over, {name} did not linger any more ({who})"
-                    )
-                } else {
-                    format!("{name}, who had no session, did not linger any more ({who})")
-                }
-            }
-        }
-    }
-
-    /// As a setting, where somebody changed it: logind keeps a file of the user's name.
-    fn setting(&self, name: &str) -> Option<DecidingSetting> {
-        matches!(self, Self::TakenAway(_)).then(|| DecidingSetting {
-            name: "Linger".to_owned(),
-            value: "no".to_owned(),
-            file: Some(format!("/var/lib/systemd/linger/{name}")),
-            line: None,
-            unread: None,
-        })
-    }
-
-    /// The command and the call that took it away.
-    fn links(&self, case: &Case<'_>, effect: Moment) -> Vec<Link> {
-        let Self::TakenAway(by) = self else { return Vec::new() };
-        let actor = by.process.map(|id| Actor::behind(case, id));
-        let commands = actor.map(|actor| units::command_links(case, &actor));
-        let command = commands.into_iter().flatten();
-        let call = by.call.map(|call| call_link(case, call));
-        command.into_iter().chain(call).map(|link| link.before(effect)).collect()
-    }
-}
-
-/// What logind was told last of a user's lingering before that time.
-fn linger_call<'a>(case: &Case<'a>, uid: u32, at_ns: u64) -> Option<(&'a Seen<BusCall>, bool)> {
-    case.world.calls.iter().rev().find_map(|seen| {
-        let call = &seen.value;
-        let fits = call.is_to_logind() && call.member == "SetUserLinger" && seen.ns() <= at_ns + S;
-        // The user -1 is the caller.
-        let whose = call.args.first().and_then(serde_json::Value::as_u64).filter(|_| fits)?;
-        let of_user =
-            whose == u64::from(uid) || whose == u64::from(u32::MAX) && call.sender.uid == Some(uid);
-        let lingers = call.args.get(1).and_then(serde_json::Value::as_bool)?;
-        of_user.then_some((seen, lingers))
-    })
-}
-
-/// A loginctl that by its arguments takes it away, and when it was executed.
-fn disabling(case: &Case<'_>, uid: u32, name: &str, at_ns: u64) -> Option<(u64, ProcessId)> {
-    let found = case.world.people.iter().filter_map(|(id, known)| {
-        let at = known.exec_ns?;
-        let args = known.cmdline.as_deref()?;
-        let verb = args.iter().position(|arg| arg == "disable-linger")?;
-        let mut users = args[verb + 1..].iter().filter(|arg| !arg.starts_with('-')).peekable();
-        let own = users.peek().is_none() && known.uid == Some(uid);
-        let may = known.uid == Some(0) || known.uid == Some(uid);
-        let named = users.any(|arg| arg == name || *arg == uid.to_string());
-        let fits = known.comm.as_deref() == Some("loginctl") && may && (own || named);
-        (fits && at <= at_ns).then_some((at, id))
-    });
-    found.max_by_key(|(at, _)| *at)
-}
-
-/// Whether a session of the user ended in this time. The user's manager has one of its own.
-fn has_logged_out(case: &Case<'_>, uid: u32, from_ns: u64, until_ns: u64) -> bool {
-    case.world.sessions.iter().any(|seen| {
-        let session = case.world.session(&seen.value.id);
-        seen.value.removed
-            && (from_ns..=until_ns).contains(&seen.ns())
-            && session.is_some_and(|session| {
-                session.uid == Some(uid) && session.service.as_deref() != Some("systemd-user")
-            })
-    })
 }

@@ -110,7 +110,8 @@ fn who_took_lingering_away_is_named() {
         move |scene: Scene| scene.add(ms, Source::Bus, Fact::Session(session))
     };
     let death = user_stopped(session(4500, true)(session(100, false)(disabled())), logind());
-    let words = ["alice's last session was over", "disable-linger alice"];
+    let words =
+        ["alice's last session 3 had ended, alice did not linger any more", "disable-linger alice"];
     says(&death, CauseId::LogindUserStopped, Grade::Observed, &words);
 }
 

@@ -10,6 +10,7 @@ mod daemons;
 mod dependencies;
 mod going_down;
 mod hostile;
+mod last_session;
 mod logind;
 mod logins;
 mod manager;

@@ -1,0 +1,98 @@
+//! Deaths since a user's service manager was stopped after the user's last logout.
+
+use super::last_session::LastSession;
+use super::linger::Linger;
+use super::{SCOPE, from_logind, terminate_call};
+use crate::evidence::{Grade, Job, Manager};
+use crate::story::case::Case;
+use crate::story::causes::{Finding, Fit, Opinion, is_not, shutdown};
+use crate::story::ending::call_link;
+use crate::story::manager::{UnitStop, stop_job};
+use crate::story::requests::{Request, Wish};
+use crate::story::verdict::{CauseId, Link};
+use crate::story::world::Seen;
+use crate::story::{fixes, units, words};
+
+/// The last logout without lingering.
+pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
+    const ID: CauseId = CauseId::LogindUserStopped;
+    let stop = UnitStop::of(case)?;
+    let uid = case.placement.owner_uid?;
+    let manager_unit = format!("user@{uid}.service");
+    if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
+        let comm = case.victim_process().comm.unwrap_or_default();
+        let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
+        return is_not(ID, format!("{comm} was in {around}, not below {manager_unit}"));
+    }
+    let user = case.world.user(uid);
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
+    let runtime_dir = format!("user-runtime-dir@{uid}.service");
+    let slice = format!("user-{uid}.slice");
+    let jobs = [&manager_unit, &runtime_dir, &slice]
+        .into_iter()
+        .filter_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
+    let asked = |job: &Seen<Job>| Request::for_job(case, Wish::Stop, job, job.ns());
+    // Of these one was asked for, and takes the others along: on 252 the manager, on 257 the directory that it needs.
+    let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
+    let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
+    let Some(&(job, request)) = first else {
+        return is_not(ID, format!("{manager_unit} was not being stopped"));
+    };
+    if shutdown::going_down(case, Manager::System).is_some() {
+        return is_not(ID, "the whole system was going down".to_owned());
+    }
+    if terminate_call(case, None, Some(uid), job.ns()).is_some() {
+        return is_not(ID, "logind was asked to end the user".to_owned());
+    }
+    let by_logind = request.and_then(|asked| asked.call);
+    let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
+    let linger = Linger::at(case, uid, &name, job.ns());
+    // Where logind stopped it all the same, that has changed, however it did.
+    if matches!(linger, Linger::Yes) && by_logind.is_none() {
+        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
+    }
+    if let Some(other) = request.filter(|_| by_logind.is_none()) {
+        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
+        return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
+    }
+    let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
+    let delay = case.setting(SCOPE, "UserStopDelaySec");
+    let victim = words::name_pid(&case.victim_process());
+    let stopped = job.at.no_later_than(stop.begun);
+    let asked = by_logind.map(|call| call_link(case, call).before(stopped));
+    let asked_at = asked.as_ref().map_or(stopped, |asked| asked.at);
+    let last = LastSession::of(case, uid, asked_at, by_logind.is_some());
+    let links: Vec<Link> =
+        asked.into_iter().chain([units::job_link(case, job).before(stopped)]).collect();
+    let its_own = jobs.first().filter(|(own, _)| own.value.id != job.value.id);
+    let its_own = its_own.map(|(own, _)| units::job_link(case, own).before(stop.begun));
+    let finding = Finding::new(
+        ID,
+        if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
+        grade.min(linger.grade()),
+        format!(
+            "{victim} ({name}) was ended by {}: {}, and {manager_unit}, which it ran below, was \
+             stopped.",
+            stop.manager_name(case),
+            linger.clause(case, uid, &name, job.ns(), last.as_ref())
+        ),
+    );
+    let finding = match linger {
+        Linger::Yes => finding.gap(format!(
+            "{name} lingered when that was last looked at; who changed that was not seen"
+        )),
+        Linger::No | Linger::TakenAway(_) => finding,
+    };
+    let last = last.filter(|last| linger.outlasted_by(last));
+    finding
+        .settings([linger.setting(&name), delay])
+        .settings(last.iter().flat_map(|last| last.network_settings(case)).map(Some))
+        .links(linger.links(case, stopped))
+        .links(last.iter().flat_map(|last| last.links(case)))
+        .links(links)
+        .links(its_own)
+        .links(units::stop_links(case, &stop))
+        .fixes([fixes::linger(&name)])
+        .fixes(last.iter().filter_map(LastSession::network_fix))
+        .answer()
+}
