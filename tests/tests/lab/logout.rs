@@ -296,6 +296,51 @@ fn the_fix_for_killed_user_processes_works() {
     assert_eq!(report.of_type("death").len(), 0, "{report:?}");
 }
 
+/// The end of alice's last session, and what logind does then: on 252 it stops the unit of her manager, on 257 that of the
+/// directory which the manager needs.
+const STOPPED_AFTER_THE_LAST: [(&str, &str); 5] = [
+    ("process-exit", ""),
+    ("session-closed", "of alice ended"),
+    ("bus-call", "@1000.service"),
+    ("job", "user@1000.service"),
+    ("signal", "SIGTERM"),
+];
+
+/// Not all who log in come by ssh.
+#[test]
+fn the_last_session_was_one_of_su() {
+    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
+    let own = "systemd-run --user --quiet --unit=worker sleep 4000; tail -f /dev/null";
+    let script = format!("su -l alice -c '{own}' > /dev/null 2>&1 < /dev/null &");
+    lab.exec(&["sh", "-c", &script]).expect("alice is there by su");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let kill = format!("/bin/kill -KILL {}", lab.pid_of("tail").expect("what su waits for"));
+    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", &kill]).expect("killed")));
+    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
+    let said = death.0["cause"]["explanation"].to_string();
+    assert!(said.contains("last session") && said.contains("its command tail["), "{death}");
+    assert!(said.contains(&kill), "{death}");
+    death.assert_chain(&[("command", &kill), ("process-exit", "tail"), ("process-exit", "su")]);
+    death.assert_chain(&STOPPED_AFTER_THE_LAST);
+}
+
+/// What the shell's end takes along there goes by the session's end, too, which somebody asked for.
+#[test]
+fn a_job_of_the_shell_of_a_terminated_session() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
+    login.run("{ sleep 4000 & }").expect("a job");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["loginctl", "terminate-session", &session]).expect("root ends the session");
+    });
+    assert!(death.0["cause"]["explanation"].to_string().contains("terminate-session"), "{death}");
+    death.assert_chain(&[("bus-call", "TerminateSession"), ("bus-call", "StopUnit")]);
+    let commands = death.chain().iter().filter(|link| link["event"] == "command");
+    assert!(commands.into_iter().all(|link| text(link).contains("loginctl")), "{death}");
+}
+
 #[test]
 fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
@@ -321,12 +366,12 @@ fn the_user_manager_takes_its_units_along_after_the_last_logout() {
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     death.assert_killer(manager, "systemd");
     death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
-    // On 252 the manager's unit, on 257 that of the directory which the manager needs.
-    death.assert_chain(&[
-        ("bus-call", "@1000.service"),
-        ("job", "user@1000.service"),
-        ("signal", "SIGTERM"),
-    ]);
+    death.assert_chain(&STOPPED_AFTER_THE_LAST);
+    // Her shell ended, and with it the connection.
+    let said = death.0["cause"]["explanation"].to_string();
+    assert!(said.contains("last session") && said.contains("exited with 0"), "{death}");
+    assert!(said.contains(CLIENT_ADDRESS), "{death}");
+    death.assert_chain(&[("process-exit", "bash"), ("ssh-disconnect", ""), ("session-closed", "")]);
     death.fix_with("enable-linger");
     // It was named by pid, so killtrace ends with it.
     assert!(killtrace.wait().expect("killtrace ends").status.success());

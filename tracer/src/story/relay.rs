@@ -66,6 +66,11 @@ impl Hop<'_> {
         same && !mechanism::of(&self.sent.value).is_kernels_own()
     }
 
+    /// Whose end or act the kernel had answered by the signal that it had got.
+    fn closer(&self) -> Option<&Task> {
+        self.originator().filter(|_| self.mechanism.is_kernels_own())
+    }
+
     /// Who is behind the signal that it had got; `None` for the kernel alone.
     fn originator(&self) -> Option<&Task> {
         signals::originator(&self.got.value, self.mechanism).1
@@ -299,12 +304,14 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     }
     let last = relay.as_ref().and_then(|relay| relay.hops.last());
     let moved = match last {
-        Some(hop) => Some(&hop.sent.value.sender),
-        None => signals::originator(&blow.signal.value, blow.mechanism).1,
+        Some(hop) => [Some(&hop.sent.value.sender), hop.closer()],
+        None => [signals::originator(&blow.signal.value, blow.mechanism).1, None],
     };
-    let moved = moved.map(|moved| End::of(case, moved.id).map_or(moved, |end| end.first()));
-    if moved.is_some_and(|moved| stopped_before(case, moved, blow, finding)) {
-        return;
+    for moved in moved.into_iter().flatten() {
+        let first = End::of(case, moved.id).map_or(moved, |end| end.first());
+        if stopped_before(case, first, blow, finding) {
+            return;
+        }
     }
     let above = match last {
         Some(hop) => Ordered::of(case, hop.got, hop.mechanism).filter(|_| ordered),

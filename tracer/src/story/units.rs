@@ -319,8 +319,11 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
 const RECENT: u64 = 600_000_000_000;
 
 /// The link of the command that somebody ran, after what had started the unit that it was run in; none where it has been
-/// running for long.
+/// running for long, or where nobody ran it.
 pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
+    if actor.is_nobodys() {
+        return actor.links.clone();
+    }
     let began_ns = actor.ran_ns.or(actor.command.start_ns);
     let is_recent = |began_ns: &u64| began_ns.saturating_add(RECENT) >= case.struck_ns();
     let Some(began_ns) = began_ns.filter(is_recent) else { return Vec::new() };

@@ -1,8 +1,8 @@
 //! Kills that somebody else was behind: signals passed on, servers told by a command, births in a cgroup
 //! that is being killed.
 
-use super::scene::{Scene, caught, signal, task, task_in};
-use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
+use super::scene::{Scene, caught, signal, systemd, task, task_in};
+use crate::evidence::{BusPeer, Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 /// `kill 60` by alice; 60 is `sudo`, which passes on what it gets to 42.
@@ -516,4 +516,70 @@ fn a_stop_that_the_containers_init_passes_on_is_one() {
     for death in [passed(1, "runc"), passed(7, "boss")] {
         assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
     }
+}
+
+/// sshd is stopped with its session and so lets go of the terminal; the shell there, which is hung up, hangs up its jobs.
+#[test]
+fn who_had_the_shells_terminal_closed_is_told_of_its_jobs() {
+    const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
+    let root = |task: Task| Task { uid: 0, euid: 0, ..task };
+    let (loginctl, sshd) = (root(task(80, "loginctl")), root(task_in(30, "sshd-session", SCOPE)));
+    let shell = task_in(50, "bash", SCOPE);
+    let job = Task { ppid: 50, ..task_in(60, "sleep", SCOPE) };
+    let by = BusPeer { process: Some(loginctl.id), uid: Some(0), ..BusPeer::default() };
+    let logind =
+        BusPeer { comm: Some("systemd-logind".to_owned()), uid: Some(0), ..BusPeer::default() };
+    let told = |sent: SignalSent| SignalSent { is_target: false, ..sent };
+    let hangup = SignalSent {
+        stack: ["__tty_hangup", "pty_close", "tty_release"].map(str::to_owned).to_vec(),
+        info: SignalInfo::Privileged,
+        syscall: None,
+        ..caught(sig::SIGHUP, sshd.clone(), shell.clone())
+    };
+    let death = Scene::watching(&job)
+        .session("3", 30)
+        .exec(1, shell.clone(), &["-bash"], &[&sshd])
+        .exec(2, job.clone(), &["sleep", "9"], &[&shell, &sshd])
+        .exec(4900, loginctl, &["loginctl", "terminate-session", "3"], &[])
+        .call(4910, by, "TerminateSession", &["3"])
+        .call(4920, logind, "StopUnit", &["session-3.scope", "replace"])
+        .job(4921, 700, "stop", "session-3.scope")
+        .signal(4930, told(caught(sig::SIGTERM, systemd(), sshd.clone())))
+        .signal(4940, told(hangup))
+        .signal(4941, signal(sig::SIGHUP, shell.clone(), job.clone()))
+        .exit(4942, shell, u32::from(sig::SIGHUP), false)
+        .exit(4943, job, u32::from(sig::SIGHUP), true)
+        .exit(4944, sshd, 255 << 8, false)
+        .settled(6000, &task_in(60, "sleep", SCOPE))
+        .death();
+    assert_eq!(death.cause.id, CauseId::SessionLeaderExited, "{death:#?}");
+    let told = &death.cause.explanation;
+    assert!(told.contains("root ran \"loginctl terminate-session 3\""), "{told}");
+    let texts: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    let place = |words: &str| texts.iter().position(|text| text.contains(words));
+    let order =
+        ["terminate-session 3", "TerminateSession", "job 700", "SIGTERM to sshd-session[30]"];
+    let order: Vec<_> = order.into_iter().map(place).collect();
+    assert!(order[0] == Some(0) && order.is_sorted(), "{texts:?}");
+}
+
+/// Nobody runs sshd's own processes, nor a daemon's that give themselves titles.
+#[test]
+fn no_command_is_made_up_for_what_nobody_ran() {
+    let play = |comm: &str, title: &str, uid: u32| {
+        let sender = Task {
+            uid,
+            euid: uid,
+            ..task_in(90, comm, "/user.slice/user-1000.slice/session-3.scope")
+        };
+        let victim = task(42, "sleep");
+        let scene = Scene::watching(&victim).exec(4990, sender.clone(), &[title], &[]);
+        let death = scene.ended_by(sender, victim);
+        death.chain.iter().filter(|link| link.event == LinkEvent::Command).count()
+    };
+    assert_eq!(play("sshd-session", "sshd-session: alice [postauth]", 0), 0);
+    assert_eq!(play("login", "/bin/login", 0), 0);
+    assert_eq!(play("nginx", "nginx: master process", 0), 0);
+    assert_eq!(play("nginx", "nginx: master process", 1000), 1);
+    assert_eq!(play("killer", "/root/killer", 0), 1);
 }
