@@ -1,5 +1,7 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
+mod network;
+
 use super::actor::{Actor, is_shell};
 use super::case::Case;
 use super::fixes;
@@ -13,8 +15,9 @@ use super::words;
 use super::world::Seen;
 use crate::evidence::{
     BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, Moment, ProcessId, Source, Task,
-    TcpChange, TcpState,
+    TcpChange,
 };
+use network::{Ended, connection, of_peer, peer, said, tcp_link};
 
 const S: u64 = 1_000_000_000;
 
@@ -28,11 +31,6 @@ const TOGETHER: u64 = 100_000_000;
 /// How long after the last program of a login ended the ssh client closes the connection, which it then does by
 /// itself: an exchange with the server over a slow line.
 const FOLLOWS: u64 = 5 * S;
-
-/// Errors of `include/uapi/asm-generic/errno.h` that end a connection.
-const ECONNABORTED: i32 = 103;
-const ECONNRESET: i32 = 104;
-const ETIMEDOUT: i32 = 110;
 
 /// The end of one ssh login, as far as it was seen.
 #[derive(Debug, Default)]
@@ -426,117 +424,6 @@ fn sshd_words<'a>(case: &Case<'a>, pids: &[u32], began_ns: u64) -> Vec<&'a Seen<
             SAID.iter().any(|start| message.starts_with(start)) || message.contains("Broken pipe")
         })
         .collect()
-}
-
-/// The other end of the login's connection: from the unit's own name (`sshd@0-LOCAL-REMOTE.service`),
-/// or from `SSH_CONNECTION` of whoever lived there. Without a unit it is the victim's own login.
-fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
-    if let Some(instance) = unit.split_once('@').and_then(|(_, rest)| rest.strip_suffix(".service"))
-        && let Some((_, remote)) = instance.rsplit_once('-')
-        && remote.contains(':')
-    {
-        return Some(remote.to_owned());
-    }
-    let people = &case.world.people;
-    // Of another login's end its own says nothing: a user's manager runs on from one to the next.
-    let is_of_login = unit.is_empty() || case.placement.unit.as_deref() == Some(unit);
-    let own = std::iter::once(case.victim).chain(people.parents(case.victim));
-    let own = own.filter(|_| is_of_login);
-    let others = people.iter().filter(|(_, known)| {
-        let owner = known.cgroup.as_deref().map(CgroupOwner::of);
-        owner.is_some_and(|owner| {
-            owner.unit.as_deref() == Some(unit)
-                && (session.is_none() || owner.session.as_deref() == session)
-        })
-    });
-    let mut ids: Vec<ProcessId> = own.chain(others.map(|(id, _)| id)).collect();
-    ids.dedup();
-    ids.into_iter().find_map(|id| {
-        let variable = people.get(id)?.environment.get("SSH_CONNECTION")?;
-        let mut parts = variable.split(' ');
-        let (host, port) = (parts.next()?, parts.next()?);
-        Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
-    })
-}
-
-/// Whether a connection left `ESTABLISHED` by this change, not long before that time.
-fn left(change: &Seen<TcpChange>, began_ns: u64) -> bool {
-    change.value.from == TcpState::Established
-        && change.ns() <= began_ns
-        && change.ns() + WINDOW >= began_ns
-}
-
-/// The change by which the connection to this address did.
-fn of_peer<'a>(case: &Case<'a>, peer: &str, began_ns: u64) -> Option<&'a Seen<TcpChange>> {
-    let mut changes = case.world.tcp.iter().filter(|change| left(change, began_ns));
-    changes.find(|change| change.value.remote.to_string() == peer)
-}
-
-/// The change of state by which the connection left `ESTABLISHED`.
-fn connection<'a>(
-    case: &Case<'a>,
-    peer: Option<&str>,
-    sshd: &[&Seen<Exit>],
-    began_ns: u64,
-) -> Option<&'a Seen<TcpChange>> {
-    let found = peer.and_then(|peer| of_peer(case, peer, began_ns));
-    if found.is_some() {
-        return found;
-    }
-    let left = |change: &&Seen<TcpChange>| left(change, began_ns);
-    // The address is not known: a connection that this login's own sshd closed, or the only one there was.
-    let by_sshd = case
-        .world
-        .tcp
-        .iter()
-        .filter(left)
-        .find(|change| sshd.iter().any(|exit| exit.value.task.id == change.value.task.id));
-    by_sshd.or_else(|| {
-        let mut all = case.world.tcp.iter().filter(left).filter(|change| {
-            sshd.first()
-                .is_some_and(|exit| change.ns() <= exit.ns() && change.ns() + 2 * S >= exit.ns())
-        });
-        match (all.next(), all.next()) {
-            (Some(only), None) if peer.is_none() => Some(only),
-            _ => None,
-        }
-    })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Peer,
-    Reset,
-    TimedOut,
-    /// By a process here that has the right to, as `ss -K` (`tcp_abort` in `net/ipv4/tcp.c`).
-    Aborted,
-    Here,
-}
-
-fn said(change: &TcpChange) -> Ended {
-    match (change.to, change.error) {
-        (_, ECONNRESET) => Ended::Reset,
-        (_, ETIMEDOUT) => Ended::TimedOut,
-        (_, ECONNABORTED) => Ended::Aborted,
-        (TcpState::CloseWait, _) => Ended::Peer,
-        _ => Ended::Here,
-    }
-}
-
-fn tcp_link(case: &Case<'_>, tcp: &Seen<TcpChange>) -> Link {
-    let remote = tcp.value.remote;
-    let (text, actor) = match said(&tcp.value) {
-        Ended::Peer => (format!("{remote} closed the connection (FIN)"), None),
-        Ended::Reset => (format!("{remote} reset the connection (RST)"), None),
-        Ended::TimedOut => (format!("the connection to {remote} timed out"), None),
-        how @ (Ended::Aborted | Ended::Here) => {
-            let actor = case.task(&tcp.value.task);
-            let name = words::name_pid(&actor);
-            let did = if how == Ended::Here { "closed" } else { "destroyed" };
-            (format!("{name} {did} the connection to {remote}"), Some(actor))
-        }
-    };
-    case.link(tcp.at, LinkEvent::TcpClosed, tcp.source, actor, text)
 }
 
 /// The link of the end of a process.
