@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::ending::lived_in;
-use super::manager::{job_type, main_end};
+use super::manager::{UnitStop, job_type, main_end};
 use super::requests::{Request, Wish};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
@@ -158,6 +158,8 @@ pub struct Trigger<'a> {
     pub activated_by: Option<String>,
     /// Its manager restarted it by itself (`Restart=`).
     pub by_itself: bool,
+    /// Its job started it, whether or not its type was seen.
+    pub started: bool,
 }
 
 impl<'a> Trigger<'a> {
@@ -173,6 +175,7 @@ impl<'a> Trigger<'a> {
             because: None,
             activated_by: None,
             by_itself: false,
+            started: false,
         }
     }
 
@@ -212,7 +215,13 @@ pub struct Happening<'s> {
     pub begun_ns: u64,
 }
 
-impl Happening<'_> {
+impl<'s> Happening<'s> {
+    /// The stop of a unit, by the victim's job.
+    pub fn stop(stop: &UnitStop<'_>, unit: &'s str, job: &Seen<Job>) -> Self {
+        let (manager, what, begun_ns) = (stop.manager, Wish::Stop, stop.begun.boot_ns);
+        Self { manager, unit, what, job: job.value.id, ns: job.ns(), begun_ns }
+    }
+
     /// What people did by then can have led to it. A job is heard of late, never early.
     fn by_ns(&self) -> u64 {
         self.ns.min(self.begun_ns)
@@ -235,6 +244,9 @@ pub fn pull<'a>(
         let mut others = listed.unwrap_or_default();
         let parent = parent.as_deref().filter(|parent| is_slice && !others.contains(parent));
         others.extend(parent);
+        if relation.property == "ConflictedBy" {
+            others.extend(adversaries(case, happening));
+        }
         // The going down of everything is a story of its own, and every unit requires its slice.
         let slice = history.and_then(|history| history.text("Slice")).filter(|_| !is_slice);
         let others = others.iter().filter(|other| {
@@ -243,7 +255,7 @@ pub fn pull<'a>(
         let mut triggers: Vec<Trigger<'_>> = others
             .filter_map(|other| {
                 let what = relation.when;
-                trigger(case, Happening { unit: other, what, ..happening }, &passed)
+                trigger(case, relation, Happening { unit: other, what, ..happening }, &passed)
             })
             .collect();
         triggers.sort_by_key(|trigger| {
@@ -263,6 +275,47 @@ pub fn pull<'a>(
     likeliest
 }
 
+/// Units that had a job made together with a unit's and before it, and whose files say that they conflict with it. Where
+/// such a one is soon gone again, the unit's own properties need not have told of it.
+fn adversaries<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a str> {
+    let named = units::names_of(case.world, happening.manager, happening.unit);
+    let mut others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
+    let mut found = Vec::new();
+    while let Some(other) = others.next() {
+        let scopes = [other, &units::template(other)];
+        let conflicts = || units::setting_naming(case, &scopes, "Conflicts", &named).is_some();
+        if !found.contains(&other) && conflicts() {
+            found.push(other);
+        }
+    }
+    found
+}
+
+/// The jobs by which other units were, or may have been, started when this happened to a unit, the nearest first: to start
+/// one may stop another.
+pub fn starts_before<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a Seen<Job>> {
+    let may_start = |kind: Option<&str>| matches!(kind, Some("start" | "restart") | None);
+    let mut starts: Vec<_> = jobs_before(case, happening)
+        .filter(|job| job.value.unit != happening.unit && may_start(job_type(case.world, job)))
+        .collect();
+    starts.sort_by_key(|job| std::cmp::Reverse(job.value.id));
+    starts
+}
+
+/// The jobs that were made together with a unit's and before it.
+fn jobs_before<'a>(
+    case: &Case<'a>,
+    happening: Happening<'_>,
+) -> impl Iterator<Item = &'a Seen<Job>> {
+    let Happening { manager, job, ns, .. } = happening;
+    case.world.jobs.iter().filter(move |other| {
+        other.value.manager == manager
+            && other.value.result.is_none()
+            && other.value.id < job
+            && other.ns().abs_diff(ns) <= TOGETHER
+    })
+}
+
 /// The slice that a slice is in, as its name says (systemd.slice(5)): `my.slice` of `my-x.slice`. All are in the root's.
 fn parent_slice(unit: &str) -> Option<String> {
     let (parent, _) = unit.strip_suffix(".slice")?.rsplit_once('-')?;
@@ -270,20 +323,21 @@ fn parent_slice(unit: &str) -> Option<String> {
 }
 
 /// Whether that happened to a unit around that time, and why.
-fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Option<Trigger<'a>> {
-    let Happening { manager, unit, what: when, ns, .. } = happening;
+fn trigger<'a>(
+    case: &Case<'a>,
+    relation: &Relation,
+    happening: Happening<'_>,
+    passed: &[&str],
+) -> Option<Trigger<'a>> {
+    let Happening { manager, unit, what: when, .. } = happening;
+    // What is done in a moment is gone before it can be asked for its type.
+    let conflicts = relation.then == Wish::Stop;
     let fits = |kind: Option<&str>| match when {
-        Wish::Start => matches!(kind, Some("start" | "restart")),
+        Wish::Start => matches!(kind, Some("start" | "restart")) || kind.is_none() && conflicts,
         _ => matches!(kind, Some("stop" | "restart") | None),
     };
-    let other = case.world.jobs.iter().find(|other| {
-        other.value.manager == manager
-            && other.value.unit == unit
-            && other.value.result.is_none()
-            && other.value.id < happening.job
-            && other.ns().abs_diff(ns) <= TOGETHER
-            && fits(job_type(case.world, other))
-    });
+    let other = jobs_before(case, happening)
+        .find(|other| other.value.unit == unit && fits(job_type(case.world, other)));
     let Some(job) = other else {
         let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
         return if when == Wish::Start { None } else { by_itself() };
@@ -305,7 +359,7 @@ fn trigger<'a>(case: &Case<'a>, happening: Happening<'_>, passed: &[&str]) -> Op
     let activated_by =
         history.filter(|_| when == Wish::Start && because.is_none()).and_then(UnitHistory::trigger);
     let by_job = Trigger::by_job(unit.to_owned(), job, request);
-    Some(Trigger { because, activated_by, ..by_job })
+    Some(Trigger { because, activated_by, started: when == Wish::Start, ..by_job })
 }
 
 /// The other unit went down without a job of its own: it ended by itself, failed, or its device vanished.
@@ -347,6 +401,7 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
         because: None,
         activated_by: None,
         by_itself: false,
+        started: false,
     })
 }
 

@@ -23,6 +23,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// some milliseconds.
 const MAX_NEIGHBOURS: usize = 64;
 
+/// Of how many units of a manager that get a job it is looked up in a second what they conflict with: a boot makes
+/// hundreds of jobs at once, and is no reason of any stop.
+const MAX_NEWCOMERS: u32 = 64;
+
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
 
@@ -56,6 +60,8 @@ pub struct Context {
     homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
+    /// How many units that got a job were looked up in a second, and in which, counted from boot.
+    newcomers: Mutex<HashMap<Manager, (u64, u32)>>,
 }
 
 /// What was last heard of units, and how many bytes it takes.
@@ -81,6 +87,7 @@ impl Context {
             heard: Mutex::default(),
             homeless: Mutex::default(),
             settings: Mutex::default(),
+            newcomers: Mutex::default(),
         }
     }
 
@@ -162,6 +169,23 @@ impl Context {
         let mut watched = lock(&self.watched);
         let room = watched.len() < MAX_NEIGHBOURS;
         room && watched.insert((manager, unit.to_owned()), false).is_none()
+    }
+
+    /// Whether a unit that has just got a job is to be looked up: it can stop one that is watched, and is none of them;
+    /// and there is still room for it in this second, counted from boot.
+    pub fn looks_up_newcomer(&self, manager: Manager, unit: &str, second: u64) -> bool {
+        let watched = lock(&self.watched);
+        let mut others = watched.keys().filter(|(of, _)| *of == manager).peekable();
+        if others.peek().is_none() || others.any(|(_, other)| other == unit) {
+            return false;
+        }
+        let mut newcomers = lock(&self.newcomers);
+        let (counted, count) = newcomers.entry(manager).or_default();
+        if *counted != second {
+            (*counted, *count) = (second, 0);
+        }
+        *count += 1;
+        *count <= MAX_NEWCOMERS
     }
 
     /// Whether it is a watched unit whose properties should be asked again now. Until

@@ -259,6 +259,9 @@ fn tell_properties(context: &Arc<Context>, manager: Manager, unit: &str, propert
     context.outbox.say(Source::BusProperty, fact);
 }
 
+/// What nearly every unit depends on by default (`DefaultDependencies=`) is nobody's intention.
+const EVERY_UNITS: [&str; 3] = ["sysinit.target", "basic.target", "shutdown.target"];
+
 /// Watches those units that can take this one down, and so in turn those that can take them down.
 fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties) {
     const PULLING: [&str; 7] = [
@@ -271,8 +274,6 @@ fn neighbours(context: &Arc<Context>, manager: Manager, properties: &Properties)
         "Requires",
     ];
     let listed = PULLING.iter().filter_map(|name| properties.get(*name)?.as_array());
-    // What nearly every unit depends on by default (`DefaultDependencies=`) is nobody's intention.
-    const EVERY_UNITS: [&str; 3] = ["sysinit.target", "basic.target", "shutdown.target"];
     let units = listed
         .flatten()
         .filter_map(|unit| unit.as_str())
@@ -292,6 +293,35 @@ pub async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: Strin
         tell_properties(&context, manager, &unit, properties);
     }
     tell_files(&context, manager, &unit, properties.as_ref(), at).await;
+}
+
+/// Tells with what a unit conflicts that has just got a job, by its files: to start it stops the others, and where it is
+/// done in a moment its manager has soon forgotten it.
+pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: String) {
+    const NAME: &str = "Conflicts";
+    let at = clock::now();
+    let home = match manager {
+        Manager::User(uid) => user(&context, uid).await.and_then(|user| user.home),
+        Manager::System => None,
+    };
+    let root = context.root.again();
+    let read = move || {
+        let files = root.unit_files(manager, home.as_deref(), &unit);
+        root.unit(manager, home.as_deref(), &unit, &files)
+    };
+    let settings = match manager {
+        Manager::User(uid) => context.user_files.run(uid, read).await.unwrap_or_default(),
+        Manager::System => read(),
+    };
+    let news = settings.into_iter().filter(|setting| {
+        let Setting { scope, value, file, line, .. } = setting;
+        setting.name == NAME
+            && !value.split_whitespace().all(|other| EVERY_UNITS.contains(&other))
+            && context.outbox.first_time((NAME, manager, scope, value, file, line))
+    });
+    for setting in news {
+        context.outbox.say_at(at, Source::File, Fact::Setting(setting));
+    }
 }
 
 /// Tells what a unit's files set: those that the manager names, else those that it would find. Where it goes by

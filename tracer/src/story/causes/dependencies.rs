@@ -10,7 +10,7 @@ use super::{Finding, Fit, Opinion, is_not, unit_ends};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
 use crate::story::manager::{UnitStop, job_type};
-use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull};
+use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull, starts_before};
 use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
 use crate::story::world::Seen;
@@ -49,17 +49,11 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, "another unit was being isolated");
     }
     let history = stop.history?;
-    let stopped = happening(&stop, &stop.unit, job);
+    let stopped = Happening::stop(&stop, &stop.unit, job);
     match pull(case, stopped, Some(history), &[]) {
         Some(pull) => related(case, &stop, &pull),
         None => unneeded(case, &stop, job),
     }
-}
-
-/// The stop of a unit, by the victim's job.
-fn happening<'s>(stop: &UnitStop<'_>, unit: &'s str, job: &Seen<Job>) -> Happening<'s> {
-    let (manager, what, begun_ns) = (stop.manager, Wish::Stop, stop.begun.boot_ns);
-    Happening { manager, unit, what, job: job.value.id, ns: job.ns(), begun_ns }
 }
 
 fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opinion> {
@@ -153,7 +147,7 @@ fn last_need<'a>(
             let request = Request::for_job(case, Wish::Stop, made, made.ns());
             Some(Trigger::by_job(other.to_owned(), made, request))
         }
-        None => ended(case, happening(stop, other, job)),
+        None => ended(case, Happening::stop(stop, other, job)),
     }
 }
 
@@ -208,6 +202,7 @@ impl Told {
         let done = match trigger.job.and_then(|job| job_type(case.world, job)) {
             _ if trigger.job.is_none() && unit.ends_with(".mount") => "unmounted",
             Some("start") => "started",
+            None if trigger.started => "started",
             Some("restart" | "try-restart") => "restarted",
             _ => "stopped",
         };
@@ -247,11 +242,25 @@ impl Told {
     fn tell_end(&mut self, case: &Case<'_>, trigger: &Trigger<'_>, done: &str) -> String {
         let unit = &trigger.unit;
         match (&trigger.end, trigger.job) {
-            (_, Some(_)) => {
+            (_, Some(job)) => {
+                let stop = Happening {
+                    manager: self.manager,
+                    unit,
+                    what: Wish::Stop,
+                    job: job.value.id,
+                    ns: job.ns(),
+                    begun_ns: job.ns(),
+                };
+                let starts = starts_before(case, stop).into_iter().filter(|_| !trigger.started);
+                let perhaps = starts.take(1).map(|start| {
+                    let Job { unit, id, .. } = &start.value;
+                    format!(", nor whether it conflicts with {unit}, which had just got job {id}")
+                });
+                let perhaps = perhaps.collect::<String>();
                 self.gap = Some(format!(
                     "who asked for the job of {unit} was not seen: neither on the bus nor by a command that names it"
                 ));
-                format!("{unit} was {done}; who asked for that was not seen")
+                format!("{unit} was {done}; who asked for that was not seen{perhaps}")
             }
             (Some(end), None) => format!("{unit} had ended: {}", end.sentence(case)),
             (None, None) => format!("{unit} was gone"),

@@ -2,11 +2,12 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Manager, Mechanism, sig};
+use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
+use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
@@ -77,11 +78,48 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
         .or_else(isolation)
         .or_else(|| {
             let what = format!("{what} by job {}", job.value.id);
+            let starts = starts_before(case, Happening::stop(&stop, &stop.unit, job));
+            if !starts.is_empty() {
+                return perhaps_pulled(case, &stop, &starts, &what);
+            }
             unseen(case, &stop, &what)
                 .links(units::stop_links(case, &stop))
                 .fixes(fixes::look_at_unit(&stop.at()))
                 .answer()
         })
+}
+
+/// The story of a stop that nobody was seen to ask for, when other units were being started: any of them may conflict with
+/// the victim's.
+fn perhaps_pulled(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    starts: &[&Seen<Job>],
+    what: &str,
+) -> Option<Opinion> {
+    /// So many are named; the nearer ones are the likelier.
+    const NAMED: usize = 3;
+    let named = starts.iter().take(NAMED).map(|job| {
+        let Job { unit, id, .. } = &job.value;
+        let request = Request::for_job(case, Wish::Start, job, stop.began_ns);
+        let who = request.and_then(|request| request.sentence(case));
+        format!("{unit} (job {id}{})", who.map(|who| format!(": {who}")).unwrap_or_default())
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = starts.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!(
+        "{what}; why is not known: nobody was seen to ask for it. Right before, there were jobs of other units that may have \
+         started them: {named}{more}. One that conflicts with it would have stopped it."
+    );
+    let effect = stop.ordered_at();
+    let jobs = starts.iter().take(NAMED).map(|job| units::job_link_before(case, job, effect));
+    Finding::new(CauseId::Unknown, Fit::Mechanism, Grade::Inferred, text)
+        .gap(UNSEEN)
+        .links(jobs)
+        .links(units::stop_links(case, stop))
+        .fixes(fixes::look_at_unit(&stop.at()))
+        .answer()
 }
 
 /// The story of a request that was not seen, and of nobody whose arguments tell of one. Whoever alone had just

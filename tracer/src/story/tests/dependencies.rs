@@ -111,6 +111,71 @@ fn a_start_is_not_explained_by_a_stop() {
     says(&death, &["base.service was started: it is wanted by far.service, and far.service was"]);
 }
 
+/// What is done in a moment is forgotten before it can be asked, and so is the type of its job: its file says enough.
+#[test]
+fn by_what_was_soon_gone_again() {
+    let begin = |other: &str| {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim(), TargetReason::Running)
+            .unit(1, "nginx.service", &[("Names", json!(["nginx.service"]))])
+            .setting("once@.service", "Conflicts", other, Some(("/etc/once", 2)))
+            .exec(4900, client(), &["systemctl", "start", "once@1"], &[])
+            .job_of_type(4998, 697, None, "once@1.service")
+    };
+    let death = stopped(begin("x.service nginx.service"));
+    says(
+        &death,
+        &[
+            "once@1.service conflicts with nginx.service (Conflicts=x.service nginx.service, set in /etc/once:2)",
+            "once@1.service was started: root ran \"systemctl start once@1\"",
+        ],
+    );
+    // What depends on the one that it conflicts with goes with that.
+    let death = stopped(
+        begin("base.service")
+            .unit(1, "nginx.service", &[("Requisite", json!(["base.service"]))])
+            .job_of_type(4999, 698, None, "base.service"),
+    );
+    says(
+        &death,
+        &[
+            "nginx.service requires base.service",
+            "base.service was stopped: once@1.service conflicts with it (Conflicts=base.service, set in /etc/once:2)",
+            "once@1.service was started: root ran",
+        ],
+    );
+}
+
+/// Where it is not known whether a unit that was started conflicts with it, nobody is said to have asked for the stop.
+#[test]
+fn what_was_started_may_have_stopped_it() {
+    let begin = || {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim(), TargetReason::Running)
+            .unit(1, "nginx.service", &[("Names", json!(["nginx.service"]))])
+            .exec(4900, client(), &["systemctl", "start", "once"], &[])
+    };
+    let stopped = |scene: Scene| {
+        let scene = scene
+            .job(5000, 700, "stop", "nginx.service")
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim()));
+        scene.exit(5003, victim(), 15, true).death()
+    };
+    let death = stopped(begin().job_of_type(4998, 699, None, "once.service"));
+    assert_eq!(death.cause.id, CauseId::Unknown, "{death:#?}");
+    says(&death, &["why is not known", "once.service (job 699: root ran \"systemctl start once\""]);
+    // One that came later, or was stopped, is no reason.
+    for scene in [
+        begin().job_of_type(5002, 701, None, "once.service"),
+        begin().job(4998, 699, "stop", "once.service"),
+    ] {
+        let death = stopped(scene);
+        assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    }
+}
+
 #[test]
 fn by_what_a_timer_started() {
     let details: Value = json!([["trigger_unit", "base.timer"], ["trigger_timer_monotonic", "1"]]);

@@ -245,6 +245,10 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
 pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Message) {
     match read_signal(manager, message) {
         Some(News::JobNew { id, path, unit }) => {
+            if context.looks_up_newcomer(manager, &unit, at.boot_ns / 1_000_000_000) {
+                let context = Arc::clone(context);
+                tokio::spawn(dossier::tell_conflicts(context, manager, unit.clone()));
+            }
             tokio::spawn(job_new(Arc::clone(context), manager, at, id, path, unit));
         }
         Some(News::JobRemoved(job)) => {
