@@ -58,6 +58,30 @@ pub enum Way {
 
 /// Finds the signal that decided the end.
 pub fn decide<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
+    likeliest(world, exit).filter(|blow| !may_be_another(world, exit, *blow))
+}
+
+/// The signal after which a process exited, where others were lost of which any may have been why.
+pub fn undecided<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<&'a SeenSignal> {
+    likeliest(world, exit).filter(|blow| may_be_another(world, exit, *blow)).map(|blow| blow.signal)
+}
+
+/// Whether events were lost around a signal that need not ask anybody to end, and that a process caught which then exited.
+fn may_be_another(world: &World, exit: &Seen<Exit>, blow: Blow<'_>) -> bool {
+    let asks = rank(blow.signal.value.number) < rank(sig::SIGUSR1);
+    let is_told = blow.way != Way::CaughtThenExited || blow.mechanism.is_kernels_own() || asks;
+    // Losses are heard of a moment later.
+    let around = blow.signal.ns().saturating_sub(S)..=exit.ns().saturating_add(S);
+    let lost = || {
+        world.losses.iter().any(|loss| {
+            loss.value.dropped > 0 && loss.value.place.is_in_kernel() && around.contains(&loss.ns())
+        })
+    };
+    !is_told && lost()
+}
+
+/// The likeliest of the signals that were seen.
+fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
     let id = exit.value.task.id;
     let mut signals: Vec<&SeenSignal> = world
         .signals_to(id)

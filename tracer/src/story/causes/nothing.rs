@@ -4,12 +4,12 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, TargetReason, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, Outcome};
-use crate::story::{mechanism, patience, signals, words};
+use crate::story::{decide, mechanism, patience, signals, words};
 
 /// It exited, and no signal asked it to.
 pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
     let Outcome::Exited { status } = case.outcome else { return None };
-    if case.blow.is_some() {
+    if case.blow.is_some() || decide::undecided(case.world, case.exit).is_some() {
         return None;
     }
     let victim = words::name_pid(&case.victim_process());
@@ -151,6 +151,16 @@ pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
                 None,
             )
         }
+        None if let Some(caught) = decide::undecided(case.world, case.exit) => (
+            format!(
+                "{victim} {ended}, {} after {} from {}, which it caught; that, or a signal that was lost, may be why, or \
+                 neither.",
+                words::span(case.exit.ns().saturating_sub(caught.ns())),
+                signal_name(caught.value.number),
+                signals::from(case.world, &caught.value)
+            ),
+            None,
+        ),
         None if case.outcome == Outcome::Unknown => (
             if case.world.losses.iter().any(|loss| loss.value.place.is_in_kernel()) {
                 format!("{victim} {ended}; its end was among the events that were lost.")

@@ -501,3 +501,26 @@ fn an_alarm_of_its_own_is_told_of_what_it_did_next() {
     assert!(death.chain.iter().any(|link| link.text.contains("SIGALRM")), "{death:#?}");
     assert!(!told(5_000).cause.explanation.contains("SIGALRM"));
 }
+
+/// Of many signals some are lost: one that asks nobody to end is no reason then.
+#[test]
+fn a_signal_among_others_that_were_lost() {
+    let victim = task(500, "victim");
+    let killed = |number: u8, lost_ms: Option<u64>| {
+        let sender = task(90, "flood");
+        let scene = Scene::watching(&victim).signal(9_990, caught(number, sender, victim.clone()));
+        let scene = lost_ms.into_iter().fold(scene, |scene, ms| scene.lost(ms, 1000));
+        scene.exit(10_000, victim.clone(), exited(3), true).death()
+    };
+    let death = killed(sig::SIGUSR1, Some(9_995));
+    assert_eq!(death.cause.id, CauseId::Unknown, "{death:#?}");
+    assert_eq!((death.killer.kind, death.signal.is_some()), (KillerKind::None, false));
+    let text = &death.cause.explanation;
+    assert!(text.contains("10 ms after SIGUSR1 from flood[90]"), "{text}");
+    for (number, lost_ms) in
+        [(sig::SIGUSR1, None), (sig::SIGUSR1, Some(5_000)), (sig::SIGTERM, Some(9_995))]
+    {
+        let death = killed(number, lost_ms);
+        assert_eq!(death.killer.kind, KillerKind::Process, "{death:#?}");
+    }
+}
