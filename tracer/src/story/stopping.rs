@@ -2,17 +2,18 @@
 //! follows where the time for it runs out.
 
 use super::case::Case;
+use super::ending::lived_in;
 use super::manager::{self, BUS_LAG, UnitStop, job_type, manager_of, stop_job};
 use super::mechanism;
 use super::requests::{Request, Wish};
 use super::units::{
-    cited, job_link_before, manager_said, property_setting, template, unit_setting,
+    cited, job_link_before, manager_said, property_setting, template, unit_setting, units_that_ran,
 };
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::world::{Seen, SeenSignal};
-use super::{fixes, words};
-use crate::evidence::{Grade, Job, JournalLine, Source, sig, signal_name};
+use super::{fixes, patience, signals, words};
+use crate::evidence::{Grade, Job, JournalLine, SignalResult, Source, Task, sig, signal_name};
 
 /// A unit that was not stopped in time.
 #[derive(Debug)]
@@ -396,6 +397,124 @@ impl<'a> AskedToEnd<'a> {
         links.push(job_link_before(case, self.job, effect));
         links.push(case.signal_link(self.signal, mechanism::of(&self.signal.value)));
         links
+    }
+}
+
+/// A signal that the victim had got and did not end by.
+#[derive(Clone, Copy, Debug)]
+pub struct Unheeded<'a>(&'a SeenSignal);
+
+impl<'a> Unheeded<'a> {
+    /// The last one that asks for anything, from that time on.
+    pub fn since(case: &Case<'a>, since_ns: u64) -> Option<Self> {
+        let mut signals = case.world.signals_to(case.victim).iter().rev();
+        let asks = |signal: &&SeenSignal| {
+            (since_ns..=case.exit.ns()).contains(&signal.ns())
+                && signal.value.number != 0
+                && signal.value.result != SignalResult::Lost
+                && !patience::is_everyday(signal.value.number)
+        };
+        signals.find(asks).map(Self)
+    }
+
+    /// How it reads: `SIGTERM from systemd[1], which it had got 300 ms before, it ignored`
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        let sent = &self.0.value;
+        let number = sent.number;
+        let how = match sent.result {
+            SignalResult::Ignored => "ignored",
+            _ if case.exit.value.pending.contains(&number) => "held up",
+            _ if patience::is_caught(sent) => "caught, and went on",
+            _ => "did not end by",
+        };
+        format!(
+            "{} from {}, which it had got {} before, it {how}",
+            signal_name(number),
+            signals::from(case.world, sent),
+            words::span(case.exit.ns().saturating_sub(self.0.ns()))
+        )
+    }
+}
+
+/// What may have told a process that its unit was being stopped, where no signal made it end.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// A process of the unit that the stop had ended right before: its child, or one at the other end of a pipe or socket.
+    End {
+        /// That end.
+        end: End<'a>,
+        /// The victim was its parent.
+        child: bool,
+    },
+    /// What the unit runs to be stopped.
+    Command(DecidingSetting),
+}
+
+impl<'a> Notice<'a> {
+    /// For the `job` that was stopping the victim's unit. What did not heed a signal of it, only waits for its children and
+    /// for what a main process is asked.
+    pub fn of(case: &Case<'a>, unit: &str, job: &Seen<Job>, unheeded: bool) -> Option<Self> {
+        let ends = Self::end(case, unit, job, unheeded);
+        let is_main = || {
+            let mut ran = units_that_ran(case.world, case.victim, case.exit.ns());
+            ran.any(|(_, main_of)| main_of == unit)
+        };
+        ends.or_else(|| {
+            let command = case.setting(&[unit, &template(unit)], "ExecStop");
+            let command = command.filter(|it| it.file.is_some() && !it.value.is_empty());
+            command.filter(|_| !unheeded || is_main()).map(Self::Command)
+        })
+    }
+
+    fn end(case: &Case<'a>, unit: &str, job: &Seen<Job>, unheeded: bool) -> Option<Self> {
+        /// What is later than that has other reasons.
+        const AT_ONCE: u64 = 1_000_000_000;
+        let manager = job.value.manager;
+        let ended_ns = case.exit.ns();
+        let is_stopped = |task: &Task| {
+            case.world.signals_to(task.id).iter().any(|signal| {
+                manager_of(&signal.value.sender) == Some(manager)
+                    && signal.ns() + BUS_LAG >= job.ns()
+            })
+        };
+        let is_child = |task: &Task| task.ppid == case.victim.pid;
+        let exits = case.world.exits.iter().rev().filter(|exit| {
+            let task = &exit.value.task;
+            task.id != case.victim
+                && exit.ns() <= ended_ns
+                && exit.ns() + AT_ONCE >= ended_ns
+                && (!unheeded || is_child(task))
+                && lived_in(case, task, unit)
+                && is_stopped(task)
+        });
+        let exits: Vec<_> = exits.collect();
+        let child = exits.iter().find(|exit| is_child(&exit.value.task));
+        let exit = child.or_else(|| exits.first())?;
+        let end = End::of(case, exit.value.task.id)?;
+        Some(Self::End { end, child: child.is_some() })
+    }
+
+    /// How it reads: `its child sleep[5] was killed by …, 3 ms before`
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        match self {
+            Self::End { end, child } => format!(
+                "{} had ended {} before ({})",
+                if *child { "its child" } else { "another process of the unit" },
+                words::span(case.exit.ns().saturating_sub(end.ns())),
+                end.sentence(case)
+            ),
+            Self::Command(line) => {
+                format!("what the unit runs to be stopped ({}) may have told it", cited(line))
+            }
+        }
+    }
+
+    /// The end of the other process.
+    pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
+        match self {
+            Self::End { end, .. } => end.links(case, case.exit.at),
+            Self::Command(_) => Vec::new(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig,
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
-use crate::story::stopping::{self, Overrun};
+use crate::story::stopping::{self, Overrun, Unheeded};
 use crate::story::unit_command::UnitCommand;
 use crate::story::unit_jobs;
 use crate::story::upstream::End;
@@ -83,7 +83,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-/// It exited, and no signal had reached it, right after the unit's main process had ended: workers notice that by
+/// It exited, and no signal had made it, right after the unit's main process had ended: workers notice that by
 /// a pipe or a socket, often before the manager has got to them.
 pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
     /// What is later than that has other reasons.
@@ -100,13 +100,15 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let end = End::of(case, main.value.task.id)?;
+    let unheeded = Unheeded::since(case, main.ns()).map(|unheeded| unheeded.clause(case));
+    let signal = unheeded.unwrap_or_else(|| "no signal had reached it".to_owned());
     Finding::new(
         CauseId::ExitedByItself,
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{} exited by itself with status {status}, {} after the main process of {unit} had ended ({}); no signal had \
-             reached it, so that the one led to the other is a conclusion.",
+            "{} exited by itself with status {status}, {} after the main process of {unit} had ended ({}); {signal}, so that \
+             the one led to the other is a conclusion.",
             case.victim_name(),
             words::span(ended_ns.saturating_sub(main.ns())),
             end.sentence(case)

@@ -9,6 +9,7 @@ use crate::story::ending::call_link;
 use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
+use crate::story::stopping::{Notice, Unheeded};
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
@@ -291,8 +292,8 @@ fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     }
 }
 
-/// It exited, and no signal had reached it, while its unit was being stopped: told by what the unit runs to
-/// stop, or by another of its processes. Nobody killed it; that the stop led to it is a conclusion.
+/// It exited, and no signal had made it, while its unit was being stopped: told by what the unit runs to stop, or by the
+/// end of another of its processes, or of its own accord. Nobody killed it; that the stop led to it is a conclusion.
 pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let Outcome::Exited { status } = case.outcome else { return None };
     if case.blow.is_some() {
@@ -314,27 +315,44 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let by = manager::name_of(case.world, manager);
-    let id = match request {
-        Some(_) => CauseId::UnitStopRequested,
-        None => CauseId::ExitedByItself,
+    let unheeded = Unheeded::since(case, heard_ns.saturating_sub(BUS_LAG));
+    let notice = Notice::of(case, unit, job, unheeded.is_some());
+    let id = match (request, &notice) {
+        (Some(_), Some(_)) => CauseId::UnitStopRequested,
+        _ => CauseId::ExitedByItself,
     };
-    let finding = Finding::new(
-        id,
-        Fit::Circumstance,
-        Grade::Inferred,
-        format!(
-            "{} exited with status {status} while {by} was stopping {unit} (job {}); no signal had reached it, so \
-             that the stop led to it is a conclusion: {}.",
-            case.victim_name(),
-            job.value.id,
-            asker(case, request, "the stop")
+    let victim = case.victim_name();
+    let asked = asker(case, request, "the stop");
+    let number = job.value.id;
+    let signal = unheeded.map(|unheeded| unheeded.clause(case));
+    let signal = signal.unwrap_or_else(|| "no signal had reached it".to_owned());
+    let text = match &notice {
+        Some(notice) => format!(
+            "{victim} exited with status {status} while {by} was stopping {unit} (job {number}); {signal}, but {}; that the \
+             stop led to it is a conclusion: {asked}.",
+            notice.clause(case)
         ),
-    );
+        None => format!(
+            "{victim} exited by itself with status {status} while {by} was stopping {unit} (job {number}: {asked}); nobody \
+             killed it: {signal}. Whether the stop had to do with it is not known."
+        ),
+    };
+    let finding = Finding::new(id, Fit::Circumstance, Grade::Inferred, text);
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    // What did not heed the stop, and was told of it by nothing else, does not come of it.
+    if unheeded.is_some() && notice.is_none() {
+        return finding.answer();
+    }
     let link = units::job_link_before(case, job, case.exit.at);
+    let command = match &notice {
+        Some(Notice::Command(line)) => Some(line.clone()),
+        _ => None,
+    };
     finding
+        .settings([command])
         .links(request.iter().flat_map(|request| request.links(case, link.at)))
         .links([link])
+        .links(notice.iter().flat_map(|notice| notice.links(case)))
         .answer()
 }
 

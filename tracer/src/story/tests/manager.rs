@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::scene::{Scene, at, caught, signal, systemd, task_in};
 use crate::evidence::{
-    BusPeer, Fact, Grade, Job, Manager, ProcessId, Source, TargetReason, Task, UnitProperties, sig,
+    BusPeer, Disposition, Fact, Grade, Job, Manager, ProcessId, SignalResult, SignalSent, Source,
+    TargetReason, Task, UnitProperties, sig,
 };
 use crate::story::manager::job_type;
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
@@ -210,30 +211,72 @@ fn a_stop_by_systemctl_is_found_by_its_arguments() {
     );
 }
 
-/// An end without a signal, 3 ms after the job of a stop that was asked for at `asked`, or without any
+/// A web server whose unit has a job to be stopped, made at `job` ms, which was asked for at `asked`, or without any
 /// request that was seen.
-fn ended_meanwhile(asked: Option<u64>, job: u64) -> Death {
-    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
-    let mut scene = Scene::default().user(0, "root").target(&victim, TargetReason::Running);
+fn being_stopped(asked: Option<u64>, job: u64) -> Scene {
+    let mut scene = Scene::default().user(0, "root").target(&worker(), TargetReason::Running);
     if let Some(at) = asked {
         let systemctl = root(task_in(80, "systemctl", SCOPE));
         scene = scene.exec(at, systemctl, &["systemctl", "stop", "nginx"], &[]);
     }
-    scene.job(job, 700, "stop", "nginx.service").exit(103, victim, 0, true).death()
+    scene.job(job, 700, "stop", "nginx.service")
+}
+
+fn worker() -> Task {
+    task_in(500, "nginx", "/system.slice/nginx.service")
+}
+
+/// An end without a signal, 3 ms after the job of a stop.
+fn ended_meanwhile(asked: Option<u64>, job: u64) -> Death {
+    being_stopped(asked, job).exit(103, worker(), 0, true).death()
 }
 
 #[test]
 fn an_end_without_a_signal_while_the_unit_is_stopped() {
-    let death = ended_meanwhile(Some(95), 100);
+    let stopped = being_stopped(Some(95), 100);
+    let command = stopped.setting("nginx.service", "ExecStop", "/bin/ask", Some(("/etc/n", 4)));
+    let death = command.exit(103, worker(), 0, true).death();
     assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Inferred);
     assert_eq!(death.killer.kind, KillerKind::None);
     assert!(death.cause.explanation.contains("root ran"), "{}", death.cause.explanation);
+    assert!(death.cause.explanation.contains("ExecStop=/bin/ask, set in /etc/n:4"), "{death:#?}");
 
-    let death = ended_meanwhile(None, 100);
+    for asked in [Some(95), None] {
+        let death = ended_meanwhile(asked, 100);
+        assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred);
+        assert!(death.cause.explanation.contains("was stopping nginx.service"), "{death:#?}");
+        assert!(death.cause.explanation.contains("no signal had reached it"), "{death:#?}");
+    }
+}
+
+/// What ignores the signal of a stop ends when it likes, unless it waited for a child which the stop ended.
+#[test]
+fn an_end_after_a_signal_that_was_ignored() {
+    let ignored = || {
+        let signal = signal(sig::SIGTERM, systemd(), worker());
+        let (result, disposition) = (SignalResult::Ignored, Some(Disposition::Ignore));
+        let ignored = SignalSent { result, disposition, fatal: false, ..signal };
+        being_stopped(Some(95), 100).signal(101, ignored)
+    };
+    let death = ignored().exit(400, worker(), 0, true).death();
     assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
-    assert_eq!(death.cause.evidence, Grade::Inferred);
-    assert!(death.cause.explanation.contains("was stopping nginx.service"), "{death:#?}");
+    assert_eq!(death.killer.kind, KillerKind::None);
+    let text = &death.cause.explanation;
+    assert!(text.contains("SIGTERM from systemd[1], which it had got 299 ms before, it ignored"));
+    assert!(!text.contains("no signal had reached it"), "{text}");
+    assert_eq!(death.chain.len(), 1, "{death:#?}");
+
+    let child = Task { ppid: 500, ..task_in(501, "sleep", "/system.slice/nginx.service") };
+    let death = ignored()
+        .signal(101, signal(sig::SIGTERM, systemd(), child.clone()))
+        .exit(102, child, 15, false)
+        .exit(104, worker(), 143 << 8, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("its child had ended 2 ms before (sleep[501] "), "{text}");
 }
 
 #[test]
