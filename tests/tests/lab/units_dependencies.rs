@@ -49,6 +49,26 @@ fn requires() {
     assert_pulled_down(&stop_base(&lab(&related("Requires"))), "Requires");
 }
 
+/// A oneshot that is done, and forgotten by its manager, before anything of it can be asked.
+#[test]
+fn conflicts_with_what_is_soon_gone_again() {
+    let once = "[Unit]\nConflicts=victim.service\n[Service]\nType=oneshot\nExecStart=/bin/true\n";
+    let options = unit(Options::default(), "once.service", once);
+    let lab = lab(&unit(options, "victim.service", SLEEPS));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        drop(lab.exec(&["systemctl", "start", "once.service"]).expect("started"));
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Conflicts", "victim.service", "/etc/systemd/system/once.service", 2);
+    death.assert_chain(&[
+        ("command", "systemctl start once.service"),
+        ("job", "once.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
 /// Of several lines the one that names the other unit decided.
 #[test]
 fn the_line_that_names_the_other_unit_is_shown() {

@@ -253,7 +253,7 @@ pub fn name_of(world: &World, manager: Manager) -> String {
 
 /// Whether the unit has this signal instead of SIGKILL: `FinalKillSignal=`, or `WatchdogSignal=` where a
 /// time-out aborts (`TimeoutStopFailureMode=abort`).
-fn is_last_resort(history: Option<&UnitHistory>, number: u8) -> bool {
+pub fn is_last_resort(history: Option<&UnitHistory>, number: u8) -> bool {
     let is = |name: &str| {
         let value = history.and_then(|history| history.now.get(name)?.as_u64());
         value == Some(u64::from(number))

@@ -399,10 +399,16 @@ pub fn connection_link(case: &Case<'_>, seen: &Seen<ManagerConnection>) -> Link 
     case.link(seen.at, LinkEvent::ManagerConnection, seen.source, Some(client), text)
 }
 
-/// Whether a client that had asked for something was there until it happened, or has ended only just now.
+/// Whether a client that had asked for something was there until it happened, or has ended only just now; and not because
+/// that was refused (`RefuseManualStop=`, polkit): what is granted, such a program waits for.
 fn was_there(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
-    let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
-    ended_ns.is_none_or(|ended| ended + SEEN_LATE >= at_ns)
+    let known = case.world.people.get(id);
+    let ended_ns = known.and_then(|known| known.ended_ns);
+    let args = known.and_then(|known| known.cmdline.as_deref()).unwrap_or_default();
+    let waits = !args.iter().any(|arg| arg == "--no-block");
+    let refused = case.world.exit_of(id).filter(|exit| exit.ns() < at_ns && waits);
+    let refused = refused.is_some_and(|exit| exit.value.status != 0);
+    !refused && ended_ns.is_none_or(|ended| ended + SEEN_LATE >= at_ns)
 }
 
 /// Whether the system's bus was read all the time.

@@ -58,9 +58,12 @@ impl<'a> Overrun<'a> {
             let abort = aborting_signal(case, stop).filter(|_| limit == Limit::Abort);
             return is_it.then_some(Self { first: Some(stop.first), abort, limit, said });
         }
-        // With KillMode=mixed only the main process is asked first; SIGKILL is all that the others get.
-        let mixed = said?.value.message.contains("State 'stop-sigterm' timed out");
-        (mixed && stop.job.is_some() && blow.signal.value.number == sig::SIGKILL).then_some(Self {
+        // With KillMode=mixed only the main process is asked first; the last resort is all that the others get, and what
+        // was born meanwhile.
+        let timed_out = said?.value.message.contains("State 'stop-sigterm' timed out");
+        let number = blow.signal.value.number;
+        let last = number == sig::SIGKILL || manager::is_last_resort(stop.history, number);
+        (timed_out && stop.job.is_some() && last).then_some(Self {
             first: None,
             abort: None,
             limit,
@@ -91,6 +94,9 @@ impl<'a> Overrun<'a> {
             found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
         }
         found.extend(self.setting(case, stop));
+        let last = case.blow.map(|blow| blow.signal.value.number);
+        let chosen = last.filter(|last| *last != sig::SIGKILL && self.first.is_none());
+        found.extend(chosen.and_then(|last| signal_setting(case, stop, "FinalKillSignal", last)));
         if self.limit == Limit::Abort {
             let aborting = self.abort.or(self.first);
             let number = aborting.map(|signal| signal.value.number);

@@ -25,7 +25,7 @@ const MAX_NEIGHBOURS: usize = 64;
 
 /// Of how many units of a manager that get a job it is looked up in a second what they conflict with: a boot makes
 /// hundreds of jobs at once, and is no reason of any stop.
-const MAX_NEWCOMERS: u32 = 64;
+const MAX_NEWCOMERS: u32 = 16;
 
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;

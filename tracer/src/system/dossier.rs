@@ -298,26 +298,23 @@ pub async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: Strin
 /// Tells with what a unit conflicts that has just got a job, by its files: to start it stops the others, and where it is
 /// done in a moment its manager has soon forgotten it.
 pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: String) {
-    const NAME: &str = "Conflicts";
     let at = clock::now();
     let home = match manager {
         Manager::User(uid) => user(&context, uid).await.and_then(|user| user.home),
         Manager::System => None,
     };
     let root = context.root.again();
-    let read = move || {
-        let files = root.unit_files(manager, home.as_deref(), &unit);
-        root.unit(manager, home.as_deref(), &unit, &files)
-    };
+    let read = move || root.conflicts(manager, home.as_deref(), &unit);
     let settings = match manager {
-        Manager::User(uid) => context.user_files.run(uid, read).await.unwrap_or_default(),
-        Manager::System => read(),
+        Manager::User(uid) => context.user_files.run(uid, read).await.ok(),
+        // Whoever reads along what the manager says has not to wait for it.
+        Manager::System => tokio::task::spawn_blocking(read).await.ok(),
     };
+    let settings = settings.unwrap_or_default();
     let news = settings.into_iter().filter(|setting| {
         let Setting { scope, value, file, line, .. } = setting;
-        setting.name == NAME
-            && !value.split_whitespace().all(|other| EVERY_UNITS.contains(&other))
-            && context.outbox.first_time((NAME, manager, scope, value, file, line))
+        !value.split_whitespace().all(|other| EVERY_UNITS.contains(&other))
+            && context.outbox.first_time(("conflicts", manager, scope, value, file, line))
     });
     for setting in news {
         context.outbox.say_at(at, Source::File, Fact::Setting(setting));

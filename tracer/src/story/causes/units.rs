@@ -111,7 +111,7 @@ fn perhaps_pulled(
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let text = format!(
         "{what}; why is not known: nobody was seen to ask for it. Right before, there were jobs of other units that may have \
-         started them: {named}{more}. One that conflicts with it would have stopped it."
+         started them: {named}{more}. What it depends on, or conflicts with, can have led to that."
     );
     let effect = stop.ordered_at();
     let jobs = starts.iter().take(NAMED).map(|job| units::job_link_before(case, job, effect));

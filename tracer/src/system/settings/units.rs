@@ -119,6 +119,22 @@ impl Root {
     /// The files of a unit as the manager would find them, where it cannot be asked.
     pub fn unit_files(&self, manager: Manager, home: Option<&str>, unit: &str) -> UnitFiles {
         let directories = directories(manager, home);
+        let aliases = self.aliases(&directories, unit);
+        self.files_called(&directories, unit, aliases)
+    }
+
+    /// What the files of a unit say that it conflicts with: those of its own name, which are quickly looked through.
+    pub fn conflicts(&self, manager: Manager, home: Option<&str>, unit: &str) -> Vec<Setting> {
+        const NAME: &str = "Conflicts";
+        let files = self.files_called(&directories(manager, home), unit, Vec::new());
+        let all = files.fragment.iter().chain(&files.drop_ins);
+        let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
+        let lines = self.assignments(&plain, |section, name| section == "Unit" && name == NAME);
+        added_up(&lines, "Unit", NAME).map(|line| line.setting(unit)).collect()
+    }
+
+    /// The files of a unit that has these other names.
+    fn files_called(&self, directories: &[String], unit: &str, aliases: Vec<String>) -> UnitFiles {
         let names: Vec<String> = std::iter::once(unit.to_owned()).chain(template(unit)).collect();
         let fragment = names.iter().find_map(|name| {
             directories
@@ -129,7 +145,7 @@ impl Root {
         // Of equal file names that in the stronger directory counts, and only then that of the closer name
         // (`unit_file_find_dropin_paths` in `src/shared/dropin.c`); what is for all units of a type comes last.
         let mut drop_in_directories = Vec::new();
-        for name in std::iter::once(unit.to_owned()).chain(self.aliases(&directories, unit)) {
+        for name in std::iter::once(unit.to_owned()).chain(aliases) {
             let lending = lending(&name);
             drop_in_directories.extend(directories.iter().flat_map(|directory| {
                 lending.iter().map(move |name| format!("{directory}/{name}.d"))
@@ -378,6 +394,26 @@ mod tests {
             lending("a-b@x.service"),
             ["a-b@x.service", "a-b@.service", "a-.service", "a-@x.service", "a-@.service"]
         );
+    }
+
+    #[test]
+    fn what_a_unit_conflicts_with() {
+        let (_tree, root) = tree(&[
+            (
+                "etc/systemd/system/a@.service",
+                "[Unit]\nConflicts=x.service\n[Service]\nConflicts=no\n",
+            ),
+            ("run/systemd/system/a@1.service.d/b.conf", "[Unit]\n\nConflicts=y.service\n"),
+            ("run/systemd/system/a@2.service.d/b.conf", "[Unit]\nConflicts=\n"),
+        ]);
+        let of = |unit: &str| {
+            let lines = root.conflicts(Manager::System, None, unit).into_iter();
+            lines.map(|it| (it.scope, it.value, it.line)).collect::<Vec<_>>()
+        };
+        let line =
+            |value: &str, line: u32| ("a@1.service".to_owned(), value.to_owned(), Some(line));
+        assert_eq!(of("a@1.service"), [line("x.service", 2), line("y.service", 3)]);
+        assert_eq!(of("a@2.service"), []);
     }
 
     #[test]
