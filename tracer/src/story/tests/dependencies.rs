@@ -147,6 +147,29 @@ fn by_what_was_soon_gone_again() {
     );
 }
 
+/// A stop that was refused led to nothing: the same unit was stopped a moment later, for another reason.
+#[test]
+fn a_client_whose_request_was_refused_is_not_why() {
+    let begin = |status: u32| {
+        begin("PartOf")
+            .exec(4900, client(), &["systemctl", "stop", "nginx"], &[])
+            .exit(4990, client(), status << 8, false)
+            .exec(4991, other_client(), &["systemctl", "stop", "base"], &[])
+            .job(4999, 699, "stop", "base.service")
+    };
+    let death = stopped(begin(4));
+    says(&death, &["base.service was stopped: root ran \"systemctl stop base\""]);
+    // What was granted may have been done with when the bus was heard.
+    let scene = begin(0).job(5000, 700, "stop", "nginx.service");
+    let scene = scene.signal(5001, signal(sig::SIGTERM, systemd(), victim()));
+    let death = scene.exit(5003, victim(), 15, true).death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+}
+
+fn other_client() -> Task {
+    Task { uid: 0, euid: 0, ..task_in(81, "systemctl", "/system.slice/cron.service") }
+}
+
 /// Where it is not known whether a unit that was started conflicts with it, nobody is said to have asked for the stop.
 #[test]
 fn what_was_started_may_have_stopped_it() {

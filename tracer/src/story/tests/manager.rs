@@ -141,8 +141,8 @@ fn tmux_dies_with_the_unit_of_its_connection() {
 #[test]
 fn sigkill_after_the_timeout_is_one_story() {
     let tmux = task_in(2041, "tmux", SCOPE);
-    let ignored = crate::evidence::SignalSent {
-        result: crate::evidence::SignalResult::Ignored,
+    let ignored = SignalSent {
+        result: SignalResult::Ignored,
         fatal: false,
         ..signal(sig::SIGTERM, systemd(), tmux.clone())
     };
