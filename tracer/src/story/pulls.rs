@@ -279,9 +279,9 @@ pub fn pull<'a>(
 /// such a one is soon gone again, the unit's own properties need not have told of it.
 fn adversaries<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a str> {
     let named = units::names_of(case.world, happening.manager, happening.unit);
-    let mut others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
+    let others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
     let mut found = Vec::new();
-    while let Some(other) = others.next() {
+    for other in others {
         let scopes = [other, &units::template(other)];
         let conflicts = || units::setting_naming(case, &scopes, "Conflicts", &named).is_some();
         if !found.contains(&other) && conflicts() {
