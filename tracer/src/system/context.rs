@@ -164,10 +164,11 @@ impl Context {
         lock(&self.watched).insert((manager, unit.to_owned()), false).is_none()
     }
 
-    /// As [`Self::watch`], of a unit that a target's depends on, as long as there is room for such.
+    /// As [`Self::watch`], of a unit that a target's depends on, or that asks for something, as long as there is room for
+    /// such. A user, who can make any number of units, takes none from the system's or another's.
     pub fn watch_neighbour(&self, manager: Manager, unit: &str) -> bool {
         let mut watched = lock(&self.watched);
-        let room = watched.len() < MAX_NEIGHBOURS;
+        let room = watched.keys().filter(|(of, _)| *of == manager).count() < MAX_NEIGHBOURS;
         room && watched.insert((manager, unit.to_owned()), false).is_none()
     }
 
@@ -254,5 +255,24 @@ impl Link {
             },
             _ => Err(format!("no connection within {} s", CONNECT_LIMIT.as_secs())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cgroups::Cgroups;
+    use super::*;
+
+    #[test]
+    fn a_user_with_many_units_leaves_room_for_others() {
+        let outbox = Outbox::new(tokio::sync::mpsc::unbounded_channel().0);
+        let context =
+            Context::new(outbox, Processes::new(Cgroups::default()), Sources::connecting(&[]));
+        let users = (0..2 * MAX_NEIGHBOURS).map(|number| format!("run-{number}.service"));
+        let watched = users.filter(|unit| context.watch_neighbour(Manager::User(1000), unit));
+        assert_eq!(watched.count(), MAX_NEIGHBOURS);
+        assert!(context.watch_neighbour(Manager::System, "base.service"));
+        assert!(context.watch_neighbour(Manager::User(1001), "base.service"));
+        assert!(!context.watch_neighbour(Manager::User(1001), "base.service"), "it is watched");
     }
 }
