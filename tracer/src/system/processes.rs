@@ -1,6 +1,6 @@
 //! `/proc`: what a process is right now. Nothing in it is trusted: names and arguments are any bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -150,13 +150,17 @@ impl Processes {
     /// A process and those that it has forked, and so on, as far as they are there: itself first.
     pub fn with_children(&self, pid: u32) -> Vec<u32> {
         let parent = |pid: u32| self.stat(pid).ok().map(|stat| (pid, stat.ppid));
-        let parents: Vec<(u32, u32)> = self.pids().into_iter().filter_map(parent).collect();
+        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (child, parent) in self.pids().into_iter().filter_map(parent) {
+            // One that was given anew meanwhile can have any parent.
+            if child != pid {
+                children.entry(parent).or_default().push(child);
+            }
+        }
         let mut found = vec![pid];
         let mut at = 0;
-        while let Some(parent) = found.get(at).copied() {
-            let of_it = parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid);
-            let new: Vec<u32> = of_it.filter(|pid| !found.contains(pid)).collect();
-            found.extend(new);
+        while let Some(parent) = found.get(at) {
+            found.extend(children.remove(parent).unwrap_or_default());
             at += 1;
         }
         found
