@@ -101,12 +101,14 @@ pub fn unit_signalled_for(world: &World, process: ProcessId, ended_ns: u64) -> O
     let mut about = lines.filter(|line| {
         let message = line.value.message.as_str();
         let words = || message.split([' ', ',']);
-        let named = ["main", "control"].into_iter().any(|kind| {
+        let names = |kind: &str| {
             let pid = words().skip_while(|word| *word != kind).skip(1);
             let mut pid = pid.skip_while(|word| *word != "process").skip(1);
             pid.next().and_then(|pid| pid.parse().ok()) == Some(process.pid)
-        });
-        alive.contains(&line.ns()) && message.contains("Sent signal ") && named
+        };
+        alive.contains(&line.ns())
+            && message.contains("Sent signal ")
+            && ["main", "control"].into_iter().any(names)
     });
     about.find_map(|line| line.value.about_unit.as_deref())
 }
