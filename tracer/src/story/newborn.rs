@@ -1,11 +1,11 @@
 //! `cgroup.kill` also kills who is born in the cgroup meanwhile: `cgroup_post_fork` sends the signal from
 //! within the parent's clone(2), microseconds before or after the writer's first. The killer is who wrote.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::mechanism;
-use super::world::SeenSignal;
+use super::world::{SeenSignal, Steady};
 use crate::evidence::{Mechanism, ProcessId, SignalInfo, SignalSent, sig};
 
 /// How far apart a write and the death of a newborn can be that belong together.
@@ -15,7 +15,7 @@ const TOGETHER: u64 = 1_000_000_000;
 const KEPT: usize = 256;
 
 /// Signals by the process they were sent to.
-type Signals = HashMap<ProcessId, Vec<SeenSignal>>;
+type Signals = Steady<ProcessId, Vec<SeenSignal>>;
 
 /// Who wrote `cgroup.kill`, and who was killed at birth before that was seen.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ mod known;
 
 use std::collections::HashMap;
 
+use super::world::Steady;
 use crate::evidence::{
     Ancestor, AncestorProcess, CgroupOwner, Container, Evidence, Exec, Fact, Process, ProcessId,
     ProcessSnapshot, Session, Task, User,
@@ -26,7 +27,7 @@ const NAMES_KEPT: usize = 1 << 16;
 /// Processes, users, containers.
 #[derive(Debug, Default)]
 pub struct People {
-    processes: HashMap<ProcessId, Known>,
+    processes: Steady<ProcessId, Known>,
     /// Newest process of each pid.
     newest: HashMap<u32, ProcessId>,
     ended: std::collections::VecDeque<ProcessId>,

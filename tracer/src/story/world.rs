@@ -4,6 +4,7 @@
 //! [`KEPT`] are kept, which is minutes on a busy machine.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +16,10 @@ use crate::evidence::{
     Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
     SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
+
+/// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
+/// replay has to choose the one that was chosen live.
+pub type Steady<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// A signal that was seen. Shared with the evidence itself: in a flood, copying is what costs.
 pub type SeenSignal = Seen<Arc<SignalSent>>;
@@ -159,7 +164,7 @@ pub struct World {
     /// Processes, users, sessions, containers.
     pub people: People,
     /// Signals by the process they were sent to.
-    pub signals: HashMap<ProcessId, Vec<SeenSignal>>,
+    pub signals: Steady<ProcessId, Vec<SeenSignal>>,
     /// Processes of which nothing more is to be told, oldest first; at most [`KEPT`].
     retired: VecDeque<ProcessId>,
     /// Signals that fell out of [`Self::signals`], by process.
@@ -179,7 +184,7 @@ pub struct World {
     /// Jobs made and removed.
     pub jobs: Recent<Job>,
     /// Units.
-    pub units: HashMap<(Manager, String), UnitHistory>,
+    pub units: Steady<(Manager, String), UnitHistory>,
     /// Changes of login sessions.
     pub sessions: Recent<SessionState>,
     /// Settings by scope and name, in the order in which they were learned.

@@ -1,7 +1,9 @@
 //! What ended a login whose processes logind then ended: its shell, or the connection.
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{BusPeer, ProcessId, SignalSent, TargetReason, Task, sig};
+use crate::evidence::{
+    BusPeer, Fact, ProcessId, ProcessSnapshot, SignalSent, Source, TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death};
 
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
@@ -172,4 +174,26 @@ fn a_login_without_a_session_goes_with_sshd() {
     }
     let death = told("yes", "control-group");
     assert!(!death.cause.explanation.contains("UsePAM"), "{}", death.cause.explanation);
+}
+
+/// Of those in the session some name one client, some another: which is believed is not left to chance.
+#[test]
+fn what_contradicts_itself_is_told_alike_each_time() {
+    let says = |number: u32| {
+        let shell = task_in(3000 + number, "bash", SCOPE);
+        let client = format!("203.0.113.{} 51276 192.0.2.1 22", 5 + number % 2);
+        Fact::Process(Box::new(ProcessSnapshot {
+            pid: shell.id.pid,
+            start_ns: shell.id.start_ns,
+            cgroup: shell.cgroup,
+            environment: [("SSH_CONNECTION".to_owned(), client)].into(),
+            ..ProcessSnapshot::default()
+        }))
+    };
+    let told =
+        || login(|scene| (0..8).fold(scene, |scene, it| scene.add(3, Source::Proc, says(it))));
+    let first = told().cause.explanation;
+    for _ in 0..20 {
+        assert_eq!(told().cause.explanation, first);
+    }
 }
