@@ -14,7 +14,7 @@ use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
     Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
-    SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User, weight,
 };
 
 /// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
@@ -63,6 +63,16 @@ pub struct Seen<T> {
     /// What was learned.
     pub value: T,
 }
+
+/// How much of the units of a user's manager is remembered, bytes: it can tell of units without end. What was heard of
+/// last is kept.
+const UNITS_KEPT: usize = 32 << 20;
+
+/// How many changes of a unit are remembered.
+const CHANGES_KEPT: usize = 64;
+
+/// What a unit and each of its changes take beside the properties, bytes, generously.
+const UNIT: usize = 512;
 
 /// How many values of one setting are kept: it hardly ever changes.
 const MAX_VALUES: usize = 8;
@@ -118,9 +128,33 @@ pub struct UnitHistory {
     pub now: BTreeMap<String, Value>,
     /// Changes, oldest first.
     pub changes: VecDeque<Seen<BTreeMap<String, Value>>>,
+    /// About how many bytes it takes.
+    weight: usize,
+    /// Which of all the things that were heard of units was the last one of it.
+    heard: u64,
 }
 
 impl UnitHistory {
+    fn take(&mut self, change: Seen<BTreeMap<String, Value>>) {
+        for (name, value) in &change.value {
+            self.weight += name.len() + weight(value);
+            let before = self.now.insert(name.clone(), value.clone());
+            let freed = before.map_or(0, |before| name.len() + weight(&before));
+            self.weight = self.weight.saturating_sub(freed);
+        }
+        let size = |change: &Seen<BTreeMap<String, Value>>| {
+            let properties = change.value.iter();
+            UNIT + properties.map(|(name, value)| name.len() + weight(value)).sum::<usize>()
+        };
+        self.weight += size(&change);
+        self.changes.push_back(change);
+        if self.changes.len() > CHANGES_KEPT
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.weight = self.weight.saturating_sub(size(&oldest));
+        }
+    }
+
     /// A string property.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -207,6 +241,9 @@ pub struct World {
     pub targets: HashMap<ProcessId, TargetReason>,
     /// Targets that have ended.
     pub ended: HashSet<ProcessId>,
+    /// About how many bytes is remembered of each manager's units, and how many things were heard of units.
+    units_weight: BTreeMap<Manager, usize>,
+    units_heard: u64,
     newborns: Newborns,
     /// Whom the newest piece of evidence was a signal to.
     signalled: Option<ProcessId>,
@@ -340,12 +377,38 @@ impl World {
     }
 
     fn unit(&mut self, at: Moment, source: Source, unit: &crate::evidence::UnitProperties) {
-        let history = self.units.entry((unit.manager, unit.unit.clone())).or_default();
-        history.now.extend(unit.properties.clone());
-        if history.changes.len() == 64 {
-            history.changes.pop_front();
+        self.units_heard += 1;
+        let history = self.units.entry((unit.manager, unit.unit.clone())).or_insert_with(|| {
+            let weight = UNIT + 2 * unit.unit.len();
+            *self.units_weight.entry(unit.manager).or_default() += weight;
+            UnitHistory { weight, ..UnitHistory::default() }
+        });
+        let before = history.weight;
+        history.heard = self.units_heard;
+        history.take(Seen { at, source, value: unit.properties.clone() });
+        let total = self.units_weight.entry(unit.manager).or_default();
+        *total = (*total + history.weight).saturating_sub(before);
+        // What PID 1 has is the machine's.
+        if matches!(unit.manager, Manager::User(_)) && *total > UNITS_KEPT {
+            self.forget_units(unit.manager);
         }
-        history.changes.push_back(Seen { at, source, value: unit.properties.clone() });
+    }
+
+    /// Forgets those of a manager's units of which nothing was heard for longest, until half of what may be remembered is
+    /// left.
+    fn forget_units(&mut self, manager: Manager) {
+        let own = self.units.iter().filter(|((of, _), _)| *of == manager);
+        let mut newest: Vec<_> = own.map(|(_, history)| (history.heard, history.weight)).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut total, mut kept_from) = (0, u64::MAX);
+        for (heard, weight) in newest {
+            if total + weight > UNITS_KEPT / 2 {
+                break;
+            }
+            (total, kept_from) = (total + weight, heard);
+        }
+        self.units.retain(|(of, _), history| *of != manager || history.heard >= kept_from);
+        self.units_weight.insert(manager, total);
     }
 
     /// Keeps of a process of which nothing more is to be told what others may have ended for, as long as its end is kept:
@@ -466,5 +529,43 @@ impl World {
             });
         }
         folded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Time, UnitProperties};
+
+    /// A user's manager, or what stands where it should, tells of one unit after the other.
+    #[test]
+    fn of_a_users_units_what_was_heard_of_last_is_remembered() {
+        let mut world = World::default();
+        let mut tell = |manager: Manager, unit: &str, size: usize| {
+            let text = Value::from("x".repeat(size));
+            let properties = BTreeMap::from([("Description".to_owned(), text)]);
+            let unit = unit.to_owned();
+            let fact = Fact::Unit(UnitProperties { manager, unit, properties });
+            let at = Moment { time: Time::from_unix_ns(0), boot_ns: 0 };
+            world.observe(&fact.at(at, Source::Bus));
+            world.units_weight.clone()
+        };
+        let (user, size) = (Manager::User(1000), 60 << 10);
+        tell(Manager::System, "a.service", size);
+        tell(Manager::User(1001), "a.service", size);
+        // The same again and again takes no more.
+        for _ in 0..2000 {
+            assert!(tell(user, "a.service", size)[&user] < 2 * CHANGES_KEPT * size);
+        }
+        for number in 0..2000 {
+            assert!(tell(user, &format!("{number}.service"), size)[&user] <= UNITS_KEPT);
+        }
+        let is_known = |manager, unit: &str| world.unit_of(manager, unit).is_some();
+        assert!(is_known(user, "1999.service") && !is_known(user, "0.service"));
+        for manager in [Manager::System, Manager::User(1001)] {
+            assert!(is_known(manager, "a.service"));
+        }
+        let weight: usize = world.units.values().map(|history| history.weight).sum();
+        assert_eq!(weight, world.units_weight.values().sum::<usize>());
     }
 }

@@ -9,12 +9,11 @@ use tokio::sync::watch;
 use zbus::Connection;
 
 use super::as_user::AsUser;
-use super::bus::values;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
 use super::sources::Sources;
-use crate::evidence::{Manager, Setting};
+use crate::evidence::{Manager, Setting, weight};
 
 /// How long a question waits for a connection that is being made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -106,7 +105,7 @@ impl Context {
         let known = heard.units.entry((manager, unit.to_owned())).or_default();
         properties.retain(|name, value| known.get(name) != Some(value));
         known.extend(properties.clone());
-        heard.weight += properties.values().map(values::weight).sum::<usize>();
+        heard.weight += properties.values().map(weight).sum::<usize>();
         properties
     }
 

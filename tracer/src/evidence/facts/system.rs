@@ -54,6 +54,20 @@ pub struct UnitProperties {
     pub properties: BTreeMap<String, Value>,
 }
 
+/// About how many bytes a value takes.
+#[must_use]
+pub fn weight(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(weight).sum(),
+        Value::Object(entries) => {
+            entries.iter().map(|(name, value)| name.len() + weight(value)).sum()
+        }
+        _ => 0,
+    };
+    inner + size_of::<Value>()
+}
+
 /// A login session of logind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionState {

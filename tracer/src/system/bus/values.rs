@@ -81,19 +81,6 @@ pub fn json(value: &Variant<'_>, depth: usize) -> Value {
     }
 }
 
-/// About how many bytes a value takes.
-pub fn weight(value: &Value) -> usize {
-    let inner = match value {
-        Value::String(text) => text.len(),
-        Value::Array(elements) => elements.iter().map(weight).sum(),
-        Value::Object(entries) => {
-            entries.iter().map(|(name, value)| name.len() + weight(value)).sum()
-        }
-        _ => 0,
-    };
-    inner + size_of::<Value>()
-}
-
 fn list(elements: &[Variant<'_>], depth: usize) -> Value {
     if depth >= MAX_DEPTH {
         return Value::Null;

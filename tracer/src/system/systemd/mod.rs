@@ -29,7 +29,7 @@ use super::targets::told_to_run;
 use private_socket::PrivateSocket;
 
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape, is_unit_name};
-use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties};
+use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties, weight};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -306,7 +306,7 @@ fn wanted(
     let (mut kept, mut cut) = (BTreeMap::new(), Vec::new());
     let mut room = MAX_PROPERTIES;
     for (name, value) in all.into_iter().filter(|(name, _)| WANTED.contains(&name.as_str())) {
-        match room.checked_sub(values::weight(&value)) {
+        match room.checked_sub(weight(&value)) {
             Some(left) => {
                 room = left;
                 kept.insert(name, value);
