@@ -215,7 +215,7 @@ impl Actor {
     }
 
     fn below_manager(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Self {
-        let process = case.process_at(id, at_ns);
+        let process = as_executed(case, id, at_ns);
         let mut command = process.clone();
         let mut outermost = process.clone();
         let mut shell = None;
@@ -227,7 +227,7 @@ impl Actor {
             .people
             .parents(id)
             .into_iter()
-            .map(|id| case.process_at(id, at_ns))
+            .map(|id| as_executed(case, id, at_ns))
             .collect();
         for (at, parent) in parents.iter().enumerate() {
             let comm = parent.comm.clone().unwrap_or_default();
@@ -462,6 +462,13 @@ impl Actor {
         });
         [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A process with the arguments that it was executed with: nobody ran the title that it may have written over them.
+fn as_executed(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Process {
+    let process = case.process_at(id, at_ns);
+    let executed = case.world.people.executed_at(id, at_ns).map(<[String]>::to_vec);
+    Process { cmdline: executed.or(process.cmdline), ..process }
 }
 
 /// Which of those between a process and the command that it is part of, nearest first, says what was wanted; none where

@@ -322,6 +322,14 @@ impl People {
         before.map_or(known.exec_ns, |program| program.exec_ns)
     }
 
+    /// The arguments that the program was executed with that a process ran at this time, where that was seen: what it
+    /// shows may be a title that it gave itself.
+    pub fn executed_at(&self, id: ProcessId, at_ns: u64) -> Option<&[String]> {
+        let known = self.get(id)?;
+        let before = known.earlier.iter().find(|program| program.until_ns > at_ns);
+        before.map_or(&known.executed, |program| &program.executed).as_deref()
+    }
+
     /// A process as the report shows it, with the program that it ran at that time: a shell that killed may
     /// have executed another since.
     pub fn process_at(

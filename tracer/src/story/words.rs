@@ -67,16 +67,21 @@ pub fn command_line(process: &Process) -> String {
 const MAX_COMMAND: usize = 120;
 
 fn shortened(args: &[String]) -> String {
-    // A rewritten title leaves empty arguments behind.
-    let used = args.iter().rposition(|arg| !arg.is_empty()).map_or(0, |last| last + 1);
-    let args = if args[0].contains(": ") { &args[..used] } else { args };
+    // A rewritten title leaves empty arguments behind, or blanks.
+    let is_title = args[0].contains(": ");
+    let is_left = |arg: &String| {
+        let blank = arg.bytes().all(|byte| byte == b' ');
+        blank && (is_title || !arg.is_empty())
+    };
+    let used = args.iter().rposition(|arg| !is_left(arg)).map_or(0, |last| last + 1);
+    let args = &args[..used];
     let mut line = String::new();
     for arg in args {
         if !line.is_empty() {
             line.push(' ');
         }
         // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
-        let word = if args.len() == 1 { arg.clone() } else { quoted(arg) };
+        let word = if args.len() == 1 { arg.trim_end().to_owned() } else { quoted(arg) };
         line.push_str(&with_short_ids(&in_quotes(&word)));
         if let Some((end, _)) = line.char_indices().nth(MAX_COMMAND) {
             line.truncate(end);
@@ -182,6 +187,17 @@ mod tests {
         for other in ["deadbeef", &format!("x{id}"), &format!("{id}0"), "naïve f00"] {
             assert_eq!(with_short_ids(other), *other);
         }
+    }
+
+    #[test]
+    fn a_title_ends_with_its_last_word() {
+        let line = |args: &[&str]| {
+            shortened(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(line(&["a daemon --serve", "      ", " "]), "a daemon --serve");
+        assert_eq!(line(&["nginx: worker  ", ""]), "nginx: worker");
+        assert_eq!(line(&["grep", "-r", ""]), "grep -r ''");
+        assert_eq!(line(&[" "]), "");
     }
 
     #[test]

@@ -82,7 +82,10 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let shell = is_shell(&sender.comm) || runs_shell(&case.task(sender));
-    let own_child = case.world.people.parents(case.victim).first() == Some(&sender.id);
+    // All of a group that one call hits are told alike: it is what the sender had started.
+    let above = case.world.people.parents(case.victim);
+    let to_group = group_aimed_at(case).is_some_and(|group| group < -1);
+    let own_child = above.first() == Some(&sender.id) || to_group && above.contains(&sender.id);
     let scripted = scripted(case, sender.id) && !own_child;
     // What writes what it is given where it is told to is somebody's command, too, where that is cgroup.kill.
     let wrote = blow.mechanism == Mechanism::CgroupKill && WRITERS.contains(&sender.comm.as_str());
@@ -176,13 +179,18 @@ pub(super) fn group_aimed_at(case: &Case<'_>) -> Option<i32> {
     Some((call.args[0] as u32).cast_signed()).filter(|aim| *aim <= 0)
 }
 
-/// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody.
+/// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody. It may call itself
+/// otherwise since.
 fn scripted(case: &Case<'_>, id: crate::evidence::ProcessId) -> bool {
     const INTERPRETERS: [&str; 5] = ["python", "perl", "ruby", "node", "lua"];
+    let is_interpreter = |name: &str| INTERPRETERS.iter().any(|known| name.starts_with(known));
+    let is_told = |args: &[String]| args.iter().any(|arg| arg == "-c" || arg == "-e");
     let process = case.process(id);
-    let comm = process.comm.unwrap_or_default();
-    INTERPRETERS.iter().any(|name| comm.starts_with(name))
-        && process.cmdline.is_some_and(|args| args.iter().any(|arg| arg == "-c" || arg == "-e"))
+    let shown = process.comm.as_deref().is_some_and(is_interpreter)
+        && process.cmdline.as_deref().is_some_and(is_told);
+    let executed = case.world.people.executed_at(id, case.struck_ns()).unwrap_or_default();
+    let program = executed.first().map(|name| name.rsplit('/').next().unwrap_or(name));
+    shown || program.is_some_and(is_interpreter) && is_told(executed)
 }
 
 /// Another program did it by itself.
@@ -227,7 +235,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     } else if mechanism::is_pidfd_closed(&blow.signal.value) {
         " It closed its last pidfd, or ended, and the process had been made to end then (CLONE_PIDFD_AUTOKILL).".to_owned()
     } else {
-        String::new()
+        super::memory::unsaid(case).unwrap_or_default().to_owned()
     };
     Finding::new(
         CauseId::ProcessSignal,
@@ -277,7 +285,7 @@ fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
 }
 
 /// The child that had been killed by the same signal right before: timeout, sudo and their kind end as what they ran.
-fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
+pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
     let exit = case.world.exits.iter().rev().find(|exit| {
         exit.ns() <= blow.signal.ns()
             && exit.ns() + AT_ONCE >= blow.signal.ns()
@@ -290,7 +298,7 @@ fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
 }
 
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
-/// its own.
+/// its own, the victim itself among them.
 fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
     const RIGHT_BEFORE: u64 = 20_000_000;
     let sender = blow.signal.value.sender.id;
@@ -302,7 +310,6 @@ fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
             && is_caught(&got.value)
             && !is_everyday(got.value.number)
             && !own
-            && got.value.sender.id != case.victim
     });
     by_another.or_else(alarm)
 }
@@ -315,6 +322,9 @@ fn after_told(case: &Case<'_>, blow: Blow<'_>, got: &SeenSignal) -> (String, Lin
     let way = mechanism::of(&got.value);
     let what = if way.is_kernels_own() {
         format!("a timer of {name} had run out ({signal})")
+    } else if got.value.sender.id == case.victim {
+        let told = Actor::behind_at(case, case.victim, got.ns()).told();
+        format!("{} had itself sent {name} {signal}: {told}", case.victim_name())
     } else {
         let told = Actor::behind_at(case, got.value.sender.id, got.ns()).told();
         let from = words::name_pid(&case.task(&got.value.sender));

@@ -2,7 +2,8 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupLimits, Grade, KernelLogLine, Manager, Mechanism, OomVictim, Source, cgroup_path, sig,
+    CgroupLimits, Grade, JournalLine, KernelLogLine, Manager, Mechanism, OomVictim, Source, Task,
+    cgroup_path, sig,
 };
 use crate::story::case::Case;
 use crate::story::decide::Blow;
@@ -316,31 +317,58 @@ impl Watched {
     }
 }
 
-/// earlyoom and its kind.
+/// earlyoom and its kind: root's, or what lives in the service that is called after it, and says that memory ran
+/// short. By a name alone it could be anything.
 pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
-    const DAEMONS: [&str; 7] =
-        ["earlyoom", "nohang", "oomd", "bustd", "low-memory-moni", "lmkd", "psi-notify"];
-    let sender = case.sender()?;
-    if !DAEMONS.contains(&sender.comm.as_str()) || sender.id == case.victim {
-        return None;
-    }
-    let process = case.task(sender);
-    // Anybody can call a program of theirs so. Root's is one, and what lives in the service that is called after it.
-    let lives_there = process.unit.as_ref().is_some_and(|unit| unit.starts_with(&sender.comm));
-    if sender.euid != 0 && !lives_there {
-        return None;
-    }
+    let sender = oom_daemon(case)?;
+    let said = said_so(case, sender)?;
+    let (name, words) =
+        (words::name_pid(&case.task(sender)), words::quotation(&said.value.message));
+    let link =
+        case.link(said.at, LinkEvent::Oom, said.source, None, format!("{name} logged {words}"));
     Finding::new(
         CauseId::UserspaceOom,
         Fit::Program,
         // The name could be anybody's.
         Grade::Inferred,
         format!(
-            "{} was ended by {}, a daemon that kills when memory runs short.",
+            "{} was ended by {name}, a daemon that kills when memory runs short: {words}.",
             words::name_pid(&case.victim_process()),
-            words::name_pid(&process)
         ),
     )
+    .links([link.before(case.exit.at)])
     .fixes([fixes::more_memory()])
     .answer()
+}
+
+/// What is to be said of a sender that has the name of such a daemon, where it said nothing of memory.
+pub(super) fn unsaid(case: &Case<'_>) -> Option<&'static str> {
+    let sender = oom_daemon(case)?;
+    said_so(case, sender).is_none().then_some(
+        " By its name it is a daemon that kills when memory runs short; that memory was short was not seen.",
+    )
+}
+
+/// The sender, where it has the name of a daemon that kills when memory runs short, and is not a user's.
+fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
+    const DAEMONS: [&str; 7] =
+        ["earlyoom", "nohang", "oomd", "bustd", "low-memory-moni", "lmkd", "psi-notify"];
+    let sender = case.sender()?;
+    if !DAEMONS.contains(&sender.comm.as_str()) || sender.id == case.victim {
+        return None;
+    }
+    let unit = case.task(sender).unit;
+    let lives_there = unit.is_some_and(|unit| unit.starts_with(&sender.comm));
+    (sender.euid == 0 || lives_there).then_some(sender)
+}
+
+/// What it logged about memory when it killed, by the pid that the kernel told journald.
+fn said_so<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<JournalLine>> {
+    const ABOUT: [&str; 4] = ["mem", "swap", "oom", "psi"];
+    case.world.journal.iter().rev().find(|line| {
+        let message = line.value.message.to_lowercase();
+        line.value.pid == Some(sender.id.pid)
+            && line.ns().abs_diff(case.struck_ns()) <= 5 * S
+            && ABOUT.iter().any(|word| message.contains(word))
+    })
 }

@@ -19,8 +19,10 @@ pub struct Known {
     pub comm: Option<String>,
     /// Path of its executable.
     pub exe: Option<String>,
-    /// Its arguments.
+    /// Its arguments, as it shows them: a program may write a title over them.
     pub cmdline: Option<Vec<String>>,
+    /// The arguments that it was executed with, where that was seen.
+    pub(super) executed: Option<Vec<String>>,
     /// Real user id.
     pub uid: Option<u32>,
     /// Its parent.
@@ -61,7 +63,7 @@ impl Known {
         let earlier = self.earlier.iter();
         PROCESS
             + texts.into_iter().flatten().map(String::len).sum::<usize>()
-            + weight(self.cmdline.iter().flatten())
+            + weight(self.cmdline.iter().chain(&self.executed).flatten())
             + weight(self.environment.values())
             + earlier.map(|program| weight(program.cmdline.iter().flatten())).sum::<usize>()
             + self.parents.len() * size_of::<ProcessId>()
@@ -76,6 +78,7 @@ impl Known {
                 comm: self.comm.clone(),
                 exe: self.exe.clone(),
                 cmdline: self.cmdline.clone(),
+                executed: self.executed.clone(),
             });
         }
     }
@@ -109,6 +112,7 @@ impl Known {
         }
         self.comm = Some(exec.task.comm.clone());
         self.cmdline = Some(exec.args.clone());
+        self.executed = (!exec.truncated).then(|| exec.args.clone());
         self.exe = Some(exec.filename.clone());
         self.exec_ns = Some(at_ns);
         self.told_ns = at_ns;
@@ -147,7 +151,14 @@ impl Known {
         let until_ns = at_that_time
             .map_or(self.told_ns, |program| std::mem::replace(&mut program.until_ns, at_ns));
         let (comm, cmdline) = (comm.cloned(), Some(args.to_vec()));
-        self.remember(Program { exec_ns: None, until_ns, comm, exe: None, cmdline });
+        self.remember(Program {
+            exec_ns: None,
+            until_ns,
+            comm,
+            exe: None,
+            cmdline,
+            executed: None,
+        });
     }
 
     /// The program that it ran at this time.
@@ -159,6 +170,7 @@ impl Known {
             comm: self.comm.clone(),
             exe: self.exe.clone(),
             cmdline: self.cmdline.clone(),
+            executed: self.executed.clone(),
         })
     }
 }
@@ -179,4 +191,5 @@ pub struct Program {
     pub comm: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) cmdline: Option<Vec<String>>,
+    pub(super) executed: Option<Vec<String>>,
 }

@@ -1,7 +1,8 @@
 //! Who is said to have run what: a command and the user that is named belong together.
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{BusPeer, Fact, SessionState, Source, TargetReason, Task, sig};
+use crate::evidence::{BusPeer, Fact, SessionState, SignalSent, Source, TargetReason, Task, sig};
+use crate::story::verdict::CauseId;
 
 const OPENED: &str = "/user.slice/user-1000.slice/session-c8.scope";
 
@@ -114,4 +115,33 @@ fn the_client_of_a_containers_runtime_is_named() {
     let words =
         "root ran \"bash x.sh\" (which ran \"podman kill web\", and that \"runc kill 1b2c 15\")";
     assert!(told.contains(words), "{told}");
+}
+
+/// A program that gives itself a name and a title was still run as it was.
+#[test]
+fn a_title_is_not_what_was_run() {
+    let victim = task_in(500, "work", "/");
+    let told = |comm: &str, args: &[&str], name: &str, title: &[&str]| {
+        let shell = task_in(60, "bash", "/");
+        let killer = task_in(90, comm, "/");
+        let blow = SignalSent {
+            sender_args: title.iter().map(|arg| (*arg).to_owned()).collect(),
+            ..signal(sig::SIGTERM, Task { comm: name.to_owned(), ..killer.clone() }, victim.clone())
+        };
+        let scene = Scene::watching(&victim).exec(10, shell.clone(), &["-bash"], &[]);
+        let scene = scene.exec(20, killer, args, &[&shell]).signal(30, blow);
+        let death = scene.exit(31, victim.clone(), u32::from(sig::SIGTERM), true).death();
+        (death.cause.id, death.cause.explanation)
+    };
+    let (id, words) = told(
+        "perl",
+        &["perl", "-e", "kill 15, shift", "500"],
+        "innocent",
+        &["innocent --serve", "    "],
+    );
+    assert_eq!(id, CauseId::UserCommand);
+    assert!(words.contains("ran \"perl -e 'kill 15, shift' 500\" from bash[60]"), "{words}");
+    let (_, words) =
+        told("fuser", &["fuser", "-k", "80/tcp"], "fuser", &["fuser", "-k", "80", "tcp"]);
+    assert!(words.contains("ran \"fuser -k 80/tcp\""), "{words}");
 }

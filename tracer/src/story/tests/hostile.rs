@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessSnapshot, SignalSent, Source, Task,
-    Unavailable, sig,
+    BusCall, BusPeer, Fact, Grade, Job, JournalLine, Manager, ProcessSnapshot, SignalSent, Source,
+    Task, Unavailable, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -222,17 +222,28 @@ fn a_container_that_a_user_names() {
     }
 }
 
-/// A daemon that kills when memory runs short is root's, or lives in its service.
+/// A daemon that kills when memory runs short is root's, or lives in its service; and it says so.
 #[test]
 fn a_users_program_called_earlyoom() {
-    let told = |daemon: Task| {
-        let death = Scene::watching(&task(42, "sleep")).ended_by(daemon, task(42, "sleep"));
-        death.cause.id
+    let told = |daemon: &Task, message: &str| {
+        let line = JournalLine {
+            pid: Some(daemon.id.pid),
+            message: message.to_owned(),
+            ..JournalLine::default()
+        };
+        let scene = Scene::watching(&task(42, "sleep"));
+        let scene = scene.add(4999, Source::Journal, Fact::Journal(line));
+        scene.ended_by(daemon.clone(), task(42, "sleep"))
     };
+    let short = |daemon: Task| told(&daemon, "low memory! at or below SIGTERM limits").cause.id;
     let of = |cgroup: &str| task_in(70, "earlyoom", cgroup);
-    assert_eq!(told(of("/system.slice/earlyoom.service")), CauseId::UserspaceOom);
-    assert_eq!(told(Task { uid: 0, euid: 0, ..of("/") }), CauseId::UserspaceOom);
-    assert_ne!(told(of("/user.slice/user-1000.slice/session-3.scope")), CauseId::UserspaceOom);
-    assert_ne!(told(of("/system.slice/web.service")), CauseId::UserspaceOom);
-    assert_ne!(told(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
+    let service = "/system.slice/earlyoom.service";
+    assert_eq!(short(of(service)), CauseId::UserspaceOom);
+    assert_eq!(short(Task { uid: 0, euid: 0, ..of("/") }), CauseId::UserspaceOom);
+    assert_ne!(short(of("/user.slice/user-1000.slice/session-3.scope")), CauseId::UserspaceOom);
+    assert_ne!(short(of("/system.slice/web.service")), CauseId::UserspaceOom);
+    assert_ne!(short(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
+    let silent = told(&of(service), "hello");
+    assert_eq!(silent.cause.id, CauseId::ProcessSignal);
+    assert!(silent.cause.explanation.contains("By its name it is a daemon"), "{silent:#?}");
 }
