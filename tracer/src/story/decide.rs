@@ -111,7 +111,7 @@ fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         };
         caught(&signals, exit, program, &is_descendant, &is_answered)
     } else {
-        killed(&signals, ended_by)
+        killed(&signals, ended_by, Program::of(world, &exit.value))
     }
 }
 
@@ -120,7 +120,7 @@ fn reached(signal: &SignalSent) -> bool {
 }
 
 /// The process was ended by `number`: the first signal that condemned it.
-fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
+fn killed<'a>(signals: &[&'a SeenSignal], number: u8, program: Program) -> Option<Blow<'a>> {
     let same = || signals.iter().copied().filter(|signal| signal.value.number == number);
     let condemned = same().find(|signal| signal.value.fatal);
     // Core-dumping signals are not marked at once: default action, not held up.
@@ -149,7 +149,7 @@ fn killed<'a>(signals: &[&'a SeenSignal], number: u8) -> Option<Blow<'a>> {
     let by_itself = last.value.sender.id == last.value.target.id
         && !matches!(mechanism::of(&last.value), Mechanism::Fault | Mechanism::Seccomp);
     if by_itself {
-        if let Some(fault) = fault_before(signals, last) {
+        if let Some(fault) = fault_before(signals, last, program) {
             return Some(Blow { then: Some(last), ..blow(fault, Way::Reraised, Grade::Inferred) });
         }
         if let Some((first, rival)) = reraised(same(), last) {
@@ -166,7 +166,11 @@ fn blow(signal: &SeenSignal, way: Way, grade: Grade) -> Blow<'_> {
 
 /// The fault that the thread had caught which then sent this to itself: its handler re-raises it, or calls abort(3). It
 /// can fault itself: the first of the row is what happened, and what it did then lies deeper in its stack.
-fn fault_before<'a>(signals: &[&'a SeenSignal], last: &SeenSignal) -> Option<&'a SeenSignal> {
+fn fault_before<'a>(
+    signals: &[&'a SeenSignal],
+    last: &SeenSignal,
+    program: Program,
+) -> Option<&'a SeenSignal> {
     let patience = if last.value.number == sig::SIGABRT { ABORTS_WITHIN } else { RERAISES_WITHIN };
     let is_its = |fault: &SeenSignal| {
         mechanism::of(&fault.value) == Mechanism::Fault
@@ -175,6 +179,14 @@ fn fault_before<'a>(signals: &[&'a SeenSignal], last: &SeenSignal) -> Option<&'a
             && matches!(last.value.number, number if number == fault.value.number || number == sig::SIGABRT)
     };
     let earlier = signals.iter().copied().filter(|it| it.ns() < last.ns() && is_its(it));
+    // What catches faults in ordinary work aborts for other reasons, too: only one right before is its end.
+    let newest = earlier.clone().next_back()?;
+    if last.value.number == sig::SIGABRT
+        && newest.ns() + FAULTS_AGAIN < last.ns()
+        && lives_with_faults(signals, program)
+    {
+        return None;
+    }
     let (mut first, mut outermost): (Option<&SeenSignal>, u64) = (None, 0);
     let mut next_ns = last.ns();
     for fault in earlier.rev() {
@@ -189,6 +201,31 @@ fn fault_before<'a>(signals: &[&'a SeenSignal], last: &SeenSignal) -> Option<&'a
         outermost = outermost.max(stack);
     }
     first.filter(|fault| fault.ns() + patience > last.ns())
+}
+
+/// Whether a process goes on after faults that it catches: it is known to, or had caught two that were further apart
+/// than those of one handler are.
+fn lives_with_faults(signals: &[&SeenSignal], program: Program) -> bool {
+    let mut caught = signals.iter().filter(|it| is_caught_fault(&it.value)).map(|it| it.ns());
+    let first = caught.next().unwrap_or(u64::MAX);
+    program.runtime || caught.any(|ns| first + FAULTS_AGAIN < ns)
+}
+
+fn is_caught_fault(signal: &SignalSent) -> bool {
+    mechanism::of(signal) == Mechanism::Fault && signal.disposition == Some(Disposition::Handler)
+}
+
+/// The fault that a process had caught not long before it aborted, where nothing says that it aborted of that.
+pub fn fault_lived_through<'a>(
+    world: &'a World,
+    victim: ProcessId,
+    abort: &SeenSignal,
+) -> Option<&'a SeenSignal> {
+    world.signals_to(victim).iter().rfind(|fault| {
+        fault.ns() < abort.ns()
+            && fault.ns() + ABORTS_WITHIN > abort.ns()
+            && is_caught_fault(&fault.value)
+    })
 }
 
 /// What the process had caught of the signal that it then sent to itself, and an earlier one of another sender's that
@@ -371,7 +408,7 @@ pub fn fault_in_hand<'a>(
     blow: Blow<'_>,
 ) -> Option<&'a SeenSignal> {
     const MAY_TAKE: u64 = 5 * S;
-    if blow.signal.value.number != sig::SIGKILL || Program::of(world, &exit.value).java {
+    if blow.signal.value.number != sig::SIGKILL || Program::of(world, &exit.value).runtime {
         return None;
     }
     let mut faults = world.signals_to(exit.value.task.id).iter().filter(|signal| {

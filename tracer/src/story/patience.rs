@@ -24,8 +24,10 @@ pub struct Program {
     shell: bool,
     /// It goes back to its prompt on Ctrl-C.
     prompt: bool,
-    /// It answers SIGQUIT with a list of its threads, and catches faults of its own as a matter of course.
+    /// It answers SIGQUIT with a list of its threads.
     pub java: bool,
+    /// It catches faults of its own as a matter of course: to find a null pointer, to see what the processor can do.
+    pub runtime: bool,
 }
 
 impl Program {
@@ -41,7 +43,7 @@ impl Program {
             Some((_, args)) if is_interpreter(base) => is_interactive(args),
             _ => PROMPTS.contains(&base),
         };
-        Self { shell, prompt, java: base == "java" }
+        Self { shell, prompt, java: base == "java", runtime: RUNTIMES.contains(&base) }
     }
 
     /// It takes such a signal as everyday business, and goes on.
@@ -54,6 +56,9 @@ impl Program {
         }
     }
 }
+
+/// What runs other programs' code, and catches its faults in ordinary work.
+const RUNTIMES: [&str; 7] = ["java", "node", "deno", "mono", "dotnet", "wine", "wine64"];
 
 /// Programs that stay at their prompt on Ctrl-C, whatever their arguments.
 const PROMPTS: [&str; 11] =
@@ -127,7 +132,7 @@ pub fn patience(
     if program.goes_on_after(number, status) {
         0
     } else if is_own(signal) {
-        let survived = program.java || all.iter().any(|(at, was)| *was == number && *at != ns);
+        let survived = program.runtime || all.iter().any(|(at, was)| *was == number && *at != ns);
         with_own(signal, status, survived)
     } else {
         with_others(signal, status, program)

@@ -212,23 +212,34 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     };
     let at = fault.address.map(|address| format!(", address {address:#x}")).unwrap_or_default();
     let name = si_code::name(number, code);
-    let text = format!("{} crashed: {what} ({signal}, {name}{at})", case.victim_name());
-    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, text.clone());
+    let fault_told = format!("{what} ({signal}, {name}{at})");
+    let text = format!("{} crashed: {fault_told}", case.victim_name());
+    // One that was caught is not known to have been the end.
+    let event = match blow.way {
+        Way::Reraised | Way::CaughtThenExited => {
+            format!("{} caught a fault of its own: {fault_told}", case.victim_name())
+        }
+        Way::Killed | Way::CutShort => text.clone(),
+    };
+    let link = case.link(blow.signal.at, LinkEvent::Signal, Source::Kernel, None, event);
     let place = fault.place.and_then(|place| area(case, place.instruction));
     let place = place.map(code_words).unwrap_or_default();
     let (end, tracer) = (end_words(case, blow), attached(case, blow));
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
     // Where a guard page was hit, the thread has a stack of a size of its own.
     let grows = overflow && code == SEGV_MAPERR;
-    let limits = if grows {
+    let meaning = if grows {
         " What keeps a stack from growing is its own limit (RLIMIT_STACK), or that of the whole address space \
          (RLIMIT_AS)."
+    } else if number == sig::SIGTRAP {
+        " Programs stop at one of their own on purpose, where a check of theirs fails or memory runs out, as V8 (node) \
+         and Chromium do; what it wrote to its standard error may say which."
     } else {
         ""
     };
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
-    let explanation = format!("{text}.{limits}{place}{end}{meddled}{}{stopped}", core(case));
+    let explanation = format!("{text}.{meaning}{place}{end}{meddled}{}{stopped}", core(case));
     let limit = match (overflow, grows) {
         (true, true) => fixes::stack_limits(),
         (true, false) => vec![fixes::thread_stack()],
@@ -238,8 +249,8 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .links(stop.iter().flat_map(|stop| stop.links(case)))
         .links([link])
         .links(tracer.map(|(_, link)| link))
-        .fixes(limit)
         .fixes([core_fix(case)])
+        .fixes(limit)
         .answer()
 }
 

@@ -40,7 +40,7 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
 fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     const RECENT_NS: u64 = 300_000_000_000;
     const FAULT_NS: u64 = 1_000_000_000;
-    let java = patience::Program::of(case.world, &case.exit.value).java;
+    let runtime = patience::Program::of(case.world, &case.exit.value).runtime;
     let mut recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
         let pending = case.exit.value.pending.contains(&signal.value.number);
         !pending && patience::is_caught(&signal.value) && signal.ns() <= case.exit.ns()
@@ -48,7 +48,7 @@ fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     let seen = recent.find(|signal| {
         let delay = case.exit.ns() - signal.ns();
         if mechanism::of(&signal.value) == Mechanism::Fault {
-            return status != 0 && delay < FAULT_NS && !java;
+            return status != 0 && delay < FAULT_NS && !runtime;
         }
         let asks =
             matches!(signal.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP);

@@ -1,15 +1,19 @@
 //! Deaths that a process brought on itself without a fault: aborts, forbidden calls, pipes, timers.
 
+use super::commands::child_ended_alike;
+use super::crashes::described;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     Disposition, Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name,
 };
 use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
+use crate::story::decide::fault_lived_through;
 use crate::story::ending::Ending;
+use crate::story::patience::Program;
 use crate::story::stopping::AskedToEnd;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
@@ -38,28 +42,51 @@ pub(super) fn core_fix(case: &Case<'_>) -> Fix {
     })
 }
 
-/// abort(3): SIGABRT to itself.
+/// SIGABRT to itself: by abort(3), or to end as its child had, which is no crash of its own.
 pub fn abort(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
     let sent = &blow.signal.value;
-    if sent.number != sig::SIGABRT || sent.sender.id != case.victim {
+    let as_child = sent.sender.id == case.victim && child_ended_alike(case, blow).is_some();
+    if sent.number != sig::SIGABRT || sent.sender.id != case.victim || as_child {
         return None;
     }
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
+    let way = match blow.mechanism {
+        // `raise` of glibc and musl, which abort(3) calls.
+        Mechanism::Tgkill | Mechanism::Tkill => {
+            "it sent SIGABRT to itself, as abort(3) and failed assertions do".to_owned()
+        }
+        other => format!("it sent SIGABRT to itself by {}", other.words()),
+    };
+    let fault = fault_lived_through(case.world, case.victim, blow.signal);
+    let before = fault.map(|fault| fault_before_words(case, blow.signal.ns(), fault));
     Finding::new(
         CauseId::Abort,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} aborted itself: it sent SIGABRT to itself, as abort(3) and failed assertions do.{}{stopped}",
+            "{} aborted itself: {way}.{}{}{stopped}",
             case.victim_name(),
+            before.unwrap_or_default(),
             core(case)
         ),
     )
     .links(stop.iter().flat_map(|stop| stop.links(case)))
     .fixes([core_fix(case)])
     .answer()
+}
+
+/// That it had caught a fault a while before it aborted.
+fn fault_before_words(case: &Case<'_>, aborted_ns: u64, fault: &SeenSignal) -> String {
+    let lead = words::span(aborted_ns.saturating_sub(fault.ns()));
+    let (what, signal) = (described(&fault.value), signal_name(fault.value.number));
+    let often = if Program::of(case.world, &case.exit.value).runtime {
+        ", as this runtime does in ordinary work"
+    } else {
+        ""
+    };
+    format!(" {lead} before, it had caught {signal} ({what}){often}; that may be why, or not.")
 }
 
 /// `SystemCallFilter=` of the victim's unit, its first line, and what to do about it.

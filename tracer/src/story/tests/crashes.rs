@@ -99,6 +99,14 @@ fn a_bus_error_tells_of_the_file() {
     assert!(hit(memory("rw-p")).contains("or memory that could not be had"));
 }
 
+/// What stops at a breakpoint of its own does so on purpose.
+#[test]
+fn a_breakpoint_tells_of_what_stops_by_one() {
+    let words = told(sig::SIGTRAP, 0x80, 0, CODE, &[]);
+    assert!(words.contains("breakpoint that no debugger handled (SIGTRAP"), "{words}");
+    assert!(words.contains("on purpose, where a check of theirs fails"), "{words}");
+}
+
 /// A handler of SIGTERM that faults is why the stop became a crash.
 #[test]
 fn a_crash_during_a_stop_tells_of_the_stop() {
