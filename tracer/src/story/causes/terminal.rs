@@ -11,7 +11,7 @@ use crate::story::ending::Ending;
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::is_true;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{clients, fixes, mechanism, units, words};
 
@@ -177,19 +177,33 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
     let signal = signal_name(sent.number);
     let login = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
+    // Nothing hung up: the shell tells its jobs by itself.
+    let by_itself = hung_up.is_none() && sent.number == sig::SIGHUP;
+    let exited = ended.filter(|_| by_itself).map(|exit| {
+        let delay = words::span(exit.ns().saturating_sub(blow.signal.ns()));
+        match Outcome::of(&exit.value) {
+            Outcome::Exited { status } => format!(" (it exited with {status}, {delay} later)"),
+            Outcome::Signaled { signal, .. } => {
+                format!(" (it was killed by {signal}, {delay} later)")
+            }
+            Outcome::Unknown => String::new(),
+        }
+    });
+    let remedy = if by_itself { fixes::no_hangup_by_shell(&case.program()) } else { detach(case) };
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{victim} got {signal} from the shell {name}, which {why}{}.",
+            "{victim} got {signal} from the shell {name}, which {why}{}{}.",
+            exited.unwrap_or_default(),
             after(login.as_ref())
         ),
     )
     .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
-    .fixes([detach(case)])
+    .fixes([remedy])
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }

@@ -58,6 +58,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     };
     let process = case.victim_process();
     let program = process.comm.unwrap_or_else(|| "PROGRAM".to_owned());
+    let user = process.user.filter(|_| process.uid != Some(0));
     let at = stop.at();
     Finding::new(
         ID,
@@ -78,7 +79,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links(units::stop_links(case, &stop))
     .fixes(match users_manager(case, &stop.unit) {
         Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
-        None => vec![fixes::own_unit(&at, &program), fixes::kill_mode_process(&at)],
+        None => vec![fixes::own_unit(&at, &program, user.as_deref()), fixes::kill_mode_process(&at)],
     })
     .answer()
 }

@@ -148,7 +148,7 @@ fn raise_limit(option: &str, property: &str) -> Vec<String> {
 /// Room for a stack that grows: its own limit, and that of the whole address space, which stops it from growing as well.
 pub fn stack_limits() -> Vec<Fix> {
     let stack = resource_limit("stack", "the stack size limit", "LimitSTACK")
-        .but("a thread whose stack the program gives no size then gets 2 MiB on x86-64 (pthread_create(3))");
+        .but("recursion without an end then takes all memory instead: look into the crash first; a thread whose stack the program gives no size then gets 2 MiB on x86-64 (pthread_create(3))");
     let space = resource_limit("as", "the address space limit, where there is one", "LimitAS");
     let mut commands = vec![
         "ulimit -v".to_owned(),

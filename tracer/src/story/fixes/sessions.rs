@@ -165,6 +165,22 @@ pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
     fix("run it detached from the terminal", commands, EFFECT).see(see)
 }
 
+/// A shell that hangs up its jobs when it ends though its terminal stays (`huponexit` of bash, `HUP` of zsh).
+pub fn no_hangup_by_shell(program: &str) -> Fix {
+    let program = quoted(program);
+    fix(
+        "have the shell end without it",
+        vec![
+            remark(&format!("when starting it: nohup {program} … &")),
+            remark("for a job that runs already, in bash: disown -h %1; in zsh: disown %1"),
+            remark("for all jobs of a shell, in bash: shopt -u huponexit; in zsh: setopt NO_HUP"),
+        ],
+        "it no longer gets SIGHUP from the shell when that ends",
+    )
+    .but("what reads from the terminal, or writes to it, still ends or fails when that closes")
+    .see("nohup(1), bash(1), zshoptions(1)")
+}
+
 /// A command of an ssh login's that writes to a file instead.
 pub fn output_to_file(program: &str) -> Fix {
     let program = quoted(program);

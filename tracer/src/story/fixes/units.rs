@@ -68,9 +68,13 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
     })
 }
 
-/// A unit of its own for a helper.
-pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
-    let user = if at.of_user { "--user " } else { "" };
+/// A unit of its own for a helper, which runs as `user` where that is not root.
+pub fn own_unit(at: &UnitAt, program: &str, user: Option<&str>) -> Fix {
+    let user = match user {
+        _ if at.of_user => "--user ".to_owned(),
+        Some(user) => format!("--uid={} ", quoted(user)),
+        None => String::new(),
+    };
     // A multiplexer's server calls itself otherwise than the program that starts it, which needs the terminal and does
     // not wait: of a service it would be the main process that ends at once.
     let multiplexer = match program {
@@ -87,6 +91,7 @@ pub fn own_unit(at: &UnitAt, program: &str) -> Fix {
         vec![at.sudo(&format!("systemd-run {user}{kind}--unit=my-job {}", operand(program)))],
         "it no longer depends on the unit that started it",
     )
+    .but("it has none of that unit's settings, as Environment=, WorkingDirectory= and its limits: say what it needs with -p")
     .check(
         at.systemctl(&format!(
             "status my-job{}",

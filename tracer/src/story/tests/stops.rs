@@ -100,15 +100,19 @@ fn a_main_process_that_has_done_its_work_is_not_why() {
 /// What to do where the unit that lost its main process is a user's manager, and where a multiplexer was in it.
 #[test]
 fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
-    let left_over = |unit: &str, cgroup: &str, comm: &str| {
-        let victim = task_in(150, comm, cgroup);
+    let left_over_of = |uid: u32, unit: &str, cgroup: &str, comm: &str| {
+        let victim = Task { uid, euid: uid, ..task_in(150, comm, cgroup) };
         let death = Scene::watching(&victim)
+            .user(0, "root")
             .unit(1, unit, &[("MainPID", Value::from(142))])
             .exit(4990, task_in(142, "main", cgroup), 9, false)
             .ended_by(systemd(), victim);
         assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
         death.fixes.iter().map(|fix| fix.commands[0].clone()).collect::<Vec<_>>()
     };
+    let left_over = |unit: &str, cgroup: &str, comm: &str| left_over_of(0, unit, cgroup, comm);
+    let fixes = left_over_of(1000, "v.service", CGROUP, "work");
+    assert_eq!(fixes[0], "sudo systemd-run --uid=alice --unit=my-job work");
     let manager = "/user.slice/user-1000.slice/user@1000.service";
     let below = format!("{manager}/app.slice/job.service");
     let fixes = left_over("user@1000.service", &below, "work");

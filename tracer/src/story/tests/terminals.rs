@@ -189,11 +189,13 @@ fn all_of_a_job_is_hung_up_by_its_shell_that_ends() {
     let ended = jobs.cause(jobs.scene(), sig::SIGHUP, Some(12));
     assert_eq!(ended.cause.id, CauseId::SessionLeaderExited, "{ended:#?}");
     assert_eq!(ended.cause.evidence, crate::evidence::Grade::Inferred);
-    assert!(ended.cause.explanation.contains("was ending and hung up its jobs"), "{ended:#?}");
+    assert!(ended.cause.explanation.contains("was ending and hung up its jobs (it "), "{ended:#?}");
+    assert_eq!(ended.fixes[0].title, "have the shell end without it");
     let to_shell = SignalSent { is_target: false, ..hangup(&task(30, "tmux: server"), &monitor()) };
     let to_shell = SignalSent { target: jobs.shell.clone(), ..to_shell };
     let hung_up = jobs.cause(jobs.scene().signal(9, to_shell), sig::SIGHUP, None);
     assert!(hung_up.cause.explanation.contains("which hung up its jobs"), "{hung_up:#?}");
+    assert_eq!(hung_up.fixes[0].title, "run it detached from the terminal");
 }
 
 #[test]
