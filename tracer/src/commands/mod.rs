@@ -10,6 +10,7 @@ pub mod trace;
 use std::io::{self, Write};
 
 use crate::cli::{self, Cli, Verb};
+use crate::report::{Layout, Line, Tone};
 
 /// Why a command ended without having done its work.
 #[derive(Debug)]
@@ -92,9 +93,21 @@ fn print(bytes: &[u8]) -> Result<u8, Failure> {
 /// Tells something on standard error, in the form of every message. That it cannot be written must
 /// not end a trace.
 pub fn tell(sentence: &str) {
-    if io::stderr().lock().write_all(message(sentence).as_bytes()).is_err() {
+    let width = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| width.0.into());
+    let told = laid_out(&message(sentence), width);
+    if io::stderr().lock().write_all(told.as_bytes()).is_err() {
         tracing::debug!("standard error is closed");
     }
+}
+
+/// A message in rows of a terminal's width, as the report has them; 0 columns are what a terminal says that does not know.
+fn laid_out(message: &str, width: Option<usize>) -> String {
+    let layout = Layout { width: width.filter(|width| *width > 0), colour: false };
+    let mut out = String::new();
+    for line in message.lines() {
+        Line::default().with(Tone::Plain, line.to_owned()).write(&mut out, layout, 2);
+    }
+    out
 }
 
 /// A message as it is shown: only what the kernel said of a program has more than one line.
@@ -116,6 +129,15 @@ mod tests {
     fn messages_have_one_form() {
         assert_eq!(message("no such file 'a\u{1b}b'"), "killtrace: no such file 'a\\33b'\n");
         assert_eq!(message("refused:\n0: r1\n1: r2\n"), "killtrace: refused:\n  0: r1\n  1: r2\n");
+    }
+
+    #[test]
+    fn messages_are_wrapped_at_words() {
+        let told = message("not all is seen here: systemd does not run this machine");
+        let wrapped = "killtrace: not all is seen here:\n  systemd does not run this machine\n";
+        assert_eq!(laid_out(&told, Some(36)), wrapped);
+        assert_eq!(laid_out(&told, None), told);
+        assert_eq!(laid_out(&told, Some(0)), told);
     }
 
     #[test]

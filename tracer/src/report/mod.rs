@@ -17,7 +17,7 @@ use std::io::{self, Write};
 
 use crate::story::verdict::Record;
 
-pub use text::{ClockStyle, Layout};
+pub use text::{ClockStyle, Layout, Line, Tone};
 
 use json::Json;
 use markdown::Markdown;
