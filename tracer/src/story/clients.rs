@@ -6,7 +6,7 @@ mod tmux;
 
 use super::case::Case;
 use super::people::Known;
-use crate::evidence::{ProcessId, Task, sig};
+use crate::evidence::{Mechanism, ProcessId, Task, sig};
 
 /// How long before the server acts the command is run.
 const RECENT: u64 = 3_000_000_000;
@@ -69,9 +69,56 @@ const SERVICES: &[Service] = &[
     )
     .answering(),
     Service::new("monit", "monit", |args| asks_for(args, &["stop", "restart", "quit"]), |_| true),
+    // Windows of terminal emulators, which the X server closes.
+    Service::new("", "xkill", |_| true, closes_window).answering(),
+    Service::new(
+        "",
+        "wmctrl",
+        |args| args.iter().any(|arg| arg.starts_with('-') && arg.ends_with('c')),
+        closes_window,
+    ),
+    Service::new(
+        "",
+        "xdotool",
+        |args| asks_for(args, &["windowclose", "windowkill", "windowquit"]),
+        closes_window,
+    ),
     // Slurm
     Service { owners: true, ..Service::new("slurmstepd", "scancel", |_| true, means_job) },
 ];
+
+/// How the names of programs begin that show a terminal in a window.
+const EMULATORS: [&str; 18] = [
+    "xterm",
+    "urxvt",
+    "rxvt",
+    "kitty",
+    "alacritty",
+    "foot",
+    "konsole",
+    "gnome-terminal",
+    "kgx",
+    "ptyxis",
+    "xfce4-terminal",
+    "lxterminal",
+    "qterminal",
+    "mate-terminal",
+    "tilix",
+    "wezterm",
+    "ghostty",
+    "terminology",
+];
+
+/// Whether a name is that of a program that shows a terminal in a window.
+pub fn is_emulator(comm: &str) -> bool {
+    EMULATORS.iter().any(|name| comm.starts_with(name))
+}
+
+/// Whether a terminal in a window hung up: what its window is called is not seen.
+fn closes_window(asked: &Asked<'_>) -> bool {
+    let hung_up = asked.case.blow_by(Mechanism::TtyHangup).is_some();
+    hung_up && is_emulator(&asked.server.comm)
+}
 
 /// Servers that write into the terminals whose other end they hold.
 const TYPISTS: &[Service] = &[

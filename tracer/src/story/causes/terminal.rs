@@ -74,6 +74,34 @@ fn after(login: Option<&Ending<'_>>) -> String {
     login.and_then(Ending::outer_clause).map(|end| format!(" after {end}")).unwrap_or_default()
 }
 
+/// The end of the X server or compositor that a terminal's window was shown by, at about the time of the hangup: the
+/// terminal emulator ends when it loses that. It may be seen to end a moment later than what it served.
+fn display_end<'a>(case: &Case<'a>, emulator: &Task, hung_up_ns: u64) -> Option<End<'a>> {
+    const AROUND: u64 = 200_000_000;
+    const DISPLAYS: [&str; 12] = [
+        "X",
+        "Xorg",
+        "Xvfb",
+        "Xephyr",
+        "Xwayland",
+        "Xvnc",
+        "Xtigervnc",
+        "gnome-shell",
+        "kwin_wayland",
+        "sway",
+        "weston",
+        "labwc",
+    ];
+    let exit = case.world.exits.iter().rev().find(|exit| {
+        let task = &exit.value.task;
+        exit.ns().abs_diff(hung_up_ns) <= AROUND
+            && DISPLAYS.contains(&task.comm.as_str())
+            && (task.uid == emulator.uid || task.uid == 0)
+    })?;
+    let id = exit.value.task.id;
+    clients::is_emulator(&emulator.comm).then(|| End::of(case, id)).flatten()
+}
+
 /// The other end of the terminal was closed, or it hung up.
 pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::TtyHangup)?;
@@ -94,6 +122,13 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
     let login = login(case, &blow.signal.value, blow.signal.ns());
+    let display = display_end(case, sender, blow.signal.ns()).filter(|_| !vhangup);
+    let shown_by = display.as_ref().map(|end| {
+        format!(" About then, what may have shown its window ended: {}.", end.sentence(case))
+    });
+    let display_links = display.iter().flat_map(|end| end.links(case, blow.signal.at));
+    let display_links =
+        display_links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect::<Vec<_>>();
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -120,13 +155,14 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got SIGHUP since its terminal hung up: {how}{}{}.",
+            "{} got SIGHUP since its terminal hung up: {how}{}{}.{}",
             words::name_pid(&case.victim_process()),
             after(login.as_ref()),
             asked
                 .and_then(|asked| asked.sentence(case))
                 .map(|asker| format!("; {asker}"))
-                .unwrap_or_default()
+                .unwrap_or_default(),
+            shown_by.unwrap_or_default()
         ),
     )
     .settings([setting])
@@ -134,6 +170,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     .links(asked.iter().flat_map(|asked| asked.links(case, blow.signal.at)))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
+    .links(display_links)
     .links(hangup_link(case, how, actor))
     .fixes([detach(case)])
     .fixes(login.iter().filter_map(Ending::network_fix))

@@ -372,3 +372,40 @@ fn of_terminals_of_one_name_the_one_of_the_session_is_meant() {
     assert!(names(&death, "(or that of another terminal of that name"), "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Inferred);
 }
+
+/// What happened to a program in a terminal's window before the terminal emulator let go of it.
+fn in_window(emulator: &str, before: impl FnOnce(Scene) -> Scene) -> Death {
+    let (holder, victim) = (task(50, emulator), task(42, "vim"));
+    let scene = before(Scene::default().user(1000, "alice").target(&victim, TargetReason::Pid));
+    scene.signal(300, hangup(&holder, &victim)).exit(301, victim, 1, true).death()
+}
+
+#[test]
+fn a_command_that_closes_a_window_is_told_of() {
+    let closes = |emulator: &str, words: &[&str]| {
+        in_window(emulator, |scene| scene.exec(290, task(81, words[0]), words, &[]))
+    };
+    let death = closes("xterm", &["xkill", "-id", "0x40000c"]);
+    assert!(names(&death, "alice ran \"xkill -id 0x40000c\""), "{death:#?}");
+    assert!(names(&death, "which seems to be what made xterm[50] do it"), "{death:#?}");
+    assert!(names(&closes("kitty", &["wmctrl", "-ic", "0x4"]), "wmctrl"));
+    assert!(!names(&closes("kitty", &["wmctrl", "-l"]), "wmctrl"));
+    assert!(!names(&closes("expect", &["xkill", "-id", "0x40000c"]), "xkill"));
+}
+
+#[test]
+fn the_end_of_the_x_server_is_told_of() {
+    let server = task(60, "Xvfb");
+    let ended = |emulator: &str, ms: u64| {
+        in_window(emulator, |scene| {
+            let blow = signal(sig::SIGTERM, task(90, "kill"), server.clone());
+            scene.signal(ms - 1, blow).exit(ms, server.clone(), u32::from(sig::SIGTERM), false)
+        })
+    };
+    let death = ended("xterm", 290);
+    let said = "About then, what may have shown its window ended: Xvfb[60] was killed by SIGTERM";
+    assert!(names(&death, said), "{death:#?}");
+    assert!(death.chain.iter().any(|link| link.text.contains("Xvfb[60]")), "{death:#?}");
+    assert!(!names(&ended("xterm", 20), "Xvfb"));
+    assert!(!names(&ended("script", 290), "Xvfb"));
+}
