@@ -96,6 +96,8 @@ pub struct Actor {
     pub script: Option<Process>,
     /// When that command was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
+    /// When what it ran in its turn, and what did it, was: a script can have been at work for long before.
+    acted_ns: Option<u64>,
     /// Whose doing that command is: the user that logged in, else its owner.
     pub user: Option<String>,
     /// Whom it had become by the time it did it, by a su(1) below that command; root where that is not told.
@@ -184,12 +186,16 @@ impl Actor {
         let scripted = !typed && self.script.is_none() && self.command.pid != self.process.pid;
         let script = scripted.then(|| script(&self.process, &who.command, &in_unit)).flatten();
         let script = self.script.or(script);
-        let (command, ran_ns) =
-            if typed { (self.command, self.ran_ns) } else { (who.command, who.ran_ns) };
+        let (command, ran_ns, acted_ns) = if typed {
+            (self.command, self.ran_ns, self.acted_ns)
+        } else {
+            (who.command, who.ran_ns, who.acted_ns)
+        };
         Self {
             process: self.process,
             command,
             ran_ns,
+            acted_ns,
             acted_as,
             shell: self.shell.or(who.shell),
             updaters: [self.updaters, who.updaters].concat(),
@@ -289,6 +295,7 @@ impl Actor {
             command,
             script,
             ran_ns,
+            acted_ns: case.world.people.exec_ns_at(id, at_ns),
             user,
             acted_as,
             place,
@@ -345,15 +352,25 @@ impl Actor {
         self.through.is_some()
     }
 
-    fn told_with(&self, started: &str, style: Style) -> String {
-        let what = words::command_line(&self.command);
+    /// Whether the command says already what the process itself ran: `sudo systemctl …` does, a script does not.
+    fn is_said(&self) -> bool {
         let own = words::command_line(&self.process);
         let base =
             own.rsplit_once('/').filter(|(path, _)| path.starts_with('/') && !path.contains(' '));
         let base = base.map_or(own.as_str(), |(_, base)| base);
+        self.command.pid == self.process.pid || words::command_line(&self.command).contains(base)
+    }
+
+    /// When what its sentence ends with was executed, where that was seen: what a script ran, else the command.
+    pub fn told_ns(&self) -> Option<u64> {
+        self.acted_ns.filter(|_| !self.is_said()).or(self.ran_ns)
+    }
+
+    fn told_with(&self, started: &str, style: Style) -> String {
+        let what = words::command_line(&self.command);
+        let own = words::command_line(&self.process);
         let through = self.through();
-        // `sudo systemctl …` says it already, a script does not.
-        let is_said = self.command.pid == self.process.pid || what.contains(base);
+        let is_said = self.is_said();
         let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
         let script = self.script.as_ref();
         let script = script.map(|it| format!("\"{}\", and that ", words::command_line(it)));
@@ -428,7 +445,10 @@ impl Actor {
             return format!("{by} {kind} {name}, \"{command}\"{user}{}", self.wrote());
         }
         let who = self.subject(&self.started());
-        let via = if self.command.pid == self.process.pid || self.command.cmdline.is_none() {
+        // sudo(8) watches what it runs as a child of its own, with the same words.
+        let is_said = words::command_line(&self.command) == command;
+        let is_same = self.command.pid == self.process.pid || self.command.cmdline.is_none();
+        let via = if is_same || is_said && self.script.is_none() {
             String::new()
         } else {
             let script = self

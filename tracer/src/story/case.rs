@@ -202,7 +202,13 @@ impl<'a> Case<'a> {
         let signal = signals::signal(&seen.value, mechanism);
         let (_, originator) = signals::originator(&seen.value, mechanism);
         let actor = originator.map(|task| signals::task_at(self.world, task, seen.ns()));
-        let victim = words::name_pid(&self.task(&seen.value.target));
+        let target = &seen.value.target;
+        // It may have executed its program only after that: it is one process.
+        let victim = if target.id == self.victim {
+            self.victim_name()
+        } else {
+            words::name_pid(&self.task(target))
+        };
         let who = actor.as_ref().map_or_else(|| "the kernel".to_owned(), words::name_pid);
         let text = if mechanism.is_kernels_own() {
             let way = mechanism::words(&seen.value, mechanism);

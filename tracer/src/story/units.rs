@@ -326,10 +326,11 @@ pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
     if actor.is_nobodys() {
         return actor.links.clone();
     }
-    let began_ns = actor.ran_ns.or(actor.command.start_ns);
+    let seen_ns = actor.told_ns();
+    let began_ns = seen_ns.or(actor.command.start_ns);
     let is_recent = |began_ns: &u64| began_ns.saturating_add(RECENT) >= case.struck_ns();
     let Some(began_ns) = began_ns.filter(is_recent) else { return Vec::new() };
-    let source = if actor.ran_ns.is_some() { Source::Kernel } else { Source::Proc };
+    let source = if seen_ns.is_some() { Source::Kernel } else { Source::Proc };
     let at = case.exit.at.shifted(began_ns);
     let actor_process = Some(actor.command.clone());
     let mut link = case.link(at, LinkEvent::Command, source, actor_process, actor.deed());

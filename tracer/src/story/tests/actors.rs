@@ -145,3 +145,44 @@ fn a_title_is_not_what_was_run() {
         told("fuser", &["fuser", "-k", "80/tcp"], "fuser", &["fuser", "-k", "80", "tcp"]);
     assert!(words.contains("ran \"fuser -k 80/tcp\""), "{words}");
 }
+
+/// What a script ran last is what acted: it may have been at work for long before.
+#[test]
+fn the_link_of_a_command_has_the_time_of_what_acted() {
+    let victim = task_in(500, "work", "/");
+    let (script, pkill) = (root(task_in(70, "bash", "/")), root(task_in(90, "pkill", "/")));
+    let shell = root(task_in(60, "bash", "/"));
+    let death = Scene::watching(&victim)
+        .exec(1, shell.clone(), &["-bash"], &[])
+        .exec(10, script.clone(), &["bash", "x.sh"], &[&shell])
+        .exec(4000, pkill.clone(), &["pkill", "work"], &[&script, &shell])
+        .ended_by(pkill, victim);
+    let link = death.chain.iter().find(|link| link.text.contains("which ran")).expect("a link");
+    assert_eq!(link.at.boot_ns, super::scene::at(4000).boot_ns);
+}
+
+/// sudo(8) has a child with its own words that waits for the command.
+#[test]
+fn no_command_is_part_of_itself() {
+    let (outer, inner) = (root(task_in(70, "sudo", "/")), root(task_in(90, "sudo", "/")));
+    let shell: (Task, &[&str]) = (task_in(60, "bash", "/"), &["-bash"]);
+    let told = killed_by(&inner, &["sudo", "-i"], &[(outer, &["sudo", "-i"]), shell]);
+    assert!(told.contains("\"sudo -i\"") && !told.contains("part of"), "{told}");
+}
+
+/// A signal that came between fork(2) and execve(2).
+#[test]
+fn the_victim_has_one_name() {
+    let (young, pkill) = (task_in(500, "bash", "/"), task_in(90, "pkill", "/"));
+    let victim = Task { comm: "work".to_owned(), ..young.clone() };
+    let death = Scene::watching(&young)
+        .signal(30, signal(sig::SIGTERM, pkill, young))
+        .exec(31, victim.clone(), &["work"], &[])
+        .exit(32, victim, u32::from(sig::SIGTERM), true)
+        .death();
+    assert!(
+        death.chain.iter().any(|link| link.text.contains("SIGTERM to work[500]")),
+        "{death:#?}"
+    );
+    assert!(!death.cause.explanation.contains("bash[500]"), "{death:#?}");
+}
