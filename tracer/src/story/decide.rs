@@ -411,6 +411,14 @@ pub fn fault_in_hand<'a>(
     if blow.signal.value.number != sig::SIGKILL || Program::of(world, &exit.value).runtime {
         return None;
     }
+    // Debuggers try out what the kernel can do on a child that they have not had execute anything.
+    let sent = &blow.signal.value;
+    let is_trial = sent.ptraced
+        && sent.sender.comm == sent.target.comm
+        && world.people.parents(exit.value.task.id).first() == Some(&sent.sender.id);
+    if is_trial {
+        return None;
+    }
     let mut faults = world.signals_to(exit.value.task.id).iter().filter(|signal| {
         signal.ns() < blow.signal.ns()
             && is_caught(&signal.value)

@@ -1,7 +1,10 @@
 //! Deaths by the unit's own end: its main process is gone, its time ran out, memory ran short in it.
 
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Exit, Grade, JournalLine, Mechanism, OomVictim, Task, sig, signal_name};
+use crate::evidence::{
+    Exit, Grade, JournalLine, Mechanism, OomVictim, Process, Source, Task, sig, signal_name,
+};
+use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{BUS_LAG, UnitStop, main_end};
@@ -320,20 +323,23 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             in_brackets(pid_file.as_ref())
         )
     });
+    let (made_by, made_link) = scope_made(case, &stop).unzip();
     let finding = Finding::new(
         limit.id,
         Fit::Exact,
         Grade::Reported,
         format!(
-            "{} was ended by {}: {} {}{}.{waited_for}",
+            "{} was ended by {}: {} {}{}{}.{waited_for}",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
             limit.words,
-            in_brackets(setting.as_ref())
+            in_brackets(setting.as_ref()),
+            made_by.map(|made| format!("; {made}")).unwrap_or_default()
         ),
     );
     finding
+        .links(made_link)
         .fixes(no_pid_file.map(|_| fixes::fitting_type(&stop.at(), "forking")))
         .links(no_pid_file.map(|line| {
             let said = format!(
@@ -351,6 +357,34 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         .links(units::stop_links(case, &stop))
         .fixes([limit.fix(&stop)])
         .answer()
+}
+
+/// Who had a scope made by systemd-run(1), and the link of it: that goes on as the first process of the scope, by executing
+/// what it is to run, maybe as another user.
+fn scope_made(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Link)> {
+    if !stop.unit.ends_with(".scope") {
+        return None;
+    }
+    let people = &case.world.people;
+    let mut line = std::iter::once(case.victim).chain(people.parents(case.victim));
+    let (id, ran_ns) = line.find_map(|id| {
+        let mut ran = people.get(id)?.earlier.iter().filter_map(|program| program.exec_ns);
+        let makes = |ran_ns: &u64| {
+            let args = people.executed_at(id, *ran_ns).unwrap_or_default();
+            let name = args.first().map(|name| name.rsplit('/').next().unwrap_or(name));
+            name == Some("systemd-run") && args.iter().any(|arg| arg == "--scope")
+        };
+        Some((id, ran.find(makes)?))
+    })?;
+    let command = people.executed_at(id, ran_ns)?.to_vec();
+    let made = Process { cmdline: Some(command), ..Process::default() };
+    // Its own user is the one that it has become since.
+    let parent = *people.parents(id).first()?;
+    let user = Actor::within(case, parent, ran_ns, 0).user?;
+    let told = format!("{user} ran \"{}\"", words::command_line(&made));
+    let at = case.exit.at.shifted(ran_ns);
+    let link = case.link(at, LinkEvent::Command, Source::Kernel, None, told.clone());
+    Some((told, link))
 }
 
 /// What the manager logged when it did not find the PID file of a unit that it was starting (`service_load_pid_file`).

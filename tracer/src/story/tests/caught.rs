@@ -570,3 +570,19 @@ fn a_signal_among_others_that_were_lost() {
         assert_eq!(death.killer.kind, KillerKind::Process, "{death:#?}");
     }
 }
+
+/// A debugger tries out on a child of its own what the kernel can do, and kills it.
+#[test]
+fn the_fault_of_a_debuggers_trial_is_no_news() {
+    let killed = |name: &str| {
+        let gdb = task(60, "gdb");
+        let child = Task { ppid: 60, ..task(42, name) };
+        let scene = Scene::watching(&child).exec(5, gdb.clone(), &["gdb"], &[]);
+        let scene = scene.exec(6, child.clone(), &["gdb"], &[&gdb]);
+        let blow = SignalSent { ptraced: true, ..signal(sig::SIGKILL, gdb.clone(), child.clone()) };
+        let scene = scene.signal(10, fault(sig::SIGSEGV, 1, &child)).signal(11, blow);
+        scene.exit(12, child, u32::from(sig::SIGKILL), true).death().cause.explanation
+    };
+    assert!(!killed("gdb").contains("had faulted"), "{}", killed("gdb"));
+    assert!(killed("program").contains("had faulted"), "{}", killed("program"));
+}

@@ -202,3 +202,33 @@ fn a_forgotten_reload_is_told() {
     assert!(text.contains("BindsTo=base.service; no file sets it any more"), "{text}");
     assert_eq!(death.fixes[0].commands, ["sudo systemctl daemon-reload"]);
 }
+
+/// systemd-run(1) goes on as what it runs in a scope, as another user: who ran it is told all the same.
+#[test]
+fn who_made_a_scope_with_a_time_limit_is_told() {
+    const SCOPE: &str = "/system.slice/run-r61.scope";
+    let shell = root(60, "bash");
+    let runner = Task { cgroup: Some("/".to_owned()), ..root(150, "systemd-run") };
+    let victim = task_in(150, "work", SCOPE);
+    let logged = JournalLine {
+        message: "run-r61.scope: Scope reached runtime time limit. Stopping.".to_owned(),
+        pid: Some(1),
+        about_unit: Some("run-r61.scope".to_owned()),
+        ..JournalLine::default()
+    };
+    let command = ["systemd-run", "--scope", "--uid=alice", "-p", "RuntimeMaxSec=1", "work"];
+    let death = Scene::default()
+        .user(0, "root")
+        .user(1000, "alice")
+        .exec(1, shell.clone(), &["-bash"], &[])
+        .exec(10, runner, &command, &[&shell])
+        .exec(20, victim.clone(), &["work"], &[&shell])
+        .target(&victim, TargetReason::Running)
+        .add(2000, Source::Journal, Fact::Journal(logged))
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim, 15, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("root ran \"systemd-run --scope --uid=alice"), "{text}");
+    assert!(death.chain[0].text.contains("systemd-run"), "{death:#?}");
+}
