@@ -75,6 +75,16 @@ impl Redactor {
     pub(super) fn program(&mut self, path: &str) -> String {
         let shown = self.text(path);
         match path.rsplit_once('/') {
+            // Nobody knows what it was relative to: it may have been a home directory.
+            Some((folder, base)) if !path.starts_with('/') => {
+                let named = |part: &&str| !["", ".", ".."].contains(part);
+                let inner: Vec<&str> = folder.split('/').filter(named).collect();
+                let base = self.text(base);
+                if inner.is_empty() {
+                    return format!("{folder}/{base}");
+                }
+                format!("{}/{base}", self.names.path(&inner.join("/")))
+            }
             // A path under home, whose name would have gone with the rest.
             Some((_, base)) if shown != path && !base.is_empty() && shown.starts_with('/') => {
                 let base = self.text(base);

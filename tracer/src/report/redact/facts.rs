@@ -48,6 +48,11 @@ const BEFORE_USER_SSHD: &[&str] = &[
     "user ",
     "for ",
 ];
+/// What sshd says of a connection that ended, before the user, or the address and the port (`packet.c`, `serverloop.c`).
+const END_OF_CONNECTION: &[&str] =
+    &["Received disconnect from ", "Disconnected from user ", "Connection closed by "];
+/// What clients say when they end one (`clientloop.c` of OpenSSH).
+const KNOWN_REASONS: &[&str] = &["disconnected by user"];
 /// What stands before a user's name in lines of systemd and logind.
 const BEFORE_USER_SYSTEMD: &[&str] = &["of user '", "of user ", "of User ", "User "];
 /// How many users of one line are told apart.
@@ -317,10 +322,10 @@ impl Redactor {
 
     fn setting(&mut self, mut setting: Setting) -> Setting {
         setting.scope = self.text(&setting.scope);
-        setting.file = self.optional(setting.file);
+        setting.file = setting.file.map(|file| self.settings_file(&file));
         setting.value = self.setting_value(&setting.name, &setting.value);
         if let Some(unread) = &mut setting.unread {
-            unread.file = self.optional(unread.file.take());
+            unread.file = unread.file.take().map(|file| self.settings_file(&file));
             unread.value = self.setting_value(&setting.name, &unread.value);
         }
         setting
@@ -332,6 +337,8 @@ impl Redactor {
             users.join(" ")
         } else if name.starts_with("Exec") || FREE_TEXT.contains(&name) {
             self.names.argument(value)
+        } else if name == "FragmentPath" {
+            self.settings_file(value)
         } else {
             self.text(value)
         }
@@ -347,6 +354,7 @@ impl Redactor {
                 format!("{}{own_words}{}", self.message(begin, before), self.message(end, before))
             }
             (Some(before), _) => self.message(&line.message, before),
+            (None, _) if is_sshds(&line) => self.end_of_connection(&line.message),
             (None, _) => self.names.unknown_text(&line.message),
         };
         line.comm = self.optional(line.comm);
@@ -360,6 +368,41 @@ impl Redactor {
             };
         }
         line
+    }
+
+    /// What sshd says at the end of a connection, of which its process that runs as the user writes some itself. That
+    /// a user can write the same costs nothing: of these words nothing is that user's own but what is replaced.
+    fn end_of_connection(&mut self, message: &str) -> String {
+        let Some(said) = END_OF_CONNECTION.iter().find(|said| message.starts_with(**said)) else {
+            return self.names.unknown_text(message);
+        };
+        let mut words = message[said.len()..].split(' ');
+        let user = if said.ends_with("user ") { words.next() } else { None };
+        let (Some(Ok(address)), Some("port"), Some(port)) =
+            (words.next().map(str::parse), words.next(), words.next())
+        else {
+            return self.names.unknown_text(message);
+        };
+        // Behind the port: a code, and the words of the client.
+        let (port, code) =
+            port.split_once(':').map_or((port, None), |(port, code)| (port, Some(code)));
+        let code = code.map(|code| code.strip_suffix(':').unwrap_or(code));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(port) || code.is_some_and(|code| !is_number(code)) {
+            return self.names.unknown_text(message);
+        }
+        let why = words.collect::<Vec<_>>().join(" ");
+        let user = user.map_or_else(String::new, |user| self.names.user_here(user) + " ");
+        let mut out = format!("{said}{user}{} port {port}", self.names.address(address));
+        if let Some(code) = code {
+            out.push_str(&format!(":{code}:"));
+        }
+        if !why.is_empty() {
+            let known = KNOWN_REASONS.contains(&why.as_str());
+            out.push(' ');
+            out.push_str(&if known { why } else { self.names.unknown_text(&why) });
+        }
+        out
     }
 
     /// A message of a known writer: users where they stand, then whatever else is known.
@@ -431,6 +474,13 @@ fn before_user(line: &JournalLine) -> Option<&'static [&'static str]> {
         true => root.then_some(BEFORE_USER_SSHD),
         false => Some(if root { BEFORE_USER_SYSTEMD } else { &[] }),
     }
+}
+
+/// Whether a line says itself that sshd wrote it.
+fn is_sshds(line: &JournalLine) -> bool {
+    [&line.comm, &line.identifier].into_iter().all(|name| {
+        name.as_deref().is_some_and(|name| name.starts_with("sshd") && WRITERS.contains(&name))
+    })
 }
 
 /// Where the next user's name stands in a message.

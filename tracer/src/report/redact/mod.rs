@@ -19,7 +19,7 @@ mod tests;
 
 use crate::evidence::{Evidence, Fact, Header};
 
-use names::Names;
+use names::{Names, Within};
 
 /// First uid of people, by the convention of every distribution; lower ones belong to the system.
 const FIRST_PERSON: u32 = 1000;
@@ -120,7 +120,12 @@ impl Redactor {
 
     /// Replaces what is known in a text: names, addresses, paths under home.
     pub(super) fn text(&mut self, text: &str) -> String {
-        text::replace(&mut self.names, text)
+        text::replace(&mut self.names, text, Within::Any)
+    }
+
+    /// The path of a file of settings, where a host's name is not looked for: the file is what has to be changed.
+    fn settings_file(&mut self, path: &str) -> String {
+        text::replace(&mut self.names, path, Within::SettingsFile)
     }
 
     fn optional(&mut self, text: Option<String>) -> Option<String> {

@@ -147,7 +147,30 @@ pub struct Names {
     /// Home directories and what stands for them, longest first.
     homes: Vec<(String, String)>,
     /// Users and hosts to be looked for in texts, also as unit names have them.
-    sought: BTreeMap<String, String>,
+    sought: BTreeMap<String, Sought>,
+}
+
+/// What stands for a name that is looked for in texts.
+#[derive(Debug)]
+struct Sought {
+    stand_in: String,
+    of: Kind,
+}
+
+/// Whose name it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    User,
+    Host,
+}
+
+/// Which names are looked for in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Users and hosts.
+    Any,
+    /// Users: the path of a file of settings, whose name may hold a word that is a host's as well.
+    SettingsFile,
 }
 
 impl Default for Names {
@@ -171,7 +194,7 @@ impl Names {
     /// A user.
     pub fn user(&mut self, name: &str) -> String {
         let stand_in = self.users.get(name);
-        self.seek(name, &stand_in);
+        self.seek(name, &stand_in, Kind::User);
         stand_in
     }
 
@@ -186,7 +209,7 @@ impl Names {
             return name.to_owned();
         }
         let stand_in = self.hosts.get(name);
-        self.seek(name, &stand_in);
+        self.seek(name, &stand_in, Kind::Host);
         stand_in
     }
 
@@ -242,20 +265,22 @@ impl Names {
     }
 
     /// The longest user or host that a text begins with: its length, and what stands for it.
-    pub fn name_at(&self, text: &str) -> Option<(usize, &str)> {
+    pub fn name_at(&self, text: &str, within: Within) -> Option<(usize, &str)> {
         let mut last = Bound::Included(text);
         // Of all names that sort before the text, one that it begins with is nearest to it, or else begins alike.
         loop {
-            let (name, stand_in) =
+            let (name, sought) =
                 self.sought.range::<str, _>((Bound::Unbounded, last)).next_back()?;
             let alike = text.bytes().zip(name.bytes()).take_while(|(one, other)| one == other);
             let alike = alike.count();
             if alike < name.len() {
                 last = Bound::Included(&text[..text.floor_char_boundary(alike)]);
-            } else if text[alike..].starts_with(is_word) {
+            } else if text[alike..].starts_with(is_word)
+                || within == Within::SettingsFile && sought.of == Kind::Host
+            {
                 last = Bound::Excluded(&text[..alike]);
             } else {
-                return Some((alike, stand_in));
+                return Some((alike, &sought.stand_in));
             }
         }
     }
@@ -300,7 +325,7 @@ impl Names {
         self.addresses.contains_key(&address)
     }
 
-    fn seek(&mut self, name: &str, stand_in: &str) {
+    fn seek(&mut self, name: &str, stand_in: &str, of: Kind) {
         let common = COMMON.contains(&name.to_ascii_lowercase().as_str());
         let number = name.bytes().all(|byte| byte.is_ascii_digit());
         let full = self.sought.len() >= MAX_SOUGHT && !self.sought.contains_key(name);
@@ -309,9 +334,9 @@ impl Names {
         }
         let escaped = unit_escape(name);
         if escaped != name {
-            self.sought.insert(escaped, unit_escape(stand_in));
+            self.sought.insert(escaped, Sought { stand_in: unit_escape(stand_in), of });
         }
-        self.sought.insert(name.to_owned(), stand_in.to_owned());
+        self.sought.insert(name.to_owned(), Sought { stand_in: stand_in.to_owned(), of });
     }
 }
 

@@ -126,6 +126,81 @@ fn command_lines_keep_what_they_did() {
 }
 
 #[test]
+fn a_relative_path_tells_no_directory() {
+    let mut redactor = knowing();
+    let mut shown = |path: &str| redactor.program(path);
+    for (path, expected) in [
+        ("./s3cret/run.sh", "path-1/run.sh"),
+        ("s3cret/run.sh", "path-1/run.sh"),
+        ("../../s3cret/x/run.sh", "path-2/run.sh"),
+        ("./run.sh", "./run.sh"),
+        ("../alice", "../user-1"),
+        ("run.sh", "run.sh"),
+        ("/opt/tool/run.sh", "/opt/tool/run.sh"),
+        ("/home/alice/s3cret/run.sh", "/home/user-1/run.sh"),
+    ] {
+        assert_eq!(shown(path), expected, "{path}");
+    }
+    clean(
+        &mut redactor,
+        Fact::Process(Box::new(ProcessSnapshot {
+            comm: "run.sh".into(),
+            exe: Some("./s3cret/run.sh".into()),
+            cmdline: vec!["./s3cret/run.sh".into(), "--password".into(), "s3cret".into()],
+            ..ProcessSnapshot::default()
+        })),
+    );
+}
+
+#[test]
+fn a_file_of_settings_keeps_its_name_where_a_host_is_called_so() {
+    let mut redactor = knowing();
+    redactor.learn_header(&Header { hostname: "lab".into(), ..samples::header() });
+    let file = "/etc/systemd/logind.conf.d/60-lab.conf";
+    let setting = Setting {
+        scope: "logind.conf".into(),
+        name: "KillUserProcesses".into(),
+        value: "yes".into(),
+        file: Some(file.into()),
+        line: Some(4),
+        unread: None,
+    };
+    let text = clean(&mut redactor, Fact::Setting(setting));
+    assert!(text.contains(file), "{text}");
+    assert_eq!(redactor.settings_file("/home/alice/lab/x.conf"), "/home/user-1/path-1");
+    assert_eq!(redactor.text("on lab: labour"), "on host-3: labour");
+}
+
+#[test]
+fn what_sshd_says_at_the_end_stays_though_it_runs_as_the_user_by_then() {
+    let mut redactor = knowing();
+    let mut shown = |comm: &str, message: &str| {
+        let line = JournalLine { uid: Some(1000), ..journal_line(comm, message) };
+        let Fact::Journal(line) = redactor.fact(Fact::Journal(line)) else { panic!("a line") };
+        line.message
+    };
+    let insisted = "Received disconnect from 203.0.113.5 port 53148:11: disconnected by user";
+    assert_eq!(shown("sshd", insisted), insisted.replace("203.0.113.5", "192.0.2.1"));
+    assert_eq!(
+        shown("sshd-session", "Disconnected from user alice 203.0.113.5 port 53148"),
+        "Disconnected from user user-1 192.0.2.1 port 53148"
+    );
+    assert_eq!(
+        shown("sshd", "Received disconnect from 10.1.2.3 port 1:11: s3cret of acme"),
+        "Received disconnect from 192.0.2.2 port 1:11: text-1"
+    );
+    for (comm, message) in [
+        ("sshd", "Received disconnect from s3cret port 1:11: disconnected by user"),
+        ("sshd", "Disconnected from user s3cret acme"),
+        ("sshd", "Connection closed by 10.1.2.3 port s3cret"),
+        ("sshd", "s3cret"),
+        ("sh", insisted),
+    ] {
+        assert!(shown(comm, message).starts_with("text-"), "{message}");
+    }
+}
+
+#[test]
 fn behind_a_title_no_argument_is_shown() {
     let mut redactor = knowing();
     let mut shown = |line: &[&str], program: &str| {

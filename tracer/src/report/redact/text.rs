@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::names::{Names, is_word};
+use super::names::{Names, Within, is_word};
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
 
 /// What the paths of systemd's, logind's and machined's objects on the bus begin with.
@@ -11,14 +11,14 @@ const OBJECTS: &str = "/org/freedesktop/";
 const ESCAPE: usize = 4;
 
 /// The text with names, addresses and paths under home replaced.
-pub fn replace(names: &mut Names, text: &str) -> String {
+pub fn replace(names: &mut Names, text: &str, within: Within) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     // Whether a word begins here.
     let mut begins = true;
     let mut before = None;
     while let Some(c) = text[at..].chars().next() {
-        let found = if begins { known_at(names, &text[at..], before) } else { None };
+        let found = if begins { known_at(names, &text[at..], before, within) } else { None };
         let length = match found {
             Some((length, stand_in)) => {
                 out.push_str(&stand_in);
@@ -50,16 +50,21 @@ fn object_at(names: &mut Names, text: &str) -> (usize, String) {
     let label = |label: &str| {
         let real = bus_label_unescape(label);
         if bus_label_escape(&real) == label && !real.contains('/') {
-            bus_label_escape(&replace(names, &real))
+            bus_label_escape(&replace(names, &real, Within::Any))
         } else {
-            replace(names, label)
+            replace(names, label, Within::Any)
         }
     };
     (length, text[..length].split('/').map(label).collect::<Vec<_>>().join("/"))
 }
 
 /// What a text begins with, where it is to be replaced: its length, and the stand-in.
-fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usize, String)> {
+fn known_at(
+    names: &mut Names,
+    text: &str,
+    before: Option<char>,
+    within: Within,
+) -> Option<(usize, String)> {
     if text.starts_with(OBJECTS) {
         return Some(object_at(names, text));
     }
@@ -79,7 +84,7 @@ fn known_at(names: &mut Names, text: &str, before: Option<char>) -> Option<(usiz
         let end = end.unwrap_or(print.len());
         return Some(("SHA256:".len() + end, format!("SHA256:{}", names.argument(&print[..end]))));
     }
-    names.name_at(text).map(|(length, stand_in)| (length, stand_in.to_owned()))
+    names.name_at(text, within).map(|(length, stand_in)| (length, stand_in.to_owned()))
 }
 
 /// A path under a home directory, up to where a path ends in running text.
