@@ -1,25 +1,27 @@
 //! The flags. One definition yields `-h`, `--help`, the man page and the completions.
 
+mod completions;
 mod duration;
+mod man;
 mod signal_set;
 mod target;
+mod usage;
 
-use std::error::Error as _;
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+pub use completions::completions;
 pub use duration::{DurationError, parse_duration};
+pub use man::man_page;
 pub use signal_set::{HIDDEN_BY_DEFAULT, SignalSet, SignalSetError};
 pub use target::{MAX_PID, TargetError, TargetSpec};
+pub use usage::{not_for_verbs, usage_sentence};
 
-/// The end of the long help.
+/// The examples, at the end of the long help and in the man page.
 const EXAMPLES: &str = "\
-Examples:
   Who keeps killing tmux?
       sudo killtrace --target tmux
 
@@ -39,12 +41,24 @@ Examples:
       killtrace replay tmux.kill.zst
 
   For a bug report, without names and addresses:
-      killtrace replay tmux.kill.zst --redact --format markdown
+      killtrace replay tmux.kill.zst --redact --format markdown";
 
-Exit status:
+/// What the exit status means.
+const EXIT_STATUS: &str = "\
   0 done · 1 could not trace, or not write report or recording whole · 2 usage;
   with -- CMD its own (1 for 0 where not all was written), 128+N if signal N ended it.
   doctor: 0 tracing works here, and with --self-test no verdict is wrong · 1 else.";
+
+/// What killtrace takes from its environment.
+const ENVIRONMENT: &str = "\
+  KILLTRACE_LOG  what is logged to standard error: a level such as debug, or a filter such as
+                 killtrace=debug,info; without it -v decides
+  NO_COLOR       where it is set and not empty, the report has no colours, unless --color says so";
+
+/// The end of the long help.
+fn end_of_help() -> String {
+    format!("Examples:\n{EXAMPLES}\n\nExit status:\n{EXIT_STATUS}\n\nEnvironment:\n{ENVIRONMENT}")
+}
 
 /// The synopsis; clap's own would not show the ways to name a target apart.
 const USAGE: &str = "\
@@ -70,7 +84,7 @@ killtrace [OPTIONS] --target T…
     version,
     override_usage = USAGE,
     after_help = "`killtrace --help` explains more and shows examples.",
-    after_long_help = EXAMPLES,
+    after_long_help = end_of_help(),
     disable_help_subcommand = true,
     max_term_width = 100,
 )]
@@ -235,7 +249,7 @@ pub struct ReportArgs {
     #[arg(short = 'q', long = "quiet", global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Show more: full command lines, where they ran, kernel paths; -vv also logs to stderr.
+    /// Show more: full command lines, where they ran, kernel paths; -vv also logs to stderr, -vvv and -vvvv more.
     #[arg(short = 'v', long = "verbose", action = ArgAction::Count, global = true)]
     pub verbose: u8,
 }
@@ -262,124 +276,6 @@ pub enum ColorChoice {
     Always,
     /// Never.
     Never,
-}
-
-/// Writes the man page, in roff.
-///
-/// # Errors
-/// What `out` fails with.
-pub fn man_page(out: &mut dyn io::Write) -> io::Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).section("8").manual("killtrace").render(&mut page)?;
-    let mut text = String::from_utf8_lossy(&page).into_owned();
-    // There is one page for everything.
-    for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
-        let name = verb.get_name();
-        let options = verb.get_arguments().filter(|option| option.get_long().is_some());
-        let own: String = options.filter_map(option_in_man).collect();
-        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-        let long = verb.get_long_about().map_or_else(|| about.clone(), ToString::to_string);
-        text = text.replace(
-            &format!("killtrace\\-{name}(8)\n{}\n", roff(&about)),
-            &format!("\\fBkilltrace {name}\\fR\n{}\n{own}", roff(&long)),
-        );
-    }
-    out.write_all(text.as_bytes())
-}
-
-/// An option of a verb, indented below it.
-fn option_in_man(option: &clap::Arg) -> Option<String> {
-    let name = option.get_long()?;
-    let value = option.get_value_names().and_then(|names| names.first());
-    let value = value.map(|value| format!(" \\fI{value}\\fR")).unwrap_or_default();
-    let help = option.get_long_help().or_else(|| option.get_help())?.to_string();
-    Some(format!(".RS\n.TP\n\\fB\\-\\-{}\\fR{value}\n{}\n.RE\n", roff(name), roff(&help)))
-}
-
-/// Plain text in roff, where a dash alone is a hyphen.
-fn roff(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('-', "\\-")
-}
-
-/// Writes the completion script for `shell`.
-pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
-    clap_complete::generate(shell, &mut Cli::command(), "killtrace", out);
-}
-
-/// A usage error of clap's as one sentence that ends with what to do.
-pub fn usage_sentence(error: &clap::Error) -> String {
-    let texts = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => vec![text.as_str()],
-        Some(ContextValue::Strings(texts)) => texts.iter().map(String::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let text = |kind| texts(kind).into_iter().next().unwrap_or_default();
-    let argument = text(ContextKind::InvalidArg);
-    let option = argument.split_whitespace().next().unwrap_or_default();
-    let sentence = match error.kind() {
-        ErrorKind::InvalidSubcommand => stray(text(ContextKind::InvalidSubcommand)),
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => match verb_of(error) {
-            Some(usage) => format!("'{argument}' is one argument too many: write {usage}"),
-            None => stray(argument),
-        },
-        ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
-            "" => format!("there is no option {argument}: see `killtrace --help`"),
-            similar => format!("there is no option {argument}: do you mean {similar}?"),
-        },
-        ErrorKind::ValueValidation => {
-            let value = text(ContextKind::InvalidValue);
-            let why = error.source().map_or_else(String::new, ToString::to_string);
-            format!("{option} '{value}': {why}")
-        }
-        ErrorKind::InvalidValue => match text(ContextKind::InvalidValue) {
-            "" => format!("{option} needs a value: write {argument}"),
-            value => {
-                let known = texts(ContextKind::ValidValue).join(", ");
-                format!("{option} '{value}': use one of {known}")
-            }
-        },
-        ErrorKind::ArgumentConflict => {
-            let prior = texts(ContextKind::PriorArg).join(" and ");
-            if prior == argument {
-                return format!("{option} is given twice: leave one out");
-            }
-            format!("{argument} and {prior} exclude each other: leave one out")
-        }
-        ErrorKind::MissingRequiredArgument => {
-            format!(
-                "{} is missing: see `killtrace --help`",
-                texts(ContextKind::InvalidArg).join(" ")
-            )
-        }
-        _ => {
-            let rendered = error.render().to_string();
-            let first = rendered.lines().next().unwrap_or_default();
-            let first = first.strip_prefix("error: ").unwrap_or(first);
-            format!("{first}: see `killtrace --help`")
-        }
-    };
-    crate::report::escape::terminal(&sentence).into_owned()
-}
-
-/// How the verb is used that an error is about, where there is one.
-fn verb_of(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
-    let usage = usage.to_string();
-    let usage = usage.trim_start_matches("Usage:").trim();
-    (usage.starts_with("killtrace ") && !usage.contains('\n')).then(|| usage.to_owned())
-}
-
-/// Somebody wrote `killtrace tmux`, or `killtrace 4242`.
-fn stray(word: &str) -> String {
-    if parse_pid(word).is_ok() {
-        return format!(
-            "'{word}' is no verb of killtrace: write `-p {word}` to watch that process"
-        );
-    }
-    format!(
-        "'{word}' is no verb of killtrace: write `--target {word}` to watch a process of that name, or \
-         `-- {word}` to start it"
-    )
 }
 
 /// Reads a pid.

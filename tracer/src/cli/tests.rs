@@ -1,5 +1,7 @@
 //! The command line as a whole.
 
+use clap::CommandFactory;
+
 use super::*;
 
 fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
@@ -105,7 +107,14 @@ fn usage_errors_are_one_sentence_with_a_remedy() {
             &["--format", "xml", "--all"],
             &["--tagret", "tmux"],
             &["replay"],
+            &["completions"],
             &["-w"],
+            &["help"],
+            &["--self-test"],
+            &["replay", "f", "--target", "x"],
+            &["replay", "f", "-p", "3"],
+            &["doctor", "--once"],
+            &["doctor", "--nope"],
             &["--target", "evil\u{1b}[31m/\u{202e}:x", "--nope\u{1b}[2J"],
         ]
         .map(sentence)
@@ -141,11 +150,37 @@ fn man_page_and_completions_come_from_the_same_definition() {
     let man = String::from_utf8(man).expect("text");
     assert!(man.contains(".TH killtrace 8") && man.contains("\\-\\-target"), "{man}");
     // There are no other pages.
-    assert!(!man.contains("(8)") && man.contains("\\-\\-self\\-test"), "{man}");
+    assert!(
+        !man.contains("(8)") && !man.contains("EXTRA") && man.contains("\\-\\-self\\-test\\fR\n")
+    );
+    for section in ["EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "SEE ALSO"] {
+        assert!(man.contains(&format!(".SH \"{section}\"\n")), "{section}: {man}");
+    }
+    for words in
+        ["\\fB\\-\\-\\fR \\fICMD\\fR", "killtrace replay\\fR \\fIFILE\\fR", "killtrace completions"]
+    {
+        assert!(man.contains(words), "{words}: {man}");
+    }
+    assert!(man.contains("\\-\\-self\\-test"), "{man}");
     for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
     {
         let mut script = Vec::new();
-        completions(shell, &mut script);
+        completions(shell, &mut script).expect("a script");
         assert!(String::from_utf8_lossy(&script).contains("self-test"), "{shell}");
     }
+}
+
+/// As zsh and fish have them, tried by hand.
+#[test]
+fn a_verb_is_the_first_word_and_an_option_may_lack_its_value_yet() {
+    let script = |shell| {
+        let mut script = Vec::new();
+        completions(shell, &mut script).expect("a script");
+        String::from_utf8(script).expect("text")
+    };
+    let zsh = script(clap_complete::Shell::Zsh);
+    assert!(!zsh.contains("::command --") && !zsh.contains("$line[2]"), "{zsh}");
+    assert!(zsh.contains("case $line[1] in") && zsh.contains("_normal"), "{zsh}");
+    let fish = script(clap_complete::Shell::Fish);
+    assert!(!fish.contains("or return\n") && fish.contains("or return 0\n"), "{fish}");
 }

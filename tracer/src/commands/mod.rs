@@ -58,9 +58,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     // Of what says how to trace, doctor takes one option, before the verb as well as after it.
     let before = if matches!(verb, Verb::Doctor { .. }) { cli.trace.btf.take() } else { None };
     if let Some(option) = plan::first_given(&cli.trace) {
-        return Err(Failure::Usage(format!(
-            "{option} says what to trace, and this verb does not trace: leave one of them out"
-        )));
+        return Err(Failure::Usage(cli::not_for_verbs(option)));
+    }
+    if let Some(sentence) = plan::useless(&cli.report, &verb) {
+        return Err(Failure::Usage(sentence));
     }
     match verb {
         Verb::Replay { file } => replay::run(&file, &cli.report),
@@ -70,7 +71,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
-            cli::completions(shell, &mut script);
+            cli::completions(shell, &mut script)?;
             print(&script)
         }
         Verb::Man => {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{ReportArgs, TargetSpec, TraceArgs};
+use crate::cli::{ColorChoice, Format, ReportArgs, TargetSpec, TraceArgs, Verb};
 use crate::evidence::TraceOptions;
 
 use super::Failure;
@@ -143,6 +143,32 @@ pub fn first_given(trace: &TraceArgs) -> Option<&'static str> {
         (!trace.command.is_empty(), "-- CMD"),
     ];
     given.into_iter().find_map(|(given, option)| given.then_some(option))
+}
+
+/// Of an option of reports that would be ignored by a verb, what to write instead.
+pub fn useless(report: &ReportArgs, verb: &Verb) -> Option<String> {
+    let (name, has_report) = match verb {
+        Verb::Replay { .. } => return None,
+        Verb::Doctor { .. } => ("doctor", true),
+        Verb::Completions { .. } => ("completions", false),
+        Verb::Man => ("man", false),
+    };
+    if report.output.is_some() && !has_report {
+        return Some(format!("`killtrace {name}` does not take -o: write `> FILE` behind it"));
+    }
+    let given = [
+        (report.signals.is_some(), "-e"),
+        (report.exits, "--exits"),
+        (report.time > 0, "-t"),
+        (report.relative, "-r"),
+        (report.record.is_some(), "--record"),
+        (report.redact, "--redact"),
+        (report.quiet, "-q"),
+        (report.format != Format::Text && !has_report, "--format"),
+        (report.color != ColorChoice::Auto && !has_report, "--color"),
+    ];
+    let option = given.into_iter().find_map(|(given, option)| given.then_some(option))?;
+    Some(format!("`killtrace {name}` does not take {option}: leave it out"))
 }
 
 fn usage(sentence: &str) -> Failure {

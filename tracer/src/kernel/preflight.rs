@@ -16,11 +16,14 @@ const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
 pub const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
     container with --privileged --pid=host";
 
-/// The command that gives this program what it needs to be run by others than root.
+/// The command that gives this program what it needs to be run by others than root, and what that means.
 pub fn setcap() -> String {
     let program = std::env::current_exe()
         .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
-    format!("setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {program}")
+    format!(
+        "sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {program} (whoever may \
+         execute that file can then watch everybody's processes, and read files past their permissions)"
+    )
 }
 
 /// Checks for the capabilities that loading takes.
