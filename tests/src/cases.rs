@@ -16,7 +16,7 @@ use killtrace::story::Engine;
 use killtrace::story::verdict::Record;
 
 pub use table::{LAB, LIVE, LabCase, OTHER_LABS};
-pub use tidy::tidy;
+pub use tidy::{of_lab, tidy};
 
 /// What a recording is called in the directory of its case, plain or compressed.
 const NAMES: [&str; 2] = ["evidence.jsonl", "evidence.jsonl.zst"];

@@ -1,12 +1,13 @@
 //! Replays every recorded case and compares the three forms of its report with the snapshots beside
 //! it. Needs no privileges.
 //!
-//! A new case: put the recording into `tests/cases/NAME/`, run this with `INSTA_UPDATE=always`, and
-//! read what it wrote.
+//! A new case: record it in a lab (CONTRIBUTING.md), put the recording into `tests/cases/NAME/` as
+//! `evidence.jsonl`, run this with `INSTA_UPDATE=always`, and read what it wrote.
 
 use std::fs;
 use std::panic::catch_unwind;
 
+use killtrace::recording::Reader;
 use killtrace::report::ReportForm;
 use killtrace::story::verdict::{Death, Record};
 use killtrace_tests::cases::{self, Case};
@@ -38,6 +39,22 @@ fn compare(case: &Case) {
         insta::assert_snapshot!("json", told(ReportForm::Json, None));
         insta::assert_snapshot!("markdown", told(ReportForm::Markdown, None));
     });
+}
+
+/// The example of docs/output.md is a case, as it is told.
+#[test]
+fn the_page_about_the_output_shows_a_case() {
+    let cases = cases::all().expect("the cases");
+    let case = cases.iter().find(|case| case.name == "logout").expect("the case");
+    let told = cases::report(&records(case), ReportForm::Text, Some(COLUMNS)).expect("a report");
+    let page = cases::folder().join("../../docs/output.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let section = page.split_once("\n## Text\n").expect("a section").1;
+    let example = section.split("```\n").nth(1).expect("an example");
+    assert!(
+        told.starts_with(example),
+        "the example of docs/output.md is not what `killtrace replay` says of the case logout:\n{told}"
+    );
 }
 
 fn records(case: &Case) -> Vec<Record> {
@@ -85,6 +102,18 @@ fn no_report_holds_control_characters() {
             let text = cases::report(&records, form, width).expect("a report");
             let harmful = text.chars().find(|c| c.is_control() && *c != '\n');
             assert_eq!(harmful, None, "{}: {text:?}", case.name);
+        }
+    }
+}
+
+/// A recording of somebody's own machine has its name, and whatever ran there.
+#[test]
+fn each_case_was_recorded_in_a_lab() {
+    for case in cases::all().expect("the cases") {
+        let opened = Reader::open(&case.recording);
+        let (header, _) = opened.unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
+        if let Err(why) = cases::of_lab(&header) {
+            panic!("{}: {why}", case.name);
         }
     }
 }

@@ -21,8 +21,7 @@ pub use target::{MAX_PID, TargetError, TargetSpec};
 pub use usage::{not_for_verbs, usage_sentence};
 
 /// The examples, at the end of the long help and in the man page.
-const EXAMPLES: &str = "\
-  Who keeps killing tmux?
+const EXAMPLES: &str = "  Who keeps killing tmux?
       sudo killtrace --target tmux
 
   Watch one process until it dies, as with strace:
@@ -44,14 +43,14 @@ const EXAMPLES: &str = "\
       killtrace replay tmux.kill.zst --redact --format markdown";
 
 /// What the exit status means.
-const EXIT_STATUS: &str = "\
-  0 done · 1 could not trace, or not write report or recording whole · 2 usage;
+const EXIT_STATUS: &str =
+    "  0 done · 1 could not trace, or not write report or recording whole · 2 usage;
   with -- CMD its own (1 for 0 where not all was written), 128+N if signal N ended it.
   doctor: 0 tracing works here, and with --self-test no verdict is wrong · 1 else.";
 
 /// What killtrace takes from its environment.
-const ENVIRONMENT: &str = "\
-  KILLTRACE_LOG  what is logged to standard error: a level such as debug, or a filter such as
+const ENVIRONMENT: &str =
+    "  KILLTRACE_LOG  what is logged to standard error: a level such as debug, or a filter such as
                  killtrace=debug,info; without it -v decides
   NO_COLOR       where it is set and not empty, the report has no colours, unless --color says so";
 

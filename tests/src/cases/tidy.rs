@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use killtrace::evidence::Header;
 use killtrace::recording::RecordingLine;
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ use serde_json::Value;
 const BOOT_ID: &str = "00000000-0000-0000-0000-000000000000";
 /// The lab's name for itself.
 const HOSTNAME: &str = "lab";
+/// What `--redact` calls the machine.
+const REDACTED: &str = "host-1";
 /// The name of whoever is not of the lab.
 const OUTSIDER: &str = "outside";
 
@@ -26,10 +29,8 @@ pub fn tidy(recording: &str) -> Result<String> {
     let Ok(RecordingLine::Header(mut header)) = serde_json::from_str(first) else {
         bail!("its first line is no header");
     };
-    if header.hostname != HOSTNAME {
-        bail!("it was made on {:?}: cases are recorded in a lab", header.hostname);
-    }
     BOOT_ID.clone_into(&mut header.boot_id);
+    of_lab(&header)?;
     let mut text = serde_json::to_string(&RecordingLine::Header(header))? + "\n";
     for line in rest.lines() {
         let mut line: Value = serde_json::from_str(line).context("it is damaged")?;
@@ -46,6 +47,26 @@ pub fn tidy(recording: &str) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Whether a recording can be a case: it was made in a lab and tells no machine's boot, or it is redacted.
+///
+/// # Errors
+/// Where it tells of somebody's machine.
+pub fn of_lab(header: &Header) -> Result<()> {
+    if ![HOSTNAME, REDACTED].contains(&header.hostname.as_str()) {
+        bail!(
+            "it was made on {:?}: cases are recorded in a lab (`cargo xtask lab`), or redacted (`killtrace replay FILE \
+             --redact --record COPY`)",
+            header.hostname
+        );
+    }
+    if header.boot_id != BOOT_ID {
+        bail!(
+            "it has the id of a boot: it has to be {BOOT_ID}, as `cargo xtask cases` and --redact have it"
+        );
+    }
+    Ok(())
 }
 
 /// Whether the port at the other end of a connection stands anywhere else, in the words of sshd or in
@@ -97,6 +118,21 @@ fn here() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recording_of_a_machine_of_somebodys_is_no_case() {
+        let line = |hostname: &str| -> Header {
+            match serde_json::from_str(&header(hostname)).expect("a header") {
+                RecordingLine::Header(header) => *header,
+                RecordingLine::Evidence(_) => panic!("no header"),
+            }
+        };
+        let redacted = Header { boot_id: BOOT_ID.to_owned(), ..line("host-1") };
+        assert!(of_lab(&redacted).is_ok());
+        let told = |header: Header| of_lab(&header).expect_err("refused").to_string();
+        assert!(told(line("lab")).contains("boot"));
+        assert!(told(Header { hostname: "web1".to_owned(), ..redacted }).contains("--redact"));
+    }
 
     fn header(hostname: &str) -> String {
         let header = serde_json::json!({

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
+use super::seed::lab_directory;
 use super::{CLIENT_ADDRESS, LAB_ADDRESS, Lab, Options, PROGRAMS};
 
 /// Plays it on standard output, which killtrace shares: on a terminal its report is coloured and wrapped as
@@ -49,7 +50,14 @@ pub fn show() -> Result<()> {
         std::io::copy(&mut stderr, out).context("cannot copy killtrace's messages")?;
         bail!("killtrace ended with {status}");
     }
-    step(out, "The lab is gone again; nothing is left of it on this machine.")
+    let kept = lab_directory();
+    step(
+        out,
+        &format!(
+            "The lab is gone again. Its system stays in {} for the next one; `rm -r` removes it.",
+            kept.display()
+        ),
+    )
 }
 
 /// killtrace says when every hook is attached in a line that begins with `killtrace: tracing`.

@@ -62,12 +62,12 @@ fn notes(text: &mut String, row: &Row) {
     let (package, outcome) = match &row.seen {
         Ok(seen) => seen,
         Err(why) => {
-            let _ = writeln!(text, "\n## {}\n\n{why}", row.wanted.label);
+            let _ = writeln!(text, "\n## {} ({})\n\n{why}", row.wanted.label, row.wanted.about);
             return;
         }
     };
     let release = outcome.release.as_deref().unwrap_or(row.wanted.label);
-    let _ = writeln!(text, "\n## {release}\n\nPackage `{package}`.");
+    let _ = writeln!(text, "\n## {release} ({})\n\nPackage `{package}`.", row.wanted.about);
     let hooks = hooks();
     let absent = outcome
         .checks
@@ -204,6 +204,7 @@ mod tests {
         ];
         let text = document(&rows);
         assert!(text.contains("| 5.10 | Debian 11 | not tried |"), "{text}");
+        assert!(text.contains("## 6.1.0-50-cloud-amd64 (Debian 12)"), "{text}");
         assert!(text.contains("Linux 5.10 is not available"), "{text}");
         assert!(text.contains("| 6.1.0-50-cloud-amd64 | Debian 12 | yes | 9 of 10 |"), "{text}");
         assert!(text.contains("- `mark_victim`: the kernel refused it"), "{text}");

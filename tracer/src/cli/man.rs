@@ -33,7 +33,9 @@ pub fn man_page(out: &mut dyn io::Write) -> io::Result<()> {
     for (title, text) in
         [("EXAMPLES", EXAMPLES), ("EXIT STATUS", EXIT_STATUS), ("ENVIRONMENT", ENVIRONMENT)]
     {
-        writeln!(out, ".SH \"{title}\"\n.nf\n{}\n.fi", roff(text))?;
+        let lines: Vec<&str> =
+            text.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+        writeln!(out, ".SH \"{title}\"\n.nf\n{}\n.fi", roff(&lines.join("\n")))?;
     }
     writeln!(out, ".SH \"SEE ALSO\"\n{}", SEE_ALSO.join(", "))?;
     man.render_version_section(out)

@@ -133,7 +133,10 @@ fn say_missing(sources: &BTreeMap<String, String>) {
 fn say_unlikely(targets: &[TargetSpec]) {
     use TargetSpec::{Cgroup, Container, Unit};
     if targets.iter().any(|target| matches!(target, Unit(_))) && !presence::is_run_by_systemd() {
-        tell(&format!("{}, so that there are no units of its own", presence::NOT_SYSTEMD));
+        tell(&format!(
+            "{}, so that there are no units of its own to wait for: end this with Ctrl-C, and run it where systemd does",
+            presence::NOT_SYSTEMD
+        ));
     }
     let by_cgroup = targets.iter().any(|it| matches!(it, Unit(_) | Cgroup(_) | Container(_)));
     if by_cgroup && !Cgroups::detect().is_unified_mounted() {

@@ -392,7 +392,11 @@ impl Redactor {
             return self.names.unknown_text(message);
         }
         let why = words.collect::<Vec<_>>().join(" ");
-        let user = user.map_or_else(String::new, |user| self.names.user_here(user) + " ");
+        let user = user.map(|user| match user {
+            "root" => "root ".to_owned(),
+            user => self.names.user_here(user) + " ",
+        });
+        let user = user.unwrap_or_default();
         let mut out = format!("{said}{user}{} port {port}", self.names.address(address));
         if let Some(code) = code {
             out.push_str(&format!(":{code}:"));
