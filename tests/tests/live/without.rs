@@ -1,10 +1,11 @@
 //! Machines that lack something: killtrace traces as well as it can and says what is missing, or refuses in
 //! one sentence that says what to do; `doctor` says the same and how to get it.
 
-use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::{fs, io};
 
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, Death, KillerKind, Record};
@@ -156,7 +157,7 @@ fn bpf_fails_with(error: i32, only: Option<u64>) -> seccompiler::BpfProgram {
 
 /// The running kernel's types with some names changed for others of the same length, in a file.
 fn types_with(name: &str, changes: &[(&str, &str)]) -> PathBuf {
-    let mut types = std::fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
+    let mut types = fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
     for (from, to) in changes {
         let wanted = [b"\0", from.as_bytes(), b"\0"].concat();
         let at = types.windows(wanted.len()).position(|bytes| bytes == wanted);
@@ -164,7 +165,7 @@ fn types_with(name: &str, changes: &[(&str, &str)]) -> PathBuf {
         types[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
     let path = keepsakes().join(name);
-    std::fs::write(&path, types).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fs::write(&path, types).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     path
 }
 
@@ -191,9 +192,9 @@ fn types_from_a_file() {
 /// The section of a vmlinux.
 #[test]
 fn types_from_an_elf_file() {
-    let types = std::fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
+    let types = fs::read(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
     let file = keepsakes().join("vmlinux");
-    std::fs::write(&file, killtrace_tests::elf::with_section(".BTF", &types)).expect("written");
+    fs::write(&file, killtrace_tests::elf::with_section(".BTF", &types)).expect("written");
     without_types().with(&["--btf", text(&file)]).traces(&[]);
 }
 
@@ -345,6 +346,26 @@ fn a_user_whom_nobody_cannot_become() {
     assert!(said.contains("cannot run id as another user"), "{said}");
 }
 
+/// Whoever was lent capabilities for tracing reads no more files with them than before.
+#[test]
+fn a_recording_that_is_another_users() {
+    const READS_ALL: [&str; 2] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("evidence.jsonl");
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/kill-term/evidence.jsonl");
+    fs::copy(case, &file).expect("a recording");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("root's alone");
+    let path = file.to_str().expect("a path in UTF-8");
+    let machine = Machine::of(&NOBODY).and(&READS_ALL);
+    let mut reads = Command::new(NOBODY[0]);
+    reads.args(&NOBODY[1..]).args(READS_ALL).args(["cat", path]);
+    assert!(reads.output().expect("setpriv runs").status.success(), "the capability has its use");
+    let refused = machine.run(&["replay", path]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("Permission denied"), "{said}");
+}
+
 /// The values of a map that each CPU has for itself are as many as the CPUs.
 #[test]
 fn no_sys() {
@@ -372,7 +393,7 @@ fn a_time_namespace_of_its_own() {
     let death = only_death(&output.stdout);
     assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
     assert!(death.victim.cmdline.is_some(), "what /proc says of it is known: {death:#?}");
-    let uptime = std::fs::read_to_string("/proc/uptime").expect("readable");
+    let uptime = fs::read_to_string("/proc/uptime").expect("readable");
     let uptime: f64 = uptime.split(' ').next().and_then(|it| it.parse().ok()).expect("seconds");
     let ago = uptime - death.at.boot_ns as f64 / 1e9;
     assert!((0.0..600.0).contains(&ago), "times are the kernel's: {ago} s ago");

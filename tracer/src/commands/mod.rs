@@ -9,8 +9,11 @@ pub mod trace;
 
 use std::io::{self, Write};
 
+use anyhow::Context as _;
+
 use crate::cli::{self, Cli, Verb};
 use crate::report::{Layout, Line, Tone};
+use crate::system::give_up_lent;
 
 /// Why a command ended without having done its work.
 #[derive(Debug)]
@@ -62,6 +65,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     }
     if let Some(sentence) = plan::useless(&cli.report, &verb) {
         return Err(Failure::Usage(sentence));
+    }
+    if !matches!(verb, Verb::Doctor { .. }) {
+        give_up_lent().context("this program's own capabilities cannot be given up")?;
     }
     match verb {
         Verb::Replay { file } => replay::run(&file, &cli.report),

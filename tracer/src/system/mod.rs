@@ -30,7 +30,7 @@ mod titles;
 pub mod users;
 mod witnesses;
 
-pub use privileges::give_up;
+pub use privileges::{give_up, give_up_lent};
 pub use sources::{ATTACHED, CONNECTING};
 pub use targets::{Found, Matcher, TargetError, told_to_run};
 pub use titles::Titles;

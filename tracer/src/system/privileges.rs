@@ -55,6 +55,22 @@ pub fn give_up() {
     }
 }
 
+/// Leaves this program with its user's own rights: it reads and writes files for its user, who may have been lent
+/// capabilities for tracing with it (setcap(8)). Root has its own.
+///
+/// # Errors
+/// Where the system does not let them be given up.
+pub fn give_up_lent() -> io::Result<()> {
+    // SAFETY: takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return Ok(());
+    }
+    [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted]
+        .into_iter()
+        .try_for_each(|set| caps::clear(None, set))
+        .map_err(io::Error::other)
+}
+
 fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
     let held = caps::read(None, CapSet::Permitted)?;
     let kept: HashSet<Capability> =

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::ptr;
 
 use crate::evidence::User;
@@ -9,69 +10,133 @@ use crate::evidence::User;
 /// Where logind keeps one empty file for each user with lingering (`loginctl enable-linger`).
 const LINGER: &str = "/var/lib/systemd/linger";
 
+/// How many groups of one user are asked for at most (`NGROUPS_MAX` of Linux).
+const MAX_GROUPS: usize = 1 << 16;
+
 /// Largest buffer offered to libc for one entry.
 const MAX_BUFFER: usize = 1 << 20;
 
+/// Whether the C library is linked statically though it loads modules for its databases (nsswitch.conf(5)): what it then
+/// loads has a second copy of it, and crashes (seen with libnss_systemd). getent(1) asks in its place.
+const ASKS_GETENT: bool = cfg!(all(target_env = "gnu", target_feature = "crt-static"));
+
+/// An entry of the user database.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: Option<String>,
+}
+
+impl Entry {
+    /// A line of passwd(5).
+    fn read(line: &str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Self { name, uid, gid, home: fields.nth(1).map(str::to_owned) })
+    }
+
+    /// As evidence has it.
+    fn user(self) -> User {
+        let linger = linger(&self.name, Path::new(LINGER));
+        User { uid: self.uid, home: self.home, name: self.name, linger }
+    }
+}
+
 /// The user with this number, where the machine knows it.
 pub fn by_uid(uid: u32) -> Option<User> {
-    by_number(uid, user)
+    by_number(uid).map(Entry::user)
 }
 
 /// The users of this machine's own user database; those of a directory service are found when they turn up.
 pub fn local() -> Vec<User> {
     let text = std::fs::read("/etc/passwd").unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let entry = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        let home = fields.nth(2).map(str::to_owned);
-        Some(User { uid, name, home, linger: None })
-    };
-    text.lines().filter_map(entry).collect()
+    let user = |entry: Entry| User { linger: None, ..entry.user() };
+    text.lines().filter_map(Entry::read).map(user).collect()
 }
 
 /// The number of a user's own group.
 pub fn primary_group(uid: u32) -> Option<u32> {
-    by_number(uid, |entry| Some(entry.pw_gid))
-}
-
-fn by_number<T>(uid: u32, take: impl Fn(&libc::passwd) -> Option<T>) -> Option<T> {
-    let ask = |entry, buffer, size, result| {
-        // SAFETY: `lookup` passes an entry, a buffer of `size` bytes and a result, all valid for writes for the call.
-        unsafe { libc::getpwuid_r(uid, entry, buffer, size, result) }
-    };
-    lookup(ask, take)
+    by_number(uid).map(|entry| entry.gid)
 }
 
 /// The user with this name.
 pub fn by_name(name: &str) -> Option<User> {
+    if ASKS_GETENT {
+        // A number would be looked up as one.
+        return getent(name).filter(|entry| entry.name == name).map(Entry::user);
+    }
     let name = CString::new(name).ok()?;
     let ask = |entry, buffer, size, result| {
         // SAFETY: as in `by_number`; `name` is a NUL-terminated string that outlives the call.
         unsafe { libc::getpwnam_r(name.as_ptr(), entry, buffer, size, result) }
     };
-    lookup(ask, user)
+    lookup(ask).map(Entry::user)
 }
 
-/// What evidence says of an entry, whose strings are those that libc just filled in.
-fn user(entry: &libc::passwd) -> Option<User> {
-    let name = text(entry.pw_name)?;
-    let linger = linger(&name, Path::new(LINGER));
-    Some(User { uid: entry.pw_uid, home: text(entry.pw_dir), name, linger })
+/// Numbers of all groups that a user is in, its own among them.
+pub fn groups(name: &str, own: u32) -> Vec<u32> {
+    if ASKS_GETENT {
+        let mut ask = Command::new("id");
+        let told = answer(ask.args(["-G", "--", name])).unwrap_or_default();
+        let others = told.split_whitespace().filter_map(|group| group.parse().ok());
+        let mut groups: Vec<u32> = std::iter::once(own).chain(others).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        return groups;
+    }
+    let Ok(name) = CString::new(name) else { return vec![own] };
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: the name is NUL-terminated, and the list has as many elements as `count` says; both outlive the call.
+        let found =
+            unsafe { libc::getgrouplist(name.as_ptr(), own, groups.as_mut_ptr(), &raw mut count) };
+        let count = usize::try_from(count).unwrap_or_default();
+        if found >= 0 {
+            groups.truncate(count);
+            return groups;
+        }
+        if groups.len() >= MAX_GROUPS {
+            return vec![own];
+        }
+        groups.resize(count.clamp(groups.len() * 2, MAX_GROUPS), 0);
+    }
 }
 
-type Entry = *mut libc::passwd;
+fn by_number(uid: u32) -> Option<Entry> {
+    if ASKS_GETENT {
+        return getent(&uid.to_string()).filter(|entry| entry.uid == uid);
+    }
+    let ask = |entry, buffer, size, result| {
+        // SAFETY: `lookup` passes an entry, a buffer of `size` bytes and a result, all valid for writes for the call.
+        unsafe { libc::getpwuid_r(uid, entry, buffer, size, result) }
+    };
+    lookup(ask)
+}
 
-fn lookup<T>(
-    ask: impl Fn(Entry, *mut libc::c_char, usize, *mut Entry) -> i32,
-    take: impl Fn(&libc::passwd) -> Option<T>,
-) -> Option<T> {
+/// What getent(1) finds for a name or a number.
+fn getent(key: &str) -> Option<Entry> {
+    Entry::read(answer(Command::new("getent").args(["passwd", "--", key]))?.lines().next()?)
+}
+
+/// What a program writes, where it ends well.
+fn answer(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+type Place = *mut libc::passwd;
+
+fn lookup(ask: impl Fn(Place, *mut libc::c_char, usize, *mut Place) -> i32) -> Option<Entry> {
     let mut buffer: Vec<libc::c_char> = vec![0; 1 << 10];
     loop {
         // SAFETY: `passwd` consists of integers and raw pointers, for all of which zero is a valid value.
         let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-        let mut result: Entry = ptr::null_mut();
+        let mut result: Place = ptr::null_mut();
         let error = ask(&raw mut entry, buffer.as_mut_ptr(), buffer.len(), &raw mut result);
         if error == libc::ERANGE && buffer.len() < MAX_BUFFER {
             buffer.resize(buffer.len() * 4, 0);
@@ -80,7 +145,8 @@ fn lookup<T>(
         if error != 0 || result.is_null() {
             return None;
         }
-        return take(&entry);
+        let (name, home) = (text(entry.pw_name)?, text(entry.pw_dir));
+        return Some(Entry { name, uid: entry.pw_uid, gid: entry.pw_gid, home });
     }
 }
 
@@ -111,6 +177,22 @@ mod tests {
         assert_eq!(by_name("root").map(|user| user.uid), Some(0));
         assert_eq!(by_name("no such user"), None);
         assert_eq!(by_name("nul\0inside"), None);
+    }
+
+    /// What a statically linked program asks.
+    #[test]
+    fn getent_and_libc_say_the_same() {
+        assert_eq!(getent("0"), by_number(0));
+        assert_eq!(getent("root"), by_number(0));
+        assert_eq!(getent("no such user"), None);
+        let own = primary_group(0).expect("root has a group");
+        assert!(groups("root", own).contains(&own));
+        assert_eq!(groups("no such user", 7), [7]);
+        let line = "alice:x:1000:1001:Alice,,,:/home/alice:/bin/sh";
+        let home = Some("/home/alice".to_owned());
+        let alice = Entry { name: "alice".to_owned(), uid: 1000, gid: 1001, home };
+        assert_eq!(Entry::read(line), Some(alice));
+        assert_eq!(Entry::read("+::::::"), None);
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub struct RunAs {
     pub uid: libc::uid_t,
     /// Real and effective group id.
     pub gid: libc::gid_t,
-    /// Login name, for the supplementary groups; without it there are none.
-    pub name: Option<CString>,
+    /// All groups that it is in.
+    pub groups: Vec<libc::gid_t>,
     /// Home directory, for `HOME`.
     pub home: Option<OsString>,
 }
@@ -206,12 +206,8 @@ fn wait_and_exec(
 }
 
 fn become_user(user: &RunAs) -> io::Result<()> {
-    let groups = match &user.name {
-        // SAFETY: the name is a valid C string.
-        Some(name) => unsafe { libc::initgroups(name.as_ptr(), user.gid) },
-        // SAFETY: the one group lives as long as the call.
-        None => unsafe { libc::setgroups(1, &raw const user.gid) },
-    };
+    // SAFETY: the groups live as long as the call, and are as many as it is told.
+    let groups = unsafe { libc::setgroups(user.groups.len(), user.groups.as_ptr()) };
     // SAFETY: changes the credentials of this process only.
     let group = unsafe { libc::setgid(user.gid) };
     // SAFETY: as above.

@@ -7,7 +7,6 @@ mod stops;
 mod targets;
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc::unbounded_channel;
@@ -93,8 +92,8 @@ fn run_as(user: Option<&str>) -> Result<Option<RunAs>, Failure> {
     let gid = gid.or_else(|| users::primary_group(entry.uid));
     let gid =
         gid.with_context(|| format!("user {} has no group in the user database", entry.name))?;
-    let name = CString::new(entry.name.clone()).context("the user's name holds a zero byte")?;
-    Ok(Some(RunAs { uid: entry.uid, gid, name: Some(name), home: entry.home.map(Into::into) }))
+    let groups = users::groups(&entry.name, gid);
+    Ok(Some(RunAs { uid: entry.uid, gid, groups, home: entry.home.map(Into::into) }))
 }
 
 /// Who called sudo, where only sudo knows: a directory service's user, whom this program cannot look up.
@@ -107,7 +106,7 @@ fn unknown_caller(uid: u32, gid: Option<u32>) -> Result<RunAs, Failure> {
     tell(&format!(
         "who called sudo (uid {uid}) is not known here: CMD runs with that uid, in group {gid} and no other"
     ));
-    Ok(RunAs { uid, gid, name: None, home: std::env::var_os("SUDO_HOME") })
+    Ok(RunAs { uid, gid, groups: vec![gid], home: std::env::var_os("SUDO_HOME") })
 }
 
 /// Says on standard error what is not seen or heard here, and why.
@@ -174,7 +173,7 @@ mod tests {
     #[test]
     fn who_is_in_no_database_is_taken_by_number_or_not_at_all() {
         let caller = unknown_caller(99_999, Some(88_888)).expect("both are told");
-        assert_eq!((caller.uid, caller.gid, caller.name), (99_999, 88_888, None));
+        assert_eq!((caller.uid, caller.gid, caller.groups), (99_999, 88_888, vec![88_888]));
         let refused = unknown_caller(99_999, None).expect_err("the group is not told");
         assert!(refused.status() == 2 && refused.sentence().contains("-u USER"), "{refused:?}");
     }
