@@ -16,6 +16,10 @@ const S: u64 = 1_000 * MS;
 /// Jobs of one transaction are announced together, nanoseconds.
 pub const TOGETHER: u64 = 500 * MS;
 
+/// How far apart two jobs are heard of that a manager has made at once: it tells of all new ones in one turn of its loop
+/// (`manager_dispatch_dbus_queue` in `src/core/manager.c`), and they are read one after the other.
+const ONE_BATCH: u64 = 10 * MS;
+
 /// How many units a stop is followed through: chains of dependencies that people make are shorter.
 const HOPS: usize = 4;
 
@@ -291,11 +295,17 @@ fn adversaries<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a str> {
     found
 }
 
-/// The jobs by which other units were, or may have been, started when this happened to a unit, the nearest first: to start
-/// one may stop another.
+/// The jobs by which other units were, or may have been, started in the same breath as a unit got its job, the nearest
+/// first: to start one may stop another.
 pub fn starts_before<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a Seen<Job>> {
     let may_start = |kind: Option<&str>| matches!(kind, Some("start" | "restart") | None);
+    let is_own = |job: &&Seen<Job>| {
+        let Job { manager, id, result, .. } = &job.value;
+        (*manager, *id, result) == (happening.manager, happening.job, &None)
+    };
+    let Some(own) = case.world.jobs.iter().find(is_own) else { return Vec::new() };
     let mut starts: Vec<_> = jobs_before(case, happening)
+        .filter(|job| job.ns().abs_diff(own.ns()) <= ONE_BATCH)
         .filter(|job| job.value.unit != happening.unit && may_start(job_type(case.world, job)))
         .collect();
     starts.sort_by_key(|job| std::cmp::Reverse(job.value.id));
