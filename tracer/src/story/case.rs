@@ -2,7 +2,7 @@
 
 use super::decide::{self, Blow, Way};
 use super::manager::stop_job;
-use super::units::{unit_signalled_for, units_that_ran};
+use super::units::{template, unit_signalled_for, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
@@ -152,10 +152,21 @@ impl<'a> Case<'a> {
         self.placement.unit.clone().into_iter().chain(slices).collect()
     }
 
-    /// A setting that decided, where it is known; values are looked for under each scope in turn.
+    /// A setting that decided and is of no unit, where it is known; values are looked for under each scope in turn.
     pub fn setting(&self, scopes: &[&str], name: &str) -> Option<DecidingSetting> {
         let ns = self.exit.ns();
         scopes.iter().find_map(|scope| self.world.setting(scope, name, ns)).map(Into::into)
+    }
+
+    /// The same of a manager's unit, or of the template that it is made of.
+    pub fn unit_setting(
+        &self,
+        manager: Manager,
+        unit: &str,
+        name: &str,
+    ) -> Option<DecidingSetting> {
+        let told = |of: &str| self.world.unit_setting(manager, of, name, self.exit.ns());
+        told(unit).or_else(|| told(&template(unit))).map(Into::into)
     }
 
     /// The process that made a call on the bus, where the bus could name it.

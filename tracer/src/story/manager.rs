@@ -131,7 +131,7 @@ impl<'a> UnitStop<'a> {
             escalated: first.ns() < blow.signal.ns()
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
-            lost_file: lost_file(world, &unit),
+            lost_file: lost_file(world, manager, &unit),
             unit,
             first,
             begun,
@@ -182,7 +182,7 @@ impl<'a> UnitStop<'a> {
             main_end: None,
             main_exit: None,
             escalated: false,
-            lost_file: lost_file(world, unit),
+            lost_file: lost_file(world, manager, unit),
             unit: unit.to_owned(),
             first: blow.signal,
             begun: blow.signal.at,
@@ -587,7 +587,7 @@ fn ends_its_unit(
     let by_cgroup = now("ExitType").and_then(serde_json::Value::as_str) == Some("cgroup");
     let scopes = [unit.to_owned(), super::units::template(unit)];
     let stopping = ["ExecStop", "ExecStopPost"];
-    let runs_more = world.setting_lines.iter().any(|line| {
+    let runs_more = world.setting_lines(manager).any(|line| {
         scopes.contains(&line.value.scope) && stopping.contains(&line.value.name.as_str())
     });
     let at_once = main.ns() + 2 * S >= first.ns();

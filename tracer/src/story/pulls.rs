@@ -287,7 +287,9 @@ fn adversaries<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a str> {
     let mut found = Vec::new();
     for other in others {
         let scopes = [other, &units::template(other)];
-        let conflicts = || units::setting_naming(case, &scopes, "Conflicts", &named).is_some();
+        let conflicts = || {
+            units::setting_naming(case, happening.manager, &scopes, "Conflicts", &named).is_some()
+        };
         if !found.contains(&other) && conflicts() {
             found.push(other);
         }
@@ -460,7 +462,7 @@ impl Pull<'_> {
             let scopes = units::names_of(case.world, manager, of);
             let template = units::template(of);
             let scopes: Vec<&str> = scopes.into_iter().chain([template.as_str()]).collect();
-            units::setting_naming(case, &scopes, name, &named)
+            units::setting_naming(case, manager, &scopes, name, &named)
         };
         let own = self.relation.own.and_then(|name| find(unit, name, other));
         let for_path = || {

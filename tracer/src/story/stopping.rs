@@ -7,7 +7,7 @@ use super::manager::{self, BUS_LAG, UnitStop, job_type, manager_of, stop_job};
 use super::mechanism;
 use super::requests::{Request, Wish};
 use super::units::{
-    cited, job_link_before, manager_said, property_setting, template, unit_setting, units_that_ran,
+    cited, job_link_before, manager_said, property_setting, unit_setting, units_that_ran,
 };
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
@@ -466,7 +466,7 @@ impl<'a> Notice<'a> {
             ran.any(|(_, main_of)| main_of == unit)
         };
         ends.or_else(|| {
-            let command = case.setting(&[unit, &template(unit)], "ExecStop");
+            let command = case.unit_setting(job.value.manager, unit, "ExecStop");
             let command = command.filter(|it| it.file.is_some() && !it.value.is_empty());
             command.filter(|_| !unheeded || is_main()).map(Self::Command)
         })
@@ -563,7 +563,7 @@ pub fn signal_setting(
     number: u8,
 ) -> Option<DecidingSetting> {
     let signal = signal_name(number);
-    let setting = case.setting(&[&stop.unit, &template(&stop.unit)], name)?;
+    let setting = case.unit_setting(stop.manager, &stop.unit, name)?;
     let means = |value: &str| {
         value == signal || format!("SIG{value}") == signal || value == number.to_string()
     };
@@ -584,7 +584,7 @@ pub fn timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingS
 /// `TimeoutAbortSec=` of the unit; `TimeoutStopSec=` counts where that is not set.
 pub fn abort_timeout_setting(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
     let micros = |name: &str| stop.history?.now.get(name)?.as_u64();
-    let own = case.setting(&[&stop.unit, &template(&stop.unit)], "TimeoutAbortSec");
+    let own = case.unit_setting(stop.manager, &stop.unit, "TimeoutAbortSec");
     own.filter(|it| it.file.is_some() && !it.value.is_empty())
         .or_else(|| {
             // The manager's own default for all units.
@@ -602,13 +602,12 @@ pub fn own_or_default(
     name: &str,
     property: &str,
 ) -> Option<DecidingSetting> {
-    let scopes = [stop.unit.as_str(), &template(&stop.unit)];
-    let told = |name: &str| case.setting(&scopes, name);
+    let told = |name: &str| case.unit_setting(stop.manager, &stop.unit, name);
     let configured = |name: &str| told(name).filter(|it| it.file.is_some() || it.unread.is_some());
     configured(name)
         .or_else(|| configured(&format!("Default{name}")))
         // Without its file a unit's settings were compared with what the manager has.
         .or_else(|| stop.lost_file.as_ref().and_then(|_| told(name)))
         .or_else(|| property_setting(stop, property))
-        .or_else(|| case.setting(&scopes, name))
+        .or_else(|| told(name))
 }

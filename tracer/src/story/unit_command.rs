@@ -63,7 +63,7 @@ impl<'a> UnitCommand<'a> {
         let history = world.unit_of(manager, &unit);
         let programs: Vec<Process> =
             line[..=below].iter().rev().flat_map(|id| programs(case, *id)).collect();
-        let found = Found { case, unit: &unit, programs: &programs };
+        let found = Found { case, manager, unit: &unit, programs: &programs };
         let told = history.and_then(|history| setting_by_state(history, command));
         let (setting, line, grade) = match told {
             Some(setting) => (setting, found.line_of(setting), Grade::Reported),
@@ -159,6 +159,7 @@ fn setting_by_state(history: &UnitHistory, command: ProcessId) -> Option<&'stati
 /// Where a command is looked for by what it runs.
 struct Found<'c, 'a> {
     case: &'c Case<'a>,
+    manager: Manager,
     unit: &'c str,
     /// The programs of the command, and of what it started.
     programs: &'c [Process],
@@ -176,7 +177,7 @@ enum Match {
 impl<'a> Found<'_, 'a> {
     fn lines(&self) -> impl Iterator<Item = &'a Setting> {
         let scopes = [self.unit.to_owned(), template(self.unit)];
-        let all = self.case.world.setting_lines.iter().map(|seen| &seen.value);
+        let all = self.case.world.setting_lines(self.manager).map(|seen| &seen.value);
         all.filter(move |line| scopes.contains(&line.scope))
     }
 

@@ -40,6 +40,7 @@ pub fn cited(setting: &DecidingSetting) -> String {
 /// The line that made one unit depend on another, by any name of that: settings of this kind add up over many lines.
 pub fn setting_naming(
     case: &Case<'_>,
+    manager: Manager,
     scopes: &[&str],
     name: &str,
     others: &[&str],
@@ -53,14 +54,20 @@ pub fn setting_naming(
             || name == "RequiresMountsFor" && others.iter().any(|other| needs_mount(word, other))
     };
     let line = scopes.iter().find_map(|scope| {
-        case.world.setting_lines.iter().rev().find(|seen| {
+        case.world.setting_lines(manager).rev().find(|seen| {
             seen.value.scope == *scope
                 && seen.value.name == name
                 && seen.value.value.split_whitespace().any(means)
         })
     });
     let line = line.map(|seen| (&seen.value).into());
-    line.or_else(|| case.setting(scopes, name).filter(|it| it.value.split_whitespace().any(means)))
+    let newest = || {
+        let ns = case.exit.ns();
+        let mut told =
+            scopes.iter().filter_map(|scope| case.world.unit_setting(manager, scope, name, ns));
+        told.next().filter(|it| it.value.split_whitespace().any(means)).map(Into::into)
+    };
+    line.or_else(newest)
 }
 
 /// Whether a path is, or is below, what a unit mounts.
@@ -196,8 +203,8 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
 }
 
 /// The own file of a unit, where that is gone and its manager still goes by what it had read there.
-pub fn lost_file(world: &World, unit: &str) -> Option<String> {
-    let told = world.setting(unit, "FragmentPath", u64::MAX)?;
+pub fn lost_file(world: &World, manager: Manager, unit: &str) -> Option<String> {
+    let told = world.unit_setting(manager, unit, "FragmentPath", u64::MAX)?;
     told.unread.as_ref()?.gone_file().map(str::to_owned)
 }
 
@@ -208,8 +215,8 @@ pub fn unit_setting(
     name: &str,
     property: &str,
 ) -> Option<DecidingSetting> {
-    let template = template(&stop.unit);
-    case.setting(&[&stop.unit, &template], name).or_else(|| property_setting(stop, property))
+    let told = case.unit_setting(stop.manager, &stop.unit, name);
+    told.or_else(|| property_setting(stop, property))
 }
 
 /// `sshd@.service` of `sshd@x.service`; the unit itself where it is no instance.

@@ -220,7 +220,7 @@ pub fn contradicted(unread: &Written) -> String {
 
 impl From<&Setting> for DecidingSetting {
     fn from(setting: &Setting) -> Self {
-        let Setting { scope: _, name, value, file, line, unread } = setting.clone();
+        let Setting { name, value, file, line, unread, .. } = setting.clone();
         Self { name, value, file, line, unread }
     }
 }

@@ -221,10 +221,10 @@ pub struct World {
     pub units: Steady<(Manager, String), UnitHistory>,
     /// Changes of login sessions.
     pub sessions: Recent<SessionState>,
-    /// Settings by scope and name, in the order in which they were learned.
-    pub settings: HashMap<(String, String), Vec<Seen<Setting>>>,
-    /// Every line of those settings that add up over several lines.
-    pub setting_lines: Recent<Setting>,
+    /// Settings by manager, scope and name, in the order in which they were learned.
+    settings: HashMap<(Option<Manager>, String, String), Vec<Seen<Setting>>>,
+    /// Every line of those settings that add up over several lines, by manager.
+    setting_lines: BTreeMap<Option<Manager>, Recent<Setting>>,
     /// Journal.
     pub journal: Recent<JournalLine>,
     /// Kernel log.
@@ -282,17 +282,7 @@ impl World {
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),
             Fact::Unit(unit) => self.unit(at, source, unit),
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
-            Fact::Setting(setting) => {
-                let key = (setting.scope.clone(), setting.name.clone());
-                if ADDED_UP.contains(&setting.name.as_str()) {
-                    self.setting_lines.push(at, source, setting.clone());
-                }
-                let known = self.settings.entry(key).or_default();
-                if known.len() == MAX_VALUES {
-                    known.remove(0);
-                }
-                known.push(Seen { at, source, value: setting.clone() });
-            }
+            Fact::Setting(setting) => self.learn(at, source, setting),
             Fact::Journal(line) => self.journal.push(at, source, line.clone()),
             Fact::KernelLog(line) => self.kernel_log.push(at, source, line.clone()),
             Fact::CgroupLimits(limits) => {
@@ -374,6 +364,19 @@ impl World {
             let seen = Seen { at, source, value: Arc::clone(signal) };
             self.newborns.observe(&seen, &mut self.signals);
         }
+    }
+
+    fn learn(&mut self, at: Moment, source: Source, setting: &Setting) {
+        if ADDED_UP.contains(&setting.name.as_str()) {
+            let lines = self.setting_lines.entry(setting.manager).or_default();
+            lines.push(at, source, setting.clone());
+        }
+        let key = (setting.manager, setting.scope.clone(), setting.name.clone());
+        let known = self.settings.entry(key).or_default();
+        if known.len() == MAX_VALUES {
+            known.remove(0);
+        }
+        known.push(Seen { at, source, value: setting.clone() });
     }
 
     fn unit(&mut self, at: Moment, source: Source, unit: &crate::evidence::UnitProperties) {
@@ -489,9 +492,41 @@ impl World {
         self.exits.iter().rev().find(|exit| exit.value.task.id == id)
     }
 
-    /// A setting as it was at a time: what was learned last until then, else what was learned first.
+    /// A setting that is of no unit as it was at a time: what was learned last until then, else what was learned first.
     pub fn setting(&self, scope: &str, name: &str, ns: u64) -> Option<&Setting> {
-        let known = self.settings.get(&(scope.to_owned(), name.to_owned()))?;
+        self.setting_at(None, scope, name, ns)
+    }
+
+    /// As [`Self::setting`], of a unit: that of its manager, since what another's unit of that name has says nothing of
+    /// it. Of an older recording it is not known whose it is.
+    pub fn unit_setting(
+        &self,
+        manager: Manager,
+        unit: &str,
+        name: &str,
+        ns: u64,
+    ) -> Option<&Setting> {
+        let own = self.setting_at(Some(manager), unit, name, ns);
+        own.or_else(|| self.setting_at(None, unit, name, ns))
+    }
+
+    /// Every line of those settings of a manager's units that add up over several lines, oldest first.
+    pub fn setting_lines(
+        &self,
+        manager: Manager,
+    ) -> impl DoubleEndedIterator<Item = &Seen<Setting>> {
+        let of = |whose| self.setting_lines.get(&whose).into_iter().flat_map(Recent::iter);
+        of(None).chain(of(Some(manager)))
+    }
+
+    fn setting_at(
+        &self,
+        manager: Option<Manager>,
+        scope: &str,
+        name: &str,
+        ns: u64,
+    ) -> Option<&Setting> {
+        let known = self.settings.get(&(manager, scope.to_owned(), name.to_owned()))?;
         let seen = known.iter().rev().find(|seen| seen.ns() <= ns).or_else(|| known.first())?;
         Some(&seen.value)
     }

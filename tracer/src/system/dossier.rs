@@ -361,7 +361,7 @@ async fn tell_files(
     let mut settings: Vec<Setting> = settings.collect();
     if let Some((file, gone)) = own {
         let before = context.told_settings(manager, unit);
-        settings.extend(of_own_file(unit, &file, gone, &settings, before));
+        settings.extend(of_own_file(manager, unit, &file, gone, &settings, before));
     }
     for setting in context.news_of_settings(manager, unit, settings) {
         let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
@@ -388,13 +388,14 @@ pub async fn tell_forgotten(context: &Arc<Context>, manager: Manager, unit: &str
         Manager::System => is_gone(),
     };
     if gone {
-        tell_settings(context, of_own_file(unit, &file, true, &before, Vec::new()));
+        tell_settings(context, of_own_file(manager, unit, &file, true, &before, Vec::new()));
     }
 }
 
 /// Whether a unit's own file is there, as a setting of that name; told where it is not, or was not. Where it is gone also
 /// what it had set as it was told `before`, and no other sets `now`: that counts until the files are read again.
 fn of_own_file(
+    manager: Manager,
     unit: &str,
     file: &str,
     gone: bool,
@@ -404,7 +405,8 @@ fn of_own_file(
     const NAME: &str = "FragmentPath";
     let (scope, name, value) = (unit.to_owned(), NAME.to_owned(), file.to_owned());
     let there = Some(value.clone());
-    let own = Setting { scope, name, value, file: there, line: None, unread: None };
+    let manager = Some(manager);
+    let own = Setting { manager, scope, name, value, file: there, line: None, unread: None };
     if !gone {
         let was_told = before.iter().any(|setting| setting.name == NAME);
         return was_told.then_some(own).into_iter().collect();
@@ -615,7 +617,7 @@ mod tests {
             vec![at("RuntimeMaxSec", FILE), at("TimeoutStopSec", FILE), other]
         };
         let now = [default_setting("x.service", "TimeoutStopSec", "90s")];
-        let told = of_own_file("x.service", FILE, true, &now, before());
+        let told = of_own_file(Manager::System, "x.service", FILE, true, &now, before());
         let names: Vec<&str> = told.iter().map(|setting| setting.name.as_str()).collect();
         assert_eq!(names, ["RuntimeMaxSec", "FragmentPath"]);
         for setting in &told {
@@ -623,10 +625,10 @@ mod tests {
             assert_eq!((unread.gone_file(), &setting.file), (Some(FILE), &None));
         }
         // It is back; of one that was never missed nothing is told.
-        let back = of_own_file("x.service", FILE, false, &now, told);
+        let back = of_own_file(Manager::System, "x.service", FILE, false, &now, told);
         assert_eq!(back.len(), 1);
         assert_eq!((back[0].file.as_deref(), &back[0].unread), (Some(FILE), &None));
-        assert_eq!(of_own_file("x.service", FILE, false, &now, before()), []);
+        assert_eq!(of_own_file(Manager::System, "x.service", FILE, false, &now, before()), []);
     }
 
     #[test]

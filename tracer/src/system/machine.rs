@@ -47,6 +47,7 @@ impl Machine {
 pub fn core_pattern() -> Option<Setting> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").ok()?;
     Some(Setting {
+        manager: None,
         scope: "sysctl".to_owned(),
         name: "kernel.core_pattern".to_owned(),
         value: pattern.trim_end().to_owned(),

@@ -112,6 +112,10 @@ pub struct User {
 /// The value of a setting, and which file decided it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Setting {
+    /// The manager whose unit it is of: two managers can have units of one name. `null` where it is of no unit, or
+    /// where the recording is of a version that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<Manager>,
     /// Whose: `logind.conf`, `system.conf`, `sshd_config`, `sysctl`, or a unit's name.
     pub scope: String,
     /// Its name: `KillUserProcesses`.
@@ -129,12 +133,17 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// The same setting, of a unit of this manager.
+    #[must_use]
+    pub fn of(self, manager: Manager) -> Self {
+        Self { manager: Some(manager), ..self }
+    }
+
     /// The same setting with the value that its reader still goes by, instead of this one, which it has not read.
     #[must_use]
     pub fn still(self, value: String) -> Self {
-        let Self { scope, name, value: written, file, line, .. } = self;
-        let unread = Some(Written { value: written, file, line });
-        Self { scope, name, value, file: None, line: None, unread }
+        let unread = Some(Written { value: self.value, file: self.file, line: self.line });
+        Self { value, file: None, line: None, unread, ..self }
     }
 
     /// The same setting as its reader still goes by it, where the unit's file is gone.

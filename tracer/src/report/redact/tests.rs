@@ -378,6 +378,7 @@ fn every_other_kind_is_clean() {
     ];
     let setting = |name: &str, value: &str| {
         Fact::Setting(Setting {
+            manager: None,
             scope: "logind.conf".into(),
             name: name.into(),
             value: value.into(),

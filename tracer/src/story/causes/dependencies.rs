@@ -230,7 +230,7 @@ impl Told {
     /// As [`Self::tell`], of a unit that its manager restarts whenever it ends.
     fn tell_restart(&mut self, case: &Case<'_>, trigger: &Trigger<'_>) -> String {
         let unit = &trigger.unit;
-        let setting = case.setting(&[unit, &units::template(unit)], "Restart");
+        let setting = case.unit_setting(self.manager, unit, "Restart");
         let cited = setting.as_ref().map_or_else(|| "Restart=".to_owned(), units::cited);
         self.settings.push(setting);
         let end = trigger.end.as_ref().map(|end| end.sentence(case));

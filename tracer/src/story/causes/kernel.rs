@@ -146,7 +146,7 @@ fn unit_limit(
 ) -> Option<(DecidingSetting, Fix)> {
     let name = if id == CauseId::CpuLimit { "LimitCPU" } else { "LimitFSIZE" };
     let (manager, unit) = case.unit()?;
-    let setting = case.setting(&[unit, &units::template(unit)], name)?;
+    let setting = case.unit_setting(manager, unit, name)?;
     let (soft, hard) = setting.value.split_once(':').unwrap_or((&setting.value, &setting.value));
     let hard_one = id == CauseId::CpuLimit && number == sig::SIGKILL;
     let value = in_units_of_the_kernel(if hard_one { hard } else { soft })?;

@@ -289,7 +289,7 @@ impl Watched {
         let own = crate::evidence::CgroupOwner::of(&cgroup).unit;
         let units = cgroup_path::slices(&cgroup).into_iter().chain(own).rev();
         let asks = |unit: &String| {
-            case.setting(&[unit.as_str()], "ManagedOOMSwap")
+            case.unit_setting(Manager::System, unit, "ManagedOOMSwap")
                 .is_some_and(|setting| setting.value == "kill")
         };
         units.into_iter().find(asks).map(|unit| Self { unit, swap: true })
@@ -301,8 +301,7 @@ impl Watched {
     }
 
     fn settings(&self, case: &Case<'_>) -> Vec<DecidingSetting> {
-        let scopes = [self.unit.as_str(), &units::template(&self.unit)];
-        let own = |name: &str| case.setting(&scopes, name);
+        let own = |name: &str| case.unit_setting(Manager::System, &self.unit, name);
         let general = |name: &str| case.setting(&["oomd.conf"], name);
         let limits = if self.swap {
             vec![general("SwapUsedLimit")]

@@ -93,10 +93,10 @@ fn fault_before_words(case: &Case<'_>, aborted_ns: u64, fault: &SeenSignal) -> S
 fn unit_filter(case: &Case<'_>) -> Option<(DecidingSetting, String, Fix)> {
     let (manager, unit) = case.unit()?;
     let scopes = [unit.to_owned(), units::template(unit)];
-    let line =
-        case.world.setting_lines.iter().find(|line| {
-            scopes.contains(&line.value.scope) && line.value.name == "SystemCallFilter"
-        })?;
+    let line = case
+        .world
+        .setting_lines(manager)
+        .find(|line| scopes.contains(&line.value.scope) && line.value.name == "SystemCallFilter")?;
     let at = fixes::UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
     Some(((&line.value).into(), unit.to_owned(), fixes::system_call_fails(&at)))
 }

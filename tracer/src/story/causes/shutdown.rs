@@ -175,7 +175,10 @@ fn settings_behind(case: &Case<'_>, line: &JournalLine) -> Vec<DecidingSetting> 
         _ if message.starts_with("Reboot key") && long => &["HandleRebootKeyLongPress"],
         _ if message.starts_with("Reboot key") => &["HandleRebootKey"],
         _ if message.starts_with("Lid closed") => &["HandleLidSwitch"],
-        _ => return unit_named(message).and_then(|it| end_action(case, it)).into_iter().collect(),
+        _ => {
+            let action = |(unit, failed)| end_action(case, Manager::System, unit, failed);
+            return unit_named(message).and_then(action).into_iter().collect();
+        }
     };
     let all: Vec<_> = names.iter().filter_map(|name| case.setting(LOGIND, name)).collect();
     // Where it says something else, logind may not have read it, or acted by another one.
@@ -191,11 +194,15 @@ fn unit_named(message: &str) -> Option<(&str, bool)> {
 }
 
 /// What a unit's settings have its manager do when it ends.
-fn end_action(case: &Case<'_>, (unit, failed): (&str, bool)) -> Option<DecidingSetting> {
+fn end_action(
+    case: &Case<'_>,
+    manager: Manager,
+    unit: &str,
+    failed: bool,
+) -> Option<DecidingSetting> {
     let names: &[&str] =
         if failed { &["FailureAction", "StartLimitAction"] } else { &["SuccessAction"] };
-    let scopes = [unit, &units::template(unit)];
-    let set = names.iter().filter_map(|name| case.setting(&scopes, name));
+    let set = names.iter().filter_map(|name| case.unit_setting(manager, unit, name));
     let mut set = set.filter(|setting| setting.file.is_some() && setting.value != "none");
     // Which of the two it was is not told.
     set.next().filter(|_| set.next().is_none())
@@ -230,7 +237,7 @@ impl EndAction {
                 .filter(|(_, state)| is_down(state))
                 .find(|(change, _)| change.ns().abs_diff(job.ns()) <= TOGETHER)?;
             let failed = state == "failed";
-            let setting = end_action(case, (unit, failed))?;
+            let setting = end_action(case, *manager, unit, failed)?;
             if *manager != job.value.manager || has_job() {
                 return None;
             }

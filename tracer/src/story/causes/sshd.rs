@@ -41,9 +41,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
         return is_not(ID, format!("no sshd of {} was seen to end", stop.unit));
     };
     let template = stop.unit.split_once('@').map(|(name, _)| format!("{name}@.service"))?;
-    let scopes = [stop.unit.as_str(), template.as_str()];
-    let kill_mode =
-        case.setting(&scopes, "KillMode").or_else(|| units::property_setting(&stop, "KillMode"));
+    let kill_mode = units::unit_setting(case, &stop, "KillMode", "KillMode");
     let victim = words::name_pid(&case.victim_process());
     let user = case.victim_process().user.map(|user| format!(" ({user})")).unwrap_or_default();
     let mode = kill_mode

@@ -116,7 +116,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         .as_deref()
         .and_then(|unit| Request::find(case, Wish::Start, Manager::System, unit, blow.signal.ns()));
     let setting = unit.as_deref().and_then(|unit| {
-        let setting = case.setting(&[unit, &units::template(unit)], "TTYVHangup")?;
+        let setting = case.unit_setting(Manager::System, unit, "TTYVHangup")?;
         is_true(&setting.value).then_some(setting)
     });
     let end = End::of(case, sender.id).filter(|_| sender.exiting);

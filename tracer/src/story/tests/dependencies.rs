@@ -309,6 +309,7 @@ fn a_dependency_by_a_link_is_taken_away_with_it() {
         0,
         crate::evidence::Source::File,
         crate::evidence::Fact::Setting(crate::evidence::Setting {
+            manager: None,
             scope: "nginx.service".to_owned(),
             name: "Requires".to_owned(),
             value: "base.service".to_owned(),

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, JournalLine, Manager, ProcessSnapshot, SignalSent, Source,
-    Task, Unavailable, sig,
+    BusCall, BusPeer, Disposition, Fact, Grade, Job, JournalLine, Manager, ProcessSnapshot, Setting,
+    SignalSent, Source, TargetReason, Task, Unavailable, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -246,4 +246,51 @@ fn a_users_program_called_earlyoom() {
     let silent = told(&of(service), "hello");
     assert_eq!(silent.cause.id, CauseId::ProcessSignal);
     assert!(silent.cause.explanation.contains("By its name it is a daemon"), "{silent:#?}");
+}
+
+/// mallory has a unit that is called like one of the system's.
+#[test]
+fn a_users_unit_says_nothing_of_the_systems_unit_of_that_name() {
+    const UNIT: &str = "nginx.service";
+    let victim = task_in(500, "nginx", "/system.slice/nginx.service");
+    let hers = "/home/mallory/.config/systemd/user/nginx.service";
+    let set = |manager: Manager, name: &str, value: &str, file: &str| Setting {
+        manager: Some(manager),
+        scope: UNIT.to_owned(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+        file: Some(file.to_owned()),
+        line: Some(4),
+        unread: None,
+    };
+    let (system, user) = (Manager::System, Manager::User(1001));
+    let gone = set(user, "FragmentPath", hers, hers).outlives(hers);
+    let told = [
+        set(system, "TimeoutStopSec", "90s", "/etc/systemd/system/nginx.service"),
+        set(user, "TimeoutStopSec", "1s", hers),
+        set(user, "ExecStop", "/bin/nginx -s stop", hers),
+        set(user, "KillSignal", "SIGTERM", hers),
+        gone,
+        // Nor of what is no unit.
+        Setting { scope: "logind.conf".to_owned(), ..set(user, "KillUserProcesses", "yes", hers) },
+    ];
+    let scene = Scene::default().user(0, "root").target(&victim, TargetReason::Running);
+    let scene = told
+        .into_iter()
+        .fold(scene, |scene, setting| scene.add(3, Source::File, Fact::Setting(setting)));
+    let term = SignalSent {
+        disposition: Some(Disposition::Handler),
+        fatal: false,
+        ..signal(sig::SIGTERM, systemd(), victim.clone())
+    };
+    let death = scene
+        .job(5000, 700, "stop", UNIT)
+        .signal(5001, term)
+        .signal(95_001, signal(sig::SIGKILL, systemd(), victim.clone()))
+        .exit(95_002, victim, 9, true)
+        .death();
+    assert!(!format!("{death:?}").contains("mallory"), "{death:#?}");
+    let set = ("TimeoutStopSec", "90s");
+    let told = death.cause.settings.iter().map(|it| (it.name.as_str(), it.value.as_str()));
+    assert!(told.into_iter().any(|it| it == set), "{death:#?}");
 }

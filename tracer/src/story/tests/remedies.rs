@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{Fact, JournalLine, Setting, Source, TargetReason, Task, sig};
+use crate::evidence::{Fact, JournalLine, Manager, Setting, Source, TargetReason, Task, sig};
 use crate::story::verdict::Death;
 
 fn root(pid: u32, comm: &str) -> Task {
@@ -52,7 +52,8 @@ fn a_unit_whose_file_is_gone_needs_it_back_first() {
     let lost = |name: &str, value: &str| {
         let (scope, name) = ("v.service".to_owned(), name.to_owned());
         let value = value.to_owned();
-        let written = Setting { scope, name, value, file: None, line: None, unread: None };
+        let manager = Some(Manager::System);
+        let written = Setting { manager, scope, name, value, file: None, line: None, unread: None };
         Fact::Setting(written.outlives(FILE))
     };
     let gone = || {

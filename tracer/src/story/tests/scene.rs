@@ -176,6 +176,7 @@ impl Scene {
 
     pub fn setting(self, scope: &str, name: &str, value: &str, place: Option<(&str, u32)>) -> Self {
         let setting = Setting {
+            manager: None,
             scope: scope.to_owned(),
             name: name.to_owned(),
             value: value.to_owned(),

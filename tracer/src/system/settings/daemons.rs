@@ -163,6 +163,7 @@ pub(in crate::system) fn default_setting(
     value: impl Into<String>,
 ) -> Setting {
     Setting {
+        manager: None,
         scope: scope.to_owned(),
         name: name.to_owned(),
         value: value.into(),

@@ -56,6 +56,7 @@ impl Assignment {
 
     fn setting(&self, scope: &str) -> Setting {
         Setting {
+            manager: None,
             scope: scope.to_owned(),
             name: self.name.clone(),
             value: self.value.clone(),

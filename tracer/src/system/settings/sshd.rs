@@ -156,7 +156,8 @@ impl Root {
 
 fn setting(scope: String, name: &str, it: &Keyword) -> Setting {
     let (value, file) = (it.value.clone(), Some(it.file.clone()));
-    Setting { scope, name: name.to_owned(), value, file, line: Some(it.line), unread: None }
+    let (name, line) = (name.to_owned(), Some(it.line));
+    Setting { manager: None, scope, name, value, file, line, unread: None }
 }
 
 /// `Keyword value`, `Keyword=value`, `Keyword "value"`; a `#` begins a comment.

@@ -130,7 +130,7 @@ impl Root {
         let all = files.fragment.iter().chain(&files.drop_ins);
         let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
         let lines = self.assignments(&plain, |section, name| section == "Unit" && name == NAME);
-        added_up(&lines, "Unit", NAME).map(|line| line.setting(unit)).collect()
+        added_up(&lines, "Unit", NAME).map(|line| line.setting(unit).of(manager)).collect()
     }
 
     /// The files of a unit that has these other names.
@@ -217,7 +217,7 @@ impl Root {
         settings.extend(self.links_to_required(manager, home, unit));
         let defaults = |name: &str| self.manager_default(manager, home, name);
         self.add_defaults(&defaults, unit, &assignments, &mut settings);
-        settings
+        settings.into_iter().map(|setting| setting.of(manager)).collect()
     }
 
     /// `Requires=` by links in the directories `UNIT.requires`, as files without a line.
@@ -229,6 +229,7 @@ impl Root {
             directories.iter().map(move |directory| format!("{directory}/{name}.requires"))
         }) {
             found.extend(self.list(&directory).into_iter().map(|name| Setting {
+                manager: Some(manager),
                 scope: unit.to_owned(),
                 name: "Requires".to_owned(),
                 // Of a template it means the instance of the same name.
