@@ -1,5 +1,7 @@
 //! Why something happened to a unit: a dependency carried it over from another one.
 
+use std::collections::HashMap;
+
 use super::case::Case;
 use super::ending::lived_in;
 use super::manager::{UnitStop, job_type, main_end};
@@ -22,6 +24,9 @@ const ONE_BATCH: u64 = 10 * MS;
 
 /// How many units a stop is followed through: chains of dependencies that people make are shorter.
 const HOPS: usize = 4;
+
+/// How many units are looked at for one stop. A unit with very many dependencies has some hundreds.
+const STEPS: usize = 2048;
 
 /// A dependency that does something to a unit when something happens to the other end.
 #[derive(Debug)]
@@ -232,69 +237,168 @@ impl<'s> Happening<'s> {
     }
 }
 
-/// The dependency that did it. `after`: the units that are explained by this one.
+/// The dependency that did it.
 pub fn pull<'a>(
     case: &Case<'a>,
     happening: Happening<'_>,
     history: Option<&UnitHistory>,
-    after: &[&str],
 ) -> Option<Pull<'a>> {
-    let passed = [after, &[happening.unit]].concat();
-    let parent = parent_slice(happening.unit);
-    let mut likeliest = None;
-    for relation in RELATIONS.iter().filter(|relation| relation.then == happening.what) {
-        let is_slice = relation.property == "Slice";
-        let listed = history.map(|history| history.ever_listed(relation.property));
-        let mut others = listed.unwrap_or_default();
-        let parent = parent.as_deref().filter(|parent| is_slice && !others.contains(parent));
-        others.extend(parent);
-        if relation.property == "ConflictedBy" {
-            others.extend(adversaries(case, happening));
-        }
-        // The going down of everything is a story of its own, and every unit requires its slice.
-        let slice = history.and_then(|history| history.text("Slice")).filter(|_| !is_slice);
-        let others = others.iter().filter(|other| {
-            **other != "shutdown.target" && Some(**other) != slice && !passed.contains(*other)
-        });
-        let mut triggers: Vec<Trigger<'_>> = others
-            .filter_map(|other| {
-                let what = relation.when;
-                trigger(case, relation, Happening { unit: other, what, ..happening }, &passed)
-            })
-            .collect();
-        triggers.sort_by_key(|trigger| {
-            (!trigger.is_explained(), trigger.at.boot_ns.abs_diff(happening.ns))
-        });
-        // What was itself pulled down, nobody knows by what, explains less than what somebody had stopped, or what
-        // had ended.
-        if let Some(trigger) = triggers.into_iter().next() {
-            let explained = trigger.is_explained();
-            let pull = Pull { relation, trigger };
-            if explained {
-                return Some(pull);
-            }
-            likeliest.get_or_insert(pull);
-        }
-    }
-    likeliest
+    Search { case, left: STEPS, followed: HashMap::new(), requests: HashMap::new() }.pull(
+        happening,
+        history,
+        &[],
+    )
 }
 
-/// Units that had a job made together with a unit's and before it, and whose files say that they conflict with it. Where
-/// such a one is soon gone again, the unit's own properties need not have told of it.
-fn adversaries<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a str> {
-    let named = units::names_of(case.world, happening.manager, happening.unit);
-    let others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
-    let mut found = Vec::new();
-    for other in others {
-        let scopes = [other, &units::template(other)];
-        let conflicts = || {
-            units::setting_naming(case, happening.manager, &scopes, "Conflicts", &named).is_some()
-        };
-        if !found.contains(&other) && conflicts() {
-            found.push(other);
+/// A search for what led to something. Its effort has a bound: a user can make any number of units, each of which depends
+/// on all others.
+struct Search<'c, 'a> {
+    case: &'c Case<'a>,
+    /// How many steps may still be made.
+    left: usize,
+    /// The jobs of which it is known already what led to them, or that nothing is known that did, by the number of units
+    /// that they were followed through.
+    followed: HashMap<(u32, Wish), usize>,
+    /// Who asked for a job, by what was done when it was come upon first.
+    requests: HashMap<(u32, Wish), Option<Request<'a>>>,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// The dependency that did it. `after`: the units that are explained by this one.
+    fn pull(
+        &mut self,
+        happening: Happening<'_>,
+        history: Option<&UnitHistory>,
+        after: &[&str],
+    ) -> Option<Pull<'a>> {
+        let passed = [after, &[happening.unit]].concat();
+        let parent = parent_slice(happening.unit);
+        let mut likeliest = None;
+        for relation in RELATIONS.iter().filter(|relation| relation.then == happening.what) {
+            let is_slice = relation.property == "Slice";
+            let listed = history.map(|history| history.ever_listed(relation.property));
+            let mut others = listed.unwrap_or_default();
+            let parent = parent.as_deref().filter(|parent| is_slice && !others.contains(parent));
+            others.extend(parent);
+            if relation.property == "ConflictedBy" {
+                others.extend(self.adversaries(happening));
+            }
+            // The going down of everything is a story of its own, and every unit requires its slice.
+            let slice = history.and_then(|history| history.text("Slice")).filter(|_| !is_slice);
+            others.retain(|other| {
+                *other != "shutdown.target" && Some(*other) != slice && !passed.contains(other)
+            });
+            let what = relation.when;
+            let found = others
+                .into_iter()
+                .filter_map(|unit| self.trigger(relation, Happening { unit, what, ..happening }));
+            let mut triggers: Vec<Trigger<'_>> = found.collect();
+            triggers.sort_by_key(|trigger| trigger.at.boot_ns.abs_diff(happening.ns));
+            // What was itself pulled down, nobody knows by what, explains less than what somebody had stopped, or what
+            // had ended.
+            for trigger in triggers {
+                let trigger = self.followed(trigger, happening, what, &passed);
+                let explained = trigger.is_explained();
+                let pull = Pull { relation, trigger };
+                if explained {
+                    return Some(pull);
+                }
+                likeliest.get_or_insert(pull);
+            }
         }
+        likeliest
     }
-    found
+
+    /// Whether there is room for one more step, which this takes.
+    const fn step(&mut self) -> bool {
+        let room = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        room
+    }
+
+    /// Units that had a job made together with a unit's and before it, and whose files say that they conflict with it.
+    /// Where such a one is soon gone again, the unit's own properties need not have told of it.
+    fn adversaries(&mut self, happening: Happening<'_>) -> Vec<&'a str> {
+        let (case, manager) = (self.case, happening.manager);
+        let named = units::names_of(case.world, manager, happening.unit);
+        let others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
+        let mut found = Vec::new();
+        for other in others.take_while(|_| self.step()) {
+            let scopes = [other, &units::template(other)];
+            let conflicts =
+                || units::setting_naming(case, manager, &scopes, "Conflicts", &named).is_some();
+            if !found.contains(&other) && conflicts() {
+                found.push(other);
+            }
+        }
+        found
+    }
+
+    /// Whether that happened to a unit around that time, and why as far as no third unit led to it.
+    fn trigger(&mut self, relation: &Relation, happening: Happening<'_>) -> Option<Trigger<'a>> {
+        let Happening { unit, what: when, .. } = happening;
+        if !self.step() {
+            return None;
+        }
+        let case = self.case;
+        // What is done in a moment is gone before it can be asked for its type.
+        let conflicts = relation.then == Wish::Stop;
+        let fits = |kind: Option<&str>| match when {
+            Wish::Start => matches!(kind, Some("start" | "restart")) || kind.is_none() && conflicts,
+            _ => matches!(kind, Some("stop" | "restart") | None),
+        };
+        let other = jobs_before(case, happening)
+            .find(|other| other.value.unit == unit && fits(job_type(case.world, other)));
+        let Some(job) = other else {
+            let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
+            return if when == Wish::Start { None } else { by_itself() };
+        };
+        let request = self.request(job, happening);
+        if request.is_none() && when == Wish::Stop {
+            let by_itself = restarted(case, happening);
+            if by_itself.is_some() {
+                return by_itself;
+            }
+        }
+        let by_job = Trigger::by_job(unit.to_owned(), job, request);
+        Some(Trigger { started: when == Wish::Start, ..by_job })
+    }
+
+    /// Who asked for the job that led to something.
+    fn request(&mut self, job: &Seen<Job>, happening: Happening<'_>) -> Option<Request<'a>> {
+        let (case, when) = (self.case, happening.what);
+        *self.requests.entry((job.value.id, when)).or_insert_with(|| {
+            let asked = |wish| Request::for_job(case, wish, job, happening.by_ns());
+            // Who isolates a target has it started, too.
+            let isolated = || (when == Wish::Start).then(|| asked(Wish::Isolate)).flatten();
+            asked(when).or_else(isolated)
+        })
+    }
+
+    /// The trigger of a happening with what happened to a third unit, where that led to it.
+    fn followed(
+        &mut self,
+        trigger: Trigger<'a>,
+        happening: Happening<'_>,
+        what: Wish,
+        passed: &[&str],
+    ) -> Trigger<'a> {
+        let Some(job) = trigger.job.filter(|_| !trigger.is_explained()) else { return trigger };
+        let hops = HOPS.saturating_sub(passed.len());
+        let known = self.followed.entry((job.value.id, what)).or_default();
+        if *known > hops {
+            return trigger;
+        }
+        *known = hops + 1;
+        let unit = trigger.unit.as_str();
+        let history = self.case.world.unit_of(happening.manager, unit);
+        let before = Happening { unit, what, job: job.value.id, ns: job.ns(), ..happening };
+        let because = (hops > 0).then(|| self.pull(before, history, passed)).flatten();
+        let activated_by = history
+            .filter(|_| what == Wish::Start && because.is_none())
+            .and_then(UnitHistory::trigger);
+        Trigger { because: because.map(Box::new), activated_by, ..trigger }
+    }
 }
 
 /// The jobs by which other units were, or may have been, started in the same breath as a unit got its job, the nearest
@@ -332,46 +436,6 @@ fn jobs_before<'a>(
 fn parent_slice(unit: &str) -> Option<String> {
     let (parent, _) = unit.strip_suffix(".slice")?.rsplit_once('-')?;
     (!parent.is_empty()).then(|| format!("{parent}.slice"))
-}
-
-/// Whether that happened to a unit around that time, and why.
-fn trigger<'a>(
-    case: &Case<'a>,
-    relation: &Relation,
-    happening: Happening<'_>,
-    passed: &[&str],
-) -> Option<Trigger<'a>> {
-    let Happening { manager, unit, what: when, .. } = happening;
-    // What is done in a moment is gone before it can be asked for its type.
-    let conflicts = relation.then == Wish::Stop;
-    let fits = |kind: Option<&str>| match when {
-        Wish::Start => matches!(kind, Some("start" | "restart")) || kind.is_none() && conflicts,
-        _ => matches!(kind, Some("stop" | "restart") | None),
-    };
-    let other = jobs_before(case, happening)
-        .find(|other| other.value.unit == unit && fits(job_type(case.world, other)));
-    let Some(job) = other else {
-        let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
-        return if when == Wish::Start { None } else { by_itself() };
-    };
-    let asked = |wish| Request::for_job(case, wish, job, happening.by_ns());
-    // Who isolates a target has it started, too.
-    let isolated = || (when == Wish::Start).then(|| asked(Wish::Isolate)).flatten();
-    let request = asked(when).or_else(isolated);
-    if request.is_none() && when == Wish::Stop {
-        let by_itself = restarted(case, happening);
-        if by_itself.is_some() {
-            return by_itself;
-        }
-    }
-    let history = case.world.unit_of(manager, unit).filter(|_| request.is_none());
-    let before = Happening { job: job.value.id, ns: job.ns(), ..happening };
-    let is_followed = request.is_none() && passed.len() < HOPS;
-    let because = is_followed.then(|| pull(case, before, history, passed)).flatten().map(Box::new);
-    let activated_by =
-        history.filter(|_| when == Wish::Start && because.is_none()).and_then(UnitHistory::trigger);
-    let by_job = Trigger::by_job(unit.to_owned(), job, request);
-    Some(Trigger { because, activated_by, started: when == Wish::Start, ..by_job })
 }
 
 /// The other unit went down without a job of its own: it ended by itself, failed, or its device vanished.

@@ -285,7 +285,7 @@ impl<'c, 'a> Run<'c, 'a> {
             begun_ns: self.began_ns(),
         };
         let history = case.world.unit_of(self.manager, &self.unit);
-        let pull = pull(case, happening, history, &[])?;
+        let pull = pull(case, happening, history)?;
         let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         let (clause, mut links) = self.pulled(&pull, begun, hops);
         links.push(job_link(case, job).before(begun));

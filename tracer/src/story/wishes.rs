@@ -6,7 +6,7 @@ use super::world::World;
 use crate::evidence::{BusCall, Manager};
 
 /// What can be asked of a service manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// Stop or restart a unit.
     Stop,

@@ -50,7 +50,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     }
     let history = stop.history?;
     let stopped = Happening::stop(&stop, &stop.unit, job);
-    match pull(case, stopped, Some(history), &[]) {
+    match pull(case, stopped, Some(history)) {
         Some(pull) => related(case, &stop, &pull),
         None => unneeded(case, &stop, job),
     }

@@ -434,3 +434,40 @@ fn over_a_unit_whose_main_process_lives_elsewhere() {
     assert_eq!(death.cause.id, CauseId::UnitDependency, "{death:#?}");
     says(&death, &["PartOf=base.service, set in /etc/n:2", "root ran \"systemctl restart base\""]);
 }
+
+/// Units that all depend on each other in several ways, of which nobody knows who stopped them: there are more ways from
+/// one to the next than can be followed.
+#[test]
+fn over_many_units_that_depend_on_each_other() {
+    let names: Vec<String> = (0..60).map(|number| format!("{number}.service")).collect();
+    let all = [names.as_slice(), &["nginx.service".to_owned()]].concat();
+    let scene = all.iter().fold(begin("Slice"), |scene, unit| {
+        let lists = ["BindsTo", "PartOf", "Requires"].map(|relation| (relation, json!(all)));
+        scene.unit(2, unit, &lists)
+    });
+    let scene =
+        (600..).zip(&names).fold(scene, |scene, (id, unit)| scene.job(4999, id, "stop", unit));
+    let death = stopped(scene);
+    says(&death, &["nginx.service is bound to 0.service", "who asked for that was not seen"]);
+}
+
+/// The same where the last of them was stopped by somebody: that is found.
+#[test]
+fn over_many_units_one_of_which_was_stopped() {
+    let names: Vec<String> = (0..60).map(|number| format!("{number}.service")).collect();
+    let scene = names.iter().fold(begin("Slice"), |scene, unit| {
+        let lists = ["BindsTo", "PartOf", "Requires"].map(|relation| (relation, json!(names)));
+        scene.unit(2, unit, &lists)
+    });
+    let scene = scene.unit(2, "nginx.service", &[("PartOf", json!(["0.service"]))]).exec(
+        4900,
+        client(),
+        &["systemctl", "stop", "59"],
+        &[],
+    );
+    let scene = (600..)
+        .zip(names.iter().rev())
+        .fold(scene, |scene, (id, unit)| scene.job(4999, id, "stop", unit));
+    let death = stopped(scene);
+    says(&death, &["nginx.service is part of 0.service", "root ran \"systemctl stop 59\""]);
+}
