@@ -131,7 +131,7 @@ impl<'a> UnitStop<'a> {
             escalated: first.ns() < blow.signal.ns()
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
-            lost_file: lost_file(world, manager, &unit),
+            lost_file: lost_file(case, manager, &unit),
             unit,
             first,
             begun,
@@ -182,7 +182,7 @@ impl<'a> UnitStop<'a> {
             main_end: None,
             main_exit: None,
             escalated: false,
-            lost_file: lost_file(world, manager, unit),
+            lost_file: lost_file(case, manager, unit),
             unit: unit.to_owned(),
             first: blow.signal,
             begun: blow.signal.at,

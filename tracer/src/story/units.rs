@@ -202,9 +202,10 @@ pub fn property_setting(stop: &UnitStop<'_>, property: &str) -> Option<DecidingS
     Some(DecidingSetting { name, value, file: None, line: None, unread })
 }
 
-/// The own file of a unit, where that is gone and its manager still goes by what it had read there.
-pub fn lost_file(world: &World, manager: Manager, unit: &str) -> Option<String> {
-    let told = world.unit_setting(manager, unit, "FragmentPath", u64::MAX)?;
+/// The own file of a unit, where that was gone when the victim ended and its manager still went by what it had read there.
+/// It may be looked for only when the unit is being stopped.
+pub fn lost_file(case: &Case<'_>, manager: Manager, unit: &str) -> Option<String> {
+    let told = case.world.unit_setting(manager, unit, "FragmentPath", case.exit.ns())?;
     told.unread.as_ref()?.gone_file().map(str::to_owned)
 }
 

@@ -305,12 +305,7 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
     };
     let root = context.root.again();
     let read = move || root.conflicts(manager, home.as_deref(), &unit);
-    let settings = match manager {
-        Manager::User(uid) => context.user_files.run(uid, read).await.ok(),
-        // Whoever reads along what the manager says has not to wait for it.
-        Manager::System => tokio::task::spawn_blocking(read).await.ok(),
-    };
-    let settings = settings.unwrap_or_default();
+    let settings = as_manager(&context, manager, read).await.unwrap_or_default();
     let news = settings.into_iter().filter(|setting| {
         let Setting { scope, value, file, line, .. } = setting;
         !value.split_whitespace().all(|other| EVERY_UNITS.contains(&other))
@@ -318,6 +313,18 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
     });
     for setting in news {
         context.outbox.say_at(at, Source::File, Fact::Setting(setting));
+    }
+}
+
+/// Reads files with the rights of a manager, where it holds up nobody: a user's has no more than the user.
+async fn as_manager<T: Send + 'static>(
+    context: &Context,
+    manager: Manager,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    match manager {
+        Manager::User(uid) => context.user_files.run(uid, read).await,
+        Manager::System => tokio::task::spawn_blocking(read).await.map_err(io::Error::other),
     }
 }
 
@@ -337,18 +344,14 @@ async fn tell_files(
     let (root, name) = (context.root.again(), unit.to_owned());
     let known = properties.and_then(files_of);
     let own = known.as_ref().and_then(|files| files.fragment.clone());
-    let own = own.filter(|_| !properties.is_some_and(is_transient));
+    let transient = properties.is_some_and(is_transient);
     let reload = properties.is_some_and(needs_reload);
     let read = move || {
         let (settings, stale) = read_files(&root, manager, home.as_deref(), &name, known, reload);
-        let gone = own.as_ref().is_some_and(|file| root.is_gone(file));
+        let gone = own.as_ref().is_some_and(|file| !transient && root.is_gone(file));
         (settings, stale || gone, own.map(|file| (file, gone)), root.missed())
     };
-    // With the rights of its manager: a user's has no more than the user.
-    let read = match manager {
-        Manager::User(uid) => context.user_files.run(uid, read).await,
-        Manager::System => Ok(read()),
-    };
+    let read = as_manager(context, manager, read).await;
     let (settings, stale, own, missed) =
         read.unwrap_or_else(|error| (Vec::new(), false, None, Some(error.to_string())));
     if let Some(why) = missed {
@@ -359,9 +362,13 @@ async fn tell_files(
         None => setting,
     });
     let mut settings: Vec<Setting> = settings.collect();
-    if let Some((file, gone)) = own {
-        let before = context.told_settings(manager, unit);
-        settings.extend(of_own_file(manager, unit, &file, gone, &settings, before));
+    let before = context.told_settings(manager, unit);
+    match own {
+        Some((file, gone)) => {
+            settings.extend(of_own_file(manager, unit, &file, gone, &settings, before));
+        }
+        // What was told of a file stays true where its manager names none.
+        None => settings.extend(before.into_iter().filter(|setting| setting.name == OWN_FILE)),
     }
     for setting in context.news_of_settings(manager, unit, settings) {
         let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
@@ -383,14 +390,16 @@ pub async fn tell_forgotten(context: &Arc<Context>, manager: Manager, unit: &str
     };
     let (root, path) = (context.root.again(), file.clone());
     let is_gone = move || root.is_gone(&path);
-    let gone = match manager {
-        Manager::User(uid) => context.user_files.run(uid, is_gone).await.unwrap_or(false),
-        Manager::System => is_gone(),
-    };
-    if gone {
-        tell_settings(context, of_own_file(manager, unit, &file, true, &before, Vec::new()));
+    if as_manager(context, manager, is_gone).await.unwrap_or(false) {
+        let own = of_own_file(manager, unit, &file, true, &before, Vec::new());
+        let others = before.into_iter().filter(|setting| setting.name != OWN_FILE);
+        let now = others.chain(own).collect();
+        tell_settings(context, context.news_of_settings(manager, unit, now));
     }
 }
+
+/// The name of the setting that says where a unit's own file is.
+const OWN_FILE: &str = "FragmentPath";
 
 /// Whether a unit's own file is there, as a setting of that name; told where it is not, or was not. Where it is gone also
 /// what it had set as it was told `before`, and no other sets `now`: that counts until the files are read again.
@@ -402,13 +411,12 @@ fn of_own_file(
     now: &[Setting],
     before: Vec<Setting>,
 ) -> Vec<Setting> {
-    const NAME: &str = "FragmentPath";
-    let (scope, name, value) = (unit.to_owned(), NAME.to_owned(), file.to_owned());
+    let (scope, name, value) = (unit.to_owned(), OWN_FILE.to_owned(), file.to_owned());
     let there = Some(value.clone());
     let manager = Some(manager);
     let own = Setting { manager, scope, name, value, file: there, line: None, unread: None };
     if !gone {
-        let was_told = before.iter().any(|setting| setting.name == NAME);
+        let was_told = before.iter().any(|setting| setting.name == OWN_FILE);
         return was_told.then_some(own).into_iter().collect();
     }
     let set_by_it = |setting: &Setting| {
@@ -629,6 +637,56 @@ mod tests {
         assert_eq!(back.len(), 1);
         assert_eq!((back[0].file.as_deref(), &back[0].unread), (Some(FILE), &None));
         assert_eq!(of_own_file(Manager::System, "x.service", FILE, false, &now, before()), []);
+    }
+
+    /// A unit's file is deleted, its manager forgets the unit, and both come back.
+    #[tokio::test]
+    async fn a_file_that_is_back_is_gone_no_more() {
+        const UNIT: &str = "x.service";
+        let tree = tempfile::tempdir().expect("a directory");
+        let directory = tree.path().join("etc/systemd/system");
+        std::fs::create_dir_all(&directory).expect("directories");
+        let path = directory.join(UNIT);
+        let write = || std::fs::write(&path, "[Service]\nTimeoutStopSec=5s\n").expect("a file");
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let outbox = super::super::outbox::Outbox::new(sender);
+        let cgroups = super::super::cgroups::Cgroups::default();
+        let processes = super::super::processes::Processes::new(cgroups);
+        let sources = super::super::sources::Sources::connecting(&[]);
+        let mut context = Context::new(outbox, processes, sources);
+        context.root = Root::new(tree.path());
+        let context = Arc::new(context);
+        let loaded = Properties::from([
+            ("FragmentPath".to_owned(), "/etc/systemd/system/x.service".into()),
+            ("DropInPaths".to_owned(), Value::Array(Vec::new())),
+        ]);
+        let tell = || tell_files(&context, Manager::System, UNIT, Some(&loaded), clock::now());
+        let mut of_file = || {
+            let mut found = Vec::new();
+            while let Ok(evidence) = told.try_recv() {
+                if let Fact::Setting(setting) = evidence.fact
+                    && setting.name == OWN_FILE
+                {
+                    found.push(setting.unread.is_some());
+                }
+            }
+            found
+        };
+        write();
+        tell().await;
+        assert!(of_file().is_empty(), "it was there all the time");
+        for round in 0..2 {
+            std::fs::remove_file(&path).expect("it is there");
+            tell_forgotten(&context, Manager::System, UNIT).await;
+            tell_forgotten(&context, Manager::System, UNIT).await;
+            assert_eq!(of_file(), [true], "{round}");
+            // Its manager does not answer.
+            tell_files(&context, Manager::System, UNIT, None, clock::now()).await;
+            write();
+            tell().await;
+            tell().await;
+            assert_eq!(of_file(), [false], "{round}");
+        }
     }
 
     #[test]

@@ -90,6 +90,25 @@ fn a_unit_whose_file_is_gone_needs_it_back_first() {
         .exit(2003, victim.clone(), 15, true)
         .death();
     assert!(death.fixes[0].title.contains("put its file back"), "{death:#?}");
+    // It was put back, and went away only when all was over.
+    let there = Setting {
+        manager: Some(Manager::System),
+        scope: "v.service".to_owned(),
+        name: "FragmentPath".to_owned(),
+        value: FILE.to_owned(),
+        file: Some(FILE.to_owned()),
+        line: None,
+        unread: None,
+    };
+    let death = gone()
+        .add(3, Source::File, Fact::Setting(there))
+        .exec(1990, root(90, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .job(1999, 700, "stop", "v.service")
+        .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(2003, victim.clone(), 15, true)
+        .add(2004, Source::BusProperty, lost("FragmentPath", FILE))
+        .death();
+    assert_eq!(commands(&death), ["sudo systemctl start v.service"]);
     let death = gone()
         .unit(1, "v.service", &[("PartOf", json!(["base.service"]))])
         .add(2, Source::BusProperty, lost("PartOf", "base.service"))
