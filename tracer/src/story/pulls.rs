@@ -410,9 +410,15 @@ pub fn starts_before<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a S
         (*manager, *id, result) == (happening.manager, happening.job, &None)
     };
     let Some(own) = case.world.jobs.iter().find(is_own) else { return Vec::new() };
+    // What is known of those and names this one is told elsewhere.
+    let is_read = |unit: &str| {
+        let mut lines = case.world.setting_lines(happening.manager);
+        lines.any(|line| line.value.name == "Conflicts" && line.value.scope == unit)
+    };
     let mut starts: Vec<_> = jobs_before(case, happening)
         .filter(|job| job.ns().abs_diff(own.ns()) <= ONE_BATCH)
         .filter(|job| job.value.unit != happening.unit && may_start(job_type(case.world, job)))
+        .filter(|job| !is_read(&job.value.unit))
         .collect();
     starts.sort_by_key(|job| std::cmp::Reverse(job.value.id));
     starts

@@ -296,7 +296,7 @@ pub async fn tell_neighbour(context: Arc<Context>, manager: Manager, unit: Strin
 }
 
 /// Tells with what a unit conflicts that has just got a job, by its files: to start it stops the others, and where it is
-/// done in a moment its manager has soon forgotten it.
+/// done in a moment its manager has soon forgotten it. That it conflicts with nothing is told as well.
 pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: String) {
     let at = clock::now();
     let home = match manager {
@@ -304,14 +304,18 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
         Manager::System => None,
     };
     let root = context.root.again();
-    let read = move || root.conflicts(manager, home.as_deref(), &unit);
-    let settings = as_manager(&context, manager, read).await.unwrap_or_default();
-    let news = settings.into_iter().filter(|setting| {
+    let name = unit.clone();
+    let read = move || root.conflicts(manager, home.as_deref(), &name);
+    let Ok(Some(mut settings)) = as_manager(&context, manager, read).await else { return };
+    let is_every_units = |other: &str| EVERY_UNITS.contains(&other);
+    settings.retain(|setting| !setting.value.split_whitespace().all(is_every_units));
+    if settings.is_empty() {
+        settings.push(default_setting(&unit, "Conflicts", "").of(manager));
+    }
+    for setting in settings.into_iter().filter(|setting| {
         let Setting { scope, value, file, line, .. } = setting;
-        !value.split_whitespace().all(|other| EVERY_UNITS.contains(&other))
-            && context.outbox.first_time(("conflicts", manager, scope, value, file, line))
-    });
-    for setting in news {
+        context.outbox.first_time(("conflicts", manager, scope, value, file, line))
+    }) {
         context.outbox.say_at(at, Source::File, Fact::Setting(setting));
     }
 }

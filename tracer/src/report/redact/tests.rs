@@ -158,6 +158,7 @@ fn a_file_of_settings_keeps_its_name_where_a_host_is_called_so() {
     redactor.learn_header(&Header { hostname: "lab".into(), ..samples::header() });
     let file = "/etc/systemd/logind.conf.d/60-lab.conf";
     let setting = Setting {
+        manager: None,
         scope: "logind.conf".into(),
         name: "KillUserProcesses".into(),
         value: "yes".into(),

@@ -189,8 +189,15 @@ fn what_was_started_may_have_stopped_it() {
     let death = stopped(begin().job_of_type(4998, 699, None, "once.service"));
     assert_eq!(death.cause.id, CauseId::Unknown, "{death:#?}");
     says(&death, &["why is not known", "once.service (job 699: root ran \"systemctl start once\""]);
-    // One that came later, or was stopped, is no reason.
+    // One that came later, was made by another request, was stopped, or conflicts with nothing is no reason.
     for scene in [
+        begin().job_of_type(4980, 690, None, "once.service"),
+        begin().setting("once.service", "Conflicts", "", None).job_of_type(
+            4998,
+            699,
+            None,
+            "once.service",
+        ),
         begin().job_of_type(5002, 701, None, "once.service"),
         begin().job(4998, 699, "stop", "once.service"),
     ] {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Disposition, Fact, Grade, Job, JournalLine, Manager, ProcessSnapshot, Setting,
-    SignalSent, Source, TargetReason, Task, Unavailable, sig,
+    BusCall, BusPeer, Disposition, Fact, Grade, Job, JournalLine, Manager, ProcessSnapshot,
+    Setting, SignalSent, Source, TargetReason, Task, Unavailable, sig,
 };
 use crate::story::verdict::CauseId;
 

@@ -124,13 +124,20 @@ impl Root {
     }
 
     /// What the files of a unit say that it conflicts with: those of its own name, which are quickly looked through.
-    pub fn conflicts(&self, manager: Manager, home: Option<&str>, unit: &str) -> Vec<Setting> {
+    /// `None` where it has none.
+    pub fn conflicts(
+        &self,
+        manager: Manager,
+        home: Option<&str>,
+        unit: &str,
+    ) -> Option<Vec<Setting>> {
         const NAME: &str = "Conflicts";
         let files = self.files_called(&directories(manager, home), unit, Vec::new());
+        files.fragment.as_ref()?;
         let all = files.fragment.iter().chain(&files.drop_ins);
         let plain: Vec<String> = all.filter(|path| is_plain(path.as_ref())).cloned().collect();
         let lines = self.assignments(&plain, |section, name| section == "Unit" && name == NAME);
-        added_up(&lines, "Unit", NAME).map(|line| line.setting(unit).of(manager)).collect()
+        Some(added_up(&lines, "Unit", NAME).map(|line| line.setting(unit).of(manager)).collect())
     }
 
     /// The files of a unit that has these other names.
@@ -408,13 +415,14 @@ mod tests {
             ("run/systemd/system/a@2.service.d/b.conf", "[Unit]\nConflicts=\n"),
         ]);
         let of = |unit: &str| {
-            let lines = root.conflicts(Manager::System, None, unit).into_iter();
+            let lines = root.conflicts(Manager::System, None, unit).into_iter().flatten();
             lines.map(|it| (it.scope, it.value, it.line)).collect::<Vec<_>>()
         };
         let line =
             |value: &str, line: u32| ("a@1.service".to_owned(), value.to_owned(), Some(line));
         assert_eq!(of("a@1.service"), [line("x.service", 2), line("y.service", 3)]);
         assert_eq!(of("a@2.service"), []);
+        assert_eq!(root.conflicts(Manager::System, None, "transient.service"), None);
     }
 
     #[test]
