@@ -443,8 +443,13 @@ impl World {
     /// The terminal of that name that a process is on.
     pub fn terminal(&self, tty: &str, id: ProcessId) -> Option<&Terminal> {
         let leader = self.people.get(id).and_then(|known| known.session_leader);
-        let known = self.terminals.get(tty)?;
-        known.iter().rfind(|it| it.session_leader.is_none() || it.session_leader == leader)
+        let known = self.terminals.get(tty)?.iter();
+        let may_be = known.filter(|it| {
+            it.session_leader
+                .is_none_or(|own| Some(own.pid) == leader && own.start_ticks() <= id.start_ticks())
+        });
+        // No other gets a leader's pid while its session is there.
+        may_be.max_by_key(|it| it.session_leader.map(|leader| leader.start_ns))
     }
 
     /// A process as it was when something was last heard of it.

@@ -21,7 +21,9 @@ pub fn tell(context: &Context, tty: &str, session_leader: u32, pid: u32) {
     let Some(number) = tty.strip_prefix("/dev/pts/").and_then(|number| number.parse().ok()) else {
         return;
     };
-    if !context.outbox.first_time(("terminal", tty, session_leader)) {
+    let leader = context.processes.identify(session_leader);
+    let leader = leader.unwrap_or(ProcessId { pid: session_leader, start_ns: 0 });
+    if !context.outbox.first_time(("terminal", tty, leader)) {
         return;
     }
     let search = Search::new(Path::new("/proc"), number, &[pid, session_leader]);
@@ -34,7 +36,7 @@ pub fn tell(context: &Context, tty: &str, session_leader: u32, pid: u32) {
         }
     }
     let tty = format!("pts{number}");
-    let terminal = Terminal { tty, session_leader: Some(session_leader), holders, unsure };
+    let terminal = Terminal { tty, session_leader: Some(leader), holders, unsure };
     context.outbox.say(Source::Proc, Fact::Terminal(terminal));
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::evidence::{Container, Manager, ProcessId};
@@ -240,12 +240,44 @@ pub struct CgroupLimits {
 pub struct Terminal {
     /// The kernel's name for it: `pts0`. Each devpts instance, as containers have, numbers its own.
     pub tty: String,
-    /// The leader of the session on it, whose name it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_leader: Option<u32>,
+    /// The leader of the session on it, whose name it is; with 0 as its start where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "process_or_pid")]
+    pub session_leader: Option<ProcessId>,
     /// Who holds its master end, where found.
     pub holders: Vec<ProcessId>,
     /// Of some of them, or of the terminal itself, the devpts instance was not found: it can be another's of that name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+}
+
+/// A process, of which older recordings have the pid alone.
+fn process_or_pid<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProcessId>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Process(ProcessId),
+        Pid(u32),
+    }
+    let told = Option::<Told>::deserialize(from)?;
+    Ok(told.map(|told| match told {
+        Told::Process(id) => id,
+        Told::Pid(pid) => ProcessId { pid, start_ns: 0 },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_of_an_older_recording_is_read() {
+        let read = |leader: &str| {
+            let text = format!(r#"{{"tty":"pts1","holders":[]{leader}}}"#);
+            serde_json::from_str::<Terminal>(&text).expect("a terminal").session_leader
+        };
+        assert_eq!(read(""), None);
+        assert_eq!(read(r#","session_leader":7"#), Some(ProcessId { pid: 7, start_ns: 0 }));
+        let leader = ProcessId { pid: 7, start_ns: 20_000_000 };
+        assert_eq!(read(r#","session_leader":{"pid":7,"start_ns":20000000}"#), Some(leader));
+    }
 }

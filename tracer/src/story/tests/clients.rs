@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    Ancestor, Fact, Grade, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason, Task,
-    Terminal, sig,
+    Ancestor, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
+    TargetReason, Task, Terminal, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -125,7 +125,7 @@ fn a_command_is_told_of_the_pane_or_session_that_it_meant_alone() {
     // The session's name is known from the command that made it.
     let made = Task { id: server().id, ..task(50, "tmux: server") };
     let victim = Task {
-        id: crate::evidence::ProcessId { pid: 42, start_ns: made.id.start_ns + 5_000_000 },
+        id: ProcessId { pid: 42, start_ns: made.id.start_ns + 5_000_000 },
         ..task(42, "vim")
     };
     let told = |target: &str| {
@@ -277,7 +277,7 @@ fn key_signal(number: u8, victim: &Task) -> SignalSent {
 }
 
 /// The terminal of the session of `looked_at`.
-fn terminal(holders: Vec<crate::evidence::ProcessId>) -> Terminal {
+fn terminal(holders: Vec<ProcessId>) -> Terminal {
     Terminal { tty: "pts1".to_owned(), session_leader: None, holders, unsure: false }
 }
 
@@ -339,10 +339,11 @@ fn who_typed_a_key_is_not_made_up() {
 #[test]
 fn of_terminals_of_one_name_the_one_of_the_session_is_meant() {
     let victim = task(42, "make");
-    let on = |leader: u32, holder: &Task| Terminal {
+    let led_by = |leader: ProcessId, holder: &Task| Terminal {
         session_leader: Some(leader),
         ..terminal(vec![holder.id])
     };
+    let on = |pid: u32, holder: &Task| led_by(ProcessId { pid, ..victim.id }, holder);
     let told = |terminals: &[Terminal]| {
         let snapshot = ProcessSnapshot {
             pid: 42,
@@ -368,6 +369,12 @@ fn of_terminals_of_one_name_the_one_of_the_session_is_meant() {
         assert_eq!(death.cause.evidence, Grade::Observed);
     }
     assert!(!names(&told(&[other]), "perl"));
+    // The leader of an earlier session had the same pid, and one of a later session got it.
+    let start_ns = victim.id.start_ns;
+    let [earlier, later] = [start_ns / 2, start_ns * 2]
+        .map(|start_ns| led_by(ProcessId { pid: 40, start_ns }, &task(51, "perl")));
+    let death = told(&[earlier, own.clone(), later]);
+    assert!(names(&death, "which script[50] holds:"), "{}", death.cause.explanation);
     let death = told(&[Terminal { unsure: true, ..own }]);
     assert!(names(&death, "(or that of another terminal of that name"), "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Inferred);
