@@ -26,6 +26,10 @@ const MAX_NEIGHBOURS: usize = 64;
 /// hundreds of jobs at once, and is no reason of any stop.
 const MAX_NEWCOMERS: u32 = 16;
 
+/// How many invocation IDs of the processes of one user it is asked in a second which unit they belong to: anybody can make
+/// them up, and to answer costs PID 1 some time.
+const MAX_INVOCATIONS: u32 = 8;
+
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
 
@@ -59,8 +63,29 @@ pub struct Context {
     homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
-    /// How many units that got a job were looked up in a second, and in which, counted from boot.
-    newcomers: Mutex<HashMap<Manager, (u64, u32)>>,
+    /// How many units that got a job were looked up in a second.
+    newcomers: Mutex<HashMap<Manager, InSecond>>,
+    /// How many invocation IDs of a user's processes were asked for in a second.
+    invocations: Mutex<HashMap<u32, InSecond>>,
+}
+
+/// How many there were in a second.
+#[derive(Debug, Default)]
+struct InSecond {
+    /// Counted from boot.
+    second: u64,
+    count: u32,
+}
+
+impl InSecond {
+    /// Whether one more is among the first so many in this second, counted from boot.
+    const fn admits(&mut self, second: u64, most: u32) -> bool {
+        if self.second != second {
+            *self = Self { second, count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= most
+    }
 }
 
 /// What was last heard of units, and how many bytes it takes.
@@ -87,6 +112,7 @@ impl Context {
             homeless: Mutex::default(),
             settings: Mutex::default(),
             newcomers: Mutex::default(),
+            invocations: Mutex::default(),
         }
     }
 
@@ -180,12 +206,17 @@ impl Context {
             return false;
         }
         let mut newcomers = lock(&self.newcomers);
-        let (counted, count) = newcomers.entry(manager).or_default();
-        if *counted != second {
-            (*counted, *count) = (second, 0);
+        newcomers.entry(manager).or_default().admits(second, MAX_NEWCOMERS)
+    }
+
+    /// Whether there is still room in this second, counted from boot, to ask which unit one more process of a user belongs
+    /// to.
+    pub fn asks_for_invocation(&self, uid: u32, second: u64) -> bool {
+        let mut invocations = lock(&self.invocations);
+        if invocations.len() >= MAX_HEARD {
+            invocations.clear();
         }
-        *count += 1;
-        *count <= MAX_NEWCOMERS
+        invocations.entry(uid).or_default().admits(second, MAX_INVOCATIONS)
     }
 
     /// Whether it is a watched unit whose properties should be asked again now. Until
@@ -262,11 +293,22 @@ mod tests {
     use super::super::cgroups::Cgroups;
     use super::*;
 
+    fn context() -> Context {
+        let outbox = Outbox::new(tokio::sync::mpsc::unbounded_channel().0);
+        Context::new(outbox, Processes::new(Cgroups::default()), Sources::connecting(&[]))
+    }
+
+    #[test]
+    fn a_user_who_makes_up_invocations_has_few_looked_up() {
+        let context = context();
+        let asked = |second| (0..100).filter(|_| context.asks_for_invocation(1000, second)).count();
+        assert_eq!([asked(7), asked(7), asked(8)], [8, 0, 8]);
+        assert!(context.asks_for_invocation(0, 8), "another user's");
+    }
+
     #[test]
     fn a_user_with_many_units_leaves_room_for_others() {
-        let outbox = Outbox::new(tokio::sync::mpsc::unbounded_channel().0);
-        let context =
-            Context::new(outbox, Processes::new(Cgroups::default()), Sources::connecting(&[]));
+        let context = context();
         let users = (0..2 * MAX_NEIGHBOURS).map(|number| format!("run-{number}.service"));
         let watched = users.filter(|unit| context.watch_neighbour(Manager::User(1000), unit));
         assert_eq!(watched.count(), MAX_NEIGHBOURS);

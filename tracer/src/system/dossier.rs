@@ -109,6 +109,11 @@ async fn unit_that_ran(context: &Arc<Context>, process: &ProcessSnapshot, owner:
     if !context.outbox.first_time(("invocation", invocation)) {
         return;
     }
+    if !context.asks_for_invocation(process.uid, clock::now().boot_ns / 1_000_000_000) {
+        let why = "there were too many at once";
+        context.outbox.unavailable(format!("units of processes of uid {}", process.uid), why);
+        return;
+    }
     if let Some(unit) = systemd::unit_of_invocation(context, invocation).await
         && context.watch(Manager::System, &unit)
     {
