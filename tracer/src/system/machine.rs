@@ -43,18 +43,36 @@ impl Machine {
     }
 }
 
-/// Where the kernel puts core dumps (core(5)); `None` where `/proc` does not tell.
+/// Where the kernel puts core dumps (core(5)); `None` where `/proc` does not tell. What `kernel.core_uses_pid` adds to it is
+/// part of it.
 pub fn core_pattern() -> Option<Setting> {
-    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").ok()?;
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+    let uses_pid = read("core_uses_pid").is_some_and(|set| set.trim() != "0");
+    let pattern = with_pid(read("core_pattern")?.trim_end(), uses_pid);
     Some(Setting {
         manager: None,
         scope: "sysctl".to_owned(),
         name: "kernel.core_pattern".to_owned(),
-        value: pattern.trim_end().to_owned(),
+        value: pattern,
         file: None,
         line: None,
         unread: None,
     })
+}
+
+/// The pattern that works as this one does with `kernel.core_uses_pid` (`format_corename` in `fs/coredump.c`).
+fn with_pid(pattern: &str, uses_pid: bool) -> String {
+    let has_pid = || {
+        let mut letters = pattern.chars();
+        while let Some(letter) = letters.next() {
+            if letter == '%' && letters.next() == Some('p') {
+                return true;
+            }
+        }
+        false
+    };
+    let adds = uses_pid && !pattern.starts_with('|') && !has_pid();
+    if adds { format!("{pattern}.%p") } else { pattern.to_owned() }
 }
 
 /// Seconds east of UTC, now. From the C library, which reads one file for that; the time zone database
@@ -110,5 +128,15 @@ mod tests {
             fs::write(folder.path().join(name), "").expect("a file");
         }
         assert_eq!(shared_library_version(folder.path()).as_deref(), Some("252"));
+    }
+
+    #[test]
+    fn a_pid_is_added_to_a_pattern_without_one() {
+        assert_eq!(with_pid("core", true), "core.%p");
+        assert_eq!(with_pid("core.%P.100%%p", true), "core.%P.100%%p.%p");
+        for pattern in ["core.%p", "|/bin/catch"] {
+            assert_eq!(with_pid(pattern, true), pattern);
+        }
+        assert_eq!(with_pid("core", false), "core");
     }
 }
