@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::bus::values;
 use super::context::Context;
 use super::settings::daemons::{compiled_logind, default_setting};
 use super::settings::units::{self, UnitFiles};
@@ -212,7 +213,7 @@ fn as_logind_has_them(written: Vec<Setting>, running: &Properties) -> Vec<Settin
     let others = written.into_iter().filter_map(|setting| {
         let value = match setting.name.strip_suffix("Sec") {
             Some(stem) => other_span(&setting.value, running.get(&format!("{stem}USec"))?),
-            None => match running.get(&setting.name)? {
+            None => match running.get(&setting.name).filter(|has| !values::may_be_cut(has))? {
                 Value::Array(users) => other_list(&setting, users),
                 has => other_word(&setting.value, has),
             },
@@ -503,6 +504,7 @@ fn as_the_manager_has_it(written: Setting, properties: &Properties, stale: bool)
 /// A property as a file would say it, where the file says otherwise: `None` also where they cannot be compared.
 fn other_word(written: &str, property: &Value) -> Option<String> {
     match property {
+        cut if values::may_be_cut(cut) => None,
         Value::Bool(has) => (truth(written)? != *has).then(|| yes_or_no(*has).to_owned()),
         Value::String(has) => (written != has).then(|| has.clone()),
         _ => None,
@@ -606,6 +608,11 @@ mod tests {
         assert_eq!(told(&other), runs.map(|(name, value)| (name.to_owned(), value.to_owned())));
         // No file tells what it was built with.
         assert_eq!(told(&[]), [("KillUserProcesses".to_owned(), "yes".to_owned())]);
+        let many: Vec<String> = (0..300).map(|number| format!("u{number}")).collect();
+        let cut = vec![Value::from("u"); 256];
+        let some = Properties::from([("KillExcludeUsers".to_owned(), Value::Array(cut))]);
+        let of_many = default_setting("logind.conf", "KillExcludeUsers", many.join(" "));
+        assert!(as_logind_has_them(vec![of_many], &some).is_empty(), "there may be more");
         let empty = Properties::from([("KillExcludeUsers".to_owned(), Value::Array(Vec::new()))]);
         let of_root = default_setting("logind.conf", "KillExcludeUsers", "root");
         assert!(as_logind_has_them(vec![of_root], &empty).is_empty());

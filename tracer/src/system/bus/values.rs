@@ -21,6 +21,18 @@ fn is_too_long(message: &Message) -> bool {
     message.data().len() > MAX_MESSAGE
 }
 
+/// Whether there can have been more of a value: it is as long as any that is kept.
+pub fn may_be_cut(value: &Value) -> bool {
+    // A string ends where a letter does.
+    const LETTER: usize = 4;
+    match value {
+        Value::Array(elements) => elements.len() >= MAX_ELEMENTS,
+        Value::Object(entries) => entries.len() >= MAX_ELEMENTS,
+        Value::String(text) => text.len() + LETTER > MAX_TEXT,
+        _ => false,
+    }
+}
+
 /// The arguments of a message; empty where they cannot be read.
 pub fn arguments(message: &Message) -> Vec<Value> {
     if message.body().is_empty() || is_too_long(message) {

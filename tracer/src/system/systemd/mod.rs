@@ -256,7 +256,7 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
             context.outbox.say_at(at, Source::Bus, Fact::Job(job));
         }
         Some(News::Changed(UnitProperties { unit, properties, .. }, cut)) => {
-            tell_cut(context, &unit, &cut);
+            tell_cut(context, &unit, &properties, &cut);
             refresh(context, manager, &unit);
             // Not every program has the variable left that would have led there before.
             let changed = UnitProperties { manager, unit, properties };
@@ -317,13 +317,19 @@ fn wanted(
     (kept, cut)
 }
 
-/// Says which properties of a unit are not told.
-fn tell_cut(context: &Context, unit: &str, cut: &[String]) {
-    if !cut.is_empty() {
+/// Says which properties of a unit are not told, or not as a whole.
+fn tell_cut(context: &Context, unit: &str, told: &BTreeMap<String, Value>, cut: &[String]) {
+    let parts = told.iter().filter(|(_, value)| values::may_be_cut(value));
+    let parts: Vec<&str> = parts.map(|(name, _)| name.as_str()).collect();
+    let why = if !cut.is_empty() {
         let room = MAX_PROPERTIES >> 10;
-        let why = format!("{} would take more than {room} KiB with the others", cut.join(", "));
-        context.outbox.unavailable(format!("properties of {unit}"), why);
-    }
+        format!("{} would take more than {room} KiB with the others", cut.join(", "))
+    } else if !parts.is_empty() {
+        format!("of {} only the beginning was read", parts.join(", "))
+    } else {
+        return;
+    };
+    context.outbox.unavailable(format!("properties of {unit}"), why);
 }
 
 /// Asks again for the properties of a target's unit, a moment after something was heard of it.
@@ -369,7 +375,7 @@ pub async fn unit_properties(
         body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
     let kept = all.iter().filter(|(name, _)| WANTED.contains(&name.as_str()));
     let (kept, cut) = wanted(kept.map(|(name, value)| (name.clone(), values::json(value, 0))));
-    tell_cut(context, unit, &cut);
+    tell_cut(context, unit, &kept, &cut);
     Ok(kept)
 }
 
