@@ -103,9 +103,7 @@ fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         let is_descendant = |sender: ProcessId| world.people.parents(sender).contains(&id);
         // It signalled others itself, on the heels of the second and not of the first.
         let is_answered = |first: &SeenSignal, second: &SeenSignal| {
-            let acts = || world.signals.values().flatten();
-            let own =
-                || acts().filter(|act| act.value.sender.id == id && act.value.target.id != id);
+            let own = || world.signals_of(id).filter(|act| act.value.target.id != id);
             own().any(|act| (second.ns()..=exit.ns()).contains(&act.ns()))
                 && !own().any(|act| (first.ns()..second.ns()).contains(&act.ns()))
         };

@@ -199,6 +199,10 @@ pub struct World {
     pub people: People,
     /// Signals by the process they were sent to.
     pub signals: Steady<ProcessId, Vec<SeenSignal>>,
+    /// Whom each process has signalled, those among them of whom the signals are forgotten, too.
+    signalled_by: Steady<ProcessId, HashSet<ProcessId, BuildHasherDefault<DefaultHasher>>>,
+    /// How many were added to [`Self::signalled_by`] since the forgotten ones were last left out.
+    signalled_anew: usize,
     /// Processes of which nothing more is to be told, oldest first; at most [`KEPT`].
     retired: VecDeque<ProcessId>,
     /// Signals that fell out of [`Self::signals`], by process.
@@ -364,6 +368,17 @@ impl World {
             let seen = Seen { at, source, value: Arc::clone(signal) };
             self.newborns.observe(&seen, &mut self.signals);
         }
+        // Of a newborn it may be another by now.
+        let sender = self.signals_to(signal.target.id).last().map(|last| last.value.sender.id);
+        let new = self.signalled_by.entry(sender.unwrap_or(signal.sender.id)).or_default();
+        self.signalled_anew += usize::from(new.insert(signal.target.id));
+    }
+
+    /// The signals that a process has sent, in no order.
+    pub fn signals_of(&self, sender: ProcessId) -> impl Iterator<Item = &SeenSignal> {
+        let targets = self.signalled_by.get(&sender).into_iter().flatten();
+        let sent = targets.flat_map(|target| self.signals_to(*target));
+        sent.filter(move |signal| signal.value.sender.id == sender)
     }
 
     fn learn(&mut self, at: Moment, source: Source, setting: &Setting) {
@@ -483,6 +498,14 @@ impl World {
                 targets.contains_key(id)
                     || list.last().is_some_and(|last| last.ns() + OLD_NS > now_ns)
             });
+        }
+        if self.signalled_anew > KEPT {
+            let signals = &self.signals;
+            self.signalled_by.retain(|_, targets| {
+                targets.retain(|target| signals.contains_key(target));
+                !targets.is_empty()
+            });
+            self.signalled_anew = 0;
         }
         self.people.prune();
     }
@@ -607,5 +630,27 @@ mod tests {
         }
         let weight: usize = world.units.values().map(|history| history.weight).sum();
         assert_eq!(weight, world.units_weight.values().sum::<usize>());
+    }
+
+    #[test]
+    fn what_a_process_has_sent_is_found_by_it() {
+        use crate::story::tests::scene::{signal, task};
+        let mut world = World::default();
+        let at = |boot_ns| Moment { time: Time::from_unix_ns(0), boot_ns };
+        let senders = [task(10, "one"), task(11, "other")];
+        let pids = 1000..1000 + 2 * u32::try_from(KEPT).expect("few");
+        for (number, pid) in pids.clone().enumerate() {
+            let sent = signal(15, senders[number % 2].clone(), task(pid, "target"));
+            world.observe(&Fact::Signal(Arc::new(sent)).at(at(1), Source::Kernel));
+        }
+        for sender in &senders {
+            assert_eq!(world.signals_of(sender.id).count(), KEPT);
+        }
+        for pid in pids.skip(1) {
+            world.forget(task(pid, "target").id);
+        }
+        world.prune(1);
+        assert_eq!(senders.map(|sender| world.signals_of(sender.id).count()), [1, 0]);
+        assert_eq!(world.signalled_by.values().map(HashSet::len).sum::<usize>(), 1);
     }
 }

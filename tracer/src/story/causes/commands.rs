@@ -403,9 +403,10 @@ impl<'a> Failed<'a> {
 /// what it sends.
 fn acted_after(case: &Case<'_>, sender: &Task, ns: u64) -> u64 {
     let is_child = |id| case.world.people.parents(id).contains(&sender.id);
-    let acts = case.world.signals.values().flatten().filter(|sent| {
-        sent.value.sender.id == sender.id && sent.ns() >= ns && is_child(sent.value.target.id)
-    });
+    let acts = case
+        .world
+        .signals_of(sender.id)
+        .filter(|sent| sent.ns() >= ns && is_child(sent.value.target.id));
     acts.map(Seen::ns).min().unwrap_or_else(|| case.struck_ns())
 }
 

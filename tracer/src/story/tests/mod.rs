@@ -20,7 +20,7 @@ mod private_socket;
 mod promptings;
 mod relay;
 mod remedies;
-mod scene;
+pub(super) mod scene;
 mod started;
 mod stops;
 mod terminals;
