@@ -15,7 +15,7 @@ use super::words;
 use super::world::Seen;
 use crate::evidence::{
     BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, Moment, ProcessId, Source, Task,
-    TcpChange,
+    TcpChange, sig,
 };
 use network::{Ended, connection, of_peer, peer, said, tcp_link};
 
@@ -115,7 +115,22 @@ impl<'a> Ending<'a> {
         let channel_timeout = channel_timeout(case);
         let peer = remote.or(peer);
         let aborter = aborter(case, tcp);
-        Self { tcp, words, sshd: sshd_exits, peer, channel_timeout, aborter, ..Self::default() }
+        // What had made the holder itself let go is told with the hangup.
+        let end = killed(case, &sshd_exits).filter(|_| !was_struck(case, sshd, hung_up_ns));
+        let end = end.map(|end| {
+            let sentence = format!("its {}", end.sentence(case));
+            (end, sentence)
+        });
+        Self {
+            tcp,
+            words,
+            sshd: sshd_exits,
+            peer,
+            channel_timeout,
+            aborter,
+            end,
+            ..Self::default()
+        }
     }
 
     /// What ended the login from outside, as a clause: `None` also where sshd itself did.
@@ -125,7 +140,8 @@ impl<'a> Ending<'a> {
         let said = |line: &&Seen<JournalLine>| {
             SAID.iter().any(|start| line.value.message.starts_with(start))
         };
-        self.clause().filter(|_| by_peer || self.words.iter().any(said))
+        let killed = self.end.as_ref().is_some_and(|(end, _)| is_killed(end));
+        self.clause().filter(|_| by_peer || killed || self.words.iter().any(said))
     }
 
     /// How long sshd lets the network be silent, where that and no person ended it, and somebody set it.
@@ -348,7 +364,7 @@ fn decisive_end<'a>(
     sshd: &[&'a Seen<Exit>],
 ) -> Option<(End<'a>, String)> {
     let of_leader = leader.and_then(|id| End::of(case, id));
-    let of_sshd = sshd.iter().filter_map(|exit| End::of(case, exit.value.task.id)).find(is_killed);
+    let of_sshd = killed(case, sshd);
     let killed_leader = of_leader.filter(|end| is_killed(end) || sshd.is_empty());
     let (end, whose) = match (killed_leader, of_sshd) {
         (Some(end), _) => (end, "its leader "),
@@ -389,6 +405,22 @@ fn shell_end<'a>(
     let what = if is_shell(&last.value.task.comm) { "shell" } else { "command" };
     let sentence = format!("its {what} {}", end.sentence(case));
     Some((end, sentence))
+}
+
+/// The first end of those processes that somebody brought about.
+fn killed<'a>(case: &Case<'a>, sshd: &[&'a Seen<Exit>]) -> Option<End<'a>> {
+    sshd.iter().filter_map(|exit| End::of(case, exit.value.task.id)).find(is_killed)
+}
+
+/// Whether a process had been told to end right before that time, by another one.
+fn was_struck(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
+    const ASKING: [u8; 4] = [sig::SIGTERM, sig::SIGINT, sig::SIGHUP, sig::SIGQUIT];
+    case.world.signals_to(id).iter().any(|got| {
+        ASKING.contains(&got.value.number)
+            && got.value.sender.id != id
+            && got.ns() <= at_ns
+            && got.ns() + S >= at_ns
+    })
 }
 
 /// Whether somebody else than sshd itself, which ends its children, and a service manager killed it.

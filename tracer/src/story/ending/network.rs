@@ -14,6 +14,9 @@ const ETIMEDOUT: i32 = 110;
 
 /// The other end of the login's connection: from the unit's own name (`sshd@0-LOCAL-REMOTE.service`),
 /// or from `SSH_CONNECTION` of whoever lived there. Without a unit it is the victim's own login.
+///
+/// Whoever has that variable can give it any value: what sshd itself started is believed first, then the nearest to that of
+/// the victim and its parents, and others only where all of them say the same.
 pub fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String> {
     if let Some(instance) = unit.split_once('@').and_then(|(_, rest)| rest.strip_suffix(".service"))
         && let Some((_, remote)) = instance.rsplit_once('-')
@@ -33,14 +36,40 @@ pub fn peer(case: &Case<'_>, unit: &str, session: Option<&str>) -> Option<String
                 && (session.is_none() || owner.session.as_deref() == session)
         })
     });
-    let mut ids: Vec<ProcessId> = own.chain(others.map(|(id, _)| id)).collect();
-    ids.dedup();
-    ids.into_iter().find_map(|id| {
-        let variable = people.get(id)?.environment.get("SSH_CONNECTION")?;
+    let own: Vec<ProcessId> = own.collect();
+    let others: Vec<ProcessId> = others.map(|(id, _)| id).collect();
+    let said = |id: &ProcessId| {
+        let variable = people.get(*id)?.environment.get("SSH_CONNECTION")?;
         let mut parts = variable.split(' ');
         let (host, port) = (parts.next()?, parts.next()?);
         Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
-    })
+    };
+    let all = || own.iter().chain(&others);
+    let let_in = only(all().filter(|id| is_let_in(case, **id)).filter_map(said));
+    let_in
+        .or_else(|| own.iter().rev().find_map(said))
+        .or_else(|| only(others.iter().filter_map(said)))
+}
+
+/// What all of them say.
+fn only(mut said: impl Iterator<Item = String>) -> Option<String> {
+    let first = said.next()?;
+    said.all(|other| other == first).then_some(first)
+}
+
+/// Whether sshd itself had started a process for the user whom it let in: its parent is one of sshd's that root's sshd had
+/// started, or is root's.
+fn is_let_in(case: &Case<'_>, id: ProcessId) -> bool {
+    let people = &case.world.people;
+    let is_sshd = |id: &ProcessId, of_root: bool| {
+        people.get(*id).is_some_and(|known| {
+            let named = known.comm.as_ref().is_some_and(|comm| comm.starts_with("sshd"));
+            named && (!of_root || known.uid == Some(0))
+        })
+    };
+    let parents = people.parents(id);
+    let above = |at: usize, of_root| parents.get(at).is_some_and(|id| is_sshd(id, of_root));
+    !is_sshd(&id, false) && above(0, false) && (above(0, true) || above(1, true))
 }
 
 /// Whether a connection left `ESTABLISHED` by this change, not long before that time.

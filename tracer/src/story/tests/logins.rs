@@ -2,7 +2,8 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    BusPeer, Fact, ProcessId, ProcessSnapshot, SignalSent, Source, TargetReason, Task, sig,
+    BusPeer, Fact, ProcessId, ProcessSnapshot, SignalSent, Source, TargetReason, Task, TcpChange,
+    TcpState, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -176,24 +177,56 @@ fn a_login_without_a_session_goes_with_sshd() {
     assert!(!death.cause.explanation.contains("UsePAM"), "{}", death.cause.explanation);
 }
 
-/// Of those in the session some name one client, some another: which is believed is not left to chance.
-#[test]
-fn what_contradicts_itself_is_told_alike_each_time() {
-    let says = |number: u32| {
-        let shell = task_in(3000 + number, "bash", SCOPE);
-        let client = format!("203.0.113.{} 51276 192.0.2.1 22", 5 + number % 2);
+/// What processes of the session say of the client, each by its `SSH_CONNECTION`.
+fn with_words(said: &[(&Task, u8)]) -> Death {
+    let facts = said.iter().map(|(task, last)| {
+        let client = format!("203.0.113.{last} 51276 192.0.2.1 22");
         Fact::Process(Box::new(ProcessSnapshot {
-            pid: shell.id.pid,
-            start_ns: shell.id.start_ns,
-            cgroup: shell.cgroup,
+            pid: task.id.pid,
+            start_ns: task.id.start_ns,
+            comm: task.comm.clone(),
+            uid: task.uid,
+            cgroup: task.cgroup.clone(),
             environment: [("SSH_CONNECTION".to_owned(), client)].into(),
             ..ProcessSnapshot::default()
         }))
+    });
+    let facts: Vec<Fact> = facts.collect();
+    // Another login's connection ends, too.
+    let other = TcpChange {
+        local: ([10, 0, 0, 1], 22).into(),
+        remote: ([203, 0, 113, 6], 51276).into(),
+        from: TcpState::Established,
+        to: TcpState::CloseWait,
+        error: 0,
+        task: task_in(0, "swapper", "/"),
     };
-    let told =
-        || login(|scene| (0..8).fold(scene, |scene, it| scene.add(3, Source::Proc, says(it))));
-    let first = told().cause.explanation;
-    for _ in 0..20 {
-        assert_eq!(told().cause.explanation, first);
-    }
+    login(|scene| {
+        let scene = facts.into_iter().fold(scene, |scene, fact| scene.add(3, Source::Proc, fact));
+        scene.add(5099, Source::Kernel, Fact::Tcp(other))
+    })
+}
+
+/// Anybody in the session can say that it came from elsewhere.
+#[test]
+fn what_sshd_started_is_believed_before_others() {
+    let others: Vec<Task> = (0..4).map(|it| task_in(3000 + it, "bash", SCOPE)).collect();
+    let victim = task_in(2041, "victim", SCOPE);
+    let of_shell = shell();
+    let mut said: Vec<(&Task, u8)> = others.iter().map(|task| (task, 6)).collect();
+    said.extend([(&victim, 6), (&of_shell, 5)]);
+    says(&with_words(&said), CLIENT);
+}
+
+/// Of those in the session some name one client, some another: none is believed.
+#[test]
+fn what_contradicts_itself_is_not_told() {
+    let others: Vec<Task> = (0..8).map(|it| task_in(3000 + it, "bash", SCOPE)).collect();
+    let said: Vec<(&Task, u8)> =
+        others.iter().zip(0..).map(|(task, number)| (task, 5 + number % 2)).collect();
+    let told = with_words(&said).cause.explanation;
+    assert!(!told.contains("had closed the ssh connection"), "{told}");
+    // Where they agree it is told.
+    let said: Vec<(&Task, u8)> = others.iter().map(|task| (task, 5)).collect();
+    says(&with_words(&said), CLIENT);
 }
