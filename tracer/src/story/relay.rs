@@ -4,7 +4,7 @@
 
 use super::actor::Actor;
 use super::case::Case;
-use super::causes::Finding;
+use super::causes::{Finding, logind};
 use super::clients::Order;
 use super::decide::Blow;
 use super::judge::Verdict;
@@ -47,6 +47,9 @@ const HOPS: usize = 8;
 /// The signals that led, from process to process, to the one that decided.
 #[derive(Debug)]
 pub struct Relay<'a> {
+    /// The signal that it begins with: the one that decided, or what had ended the leader of a session because of whose
+    /// end the kernel sent that.
+    start: &'a SeenSignal,
     /// Nearest to the victim first.
     hops: Vec<Hop<'a>>,
 }
@@ -58,6 +61,9 @@ struct Hop<'a> {
     mechanism: Mechanism,
     /// What it sent then.
     sent: &'a SeenSignal,
+    /// It had got none itself, but the terminal that it ran on had hung up: `got` is what the leader of the session there
+    /// was told of that.
+    over_terminal: bool,
 }
 
 impl Hop<'_> {
@@ -80,25 +86,45 @@ impl Hop<'_> {
 impl<'a> Relay<'a> {
     /// What the sender of the blow had got itself, where it had.
     pub fn of(case: &Case<'a>, blow: Blow<'a>) -> Option<Self> {
+        Some(Self::trace(case, blow)).filter(|relay| !relay.hops.is_empty())
+    }
+
+    /// The terminals that hung up on that way, one after the other, the first one first.
+    pub fn hangups(case: &Case<'a>, blow: Blow<'a>) -> Vec<&'a SeenSignal> {
+        let Self { start, hops } = Self::trace(case, blow);
+        let all = hops.iter().rev().map(|hop| hop.got).chain([start]);
+        all.filter(|seen| mechanism::of(&seen.value) == Mechanism::TtyHangup).collect()
+    }
+
+    fn trace(case: &Case<'a>, blow: Blow<'a>) -> Self {
         let mut hops: Vec<Hop<'a>> = Vec::new();
         let mut known = vec![case.victim];
-        let (mut sent, mut way) = (blow.signal, blow.mechanism);
-        while hops.len() < HOPS
-            && is_act(&sent.value, way)
-            && manager_of(&sent.value.sender).is_none()
-        {
+        // What had ended the leader of the session is told with its end.
+        let start = leaders_own(case.world, blow.signal);
+        if start.is_some() {
+            known.push(blow.signal.value.sender.id);
+        }
+        let start = start.unwrap_or(blow.signal);
+        let (mut sent, mut way) = (start, mechanism::of(&start.value));
+        while hops.len() < HOPS && manager_of(&sent.value.sender).is_none() {
             known.push(sent.value.sender.id);
-            let Some(got) = before(case.world, sent, &known) else { break };
+            let got = if is_act(&sent.value, way) {
+                before(case.world, sent, &known)
+            } else {
+                leaders_own(case.world, sent)
+            };
+            let over_terminal = got.is_none();
+            let Some(got) = got.or_else(|| own_terminal(case.world, sent)) else { break };
             // A manager's stop of whoever closed a terminal is told whole: `stopped_before`.
             let is_told = way.is_kernels_own() && manager_of(&got.value.sender).is_some();
             if is_told && case.world.exit_of(sent.value.sender.id).is_some() {
                 break;
             }
             let mechanism = mechanism::of(&got.value);
-            hops.push(Hop { got, mechanism, sent });
+            hops.push(Hop { got, mechanism, sent, over_terminal });
             (sent, way) = (got, mechanism);
         }
-        (!hops.is_empty()).then_some(Self { hops })
+        Self { start, hops }
     }
 
     /// Whether it is one and the same signal all the way, sent by a process at its far end: as it was sent there.
@@ -118,12 +144,18 @@ impl<'a> Relay<'a> {
         let commands = self.hops.last().and_then(|hop| {
             // Whose terminal it was that the kernel hung up ran no command for that.
             let ran = |origin: &&Task| {
-                manager_of(origin).is_none() && hop.mechanism != Mechanism::TtyHangup
+                manager_of(origin).is_none()
+                    && hop.mechanism != Mechanism::TtyHangup
+                    && !runs_as_another(origin)
             };
             let origin = hop.originator().filter(ran)?;
+            if logind::is_logind(origin) {
+                return Some(logind::had_it_signal(case, hop.got).1);
+            }
             Some(command_links(case, &Actor::behind_at(case, origin.id, hop.got.ns())))
         });
-        struck.chain(commands.into_iter().flatten()).collect()
+        // At the same moment, what led to it was first.
+        commands.into_iter().flatten().chain(struck).collect()
     }
 }
 
@@ -133,6 +165,47 @@ fn is_act(sent: &SignalSent, mechanism: Mechanism) -> bool {
     let closed = mechanism == Mechanism::TtyHangup && !ended;
     let closes = closed && !sent.sender.exiting && !sent.sender.kernel_thread;
     closes || !mechanism.is_kernels_own()
+}
+
+/// What runs a command as another user, at a terminal of its own, and hangs that up when its own one hangs up.
+pub fn runs_as_another(task: &Task) -> bool {
+    task.euid == 0 && ["sudo", "su"].contains(&task.comm.as_str())
+}
+
+/// The hangup that had ended the leader of a session, where the kernel sent a signal since that one ended.
+fn leaders_own<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSignal> {
+    let leader = &sent.value.sender;
+    let of_end = mechanism::of(&sent.value) == Mechanism::TtyHangup
+        && leader.exiting
+        && mechanism::on_stack(&sent.value, "disassociate_ctty");
+    let own = |got: &&SeenSignal| is_hangup_before(got, sent, PASSED_ON);
+    world.signals_to(leader.id).iter().rev().filter(|_| of_end).find(own)
+}
+
+/// The hangup of the terminal that sudo or su had been started on, right before it hung up what it ran: it sees that by the
+/// terminal itself, often before a signal reaches it.
+fn own_terminal<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSignal> {
+    let relay = &sent.value.sender;
+    if sent.value.number != sig::SIGHUP || !runs_as_another(relay) {
+        return None;
+    }
+    // The kernel tells the leader of the session there.
+    let own = |got: &&SeenSignal| is_hangup_before(got, sent, AT_ONCE);
+    let parents = world.people.parents(relay.id);
+    parents.iter().find_map(|parent| world.signals_to(*parent).iter().rev().find(own))
+}
+
+/// Whether another process let go of a terminal, and the kernel sent this because of that, so shortly before `sent`.
+fn is_hangup_before(got: &SeenSignal, sent: &SeenSignal, within: u64) -> bool {
+    let signal = &got.value;
+    let way = mechanism::of(signal);
+    signal.number == sig::SIGHUP
+        && way == Mechanism::TtyHangup
+        && !mechanism::on_stack(signal, "disassociate_ctty")
+        && signal.sender.id != sent.value.sender.id
+        && !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
+        && got.ns() <= sent.ns()
+        && sent.ns() - got.ns() <= within
 }
 
 /// The signal that the sender of `sent` had caught before and may have answered by it: what came right before, or else
@@ -212,6 +285,13 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         true => ", and may have passed it on",
         false => "",
     };
+    if hop.over_terminal {
+        let told = words::name_pid(&case.task(&hop.got.value.target));
+        let from = from(case, hop.got, hop.mechanism, "");
+        return format!(
+            " {relay}'s own terminal had hung up {lead} before: {told} got {signal} from {from}."
+        );
+    }
     let from = from(case, hop.got, hop.mechanism, on);
     format!(" {relay} had itself got {signal} {lead} before from {from}.")
 }
@@ -225,9 +305,13 @@ fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> St
         (Some(through), true) => {
             format!("the kernel ({way}, through {}){on}", words::name_pid(&case.task(through)))
         }
-        // Why a manager did it is told at the end.
-        (Some(origin), false) if manager_of(origin).is_some() => {
+        // Why a manager did it is told at the end. Who had sudo run something did not have it send this.
+        (Some(origin), false) if manager_of(origin).is_some() || runs_as_another(origin) => {
             format!("{}{on}", words::name_pid(&case.task(origin)))
+        }
+        (Some(origin), false) if logind::is_logind(origin) => {
+            let name = words::name_pid(&case.task(origin));
+            format!("{name}{on}{}", logind::had_it_signal(case, got).0)
         }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
@@ -298,7 +382,7 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
         finding.links.extend(relay.links(case));
-        if relay.hops.iter().any(Hop::is_passed_on) {
+        if relay.hops.iter().any(|hop| hop.over_terminal || hop.is_passed_on()) {
             finding.grade = finding.grade.min(Grade::Inferred);
         }
     }

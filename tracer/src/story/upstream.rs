@@ -2,7 +2,7 @@
 
 use super::actor::{Actor, STARTS};
 use super::case::Case;
-use super::causes::KILLERS;
+use super::causes::{KILLERS, logind};
 use super::decide::{self, Blow};
 use super::ending::exit_link;
 use super::manager::{manager_of, stop_job};
@@ -94,9 +94,11 @@ impl<'a> End<'a> {
     pub fn links_within(&self, case: &Case<'a>, effect: Moment, hops: usize) -> Vec<Link> {
         let struck = self.blow.map(|blow| case.signal_link(blow.signal, blow.mechanism));
         let person = self.sender().filter(|(sender, _)| manager_of(sender).is_none());
-        let commands = person.map(|(sender, at_ns)| {
-            command_links(case, &Actor::within(case, sender.id, at_ns, hops))
-        });
+        let commands =
+            person.map(|(sender, at_ns)| match self.blow.filter(|_| logind::is_logind(sender)) {
+                Some(blow) => logind::had_it_signal(case, blow.signal).1,
+                None => command_links(case, &Actor::within(case, sender.id, at_ns, hops)),
+            });
         let commands = commands.filter(|links| !links.is_empty()).or_else(|| {
             let (killer, _) = self.command_aimed_at_it(case)?;
             let actor = Actor::within(case, killer, self.blow?.signal.ns(), hops);
@@ -180,6 +182,10 @@ impl<'a> End<'a> {
                 let asked = asked.map(|asked| format!(", which passed it on: {asked}"));
                 let name = words::name_pid(&case.task(task));
                 format!("{how}{after} from {name}{}", asked.unwrap_or_default())
+            }
+            Some((task, _)) if logind::is_logind(task) => {
+                let name = words::name_pid(&case.task(task));
+                format!("{how}{after} from {name}{}", logind::had_it_signal(case, blow.signal).0)
             }
             Some((task, at_ns)) => {
                 let actor = Actor::within(case, task.id, at_ns, hops);

@@ -6,15 +6,15 @@ mod user_stopped;
 
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, Grade, JournalLine, Manager};
+use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, Task};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
 use crate::story::manager::UnitStop;
-use crate::story::requests::{loginctl, who_called};
+use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, SeenSignal};
 use crate::story::{closed, fixes, units, words};
 pub use user_stopped::user_stopped;
 
@@ -94,6 +94,45 @@ fn is_that_signal(case: &Case<'_>, call: &Seen<BusCall>) -> bool {
     let number = call.value.args.last().and_then(serde_json::Value::as_u64);
     let struck = case.blow.map(|blow| u64::from(blow.signal.value.number));
     number == struck && call.granted_ns() + AT_ONCE >= case.struck_ns()
+}
+
+/// Whether a process is logind, by what no user can make of theirs.
+pub fn is_logind(task: &Task) -> bool {
+    let unit = task.cgroup.as_deref().and_then(|cgroup| CgroupOwner::of(cgroup).unit);
+    task.comm == "systemd-logind"
+        && task.uid == 0
+        && unit.as_deref() == Some("systemd-logind.service")
+}
+
+/// Who had logind send a signal to a process that is not the victim, as the end of a sentence that names logind, and what
+/// proves it: it sends none of its own accord.
+pub fn had_it_signal(case: &Case<'_>, sent: &SeenSignal) -> (String, Vec<Link>) {
+    let target = &sent.value.target;
+    let owner = target.cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
+    let session = owner.session.as_deref();
+    let uid = owner.owner_uid.or(Some(target.uid));
+    let struck = case.world.exit_of(target.id).map(|exit| Case::new(case.world, exit));
+    let Some(struck) = struck.filter(|struck| struck.blow.is_some()) else {
+        return ("; who had it do so was not seen".to_owned(), Vec::new());
+    };
+    if let Some(call) = terminate_call(&struck, session, uid, sent.ns()) {
+        let process = who_called(&struck, call).0;
+        let actor = process.map(|id| Actor::behind_at(&struck, id, sent.ns()));
+        let who = actor.as_ref().map(|actor| format!(": {}", actor.sentence()));
+        let who = who.unwrap_or_else(|| "; who had it do so was not seen".to_owned());
+        let commands = actor.iter().flat_map(|actor| units::command_links(case, actor));
+        let told = call_link(case, call).before(sent.at);
+        let links = commands.map(|link| link.before(sent.at)).chain([told]).collect();
+        return (format!("{who} ({})", call.value.member), links);
+    }
+    let user = uid.and_then(|uid| case.world.user(uid)).map(|user| user.name.as_str());
+    let Some((process, _)) = loginctl(&struck, session, user, sent.ns()) else {
+        return ("; who had it do so was not seen".to_owned(), Vec::new());
+    };
+    let actor = Actor::behind_at(&struck, process, sent.ns());
+    let links = units::command_links(case, &actor).into_iter();
+    let links = links.map(|link| Link { evidence: Grade::Inferred, ..link.before(sent.at) });
+    (format!(": {}{}", actor.sentence(), by_arguments(false)), links.collect())
 }
 
 /// `loginctl terminate-session` and the like.

@@ -11,7 +11,7 @@ mod daemons;
 mod dependencies;
 mod isolation;
 mod kernel;
-mod logind;
+pub mod logind;
 mod memory;
 mod nothing;
 mod own_doing;

@@ -7,7 +7,9 @@ use crate::evidence::{
 };
 use crate::story::actor::{Actor, is_interactive, is_shell};
 use crate::story::case::Case;
+use crate::story::decide::Blow;
 use crate::story::ending::Ending;
+use crate::story::relay::{Relay, runs_as_another};
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::is_true;
 use crate::story::upstream::End;
@@ -69,6 +71,12 @@ fn login<'a>(case: &Case<'a>, hangup: &'a SignalSent, hung_up_ns: u64) -> Option
     is_sshd.then(|| Ending::of_terminal(case, holder.id, hung_up_ns))
 }
 
+/// The same of a terminal that hung up since an earlier one had, as that of a shell in sudo.
+fn login_behind<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<Ending<'a>> {
+    let hangups = Relay::hangups(case, blow);
+    hangups.into_iter().find_map(|seen| login(case, &seen.value, seen.ns()))
+}
+
 /// ` after 203.0.113.5:51276 had closed the ssh connection`; empty where that is not known.
 fn after(login: Option<&Ending<'_>>) -> String {
     login.and_then(Ending::outer_clause).map(|end| format!(" after {end}")).unwrap_or_default()
@@ -121,7 +129,7 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     });
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
-    let login = login(case, &blow.signal.value, blow.signal.ns());
+    let login = login_behind(case, blow);
     let display = display_end(case, sender, blow.signal.ns()).filter(|_| !vhangup);
     let shown_by = display.as_ref().map(|end| {
         format!(" About then, what may have shown its window ended: {}.", end.sentence(case))
@@ -198,22 +206,31 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         let end = End::of(case, sent.sender.id).filter(|_| sent.sender.exiting);
         let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
         let text = format!("{name}{by_whom}, the leader of the session on {tty}, {did}");
+        let login = login_behind(case, blow).filter(|_| sent.sender.exiting);
+        let after = after(login.as_ref());
         return Finding::new(
             CauseId::SessionLeaderExited,
             Fit::Exact,
             Grade::Observed,
             format!(
-                "{victim} got SIGHUP: {text}, and the kernel told the processes in its foreground."
+                "{victim} got SIGHUP: {text}{after}, and the kernel told the processes in its foreground."
             ),
         )
+        .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
+        .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
         .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
         .links(hangup_link(case, text, Some(&sent.sender)))
         .fixes([detach(case)])
+        .fixes(login.iter().filter_map(Ending::network_fix))
         .answer();
+    }
+    if runs_as_another(&sent.sender) {
+        return hung_up_by_sudo(case, blow);
     }
     let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
     let signal = signal_name(sent.number);
-    let login = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
+    let direct = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
+    let login = direct.or_else(|| login_behind(case, blow).filter(|_| hung_up.is_some()));
     // Nothing hung up: the shell tells its jobs by itself.
     let by_itself = hung_up.is_none() && sent.number == sig::SIGHUP;
     let exited = ended.filter(|_| by_itself).map(|exit| {
@@ -241,6 +258,31 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes([remedy])
+    .fixes(login.iter().filter_map(Ending::network_fix))
+    .answer()
+}
+
+/// The terminal that sudo or su ran on hung up, and so it hung up what it ran.
+fn hung_up_by_sudo(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
+    let by_kill = blow.mechanism == Mechanism::Kill && blow.signal.value.number == sig::SIGHUP;
+    if !by_kill || Relay::hangups(case, blow).is_empty() {
+        return None;
+    }
+    let login = login_behind(case, blow);
+    let name = words::name_pid(&case.task(&blow.signal.value.sender));
+    Finding::new(
+        CauseId::TerminalClosed,
+        Fit::Circumstance,
+        Grade::Inferred,
+        format!(
+            "{} got SIGHUP from {name}, which hung up what it ran{}.",
+            words::name_pid(&case.victim_process()),
+            after(login.as_ref())
+        ),
+    )
+    .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
+    .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
+    .fixes([detach(case)])
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }

@@ -268,3 +268,58 @@ fn who_signalled_a_users_manager_asked_for_the_stop() {
         assert!(explanation.contains(words), "{explanation}");
     }
 }
+
+/// `loginctl kill-session --kill-whom=leader`: sshd passes the end of the session on by its terminal.
+#[test]
+fn who_had_logind_signal_the_leader_is_named() {
+    let [leader, victim] =
+        [(29, "sshd"), (42, "make")].map(|(pid, comm)| task_in(pid, comm, SCOPE));
+    let leader = root(leader);
+    let own = "/system.slice/systemd-logind.service";
+    let daemon = root(task_in(640, "systemd-logind", own));
+    let died = |scene: Scene| {
+        let struck = SignalSent {
+            disposition: Some(crate::evidence::Disposition::Handler),
+            fatal: false,
+            is_target: false,
+            ..signal(sig::SIGTERM, daemon.clone(), leader.clone())
+        };
+        let hangup = SignalSent {
+            stack: ["__tty_hangup", "tty_vhangup", "tty_release"].map(str::to_owned).to_vec(),
+            info: crate::evidence::SignalInfo::Privileged,
+            syscall: None,
+            ..signal(sig::SIGHUP, leader.clone(), victim.clone())
+        };
+        let scene = scene.target(&victim, TargetReason::Running);
+        scene
+            .exec(2, daemon.clone(), &["/usr/lib/systemd/systemd-logind"], &[&systemd()])
+            .signal(5010, struck)
+            .signal(5020, hangup)
+            .exit(5021, leader.clone(), 255 << 8, false)
+            .exit(5030, victim.clone(), 1, true)
+            .settled(5200, &victim)
+            .death()
+    };
+    let words = ["loginctl", "kill-session", "--kill-whom=leader", "-s", "TERM", "3"];
+    let users = || Scene::default().user(0, "root").user(1000, "alice");
+    let (ran, client) = loginctl(&words, users(), 5000);
+    let got = "sshd[29] had itself got SIGTERM 10 ms before from systemd-logind[640]";
+    let ran_by = "root ran \"loginctl kill-session --kill-whom=leader -s TERM 3\"";
+    let args = vec!["3".into(), "leader".into(), 15.into()];
+    let called = calls_logind(ran.clone(), 5005, by(&client), "KillSession", args.clone());
+    let by_hint = " (by its arguments; the request itself was not seen)";
+    for (scene, hint) in [(called, " (KillSession)"), (ran, by_hint)] {
+        let death = died(scene);
+        let told = &death.cause.explanation;
+        assert!(told.contains(&format!("{got}: {ran_by}{hint}.")), "{told}");
+        assert!(death.chain[0].text.contains(ran_by), "{:?}", death.chain);
+        assert!(!death.chain.iter().any(|link| link.text.contains("service ran")), "{death:#?}");
+    }
+    // Of another session, and of another signal.
+    let (other, client) = loginctl(&["loginctl", "kill-session", "-s", "TERM", "4"], users(), 5000);
+    let args = vec!["4".into(), "leader".into(), 15.into()];
+    let other = calls_logind(other, 5005, by(&client), "KillSession", args);
+    let told = died(other).cause.explanation;
+    assert!(told.contains(&format!("{got}; who had it do so was not seen.")), "{told}");
+    assert!(!told.contains("loginctl"), "{told}");
+}

@@ -279,6 +279,147 @@ fn a_terminal_that_was_hung_up_was_not_closed() {
     assert!(told.contains("(agetty)[161] hung its terminal up with vhangup(2)."), "{told}");
 }
 
+/// Processes of an ssh login, each the child of the one before: root's sshd, the user's, a shell and sudo, which runs a
+/// shell at a terminal of its own, with the victim in it.
+struct Sudo {
+    line: Vec<Task>,
+}
+
+impl Sudo {
+    fn new() -> Self {
+        let of_root = |task: Task| Task { uid: 0, euid: 0, ..task };
+        let sudo = |pid| Task { euid: 0, ..task(pid, "sudo") };
+        let listener = of_root(task(20, "sshd"));
+        let [sshd, shell] = [task(30, "sshd"), task(31, "bash")];
+        let last = [of_root(task(34, "bash")), of_root(task(42, "make"))];
+        let line = [listener, monitor(), sshd, shell, sudo(32), sudo(33)];
+        Self { line: line.into_iter().chain(last).collect() }
+    }
+
+    fn of(&self, pid: u32) -> Task {
+        self.line.iter().find(|task| task.id.pid == pid).expect("one of them").clone()
+    }
+
+    /// All of them, and the address that the shell and sudo name; then the shell's terminal, at 10 ms.
+    fn scene(&self) -> Scene {
+        let victim = self.of(42);
+        let scene = Scene::default().user(0, "root").user(1000, "alice");
+        let scene = scene.target(&victim, TargetReason::Pid);
+        let words = |pid: u32| match pid {
+            31 | 34 => vec!["-bash"],
+            32 | 33 => vec!["sudo", "-i"],
+            _ => vec!["it"],
+        };
+        let scene = (2..self.line.len()).fold(scene, |scene, at| {
+            let above: Vec<&Task> = self.line[..at].iter().rev().collect();
+            scene.exec(1, self.line[at].clone(), &words(self.line[at].id.pid), &above)
+        });
+        let scene = [31, 32].into_iter().fold(scene, |scene, pid| {
+            let of = self.of(pid);
+            let parents = self.line.iter().take_while(|task| task.id.pid != pid);
+            let snapshot = ProcessSnapshot {
+                pid,
+                start_ns: of.id.start_ns,
+                comm: of.comm,
+                uid: of.uid,
+                environment: [("SSH_CONNECTION".to_owned(), OF_PEER.to_owned())].into(),
+                parents: parents
+                    .map(|task| task.id)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect(),
+                ..ProcessSnapshot::default()
+            };
+            scene.add(2, Source::Proc, Fact::Process(Box::new(snapshot)))
+        });
+        scene.signal(10, self.hang_up(29, 31, false))
+    }
+
+    /// The kernel's hangup of the terminal that one of them had let go of, as another is told.
+    fn hang_up(&self, holder: u32, told: u32, ends: bool) -> SignalSent {
+        let signal = hangup(&self.of(holder), &monitor());
+        let sender = Task { exiting: ends, ..self.of(holder) };
+        let stack = if ends {
+            ["kill_pgrp", "disassociate_ctty", "do_exit"].map(str::to_owned).to_vec()
+        } else {
+            signal.stack
+        };
+        let is_target = told == 42;
+        let disposition = (!is_target).then_some(crate::evidence::Disposition::Handler);
+        let disposition = disposition.or(signal.disposition);
+        let target = self.of(told);
+        SignalSent { sender, stack, is_target, target, disposition, fatal: is_target, ..signal }
+    }
+}
+
+const SUDO: &str = "alice ran \"sudo -i\"";
+
+/// sudo sees the hangup of its terminal by itself, and passes it on though no signal had reached it.
+#[test]
+fn a_sudo_whose_own_terminal_hung_up_is_a_hop() {
+    let sudo = Sudo::new();
+    let died = |scene: Scene| {
+        let victim = sudo.of(42);
+        let blow = signal(sig::SIGHUP, sudo.of(32), victim.clone());
+        scene.signal(12, blow).exit(13, victim, 1, true).death()
+    };
+    let death = died(closes(sudo.scene()));
+    let told = &death.cause.explanation;
+    assert_eq!(death.cause.id, CauseId::TerminalClosed, "{death:#?}");
+    assert_eq!(death.cause.evidence, crate::evidence::Grade::Inferred);
+    let hop = "sudo[32]'s own terminal had hung up 2 ms before: bash[31] got SIGHUP from the kernel (terminal hangup, through sshd[29])";
+    for words in [&format!("which hung up what it ran after {PEER}"), hop] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!told.contains(SUDO), "{told}");
+    assert!(death.chain[0].text.contains("closed the connection (FIN)"), "{:?}", death.chain);
+    assert!(!death.chain.iter().any(|link| link.text.contains(SUDO)), "{:?}", death.chain);
+    // Whoever killed sshd's process is told as well.
+    let kill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
+    let blow = signal(sig::SIGTERM, kill.clone(), sudo.of(30));
+    let scene = sudo.scene().exec(6, kill, &["pkill", "-u", "alice", "sshd"], &[]);
+    let scene = scene.signal(7, SignalSent { is_target: false, ..blow });
+    let death = died(scene.exit(8, sudo.of(30), 15, false));
+    let told = &death.cause.explanation;
+    let words = "after its sshd[30] was killed by SIGTERM: root ran \"pkill -u alice sshd\"";
+    assert!(told.contains(words), "{told}");
+    // One of the same name, which is not root's.
+    let fake = Task { euid: 1000, ..sudo.of(32) };
+    let blow = signal(sig::SIGHUP, fake, sudo.of(42));
+    let scene = sudo.scene().signal(12, blow).exit(13, sudo.of(42), 1, true);
+    assert_eq!(scene.death().cause.id, CauseId::ProcessSignal);
+}
+
+/// The shell in sudo hangs up no jobs of its own; and root had killed the sshd that held the terminal.
+#[test]
+fn a_session_in_sudo_ends_with_the_login() {
+    let sudo = Sudo::new();
+    let died = |scene: Scene| {
+        let victim = sudo.of(42);
+        scene
+            .signal(11, sudo.hang_up(32, 33, false))
+            .exit(12, sudo.of(33), 1 << 8, false)
+            .signal(12, sudo.hang_up(33, 42, true))
+            .exit(13, victim, 1, true)
+            .death()
+    };
+    let death = died(closes(sudo.scene()));
+    assert_eq!(death.cause.id, CauseId::SessionLeaderExited, "{death:#?}");
+    let told = &death.cause.explanation;
+    assert!(told.contains(&format!("ended after {PEER}, and the kernel told")), "{told}");
+    assert!(told.contains("sudo[32]'s own terminal had hung up 1 ms before"), "{told}");
+    let kill = Task { uid: 0, euid: 0, ..task(80, "kill") };
+    let blow = signal(sig::SIGTERM, kill.clone(), monitor());
+    let disposition = Some(crate::evidence::Disposition::Handler);
+    let blow = SignalSent { is_target: false, fatal: false, disposition, ..blow };
+    let scene = sudo.scene().exec(3, kill, &["kill", "29"], &[]).signal(4, blow);
+    let death = died(scene);
+    let words = "sshd[29] had itself got SIGTERM 6 ms before from kill[80]: root ran \"kill 29\"";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(death.chain[0].text.contains("root ran \"kill 29\""), "{:?}", death.chain);
+}
+
 /// A command of an ssh login without a terminal writes to its sshd, which is gone.
 #[test]
 fn a_broken_pipe_of_an_ssh_login_is_told_with_its_end() {
