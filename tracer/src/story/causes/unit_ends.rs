@@ -51,7 +51,12 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     let main = stop.main_exit?;
     let name = words::name_pid(&case.task(&main.value.task));
     let end = End::of(case, main.value.task.id);
-    let how_ended = end.as_ref().map_or_else(|| format!("{name} ended"), |end| end.sentence(case));
+    let reload = reload_of(case, main);
+    let how_ended = match (&reload, &end) {
+        (Some(reload), _) => reload.explanation.trim_end_matches('.').to_owned(),
+        (None, Some(end)) => end.sentence(case),
+        (None, None) => format!("{name} ended"),
+    };
     let mode = units::unit_setting(case, &stop, "KillMode", "KillMode");
     let oneshot = stop.history.and_then(|history| history.text("Type")) == Some("oneshot");
     let kind = if oneshot { "oneshot " } else { "" };
@@ -63,7 +68,13 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     let program = process.comm.unwrap_or_else(|| "PROGRAM".to_owned());
     let user = process.user.filter(|_| process.uid != Some(0));
     let at = stop.at();
-    Finding::new(
+    let mut ended: Vec<Link> = end.iter().flat_map(|end| end.links(case, stop.first.at)).collect();
+    if let Some(reload) = &reload {
+        // What the reload ran is told as that.
+        ended.retain(|link| link.event != LinkEvent::Command);
+        ended.splice(..0, reload.links.iter().cloned());
+    }
+    let mut finding = Finding::new(
         ID,
         Fit::Circumstance,
         Grade::Observed,
@@ -77,14 +88,28 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .settings([mode])
-    .links(end.iter().flat_map(|end| end.links(case, stop.first.at)))
+    .settings(reload.iter().flat_map(|reload| reload.settings.iter().cloned().map(Some)))
+    .links(ended)
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
+    .fixes(reload.iter().flat_map(|reload| reload.fixes.first().cloned()))
     .fixes(match users_manager(case, &stop.unit) {
         Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
         None => vec![fixes::own_unit(&at, &program, user.as_deref()), fixes::kill_mode_process(&at)],
-    })
-    .answer()
+    });
+    for gap in reload.into_iter().flat_map(|reload| reload.gaps) {
+        finding = finding.gap(gap);
+    }
+    finding.answer()
+}
+
+/// The story of a main process that did not survive a reload of its unit.
+fn reload_of(case: &Case<'_>, main: &Seen<Exit>) -> Option<Finding> {
+    let ended = Case::new(case.world, main);
+    match super::units::reloaded(&ended)? {
+        Opinion::Is(finding) => Some(*finding),
+        Opinion::IsNot { .. } => None,
+    }
 }
 
 /// It exited, and no signal had made it, right after the unit's main process had ended: workers notice that by

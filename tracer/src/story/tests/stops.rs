@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, caught, signal, systemd, task_in};
-use crate::evidence::{Fact, Grade, JournalLine, Source, TargetReason, Task, sig};
+use crate::evidence::{Fact, Grade, JournalLine, SignalSent, Source, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const CGROUP: &str = "/system.slice/v.service";
@@ -95,6 +95,39 @@ fn a_main_process_that_has_done_its_work_is_not_why() {
     };
     assert_eq!(stopped(true).cause.id, CauseId::UnitStopRequested);
     assert_eq!(stopped(false).cause.id, CauseId::UnitMainProcessExited);
+}
+
+/// `ExecReload=` ended the main process, and the manager cleaned up the rest: whose reload that was is told there, too.
+#[test]
+fn a_main_process_that_did_not_survive_a_reload_is_told_with_that() {
+    let (main, victim) = (task_in(142, "sh", CGROUP), task_in(150, "helper", CGROUP));
+    let kill = born(1010, Task { uid: 0, euid: 0, ..task_in(160, "kill", CGROUP) });
+    let systemctl = root(80, "systemctl");
+    let blow = signal(sig::SIGHUP, kill.clone(), main.clone());
+    let place = Some(("/etc/systemd/system/v.service", 3));
+    let death = Scene::watching(&victim)
+        .setting("v.service", "ExecReload", "/bin/kill -HUP $MAINPID", place)
+        .unit(1, "v.service", &[("MainPID", Value::from(142))])
+        .exec(1000, systemctl, &["systemctl", "reload", "v"], &[])
+        .job(1005, 701, "reload", "v.service")
+        .exec(1012, kill, &["/bin/kill", "-HUP", "142"], &[&systemd()])
+        .signal(1013, SignalSent { is_target: false, ..blow })
+        .exit(1014, main, 1, false)
+        .signal(1020, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(1021, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
+    let told = &death.cause.explanation;
+    for words in [
+        "for ExecReload= of v.service (ExecReload=/bin/kill -HUP $MAINPID, set in /etc/systemd/system/v.service:3), and did not survive it: root ran \"systemctl reload v\"",
+        "and systemd cleaned up",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(death.chain[0].text.contains("root ran \"systemctl reload v\""), "{:?}", death.chain);
+    assert!(!death.chain.iter().any(|link| link.text.contains("v.service ran")), "{death:#?}");
+    assert!(death.cause.settings.iter().any(|setting| setting.name == "ExecReload"));
+    assert!(death.fixes[0].commands.iter().any(|line| line.contains("ExecReload")), "{death:#?}");
 }
 
 /// What to do where the unit that lost its main process is a user's manager, and where a multiplexer was in it.
