@@ -104,6 +104,19 @@ impl Login {
         Ok(printed.replace('\r', "").trim().to_owned())
     }
 
+    /// Types `sudo -i` and waits for the prompt of root's shell.
+    ///
+    /// # Errors
+    /// Where no prompt comes.
+    pub fn become_root(&mut self) -> Result<()> {
+        let before = self.screen_length();
+        self.type_text("sudo -i\n")?;
+        self.wait_for_screen("root's shell", |screen| {
+            screen[before..].contains(&b'#').then_some(())
+        })?;
+        self.set_prompt()
+    }
+
     /// Types `exit` and waits for the connection to be closed in the orderly way.
     ///
     /// # Errors
@@ -132,6 +145,10 @@ impl Login {
         self.wait_for_screen("alice's shell", |screen| {
             String::from_utf8_lossy(screen).contains('$').then_some(())
         })?;
+        self.set_prompt()
+    }
+
+    fn set_prompt(&mut self) -> Result<()> {
         let (half, other_half) = PROMPT.split_at(5);
         self.type_text(&format!("export PAGER=cat; PS1={half}'{other_half}'\n"))?;
         self.wait_for_screen("alice's prompt", |screen| {

@@ -102,6 +102,24 @@ fn a_job_of_the_login_shell_hears_of_the_lost_connection() {
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
+/// What runs below `sudo -i`, at the terminal that sudo made for it: sudo hangs that up when its own one hangs up.
+#[test]
+fn a_job_of_a_shell_in_sudo_hears_of_the_lost_connection() {
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.become_root().expect("a shell of root's");
+    login.run("{ sleep 4000 & }").expect("a job");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    login.kill_client().expect("the client is killed");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    let said = death.0["cause"]["explanation"].to_string();
+    assert!(said.contains(CLIENT_ADDRESS) && said.contains("closed the ssh connection"), "{death}");
+    assert!(!said.contains("alice ran"), "{death}");
+    death.assert_chain(&[("tcp-closed", CLIENT_ADDRESS), ("signal", "SIGHUP")]);
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
 /// Whoever wrote this thinks that alice is spared; logind does not know yet.
 #[test]
 fn logind_has_not_read_whom_to_spare() {
