@@ -10,7 +10,7 @@ use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
 use super::units::command_links;
-use super::upstream::End;
+use super::upstream::{End, at_its_work};
 use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{clients, decide, mechanism, signals, words};
@@ -152,7 +152,8 @@ impl<'a> Relay<'a> {
             if logind::is_logind(origin) {
                 return Some(logind::had_it_signal(case, hop.got).1);
             }
-            Some(command_links(case, &Actor::behind_at(case, origin.id, hop.got.ns())))
+            let actor = Actor::behind_at(case, origin.id, hop.got.ns());
+            at_its_work(&actor, hop.got.ns()).is_none().then(|| command_links(case, &actor))
         });
         // At the same moment, what led to it was first.
         commands.into_iter().flatten().chain(struck).collect()
@@ -315,7 +316,13 @@ fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> St
         }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
-            format!("{name}{on}: {}", Actor::behind_at(case, origin.id, got.ns()).told())
+            let actor = Actor::behind_at(case, origin.id, got.ns());
+            match at_its_work(&actor, got.ns()) {
+                Some(unit) => {
+                    format!("{name} of {unit}{on} (what had it do so was not seen)")
+                }
+                None => format!("{name}{on}: {}", actor.told()),
+            }
         }
     }
 }

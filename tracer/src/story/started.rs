@@ -19,7 +19,7 @@ use crate::evidence::{BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Mo
 const S: u64 = 1_000_000_000;
 
 /// How soon after its start a unit does what it was started for, and not what it is there for.
-const AT_START: u64 = 10 * S;
+pub const AT_START: u64 = 10 * S;
 
 /// What had the unit of a process run.
 #[derive(Debug)]

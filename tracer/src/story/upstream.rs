@@ -1,6 +1,6 @@
 //! What ended the process whose end led to this one: one step further up the chain.
 
-use super::actor::{Actor, STARTS};
+use super::actor::{Actor, STARTS, runs_shell};
 use super::case::Case;
 use super::causes::{KILLERS, logind};
 use super::decide::{self, Blow};
@@ -9,6 +9,7 @@ use super::manager::{manager_of, stop_job};
 use super::mechanism;
 use super::requests::{Request, Wish};
 use super::signals;
+use super::started::AT_START;
 use super::units::command_links;
 use super::verdict::{Link, Outcome};
 use super::words;
@@ -43,6 +44,17 @@ const DEPTH: usize = 8;
 
 /// How long before a process ended the command that killed it was run.
 const JUST_RUN: u64 = 1_000_000_000;
+
+/// The service that a process is the main program of, where it was at its daily work by then: that it had been started
+/// some time, perhaps at boot, is no reason for what it did.
+pub fn at_its_work(actor: &Actor, at_ns: u64) -> Option<&str> {
+    let process = &actor.process;
+    let own = actor.command.pid == process.pid && process.ppid == Some(1);
+    let began_ns = actor.ran_ns.or(process.start_ns)?;
+    let long_ago = began_ns.saturating_add(AT_START) < at_ns;
+    let is_it = own && long_ago && actor.is_unstarted_service() && !runs_shell(process);
+    process.unit.as_deref().filter(|_| is_it)
+}
 
 /// How much later than the kernel's answer to it an end may be seen.
 const ANSWERED: u64 = 20_000_000;
@@ -97,7 +109,13 @@ impl<'a> End<'a> {
         let commands =
             person.map(|(sender, at_ns)| match self.blow.filter(|_| logind::is_logind(sender)) {
                 Some(blow) => logind::had_it_signal(case, blow.signal).1,
-                None => command_links(case, &Actor::within(case, sender.id, at_ns, hops)),
+                None => {
+                    let actor = Actor::within(case, sender.id, at_ns, hops);
+                    match at_its_work(&actor, at_ns) {
+                        Some(_) => Vec::new(),
+                        None => command_links(case, &actor),
+                    }
+                }
             });
         let commands = commands.filter(|links| !links.is_empty()).or_else(|| {
             let (killer, _) = self.command_aimed_at_it(case)?;
@@ -189,6 +207,12 @@ impl<'a> End<'a> {
             }
             Some((task, at_ns)) => {
                 let actor = Actor::within(case, task.id, at_ns, hops);
+                if let Some(unit) = at_its_work(&actor, at_ns) {
+                    let name = words::name_pid(&actor.process);
+                    return format!(
+                        "{how}{after} from {name} of {unit} (what had it do so was not seen)"
+                    );
+                }
                 match actor.is_typed_into() {
                     // A shell hangs up its jobs of its own accord, too.
                     true if blow.signal.value.number == sig::SIGHUP => {

@@ -583,3 +583,29 @@ fn no_command_is_made_up_for_what_nobody_ran() {
     assert_eq!(play("nginx", "nginx: master process", 1000), 1);
     assert_eq!(play("killer", "/root/killer", 0), 1);
 }
+
+/// That a daemon had been started, long before, is no reason for what it did; what a unit was started for is one.
+#[test]
+fn a_daemon_at_its_work_is_no_command_that_was_run() {
+    let unit = "/system.slice/guard.service";
+    let root = |task: Task| Task { uid: 0, euid: 0, ..task };
+    let guard = root(task_in(60, "guard", unit));
+    let (relay, victim) = (task(61, "timeout"), task(42, "sleep"));
+    let told = |ran_ms: u64, act_ms: u64| {
+        Scene::default()
+            .user(0, "root")
+            .target(&victim, TargetReason::Pid)
+            .exec(ran_ms, guard.clone(), &["/usr/sbin/guard", "-f"], &[&systemd()])
+            .signal(act_ms, caught(sig::SIGTERM, guard.clone(), relay.clone()))
+            .signal(act_ms + 1, signal(sig::SIGTERM, relay.clone(), victim.clone()))
+            .exit(act_ms + 2, victim.clone(), 15, true)
+            .death()
+    };
+    let death = told(1, 60_000);
+    let words = "from guard[60] of guard.service, and seems to have passed it on (what had it do so was not seen).";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(!death.chain.iter().any(|link| link.text.contains("service ran")), "{death:#?}");
+    let death = told(59_000, 60_000);
+    let words = "guard.service ran \"/usr/sbin/guard -f\"";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+}
