@@ -17,7 +17,7 @@ use crate::evidence::{
     BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, Moment, ProcessId, Source, Task,
     TcpChange, sig,
 };
-use network::{Ended, connection, of_peer, peer, said, tcp_link};
+use network::{Ended, connection, of_peer, peer, peer_in, said, tcp_link};
 
 const S: u64 = 1_000_000_000;
 
@@ -71,7 +71,7 @@ impl<'a> Ending<'a> {
         sshd.sort_by_key(|exit| exit.ns());
         let pids: Vec<u32> = sshd.iter().map(|exit| exit.value.task.id.pid).collect();
         let words = sshd_words(case, &pids, began_ns);
-        let peer = peer(case, unit, session);
+        let peer = peer_in(&words).or_else(|| peer(case, unit, session));
         let tcp = connection(case, peer.as_deref(), &sshd, began_ns);
         let first = retain_last(&mut sshd, tcp, &words);
         let release = session.and_then(|id| {
@@ -107,7 +107,7 @@ impl<'a> Ending<'a> {
         let ended = sshd_exits.iter().map(|exit| exit.value.task.id.pid);
         let pids: Vec<u32> = ended.chain([sshd.pid]).collect();
         let words = sshd_words(case, &pids, hung_up_ns);
-        let peer = peer(case, "", None);
+        let peer = peer_in(&words).or_else(|| peer(case, "", None));
         // That it was the only connection that ended then would prove nothing of this one.
         let tcp = peer.as_deref().and_then(|peer| of_peer(case, peer, hung_up_ns));
         retain_last(&mut sshd_exits, tcp, &words);

@@ -235,7 +235,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     } else if mechanism::is_pidfd_closed(&blow.signal.value) {
         " It closed its last pidfd, or ended, and the process had been made to end then (CLONE_PIDFD_AUTOKILL).".to_owned()
     } else {
-        super::memory::unsaid(case).unwrap_or_default().to_owned()
+        String::new()
     };
     Finding::new(
         CauseId::ProcessSignal,

@@ -316,36 +316,33 @@ impl Watched {
     }
 }
 
-/// earlyoom and its kind: root's, or what lives in the service that is called after it, and says that memory ran
-/// short. By a name alone it could be anything.
+/// earlyoom and its kind: root's, or what lives in the service that is called after it. Its words about memory are told,
+/// and where none were heard, that it goes by the name.
 pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
     let sender = oom_daemon(case)?;
-    let said = said_so(case, sender)?;
-    let (name, words) =
-        (words::name_pid(&case.task(sender)), words::quotation(&said.value.message));
-    let link =
-        case.link(said.at, LinkEvent::Oom, said.source, None, format!("{name} logged {words}"));
+    let name = words::name_pid(&case.task(sender));
+    let said = said_so(case, sender);
+    let why = match said {
+        Some(said) => {
+            let words = words::quotation(&said.value.message);
+            format!("a daemon that kills when memory runs short: {words}")
+        }
+        None => "by its name a daemon that kills when memory runs short; that memory was short was not seen".to_owned(),
+    };
+    let link = said.map(|said| {
+        let text = format!("{name} logged {}", words::quotation(&said.value.message));
+        case.link(said.at, LinkEvent::Oom, said.source, None, text).before(case.exit.at)
+    });
     Finding::new(
         CauseId::UserspaceOom,
         Fit::Program,
         // The name could be anybody's.
         Grade::Inferred,
-        format!(
-            "{} was ended by {name}, a daemon that kills when memory runs short: {words}.",
-            words::name_pid(&case.victim_process()),
-        ),
+        format!("{} was ended by {name}, {why}.", words::name_pid(&case.victim_process())),
     )
-    .links([link.before(case.exit.at)])
+    .links(link)
     .fixes([fixes::more_memory()])
     .answer()
-}
-
-/// What is to be said of a sender that has the name of such a daemon, where it said nothing of memory.
-pub(super) fn unsaid(case: &Case<'_>) -> Option<&'static str> {
-    let sender = oom_daemon(case)?;
-    said_so(case, sender).is_none().then_some(
-        " By its name it is a daemon that kills when memory runs short; that memory was short was not seen.",
-    )
 }
 
 /// The sender, where it has the name of a daemon that kills when memory runs short, and is not a user's.

@@ -1,7 +1,9 @@
 //! The network connection of a login, and how it ended.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{S, WINDOW};
-use crate::evidence::{CgroupOwner, Exit, ProcessId, TcpChange, TcpState};
+use crate::evidence::{CgroupOwner, Exit, JournalLine, ProcessId, TcpChange, TcpState};
 use crate::story::case::Case;
 use crate::story::verdict::{Link, LinkEvent};
 use crate::story::words;
@@ -11,6 +13,17 @@ use crate::story::world::Seen;
 const ECONNABORTED: i32 = 103;
 const ECONNRESET: i32 = 104;
 const ETIMEDOUT: i32 = 110;
+
+/// The other end of a login's connection by what sshd logged at its end: `Received disconnect from 203.0.113.5 port
+/// 44368:11: …`, `Disconnected from user alice 203.0.113.5 port 44368`.
+pub fn peer_in(said: &[&Seen<JournalLine>]) -> Option<String> {
+    said.iter().find_map(|line| {
+        let (before, after) = line.value.message.split_once(" port ")?;
+        let address: IpAddr = before.rsplit(' ').next()?.parse().ok()?;
+        let port: u16 = after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        Some(SocketAddr::new(address, port).to_string())
+    })
+}
 
 /// The other end of the login's connection: from the unit's own name (`sshd@0-LOCAL-REMOTE.service`),
 /// or from `SSH_CONNECTION` of whoever lived there. Without a unit it is the victim's own login.

@@ -222,7 +222,7 @@ fn a_container_that_a_user_names() {
     }
 }
 
-/// A daemon that kills when memory runs short is root's, or lives in its service; and it says so.
+/// A daemon that kills when memory runs short is root's, or lives in its service.
 #[test]
 fn a_users_program_called_earlyoom() {
     let told = |daemon: &Task, message: &str| {
@@ -244,8 +244,8 @@ fn a_users_program_called_earlyoom() {
     assert_ne!(short(of("/system.slice/web.service")), CauseId::UserspaceOom);
     assert_ne!(short(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
     let silent = told(&of(service), "hello");
-    assert_eq!(silent.cause.id, CauseId::ProcessSignal);
-    assert!(silent.cause.explanation.contains("By its name it is a daemon"), "{silent:#?}");
+    assert_eq!((silent.cause.id, silent.cause.evidence), (CauseId::UserspaceOom, Grade::Inferred));
+    assert!(silent.cause.explanation.contains("by its name a daemon"), "{silent:#?}");
 }
 
 /// mallory has a unit that is called like one of the system's.
