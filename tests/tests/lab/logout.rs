@@ -120,49 +120,44 @@ fn a_job_of_a_shell_in_sudo_hears_of_the_lost_connection() {
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
+/// The logout of alice, whose tmux logind ends, with this line in a drop-in that came after logind had started; and the
+/// setting that has not been read, as the verdict has it.
+fn logout_with_unread(lab: &Lab, name: &str, value: &str) -> (Death, Value) {
+    let place = "/etc/systemd/logind.conf.d/90-mine.conf";
+    let (login, pid, _) = tmux_in_session(lab);
+    lab.write(place, &format!("[Login]\n{name}={value}\n")).expect("written");
+    let mut killtrace = Killtrace::start(lab, &["--target", "tmux"]).expect("killtrace");
+    killtrace.learns(&[name, "\"unread\""]).expect("what logind goes by");
+    login.exit().expect("alice logs out");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    killtrace.stop().expect("killtrace ends");
+    assert_eq!(death.cause(), CAUSE, "{death}");
+    let setting = death.setting(name).clone();
+    let unread = serde_json::json!({"value": value, "file": place, "line": 2});
+    assert_eq!(setting["unread"], unread, "{death}");
+    let command = "sudo systemctl kill -s HUP systemd-logind";
+    assert_eq!(death.0["fixes"][0]["commands"][0], command, "{death}");
+    (death, setting)
+}
+
 /// Whoever wrote this thinks that alice is spared; logind does not know yet.
 #[test]
 fn logind_has_not_read_whom_to_spare() {
-    let place = "/etc/systemd/logind.conf.d/90-mine.conf";
     let lab = lab(&kill_user_processes("yes"));
-    let (login, pid, _) = tmux_in_session(&lab);
-    lab.write(place, "[Login]\nKillExcludeUsers=root alice\n").expect("written");
-    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
-    killtrace.learns(&["KillExcludeUsers", "\"unread\""]).expect("what logind goes by");
-    login.exit().expect("alice logs out");
-    let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_eq!(death.cause(), CAUSE, "{death}");
+    let (death, excluded) = logout_with_unread(&lab, "KillExcludeUsers", "root alice");
+    assert_eq!(excluded["value"], "root", "{death}");
     assert_eq!(death.setting("KillUserProcesses")["value"], "yes", "{death}");
-    let unread = serde_json::json!({"value": "root alice", "file": place, "line": 2});
-    let excluded = death.setting("KillExcludeUsers");
-    assert_eq!((&excluded["value"], &excluded["unread"]), (&"root".into(), &unread), "{death}");
     let check = death.0["fixes"][0]["verify"].as_str().unwrap_or_default();
     let running = lab.exec(&["sh", "-c", check]).expect("the remedy's check runs");
     assert!(running.contains("as 0"), "{check}: {running}");
-    let command = "sudo systemctl kill -s HUP systemd-logind";
-    assert_eq!(death.0["fixes"][0]["commands"][0], command, "{death}");
-    killtrace.stop().expect("killtrace ends");
 }
 
-/// A drop-in that came after logind had started: what it goes by still counts.
+/// What it goes by still counts.
 #[test]
 fn logind_has_not_read_its_files_again() {
-    let place = "/etc/systemd/logind.conf.d/90-mine.conf";
     let lab = lab(&kill_user_processes("yes"));
-    let (login, pid, _) = tmux_in_session(&lab);
-    lab.write(place, "[Login]\nKillUserProcesses=no\n").expect("written");
-    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
-    killtrace.learns(&["KillUserProcesses", "\"unread\""]).expect("what logind goes by");
-    login.exit().expect("alice logs out");
-    let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_eq!(death.cause(), CAUSE, "{death}");
-    let decided = death.setting("KillUserProcesses");
+    let (death, decided) = logout_with_unread(&lab, "KillUserProcesses", "no");
     assert_eq!((&decided["value"], &decided["file"]), (&"yes".into(), &Value::Null), "{death}");
-    let unread = serde_json::json!({"value": "no", "file": place, "line": 2});
-    assert_eq!(decided["unread"], unread, "{death}");
-    let command = "sudo systemctl kill -s HUP systemd-logind";
-    assert_eq!(death.0["fixes"][0]["commands"][0], command, "{death}");
-    killtrace.stop().expect("killtrace ends");
 }
 
 #[test]

@@ -1,28 +1,14 @@
 //! How a user's last session ended, after which logind had the user's manager stopped.
 
-use super::scene::{Scene, at, signal, systemd, task, task_in};
+use super::scene::{Scene, at, logind, root, signal, systemd, task, task_in};
 use crate::evidence::{
-    BusPeer, Fact, Grade, ProcessId, ProcessSnapshot, SessionState, SignalSent, Source, Task, sig,
+    BusPeer, Fact, Grade, ProcessSnapshot, SessionState, SignalSent, Source, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const UNIT: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/w.service";
 const MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/init.scope";
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
-
-fn root(task: Task) -> Task {
-    Task { uid: 0, euid: 0, ..task }
-}
-
-fn logind() -> BusPeer {
-    BusPeer {
-        process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
-        uid: Some(0),
-        comm: Some("systemd-logind".to_owned()),
-        well_known: Some("org.freedesktop.login1".to_owned()),
-        ..BusPeer::default()
-    }
-}
 
 fn session(scene: Scene, ms: u64, session: SessionState) -> Scene {
     scene.add(ms, Source::Bus, Fact::Session(session))

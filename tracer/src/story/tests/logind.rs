@@ -2,31 +2,16 @@
 
 use serde_json::Value;
 
-use super::scene::{Scene, at, signal, systemd, task_in};
+use super::scene::{Scene, at, logind, root, signal, systemd, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, Manager, ProcessId, SessionState, SignalSent, Source,
-    TargetReason, Task, User, sig,
+    BusCall, BusPeer, Fact, Grade, Job, Manager, SessionState, SignalSent, Source, TargetReason,
+    Task, User, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
 const BELOW_MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/w.service";
 const MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/init.scope";
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
-
-fn root(task: Task) -> Task {
-    Task { uid: 0, euid: 0, ..task }
-}
-
-fn logind() -> BusPeer {
-    BusPeer {
-        name: ":1.7".to_owned(),
-        process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
-        uid: Some(0),
-        comm: Some("systemd-logind".to_owned()),
-        well_known: Some("org.freedesktop.login1".to_owned()),
-        ..BusPeer::default()
-    }
-}
 
 fn calls_logind(scene: Scene, ms: u64, sender: BusPeer, member: &str, args: Vec<Value>) -> Scene {
     let call = BusCall {

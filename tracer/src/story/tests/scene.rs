@@ -41,6 +41,23 @@ pub fn task(pid: u32, comm: &str) -> Task {
     }
 }
 
+/// The same, of root's.
+pub fn root(task: Task) -> Task {
+    Task { uid: 0, euid: 0, ..task }
+}
+
+/// systemd-logind, as the bus names it.
+pub fn logind() -> BusPeer {
+    BusPeer {
+        name: ":1.7".to_owned(),
+        process: Some(ProcessId { pid: 640, start_ns: 6_400_000_000 }),
+        uid: Some(0),
+        comm: Some("systemd-logind".to_owned()),
+        well_known: Some("org.freedesktop.login1".to_owned()),
+        ..BusPeer::default()
+    }
+}
+
 /// The same in a cgroup.
 pub fn task_in(pid: u32, comm: &str, cgroup: &str) -> Task {
     Task { cgroup: Some(cgroup.to_owned()), ..task(pid, comm) }
