@@ -104,6 +104,14 @@ impl Login {
         Ok(printed.replace('\r', "").trim().to_owned())
     }
 
+    /// Types a command that no prompt will follow: it runs in the foreground until it is ended.
+    ///
+    /// # Errors
+    /// Where the client is gone.
+    pub fn begin(&mut self, command: &str) -> Result<()> {
+        self.type_text(&format!("{command}\n"))
+    }
+
     /// Types `sudo -i` and waits for the prompt of root's shell.
     ///
     /// # Errors

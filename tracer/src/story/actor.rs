@@ -1,5 +1,7 @@
 //! Who is behind a process: the command somebody typed, the person, the place.
 
+mod telling;
+
 use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
@@ -120,15 +122,6 @@ pub struct Actor {
     pub grade: Grade,
     /// What had the unit run that it ran in.
     pub links: Vec<Link>,
-}
-
-/// How what was run in between is told.
-#[derive(Clone, Copy)]
-enum Style {
-    /// In brackets.
-    Sentence,
-    /// Between commas: it stands in brackets itself.
-    Aside,
 }
 
 /// A service of the system that acts by itself.
@@ -308,179 +301,6 @@ impl Actor {
             grade: Grade::Observed,
             links: Vec::new(),
         }
-    }
-
-    /// A sentence: `alice ran "sudo systemctl restart nginx" in ssh session 7 from 203.0.113.9`.
-    pub fn sentence(&self) -> String {
-        self.told_with(&self.started(), Style::Sentence)
-    }
-
-    /// The same for where it stands in brackets itself.
-    pub fn aside(&self) -> String {
-        self.told_with(&self.started(), Style::Aside)
-    }
-
-    /// Whether a shell did it that somebody types into: it was not run to do so.
-    pub fn is_typed_into(&self) -> bool {
-        let own = self.command.pid == self.process.pid;
-        own && runs_shell(&self.process) && !runs_script(&self.process)
-    }
-
-    /// Whether its command is none that anybody ran: what lets users in, or a daemon's process under a title of its own
-    /// making (`nginx: worker process`), outside of any shell.
-    pub fn is_nobodys(&self) -> bool {
-        let comm = self.command.comm.as_deref().unwrap_or_default();
-        let lets_in = comm.starts_with("sshd") || comm == "login";
-        let first = self.command.cmdline.as_ref().and_then(|args| args.first());
-        let title = first.and_then(|first| first.split_once(": "));
-        let is_titled = title.is_some_and(|(name, _)| !name.contains(['/', ' ']));
-        self.shell.is_none() && is_roots(&self.command) && (lets_in || is_titled)
-    }
-
-    /// The sentence without what had started its unit, which is a link of its own.
-    pub fn deed(&self) -> String {
-        self.told_with("", Style::Sentence)
-    }
-
-    /// Whether a service of the system's did it, and what had started that is not known.
-    pub const fn is_unstarted_service(&self) -> bool {
-        self.service.is_some() && self.started.is_none()
-    }
-
-    /// Whether it was part of what somebody is known to have had a service manager run.
-    pub const fn is_run_through_unit(&self) -> bool {
-        self.through.is_some()
-    }
-
-    /// Whether the command says already what the process itself ran: `sudo systemctl …` does, a script does not.
-    fn is_said(&self) -> bool {
-        let own = words::command_line(&self.process);
-        let base =
-            own.rsplit_once('/').filter(|(path, _)| path.starts_with('/') && !path.contains(' '));
-        let base = base.map_or(own.as_str(), |(_, base)| base);
-        self.command.pid == self.process.pid || words::command_line(&self.command).contains(base)
-    }
-
-    /// When what its sentence ends with was executed, where that was seen: what a script ran, else the command.
-    pub fn told_ns(&self) -> Option<u64> {
-        self.acted_ns.filter(|_| !self.is_said()).or(self.ran_ns)
-    }
-
-    fn told_with(&self, started: &str, style: Style) -> String {
-        let what = words::command_line(&self.command);
-        let own = words::command_line(&self.process);
-        let through = self.through();
-        let is_said = self.is_said();
-        let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
-        let script = self.script.as_ref();
-        let script = script.map(|it| format!("\"{}\", and that ", words::command_line(it)));
-        let script = script.unwrap_or_default();
-        let through = match (is_said, through) {
-            (true, None) => String::new(),
-            (true, Some(through)) => through,
-            (false, None) => format!("which ran {script}\"{own}\"{whom}"),
-            (false, Some(through)) => format!("which ran {script}\"{own}\"{whom} {through}"),
-        };
-        let through = match style {
-            _ if through.is_empty() => through,
-            Style::Sentence => format!(" ({through})"),
-            Style::Aside => format!(", {through},"),
-        };
-        let subject = self.subject(started);
-        if let Some(service) = &self.service {
-            let user = service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
-            let told = format!("{subject} ran \"{what}\"{through}{user}");
-            return told.trim_end_matches(',').to_owned();
-        }
-        let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-        let told = format!("{subject} ran \"{what}\"{through}{place}{started}");
-        told.trim_end_matches(',').to_owned()
-    }
-
-    /// Who did it: a user, or a service that nobody ran by hand.
-    fn subject(&self, started: &str) -> String {
-        let Some(Service { unit, program, .. }) = &self.service else {
-            return self.who().to_owned();
-        };
-        match program {
-            Some(program) => format!("{program} of {unit}{started}"),
-            None => format!("{unit}{started}"),
-        }
-    }
-
-    /// Through which unit the user had it run, as a clause.
-    fn through(&self) -> Option<String> {
-        let (unit, grade) = self.through.as_ref()?;
-        let seems = if *grade == Grade::Inferred { ", it seems" } else { "" };
-        Some(format!("through {unit}{seems}"))
-    }
-
-    /// What started its unit, in brackets; empty where that is not known.
-    fn started(&self) -> String {
-        self.started.as_ref().map(|started| format!(" ({started})")).unwrap_or_default()
-    }
-
-    /// The user, as the subject of a sentence: not that nobody did it where it was the user of that name.
-    fn who(&self) -> &str {
-        match self.user.as_deref() {
-            Some("nobody") => "the user nobody",
-            Some(user) => user,
-            None => "somebody",
-        }
-    }
-
-    /// Who had the process itself do it, as a clause: `a kill builtin of the shell bash[77], "bash x.sh" (root)`,
-    /// `alice ran "kill 42", part of "make stop" from bash[77]`.
-    pub fn told(&self) -> String {
-        let command = words::command_line(&self.process);
-        if runs_shell(&self.process) {
-            let name = words::name_pid(&self.process);
-            let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-            let started = self.started.as_ref().map(|started| format!(", {started}"));
-            let started = started.unwrap_or_default();
-            let user = self.user.as_ref().map(|user| format!(" ({user}{place}{started})"));
-            let user = user.unwrap_or_default();
-            let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
-            let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
-            return format!("{by} {kind} {name}, \"{command}\"{user}{}", self.wrote());
-        }
-        let who = self.subject(&self.started());
-        // sudo(8) watches what it runs as a child of its own, with the same words.
-        let is_said = words::command_line(&self.command) == command;
-        let is_same = self.command.pid == self.process.pid || self.command.cmdline.is_none();
-        let via = if is_same || is_said && self.script.is_none() {
-            String::new()
-        } else {
-            let script = self
-                .script
-                .as_ref()
-                .map(|script| format!(", part of \"{}\", which is", words::command_line(script)));
-            let script = script.unwrap_or_else(|| ",".to_owned());
-            format!("{script} part of \"{}\"", words::command_line(&self.command))
-        };
-        let through = self.through().map(|through| format!(" {through}")).unwrap_or_default();
-        let ran = format!("{who} ran \"{command}\"{via}{through}");
-        let place = if self.service.is_some() { String::new() } else { self.whereabouts() };
-        format!("{}{}", format!("{ran} {place}").trim_end(), self.wrote())
-    }
-
-    /// How it killed, for the end of a clause, where it was not by a signal of its own.
-    fn wrote(&self) -> String {
-        let Some(cgroup) = &self.killed_cgroup else { return String::new() };
-        let of = cgroup.as_ref().map(|path| format!(" of {path}")).unwrap_or_default();
-        format!(", which wrote cgroup.kill{of}, and so killed everything in that cgroup")
-    }
-
-    /// The place and the shell, as a clause: `in bash[77] in alice's ssh session 3`.
-    pub fn whereabouts(&self) -> String {
-        let shell = self.shell.as_ref().map(|shell| format!("from {}", words::name_pid(shell)));
-        let place = self.place.as_ref().map(|place| match &self.user {
-            Some(user) if place.starts_with("ssh session") || place.starts_with("session") => {
-                format!("in {user}'s {place}")
-            }
-            _ => format!("in {place}"),
-        });
-        [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 

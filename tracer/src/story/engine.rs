@@ -29,6 +29,8 @@ pub struct Engine {
     losses_untold: Vec<String>,
     /// Whose end was told though nobody had seen it: should it come late, it is no second one.
     taken_for_lost: HashSet<ProcessId>,
+    /// When a service manager sent a signal last: `CLOCK_BOOTTIME`, nanoseconds.
+    managed_ns: Option<u64>,
     signals: u64,
     deaths: u64,
     losses: u64,
@@ -44,8 +46,8 @@ pub struct Pending {
     pub id: ProcessId,
     /// When it ended: `CLOCK_BOOTTIME`, nanoseconds.
     pub ended_ns: u64,
-    /// A service manager had sent it a signal, or its terminal may have been lost with a login: journal and bus are
-    /// needed.
+    /// A service manager had sent it or another a signal, or its terminal may have been lost with a login: journal and
+    /// bus are needed.
     pub needs_journal: bool,
     /// The system starts anew at once, and leaves nobody time to wait (soft-reboot; 0.1 s seen on 257).
     pub in_haste: bool,
@@ -81,6 +83,7 @@ impl Engine {
             parties: None,
             losses_untold: Vec::new(),
             taken_for_lost: HashSet::new(),
+            managed_ns: None,
             signals: 0,
             deaths: 0,
             losses: 0,
@@ -102,7 +105,10 @@ impl Engine {
                 signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
             let in_haste = by_manager && self.world.jobs.iter().any(soft_reboot);
             let hung_up = signals.iter().any(|signal| signal.value.number == sig::SIGHUP);
-            Pending { id, ended_ns: exit.ns(), needs_journal: by_manager || hung_up, in_haste }
+            // What lived in the same unit may have ended of that.
+            let managed = self.managed_ns.is_some_and(|ns| ns.abs_diff(exit.ns()) <= S);
+            let needs_journal = by_manager || managed || hung_up;
+            Pending { id, ended_ns: exit.ns(), needs_journal, in_haste }
         })
     }
 
@@ -162,6 +168,11 @@ impl Engine {
         }
         if evidence.at.boot_ns > self.last.boot_ns {
             self.last = evidence.at;
+        }
+        if let Fact::Signal(signal) = &evidence.fact
+            && manager::manager_of(&signal.sender).is_some()
+        {
+            self.managed_ns = Some(evidence.at.boot_ns);
         }
         self.observed += 1;
         if self.observed.is_multiple_of(1024) {

@@ -2,11 +2,11 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, sig};
+use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Moment, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, stop_job};
+use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, main_end, stop_job};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::stopping::{Notice, Unheeded};
@@ -295,26 +295,37 @@ fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
 /// It exited, and no signal had made it, while its unit was being stopped: told by what the unit runs to stop, or by the
 /// end of another of its processes, or of its own accord. Nobody killed it; that the stop led to it is a conclusion.
 pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
+    /// How long after the end of a main process what it did is felt.
+    const AT_ONCE: u64 = 1_000 * MS;
     let Outcome::Exited { status } = case.outcome else { return None };
     if case.blow.is_some() {
         return None;
     }
     let (manager, unit) = case.unit()?;
     let ended_ns = case.exit.ns();
-    let job = stop_job(case.world, manager, unit, ended_ns, case.victim.start_ns)?;
+    let born_ns = case.victim.start_ns;
+    let at = |ns: u64| stop_job(case.world, manager, unit, ns, born_ns);
+    // What the manager leaves alone (`KillMode=process`) may hear of the stop when that is over.
+    let over = || {
+        let main = main_end(case.world, manager, unit, ended_ns, born_ns, &[case.victim])?;
+        (main.ns() + AT_ONCE >= ended_ns).then(|| at(main.ns())).flatten()
+    };
+    let (job, stopping) = match at(ended_ns) {
+        Some(job) => (job, "while {by} was stopping"),
+        None => (over()?, "right after {by} had stopped"),
+    };
     let request = Request::for_job(case, Wish::Stop, job, job.ns());
     let ran = request.and_then(|request| request.ran_ns(case));
     let heard_ns =
         request.and_then(|request| request.call).map_or(job.ns(), Seen::ns).min(job.ns());
     // What the manager started for the stop ends when it has done its work; and where the end came first, by
     // all that is known, the stop may have been its consequence.
-    let born_ns = case.victim.start_ns;
     let was_there =
         ran.map_or(born_ns.saturating_add(BUS_LAG) < job.ns(), |ran_ns| born_ns < ran_ns);
     if !was_there || ran.unwrap_or(heard_ns) > ended_ns {
         return None;
     }
-    let by = manager::name_of(case.world, manager);
+    let stopping = stopping.replace("{by}", &manager::name_of(case.world, manager));
     let unheeded = Unheeded::since(case, heard_ns.saturating_sub(BUS_LAG));
     let notice = Notice::of(case, unit, job, unheeded.is_some());
     let id = match (request, &notice) {
@@ -328,12 +339,12 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let signal = signal.unwrap_or_else(|| "no signal had reached it".to_owned());
     let text = match &notice {
         Some(notice) => format!(
-            "{victim} exited with status {status} while {by} was stopping {unit} (job {number}); {signal}, but {}; that the \
+            "{victim} exited with status {status} {stopping} {unit} (job {number}); {signal}, but {}; that the \
              stop led to it is a conclusion: {asked}.",
             notice.clause(case)
         ),
         None => format!(
-            "{victim} exited by itself with status {status} while {by} was stopping {unit} (job {number}: {asked}); nobody \
+            "{victim} exited by itself with status {status} {stopping} {unit} (job {number}: {asked}); nobody \
              killed it: {signal}. Whether the stop had to do with it is not known."
         ),
     };
@@ -343,7 +354,10 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     if unheeded.is_some() && notice.is_none() {
         return finding.answer();
     }
-    let link = units::job_link_before(case, job, case.exit.at);
+    let noticed: Vec<_> = notice.iter().flat_map(|notice| notice.links(case)).collect();
+    let effects = noticed.iter().map(|link| link.at);
+    let effect = effects.fold(case.exit.at, Moment::no_later_than);
+    let link = units::job_link_before(case, job, effect);
     let command = match &notice {
         Some(Notice::Command(line)) => Some(line.clone()),
         _ => None,
@@ -352,7 +366,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         .settings([command])
         .links(request.iter().flat_map(|request| request.links(case, link.at)))
         .links([link])
-        .links(notice.iter().flat_map(|notice| notice.links(case)))
+        .links(noticed)
         .answer()
 }
 

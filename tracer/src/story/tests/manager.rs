@@ -251,6 +251,37 @@ fn an_end_without_a_signal_while_the_unit_is_stopped() {
     }
 }
 
+/// What a manager leaves alone (`KillMode=process`) may hear of the stop when that is over: by the main process's end.
+#[test]
+fn an_end_right_after_the_unit_was_stopped() {
+    let main = task_in(490, "master", "/system.slice/nginx.service");
+    let done = Job {
+        manager: Manager::System,
+        id: 700,
+        unit: "nginx.service".to_owned(),
+        job_type: None,
+        result: Some("done".to_owned()),
+    };
+    let ended = |at: u64| {
+        let term = SignalSent { is_target: false, ..signal(sig::SIGTERM, systemd(), main.clone()) };
+        being_stopped(Some(95), 100)
+            .unit(1, "nginx.service", &[("MainPID", 490.into())])
+            .signal(101, term)
+            .exit(102, main.clone(), 15, false)
+            .add(103, Source::Bus, Fact::Job(done.clone()))
+            .exit(at, worker(), 7 << 8, true)
+            .death()
+    };
+    let death = ended(104);
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("right after systemd[1] had stopped nginx.service (job 700)"), "{text}");
+    let order: Vec<LinkEvent> = death.chain.iter().map(|link| link.event).collect();
+    let causal = [LinkEvent::Command, LinkEvent::Job, LinkEvent::Signal, LinkEvent::ProcessExit];
+    assert_eq!(order, [&causal[..], &[LinkEvent::Death]].concat(), "{death:#?}");
+    assert_eq!(ended(5_000).cause.id, CauseId::ExitedByItself);
+}
+
 /// What ignores the signal of a stop ends when it likes, unless it waited for a child which the stop ended.
 #[test]
 fn an_end_after_a_signal_that_was_ignored() {
