@@ -152,7 +152,7 @@ impl<'lab> Killtrace<'lab> {
     /// Where it does not.
     pub fn learns(&self, words: &[&str]) -> Result<()> {
         wait_for(&format!("killtrace to learn {words:?}"), PATIENCE, || {
-            let recording = self.lab.read(RECORDING)?;
+            let recording = self.recording()?;
             let found = recording.lines().any(|line| words.iter().all(|word| line.contains(word)));
             Ok(found.then_some(()))
         })
@@ -213,10 +213,16 @@ impl<'lab> Killtrace<'lab> {
         Ok(())
     }
 
+    /// The recording so far, read from outside: a lab that shuts down stops everybody in it, and a reader with them.
+    fn recording(&self) -> Result<String> {
+        let path = self.lab.root().join(RECORDING.trim_start_matches('/'));
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// Keeps the recording beside the test programs, named after the test: what a wrong verdict was
     /// computed from, and what the golden cases are made of.
     fn keep_recording(&self) -> Result<()> {
-        let text = self.lab.read(RECORDING)?;
+        let text = self.recording()?;
         let ours = std::env::current_exe().context("cannot find the running program")?;
         let built = ours.ancestors().nth(2).context("the running program is in no directory")?;
         let folder = built.join("lab-recordings");
