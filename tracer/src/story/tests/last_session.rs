@@ -1,9 +1,7 @@
 //! How a user's last session ended, after which logind had the user's manager stopped.
 
-use super::scene::{Scene, at, logind, root, signal, systemd, task, task_in};
-use crate::evidence::{
-    BusPeer, Fact, Grade, ProcessSnapshot, SessionState, SignalSent, Source, Task, sig,
-};
+use super::scene::{Scene, at, logind, root, signal, systemd, task, task_in, with_connection};
+use crate::evidence::{BusPeer, Fact, Grade, SessionState, SignalSent, Source, Task, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const UNIT: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/w.service";
@@ -113,16 +111,7 @@ fn which_session_was_the_last() {
 #[test]
 fn the_victims_own_connection_is_not_the_last_sessions() {
     let victim = victim();
-    let snapshot = ProcessSnapshot {
-        pid: victim.id.pid,
-        start_ns: victim.id.start_ns,
-        comm: victim.comm.clone(),
-        uid: victim.uid,
-        cgroup: Some(UNIT.to_owned()),
-        environment: [("SSH_CONNECTION".to_owned(), "203.0.113.5 51276 10.0.0.1 22".to_owned())]
-            .into(),
-        ..ProcessSnapshot::default()
-    };
+    let snapshot = with_connection(&victim, "203.0.113.5 51276 10.0.0.1 22");
     let scene = there(&victim).add(0, Source::Proc, Fact::Process(Box::new(snapshot)));
     let scene = scene.tcp_closed_by_peer(4800, task(99, "ksoftirqd/0"));
     let death = stopped_by(removed(su_ends(scene), 4950, "3"), logind());

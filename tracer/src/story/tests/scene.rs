@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::evidence::{
     BusCall, BusPeer, BusReply, Disposition, Evidence, Exec, Exit, Fact, Header, Job, LossPlace,
-    Lost, Manager, ManagerConnection, Moment, ProcessId, SessionState, Setting, Settled,
-    SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange,
-    TcpState, Time, TraceOptions, UnitProperties, User,
+    Lost, Manager, ManagerConnection, Moment, ProcessId, ProcessSnapshot, SessionState, Setting,
+    Settled, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task,
+    TcpChange, TcpState, Time, TraceOptions, UnitProperties, User,
 };
 use crate::story::Engine;
 use crate::story::verdict::{Death, Record};
@@ -38,6 +38,19 @@ pub fn task(pid: u32, comm: &str) -> Task {
         kernel_thread: false,
         exiting: false,
         io_worker: false,
+    }
+}
+
+/// What `/proc` tells of a process with this value of `SSH_CONNECTION` in its environment.
+pub fn with_connection(task: &Task, connection: &str) -> ProcessSnapshot {
+    ProcessSnapshot {
+        pid: task.id.pid,
+        start_ns: task.id.start_ns,
+        comm: task.comm.clone(),
+        uid: task.uid,
+        cgroup: task.cgroup.clone(),
+        environment: [("SSH_CONNECTION".to_owned(), connection.to_owned())].into(),
+        ..ProcessSnapshot::default()
     }
 }
 

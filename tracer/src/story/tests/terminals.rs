@@ -1,6 +1,6 @@
 //! Terminals that hang up, and why.
 
-use super::scene::{Scene, signal, task, task_in};
+use super::scene::{Scene, signal, task, task_in, with_connection};
 use crate::evidence::{
     Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
     TargetReason, Task, TcpChange, TcpState, sig,
@@ -44,14 +44,7 @@ fn of(
     before: impl FnOnce(Scene) -> Scene,
 ) -> Death {
     let victim = victim();
-    let snapshot = ProcessSnapshot {
-        pid: victim.id.pid,
-        start_ns: victim.id.start_ns,
-        comm: victim.comm.clone(),
-        uid: victim.uid,
-        environment: [("SSH_CONNECTION".to_owned(), connection.to_owned())].into(),
-        ..ProcessSnapshot::default()
-    };
+    let snapshot = with_connection(&victim, connection);
     let scene = Scene::default().target(&victim, TargetReason::Pid);
     before(scene.add(0, Source::Proc, Fact::Process(Box::new(snapshot))))
         .exit(5, holder.clone(), 255 << 8, false)
