@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 /// Length of a clock tick in `/proc/PID/stat` (`USER_HZ` is 100 on every supported architecture).
 pub const TICK_NS: u64 = 10_000_000;
 
+/// The last part of a path, which is what a program is called by; all of what has no `/`.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// Identity of a process: a pid alone can be used again.
 ///
 /// `/proc` knows start times in ticks of 10 ms only, the kernel's events in nanoseconds; two

@@ -6,6 +6,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Nanoseconds of a millisecond.
+pub const MS: u64 = 1_000_000;
+/// Nanoseconds of a second.
+pub const S: u64 = 1_000 * MS;
+
 /// A point in time on both clocks.
 ///
 /// `boot_ns` orders events and survives steps of the wall clock; `time` is what the clock on the

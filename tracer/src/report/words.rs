@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::evidence::{
-    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, sig, signal_number,
+    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, base_name, sig, signal_number,
 };
 use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
 
@@ -28,7 +28,7 @@ pub fn process(process: &Process) -> String {
 /// The name alone: `comm`, else the executable's, else `?`. Escaped for a terminal.
 pub fn name(process: &Process) -> String {
     let comm = process.comm.as_deref().filter(|comm| !comm.is_empty());
-    let exe = || process.exe.as_deref()?.rsplit('/').next();
+    let exe = || process.exe.as_deref().map(base_name);
     escape::shortened(comm.or_else(exe).unwrap_or("?"), MAX_NAME)
 }
 

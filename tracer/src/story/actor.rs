@@ -6,7 +6,7 @@ use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
 use super::{unseen, words};
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, Session, Source};
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, Session, Source, base_name};
 
 /// How many starts of units are followed up: one had another made, which had a third.
 pub const STARTS: usize = 3;
@@ -79,10 +79,10 @@ pub fn runs_shell(process: &Process) -> bool {
 /// Whether a process is a shell that took its name from the script that it was started by (`#!/bin/sh`, execve(2)).
 fn is_shell_script(process: &Process) -> bool {
     let (Some(comm), Some(args)) = (&process.comm, &process.cmdline) else { return false };
-    let base = |arg: &str| arg.rsplit('/').next().unwrap_or(arg).to_owned();
     // The kernel keeps 15 bytes of a name. `#!` may have given the shell an option.
-    let is_named = |arg: &String| base(arg).as_bytes().chunks(15).next() == Some(comm.as_bytes());
-    args.first().is_some_and(|shell| is_shell(&base(shell)))
+    let is_named =
+        |arg: &String| base_name(arg).as_bytes().chunks(15).next() == Some(comm.as_bytes());
+    args.first().is_some_and(|shell| is_shell(base_name(shell)))
         && args.iter().skip(1).take(2).any(is_named)
 }
 

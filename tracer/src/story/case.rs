@@ -7,12 +7,12 @@ use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outco
 use super::world::{Seen, SeenSignal, World};
 use super::{mechanism, signals, words};
 use crate::evidence::{
-    BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId,
+    BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, S,
     Source, Task,
 };
 
 /// How late something on a bus may be seen: whoever reads it has to be given the processor.
-pub const SEEN_LATE: u64 = 1_000_000_000;
+pub const SEEN_LATE: u64 = S;
 
 /// One death to be explained.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ mod tmux;
 
 use super::case::Case;
 use super::people::Known;
-use crate::evidence::{Mechanism, ProcessId, Task, sig};
+use crate::evidence::{MS, Mechanism, ProcessId, S, Task, sig};
 
 /// How long before the server acts the command is run.
-const RECENT: u64 = 3_000_000_000;
+const RECENT: u64 = 3 * S;
 
 /// How long after the end of a client that waits for the server's answer the act can still be seen.
-const ANSWERED: u64 = 200_000_000;
+const ANSWERED: u64 = 200 * MS;
 
 /// A server and its command.
 struct Service {

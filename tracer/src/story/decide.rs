@@ -5,11 +5,8 @@ use super::mechanism;
 use super::patience::{AT_ONCE, Program, is_caught, is_everyday, is_own, patience, said_so};
 use super::world::{Seen, SeenSignal, World};
 use crate::evidence::{
-    Disposition, Exit, Grade, Mechanism, ProcessId, SignalResult, SignalSent, sig,
+    Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalResult, SignalSent, sig,
 };
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
 
 /// How long a handler of a fault can take until it aborts: it writes a report (HotSpot's takes a second).
 const ABORTS_WITHIN: u64 = 5 * S;

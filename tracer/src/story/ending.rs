@@ -14,19 +14,17 @@ use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, Moment, ProcessId, Source, Task,
-    TcpChange, sig,
+    BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, MS, Moment, ProcessId, S, Source,
+    Task, TcpChange, sig,
 };
 use network::{Ended, connection, of_peer, peer, peer_in, said, tcp_link};
-
-const S: u64 = 1_000_000_000;
 
 /// How long before the stop the end of the connection is looked for. sshd ends within milliseconds
 /// of it, except where logind first waits 20 s after PAM closed the session.
 const WINDOW: u64 = 60 * S;
 
 /// How far apart the end of a connection and what says so can be: each is seen in its own way.
-const TOGETHER: u64 = 100_000_000;
+const TOGETHER: u64 = 100 * MS;
 
 /// How long after the last program of a login ended the ssh client closes the connection, which it then does by
 /// itself: an exchange with the server over a slow line.

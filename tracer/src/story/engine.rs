@@ -9,10 +9,8 @@ use super::world::{Seen, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
     Disposition, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
-    ProcessId, SignalSent, TICK_NS, TargetReason, sig,
+    ProcessId, S, SignalSent, TICK_NS, TargetReason, sig,
 };
-
-const S: u64 = 1_000_000_000;
 
 /// How many equal signals are shown one by one before further ones are only counted.
 const SHOWN_BEFORE_FOLDING: u64 = 10;

@@ -8,7 +8,7 @@ use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
-use crate::evidence::{Exit, Grade, Header, Mechanism, sig, signal_name};
+use crate::evidence::{Exit, Grade, Header, Mechanism, S, sig, signal_name};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -73,7 +73,6 @@ impl Verdict {
 /// How long after a signal an exit can be of its own accord, nanoseconds: sooner where it was an error, or where the
 /// signal asks others to read their settings again.
 fn may_be_its_own_after(case: &Case<'_>, blow: Blow<'_>) -> u64 {
-    const S: u64 = 1_000_000_000;
     let fails = matches!(case.outcome, Outcome::Exited { status } if status != 0);
     let reloads = blow.signal.value.number == sig::SIGHUP && !blow.mechanism.is_kernels_own();
     if blow.way == Way::CaughtThenExited && (fails || reloads) { S } else { 5 * S }
@@ -273,7 +272,7 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
     }
     let before = case.world.signals_to(case.victim).iter().filter(|signal| {
         signal.ns() < blow.signal.ns()
-            && signal.ns() + 600_000_000_000 > blow.signal.ns()
+            && signal.ns() + 600 * S > blow.signal.ns()
             && signal.value.sender.id == sender
             && matches!(
                 signal.value.number,

@@ -11,11 +11,9 @@ use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::cgroup_path::bus_label_unescape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, Manager, Moment, ProcessId, SignalSent, Task, sig,
+    BusCall, CgroupOwner, Exit, Grade, Job, MS, Manager, Moment, ProcessId, S, SignalSent, Task,
+    sig,
 };
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
 
 /// How late a bus message can be seen after the signal it led to: both are read by different
 /// processes, and the signal is stamped in the kernel.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::mechanism;
 use super::world::{SeenSignal, Steady};
-use crate::evidence::{Mechanism, ProcessId, SignalInfo, SignalSent, sig};
+use crate::evidence::{Mechanism, ProcessId, S, SignalInfo, SignalSent, sig};
 
 /// How far apart a write and the death of a newborn can be that belong together.
-const TOGETHER: u64 = 1_000_000_000;
+const TOGETHER: u64 = S;
 
 /// How many writes and how many orphaned newborns are remembered.
 const KEPT: usize = 256;

@@ -5,10 +5,9 @@ use super::actor::is_shell;
 use super::manager::manager_of;
 use super::mechanism;
 use super::world::World;
-use crate::evidence::{Disposition, Exit, Mechanism, SignalInfo, SignalSent, sig};
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
+use crate::evidence::{
+    Disposition, Exit, MS, Mechanism, S, SignalInfo, SignalSent, base_name, sig,
+};
 
 /// Right on the heels of the signal: its handler has hardly done anything else.
 pub const AT_ONCE: u64 = 20 * MS;
@@ -36,7 +35,7 @@ impl Program {
         let known = world.people.get(exit.task.id);
         let args = known.and_then(|known| known.cmdline.as_deref()).unwrap_or_default();
         let name = args.first().map_or(exit.task.comm.as_str(), String::as_str);
-        let base = name.rsplit('/').next().unwrap_or(name);
+        let base = base_name(name);
         let shell = is_shell(base);
         let prompt = match args.split_first() {
             Some((_, args)) if shell => base.starts_with('-') || is_interactive(args),

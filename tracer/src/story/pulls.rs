@@ -10,10 +10,7 @@ use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::world::{Seen, UnitHistory};
 use super::{units, words};
-use crate::evidence::{Job, Manager, Moment, Written};
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
+use crate::evidence::{Job, MS, Manager, Moment, S, Written};
 
 /// Jobs of one transaction are announced together, nanoseconds.
 pub const TOGETHER: u64 = 500 * MS;

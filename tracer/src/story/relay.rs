@@ -15,11 +15,9 @@ use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{clients, decide, mechanism, signals, words};
 use crate::evidence::{
-    Disposition, Grade, Mechanism, ProcessId, SignalResult, SignalSent, Source, Task, sig,
+    Disposition, Grade, Mechanism, ProcessId, S, SignalResult, SignalSent, Source, Task, sig,
     signal_name,
 };
-
-const S: u64 = 1_000_000_000;
 
 /// How soon a signal is answered by whoever has nothing else to do.
 const AT_ONCE: u64 = S / 10;

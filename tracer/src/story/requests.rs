@@ -12,10 +12,9 @@ pub use super::wishes::Wish;
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, Grade, Job, LossPlace, Manager, ManagerConnection, ProcessId, sig, signal_number,
+    BusCall, Grade, Job, LossPlace, Manager, ManagerConnection, ProcessId, S, base_name, sig,
+    signal_number,
 };
-
-const S: u64 = 1_000_000_000;
 
 /// A request, as far as it was seen.
 #[derive(Clone, Copy, Debug)]
@@ -107,8 +106,7 @@ impl<'a> Request<'a> {
         let is_run = |args: &[String]| {
             let own = args.len().checked_sub(run.len()).filter(|own| *own > 0 && !run.is_empty());
             own.is_some_and(|own| {
-                let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-                args[own + 1..] == *rest && base(&args[own]) == base(program)
+                args[own + 1..] == *rest && base_name(&args[own]) == base_name(program)
             })
         };
         let nameless = TRANSIENT.iter().any(|stem| unit.starts_with(stem));

@@ -14,9 +14,9 @@ use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
 use super::words;
 use super::world::{Seen, UnitHistory};
-use crate::evidence::{BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId};
-
-const S: u64 = 1_000_000_000;
+use crate::evidence::{
+    BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId, S,
+};
 
 /// How soon after its start a unit does what it was started for, and not what it is there for.
 pub const AT_START: u64 = 10 * S;

@@ -13,7 +13,9 @@ use super::upstream::End;
 use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::world::{Seen, SeenSignal};
 use super::{fixes, patience, signals, words};
-use crate::evidence::{Grade, Job, JournalLine, SignalResult, Source, Task, sig, signal_name};
+use crate::evidence::{
+    Grade, Job, JournalLine, MS, S, SignalResult, Source, Task, sig, signal_name,
+};
 
 /// A unit that was not stopped in time.
 #[derive(Debug)]
@@ -40,7 +42,6 @@ enum Limit {
 impl<'a> Overrun<'a> {
     /// Where the deciding signal is the last resort of a stop that took too long.
     pub fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
-        const S: u64 = 1_000_000_000;
         let blow = case.blow.filter(|_| stop.by_command.is_none())?;
         let said = case.world.journal.iter().rev().find(|line| {
             manager_said(&line.value, stop, &stop.unit)
@@ -202,7 +203,7 @@ fn in_brackets(setting: Option<DecidingSetting>) -> String {
 }
 
 /// How much earlier than its limit a time-out may seem to come.
-const SLACK: u64 = 50_000_000;
+const SLACK: u64 = 50 * MS;
 
 /// The shortest time after which the manager resorts to more than asking, nanoseconds, as it says itself.
 fn limit_ns(stop: &UnitStop<'_>) -> Option<u64> {
@@ -474,7 +475,7 @@ impl<'a> Notice<'a> {
 
     fn end(case: &Case<'a>, unit: &str, job: &Seen<Job>, unheeded: bool) -> Option<Self> {
         /// What is later than that has other reasons.
-        const AT_ONCE: u64 = 1_000_000_000;
+        const AT_ONCE: u64 = S;
         let manager = job.value.manager;
         let ended_ns = case.exit.ns();
         let is_stopped = |task: &Task| {

@@ -10,7 +10,7 @@ use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{
-    CgroupOwner, Grade, Manager, Moment, Process, ProcessId, Setting, Source, Task,
+    CgroupOwner, Grade, MS, Manager, Moment, Process, ProcessId, Setting, Source, Task, base_name,
 };
 
 /// The settings, and the state in which a unit is while they run (`service_state_table` in
@@ -28,7 +28,7 @@ const SETTINGS: [(&str, &str); 6] = [
 const ONESHOT: &str = "ExecStart";
 
 /// How long after a process its manager's word on it may be heard.
-const TOGETHER: u64 = 50_000_000;
+const TOGETHER: u64 = 50 * MS;
 
 /// A command that a manager ran for a unit, and a process of it.
 #[derive(Clone, Debug)]
@@ -289,10 +289,6 @@ fn fit(words: &[String], args: &[String]) -> Option<Match> {
     let same = args.len() >= known && words[..known] == args[..known];
     let all = known < words.len() || args.len() == words.len();
     Some(if same && all { Match::Arguments } else { Match::Program })
-}
-
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 #[cfg(test)]

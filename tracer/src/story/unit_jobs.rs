@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use super::manager::BUS_LAG;
 use super::world::{Seen, World};
-use crate::evidence::{Job, JournalLine, Manager};
+use crate::evidence::{Job, JournalLine, MS, Manager};
 
 /// How much later than its first signal a manager may have logged that it was stopping a unit, nanoseconds: it does
 /// so next.
-const NEXT: u64 = 50_000_000;
+const NEXT: u64 = 50 * MS;
 
 /// What a job is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, Source,
+    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, S, Source,
     Written, systemd_span,
 };
 
@@ -121,7 +121,7 @@ pub fn unit_signalled_for(world: &World, process: ProcessId, ended_ns: u64) -> O
 }
 
 /// How long after an end what was logged before it may be heard, nanoseconds.
-const LOGGED: u64 = 2_000_000_000;
+const LOGGED: u64 = 2 * S;
 
 /// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
 /// session for out of the unit's cgroup (`PAMName=`).
@@ -326,7 +326,7 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
 }
 
 /// How long before the blow a command can have been started and still be part of the story.
-const RECENT: u64 = 600_000_000_000;
+const RECENT: u64 = 600 * S;
 
 /// The link of the command that somebody ran, after what had started the unit that it was run in; none where it has been
 /// running for long, or where nobody ran it.

@@ -15,7 +15,7 @@ use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    CgroupOwner, Exit, Grade, Manager, Mechanism, Moment, ProcessId, Task, sig, signal_name,
+    CgroupOwner, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -43,7 +43,7 @@ pub struct End<'a> {
 const DEPTH: usize = 8;
 
 /// How long before a process ended the command that killed it was run.
-const JUST_RUN: u64 = 1_000_000_000;
+const JUST_RUN: u64 = S;
 
 /// The service that a process is the main program of, where it was at its daily work by then: that it had been started
 /// some time, perhaps at boot, is no reason for what it did.
@@ -57,7 +57,7 @@ pub fn at_its_work(actor: &Actor, at_ns: u64) -> Option<&str> {
 }
 
 /// How much later than the kernel's answer to it an end may be seen.
-const ANSWERED: u64 = 20_000_000;
+const ANSWERED: u64 = 20 * MS;
 
 impl<'a> End<'a> {
     /// The end of a process, where it was seen.

@@ -3,7 +3,7 @@
 use super::manager::{same_unit, signals_which, stops_which, unit_of_call};
 use super::units::{names_of, unit_of_file};
 use super::world::World;
-use crate::evidence::{BusCall, Manager};
+use crate::evidence::{BusCall, Manager, base_name};
 
 /// What can be asked of a service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +132,7 @@ pub fn isolated_by(args: &[String]) -> Option<String> {
         return Some(target.to_owned());
     }
     let (program, rest) = args.split_first()?;
-    if program.rsplit('/').next() != Some("systemctl") {
+    if base_name(program) != "systemctl" {
         return None;
     }
     let is_value = |at: usize| at > 0 && rest[at - 1] == "--job-mode";
@@ -176,8 +176,7 @@ const VERBS: [&str; 14] = [
 /// The target that telinit(8) isolates.
 fn runlevel(args: &[String]) -> Option<&'static str> {
     let (program, rest) = args.split_first()?;
-    let program = program.rsplit('/').next();
-    if !matches!(program, Some("telinit" | "init")) {
+    if !matches!(base_name(program), "telinit" | "init") {
         return None;
     }
     match rest.iter().find(|arg| !arg.starts_with('-'))?.as_str() {

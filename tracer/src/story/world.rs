@@ -13,7 +13,7 @@ use super::newborn::Newborns;
 use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
+    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, S, SessionState, Setting,
     SignalSent, Source, TargetReason, Task, TcpChange, Terminal, Unavailable, User, weight,
 };
 
@@ -491,7 +491,7 @@ impl World {
 
     /// Signals to witnesses pile up: drops those of processes that ended long before `now_ns`.
     pub fn prune(&mut self, now_ns: u64) {
-        const OLD_NS: u64 = 120_000_000_000;
+        const OLD_NS: u64 = 120 * S;
         if self.signals.len() > KEPT {
             let targets = &self.targets;
             self.signals.retain(|id, list| {

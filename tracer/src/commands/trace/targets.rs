@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
-use crate::evidence::{Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, sig};
+use crate::evidence::{Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, base_name, sig};
 use crate::kernel::Selection;
 use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told_to_run};
 
@@ -162,9 +162,8 @@ impl Wanted {
         if !long || !only_names || self.follow || self.command.is_some() {
             return false;
         }
-        let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        let called = [base(&exec.filename), exec.task.comm.clone()];
-        !names.iter().any(|name| called.iter().any(|called| called == name))
+        let called: [&str; 2] = [base_name(&exec.filename), &exec.task.comm];
+        !names.iter().any(|name| called.contains(name))
     }
 
     /// Whether a program that the kernel took for none of the targets has the title of one.

@@ -2,6 +2,7 @@
 
 use super::Redactor;
 use super::telling::{self, Reading, Shown};
+use crate::evidence::base_name;
 
 /// Words that stay in a rewritten title.
 const TITLE: &[&str] = &[
@@ -27,19 +28,18 @@ impl Redactor {
         mut arguments: Vec<String>,
         program: &str,
     ) -> Vec<String> {
-        let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let Some(first) = arguments.first() else { return arguments };
         let named = if is_title(first) { first.split([':', ' ']).next() } else { Some(&**first) };
-        let (called, runs) =
-            (base(named.unwrap_or_default().trim_start_matches('-')), base(program));
+        let called = base_name(named.unwrap_or_default().trim_start_matches('-')).to_owned();
+        let runs = base_name(program);
         let alike = !called.is_empty()
             && !runs.is_empty()
-            && (called.starts_with(&runs) || runs.starts_with(&called));
+            && (called.starts_with(runs) || runs.starts_with(&called));
         if alike || telling::is_shell(&called) {
             return self.command_line(arguments);
         }
         let hidden = self.names.argument(&arguments.remove(0));
-        std::iter::once(hidden).chain(self.arguments_of(&runs, arguments)).collect()
+        std::iter::once(hidden).chain(self.arguments_of(runs, arguments)).collect()
     }
 
     /// A command line.
@@ -52,7 +52,7 @@ impl Redactor {
             // What is left behind it is of the command line that it was written over.
             (self.title(&first), String::new())
         } else {
-            (self.program(&first), first.rsplit('/').next().unwrap_or_default().to_owned())
+            (self.program(&first), base_name(&first).to_owned())
         };
         std::iter::once(shown).chain(self.arguments_of(&program, arguments)).collect()
     }
@@ -101,7 +101,7 @@ impl Redactor {
             return self.untitled(title);
         };
         // `sshd: alice@pts/0`, `sshd: alice [priv]`, but `sshd: /usr/sbin/sshd -D [listener] …`.
-        let sshd = program.rsplit('/').next().is_some_and(|base| base.starts_with("sshd"));
+        let sshd = base_name(program).starts_with("sshd");
         let words: Vec<_> = rest
             .split(' ')
             .enumerate()

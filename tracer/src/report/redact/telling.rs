@@ -4,7 +4,7 @@
 //! all that follows is hidden but for the names of options: `docker exec db mysqladmin --password hunter2` keeps
 //! `docker exec db` and `--password`.
 
-use crate::evidence::signal_number;
+use crate::evidence::{base_name, signal_number};
 
 /// What the arguments of a program can tell. Whatever is not known to tell is hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +259,7 @@ impl Reading {
                 Shown::whole_if(is_signal_or_time(argument))
             }
             Kind::Runs { .. } => {
-                *self = Self::of(argument.rsplit('/').next().unwrap_or_default());
+                *self = Self::of(base_name(argument));
                 Shown::whole_if(self.kind != Kind::Unknown)
             }
             Kind::Kills => Shown::whole_if(is_signal_or_pid(argument)),

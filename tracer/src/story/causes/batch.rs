@@ -2,13 +2,11 @@
 
 use super::commands::dealt;
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, JournalLine};
+use crate::evidence::{Grade, JournalLine, S};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
-
-const S: u64 = 1_000_000_000;
 
 /// Daemons that end what they have started.
 const DAEMONS: [&str; 5] = ["slurmstepd", "slurmd", "pbs_mom", "sge_execd", "condor_starter"];

@@ -1,7 +1,7 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Exit, Grade, Manager, Mechanism, Task, signal_name};
+use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, signal_name};
 use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way, decide};
@@ -189,7 +189,7 @@ fn scripted(case: &Case<'_>, id: crate::evidence::ProcessId) -> bool {
     let shown = process.comm.as_deref().is_some_and(is_interpreter)
         && process.cmdline.as_deref().is_some_and(is_told);
     let executed = case.world.people.executed_at(id, case.struck_ns()).unwrap_or_default();
-    let program = executed.first().map(|name| name.rsplit('/').next().unwrap_or(name));
+    let program = executed.first().map(|name| base_name(name));
     shown || program.is_some_and(is_interpreter) && is_told(executed)
 }
 
@@ -300,7 +300,7 @@ pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<E
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
 /// its own, the victim itself among them.
 fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
-    const RIGHT_BEFORE: u64 = 20_000_000;
+    const RIGHT_BEFORE: u64 = 20 * MS;
     let sender = blow.signal.value.sender.id;
     let alarm = || own_alarm(case.world, sender, blow.signal.ns());
     let by_another = case.world.signals_to(sender).iter().rfind(|got| {
@@ -334,7 +334,7 @@ fn after_told(case: &Case<'_>, blow: Blow<'_>, got: &SeenSignal) -> (String, Lin
 }
 
 /// How soon whoever waits for several jobs ends the others when one of them fails.
-const AT_ONCE: u64 = 50_000_000;
+const AT_ONCE: u64 = 50 * MS;
 
 /// Another child of whoever ended the victim, its parent, too, that had failed before without being ended by it: runners
 /// of several jobs end the others then. It is no reason to end one that was started only after that.
@@ -346,9 +346,9 @@ struct Failed<'a> {
 
 impl<'a> Failed<'a> {
     fn before(case: &Case<'a>, sender: &Task) -> Option<Self> {
-        const BEFORE: u64 = 500_000_000;
+        const BEFORE: u64 = 500 * MS;
         /// What runs for less is a command that was asked something, rather than a job.
-        const JOB: u64 = 1_000_000_000;
+        const JOB: u64 = S;
         let parents = case.world.people.parents(case.victim);
         if !parents.contains(&sender.id) {
             return None;

@@ -2,7 +2,7 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, Grade, Mechanism, SignalResult, Task, sig, signal_name};
+use crate::evidence::{BusCall, Grade, Mechanism, S, SignalResult, Task, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -158,7 +158,7 @@ fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
 /// The call that asked machined to end the victim's machine or to signal it.
 pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
-    const RECENT: u64 = 120_000_000_000;
+    const RECENT: u64 = 120 * S;
     let name = case.placement.machine.clone()?;
     let object = format!("/org/freedesktop/machine1/machine/{}", bus_label_escape(&name));
     case.world.calls.iter().rev().find(|seen| {

@@ -3,7 +3,7 @@
 use super::own_doing::{core, core_fix};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, SignalInfo, SignalSent,
+    Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, S, SignalInfo, SignalSent,
     Source, sig, signal_name,
 };
 use crate::story::case::Case;
@@ -283,7 +283,7 @@ fn end_words(case: &Case<'_>, blow: Blow<'_>) -> String {
 /// The debugger that had stopped the process to get hold of it, not long before it crashed. What it changed there is not
 /// seen.
 fn attached(case: &Case<'_>, blow: Blow<'_>) -> Option<(String, Link)> {
-    const RECENT_NS: u64 = 60_000_000_000;
+    const RECENT_NS: u64 = 60 * S;
     let stop = case.world.signals_to(case.victim).iter().rev().find(|signal| {
         signal.ns() < blow.signal.ns()
             && signal.ns() + RECENT_NS > blow.signal.ns()

@@ -1,12 +1,10 @@
 //! Daemons of the system that end what others have left running: udev.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, sig};
+use crate::evidence::{Grade, S, sig};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::{fixes, units, words};
-
-const S: u64 = 1_000_000_000;
 
 /// udev ends what a rule's `RUN` started: at once when it took too long, and when udev has nothing more to do, whatever
 /// is left in its cgroup (`cg_kill` in `src/udev/udevd.c`, of which it logs nothing).

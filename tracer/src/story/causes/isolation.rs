@@ -4,7 +4,7 @@ mod unasked;
 
 use super::units::{UNSEEN, nameless_caller};
 use super::{Finding, Fit, Opinion, is_not};
-use crate::evidence::{Grade, Job, Manager};
+use crate::evidence::{Grade, Job, Manager, S};
 use crate::story::case::Case;
 use crate::story::manager::{UnitStop, job_type, unit_of_call};
 use crate::story::requests::{Request, Wish};
@@ -14,8 +14,6 @@ use crate::story::wishes::isolated_by;
 use crate::story::world::Seen;
 use crate::story::{fixes, units};
 pub use unasked::{by_failure, by_signal};
-
-const S: u64 = 1_000_000_000;
 
 /// A unit that somebody asked to isolate.
 pub struct Asked<'a> {

@@ -1,7 +1,7 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Limits, Mechanism, SignalInfo, SignalSent, sig, signal_name};
+use crate::evidence::{Grade, Limits, MS, Mechanism, S, SignalInfo, SignalSent, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::fixes::UnitAt;
@@ -25,7 +25,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
     let sender = &blow.signal.value.sender;
     let parent = words::name_pid(&case.task(sender));
     // The signal is bound to the parent *thread*: the process may well live on.
-    let end = end_of_sender(case, blow).filter(|end| end.ns() <= blow.signal.ns() + 20_000_000);
+    let end = end_of_sender(case, blow).filter(|end| end.ns() <= blow.signal.ns() + 20 * MS);
     let (links, by_whom) = told(case, blow, end.as_ref());
     let what = if end.is_none() && sender.tid != sender.id.pid {
         format!(
@@ -177,9 +177,7 @@ fn in_units_of_the_kernel(value: &str) -> Option<u64> {
 /// What used up a limit of CPU time. Both limits end in the same place of the kernel: which one it was is known
 /// where there is only one.
 fn cpu_time(which: &str, limits: Option<Limits>) -> String {
-    let cpu = limits
-        .and_then(|limits| limits.first)
-        .map(|s| words::span(s.saturating_mul(1_000_000_000)));
+    let cpu = limits.and_then(|limits| limits.first).map(|s| words::span(s.saturating_mul(S)));
     let real_time =
         limits.and_then(|limits| limits.real_time).map(|us| words::span(us.saturating_mul(1_000)));
     match (cpu, real_time) {

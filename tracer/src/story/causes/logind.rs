@@ -6,7 +6,7 @@ mod user_stopped;
 
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, Task};
+use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task, base_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
@@ -18,7 +18,6 @@ use crate::story::world::{Seen, SeenSignal};
 use crate::story::{closed, fixes, units, words};
 pub use user_stopped::user_stopped;
 
-const S: u64 = 1_000_000_000;
 const SCOPE: &[&str] = &["logind.conf"];
 
 /// How long after the request for it a signal can come.
@@ -266,7 +265,7 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
 
 fn program(case: &Case<'_>) -> String {
     let process = case.victim_process();
-    let exe = process.exe.as_deref().and_then(|exe| exe.rsplit('/').next()).map(str::to_owned);
+    let exe = process.exe.as_deref().map(|exe| base_name(exe).to_owned());
     exe.or(process.comm).unwrap_or_else(|| "PROGRAM".to_owned())
 }
 

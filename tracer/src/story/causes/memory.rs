@@ -2,17 +2,14 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupLimits, Grade, JournalLine, KernelLogLine, Manager, Mechanism, OomVictim, Source, Task,
-    cgroup_path, sig,
+    CgroupLimits, Grade, JournalLine, KernelLogLine, MS, Manager, Mechanism, OomVictim, S, Source,
+    Task, cgroup_path, sig,
 };
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
 
 /// The kernel's own summary of one OOM kill (`oom_kill_process`, "oom-kill:constraint=…").
 struct Summary {

@@ -1,7 +1,7 @@
 //! Nobody did it, or nobody knows who.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, TargetReason, sig, signal_name};
+use crate::evidence::{Grade, Mechanism, S, TargetReason, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, Outcome};
 use crate::story::{decide, mechanism, patience, signals, words};
@@ -38,8 +38,8 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
 
 /// A caught signal that might be thought the reason: its number, and what to say of it.
 fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
-    const RECENT_NS: u64 = 300_000_000_000;
-    const FAULT_NS: u64 = 1_000_000_000;
+    const RECENT_NS: u64 = 300 * S;
+    const FAULT_NS: u64 = S;
     let runtime = patience::Program::of(case.world, &case.exit.value).runtime;
     let mut recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
         let pending = case.exit.value.pending.contains(&signal.value.number);
@@ -123,10 +123,7 @@ fn convention(case: &Case<'_>, status: u8) -> String {
 }
 
 fn lost_before(case: &Case<'_>) -> bool {
-    case.world
-        .losses
-        .iter()
-        .any(|lost| lost.value.dropped > 0 && lost.ns() <= case.exit.ns() + 1_000_000_000)
+    case.world.losses.iter().any(|lost| lost.value.dropped > 0 && lost.ns() <= case.exit.ns() + S)
 }
 
 /// What is known when nothing else is.

@@ -4,7 +4,7 @@ use super::commands::child_ended_alike;
 use super::crashes::described;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Disposition, Exit, Grade, Mechanism, ProcessId, SignalInfo, sig, signal_name,
+    Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalInfo, sig, signal_name,
 };
 use crate::story::actor::{is_interactive, is_shell};
 use crate::story::case::Case;
@@ -210,11 +210,11 @@ fn login_over<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<'a>> {
 /// start the parts of a pipeline, where that one had ended by then.
 fn likely_reader<'a>(case: &Case<'a>, struck_ns: u64) -> Option<&'a Seen<Exit>> {
     /// How far apart the parts of a pipeline are started at most.
-    const TOGETHER: u64 = 100_000_000;
+    const TOGETHER: u64 = 100 * MS;
     /// How long the victim may have had nothing to write.
-    const SILENT: u64 = 5_000_000_000;
+    const SILENT: u64 = 5 * S;
     /// How long after a process has closed its files its end is seen: newer kernels tell of it after that.
-    const CLOSING: u64 = 5_000_000;
+    const CLOSING: u64 = 5 * MS;
     let people = &case.world.people;
     let parent = *people.parents(case.victim).first()?;
     let order = |id: ProcessId| (id.start_ticks(), id.pid);
@@ -274,7 +274,7 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
 /// zshparam(1)). It catches SIGALRM, says so, and ends as by `exit`.
 pub fn idle_shell(case: &Case<'_>) -> Option<Opinion> {
     /// What a shell does at its end: its logout file, and writing its history.
-    const ENDS: u64 = 1_000_000_000;
+    const ENDS: u64 = S;
     let Outcome::Exited { status } = case.outcome else { return None };
     let process = case.victim_process();
     let is_shell = process.comm.as_deref().is_some_and(is_shell) && is_interactive(&process);

@@ -2,7 +2,7 @@
 
 use super::logind::from_logind;
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, ProcessId};
+use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, ProcessId, S};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -12,8 +12,6 @@ use crate::story::requests::{Request, by_arguments, who_called};
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{units, words};
-
-const S: u64 = 1_000_000_000;
 
 /// How long before the first job of a shutdown the request for it is looked for.
 const RECENT: u64 = 60 * S;

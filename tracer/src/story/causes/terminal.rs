@@ -2,8 +2,8 @@
 
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, ProcessId, SignalSent, Source, Task,
-    sig, signal_name,
+    CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, ProcessId, S, SignalSent,
+    Source, Task, sig, signal_name,
 };
 use crate::story::actor::{Actor, is_interactive, is_shell};
 use crate::story::case::Case;
@@ -85,7 +85,7 @@ fn after(login: Option<&Ending<'_>>) -> String {
 /// The end of the X server or compositor that a terminal's window was shown by, at about the time of the hangup: the
 /// terminal emulator ends when it loses that. It may be seen to end a moment later than what it served.
 fn display_end<'a>(case: &Case<'a>, emulator: &Task, hung_up_ns: u64) -> Option<End<'a>> {
-    const AROUND: u64 = 200_000_000;
+    const AROUND: u64 = 200 * MS;
     const DISPLAYS: [&str; 12] = [
         "X",
         "Xorg",
@@ -288,10 +288,10 @@ fn hung_up_by_sudo(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
 }
 
 /// How long after it sent a signal to its jobs a shell has ended, if that was why.
-const ENDS: u64 = 1_000_000_000;
+const ENDS: u64 = S;
 
 /// How long after its terminal hung up a shell hangs up its jobs.
-const HANGS_UP: u64 = 5_000_000_000;
+const HANGS_UP: u64 = 5 * S;
 
 /// Why a shell signalled its jobs though nobody typed `kill`.
 struct LetGo<'a> {
@@ -354,7 +354,7 @@ fn is_job(case: &Case<'_>, sent: &SignalSent) -> bool {
 
 /// Whether the victim was stopped when a shell signalled it. Only a stopped job gets SIGCONT after that.
 fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
-    const AT_ONCE: u64 = 100_000_000;
+    const AT_ONCE: u64 = 100 * MS;
     let signals = || case.world.signals_to(case.victim).iter();
     let before = signals().rfind(|signal| {
         let number = signal.value.number;

@@ -2,7 +2,7 @@
 
 use super::commands::{aim, by_program, dealt, group_aimed_at, way};
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Process, signal_name};
+use crate::evidence::{Grade, Process, S, base_name, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::relay::Relay;
@@ -123,7 +123,7 @@ fn limit_ns(process: &Process) -> Option<u64> {
         Some("timelimit") => return args.iter().position(|arg| arg == "-t").and_then(after),
         _ => {}
     }
-    let applet = args.first()?.rsplit('/').next() == Some("busybox");
+    let applet = base_name(args.first()?) == "busybox";
     let mut args = args.iter().skip(1 + usize::from(applet)).map(String::as_str);
     while let Some(arg) = args.next() {
         match arg {
@@ -159,7 +159,7 @@ fn duration_ns(text: &str) -> Option<u64> {
 /// is then the end of the sender's.
 fn is_busybox_timeout(process: &Process, victim: &Process) -> bool {
     let (Some(args), Some(command)) = (&process.cmdline, &victim.cmdline) else { return false };
-    let applet = args.iter().take(2).any(|arg| arg.rsplit('/').next() == Some("timeout"));
+    let applet = args.iter().take(2).any(|arg| base_name(arg) == "timeout");
     let runs = !command.is_empty() && args.len() > command.len() + 1 && args.ends_with(command);
     matches!(process.comm.as_deref(), Some("busybox" | "timeout")) && applet && runs
 }
@@ -169,7 +169,7 @@ fn is_busybox_timeout(process: &Process, victim: &Process) -> bool {
 /// by which it finds out how many it may start.
 fn is_parallel_with_limit(process: &Process, elapsed_ns: u64) -> bool {
     const OTHER_REASONS: [&str; 2] = ["--memfree", "--memsuspend"];
-    const AT_ITS_START: u64 = 1_000_000_000;
+    const AT_ITS_START: u64 = S;
     if process.comm.as_deref() != Some("parallel") {
         return false;
     }

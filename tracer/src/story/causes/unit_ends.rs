@@ -2,7 +2,8 @@
 
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::{
-    Exit, Grade, JournalLine, Mechanism, OomVictim, Process, Source, Task, sig, signal_name,
+    Exit, Grade, JournalLine, Mechanism, OomVictim, Process, S, Source, Task, base_name, sig,
+    signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -15,8 +16,6 @@ use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
-
-const S: u64 = 1_000_000_000;
 
 /// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
 fn in_brackets(setting: Option<&DecidingSetting>) -> String {
@@ -396,7 +395,7 @@ fn scope_made(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Link)> {
         let mut ran = people.get(id)?.earlier.iter().filter_map(|program| program.exec_ns);
         let makes = |ran_ns: &u64| {
             let args = people.executed_at(id, *ran_ns).unwrap_or_default();
-            let name = args.first().map(|name| name.rsplit('/').next().unwrap_or(name));
+            let name = args.first().map(|name| base_name(name));
             name == Some("systemd-run") && args.iter().any(|arg| arg == "--scope")
         };
         Some((id, ran.find(makes)?))

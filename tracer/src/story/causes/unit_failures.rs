@@ -2,7 +2,7 @@
 //! manager ends the rest then, with no job for that and nobody who asked.
 
 use super::{Finding, Fit, Opinion, unit_ends};
-use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, Manager, Task};
+use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, Manager, S, Task};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::{UnitStop, job_type, stop_job};
@@ -14,7 +14,6 @@ use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
 const ID: CauseId = CauseId::UnitFailed;
-const S: u64 = 1_000_000_000;
 
 /// The unit failed, whichever way.
 pub fn failed(case: &Case<'_>) -> Option<Opinion> {

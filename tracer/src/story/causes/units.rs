@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
-use crate::evidence::{BusCall, Grade, Job, Manager, Mechanism, Moment, sig};
+use crate::evidence::{BusCall, Grade, Job, MS, Manager, Mechanism, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -13,9 +13,6 @@ use crate::story::stopping::{Notice, Unheeded};
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
-
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000 * MS;
 
 /// Somebody asked for the stop, the restart or the isolation.
 pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {

@@ -1,10 +1,10 @@
 //! tmux: a server for each socket, and sessions in it. tmux(1).
 
 use super::{Asked, base, is_key, option};
-use crate::evidence::{ProcessId, TICK_NS};
+use crate::evidence::{ProcessId, S, TICK_NS};
 
 /// How long after the command that makes it a session's first process starts at most.
-const MADE: u64 = 1_000_000_000;
+const MADE: u64 = S;
 
 /// Options before the command that have a value.
 const WITH_VALUE: [char; 5] = ['c', 'f', 'L', 'S', 'T'];

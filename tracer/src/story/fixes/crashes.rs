@@ -2,6 +2,7 @@
 
 use super::super::verdict::Fix;
 use super::{fix, quoted, remark};
+use crate::evidence::base_name;
 
 /// What a core dump is named by, and looked into with.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl Core<'_> {
                 Some('E') if self.program.starts_with('/') => {
                     file.push_str(&self.program.replace('/', "!"));
                 }
-                Some('f') => file.push_str(self.program.rsplit('/').next().unwrap_or_default()),
+                Some('f') => file.push_str(base_name(self.program)),
                 Some('u') if self.uid.is_some() => {
                     file.push_str(&self.uid.unwrap_or_default().to_string());
                 }
@@ -100,7 +101,7 @@ pub fn core_dump(core: &Core<'_>) -> Fix {
 /// Whether what core dumps are handed to does nothing with them.
 fn is_nothing(catcher: &str) -> bool {
     let program = catcher.split(' ').next().unwrap_or_default();
-    program.is_empty() || matches!(program.rsplit('/').next(), Some("false" | "true" | "null"))
+    program.is_empty() || matches!(base_name(program), "false" | "true" | "null")
 }
 
 /// Core dumps, where the machine is set up to throw them away.

@@ -3,6 +3,7 @@
 use super::super::verdict::{DecidingSetting, Fix};
 use super::unit_at::UnitAt;
 use super::{fix, operand, quoted, remark};
+use crate::evidence::base_name;
 
 /// Who starts and stops this unit; none of one that was made by a program, which nothing is known of when it has
 /// been stopped.
@@ -138,7 +139,7 @@ fn open(at: &UnitAt, file: Option<&str>) -> String {
     let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", operand(unit))));
     match file {
         Some(file) if file.ends_with(".conf") => at.sudo(&format!("editor {}", quoted(file))),
-        Some(file) => edit(file.rsplit('/').next().unwrap_or(&at.unit)),
+        Some(file) => edit(base_name(file)),
         None => edit(&at.unit),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::daemons::default_setting;
 use super::{Assignment, Kind, Root, added_up, is_plain, last};
-use crate::evidence::{Manager, Setting};
+use crate::evidence::{Manager, Setting, base_name};
 
 /// Directories with units of the system manager, strongest first (systemd.unit(5)).
 const SYSTEM: [&str; 13] = [
@@ -176,7 +176,7 @@ impl Root {
                     return found;
                 }
                 let target = self.link(&format!("{directory}/{name}"));
-                let target = target.as_deref().and_then(|path| path.rsplit('/').next());
+                let target = target.as_deref().map(base_name);
                 let alias = match (target, &template) {
                     (Some(target), _) if target == unit => Some(name),
                     (Some(target), Some(own)) if target == own => instance_of(&name, unit),

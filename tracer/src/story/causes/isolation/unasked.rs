@@ -1,7 +1,7 @@
 //! Isolations that no request asked for: a signal to PID 1 did, or a unit that failed.
 
 use super::Isolation;
-use crate::evidence::{Grade, Job, ProcessId};
+use crate::evidence::{Grade, Job, ProcessId, S};
 use crate::story::actor::{Actor, STARTS};
 use crate::story::case::Case;
 use crate::story::causes::{Finding, Fit, Opinion};
@@ -10,8 +10,6 @@ use crate::story::started::Failure;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
-
-const S: u64 = 1_000_000_000;
 
 /// The signals by which PID 1 isolates a target, and which (systemd(1), "Signals"); the first isolates whatever
 /// default.target is.

@@ -1,7 +1,7 @@
 //! Whether a user lingers, and who had logind change that.
 
 use super::last_session::LastSession;
-use crate::evidence::{BusCall, Grade, Moment, ProcessId};
+use crate::evidence::{BusCall, Grade, Moment, ProcessId, S};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -9,8 +9,6 @@ use crate::story::requests::by_arguments;
 use crate::story::verdict::{DecidingSetting, Link};
 use crate::story::world::Seen;
 use crate::story::{closed, units};
-
-const S: u64 = 1_000_000_000;
 
 /// Whether a user's service manager outlives the user's sessions.
 pub enum Linger<'a> {
