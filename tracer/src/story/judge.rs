@@ -352,7 +352,7 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
     if let Some(why) = names.filter(|_| unexplained) {
         gaps.push(format!("how the kernel came to send the signal cannot be told: {why}"));
     }
-    let dropped = case.world.signals_dropped.get(&case.victim).copied().unwrap_or(0);
+    let dropped = case.world.signals_dropped(case.victim);
     if dropped > 0 {
         gaps.push(format!(
             "{dropped} signals in the middle of a storm to this process were counted but not kept"

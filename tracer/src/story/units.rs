@@ -96,7 +96,7 @@ pub fn units_that_ran(
         let named = |name: &str| pid(name) == Some(u64::from(process.pid));
         alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
     };
-    let units = world.units.iter();
+    let units = world.units();
     units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
 }
 

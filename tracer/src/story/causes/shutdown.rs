@@ -217,7 +217,7 @@ struct EndAction {
 impl EndAction {
     /// The only such unit that its manager told to have ended when it made this job, and that had no job of its own then.
     fn before(case: &Case<'_>, job: &Seen<Job>) -> Option<Self> {
-        let mut found = case.world.units.iter().filter_map(|((manager, unit), history)| {
+        let mut found = case.world.units().filter_map(|((manager, unit), history)| {
             let has_job = || {
                 case.world.jobs.iter().any(|other| {
                     other.value.manager == *manager

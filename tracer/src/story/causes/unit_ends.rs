@@ -503,7 +503,7 @@ impl<'a> FirstVictim<'a> {
         let recent = |ns: u64| ns <= stopped && ns + RECENT >= stopped;
         let of_unit = |task: &Task| task.id != case.victim && lived_in(case, task, &stop.unit);
         // The manager hears of the kill before the victim has ended, and may have ended others by then.
-        let struck = case.world.signals.values().flatten().filter(|signal| {
+        let struck = case.world.signals().filter(|signal| {
             recent(signal.ns())
                 && of_unit(&signal.value.target)
                 && mechanism::of(&signal.value) == Mechanism::OomKill

@@ -1,0 +1,185 @@
+//! What was ever said of each unit.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use serde_json::Value;
+
+use super::{Seen, Steady};
+use crate::evidence::{Manager, Moment, Source, UnitProperties, weight};
+
+/// How much of the units of a user's manager is remembered, bytes: it can tell of units without end. What was heard of
+/// last is kept.
+const UNITS_KEPT: usize = 32 << 20;
+
+/// How many changes of a unit are remembered.
+const CHANGES_KEPT: usize = 64;
+
+/// What a unit and each of its changes take beside the properties, bytes, generously.
+const UNIT: usize = 512;
+
+/// What was ever said of one unit.
+#[derive(Debug, Default)]
+pub struct UnitHistory {
+    /// Newest value of every property.
+    pub now: BTreeMap<String, Value>,
+    /// Changes, oldest first.
+    pub changes: VecDeque<Seen<BTreeMap<String, Value>>>,
+    /// About how many bytes it takes.
+    weight: usize,
+    /// Which of all the things that were heard of units was the last one of it.
+    heard: u64,
+}
+
+impl UnitHistory {
+    fn take(&mut self, change: Seen<BTreeMap<String, Value>>) {
+        for (name, value) in &change.value {
+            self.weight += name.len() + weight(value);
+            let before = self.now.insert(name.clone(), value.clone());
+            let freed = before.map_or(0, |before| name.len() + weight(&before));
+            self.weight = self.weight.saturating_sub(freed);
+        }
+        let size = |change: &Seen<BTreeMap<String, Value>>| {
+            let properties = change.value.iter();
+            UNIT + properties.map(|(name, value)| name.len() + weight(value)).sum::<usize>()
+        };
+        self.weight += size(&change);
+        self.changes.push_back(change);
+        if self.changes.len() > CHANGES_KEPT
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.weight = self.weight.saturating_sub(size(&oldest));
+        }
+    }
+
+    /// A string property.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// All that a list-of-strings property ever held: a dependency on a unit is forgotten with that unit.
+    pub fn ever_listed(&self, name: &str) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for value in self.changes.iter().filter_map(|change| change.value.get(name)) {
+            match value {
+                Value::Array(items) => {
+                    all.extend(items.iter().filter_map(Value::as_str));
+                }
+                Value::String(one) if !one.is_empty() => all.push(one),
+                _ => {}
+            }
+        }
+        let mut known = HashSet::new();
+        all.retain(|one| known.insert(*one));
+        all
+    }
+
+    /// The unit that set off the last start of this one, where the manager says so: a timer, a socket, a path.
+    pub fn trigger(&self) -> Option<String> {
+        Self::trigger_in(&self.now)
+    }
+
+    /// The same by these properties.
+    pub fn trigger_in(properties: &BTreeMap<String, Value>) -> Option<String> {
+        let details = properties.get("ActivationDetails")?.as_array()?;
+        let pairs = details.iter().filter_map(Value::as_array);
+        let named =
+            |pair: &&Vec<Value>| pair.first().and_then(Value::as_str) == Some("trigger_unit");
+        pairs.into_iter().find(named)?.get(1)?.as_str().map(str::to_owned)
+    }
+}
+
+/// The units of all managers.
+#[derive(Debug, Default)]
+pub struct Units {
+    histories: Steady<(Manager, String), UnitHistory>,
+    /// About how many bytes is remembered of each manager's.
+    weight: BTreeMap<Manager, usize>,
+    /// How many things were heard of units.
+    heard: u64,
+}
+
+impl Units {
+    /// Takes in what was said of a unit.
+    pub fn add(&mut self, at: Moment, source: Source, unit: &UnitProperties) {
+        self.heard += 1;
+        let history =
+            self.histories.entry((unit.manager, unit.unit.clone())).or_insert_with(|| {
+                let weight = UNIT + 2 * unit.unit.len();
+                *self.weight.entry(unit.manager).or_default() += weight;
+                UnitHistory { weight, ..UnitHistory::default() }
+            });
+        let before = history.weight;
+        history.heard = self.heard;
+        history.take(Seen { at, source, value: unit.properties.clone() });
+        let total = self.weight.entry(unit.manager).or_default();
+        *total = (*total + history.weight).saturating_sub(before);
+        // What PID 1 has is the machine's.
+        if matches!(unit.manager, Manager::User(_)) && *total > UNITS_KEPT {
+            self.forget(unit.manager);
+        }
+    }
+
+    /// Forgets those of a manager's units of which nothing was heard for longest, until half of what may be remembered is
+    /// left.
+    fn forget(&mut self, manager: Manager) {
+        let own = self.histories.iter().filter(|((of, _), _)| *of == manager);
+        let mut newest: Vec<_> = own.map(|(_, history)| (history.heard, history.weight)).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut total, mut kept_from) = (0, u64::MAX);
+        for (heard, weight) in newest {
+            if total + weight > UNITS_KEPT / 2 {
+                break;
+            }
+            (total, kept_from) = (total + weight, heard);
+        }
+        self.histories.retain(|(of, _), history| *of != manager || history.heard >= kept_from);
+        self.weight.insert(manager, total);
+    }
+
+    /// What is known of a unit.
+    pub fn get(&self, manager: Manager, unit: &str) -> Option<&UnitHistory> {
+        self.histories.get(&(manager, unit.to_owned()))
+    }
+
+    /// All units, each with its manager.
+    pub fn iter(&self) -> impl Iterator<Item = (&(Manager, String), &UnitHistory)> {
+        self.histories.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Time;
+
+    /// A user's manager, or what stands where it should, tells of one unit after the other.
+    #[test]
+    fn of_a_users_units_what_was_heard_of_last_is_remembered() {
+        let mut units = Units::default();
+        let mut tell = |manager: Manager, unit: &str, size: usize| {
+            let text = Value::from("x".repeat(size));
+            let properties = BTreeMap::from([("Description".to_owned(), text)]);
+            let unit = unit.to_owned();
+            let at = Moment { time: Time::from_unix_ns(0), boot_ns: 0 };
+            units.add(at, Source::Bus, &UnitProperties { manager, unit, properties });
+            units.weight.clone()
+        };
+        let (user, size) = (Manager::User(1000), 60 << 10);
+        tell(Manager::System, "a.service", size);
+        tell(Manager::User(1001), "a.service", size);
+        // The same again and again takes no more.
+        for _ in 0..2000 {
+            assert!(tell(user, "a.service", size)[&user] < 2 * CHANGES_KEPT * size);
+        }
+        for number in 0..2000 {
+            assert!(tell(user, &format!("{number}.service"), size)[&user] <= UNITS_KEPT);
+        }
+        let is_known = |manager, unit: &str| units.get(manager, unit).is_some();
+        assert!(is_known(user, "1999.service") && !is_known(user, "0.service"));
+        for manager in [Manager::System, Manager::User(1001)] {
+            assert!(is_known(manager, "a.service"));
+        }
+        let weight: usize = units.histories.values().map(|history| history.weight).sum();
+        assert_eq!(weight, units.weight.values().sum::<usize>());
+    }
+}
