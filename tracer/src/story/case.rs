@@ -1,7 +1,7 @@
 //! The case: one death, the signal that decided it, and the world around it.
 
 use super::decide::{self, Blow, Way};
-use super::manager::stop_job;
+use super::unit_jobs::stop_job;
 use super::units::{template, unit_signalled_for, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use super::case::Case;
 use super::ending::lived_in;
-use super::manager::{UnitStop, job_type, main_end};
+use super::manager::UnitStop;
+use super::manager::main_process::main_end;
 use super::requests::{Request, Wish};
+use super::unit_jobs::job_type;
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::world::{Seen, UnitHistory};

@@ -3,7 +3,8 @@
 
 use super::actor::Actor;
 use super::case::{Case, SEEN_LATE};
-use super::manager::{self, calls_before, likeliest_call};
+use super::manager;
+use super::manager::calls::{calls_before, likeliest_call};
 use super::people::Known;
 use super::units::{asking_link, command_links, unit_of_file};
 use super::verdict::{Link, LinkEvent};

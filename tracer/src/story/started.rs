@@ -6,9 +6,12 @@
 use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
-use super::manager::{BUS_LAG, is_manager, job_type, main_end, unit_of_call};
+use super::manager::calls::unit_of_call;
+use super::manager::main_process::main_end;
+use super::manager::{BUS_LAG, is_manager};
 use super::pulls::{Happening, Pull, TOGETHER, pull};
 use super::requests::{Request, Wish};
+use super::unit_jobs::job_type;
 use super::units::{job_link, service_that_ran};
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};

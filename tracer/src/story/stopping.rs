@@ -3,9 +3,10 @@
 
 use super::case::Case;
 use super::ending::lived_in;
-use super::manager::{self, BUS_LAG, UnitStop, job_type, manager_of, stop_job};
+use super::manager::{self, BUS_LAG, UnitStop, manager_of};
 use super::mechanism;
 use super::requests::{Request, Wish};
+use super::unit_jobs::{job_type, stop_job};
 use super::units::{
     cited, job_link_before, manager_said, property_setting, unit_setting, units_that_ran,
 };

@@ -1,4 +1,4 @@
-//! Which job of a unit was under way when something happened to it.
+//! Which job of a unit was under way when something happened to it, and of which type it was.
 //!
 //! A unit has one job at a time, and over its bus a manager tells of jobs and states in the order in which they came
 //! about (`bus_unit_send_pending_change_signal` in `src/core/dbus-unit.c`). When it told of them is not known: they are
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::manager::BUS_LAG;
 use super::world::{Seen, World};
-use crate::evidence::{Job, JournalLine, MS, Manager};
+use crate::evidence::{Job, JournalLine, MS, Manager, S};
 
 /// How much later than its first signal a manager may have logged that it was stopping a unit, nanoseconds: it does
 /// so next.
@@ -29,8 +29,56 @@ pub enum Looked {
     Other,
 }
 
+/// The stop or restart job of a unit that was under way at a time. `born_ns`: when the process that was
+/// ended had started.
+pub fn stop_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+    born_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    under_way(world, manager, unit, at_ns, Looked::Stop { born_ns }, |seen| {
+        let kind = job_type(world, seen);
+        // A restart's job turns into a start job when the unit has stopped, which may be before it was
+        // asked for its type. A start job that ends what had been running before is such a one; what was born while
+        // it was being heard of is what it started.
+        let restarts = kind == Some("start") && born_ns.saturating_add(BUS_LAG) < seen.ns();
+        restarts
+            || !matches!(
+                kind,
+                Some("start" | "verify-active" | "reload" | "nop" | "reload-or-start")
+            )
+    })
+}
+
+/// The job that started a unit and was under way at a time.
+pub fn start_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    under_way(world, manager, unit, at_ns, Looked::Other, |seen| {
+        !matches!(job_type(world, seen), Some("stop" | "reload" | "nop" | "verify-active"))
+    })
+}
+
+/// The reload job of a unit that was under way at a time; of a process that had been there before.
+pub fn reload_job<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+    born_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    under_way(world, manager, unit, at_ns, Looked::Other, |seen| {
+        matches!(job_type(world, seen), Some("reload" | "reload-or-start")) && born_ns < seen.ns()
+    })
+}
+
 /// The job of a unit that was under way at a time, of those that `fit`.
-pub fn under_way<'a>(
+fn under_way<'a>(
     world: &'a World,
     manager: Manager,
     unit: &str,
@@ -74,6 +122,58 @@ pub fn may_have_been(world: &World, job: &Seen<Job>, at_ns: u64, looked: Looked)
         told.id == *id
             && (told.made_ns <= at_ns
                 || told.made_ns <= at_ns + BUS_LAG && told.may_have_been(at_ns, looked))
+    })
+}
+
+/// The type of a job: as it was seen on the bus, else as the manager logged it (a job may be gone
+/// before it can be asked).
+pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
+    let by_bus = job.value.job_type.as_deref();
+    // A restart's job is a start job by the time it is asked.
+    if by_bus.is_some_and(|kind| kind != "start") {
+        return by_bus;
+    }
+    let id = job.value.id.to_string();
+    let logged = || {
+        let lines = world.journal.iter().filter(|line| {
+            line.value.fields.get("JOB_ID") == Some(&id)
+                && line.value.about_unit.as_deref() == Some(&job.value.unit)
+                && line.ns().abs_diff(job.ns()) < 90 * S
+        });
+        lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
+    };
+    let known = |wanted: &str| logged().find(|kind| *kind == wanted);
+    // One job that first stops and then starts; the journal may not have come to the second yet.
+    let starts = by_bus.is_some() || known("start").is_some();
+    let both = (known("stop").is_some() && starts).then_some("restart");
+    known("restart")
+        .or(both)
+        .or_else(|| known("stop"))
+        .or(by_bus)
+        .or_else(|| logged().next())
+        .or_else(|| type_by_state(world, job))
+}
+
+/// The type of a job by what its unit did first while it was there; where that is over, and was seen.
+fn type_by_state(world: &World, job: &Seen<Job>) -> Option<&'static str> {
+    let Job { manager, id, unit, .. } = &job.value;
+    let removed = world.jobs.iter().find(|seen| {
+        let it = &seen.value;
+        it.result.is_some() && it.id == *id && it.manager == *manager && it.unit == *unit
+    })?;
+    let mut states = world
+        .unit_of(*manager, unit)?
+        .changes
+        .iter()
+        .filter(|change| (job.ns()..=removed.ns()).contains(&change.ns()))
+        .filter_map(|change| change.value.get("ActiveState")?.as_str());
+    // A start that fails ends in a stop, too.
+    let first = states.find(|state| ["activating", "deactivating", "reloading"].contains(state))?;
+    Some(match first {
+        "activating" => "start",
+        "reloading" => "reload",
+        _ if states.any(|state| state == "activating") => "restart",
+        _ => "stop",
     })
 }
 

@@ -245,7 +245,7 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
 
 /// The link of a job.
 pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
-    let kind = manager::job_type(case.world, job).or_else(|| type_by_call(case, job));
+    let kind = unit_jobs::job_type(case.world, job).or_else(|| type_by_call(case, job));
     let kind = kind.unwrap_or("of a type not seen,");
     let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);

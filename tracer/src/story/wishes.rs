@@ -1,6 +1,6 @@
 //! What can be asked of a service manager, and the words for it: methods of its bus, verbs and arguments of commands.
 
-use super::manager::{same_unit, signals_which, stops_which, unit_of_call};
+use super::manager::calls::{same_unit, signals_which, stops_which, unit_of_call};
 use super::units::{names_of, unit_of_file};
 use super::world::World;
 use crate::evidence::{BusCall, Manager, base_name};

@@ -8,7 +8,8 @@ use crate::evidence::{
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
-use crate::story::manager::{BUS_LAG, UnitStop, main_end};
+use crate::story::manager::main_process::main_end;
+use crate::story::manager::{BUS_LAG, UnitStop};
 use crate::story::stopping::{self, Overrun, Unheeded};
 use crate::story::unit_command::UnitCommand;
 use crate::story::unit_jobs;

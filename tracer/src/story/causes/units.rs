@@ -6,10 +6,12 @@ use crate::evidence::{BusCall, Grade, Job, MS, Manager, Mechanism, Moment, S, si
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::{self, BUS_LAG, UnitStop, job_type, main_end, stop_job};
+use crate::story::manager::main_process::main_end;
+use crate::story::manager::{self, BUS_LAG, UnitStop};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::stopping::{Notice, Unheeded};
+use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};

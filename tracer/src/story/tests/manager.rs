@@ -7,7 +7,7 @@ use crate::evidence::{
     BusPeer, Disposition, Fact, Grade, Job, Manager, ProcessId, SignalResult, SignalSent, Source,
     TargetReason, Task, UnitProperties, sig,
 };
-use crate::story::manager::job_type;
+use crate::story::unit_jobs::job_type;
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 use crate::story::world::World;
 
