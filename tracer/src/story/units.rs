@@ -8,7 +8,7 @@ use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
 use super::manager::{self, UnitStop};
-use super::stopping;
+use super::stopping::{self, Overrun};
 use super::unit_jobs;
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::words;
@@ -35,6 +35,11 @@ pub fn cited(setting: &DecidingSetting) -> String {
         (None, None) => ", the default".to_owned(),
     };
     format!("{}={}{place}", setting.name, setting.value)
+}
+
+/// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
+pub fn in_brackets(setting: Option<&DecidingSetting>) -> String {
+    setting.map(|setting| format!(" ({})", cited(setting))).unwrap_or_default()
 }
 
 /// The line that made one unit depend on another, by any name of that: settings of this kind add up over many lines.
@@ -239,7 +244,7 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
     }
     links.extend(stop.job.map(|job| job_link_before(case, job, stop.begun)));
     links.extend(stopping::command_link(case, stop));
-    links.extend(stopping::links(case, stop));
+    links.extend(Overrun::of(case, stop).into_iter().flat_map(|overrun| overrun.links(case, stop)));
     links
 }
 

@@ -18,11 +18,6 @@ use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent, Outc
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
 
-/// ` (KillMode=mixed, set in FILE:LINE)`; empty where the setting is unknown.
-fn in_brackets(setting: Option<&DecidingSetting>) -> String {
-    setting.map(|setting| format!(" ({})", units::cited(setting))).unwrap_or_default()
-}
-
 /// The user whose service manager a unit is: what ran in it were that one's own units, and `KillMode=` of all users'
 /// managers is no remedy.
 fn users_manager(case: &Case<'_>, unit: &str) -> Option<String> {
@@ -84,7 +79,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
             case.victim_name(),
             stop.manager_name(case),
             stop.unit,
-            in_brackets(mode.as_ref())
+            units::in_brackets(mode.as_ref())
         ),
     )
     .settings([mode])
@@ -345,7 +340,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let waited_for = no_pid_file.map_or_else(String::new, |_| {
         format!(
             " It was waiting for a PID file that was not written{}.",
-            in_brackets(pid_file.as_ref())
+            units::in_brackets(pid_file.as_ref())
         )
     });
     let (made_by, made_link) = scope_made(case, &stop).unzip();
@@ -359,7 +354,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             stop.manager_name(case),
             words::unit(&stop.unit),
             limit.words,
-            in_brackets(setting.as_ref()),
+            units::in_brackets(setting.as_ref()),
             made_by.map(|made| format!("; {made}")).unwrap_or_default()
         ),
     );
@@ -478,7 +473,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
-            in_brackets(setting.as_ref())
+            units::in_brackets(setting.as_ref())
         ),
     )
     .settings([setting])

@@ -1,0 +1,227 @@
+//! A unit that was not stopped in time: which limit ran out, which signals had not helped, and which was the last resort.
+
+use super::{abort_timeout_setting, aborts, signal_setting, timeout_setting};
+use crate::evidence::{Grade, JournalLine, MS, S, Source, sig, signal_name};
+use crate::story::case::Case;
+use crate::story::manager::{UnitStop, is_last_resort};
+use crate::story::units::{in_brackets, manager_said};
+use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
+use crate::story::world::{Seen, SeenSignal};
+use crate::story::{fixes, mechanism, words};
+
+/// A unit that was not stopped in time.
+#[derive(Debug)]
+pub struct Overrun<'a> {
+    /// The signal that had not helped: to the victim itself, or only to the unit's main process.
+    first: Option<&'a SeenSignal>,
+    /// The signal that was to abort it when the first had not helped, and did not help either.
+    abort: Option<&'a SeenSignal>,
+    /// Which limit had run out when the deciding signal came.
+    limit: Limit,
+    /// What the manager said of it.
+    said: Option<&'a Seen<JournalLine>>,
+}
+
+/// A limit on how long a unit may take to end (`service_arm_timer` in `src/core/service.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// `TimeoutStopSec=`, after the signal that asks it to end.
+    Stop,
+    /// `TimeoutAbortSec=`, after the signal that aborts it: the watchdog's, or that of a time-out which aborts.
+    Abort,
+}
+
+impl<'a> Overrun<'a> {
+    /// Where the deciding signal is the last resort of a stop that took too long.
+    pub fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
+        let blow = case.blow.filter(|_| stop.by_command.is_none())?;
+        let said = case.world.journal.iter().rev().find(|line| {
+            manager_said(&line.value, stop, &stop.unit)
+                && line.value.message.contains("timed out")
+                && line.ns() <= case.exit.ns()
+                && line.ns() + 2 * S >= blow.signal.ns()
+        });
+        let limit =
+            if is_aborted(stop, said, blow.signal.ns()) { Limit::Abort } else { Limit::Stop };
+        if stop.escalated {
+            let waited = blow.signal.ns().saturating_sub(stop.first.ns());
+            // Before the time is up, it was not the manager's own patience that ended.
+            let early = limit_ns(stop).is_some_and(|limit| waited.saturating_add(SLACK) < limit);
+            let is_it = said.is_some() || !early;
+            let abort = aborting_signal(case, stop).filter(|_| limit == Limit::Abort);
+            return is_it.then_some(Self { first: Some(stop.first), abort, limit, said });
+        }
+        // With KillMode=mixed only the main process is asked first; the last resort is all that the others get, and what
+        // was born meanwhile.
+        let timed_out = said?.value.message.contains("State 'stop-sigterm' timed out");
+        let number = blow.signal.value.number;
+        let last = number == sig::SIGKILL || is_last_resort(stop.history, number);
+        (timed_out && stop.job.is_some() && last).then_some(Self {
+            first: None,
+            abort: None,
+            limit,
+            said,
+        })
+    }
+
+    /// How long the last signal but one had been given.
+    fn waited(&self, case: &Case<'_>) -> Option<String> {
+        let blow = case.blow?;
+        let asked = self.abort.or(self.first)?;
+        Some(words::span(blow.signal.ns().saturating_sub(asked.ns())))
+    }
+
+    /// The limit that ran out.
+    fn setting(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
+        match self.limit {
+            Limit::Stop => timeout_setting(case, stop),
+            Limit::Abort => abort_timeout_setting(case, stop),
+        }
+    }
+
+    /// What decided when and by which signal it was to end in the end.
+    pub fn settings(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
+        let mut found = Vec::new();
+        if self.abort.is_some() {
+            found.extend(timeout_setting(case, stop));
+            found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
+        }
+        found.extend(self.setting(case, stop));
+        let last = case.blow.map(|blow| blow.signal.value.number);
+        let chosen = last.filter(|last| *last != sig::SIGKILL && self.first.is_none());
+        found.extend(chosen.and_then(|last| signal_setting(case, stop, "FinalKillSignal", last)));
+        if self.limit == Limit::Abort {
+            let aborting = self.abort.or(self.first);
+            let number = aborting.map(|signal| signal.value.number);
+            found.extend(number.and_then(|it| signal_setting(case, stop, "WatchdogSignal", it)));
+        }
+        found
+    }
+
+    /// How to give it more time.
+    pub fn fixes(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Fix> {
+        let Some(last) = case.blow.map(|blow| name(blow.signal)) else { return Vec::new() };
+        let at = stop.at();
+        match (self.limit, self.abort) {
+            (Limit::Stop, _) => vec![fixes::stop_timeout(&at, &last)],
+            (Limit::Abort, None) => vec![fixes::abort_timeout(&at, &last)],
+            (Limit::Abort, Some(abort)) => {
+                vec![fixes::stop_timeout(&at, &name(abort)), fixes::abort_timeout(&at, &last)]
+            }
+        }
+    }
+
+    /// How it reads: ` It had not ended 90 s after SIGTERM, so SIGKILL followed (TimeoutStopSec=1min 30s, …).`
+    pub fn clause(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
+        let last = signal_name(case.blow?.signal.value.number);
+        let limit = in_brackets(self.setting(case, stop).as_ref());
+        Some(match (self.first, self.abort, self.waited(case)) {
+            (Some(first), Some(abort), Some(waited)) => format!(
+                " It had not ended {} after {}, so {} followed{}, nor {waited} after that, so {last} did{limit}.",
+                span_between(first, abort),
+                name(first),
+                name(abort),
+                in_brackets(timeout_setting(case, stop).as_ref()),
+            ),
+            (Some(first), None, Some(waited)) => {
+                format!(
+                    " It had not ended {waited} after {}, so {last} followed{limit}.",
+                    name(first)
+                )
+            }
+            _ => format!(
+                " The unit's main process had not ended in the time that it had to stop, so {last} went to \
+                 everything in the unit{limit}."
+            ),
+        })
+    }
+
+    /// That it hung, in the middle of a sentence: `had not ended 90 s after SIGTERM (TimeoutStopSec=…)`
+    pub fn hung(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> String {
+        let waited = self.waited(case).unwrap_or_default();
+        let limit = in_brackets(self.setting(case, stop).as_ref());
+        let first = self.first.unwrap_or(stop.first);
+        match self.abort {
+            Some(abort) => format!(
+                "had not ended {} after {}{}, nor {waited} after {}{limit}",
+                span_between(first, abort),
+                name(first),
+                in_brackets(timeout_setting(case, stop).as_ref()),
+                name(abort),
+            ),
+            None => format!("had not ended {waited} after {}{limit}", name(first)),
+        }
+    }
+
+    /// The signals that had not helped, and that the time ran out.
+    pub fn links(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
+        let Some(blow) = case.blow else { return Vec::new() };
+        let asked = [self.first, self.abort].into_iter().flatten();
+        let mut links: Vec<Link> =
+            asked.map(|signal| case.signal_link(signal, mechanism::of(&signal.value))).collect();
+        let waited = self.waited(case);
+        match self.said {
+            Some(line) => {
+                let later = waited.map(|waited| format!(", {waited} later")).unwrap_or_default();
+                let text =
+                    format!("systemd logged {}{later}", words::quotation(&line.value.message));
+                let link = case.link(line.at, LinkEvent::Timeout, line.source, None, text);
+                links.push(link.before(blow.signal.at));
+            }
+            None => {
+                let waited = waited.unwrap_or_default();
+                let which = if self.abort.is_some() { "second" } else { "first" };
+                let text = format!("{} had not ended {waited} after the {which} signal", stop.unit);
+                let at = blow.signal.at;
+                let mut link = case.link(at, LinkEvent::Timeout, Source::Kernel, None, text);
+                link.evidence = Grade::Inferred;
+                links.push(link);
+            }
+        }
+        links
+    }
+}
+
+fn name(signal: &SeenSignal) -> String {
+    signal_name(signal.value.number)
+}
+
+fn span_between(first: &SeenSignal, second: &SeenSignal) -> String {
+    words::span(second.ns().saturating_sub(first.ns()))
+}
+
+/// How much earlier than its limit a time-out may seem to come.
+const SLACK: u64 = 50 * MS;
+
+/// The shortest time after which the manager resorts to more than asking, nanoseconds, as it says itself.
+fn limit_ns(stop: &UnitStop<'_>) -> Option<u64> {
+    let micros = |name: &str| stop.history?.now.get(name)?.as_u64();
+    let limits = ["TimeoutStopUSec", "TimeoutAbortUSec"].map(micros);
+    limits.into_iter().flatten().min().map(|micros| micros.saturating_mul(1_000))
+}
+
+/// Whether the unit was being aborted when its time ran out: by what the manager logged, else by the state in which it
+/// last was.
+fn is_aborted(stop: &UnitStop<'_>, said: Option<&Seen<JournalLine>>, struck_ns: u64) -> bool {
+    const STATES: [&str; 2] = ["stop-watchdog", "final-watchdog"];
+    if let Some(line) = said {
+        return STATES.iter().any(|state| line.value.message.contains(&format!("'{state}'")));
+    }
+    let changes = stop.history.into_iter().flat_map(|history| history.changes.iter().rev());
+    let mut states = changes
+        .filter(|change| change.ns() < struck_ns)
+        .filter_map(|change| change.value.get("SubState")?.as_str());
+    states.next().is_some_and(|state| STATES.contains(&state))
+}
+
+/// The manager's last signal to the victim between its first one and the deciding one, where that has another number:
+/// it was to abort what the first had not ended.
+fn aborting_signal<'a>(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<&'a SeenSignal> {
+    let blow = case.blow?;
+    let plain = [stop.first.value.number, blow.signal.value.number, sig::SIGCONT, sig::SIGHUP];
+    case.world.signals_to(case.victim).iter().rev().find(|signal| {
+        signal.value.sender.id == blow.signal.value.sender.id
+            && (stop.first.ns()..blow.signal.ns()).contains(&signal.ns())
+            && !plain.contains(&signal.value.number)
+    })
+}
