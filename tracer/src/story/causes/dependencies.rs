@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::isolation::{Asked, Isolation, by_failure, by_signal};
-use super::{Finding, Fit, Opinion, is_not, unit_ends};
+use super::{Finding, Fit, Opinion, is_not, unit_timeouts};
 use crate::evidence::{Grade, Job, Manager, Moment};
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
@@ -23,7 +23,7 @@ const ID: CauseId = CauseId::UnitDependency;
 pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let job = stop.job?;
-    if let Some(because) = unit_ends::ran_out(case, &stop) {
+    if let Some(because) = unit_timeouts::ran_out(case, &stop) {
         return is_not(ID, because);
     }
     if stop.asked_for(case).is_some() {

@@ -20,9 +20,11 @@ mod sshd;
 mod terminal;
 mod time_limits;
 mod unit_commands;
-mod unit_ends;
 mod unit_failures;
+mod unit_main_process;
+mod unit_oom;
 mod unit_remedies;
+mod unit_timeouts;
 mod units;
 
 pub use commands::KILLERS;
@@ -143,17 +145,17 @@ pub const ALL: &[Cause] = &[
     shutdown::system,
     shutdown::user_manager,
     units::killed_by_client,
-    unit_ends::stop_timeout,
-    unit_ends::time_ran_out,
-    unit_ends::oom_policy,
+    unit_timeouts::stop_timeout,
+    unit_timeouts::time_ran_out,
+    unit_oom::oom_policy,
     units::stop_requested,
     units::reloaded,
     units::exited_meanwhile,
     unit_commands::by_command,
-    unit_ends::exited_after_main,
+    unit_main_process::exited_after_main,
     dependencies::dependency,
     unit_failures::failed,
-    unit_ends::main_process_exited,
+    unit_main_process::main_process_exited,
     memory::kernel_oom,
     memory::oomd,
     memory::userspace_oom,

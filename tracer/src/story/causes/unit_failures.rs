@@ -1,7 +1,7 @@
 //! Deaths since the unit itself failed: a command of its start did, or it did not do what its `Type=` promises. Its
 //! manager ends the rest then, with no job for that and nobody who asked.
 
-use super::{Finding, Fit, Opinion, unit_ends};
+use super::{Finding, Fit, Opinion, unit_timeouts};
 use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, Manager, S, Task};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
@@ -21,7 +21,7 @@ pub fn failed(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case).filter(|stop| {
         stop.by_command.is_none() && stop.job.is_none() && stop.unit.ends_with(".service")
     })?;
-    if unit_ends::ran_out(case, &stop).is_some() {
+    if unit_timeouts::ran_out(case, &stop).is_some() {
         return None;
     }
     command_failed(case, &stop)

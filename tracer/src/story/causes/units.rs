@@ -1,7 +1,7 @@
 //! Deaths by a service manager: why it stopped the unit.
 
 use super::isolation::{concluded_isolation, isolated};
-use super::{Finding, Fit, Opinion, containers, is_not, unit_ends, unit_remedies};
+use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies, unit_timeouts};
 use crate::evidence::{BusCall, Grade, Job, MS, Manager, Mechanism, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -28,7 +28,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     if by_machined && containers::machines_call(case).is_some() {
         return is_not(ID, "machined had it stopped, which had been asked to end the machine");
     }
-    if let Some(because) = unit_ends::ran_out(case, &stop) {
+    if let Some(because) = unit_timeouts::ran_out(case, &stop) {
         return is_not(ID, because);
     }
     let Some(job) = stop.job else {
