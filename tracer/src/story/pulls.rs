@@ -1,18 +1,22 @@
 //! Why something happened to a unit: a dependency carried it over from another one.
 
+mod relations;
+mod telling;
+
 use std::collections::HashMap;
 
+use self::relations::{RELATIONS, Relation};
 use super::case::Case;
 use super::ending::lived_in;
 use super::manager::UnitStop;
 use super::manager::main_process::main_end;
 use super::requests::{Request, Wish};
 use super::unit_jobs::job_type;
+use super::units;
 use super::upstream::End;
-use super::verdict::{DecidingSetting, Link, LinkEvent};
+use super::verdict::{Link, LinkEvent};
 use super::world::{Seen, UnitHistory};
-use super::{units, words};
-use crate::evidence::{Job, MS, Manager, Moment, S, Written};
+use crate::evidence::{Job, MS, Manager, Moment, S};
 
 /// Jobs of one transaction are announced together, nanoseconds.
 pub const TOGETHER: u64 = 500 * MS;
@@ -26,124 +30,6 @@ const HOPS: usize = 4;
 
 /// How many units are looked at for one stop. A unit with very many dependencies has some hundreds.
 const STEPS: usize = 2048;
-
-/// A dependency that does something to a unit when something happens to the other end.
-#[derive(Debug)]
-pub struct Relation {
-    /// Property of the unit that lists the others.
-    pub property: &'static str,
-    /// What has to happen to the other.
-    pub when: Wish,
-    /// What it does to the unit.
-    pub then: Wish,
-    /// In words, between the unit and the other.
-    pub words: &'static str,
-    /// The setting of the unit behind it.
-    pub own: Option<&'static str>,
-    /// The setting of the other unit behind it.
-    pub others: Option<&'static str>,
-}
-
-/// By systemd's `UNIT_ATOM_PROPAGATE_STOP`, `UNIT_ATOM_PULL_IN_STOP`, `UNIT_ATOM_PULL_IN_START` and their kind
-/// (`src/core/unit-dependency-atom.c`). The more telling one comes first.
-const RELATIONS: [Relation; 12] = [
-    Relation {
-        property: "BindsTo",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "is bound to",
-        own: Some("BindsTo"),
-        others: None,
-    },
-    Relation {
-        property: "PartOf",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "is part of",
-        own: Some("PartOf"),
-        others: None,
-    },
-    Relation {
-        property: "Requires",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "requires",
-        own: Some("Requires"),
-        others: None,
-    },
-    Relation {
-        property: "Requisite",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "requires",
-        own: Some("Requisite"),
-        others: None,
-    },
-    Relation {
-        property: "StopPropagatedFrom",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "is stopped along with",
-        own: Some("StopPropagatedFrom"),
-        others: Some("PropagatesStopTo"),
-    },
-    Relation {
-        property: "Conflicts",
-        when: Wish::Start,
-        then: Wish::Stop,
-        words: "conflicts with",
-        own: Some("Conflicts"),
-        others: None,
-    },
-    Relation {
-        property: "ConflictedBy",
-        when: Wish::Start,
-        then: Wish::Stop,
-        words: "conflicts with",
-        own: None,
-        others: Some("Conflicts"),
-    },
-    Relation {
-        property: "Slice",
-        when: Wish::Stop,
-        then: Wish::Stop,
-        words: "lives in",
-        own: Some("Slice"),
-        others: None,
-    },
-    Relation {
-        property: "BoundBy",
-        when: Wish::Start,
-        then: Wish::Start,
-        words: "is needed by",
-        own: None,
-        others: Some("BindsTo"),
-    },
-    Relation {
-        property: "RequiredBy",
-        when: Wish::Start,
-        then: Wish::Start,
-        words: "is required by",
-        own: None,
-        others: Some("Requires"),
-    },
-    Relation {
-        property: "UpheldBy",
-        when: Wish::Start,
-        then: Wish::Start,
-        words: "is upheld by",
-        own: None,
-        others: Some("Upholds"),
-    },
-    Relation {
-        property: "WantedBy",
-        when: Wish::Start,
-        then: Wish::Start,
-        words: "is wanted by",
-        own: None,
-        others: Some("Wants"),
-    },
-];
 
 /// What happened to the other unit.
 #[derive(Debug)]
@@ -515,82 +401,4 @@ fn restarted<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
         by_itself: true,
         ..Trigger::by_job(unit.to_owned(), job, None)
     })
-}
-
-impl Pull<'_> {
-    /// The line that made the dependency.
-    pub fn setting(
-        &self,
-        case: &Case<'_>,
-        manager: Manager,
-        unit: &str,
-    ) -> Option<DecidingSetting> {
-        let other = self.trigger.unit.as_str();
-        let find = |of: &str, name: &str, named: &str| {
-            let named = units::names_of(case.world, manager, named);
-            let scopes = units::names_of(case.world, manager, of);
-            let template = units::template(of);
-            let scopes: Vec<&str> = scopes.into_iter().chain([template.as_str()]).collect();
-            units::setting_naming(case, manager, &scopes, name, &named)
-        };
-        let own = self.relation.own.and_then(|name| find(unit, name, other));
-        let for_path = || {
-            let requires = self.relation.own == Some("Requires");
-            requires.then(|| find(unit, "RequiresMountsFor", other)).flatten()
-        };
-        own.or_else(for_path)
-            .or_else(|| find(other, self.relation.others?, unit))
-            .or_else(|| self.no_longer_set(case, manager, unit))
-    }
-
-    /// The setting as the manager still goes by it, where it says itself that the files of one of the two have changed
-    /// since it read them.
-    fn no_longer_set(
-        &self,
-        case: &Case<'_>,
-        manager: Manager,
-        unit: &str,
-    ) -> Option<DecidingSetting> {
-        let other = self.trigger.unit.as_str();
-        let is_stale = |unit: &str| {
-            let history = case.world.unit_of(manager, unit)?;
-            let before = history.changes.iter().rev().filter(|it| it.ns() <= case.struck_ns());
-            before.into_iter().find_map(|change| change.value.get("NeedDaemonReload")?.as_bool())
-        };
-        let stale = [unit, other].into_iter().any(|unit| is_stale(unit) == Some(true));
-        let needs_line = self.name() != "Slice" && self.relation.then == Wish::Stop;
-        let value = if self.relation.own.is_some() { other } else { unit };
-        (stale && needs_line).then(|| DecidingSetting {
-            name: self.name().to_owned(),
-            value: value.to_owned(),
-            file: None,
-            line: None,
-            unread: Some(Written { value: String::new(), file: None, line: None }),
-        })
-    }
-
-    /// The name of the setting.
-    const fn name(&self) -> &'static str {
-        match (self.relation.own, self.relation.others) {
-            (Some(name), _) | (None, Some(name)) => name,
-            (None, None) => self.relation.property,
-        }
-    }
-
-    /// The dependency in words, of a unit that is called so.
-    pub fn why(&self, unit: &str, setting: Option<&DecidingSetting>) -> String {
-        let other = self.trigger.unit.as_str();
-        let (from, to) = match self.relation.property {
-            "ConflictedBy" => (words::unit(other), unit),
-            _ => (unit.to_owned(), other),
-        };
-        let by_setting = match setting {
-            Some(setting) => format!(" ({})", units::cited(setting)),
-            // That a unit is in a slice needs no line, and what another wants is mostly said by a link in a directory.
-            None if self.name() == "Slice" || self.relation.then == Wish::Start => String::new(),
-            // By a file that was not read, by another setting that means it, too, or by a program.
-            None => format!(" ({}=; the line that says so was not found)", self.name()),
-        };
-        format!("{from} {} {to}{by_setting}", self.relation.words)
-    }
 }
