@@ -2,7 +2,7 @@
 
 use super::manager::manager_of;
 use super::mechanism;
-use super::patience::{AT_ONCE, Program, is_caught, is_everyday, is_own, patience, said_so};
+use super::patience::{HANDLED, Program, is_caught, is_everyday, is_own, patience, said_so};
 use super::world::{Seen, SeenSignal, World};
 use crate::evidence::{
     Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalResult, SignalSent, sig,
@@ -19,9 +19,6 @@ const RERAISES_WITHIN: u64 = 60 * S;
 
 /// The same after SIGTERM, which leaves time to tidy up.
 const TIDIES_WITHIN: u64 = 300 * S;
-
-/// How long a process goes on after a signal that can be said to have had no effect so far.
-const SURVIVED: u64 = S;
 
 /// The signal that decided a death, and how it did.
 #[derive(Clone, Copy, Debug)]
@@ -93,21 +90,14 @@ fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         return Some(blow(condemned, Way::Killed, Grade::Inferred));
     }
     let ended_by = (exit.value.status & 0x7f) as u8;
-    if ended_by == 0 {
-        // What was still waiting for it, it never took.
-        signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
-        let program = Program::of(world, &exit.value);
-        let is_descendant = |sender: ProcessId| world.people.parents(sender).contains(&id);
-        // It signalled others itself, on the heels of the second and not of the first.
-        let is_answered = |first: &SeenSignal, second: &SeenSignal| {
-            let own = || world.signals_of(id).filter(|act| act.value.target.id != id);
-            own().any(|act| (second.ns()..=exit.ns()).contains(&act.ns()))
-                && !own().any(|act| (first.ns()..second.ns()).contains(&act.ns()))
-        };
-        caught(&signals, exit, program, &is_descendant, &is_answered)
-    } else {
-        killed(&signals, ended_by, Program::of(world, &exit.value))
+    let program = Program::of(world, &exit.value);
+    if ended_by != 0 {
+        return killed(world, &signals, ended_by, program);
     }
+    // What was still waiting for it, it never took.
+    signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
+    let status = (exit.value.status >> 8 & 0xff) as u8;
+    exited(&signals, OwnEnd { world, ns: exit.ns(), status: Some(status), program })
 }
 
 fn reached(signal: &SignalSent) -> bool {
@@ -115,7 +105,12 @@ fn reached(signal: &SignalSent) -> bool {
 }
 
 /// The process was ended by `number`: the first signal that condemned it.
-fn killed<'a>(signals: &[&'a SeenSignal], number: u8, program: Program) -> Option<Blow<'a>> {
+fn killed<'a>(
+    world: &'a World,
+    signals: &[&'a SeenSignal],
+    number: u8,
+    program: Program,
+) -> Option<Blow<'a>> {
     let same = || signals.iter().copied().filter(|signal| signal.value.number == number);
     let condemned = same().find(|signal| signal.value.fatal);
     // Core-dumping signals are not marked at once: default action, not held up.
@@ -147,8 +142,9 @@ fn killed<'a>(signals: &[&'a SeenSignal], number: u8, program: Program) -> Optio
         if let Some(fault) = fault_before(signals, last, program) {
             return Some(Blow { then: Some(last), ..blow(fault, Way::Reraised, Grade::Inferred) });
         }
-        if let Some((first, rival)) = reraised(same(), last) {
-            let blow = blow(first, Way::Reraised, Grade::Inferred);
+        let end = OwnEnd { world, ns: last.ns(), status: None, program };
+        if let Some((reason, rival)) = reraised(same(), last, end) {
+            let blow = blow(reason, Way::Reraised, Grade::Inferred);
             return Some(Blow { then: Some(last), rival, ..blow });
         }
     }
@@ -223,30 +219,129 @@ pub fn fault_lived_through<'a>(
     })
 }
 
-/// What the process had caught of the signal that it then sent to itself, and an earlier one of another sender's that
-/// it had lived through. Of one sender, who repeats it, the first.
+/// The end of a process that ended itself after signals that it had caught.
+#[derive(Clone, Copy)]
+struct OwnEnd<'a> {
+    world: &'a World,
+    /// When it exited, or sent to itself what ended it.
+    ns: u64,
+    /// Its exit status; `None` where it sent itself the signal that it had caught.
+    status: Option<u8>,
+    program: Program,
+}
+
+impl OwnEnd<'_> {
+    /// How long it went on after a signal.
+    fn delay(&self, signal: &SeenSignal) -> u64 {
+        self.ns.saturating_sub(signal.ns())
+    }
+
+    /// Whether the way in which it ended stands for that signal.
+    fn names(&self, signal: &SeenSignal) -> bool {
+        self.status.is_none_or(|status| said_so(signal.value.number, status))
+    }
+
+    fn is_by_descendant(&self, signal: &SeenSignal) -> bool {
+        let parents = self.world.people.parents(signal.value.sender.id);
+        parents.contains(&signal.value.target.id)
+    }
+}
+
+/// What of that signal a process had caught which then sent it to itself to end, and a rival.
 fn reraised<'a>(
-    same: impl DoubleEndedIterator<Item = &'a SeenSignal>,
+    same: impl Iterator<Item = &'a SeenSignal>,
     last: &SeenSignal,
+    end: OwnEnd<'_>,
 ) -> Option<(&'a SeenSignal, Option<&'a SeenSignal>)> {
     let within = if last.value.number == sig::SIGTERM { TIDIES_WITHIN } else { RERAISES_WITHIN };
     let caught: Vec<&SeenSignal> = same
         .filter(|signal| {
             signal.ns() < last.ns()
-                && signal.ns() + within > last.ns()
                 && signal.value.sender.id != signal.value.target.id
                 && is_caught(&signal.value)
         })
         .collect();
-    let first = caught.first()?;
-    let newest = caught.last()?;
-    let is_of_newest = |signal: &&SeenSignal| is_by_same(signal, newest);
-    let (lived, delay) = (newest.ns() - first.ns(), last.ns() - newest.ns());
-    let lived_through = (lived >= SURVIVED || is_brief(lived, delay)) && !is_by_same(first, newest);
-    if lived_through && !is_by_manager(first) {
-        return Some((caught.iter().copied().find(is_of_newest)?, Some(first)));
+    let asked = caught.iter().copied().filter(|signal| end.delay(signal) < within).collect();
+    reason(asked, &caught, end)
+}
+
+/// The process exited by itself: the signal it had caught before, if it was one that asks for it.
+fn exited<'a>(signals: &[&'a SeenSignal], end: OwnEnd<'_>) -> Option<Blow<'a>> {
+    let caught: Vec<&SeenSignal> =
+        signals.iter().copied().filter(|signal| is_caught(&signal.value)).collect();
+    let all: Vec<(u64, u8)> =
+        caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
+    let status = end.status.unwrap_or_default();
+    let in_time = |signal: &SeenSignal| {
+        end.delay(signal) < patience(&signal.value, signal.ns(), status, end.program, &all)
+    };
+    let asked = caught.iter().copied().filter(|signal| in_time(signal)).collect();
+    let (signal, rival) = reason(asked, &caught, end)?;
+    Some(Blow { rival, ..blow(signal, Way::CaughtThenExited, Grade::Inferred) })
+}
+
+/// Signals that are no further apart than this are of one and the same row of attempts: whoever waits for an end asks
+/// again within that time, and what came longer before had been answered otherwise.
+const ROW: u64 = 30 * S;
+
+/// Which of the signals that a process had `caught` brought about its end, and a rival that can have done so as well.
+/// `asked` are those of them of which the end is soon enough to be their doing, both oldest first.
+///
+/// - What the end itself names is it: the signal that was raised again, or that for which the status stands (128 and its
+///   number). A shell's status may be that of what it ran, and a service manager's stop is one thing whatever else comes.
+/// - Of the last row of attempts, the signal that asks most plainly ([`rank`]): after a reload by SIGHUP, SIGTERM is why.
+/// - Of those that ask alike, the first. Its handler sets a flag, and the program takes its time to tidy up (shutdown hooks of
+///   Java, a shell's trap that waits for what runs in the foreground) before it exits or raises the signal again; what comes
+///   meanwhile finds the flag set, and changes nothing.
+/// - But a later one where that has clearly cut this short, as a second Ctrl-C does: the end came on its heels, when the
+///   process had lived with the other for many times as long ([`is_brief`]). SIGTERM is what programs tidy up longest for,
+///   so that something else often comes meanwhile. Only another request to end cuts that short, by its handler alone. What
+///   the process did in between decides nothing: it is when it has tidied up that it signals its children.
+fn reason<'a>(
+    asked: Vec<&'a SeenSignal>,
+    caught: &[&'a SeenSignal],
+    end: OwnEnd<'_>,
+) -> Option<(&'a SeenSignal, Option<&'a SeenSignal>)> {
+    let is_named = |signal: &&SeenSignal| end.names(signal);
+    let is_telling = !end.program.is_shell() && asked.iter().any(is_named);
+    let stopped = asked.iter().any(|signal| is_by_manager(signal));
+    let asked: Vec<_> =
+        if is_telling && !stopped { asked.into_iter().filter(is_named).collect() } else { asked };
+    let mut first = asked.last()?.ns();
+    for signal in asked.iter().rev() {
+        first = if signal.ns() + ROW >= first { signal.ns() } else { break };
     }
-    Some((first, None))
+    let in_row = asked.iter().copied().filter(|signal| signal.ns() >= first);
+    let best = in_row.min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
+    let Some(later) = Later::of(caught, best, end) else {
+        return Some((best, as_plain(&asked, best)));
+    };
+    let nearer = later.signal;
+    let cuts_short = match rank(best.value.number) {
+        0 => rank(nearer.value.number) < rank(sig::SIGUSR1) && end.delay(nearer) < HANDLED,
+        _ => true,
+    };
+    let is_named = end.names(best) && !end.names(nearer);
+    if later.is_clear && cuts_short && !is_named && !is_by_manager(best) {
+        return Some((nearer, Some(best)));
+    }
+    Some((best, Some(nearer)))
+}
+
+/// The newest of the others that asked as plainly for the end as the one that is taken for its reason.
+fn as_plain<'a>(asked: &[&'a SeenSignal], best: &SeenSignal) -> Option<&'a SeenSignal> {
+    let newest = asked.iter().copied().rfind(|signal| {
+        rank(signal.value.number) <= rank(best.value.number)
+            && !is_own(&signal.value)
+            && !is_one_request(signal, best)
+    });
+    newest.filter(|_| !is_by_manager(best))
+}
+
+/// Whether a signal is another of the same request: sent again by the same one, or come by two ways.
+fn is_one_request(signal: &SeenSignal, other: &SeenSignal) -> bool {
+    signal.value.number == other.value.number
+        && (is_by_same(signal, other) || signal.ns().abs_diff(other.ns()) < ONE_REQUEST)
 }
 
 fn is_by_same(one: &SeenSignal, other: &SeenSignal) -> bool {
@@ -270,60 +365,6 @@ const fn rank(number: u8) -> u8 {
     }
 }
 
-/// The process exited by itself: the signal it had caught before, if it was one that asks for it.
-fn caught<'a>(
-    signals: &[&'a SeenSignal],
-    exit: &Seen<Exit>,
-    program: Program,
-    is_descendant: &dyn Fn(ProcessId) -> bool,
-    is_answered: &dyn Fn(&SeenSignal, &SeenSignal) -> bool,
-) -> Option<Blow<'a>> {
-    let status = (exit.value.status >> 8 & 0xff) as u8;
-    let caught: Vec<&SeenSignal> =
-        signals.iter().copied().filter(|signal| is_caught(&signal.value)).collect();
-    let all: Vec<(u64, u8)> =
-        caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
-    let candidates: Vec<_> = caught
-        .iter()
-        .copied()
-        .filter(|signal| {
-            let delay = exit.ns().saturating_sub(signal.ns());
-            delay < patience(&signal.value, signal.ns(), status, program, &all)
-        })
-        .collect();
-    // Only the last flurry counts: a reload an hour ago is not this stop.
-    let mut first = candidates.last()?.ns();
-    for signal in candidates.iter().rev() {
-        if first.saturating_sub(signal.ns()) > 30 * S {
-            break;
-        }
-        first = first.min(signal.ns());
-    }
-    let best = candidates
-        .into_iter()
-        .filter(|signal| signal.ns() >= first)
-        .min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
-    let found = blow(best, Way::CaughtThenExited, Grade::Inferred);
-    let Some(later) = Later::of(&caught, best, exit, is_descendant) else { return Some(found) };
-    let nearer = later.signal;
-    let said_so = said_so(best.value.number, status) && !said_so(nearer.value.number, status);
-    let delay = exit.ns().saturating_sub(nearer.ns());
-    // SIGTERM asks for an end that takes its time, which only another request can cut short.
-    let outweighs = match rank(best.value.number) {
-        0 if rank(nearer.value.number) < rank(sig::SIGUSR1) => delay < AT_ONCE,
-        0 => delay < AT_ONCE && is_answered(best, nearer),
-        _ => true,
-    };
-    if later.is_clear && outweighs && !said_so && !is_by_manager(best) {
-        return Some(Blow {
-            signal: nearer,
-            rival: Some(best),
-            ..blow(nearer, found.way, found.grade)
-        });
-    }
-    Some(Blow { rival: Some(nearer), ..found })
-}
-
 /// How much longer than from the second of two signals to its end a process has to have lived with the first, for the
 /// second to be why.
 const LONGER: u64 = 10;
@@ -331,43 +372,35 @@ const LONGER: u64 = 10;
 /// Signals of one kind that are no further apart are one request, which came by two ways.
 const ONE_REQUEST: u64 = 20 * MS;
 
-/// A signal right before the exit, when the process had lived through the likeliest one for a while.
+/// A signal right before the end, when the process had lived through the likeliest one for a while.
 struct Later<'a> {
     signal: &'a SeenSignal,
-    /// The time from it to the exit is small beside the time that the other had had no effect; and it is no other than its
+    /// The time from it to the end is small beside the time that the other had had no effect; and it is no other than its
     /// children's, or one that asks for the end: what they tell it else is no request.
     is_clear: bool,
 }
 
 impl<'a> Later<'a> {
-    fn of(
-        caught: &[&'a SeenSignal],
-        best: &SeenSignal,
-        exit: &Seen<Exit>,
-        is_descendant: &dyn Fn(ProcessId) -> bool,
-    ) -> Option<Self> {
-        let delay = |signal: &SeenSignal| exit.ns().saturating_sub(signal.ns());
+    fn of(caught: &[&'a SeenSignal], best: &SeenSignal, end: OwnEnd<'_>) -> Option<Self> {
         let lived = |signal: &SeenSignal| signal.ns().saturating_sub(best.ns());
         let mut others = caught.iter().copied().filter(|signal| {
-            let again = signal.value.number == best.value.number;
             lived(signal) > 0
                 && !is_everyday(signal.value.number)
                 && !is_own(&signal.value)
-                && !(again && (is_by_same(signal, best) || lived(signal) < ONE_REQUEST))
+                && !is_one_request(signal, best)
                 // What a manager sends along (`SendSIGHUP=`) is part of one stop.
                 && !(is_by_manager(best) && is_by_same(signal, best))
         });
         let is_clear = |signal: &SeenSignal| {
-            is_brief(lived(signal), delay(signal))
-                && (rank(signal.value.number) < rank(sig::SIGUSR1)
-                    || !is_descendant(signal.value.sender.id))
+            is_brief(lived(signal), end.delay(signal))
+                && (rank(signal.value.number) < rank(sig::SIGUSR1) || !end.is_by_descendant(signal))
         };
         let clear = others.clone().filter(|signal| is_clear(signal));
         if let Some(signal) = clear.min_by_key(|signal| (rank(signal.value.number), signal.ns())) {
             return Some(Self { signal, is_clear: true });
         }
         let last = others.rfind(|it| {
-            let is_near = delay(it) < AT_ONCE && delay(it) <= lived(it);
+            let is_near = end.delay(it) < HANDLED && end.delay(it) <= lived(it);
             // A broken pipe may come of its tidying up.
             is_near && mechanism::of(&it.value) != Mechanism::Pipe
         })?;
@@ -422,7 +455,7 @@ pub fn fault_in_hand<'a>(
     // One that had caught another before goes on after such.
     let fault = faults.next()?;
     let only = faults.all(|other| {
-        other.value.target.tid == fault.value.target.tid && other.ns() < fault.ns() + AT_ONCE
+        other.value.target.tid == fault.value.target.tid && other.ns() < fault.ns() + HANDLED
     });
     (only && fault.ns() + MAY_TAKE > blow.signal.ns()).then_some(fault)
 }

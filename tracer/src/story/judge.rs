@@ -83,7 +83,8 @@ fn may_be_its_own_after(case: &Case<'_>, blow: Blow<'_>) -> u64 {
 fn tell_end(case: &Case<'_>, finding: &mut Finding) {
     let Some(blow) = case.blow else { return };
     let number = blow.signal.value.number;
-    let delay = blow.then.map_or(case.exit.ns(), Seen::ns).saturating_sub(blow.signal.ns());
+    let ended_ns = blow.then.map_or(case.exit.ns(), Seen::ns);
+    let delay = ended_ns.saturating_sub(blow.signal.ns());
     let said_so =
         matches!(case.outcome, Outcome::Exited { status } if patience::said_so(number, status));
     let own = match blow.way {
@@ -95,7 +96,10 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
     };
     if let Some(rival) = blow.rival {
         tell_rival(case, blow, rival, finding);
-    } else if let Some(own) = own.filter(|_| delay >= may_be_its_own_after(case, blow))
+    }
+    let nearest = blow.rival.filter(|rival| rival.ns() > blow.signal.ns()).unwrap_or(blow.signal);
+    let since = ended_ns.saturating_sub(nearest.ns());
+    if let Some(own) = own.filter(|_| since >= may_be_its_own_after(case, blow))
         && !is_stopped(case)
     {
         let span = words::span(delay);
@@ -129,8 +133,9 @@ fn tell_rival(case: &Case<'_>, blow: Blow<'_>, rival: &SeenSignal, finding: &mut
         ));
     } else {
         let lead = words::span(case.exit.ns().saturating_sub(rival.ns()));
+        let ended = if blow.way == Way::CaughtThenExited { "exited" } else { "ended" };
         finding.explanation.push_str(&format!(
-            " {lead} before it exited, it had caught {signal} from {from} as well, which may be why."
+            " {lead} before it {ended}, it had caught {signal} from {from} as well, which may be why."
         ));
     }
     finding.links.push(case.signal_link(rival, mechanism::of(&rival.value)));

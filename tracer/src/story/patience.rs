@@ -9,8 +9,9 @@ use crate::evidence::{
     Disposition, Exit, MS, Mechanism, S, SignalInfo, SignalSent, base_name, sig,
 };
 
-/// Right on the heels of the signal: its handler has hardly done anything else.
-pub const AT_ONCE: u64 = 20 * MS;
+/// How long after a signal a process is gone whose handler does nothing but end it: microseconds, and a few slices of the
+/// scheduler (4 ms) where others are to run as well. What takes longer has done something else meanwhile.
+pub const HANDLED: u64 = 20 * MS;
 
 /// `SEGV_ACCERR`: memory that is there and protected, as runtimes protect pages to stop their threads or to check
 /// bounds.
@@ -43,6 +44,11 @@ impl Program {
             _ => PROMPTS.contains(&base),
         };
         Self { shell, prompt, java: base == "java", runtime: RUNTIMES.contains(&base) }
+    }
+
+    /// Whether its status may be that of the last command it ran.
+    pub const fn is_shell(self) -> bool {
+        self.shell
     }
 
     /// It takes such a signal as everyday business, and goes on.
@@ -146,8 +152,8 @@ fn with_own(signal: &SignalSent, status: u8, survived: bool) -> u64 {
         sig::SIGTERM | sig::SIGINT | sig::SIGHUP | sig::SIGQUIT => 10 * S,
         _ if status == 0 || survived => 0,
         sig::SIGABRT => 5 * S,
-        _ if mechanism == Mechanism::Timer => AT_ONCE,
-        _ if mechanism == Mechanism::Fault && !is_guard(signal) => AT_ONCE,
+        _ if mechanism == Mechanism::Timer => HANDLED,
+        _ if mechanism == Mechanism::Fault && !is_guard(signal) => HANDLED,
         _ => 0,
     }
 }
@@ -190,6 +196,6 @@ fn with_others(signal: &SignalSent, status: u8, program: Program) -> u64 {
         }
         number if is_everyday(number) => 0,
         _ if said_so => 5 * S,
-        _ => AT_ONCE,
+        _ => HANDLED,
     }
 }

@@ -471,23 +471,87 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
     assert_eq!(killer(&death), Some(90));
 }
 
-/// A shell that goes on after SIGTERM, and whose trap for another signal ends its child and itself.
+/// A service that signals its workers when it has tidied up, as others had it write a new log by then.
 #[test]
-fn what_it_answered_by_a_signal_of_its_own_is_why_it_ended() {
-    let victim = task(42, "bash");
-    let killer = |acted_ms: u64| {
+fn what_asks_nobody_to_end_does_not_cut_an_orderly_end_short() {
+    let victim = task(42, "service");
+    for acted_ms in [8_001, 9_991] {
         let sent = |ms, pid, number| (ms, caught(number, task(pid, "sender"), victim.clone()));
         let mut scene = Scene::default().target(&victim, TargetReason::Pid);
-        for (ms, sent) in [sent(8_000, 90, sig::SIGTERM), sent(9_990, 91, sig::SIGUSR2)] {
+        for (ms, sent) in [sent(8_000, 90, sig::SIGTERM), sent(9_990, 91, sig::SIGUSR1)] {
             scene = scene.signal(ms, sent);
         }
-        let act = signal(sig::SIGTERM, victim.clone(), task(43, "sleep"));
+        let act = signal(sig::SIGTERM, victim.clone(), task(43, "worker"));
         let scene = scene.signal(acted_ms, SignalSent { is_target: false, ..act });
         let death = scene.exit(10_000, victim.clone(), 0, true).death();
-        death.killer.process.expect("a killer").pid
+        assert_eq!(death.killer.process.map(|killer| killer.pid), Some(90));
+        let told = &death.cause.explanation;
+        let rival = "10 ms before it exited, it had caught SIGUSR1 from sender[91] as well, which may be why";
+        assert!(told.contains(rival), "{told}");
+    }
+}
+
+/// Whether it exits or raises what it caught again: the same times tell the same story.
+#[test]
+fn which_of_two_signals_was_the_reason_does_not_depend_on_the_way_it_ended() {
+    use sig::{SIGHUP, SIGINT, SIGTERM};
+    let victim = task(42, "program");
+    let (boss, other, manager) = (task(90, "boss"), task(91, "other"), super::scene::systemd());
+    // Which signal, when each of the two came, of whom the first, and whose was the reason. It ended at 60 s.
+    let cases = [
+        // It takes its time, and the second changes nothing.
+        (SIGTERM, 1_000, 3_000, &boss, 90),
+        (SIGTERM, 40_000, 58_000, &boss, 90),
+        (SIGINT, 52_000, 59_000, &boss, 90),
+        (SIGHUP, 52_000, 59_000, &boss, 90),
+        // The second cuts it short.
+        (SIGTERM, 40_000, 59_995, &boss, 91),
+        (SIGTERM, 59_800, 59_995, &boss, 91),
+        (SIGINT, 57_000, 59_995, &boss, 91),
+        (SIGINT, 57_000, 59_800, &boss, 91),
+        (SIGHUP, 57_000, 59_800, &boss, 91),
+        // It went on after the first for longer than anybody waits who asks again.
+        (SIGTERM, 1_000, 40_000, &boss, 91),
+        // A manager's stop is one.
+        (SIGTERM, 40_000, 59_995, &manager, 1),
+    ];
+    for (number, first_ms, second_ms, first, reason) in cases {
+        let scene = Scene::watching(&victim)
+            .signal(first_ms, caught(number, first.clone(), victim.clone()))
+            .signal(second_ms, caught(number, other.clone(), victim.clone()));
+        let raised = scene.clone().signal(59_999, signal(number, victim.clone(), victim.clone()));
+        let raised = raised.exit(60_000, victim.clone(), u32::from(number), true).death();
+        let exits = scene.exit(60_000, victim.clone(), exited(128 + u32::from(number)), true);
+        for death in [raised, exits.death()] {
+            let told = &death.cause.explanation;
+            let killer = death.killer.process.as_ref().map(|killer| killer.pid);
+            assert_eq!(killer, Some(reason), "{first_ms} {second_ms} {told}");
+            // The other one is told, too.
+            assert!(told.contains("as well, "), "{first_ms} {second_ms} {told}");
+            for sender in [&first.comm, &other.comm] {
+                assert!(death.chain.iter().any(|link| link.text.starts_with(sender)), "{death:#?}");
+            }
+        }
+    }
+}
+
+/// An exit status is chosen by who ends; a shell's may be that of what it ran.
+#[test]
+fn what_the_exit_status_stands_for_is_the_reason() {
+    let killer = |name: &str, first: u8, second: u8, status: u32| {
+        let victim = task(42, name);
+        let by = |pid, number| caught(number, task(pid, "sender"), victim.clone());
+        let signals = [(9_000, by(90, first)), (9_200, by(91, second))];
+        let death = after(&victim, &signals, exited(status));
+        death.killer.process.map(|killer| killer.pid)
     };
-    assert_eq!(killer(9_991), 91);
-    assert_eq!(killer(8_001), 90);
+    for (first, second) in [(sig::SIGINT, sig::SIGTERM), (sig::SIGHUP, sig::SIGTERM)] {
+        assert_eq!(killer("program", first, second, 128 + u32::from(first)), Some(90));
+        assert_eq!(killer("program", first, second, 143), Some(91));
+        // Read the settings again; then end.
+        assert_eq!(killer("program", first, second, 0), Some(91));
+        assert_eq!(killer("bash", first, second, 128 + u32::from(first)), Some(91));
+    }
 }
 
 /// It sends to itself what it caught last, and after a long time perhaps for another reason.
