@@ -76,8 +76,8 @@ pub struct World {
     pub targets: HashMap<ProcessId, TargetReason>,
     /// Targets that have ended.
     pub ended: HashSet<ProcessId>,
-    /// Whom the newest piece of evidence was a signal to.
-    signalled: Option<ProcessId>,
+    /// The newest piece of evidence, where it was a signal.
+    signalled: Option<Arc<SignalSent>>,
     again: bool,
 }
 
@@ -91,7 +91,7 @@ impl World {
             self.people.observe(evidence);
         }
         self.signalled = match &evidence.fact {
-            Fact::Signal(signal) => Some(signal.target.id),
+            Fact::Signal(signal) => Some(Arc::clone(signal)),
             _ => None,
         };
         match &evidence.fact {
@@ -165,14 +165,12 @@ impl World {
     /// piece of evidence right before it.
     fn is_again(&self, fact: &Fact) -> bool {
         let Fact::Signal(now) = fact else { return false };
-        self.signalled == Some(now.target.id)
-            && self.signals_to(now.target.id).last().is_some_and(|before| {
-                let before = &before.value;
-                before.sender == now.sender
-                    && before.target == now.target
-                    && before.ancestors == now.ancestors
-                    && before.sender_args == now.sender_args
-            })
+        self.signalled.as_ref().is_some_and(|before| {
+            before.sender == now.sender
+                && before.target == now.target
+                && before.ancestors == now.ancestors
+                && before.sender_args == now.sender_args
+        })
     }
 
     /// Whether nothing has changed with the newest piece of evidence but that there was one more signal
@@ -190,6 +188,7 @@ impl World {
 
     /// Forgets the signals to a process.
     pub fn forget(&mut self, id: ProcessId) {
+        self.signalled = None;
         self.signals.forget(id);
         self.targets.remove(&id);
     }

@@ -14,7 +14,7 @@ const SIGNALS_PER_PROCESS: usize = 256;
 /// Signals, as many as are kept.
 #[derive(Debug, Default)]
 pub struct Signals {
-    /// By the process they were sent to.
+    /// By the process they were sent to, each list in order of time.
     to: Steady<ProcessId, Vec<SeenSignal>>,
     /// Whom each process has signalled, those among them of whom the signals are forgotten, too.
     signalled_by: Steady<ProcessId, HashSet<ProcessId, BuildHasherDefault<DefaultHasher>>>,
@@ -30,23 +30,26 @@ pub struct Signals {
 impl Signals {
     /// Takes in one signal.
     pub fn add(&mut self, at: Moment, source: Source, signal: &Arc<SignalSent>) {
-        let list = self.to.entry(signal.target.id).or_default();
-        list.push(Seen { at, source, value: Arc::clone(signal) });
-        if list.len() > SIGNALS_PER_PROCESS {
-            // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
-            // what is behind them has to be moved.
-            let middle = SIGNALS_PER_PROCESS / 4..SIGNALS_PER_PROCESS * 3 / 4;
-            *self.dropped.entry(signal.target.id).or_default() += middle.len() as u64;
-            list.drain(middle);
-        }
+        let target = signal.target.id;
+        let seen = Seen { at, source, value: Arc::clone(signal) };
+        let list = self.to.entry(target).or_default();
+        // They are heard of in the order of time, but for a few that come from several processors at once.
+        let place = list.len() - list.iter().rev().take_while(|it| it.ns() > seen.ns()).count();
+        list.insert(place, seen.clone());
         if Newborns::concerns(signal) {
-            let seen = Seen { at, source, value: Arc::clone(signal) };
             self.newborns.observe(&seen, &mut self.to);
         }
         // Of a newborn it may be another by now.
-        let sender = self.to(signal.target.id).last().map(|last| last.value.sender.id);
+        let sender = self.to(target).get(place).map(|own| own.value.sender.id);
         let new = self.signalled_by.entry(sender.unwrap_or(signal.sender.id)).or_default();
-        self.signalled_anew += usize::from(new.insert(signal.target.id));
+        self.signalled_anew += usize::from(new.insert(target));
+        if let Some(list) = self.to.get_mut(&target).filter(|it| it.len() > SIGNALS_PER_PROCESS) {
+            // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
+            // what is behind them has to be moved.
+            let middle = SIGNALS_PER_PROCESS / 4..SIGNALS_PER_PROCESS * 3 / 4;
+            *self.dropped.entry(target).or_default() += middle.len() as u64;
+            list.drain(middle);
+        }
     }
 
     /// Keeps of a process of which nothing more is to be told what others may have ended for, as long as its end is kept:
@@ -91,7 +94,7 @@ impl Signals {
         }
     }
 
-    /// Those that were sent to a process, in the order in which they were told.
+    /// Those that were sent to a process, in order of time.
     pub fn to(&self, id: ProcessId) -> &[SeenSignal] {
         self.to.get(&id).map_or(&[], Vec::as_slice)
     }
