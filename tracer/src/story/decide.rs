@@ -261,8 +261,9 @@ fn reraised<'a>(
                 && is_caught(&signal.value)
         })
         .collect();
-    let asked = caught.iter().copied().filter(|signal| end.delay(signal) < within).collect();
-    reason(asked, &caught, end)
+    let asked: Vec<_> =
+        caught.iter().copied().filter(|signal| end.delay(signal) < within).collect();
+    reason(&asked, &caught, end)
 }
 
 /// The process exited by itself: the signal it had caught before, if it was one that asks for it.
@@ -275,8 +276,8 @@ fn exited<'a>(signals: &[&'a SeenSignal], end: OwnEnd<'_>) -> Option<Blow<'a>> {
     let in_time = |signal: &SeenSignal| {
         end.delay(signal) < patience(&signal.value, signal.ns(), status, end.program, &all)
     };
-    let asked = caught.iter().copied().filter(|signal| in_time(signal)).collect();
-    let (signal, rival) = reason(asked, &caught, end)?;
+    let asked: Vec<_> = caught.iter().copied().filter(|signal| in_time(signal)).collect();
+    let (signal, rival) = reason(&asked, &caught, end)?;
     Some(Blow { rival, ..blow(signal, Way::CaughtThenExited, Grade::Inferred) })
 }
 
@@ -298,23 +299,23 @@ const ROW: u64 = 30 * S;
 ///   so that something else often comes meanwhile. Only another request to end cuts that short, by its handler alone. What
 ///   the process did in between decides nothing: it is when it has tidied up that it signals its children.
 fn reason<'a>(
-    asked: Vec<&'a SeenSignal>,
+    asked: &[&'a SeenSignal],
     caught: &[&'a SeenSignal],
     end: OwnEnd<'_>,
 ) -> Option<(&'a SeenSignal, Option<&'a SeenSignal>)> {
-    let is_named = |signal: &&SeenSignal| end.names(signal);
-    let is_telling = !end.program.is_shell() && asked.iter().any(is_named);
-    let stopped = asked.iter().any(|signal| is_by_manager(signal));
-    let asked: Vec<_> =
-        if is_telling && !stopped { asked.into_iter().filter(is_named).collect() } else { asked };
-    let mut first = asked.last()?.ns();
-    for signal in asked.iter().rev() {
+    let is_telling = !end.program.is_shell()
+        && asked.iter().any(|signal| end.names(signal))
+        && !asked.iter().any(|signal| is_by_manager(signal));
+    let candidates: Vec<_> =
+        asked.iter().copied().filter(|signal| !is_telling || end.names(signal)).collect();
+    let mut first = candidates.last()?.ns();
+    for signal in candidates.iter().rev() {
         first = if signal.ns() + ROW >= first { signal.ns() } else { break };
     }
-    let in_row = asked.iter().copied().filter(|signal| signal.ns() >= first);
+    let in_row = candidates.into_iter().filter(|signal| signal.ns() >= first);
     let best = in_row.min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
     let Some(later) = Later::of(caught, best, end) else {
-        return Some((best, as_plain(&asked, best)));
+        return Some((best, as_plain(asked, best)));
     };
     let nearer = later.signal;
     let cuts_short = match rank(best.value.number) {

@@ -552,6 +552,14 @@ fn what_the_exit_status_stands_for_is_the_reason() {
         assert_eq!(killer("program", first, second, 0), Some(91));
         assert_eq!(killer("bash", first, second, 128 + u32::from(first)), Some(91));
     }
+    // What it had gone on after is told.
+    let victim = task(42, "python3");
+    let by = |pid, number| caught(number, task(pid, "sender"), victim.clone());
+    let signals = [(8_000, by(90, sig::SIGTERM)), (9_998, by(91, sig::SIGINT))];
+    let death = after(&victim, &signals, exited(130));
+    assert_eq!(death.killer.process.map(|killer| killer.pid), Some(91));
+    let words = "1.9 s before, it had caught SIGTERM from sender[90] as well, and gone on";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
 }
 
 /// It sends to itself what it caught last, and after a long time perhaps for another reason.
