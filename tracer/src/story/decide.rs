@@ -2,11 +2,11 @@
 
 use super::manager::manager_of;
 use super::mechanism;
-use super::patience::{HANDLED, Program, is_caught, is_everyday, is_own, patience, said_so};
-use super::world::{Seen, SeenSignal, World};
-use crate::evidence::{
-    Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalResult, SignalSent, sig,
+use super::patience::{
+    HANDLED, Program, is_caught, is_everyday, is_own, patience, reached, said_so,
 };
+use super::world::{Seen, SeenSignal, World};
+use crate::evidence::{Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalSent, sig};
 
 /// How long a handler of a fault can take until it aborts: it writes a report (HotSpot's takes a second).
 const ABORTS_WITHIN: u64 = 5 * S;
@@ -98,10 +98,6 @@ fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
     signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
     let status = (exit.value.status >> 8 & 0xff) as u8;
     exited(&signals, OwnEnd { world, ns: exit.ns(), status: Some(status), program })
-}
-
-fn reached(signal: &SignalSent) -> bool {
-    !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
 }
 
 /// The process was ended by `number`: the first signal that condemned it.

@@ -6,7 +6,7 @@ use super::manager::manager_of;
 use super::mechanism;
 use super::world::World;
 use crate::evidence::{
-    Disposition, Exit, MS, Mechanism, S, SignalInfo, SignalSent, base_name, sig,
+    Disposition, Exit, MS, Mechanism, S, SignalInfo, SignalResult, SignalSent, base_name, sig,
 };
 
 /// How long after a signal a process is gone whose handler does nothing but end it: microseconds, and a few slices of the
@@ -94,9 +94,15 @@ pub fn said_so(number: u8, status: u8) -> bool {
     status.checked_sub(128) == Some(number)
 }
 
-/// A handler took it, or it was blocked for `sigwait` or a signalfd.
+/// It came, and a handler took it, or it was blocked for `sigwait` or a signalfd.
 pub fn is_caught(signal: &SignalSent) -> bool {
-    signal.disposition == Some(Disposition::Handler) || signal.blocked
+    let taken = signal.disposition == Some(Disposition::Handler) || signal.blocked;
+    taken && reached(signal)
+}
+
+/// It came: what is ignored, or finds no room in the queue, does not.
+pub const fn reached(signal: &SignalSent) -> bool {
+    !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
 }
 
 /// What processes get all the time, and what is about the terminal: nobody ends by such.

@@ -9,18 +9,20 @@ use super::clients::Order;
 use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
+use super::patience::{is_caught, reached};
 use super::units::command_links;
 use super::upstream::{End, at_its_work};
 use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{clients, decide, mechanism, signals, words};
 use crate::evidence::{
-    Disposition, Grade, Mechanism, ProcessId, S, SignalResult, SignalSent, Source, Task, sig,
-    signal_name,
+    Disposition, Grade, MS, Mechanism, ProcessId, S, SignalSent, Source, Task, sig, signal_name,
 };
 
-/// How soon a signal is answered by whoever has nothing else to do.
-const AT_ONCE: u64 = S / 10;
+/// How long before a process did something a signal came to it that may have told it to do so. A handler acts at once; an
+/// interpreter does between two commands (a shell's trap, Python's handlers), an event loop after what it is at: on a busy
+/// machine that takes some tens of milliseconds.
+const RIGHT_BEFORE: u64 = 100 * MS;
 
 /// How long after it came a signal is still passed on: sudo, su and timeout do so at once, a shell when
 /// what it waits for is over.
@@ -189,7 +191,7 @@ fn own_terminal<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSigna
         return None;
     }
     // The kernel tells the leader of the session there.
-    let own = |got: &&SeenSignal| is_hangup_before(got, sent, AT_ONCE);
+    let own = |got: &&SeenSignal| is_hangup_before(got, sent, RIGHT_BEFORE);
     let parents = world.people.parents(relay.id);
     parents.iter().find_map(|parent| world.signals_to(*parent).iter().rev().find(own))
 }
@@ -202,9 +204,52 @@ fn is_hangup_before(got: &SeenSignal, sent: &SeenSignal, within: u64) -> bool {
         && way == Mechanism::TtyHangup
         && !mechanism::on_stack(signal, "disassociate_ctty")
         && signal.sender.id != sent.value.sender.id
-        && !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
+        && reached(signal)
         && got.ns() <= sent.ns()
         && sent.ns() - got.ns() <= within
+}
+
+/// What a process had caught no longer than that before a time, the newest first.
+fn caught_before(
+    world: &World,
+    id: ProcessId,
+    ns: u64,
+    within: u64,
+) -> impl Iterator<Item = &SeenSignal> {
+    let signals = world.signals_to(id).iter().rev().skip_while(move |got| got.ns() > ns);
+    let recent = signals.take_while(move |got| ns - got.ns() <= within);
+    recent.filter(|got| is_caught(&got.value))
+}
+
+/// The signal of another process by which one had been told, no longer than that before, to do what it did then: any may stand for that
+/// (SIGTTOU, SIGWINCH: fewer workers). What the kernel sends, and what tells of a child, is no order.
+pub fn order_before<'a>(
+    world: &'a World,
+    id: ProcessId,
+    ns: u64,
+    within: u64,
+    is_by: &dyn Fn(ProcessId) -> bool,
+) -> Option<&'a SeenSignal> {
+    caught_before(world, id, ns, within).find(|got| {
+        let sender = got.value.sender.id;
+        !matches!(got.value.number, sig::SIGCHLD | sig::SIGURG | sig::SIGCONT)
+            && !mechanism::of(&got.value).is_kernels_own()
+            && sender != id
+            && is_by(sender)
+    })
+}
+
+/// The timer of its own that a process had caught right before it did something: a time limit of its own, as a database
+/// has for statements. One that runs out time and again is a clock.
+pub fn own_alarm(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
+    /// So many in this time are a clock.
+    const TICKS: (usize, u64) = (3, S);
+    let is_alarm = |got: &&SeenSignal| {
+        got.value.number == sig::SIGALRM && mechanism::of(&got.value) == Mechanism::Timer
+    };
+    let last = caught_before(world, id, ns, RIGHT_BEFORE).find(is_alarm)?;
+    let ticks = caught_before(world, id, last.ns(), TICKS.1).filter(is_alarm).count();
+    (ticks < TICKS.0).then_some(last)
 }
 
 /// The signal that the sender of `sent` had caught before and may have answered by it: what came right before, or else
@@ -212,12 +257,8 @@ fn is_hangup_before(got: &SeenSignal, sent: &SeenSignal, within: u64) -> bool {
 fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Option<&'a SeenSignal> {
     let relay = sent.value.sender.id;
     let candidates = |within: u64| {
-        world.signals_to(relay).iter().rev().filter(move |got| {
-            got.ns() <= sent.ns()
-                && sent.ns() - got.ns() <= within
-                && was_taken(&got.value)
-                && !known.contains(&got.value.sender.id)
-        })
+        let caught = caught_before(world, relay, sent.ns(), within);
+        caught.filter(|got| !known.contains(&got.value.sender.id))
     };
     // Which signal a hangup is was not the closer's choice: what asks for its end most plainly is meant.
     let is_hangup = mechanism::of(&sent.value) == Mechanism::TtyHangup;
@@ -229,15 +270,12 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
                 && (asks_for_end(sent.value.number) || sent.value.number == sig::SIGKILL)
         })
     };
-    // A program can be told by any signal to do it (SIGTTOU: one worker less). What children tell is no order.
-    let other = || {
-        candidates(AT_ONCE).filter(|_| !is_hangup).find(|got| {
-            !matches!(got.value.number, sig::SIGCHLD | sig::SIGURG | sig::SIGCONT)
-                && !mechanism::of(&got.value).is_kernels_own()
-                && !world.people.parents(got.value.sender.id).contains(&relay)
-        })
-    };
-    let at_once = same(AT_ONCE).or_else(|| asking(AT_ONCE)).or_else(other);
+    // What children tell is no order.
+    let is_other =
+        |by: ProcessId| !known.contains(&by) && !world.people.parents(by).contains(&relay);
+    let other =
+        || order_before(world, relay, sent.ns(), RIGHT_BEFORE, &is_other).filter(|_| !is_hangup);
+    let at_once = same(RIGHT_BEFORE).or_else(|| asking(RIGHT_BEFORE)).or_else(other);
     // Its own time limit is the reason then; of SIGKILL it may be the one that followed a request to end.
     let timed = sent.value.number != sig::SIGKILL && own_alarm(world, relay, sent.ns()).is_some();
     if at_once.is_some() || timed {
@@ -246,28 +284,6 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
     // Nobody tells a process to end what it has not started yet.
     let born_ns = sent.value.target.id.start_ns;
     same(PASSED_ON).or_else(|| asking(FOLLOWED)).filter(|got| got.ns() >= born_ns)
-}
-
-/// The timer of its own that a process had caught right before it did something: a time limit of its own, as a database
-/// has for statements. One that runs out time and again is a clock.
-pub fn own_alarm(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
-    /// So many in this time are a clock.
-    const TICKS: (usize, u64) = (3, S);
-    let mut alarms = world.signals_to(id).iter().rev().filter(|alarm| {
-        alarm.value.number == sig::SIGALRM
-            && mechanism::of(&alarm.value) == Mechanism::Timer
-            && was_taken(&alarm.value)
-            && alarm.ns() <= ns
-    });
-    let last = alarms.next().filter(|alarm| alarm.ns() + AT_ONCE >= ns)?;
-    let before = alarms.take_while(|before| before.ns() + TICKS.1 > last.ns()).count();
-    (before + 1 < TICKS.0).then_some(last)
-}
-
-/// It came, and the process could act on it.
-fn was_taken(signal: &SignalSent) -> bool {
-    let caught = signal.disposition == Some(Disposition::Handler) || signal.blocked;
-    caught && !matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
 }
 
 const fn asks_for_end(number: u8) -> bool {
@@ -359,7 +375,7 @@ fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
 }
 
 fn is_ignored(signal: &SignalSent) -> bool {
-    matches!(signal.result, SignalResult::Ignored | SignalResult::Lost)
+    !reached(signal)
         || signal.number != sig::SIGSTOP && signal.disposition != Some(Disposition::Default)
 }
 

@@ -10,6 +10,7 @@ mod units;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 pub use self::seen::{Recent, Seen, SeenSignal};
 use self::settings::Settings;
@@ -19,7 +20,7 @@ use self::units::Units;
 use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
+    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent,
     TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
@@ -199,7 +200,7 @@ impl World {
         self.people.prune();
     }
 
-    /// Signals sent to a process, in the order in which they were told.
+    /// Signals sent to a process, in order of time.
     pub fn signals_to(&self, id: ProcessId) -> &[SeenSignal] {
         self.signals.to(id)
     }

@@ -7,8 +7,8 @@ use crate::story::case::Case;
 use crate::story::decide::{Blow, Way, decide};
 use crate::story::ending::exit_link;
 use crate::story::manager::manager_of;
-use crate::story::patience::{is_caught, is_everyday};
-use crate::story::relay::{Relay, own_alarm};
+use crate::story::patience::HANDLED;
+use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, Outcome};
@@ -288,7 +288,7 @@ fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
 pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
     let exit = case.world.exits.iter().rev().find(|exit| {
         exit.ns() <= blow.signal.ns()
-            && exit.ns() + AT_ONCE >= blow.signal.ns()
+            && exit.ns() + REAPED >= blow.signal.ns()
             && exit.value.status & 0x7f == u32::from(blow.signal.value.number)
             && case.world.people.parents(exit.value.task.id).first() == Some(&case.victim)
     })?;
@@ -298,20 +298,12 @@ pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<E
 }
 
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
-/// its own, the victim itself among them.
+/// its own, the victim itself among them. What children tell is mostly about themselves, and no order: it is only told where
+/// the sender did this on its heels.
 fn told_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
-    const RIGHT_BEFORE: u64 = 20 * MS;
     let sender = blow.signal.value.sender.id;
-    let alarm = || own_alarm(case.world, sender, blow.signal.ns());
-    let by_another = case.world.signals_to(sender).iter().rfind(|got| {
-        let own = got.value.sender.id == sender || mechanism::of(&got.value).is_kernels_own();
-        got.ns() <= blow.signal.ns()
-            && got.ns() + RIGHT_BEFORE >= blow.signal.ns()
-            && is_caught(&got.value)
-            && !is_everyday(got.value.number)
-            && !own
-    });
-    by_another.or_else(alarm)
+    let order = order_before(case.world, sender, blow.signal.ns(), HANDLED, &|_| true);
+    order.or_else(|| own_alarm(case.world, sender, blow.signal.ns()))
 }
 
 /// The same in words, and its link.
@@ -333,8 +325,9 @@ fn after_told(case: &Case<'_>, blow: Blow<'_>, got: &SeenSignal) -> (String, Lin
     (format!(" {lead} before, {what}, which may be why."), case.signal_link(got, way))
 }
 
-/// How soon whoever waits for several jobs ends the others when one of them fails.
-const AT_ONCE: u64 = 50 * MS;
+/// How soon whoever waits for its children has acted on the end of one, by ending the others or itself: the waking takes
+/// less than 2 ms (GNU parallel, a shell's `wait -n`, Python's pools), but some look only every 10 to 40 ms.
+const REAPED: u64 = 50 * MS;
 
 /// Another child of whoever ended the victim, its parent, too, that had failed before without being ended by it: runners
 /// of several jobs end the others then. It is no reason to end one that was started only after that.
@@ -374,7 +367,7 @@ impl<'a> Failed<'a> {
                 && is_child(exit)
                 && !by_sender(exit)
         })?;
-        let right_before = exit.ns() + AT_ONCE >= acted_after(case, sender, exit.ns());
+        let right_before = exit.ns() + REAPED >= acted_after(case, sender, exit.ns());
         let ran = exit.ns().saturating_sub(exit.value.task.id.start_ns);
         let was_job = ran >= JOB || exit.value.status & 0x7f != 0;
         (right_before || was_job).then_some(Self { exit, right_before })

@@ -35,14 +35,15 @@ impl<'a> Asked<'a> {
         job: &Seen<Job>,
         begun_ns: u64,
     ) -> Option<Self> {
-        const AT_ONCE: u64 = 3 * S;
+        /// How long after it was granted a manager has made all its jobs: it does so at once, but both can be heard of late.
+        const MADE: u64 = 3 * S;
         let at_ns = job.ns().min(begun_ns);
         let find = |unit: String| {
             let request = Request::find(case, Wish::Isolate, manager, &unit, at_ns)?;
             let start = start_of(case, manager, &unit, job);
             // One that was running already has no start; what is stopped for it is stopped at once.
             let asked_ns = request.ran_ns(case).or(request.call.map(Seen::granted_ns));
-            let at_once = asked_ns.is_none_or(|asked| asked.saturating_add(AT_ONCE) >= at_ns);
+            let at_once = asked_ns.is_none_or(|asked| asked.saturating_add(MADE) >= at_ns);
             (start.is_some() || at_once).then_some(Self { unit, start, request })
         };
         // One whose start is part of the same transaction is likelier.

@@ -20,8 +20,9 @@ pub use user_stopped::user_stopped;
 
 const SCOPE: &[&str] = &["logind.conf"];
 
-/// How long after the request for it a signal can come.
-const AT_ONCE: u64 = 2 * S;
+/// How long after the request for it was granted a signal comes at most: logind has the service manager send it, and the
+/// call may have been heard of a moment after that.
+const SENT: u64 = 2 * S;
 
 /// Who owns the session: the user named in verdict and fixes.
 fn owner(case: &Case<'_>, session: &str) -> String {
@@ -92,7 +93,7 @@ fn is_that_signal(case: &Case<'_>, call: &Seen<BusCall>) -> bool {
     // KillSession(id, whom, signal), KillUser(uid, signal), Kill(whom, signal)
     let number = call.value.args.last().and_then(serde_json::Value::as_u64);
     let struck = case.blow.map(|blow| u64::from(blow.signal.value.number));
-    number == struck && call.granted_ns() + AT_ONCE >= case.struck_ns()
+    number == struck && call.granted_ns() + SENT >= case.struck_ns()
 }
 
 /// Whether a process is logind, by what no user can make of theirs.

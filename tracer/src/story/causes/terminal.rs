@@ -354,7 +354,8 @@ fn is_job(case: &Case<'_>, sent: &SignalSent) -> bool {
 
 /// Whether the victim was stopped when a shell signalled it. Only a stopped job gets SIGCONT after that.
 fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
-    const AT_ONCE: u64 = 100 * MS;
+    /// A shell has each stopped job go on right after it has told it to end (`terminate_stopped_jobs` of bash).
+    const GOES_ON: u64 = 100 * MS;
     let signals = || case.world.signals_to(case.victim).iter();
     let before = signals().rfind(|signal| {
         let number = signal.value.number;
@@ -364,7 +365,7 @@ fn is_stopped(case: &Case<'_>, sent: &SeenSignal) -> bool {
         signal.value.number == sig::SIGCONT
             && signal.value.sender.id == sent.value.sender.id
             && signal.ns() >= sent.ns()
-            && signal.ns() < sent.ns() + AT_ONCE
+            && signal.ns() < sent.ns() + GOES_ON
     });
     woken || before.is_some_and(|before| sig::STOPS.contains(&before.value.number))
 }

@@ -104,8 +104,8 @@ fn reload_of(case: &Case<'_>, main: &Seen<Exit>) -> Option<Finding> {
 /// It exited, and no signal had made it, right after the unit's main process had ended: workers notice that by
 /// a pipe or a socket, often before the manager has got to them.
 pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
-    /// What is later than that has other reasons.
-    const AT_ONCE: u64 = 2 * S;
+    /// How long after it workers have noticed at most and tidied up; what is later than that has other reasons.
+    const NOTICED: u64 = 2 * S;
     let Outcome::Exited { status } = case.outcome else { return None };
     if case.blow.is_some() {
         return None;
@@ -114,7 +114,7 @@ pub fn exited_after_main(case: &Case<'_>) -> Option<Opinion> {
     let ended_ns = case.exit.ns();
     let main = main_end(case.world, manager, unit, ended_ns, case.victim.start_ns, &[case.victim])?;
     // What was started when the main process was gone is no worker of its.
-    if main.ns() + AT_ONCE < ended_ns || case.victim.start_ns >= main.ns() {
+    if main.ns() + NOTICED < ended_ns || case.victim.start_ns >= main.ns() {
         return None;
     }
     let end = End::of(case, main.value.task.id)?;

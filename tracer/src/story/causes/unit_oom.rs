@@ -13,9 +13,9 @@ use crate::story::{fixes, mechanism, stopping, units, words};
 pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitOomPolicy;
     /// How long after it has heard of the kill its manager acts at most: a thrashing machine is slow.
-    const AT_ONCE: u64 = 5 * S;
+    const ACTS: u64 = 5 * S;
     let stop = UnitStop::of(case)?;
-    let near = |ns: u64| ns <= stop.first.ns() + S && ns + AT_ONCE >= stop.first.ns();
+    let near = |ns: u64| ns <= stop.first.ns() + S && ns + ACTS >= stop.first.ns();
     let message = case.world.journal.iter().rev().find(|line| {
         units::manager_said(&line.value, &stop, &stop.unit)
             && line.value.message.contains("killed by the OOM killer")

@@ -221,12 +221,12 @@ fn order_by_signal(number: u8) -> Option<&'static str> {
 
 /// The user's service manager had been told by a signal, which PID 1 had not sent, to stop what it runs.
 fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<Opinion> {
-    /// Its jobs are made at once.
-    const AT_ONCE: u64 = 2 * S;
+    /// How long after the signal the stop has begun: its jobs are made at once, but it may be busy with something else.
+    const BEGUN: u64 = 2 * S;
     let Manager::User(_) = stop.manager else { return None };
     let signals = case.world.signals_to(stop.first.value.sender.id).iter().rev();
     let mut recent = signals
-        .filter(|got| got.ns() <= stop.begun.boot_ns && got.ns() + AT_ONCE >= stop.begun.boot_ns);
+        .filter(|got| got.ns() <= stop.begun.boot_ns && got.ns() + BEGUN >= stop.begun.boot_ns);
     let (got, order) = recent.find_map(|got| Some((got, order_by_signal(got.value.number)?)))?;
     let mechanism = mechanism::of(&got.value);
     let sender = &got.value.sender;
@@ -294,8 +294,8 @@ fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
 /// It exited, and no signal had made it, while its unit was being stopped: told by what the unit runs to stop, or by the
 /// end of another of its processes, or of its own accord. Nobody killed it; that the stop led to it is a conclusion.
 pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
-    /// How long after the end of a main process what it did is felt.
-    const AT_ONCE: u64 = 1_000 * MS;
+    /// How long after the end of a main process others have noticed that and ended; later ends have other reasons.
+    const NOTICED: u64 = S;
     let Outcome::Exited { status } = case.outcome else { return None };
     if case.blow.is_some() {
         return None;
@@ -307,7 +307,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     // What the manager leaves alone (`KillMode=process`) may hear of the stop when that is over.
     let over = || {
         let main = main_end(case.world, manager, unit, ended_ns, born_ns, &[case.victim])?;
-        (main.ns() + AT_ONCE >= ended_ns).then(|| at(main.ns())).flatten()
+        (main.ns() + NOTICED >= ended_ns).then(|| at(main.ns())).flatten()
     };
     let (job, stopping) = match at(ended_ns) {
         Some(job) => (job, "while {by} was stopping"),

@@ -93,6 +93,32 @@ fn what_came_right_before_outweighs_what_came_earlier() {
     assert!(words.contains("had itself got SIGHUP 1 s before"), "{words}");
 }
 
+/// What never came told nobody anything, as that for which the queue had no room.
+#[test]
+fn what_did_not_come_is_not_told_as_caught() {
+    use crate::evidence::SignalResult;
+    let (boss, victim) = (task(60, "boss"), task(42, "worker"));
+    let child = Task { ppid: 60, ..task(61, "worker") };
+    let told = |result: SignalResult, ms: u64| {
+        let got = caught(sig::SIGRTMIN_KERNEL + 3, child.clone(), boss.clone());
+        Scene::watching(&victim)
+            .exec(1, child.clone(), &["worker"], &[&boss])
+            .signal(ms, SignalSent { result, ..got })
+            .signal(2_000, signal(sig::SIGTERM, boss.clone(), victim.clone()))
+            .exit(2_001, victim.clone(), 15, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let words = "boss[60] had caught";
+    assert!(told(SignalResult::Delivered, 1_990).contains(words));
+    // What it had been told by a child a while before was about something else.
+    assert!(!told(SignalResult::Delivered, 1_970).contains(words));
+    for result in [SignalResult::Lost, SignalResult::Ignored] {
+        assert!(!told(result, 1_990).contains(words), "{result:?}");
+    }
+}
+
 /// What was concluded of two signals is not observed.
 #[test]
 fn what_seems_to_have_been_passed_on_is_inferred() {
