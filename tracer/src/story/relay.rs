@@ -282,8 +282,23 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
         return at_once;
     }
     // Nobody tells a process to end what it has not started yet.
-    let born_ns = sent.value.target.id.start_ns;
+    let born_ns = job_began(world, sent);
     same(PASSED_ON).or_else(|| asking(FOLLOWED)).filter(|got| got.ns() >= born_ns)
+}
+
+/// When the job that a signal was sent to had begun: its target, or what that belongs to, as the sender's child that it
+/// descends from and the leader of the process group that was meant.
+fn job_began(world: &World, sent: &SeenSignal) -> u64 {
+    let SignalSent { sender, target, syscall, .. } = &*sent.value;
+    let parents = world.people.parents(target.id);
+    let below = parents.iter().zip(parents.iter().skip(1)).find(|(_, above)| **above == sender.id);
+    // In a pid namespace of its own it counts otherwise.
+    let call =
+        syscall.as_ref().filter(|call| call.name == "kill" && sender.ns_pid == sender.id.pid);
+    let group = call.map(|call| (call.args[0] as u32).cast_signed()).filter(|aim| *aim < -1);
+    let leader = group.and_then(|group| world.people.at(group.unsigned_abs(), sent.ns()));
+    let above = below.map(|(child, _)| *child).into_iter().chain(leader);
+    above.map(|id| id.start_ns).fold(target.id.start_ns, u64::min)
 }
 
 const fn asks_for_end(number: u8) -> bool {
@@ -362,13 +377,22 @@ fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     let Some(woken) = woken else { return };
     let lead = words::span(blow.signal.ns().saturating_sub(stop.ns()));
     let wait = words::span(woken.ns().saturating_sub(blow.signal.ns()));
-    let whence = |seen: &SeenSignal| from(case, seen, mechanism::of(&seen.value), "");
+    let whence = |seen: &SeenSignal, told: &SeenSignal| {
+        let way = mechanism::of(&seen.value);
+        let sender = &seen.value.sender;
+        if !way.is_kernels_own() && sender.id == told.value.sender.id {
+            format!("the same {}", words::name_pid(&case.task(sender)))
+        } else {
+            from(case, seen, way, "")
+        }
+    };
+    let known = if woken.value.sender.id == stop.value.sender.id { stop } else { blow.signal };
     finding.explanation.push_str(&format!(
         " It was stopped then: {lead} before, it had got {} from {}. The signal waited until SIGCONT came, \
          {wait} later, from {}.",
         signal_name(stop.value.number),
-        whence(stop),
-        whence(woken),
+        whence(stop, blow.signal),
+        whence(woken, known),
     ));
     let links = [stop, woken].map(|seen| case.signal_link(seen, mechanism::of(&seen.value)));
     finding.links.extend(links);

@@ -131,6 +131,25 @@ fn a_signal_that_a_stopped_process_took_late_is_told_with_who_stopped_it_and_who
     assert!(!told(&running).contains("stopped then"), "{}", told(&running));
 }
 
+/// killall5 stops all, tells them to end, and lets them go on: its command is quoted once.
+#[test]
+fn one_who_stopped_ended_and_woke_is_told_once() {
+    let (victim, shell, killer) = (task(42, "sleep"), task(70, "bash"), task(80, "killall5"));
+    let by =
+        |number: u8| SignalSent { fatal: false, ..signal(number, killer.clone(), victim.clone()) };
+    let death = Scene::watching(&victim)
+        .exec(1, killer.clone(), &["killall5", "-15"], &[&shell])
+        .signal(5, by(sig::SIGSTOP))
+        .signal(6, by(sig::SIGTERM))
+        .signal(8, by(sig::SIGCONT))
+        .exit(9, victim.clone(), 15, true)
+        .death();
+    let words = "It was stopped then: 1 ms before, it had got SIGSTOP from the same killall5[80]. The signal waited \
+                 until SIGCONT came, 2 ms later, from the same killall5[80].";
+    assert!(told(&death).contains(words), "{}", told(&death));
+    assert_eq!(told(&death).matches("killall5 -15").count(), 1, "{}", told(&death));
+}
+
 /// GNU parallel `--halt now,fail=1`
 #[test]
 fn a_siblings_failure_right_before_is_told_as_what_may_be_why() {

@@ -93,6 +93,50 @@ fn what_came_right_before_outweighs_what_came_earlier() {
     assert!(words.contains("had itself got SIGHUP 1 s before"), "{words}");
 }
 
+/// supervisord waits for what it has told to end, and kills the whole group then: with what had been started meanwhile.
+#[test]
+fn what_is_killed_with_its_job_is_killed_since_the_job_was_to_end() {
+    let born = |pid: u32, ms: u64, ppid: u32| {
+        let mut task = Task { ppid, ..task(pid, "sh") };
+        task.id.start_ns = super::scene::at(ms).boot_ns;
+        task
+    };
+    let (boss, killer) = (task(60, "supervisord"), task(80, "kill"));
+    let told = |job_ms: u64, parents: &dyn Fn(&Task) -> Vec<Task>, group: i64| {
+        let (job, victim) = (born(41, job_ms, 60), born(42, 1_500, 41));
+        let call = Syscall { name: "kill".to_owned(), args: [group.cast_unsigned(), 9, 0] };
+        let parents = parents(&job);
+        Scene::watching(&victim)
+            .exec(job_ms, job.clone(), &["sh"], &[&boss])
+            .exec(1_500, victim.clone(), &["sh"], &parents.iter().collect::<Vec<_>>())
+            .signal(1_000, caught(sig::SIGTERM, killer.clone(), boss.clone()))
+            .signal(
+                2_300,
+                SignalSent {
+                    syscall: Some(call),
+                    ..signal(sig::SIGKILL, boss.clone(), victim.clone())
+                },
+            )
+            .exit(2_301, victim, 9, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let words = "supervisord[60] had itself got SIGTERM 1.3 s before from kill[80]";
+    let below = |job: &Task| vec![job.clone(), boss.clone()];
+    // Its parent is gone, and another has it; but it is of that process group.
+    let left = |_: &Task| vec![task(2, "subreaper")];
+    for (parents, group) in [(&below as &dyn Fn(&Task) -> Vec<Task>, 42), (&left, -41)] {
+        let text = told(1, parents, group);
+        assert!(text.contains(words), "{group} {text}");
+    }
+    // Nobody tells a process to end what it has not started yet.
+    for (job_ms, group) in [(1_200, 42), (1_200, -41)] {
+        let text = told(job_ms, &below, group);
+        assert!(!text.contains("had itself got"), "{group} {text}");
+    }
+}
+
 /// What never came told nobody anything, as that for which the queue had no room.
 #[test]
 fn what_did_not_come_is_not_told_as_caught() {
