@@ -86,7 +86,12 @@ impl<'a> FirstVictim<'a> {
         let recent = |ns: u64| ns <= stopped && ns + RECENT >= stopped;
         let of_unit = |task: &Task| task.id != case.victim && lived_in(case, task, &stop.unit);
         // The manager hears of the kill before the victim has ended, and may have ended others by then.
-        let struck = case.world.signals().filter(|signal| {
+        let ended = case.world.exits.iter().filter(|exit| exit.ns() + RECENT >= stopped);
+        let marks = case.world.oom_victims.iter().filter(|mark| recent(mark.ns()));
+        let marked =
+            marks.filter_map(|mark| case.world.people.at(mark.value.global_tid, mark.ns()));
+        let ids = ended.map(|exit| exit.value.task.id).chain(marked);
+        let struck = ids.flat_map(|id| case.world.signals_to(id)).filter(|signal| {
             recent(signal.ns())
                 && of_unit(&signal.value.target)
                 && mechanism::of(&signal.value) == Mechanism::OomKill
