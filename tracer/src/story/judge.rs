@@ -1,5 +1,7 @@
 //! The verdict on one death: every cause is asked, the best proven one tells the story.
 
+use std::collections::BTreeSet;
+
 use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
@@ -8,7 +10,7 @@ use super::stopping::{self, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
-use crate::evidence::{Exit, Grade, Header, Mechanism, S, sig, signal_name};
+use crate::evidence::{Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -362,6 +364,20 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
         gaps.push(format!(
             "{dropped} signals in the middle of a storm to this process were counted but not kept"
         ));
+    }
+    let managers = [Some(Manager::System), case.unit().map(|(manager, _)| manager)];
+    let managers: BTreeSet<Manager> = managers.into_iter().flatten().collect();
+    for manager in managers {
+        let whose = match manager {
+            Manager::System => "the system's".to_owned(),
+            Manager::User(uid) => format!("user {uid}'s"),
+        };
+        let forgotten = case.world.units_forgotten(manager);
+        if forgotten > 0 {
+            gaps.push(format!(
+                "more was heard of {whose} units than can be remembered: {forgotten} were forgotten that may matter"
+            ));
+        }
     }
     gaps
 }

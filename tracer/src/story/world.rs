@@ -3,6 +3,7 @@
 //! Everything is bounded: of what can come without end (execs, exits, journal lines) the newest
 //! [`KEPT`] are kept, which is minutes on a busy machine.
 
+mod remembered;
 mod seen;
 mod settings;
 mod signals;
@@ -20,8 +21,8 @@ use self::units::Units;
 use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting, SignalSent,
-    TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
+    SignalSent, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
@@ -112,7 +113,7 @@ impl World {
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::BusReply(reply) => self.reply(at, reply),
             Fact::Job(job) => self.jobs.push(at, source, job.clone()),
-            Fact::Unit(unit) => self.units.add(at, source, unit),
+            Fact::Unit(unit) => self.units.add(at, source, unit, &mut self.settings),
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
             Fact::Setting(setting) => self.settings.add(at, source, setting),
             Fact::Journal(line) => self.journal.push(at, source, line.clone()),
@@ -210,11 +211,6 @@ impl World {
         self.signals.of(sender)
     }
 
-    /// All signals, in no order.
-    pub fn signals(&self) -> impl Iterator<Item = &SeenSignal> {
-        self.signals.all()
-    }
-
     /// How many signals to a process were seen and are not kept.
     pub fn signals_dropped(&self, id: ProcessId) -> u64 {
         self.signals.dropped(id)
@@ -282,7 +278,12 @@ impl World {
         &self,
         manager: Manager,
     ) -> impl DoubleEndedIterator<Item = &Seen<Setting>> {
-        self.settings.lines(manager)
+        self.settings.lines(None).chain(self.settings.lines(Some(manager)))
+    }
+
+    /// Of how many of a manager's units more was heard than could be remembered.
+    pub fn units_forgotten(&self, manager: Manager) -> usize {
+        self.units.forgotten(manager).max(self.settings.forgotten(manager))
     }
 
     /// All units of which something was said, each with its manager.

@@ -52,10 +52,19 @@ impl<T> Default for Recent<T> {
 
 impl<T> Recent<T> {
     pub(super) fn push(&mut self, at: Moment, source: Source, value: T) {
-        if self.0.len() == KEPT {
-            self.0.pop_front();
-        }
+        self.push_out(at, source, value);
+    }
+
+    /// Adds one; returns the oldest, where there was no room for it any more.
+    pub(super) fn push_out(&mut self, at: Moment, source: Source, value: T) -> Option<Seen<T>> {
+        let oldest = if self.0.len() == KEPT { self.0.pop_front() } else { None };
         self.0.push_back(Seen { at, source, value });
+        oldest
+    }
+
+    /// Forgets the others.
+    pub(super) fn retain(&mut self, is_kept: impl FnMut(&Seen<T>) -> bool) {
+        self.0.retain(is_kept);
     }
 
     /// Oldest first.

@@ -1,9 +1,16 @@
-//! Every setting that was found, by what it is set for.
+//! Every setting that was found, by what it is set for, within bounds: how many units there are, and what their files
+//! say, others decide.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Recent, Seen};
 use crate::evidence::{Manager, Moment, Setting, Source};
+
+/// How many values of one setting are kept: it hardly ever changes.
+const MAX_VALUES: usize = 8;
+
+/// How much of the settings of one manager's units is kept, bytes. Those of a unit are some KiB.
+const MOST: usize = 16 << 20;
 
 /// Settings that add up over several lines: each line is told.
 const ADDED_UP: [&str; 16] = [
@@ -25,31 +32,67 @@ const ADDED_UP: [&str; 16] = [
     "ExecStopPost",
 ];
 
-/// How many values of one setting are kept: it hardly ever changes.
-const MAX_VALUES: usize = 8;
-
-/// Settings as they were learned.
+/// The settings of each manager's units, and those that are of no unit.
 #[derive(Debug, Default)]
-pub struct Settings {
-    /// By manager, scope and name, in the order in which they were learned.
-    values: HashMap<(Option<Manager>, String, String), Vec<Seen<Setting>>>,
-    /// Every line of those that add up over several lines, by manager.
-    lines: BTreeMap<Option<Manager>, Recent<Setting>>,
+pub struct Settings(BTreeMap<Option<Manager>, Known>);
+
+/// Those of one manager's units.
+#[derive(Debug, Default)]
+struct Known {
+    /// By scope and name, in the order in which they were learned.
+    values: HashMap<String, Scope>,
+    /// Every line of those that add up over several lines.
+    lines: Recent<Setting>,
+    /// About how many bytes all of that takes.
+    weight: usize,
+    /// How many were learned.
+    learned: u64,
+    /// Of how many units they were forgotten.
+    forgotten: usize,
+}
+
+/// Those of one unit.
+#[derive(Debug, Default)]
+struct Scope {
+    values: HashMap<String, Vec<Seen<Setting>>>,
+    weight: usize,
+    /// Which of all that were learned was the last one.
+    learned: u64,
 }
 
 impl Settings {
-    /// Takes in what was learned.
+    /// Takes in one.
     pub fn add(&mut self, at: Moment, source: Source, setting: &Setting) {
+        let known = self.0.entry(setting.manager).or_default();
+        known.learned += 1;
         if ADDED_UP.contains(&setting.name.as_str()) {
-            let lines = self.lines.entry(setting.manager).or_default();
-            lines.push(at, source, setting.clone());
+            known.weight += weight(setting);
+            let oldest = known.lines.push_out(at, source, setting.clone());
+            known.weight -= oldest.map_or(0, |oldest| weight(&oldest.value));
         }
-        let key = (setting.manager, setting.scope.clone(), setting.name.clone());
-        let known = self.values.entry(key).or_default();
-        if known.len() == MAX_VALUES {
-            known.remove(0);
+        let scope = known.values.entry(setting.scope.clone()).or_default();
+        scope.learned = known.learned;
+        let values = scope.values.entry(setting.name.clone()).or_default();
+        let oldest = (values.len() == MAX_VALUES).then(|| values.remove(0));
+        let (more, less) = (weight(setting), oldest.map_or(0, |oldest| weight(&oldest.value)));
+        values.push(Seen { at, source, value: setting.clone() });
+        scope.weight = scope.weight + more - less;
+        known.weight = known.weight + more - less;
+        if setting.manager.is_some() && known.weight > MOST {
+            known.make_room();
         }
-        known.push(Seen { at, source, value: setting.clone() });
+    }
+
+    /// Forgets those of a manager's units.
+    pub fn forget(&mut self, manager: Manager, units: &HashSet<String>) {
+        if let Some(known) = self.0.get_mut(&Some(manager)) {
+            known.forget(|scope| units.contains(scope));
+        }
+    }
+
+    /// Of how many of a manager's units they were forgotten, though these may still be there.
+    pub fn forgotten(&self, manager: Manager) -> usize {
+        self.0.get(&Some(manager)).map_or(0, |known| known.forgotten)
     }
 
     /// A setting as it was at a time: what was learned last until then, else what was learned first.
@@ -60,14 +103,101 @@ impl Settings {
         name: &str,
         ns: u64,
     ) -> Option<&Setting> {
-        let known = self.values.get(&(manager, scope.to_owned(), name.to_owned()))?;
+        let known = self.0.get(&manager)?.values.get(scope)?.values.get(name)?;
         let seen = known.iter().rev().find(|seen| seen.ns() <= ns).or_else(|| known.first())?;
         Some(&seen.value)
     }
 
-    /// Every line of those that add up, oldest first.
-    pub fn lines(&self, manager: Manager) -> impl DoubleEndedIterator<Item = &Seen<Setting>> {
-        let of = |whose| self.lines.get(&whose).into_iter().flat_map(Recent::iter);
-        of(None).chain(of(Some(manager)))
+    /// Every line of those that add up over several lines, oldest first.
+    pub fn lines(
+        &self,
+        manager: Option<Manager>,
+    ) -> impl DoubleEndedIterator<Item = &Seen<Setting>> {
+        self.0.get(&manager).into_iter().flat_map(|known| known.lines.iter())
+    }
+}
+
+impl Known {
+    fn forget(&mut self, is_of: impl Fn(&str) -> bool) {
+        self.values.retain(|scope, _| !is_of(scope));
+        self.lines.retain(|line| !is_of(&line.value.scope));
+        let of_lines: usize = self.lines.iter().map(|line| weight(&line.value)).sum();
+        self.weight = of_lines + self.values.values().map(|scope| scope.weight).sum::<usize>();
+    }
+
+    /// Forgets the units of which nothing was learned for longest, until half of the room is free.
+    fn make_room(&mut self) {
+        let mut newest: Vec<_> =
+            self.values.values().map(|scope| (scope.learned, scope.weight)).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        // A line is there a second time.
+        let mut room = MOST / 4;
+        let fits = |(_, weight): &&(u64, usize)| {
+            room = room.saturating_sub(*weight);
+            room > 0
+        };
+        let kept_from = newest.iter().take_while(fits).last().map_or(u64::MAX, |(last, _)| *last);
+        let gone: HashSet<String> = self
+            .values
+            .iter()
+            .filter(|(_, scope)| scope.learned < kept_from)
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.forgotten += gone.len();
+        self.forget(|scope| gone.contains(scope));
+    }
+}
+
+/// About how many bytes it takes.
+fn weight(setting: &Setting) -> usize {
+    let file = setting.file.as_ref().map_or(0, String::len);
+    let unread = setting.unread.as_ref().map_or(0, |unread| unread.value.len());
+    let text = setting.scope.len() + setting.name.len() + setting.value.len() + file + unread;
+    size_of::<Seen<Setting>>() + text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Time;
+
+    #[test]
+    fn a_user_with_large_files_takes_no_more_than_there_is_room_for() {
+        let mut settings = Settings::default();
+        let at = Moment { time: Time::from_unix_ns(0), boot_ns: 1 };
+        let setting = |manager, scope: &str, name: &str, value: &str| Setting {
+            manager,
+            scope: scope.to_owned(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+            file: None,
+            line: None,
+            unread: None,
+        };
+        let user = Some(Manager::User(1000));
+        let large = "x".repeat(200 << 10);
+        let own = setting(Some(Manager::System), "a.service", "KillMode", "mixed");
+        settings.add(at, Source::File, &own);
+        settings.add(at, Source::File, &setting(None, "logind.conf", "A", "b"));
+        for number in 0..1000 {
+            let unit = format!("{number}.service");
+            settings.add(at, Source::File, &setting(user, &unit, "Conflicts", &large));
+            let known = &settings.0[&user];
+            assert!(known.weight <= MOST, "{number}");
+            let lines: usize = known.lines.iter().map(|line| weight(&line.value)).sum();
+            let values: usize = known.values.values().map(|scope| scope.weight).sum();
+            assert_eq!(known.weight, lines + values);
+        }
+        let is_known = |manager, scope: &str, name| settings.at(manager, scope, name, 1).is_some();
+        assert!(is_known(user, "999.service", "Conflicts"));
+        assert!(!is_known(user, "0.service", "Conflicts"));
+        assert!(is_known(Some(Manager::System), "a.service", "KillMode"));
+        assert!(is_known(None, "logind.conf", "A"));
+        assert!(settings.forgotten(Manager::User(1000)) > 0);
+        assert_eq!(settings.forgotten(Manager::System), 0);
+        let gone = HashSet::from(["999.service".to_owned()]);
+        settings.forget(Manager::User(1000), &gone);
+        assert!(settings.at(user, "999.service", "Conflicts", 1).is_none());
+        assert!(settings.lines(user).all(|line| line.value.scope != "999.service"));
     }
 }

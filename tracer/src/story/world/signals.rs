@@ -106,11 +106,6 @@ impl Signals {
         sent.filter(move |signal| signal.value.sender.id == sender)
     }
 
-    /// All, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &SeenSignal> {
-        self.to.values().flatten()
-    }
-
     /// How many to a process were seen and are not kept.
     pub fn dropped(&self, id: ProcessId) -> u64 {
         self.dropped.get(&id).copied().unwrap_or(0)

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use serde_json::Value;
 
+use super::remembered::{self, NEEDED_NS, Remembered};
+use super::settings::Settings;
 use super::{Seen, Steady};
 use crate::evidence::{Manager, Moment, Source, UnitProperties, weight};
 
-/// How much of the units of a user's manager is remembered, bytes: it can tell of units without end. What was heard of
-/// last is kept.
+/// How much of the units of a manager is remembered, bytes: a user's can tell of units without end, and PID 1 makes new
+/// ones for as long as the trace lasts.
 const UNITS_KEPT: usize = 32 << 20;
 
 /// How many changes of a unit are remembered.
@@ -49,6 +51,15 @@ impl UnitHistory {
         {
             self.weight = self.weight.saturating_sub(size(&oldest));
         }
+    }
+
+    /// What has to be known of it to forget it. What was last heard is as old as anything that is heard of it now.
+    fn remembered(&self, now_ns: u64) -> Remembered {
+        let is_over = matches!(self.text("ActiveState"), Some("inactive" | "failed"))
+            || self.text("LoadState") == Some("not-found");
+        let last_ns = self.changes.back().map_or(0, Seen::ns);
+        let is_done = is_over && last_ns.saturating_add(NEEDED_NS) < now_ns;
+        Remembered { heard: self.heard, weight: self.weight, is_done }
     }
 
     /// A string property.
@@ -96,11 +107,19 @@ pub struct Units {
     weight: BTreeMap<Manager, usize>,
     /// How many things were heard of units.
     heard: u64,
+    /// How many of each manager's were forgotten for which a verdict may ask.
+    forgotten: BTreeMap<Manager, usize>,
 }
 
 impl Units {
-    /// Takes in what was said of a unit.
-    pub fn add(&mut self, at: Moment, source: Source, unit: &UnitProperties) {
+    /// Takes in what was said of a unit. Where there is no room for it, others are forgotten, and their `settings`.
+    pub fn add(
+        &mut self,
+        at: Moment,
+        source: Source,
+        unit: &UnitProperties,
+        settings: &mut Settings,
+    ) {
         self.heard += 1;
         let history =
             self.histories.entry((unit.manager, unit.unit.clone())).or_insert_with(|| {
@@ -113,27 +132,33 @@ impl Units {
         history.take(Seen { at, source, value: unit.properties.clone() });
         let total = self.weight.entry(unit.manager).or_default();
         *total = (*total + history.weight).saturating_sub(before);
-        // What PID 1 has is the machine's.
-        if matches!(unit.manager, Manager::User(_)) && *total > UNITS_KEPT {
-            self.forget(unit.manager);
+        if *total > UNITS_KEPT {
+            let gone = self.forget(unit.manager, at.boot_ns);
+            settings.forget(unit.manager, &gone);
         }
     }
 
-    /// Forgets those of a manager's units of which nothing was heard for longest, until half of what may be remembered is
-    /// left.
-    fn forget(&mut self, manager: Manager) {
+    /// Forgets some of a manager's units, until half of what may be remembered is left, and returns them.
+    fn forget(&mut self, manager: Manager, now_ns: u64) -> HashSet<String> {
         let own = self.histories.iter().filter(|((of, _), _)| *of == manager);
-        let mut newest: Vec<_> = own.map(|(_, history)| (history.heard, history.weight)).collect();
-        newest.sort_unstable_by(|one, other| other.cmp(one));
-        let (mut total, mut kept_from) = (0, u64::MAX);
-        for (heard, weight) in newest {
-            if total + weight > UNITS_KEPT / 2 {
-                break;
-            }
-            (total, kept_from) = (total + weight, heard);
-        }
-        self.histories.retain(|(of, _), history| *of != manager || history.heard >= kept_from);
+        let own = own.map(|(_, history)| history.remembered(now_ns)).collect();
+        let (kept, missed) = remembered::kept(own, UNITS_KEPT / 2);
+        let goes = |history: &UnitHistory| !kept.contains(&history.heard);
+        let gone = self.histories.extract_if(|(of, _), history| *of == manager && goes(history));
+        let mut total = self.weight.remove(&manager).unwrap_or_default();
+        let gone = gone.map(|((_, unit), history)| {
+            total = total.saturating_sub(history.weight);
+            unit
+        });
+        let gone = gone.collect();
         self.weight.insert(manager, total);
+        *self.forgotten.entry(manager).or_default() += missed;
+        gone
+    }
+
+    /// How many of a manager's units were forgotten for which a verdict may ask.
+    pub fn forgotten(&self, manager: Manager) -> usize {
+        self.forgotten.get(&manager).copied().unwrap_or_default()
     }
 
     /// What is known of a unit.
@@ -150,7 +175,7 @@ impl Units {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Time;
+    use crate::evidence::{S, Time};
 
     /// A user's manager, or what stands where it should, tells of one unit after the other.
     #[test]
@@ -161,7 +186,8 @@ mod tests {
             let properties = BTreeMap::from([("Description".to_owned(), text)]);
             let unit = unit.to_owned();
             let at = Moment { time: Time::from_unix_ns(0), boot_ns: 0 };
-            units.add(at, Source::Bus, &UnitProperties { manager, unit, properties });
+            let unit = UnitProperties { manager, unit, properties };
+            units.add(at, Source::Bus, &unit, &mut Settings::default());
             units.weight.clone()
         };
         let (user, size) = (Manager::User(1000), 60 << 10);
@@ -174,6 +200,7 @@ mod tests {
         for number in 0..2000 {
             assert!(tell(user, &format!("{number}.service"), size)[&user] <= UNITS_KEPT);
         }
+        assert!(units.forgotten(user) > 0 && units.forgotten(Manager::System) == 0);
         let is_known = |manager, unit: &str| units.get(manager, unit).is_some();
         assert!(is_known(user, "1999.service") && !is_known(user, "0.service"));
         for manager in [Manager::System, Manager::User(1001)] {
@@ -181,5 +208,32 @@ mod tests {
         }
         let weight: usize = units.histories.values().map(|history| history.weight).sum();
         assert_eq!(weight, units.weight.values().sum::<usize>());
+    }
+
+    /// Sessions come and go for weeks; what runs all the time says nothing.
+    #[test]
+    fn of_the_systems_units_those_that_are_over_are_forgotten() {
+        let mut units = Units::default();
+        let minutes = |minutes: u64| minutes * 60 * S;
+        let mut tell = |unit: &str, state: &str, boot_ns: u64| {
+            let properties = [("ActiveState", state), ("Description", &"x".repeat(20 << 10))];
+            let properties = properties.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            let properties = BTreeMap::from(properties);
+            let unit =
+                UnitProperties { manager: Manager::System, unit: unit.to_owned(), properties };
+            let at = Moment { time: Time::from_unix_ns(0), boot_ns };
+            units.add(at, Source::Bus, &unit, &mut Settings::default());
+            assert!(units.weight[&Manager::System] <= UNITS_KEPT);
+        };
+        tell("nginx.service", "active", 1);
+        for session in 0..2000 {
+            let scope = format!("session-{session}.scope");
+            tell(&scope, "active", minutes(session));
+            tell(&scope, "inactive", minutes(session));
+        }
+        let is_known = |unit: &str| units.get(Manager::System, unit).is_some();
+        assert!(is_known("nginx.service") && is_known("session-1999.scope"));
+        assert!(!is_known("session-0.scope"));
+        assert_eq!(units.forgotten(Manager::System), 0);
     }
 }
