@@ -18,6 +18,14 @@ const COMM_LEN: usize = 15;
 /// `--target` found it.
 pub type Running = (ProcessId, TargetReason, Option<ProcessSnapshot>);
 
+/// A main or control process of a target's unit.
+#[derive(Debug)]
+struct UnitProcess {
+    unit: String,
+    /// It lives elsewhere, and is followed with all that it forks.
+    is_followed: bool,
+}
+
 /// What was asked for.
 #[derive(Debug)]
 pub struct Wanted {
@@ -33,8 +41,8 @@ pub struct Wanted {
     pub titles: Titles,
     /// Positions of the specs that nothing has matched yet.
     waiting: Vec<usize>,
-    /// Main and control processes of units that are targets, and of which unit.
-    unit_processes: HashMap<ProcessId, String>,
+    /// Main and control processes of units that are targets.
+    unit_processes: HashMap<ProcessId, UnitProcess>,
     follow: bool,
 }
 
@@ -107,7 +115,8 @@ impl Wanted {
     pub fn wait(&mut self, running: &[Running]) -> Vec<&str> {
         let matches = |matcher: &Matcher| {
             let unit = matcher.unit();
-            let runs = unit.is_some_and(|unit| self.unit_processes.values().any(|it| *it == unit));
+            let runs =
+                unit.is_some_and(|unit| self.unit_processes.values().any(|it| it.unit == unit));
             runs || running.iter().any(|(.., process)| {
                 process.as_ref().is_some_and(|process| matcher.matches(process))
             })
@@ -134,8 +143,9 @@ impl Wanted {
     pub fn run_by_unit(&mut self, fact: &Fact) -> Option<(String, Vec<u32>)> {
         match fact {
             Fact::Exec(exec) => {
-                let unit = self.unit_processes.get(&exec.task.id)?;
-                Some((unit.clone(), vec![exec.task.id.pid]))
+                let process = self.unit_processes.get(&exec.task.id)?;
+                let pids = vec![exec.task.id.pid];
+                (!process.is_followed).then(|| (process.unit.clone(), pids))
             }
             Fact::Exit(exit) => {
                 self.unit_processes.remove(&exit.task.id);
@@ -143,15 +153,24 @@ impl Wanted {
             }
             Fact::Unit(told) => {
                 let (unit, pids) = told_to_run(told)?;
-                self.units().iter().any(|it| it == unit).then(|| (unit.to_owned(), pids))
+                let mut units = self.specs.iter().filter_map(|(_, matcher)| matcher.unit());
+                units.any(|it| it == unit).then(|| (unit.to_owned(), pids))
             }
             _ => None,
         }
     }
 
-    /// A process is a main or control one of a target's unit.
-    pub fn is_run_by_unit(&mut self, id: ProcessId, unit: &str) {
-        self.unit_processes.insert(id, unit.to_owned());
+    /// A process turned out to be a main or control one of a target's unit. Returns whether it is followed already.
+    pub fn found_of_unit(&mut self, id: ProcessId, unit: &str) -> bool {
+        let new = || UnitProcess { unit: unit.to_owned(), is_followed: false };
+        self.unit_processes.entry(id).or_insert_with(new).is_followed
+    }
+
+    /// From now on a process of a target's unit is followed, wherever it goes.
+    pub fn follows(&mut self, id: ProcessId) {
+        if let Some(process) = self.unit_processes.get_mut(&id) {
+            process.is_followed = true;
+        }
     }
 
     /// Whether the kernel, which compares 15 bytes, took a program for a target that is none.

@@ -45,12 +45,15 @@ impl Live<'_> {
         let Some((unit, pids)) = self.wanted.run_by_unit(fact) else { return Ok(elsewhere) };
         for pid in pids {
             let Some(process) = self.witnesses.process(pid) else { continue };
-            self.wanted.is_run_by_unit(identity(&process), &unit);
+            if self.wanted.found_of_unit(identity(&process), &unit) {
+                continue;
+            }
             if process.cgroup.as_deref().is_some_and(|path| self.wanted.has_cgroup(path)) {
                 // It may be about to be moved. What it forks is the unit's by where that lives.
                 self.add_target(identity(&process), self.plan.follow)?;
                 continue;
             }
+            self.wanted.follows(identity(&process));
             for process in self.witnesses.with_children(pid) {
                 self.add_target(identity(&process), true)?;
                 elsewhere.push(process);
