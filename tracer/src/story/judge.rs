@@ -368,12 +368,11 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
     let managers = [Some(Manager::System), case.unit().map(|(manager, _)| manager)];
     let managers: BTreeSet<Manager> = managers.into_iter().flatten().collect();
     for manager in managers {
-        let whose = match manager {
-            Manager::System => "the system's".to_owned(),
-            Manager::User(uid) => format!("user {uid}'s"),
-        };
+        let unknown = manager.unknown_units().into_iter().filter(|_| by_manager);
+        gaps.extend(unknown.filter_map(|what| Some(format!("{what}: {}", why_not(&what)?))));
         let forgotten = case.world.units_forgotten(manager);
         if forgotten > 0 {
+            let whose = manager.whose();
             gaps.push(format!(
                 "more was heard of {whose} units than can be remembered: {forgotten} were forgotten that may matter"
             ));

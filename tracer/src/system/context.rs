@@ -1,6 +1,6 @@
 //! What all witnesses share.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +18,14 @@ use crate::evidence::{Manager, Setting, weight};
 /// How long a question waits for a connection that is being made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How many units are watched before none is added that a target merely depends on: asking for each costs its manager
-/// some milliseconds.
+/// How many units of a manager are watched that a target merely depends on: asking for each costs it some milliseconds.
 const MAX_NEIGHBOURS: usize = 64;
+
+/// How many units of a manager are watched since they asked for something: then the one goes that is watched for longest.
+const MAX_ASKERS: usize = 64;
+
+/// How many units of a manager that ask for something are looked up in a second: anybody can have new ones ask.
+const MAX_ASKED: u32 = 16;
 
 /// Of how many units of a manager that get a job it is looked up in a second what they conflict with: a boot makes
 /// hundreds of jobs at once, and is no reason of any stop.
@@ -29,6 +34,9 @@ const MAX_NEWCOMERS: u32 = 16;
 /// How many invocation IDs of the processes of one user it is asked in a second which unit they belong to: anybody can make
 /// them up, and to answer costs PID 1 some time.
 const MAX_INVOCATIONS: u32 = 8;
+
+/// And of all users but root: one can have the ids of many (`/etc/subuid`).
+const MAX_USERS_INVOCATIONS: u32 = 64;
 
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
@@ -56,7 +64,11 @@ pub struct Context {
     /// A direct connection to each service manager.
     managers: Mutex<HashMap<Manager, Link>>,
     /// Units of targets, of those who signal them and of what they depend on: every change of theirs is followed up.
-    watched: Mutex<HashMap<(Manager, String), bool>>,
+    watched: Mutex<HashMap<(Manager, String), Watched>>,
+    /// Those among them that are watched since they asked for something, the first ones first.
+    askers: Mutex<HashMap<Manager, VecDeque<String>>>,
+    /// How many units that asked for something were looked up in a second.
+    asked: Mutex<HashMap<Manager, InSecond>>,
     /// What was last heard of each unit.
     heard: Mutex<Heard>,
     /// Pids of targets that live in no service's cgroup: a unit may turn out to run them.
@@ -65,8 +77,35 @@ pub struct Context {
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
     /// How many units that got a job were looked up in a second.
     newcomers: Mutex<HashMap<Manager, InSecond>>,
-    /// How many invocation IDs of a user's processes were asked for in a second.
-    invocations: Mutex<HashMap<u32, InSecond>>,
+    /// How many invocation IDs of a user's processes were asked for in a second, and of all users'.
+    invocations: Mutex<HashMap<Option<u32>, InSecond>>,
+    /// The managers that are about to read all files again.
+    reloading: Mutex<HashSet<Manager>>,
+}
+
+/// A unit that is watched.
+#[derive(Debug)]
+struct Watched {
+    why: Why,
+    /// Its properties are about to be asked.
+    busy: bool,
+}
+
+impl Watched {
+    const fn since(why: Why) -> Self {
+        Self { why, busy: false }
+    }
+}
+
+/// Why a unit is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// It is a target's, or of somebody who has signalled one.
+    Concerned,
+    /// One of those depends on it.
+    Neighbour,
+    /// It has asked for something.
+    Asker,
 }
 
 /// How many there were in a second.
@@ -108,11 +147,14 @@ impl Context {
             system_bus: Link::default(),
             managers: Mutex::default(),
             watched: Mutex::default(),
+            askers: Mutex::default(),
+            asked: Mutex::default(),
             heard: Mutex::default(),
             homeless: Mutex::default(),
             settings: Mutex::default(),
             newcomers: Mutex::default(),
             invocations: Mutex::default(),
+            reloading: Mutex::default(),
         }
     }
 
@@ -184,17 +226,81 @@ impl Context {
         (managers.entry(manager).or_default().clone(), first)
     }
 
-    /// From now on a unit is one of a target, or of who signals one. Returns whether that is new.
+    /// From now on a unit is one of a target, or of who signals one. Returns whether it was not watched before.
     pub fn watch(&self, manager: Manager, unit: &str) -> bool {
-        lock(&self.watched).insert((manager, unit.to_owned()), false).is_none()
+        let unit = (manager, unit.to_owned());
+        let before = lock(&self.watched).insert(unit, Watched::since(Why::Concerned));
+        before.is_none()
     }
 
-    /// As [`Self::watch`], of a unit that a target's depends on, or that asks for something, as long as there is room for
-    /// such. A user, who can make any number of units, takes none from the system's or another's.
+    /// As [`Self::watch`], of a unit that a target's depends on, as long as there is room for such: that there is none is
+    /// told. A user, who can make any number of units, takes none from the system's or another's.
     pub fn watch_neighbour(&self, manager: Manager, unit: &str) -> bool {
+        let key = (manager, unit.to_owned());
         let mut watched = lock(&self.watched);
-        let room = watched.keys().filter(|(of, _)| *of == manager).count() < MAX_NEIGHBOURS;
-        room && watched.insert((manager, unit.to_owned()), false).is_none()
+        if watched.contains_key(&key) {
+            return false;
+        }
+        let is_neighbour = |watched: &Watched| watched.why == Why::Neighbour;
+        let own = watched.iter().filter(|((of, _), unit)| *of == manager && is_neighbour(unit));
+        if own.count() >= MAX_NEIGHBOURS {
+            let why = format!("there are more than {MAX_NEIGHBOURS}, the others are not looked up");
+            let [what, _] = manager.unknown_units();
+            self.outbox.unavailable(what, why);
+            return false;
+        }
+        watched.insert(key, Watched::since(Why::Neighbour)).is_none()
+    }
+
+    /// As [`Self::watch`], of a unit that asks for something, where there were not too many of them in this second,
+    /// counted from boot: that there were is told.
+    pub fn watch_asker(&self, manager: Manager, unit: &str, second: u64) -> bool {
+        let key = (manager, unit.to_owned());
+        let mut watched = lock(&self.watched);
+        if watched.contains_key(&key) {
+            return false;
+        }
+        if !lock(&self.asked).entry(manager).or_default().admits(second, MAX_ASKED) {
+            let why = format!("there were more than {MAX_ASKED} in a second");
+            let [_, what] = manager.unknown_units();
+            self.outbox.unavailable(what, why);
+            return false;
+        }
+        let mut askers = lock(&self.askers);
+        let askers = askers.entry(manager).or_default();
+        if askers.len() >= MAX_ASKERS
+            && let Some(first) = askers.pop_front()
+        {
+            let first = (manager, first);
+            // It may be a target's by now.
+            if watched.get(&first).is_some_and(|unit| unit.why == Why::Asker) {
+                watched.remove(&first);
+            }
+        }
+        askers.push_back(unit.to_owned());
+        watched.insert(key, Watched::since(Why::Asker)).is_none()
+    }
+
+    /// A manager begins, or has ceased, to read all files again.
+    pub fn reloads(&self, manager: Manager, begins: bool) {
+        let mut reloading = lock(&self.reloading);
+        if begins {
+            reloading.insert(manager);
+        } else {
+            reloading.remove(&manager);
+        }
+    }
+
+    /// A manager has no unit of that name any more. Where it comes back it is looked at anew. While it reads all files again
+    /// it says so of every unit.
+    pub fn unwatch(&self, manager: Manager, unit: &str) {
+        if lock(&self.reloading).contains(&manager) {
+            return;
+        }
+        lock(&self.watched).remove(&(manager, unit.to_owned()));
+        if let Some(askers) = lock(&self.askers).get_mut(&manager) {
+            askers.retain(|asker| asker != unit);
+        }
     }
 
     /// Whether a unit that has just got a job is to be looked up: it can stop one that is watched, and is none of them;
@@ -214,9 +320,11 @@ impl Context {
     pub fn asks_for_invocation(&self, uid: u32, second: u64) -> bool {
         let mut invocations = lock(&self.invocations);
         if invocations.len() >= MAX_HEARD {
-            invocations.clear();
+            invocations.retain(|uid, _| uid.is_none());
         }
-        invocations.entry(uid).or_default().admits(second, MAX_INVOCATIONS)
+        invocations.entry(Some(uid)).or_default().admits(second, MAX_INVOCATIONS)
+            && (uid == 0
+                || invocations.entry(None).or_default().admits(second, MAX_USERS_INVOCATIONS))
     }
 
     /// Whether it is a watched unit whose properties should be asked again now. Until
@@ -225,13 +333,13 @@ impl Context {
         let mut watched = lock(&self.watched);
         watched
             .get_mut(&(manager, unit.to_owned()))
-            .is_some_and(|busy| !std::mem::replace(busy, true))
+            .is_some_and(|unit| !std::mem::replace(&mut unit.busy, true))
     }
 
     /// The properties are about to be asked.
     pub fn refreshed(&self, manager: Manager, unit: &str) {
-        if let Some(busy) = lock(&self.watched).get_mut(&(manager, unit.to_owned())) {
-            *busy = false;
+        if let Some(unit) = lock(&self.watched).get_mut(&(manager, unit.to_owned())) {
+            unit.busy = false;
         }
     }
 }
@@ -292,9 +400,13 @@ impl Link {
 mod tests {
     use super::super::cgroups::Cgroups;
     use super::*;
+    use crate::evidence::Fact;
 
     fn context() -> Context {
-        let outbox = Outbox::new(tokio::sync::mpsc::unbounded_channel().0);
+        telling(Outbox::new(tokio::sync::mpsc::unbounded_channel().0))
+    }
+
+    fn telling(outbox: Outbox) -> Context {
         Context::new(outbox, Processes::new(Cgroups::default()), Sources::connecting(&[]))
     }
 
@@ -304,6 +416,10 @@ mod tests {
         let asked = |second| (0..100).filter(|_| context.asks_for_invocation(1000, second)).count();
         assert_eq!([asked(7), asked(7), asked(8)], [8, 0, 8]);
         assert!(context.asks_for_invocation(0, 8), "another user's");
+        // With as many ids as a user can have.
+        let of_all = (100_000..165_536).filter(|uid| context.asks_for_invocation(*uid, 9));
+        assert_eq!(of_all.count(), 64);
+        assert!(context.asks_for_invocation(0, 9), "root's");
     }
 
     #[test]
@@ -315,5 +431,52 @@ mod tests {
         assert!(context.watch_neighbour(Manager::System, "base.service"));
         assert!(context.watch_neighbour(Manager::User(1001), "base.service"));
         assert!(!context.watch_neighbour(Manager::User(1001), "base.service"), "it is watched");
+    }
+
+    #[test]
+    fn who_asks_takes_no_room_from_what_a_target_depends_on() {
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let context = telling(Outbox::new(sender));
+        let mut told = || -> Vec<String> {
+            let facts = std::iter::from_fn(|| told.try_recv().ok());
+            let what = facts.map(|evidence| match evidence.fact {
+                Fact::Unavailable(gone) => gone.what,
+                other => panic!("{other:?}"),
+            });
+            what.collect()
+        };
+        let jobs = |count: u64| (0..count).map(|number| (number, format!("job-{number}.service")));
+        let ask = |second, unit: &str| context.watch_asker(Manager::System, unit, second);
+        for (number, unit) in jobs(1000) {
+            assert!(ask(number, &unit) && !ask(number, &unit), "{unit}");
+        }
+        assert_eq!(context.watched(Manager::System).len(), MAX_ASKERS);
+        assert!(told().is_empty());
+        assert_eq!(jobs(100).filter(|(_, unit)| ask(5000, unit)).count(), 16);
+        assert_eq!(told(), ["which of the system's units asked for something"]);
+        for (_, unit) in jobs(2 * MAX_NEIGHBOURS as u64) {
+            context.watch_neighbour(Manager::System, &format!("of-{unit}"));
+        }
+        assert_eq!(context.watched(Manager::System).len(), MAX_ASKERS + MAX_NEIGHBOURS);
+        assert_eq!(told(), ["what the system's units depend on"]);
+        assert!(context.watch(Manager::System, "target.service"), "there is always room for it");
+    }
+
+    #[test]
+    fn units_that_are_gone_take_no_room() {
+        let context = context();
+        for number in 0..3 * MAX_NEIGHBOURS {
+            let unit = format!("run-{number}.service");
+            assert!(context.watch_neighbour(Manager::System, &unit), "{unit}");
+            assert!(context.watch_asker(Manager::System, &format!("a-{unit}"), number as u64));
+            context.unwatch(Manager::System, &unit);
+            context.unwatch(Manager::System, &format!("a-{unit}"));
+        }
+        assert!(context.watched(Manager::System).is_empty());
+        context.watch(Manager::System, "a.service");
+        context.reloads(Manager::System, true);
+        context.unwatch(Manager::System, "a.service");
+        context.reloads(Manager::System, false);
+        assert_eq!(context.watched(Manager::System), ["a.service"]);
     }
 }

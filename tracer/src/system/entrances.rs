@@ -79,7 +79,12 @@ pub async fn bus(stream: UnixStream) -> zbus::Result<Vec<Fact>> {
         facts.extend(match systemd::read_signal(Manager::System, &message) {
             Some(systemd::News::JobRemoved(job)) => Some(Fact::Job(job)),
             Some(systemd::News::Changed(unit, _)) => Some(Fact::Unit(unit)),
-            Some(systemd::News::JobNew { .. } | systemd::News::Reloaded) | None => None,
+            Some(
+                systemd::News::JobNew { .. }
+                | systemd::News::Removed(_)
+                | systemd::News::Reloading(_),
+            )
+            | None => None,
         });
         facts.extend(match logind::read_signal(&message) {
             Some(logind::News::Changed(session)) => Some(Fact::Session(session)),

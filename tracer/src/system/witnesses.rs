@@ -323,7 +323,8 @@ impl Witnesses {
         let unit = unit_of(cgroup).filter(|(_, unit)| unit.ends_with(".service"));
         let Some((manager, unit)) = unit else { return };
         let _inside = self.runtime.enter();
-        if self.context.watch_neighbour(manager, &unit) {
+        let second = clock::now().boot_ns / 1_000_000_000;
+        if self.context.watch_asker(manager, &unit, second) {
             let asking = dossier::tell_neighbour(Arc::clone(&self.context), manager, unit);
             self.runtime.spawn(asking);
         } else {

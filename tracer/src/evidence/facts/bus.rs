@@ -49,6 +49,26 @@ pub enum Manager {
 }
 
 impl Manager {
+    /// What cannot be told ([`super::Unavailable::what`]) where there are too many units that its units depend on, and where
+    /// too many of its units ask for something.
+    #[must_use]
+    pub fn unknown_units(self) -> [String; 2] {
+        let whose = self.whose();
+        [
+            format!("what {whose} units depend on"),
+            format!("which of {whose} units asked for something"),
+        ]
+    }
+
+    /// Whose its units are.
+    #[must_use]
+    pub fn whose(self) -> String {
+        match self {
+            Self::System => "the system's".to_owned(),
+            Self::User(uid) => format!("user {uid}'s"),
+        }
+    }
+
     /// How well that is proven which a manager or its bus says, seen as it is said. What is a user's own, that user can
     /// have say anything.
     pub const fn grade(self) -> Grade {

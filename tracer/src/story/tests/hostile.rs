@@ -72,10 +72,20 @@ fn a_request_over_a_users_own_bus_is_not_observed() {
         what: "settings of x.service".to_owned(),
         why: "it is no regular file".to_owned(),
     };
+    let crowd = |uid| {
+        let [what, _] = Manager::User(uid).unknown_units();
+        Fact::Unavailable(Unavailable { what, why: "there are many".to_owned() })
+    };
     let scene = Scene::watching(&victim()).add(1, Source::File, Fact::Unavailable(pipe));
+    // Another user's units are not the victim's.
+    let scene = scene.add(2, Source::Tracer, crowd(1000)).add(2, Source::Tracer, crowd(1001));
     let scene = scene.add(4990, Source::Bus, call).add(4995, Source::Bus, Fact::Job(job));
     let death = scene.ended_by(manager(), victim());
-    assert_eq!(death.gaps, ["settings of x.service: it is no regular file"], "{death:#?}");
+    let gaps = [
+        "settings of x.service: it is no regular file",
+        "what user 1000's units depend on: there are many",
+    ];
+    assert_eq!(death.gaps, gaps, "{death:#?}");
     assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
     let from_bus = death.chain.iter().filter(|link| link.source == Source::Bus);

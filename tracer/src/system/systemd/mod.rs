@@ -129,6 +129,7 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
 /// Takes every signal until the connection breaks.
 async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: MessageStream) -> Ended {
     let mut heard = false;
+    context.reloads(manager, false);
     let ended = loop {
         match stream.next().await {
             Some(Ok(message)) => signal(context, manager, clock::now(), &message),
@@ -203,8 +204,10 @@ pub(super) enum News {
     JobRemoved(Job),
     /// Properties of a unit have changed; and the names of those that take too much to be told.
     Changed(UnitProperties, Vec<String>),
-    /// It has read all files again.
-    Reloaded,
+    /// It has no unit of that name any more.
+    Removed(String),
+    /// It begins, or has ceased, to read all files again.
+    Reloading(bool),
 }
 
 /// Reads a signal of a service manager; `None` for what does not matter or cannot be read.
@@ -227,10 +230,11 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
                 result: Some(result),
             }))
         }
-        "Reloading" => {
-            let begins = body.deserialize::<bool>().ok()?;
-            (!begins).then_some(News::Reloaded)
+        "UnitRemoved" => {
+            let (unit, _) = body.deserialize::<(String, OwnedObjectPath)>().ok()?;
+            is_unit_name(&unit).then_some(News::Removed(unit))
         }
+        "Reloading" => Some(News::Reloading(body.deserialize::<bool>().ok()?)),
         "PropertiesChanged" => {
             let unit = bus_label_unescape(header.path()?.as_str().strip_prefix(UNITS)?);
             let (properties, cut) = wanted(values::changed_properties(message)?);
@@ -272,7 +276,10 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
                 context.outbox.say_at(at, Source::Bus, fact);
             }
         }
-        Some(News::Reloaded) => {
+        Some(News::Removed(unit)) => context.unwatch(manager, &unit),
+        Some(News::Reloading(true)) => context.reloads(manager, true),
+        Some(News::Reloading(false)) => {
+            context.reloads(manager, false);
             for unit in context.watched(manager) {
                 tokio::spawn(dossier::tell_reread(Arc::clone(context), manager, unit, at));
             }
