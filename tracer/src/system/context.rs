@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use zbus::Connection;
 
 use super::as_user::AsUser;
+use super::aside::Aside;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
@@ -55,6 +56,8 @@ pub struct Context {
     pub root: Root,
     /// Who listens.
     pub sources: Sources,
+    /// For reading root's own files.
+    pub root_files: Aside,
     /// For reading the files of users.
     pub user_files: AsUser,
     /// For connecting to the sockets of users.
@@ -142,6 +145,7 @@ impl Context {
             processes,
             root: Root::default(),
             sources,
+            root_files: Aside::default(),
             user_files: AsUser::default(),
             user_sockets: AsUser::default(),
             system_bus: Link::default(),

@@ -49,9 +49,9 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     if !in_service(&owner) {
         context.is_homeless(process.pid);
     }
-    machine_settings(&context);
+    tokio::spawn(machine_settings(Arc::clone(&context)));
     if process.environment.contains_key("SSH_CONNECTION") {
-        ssh_settings(&context);
+        tokio::spawn(ssh_settings(Arc::clone(&context)));
     }
     if let Some(tty) = process.tty.clone() {
         let (context, leader) = (Arc::clone(&context), process.session_leader);
@@ -72,7 +72,7 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     }
     if is_oomd_there(&context) {
         if context.outbox.first_time("oomd settings") {
-            tell_settings(&context, context.root.oomd());
+            tokio::spawn(tell_read(Arc::clone(&context), "oomd.conf", Root::oomd));
         }
         // Which of them it watches, and how closely, is a setting of theirs.
         for slice in slices(process.cgroup.as_deref().unwrap_or_default()) {
@@ -171,12 +171,32 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
 }
 
 /// The settings of logind, of PID 1, and of the kernel, once.
-fn machine_settings(context: &Context) {
+async fn machine_settings(context: Arc<Context>) {
     if context.outbox.first_time("machine settings") {
-        let settings =
-            context.root.logind().into_iter().chain([context.root.default_timeout_stop()]);
-        tell_settings(context, settings.chain(machine::core_pattern()));
+        tell_settings(&context, machine::core_pattern());
+        let read = |root: &Root| {
+            let mut settings = root.logind();
+            settings.push(root.default_timeout_stop());
+            settings
+        };
+        tell_read(context, "the machine", read).await;
     }
+}
+
+/// Tells the settings that these files have.
+async fn tell_read(
+    context: Arc<Context>,
+    whose: &str,
+    read: impl FnOnce(&Root) -> Vec<Setting> + Send + 'static,
+) {
+    let root = context.root.again();
+    let read = move || (read(&root), root.missed());
+    let read = context.root_files.run(whose, read).await;
+    let (settings, missed) = read.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
+    if let Some(why) = missed {
+        context.outbox.unavailable(format!("settings of {whose}"), why);
+    }
+    tell_settings(&context, settings);
 }
 
 /// Whether systemd-oomd runs. It is found by its cgroup, as it is when it kills.
@@ -186,9 +206,9 @@ fn is_oomd_there(context: &Context) -> bool {
 }
 
 /// The settings of sshd, once.
-pub fn ssh_settings(context: &Context) {
+pub async fn ssh_settings(context: Arc<Context>) {
     if context.outbox.first_time("ssh settings") {
-        tell_settings(context, context.root.sshd());
+        tell_read(context, "sshd", Root::sshd).await;
     }
 }
 
@@ -203,7 +223,9 @@ async fn compare_with_logind(context: Arc<Context>) {
     let Some(running) = logind::running_manager(&context).await else {
         return;
     };
-    for setting in as_logind_has_them(context.root.logind(), &running) {
+    let root = context.root.again();
+    let written = context.root_files.run("logind.conf", move || root.logind()).await;
+    for setting in as_logind_has_them(written.unwrap_or_default(), &running) {
         context.outbox.say(Source::BusProperty, Fact::Setting(setting));
     }
 }
@@ -297,7 +319,7 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
     let root = context.root.again();
     let name = unit.clone();
     let read = move || root.conflicts(manager, home.as_deref(), &name);
-    let Ok(Some(mut settings)) = as_manager(&context, manager, read).await else { return };
+    let Ok(Some(mut settings)) = as_manager(&context, manager, &unit, read).await else { return };
     let is_every_units = |other: &str| EVERY_UNITS.contains(&other);
     settings.retain(|setting| !setting.value.split_whitespace().all(is_every_units));
     if settings.is_empty() {
@@ -311,15 +333,16 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
     }
 }
 
-/// Reads files with the rights of a manager, where it holds up nobody: a user's has no more than the user.
+/// Reads the files of a unit with the rights of its manager, where it holds up nobody: a user's has no more than the user.
 async fn as_manager<T: Send + 'static>(
     context: &Context,
     manager: Manager,
+    unit: &str,
     read: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     match manager {
         Manager::User(uid) => context.user_files.run(uid, read).await,
-        Manager::System => tokio::task::spawn_blocking(read).await.map_err(io::Error::other),
+        Manager::System => context.root_files.run(unit, read).await,
     }
 }
 
@@ -346,7 +369,7 @@ async fn tell_files(
         let gone = own.as_ref().is_some_and(|file| !transient && root.is_gone(file));
         (settings, stale || gone, own.map(|file| (file, gone)), root.missed())
     };
-    let read = as_manager(context, manager, read).await;
+    let read = as_manager(context, manager, unit, read).await;
     let (settings, stale, own, missed) =
         read.unwrap_or_else(|error| (Vec::new(), false, None, Some(error.to_string())));
     if let Some(why) = missed {
@@ -385,7 +408,7 @@ pub async fn tell_forgotten(context: &Arc<Context>, manager: Manager, unit: &str
     };
     let (root, path) = (context.root.again(), file.clone());
     let is_gone = move || root.is_gone(&path);
-    if as_manager(context, manager, is_gone).await.unwrap_or(false) {
+    if as_manager(context, manager, unit, is_gone).await.unwrap_or(false) {
         let own = of_own_file(manager, unit, &file, true, &before, Vec::new());
         let others = before.into_iter().filter(|setting| setting.name != OWN_FILE);
         let now = others.chain(own).collect();

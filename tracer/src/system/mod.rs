@@ -4,6 +4,7 @@
 //! the processes that matter; everything that it learns becomes evidence.
 
 mod as_user;
+mod aside;
 mod bus;
 pub mod cgroups;
 pub mod clock;

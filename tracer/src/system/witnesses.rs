@@ -297,7 +297,7 @@ impl Witnesses {
             line.iter().any(|process| process.environment.contains_key("SSH_CONNECTION"));
         if through_ssh {
             let context = Arc::clone(&self.context);
-            self.runtime.spawn(async move { dossier::ssh_settings(&context) });
+            self.runtime.spawn(dossier::ssh_settings(context));
         }
         line
     }
