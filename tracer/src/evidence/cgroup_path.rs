@@ -133,16 +133,16 @@ impl CgroupOwner {
     }
 }
 
-/// The cgroup in which somebody made that of the innermost container.
-pub fn parent_of_container(path: &str) -> Option<String> {
+/// The cgroup that was made for the innermost container.
+pub fn cgroup_of_container(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let mut above = None;
+    let mut last = None;
     let mut rest = parts.as_slice();
     while let Some((_, tail)) = container(rest) {
-        above = Some(parts.len() - tail.len() - 1);
+        last = Some(parts.len() - tail.len());
         rest = tail;
     }
-    above.map(|above| format!("/{}", parts[..above].join("/")))
+    last.map(|last| format!("/{}", parts[..last].join("/")))
 }
 
 /// The slices of the system manager in which a cgroup is, outermost first; all are in the root slice.

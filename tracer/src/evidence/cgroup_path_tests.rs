@@ -177,13 +177,17 @@ fn names_that_a_user_may_have_given() {
 }
 
 #[test]
-fn a_containers_cgroup_was_made_in_the_one_above() {
-    let parent = |path: &str| parent_of_container(&path.replace("ID", ID));
-    assert_eq!(parent("/system.slice/docker-ID.scope/init").as_deref(), Some("/system.slice"));
-    assert_eq!(parent("/docker-ID.scope").as_deref(), Some("/"));
-    let nested = "/lxc.payload.x/a.slice/docker-ID.scope/b";
-    assert_eq!(parent(nested).as_deref(), Some("/lxc.payload.x/a.slice"));
-    assert_eq!(parent("/system.slice/a.service"), None);
+fn which_cgroup_was_made_for_a_container() {
+    let own =
+        |path: &str| cgroup_of_container(&path.replace("ID", ID)).map(|own| own.replace(ID, "ID"));
+    assert_eq!(
+        own("/system.slice/docker-ID.scope/init").as_deref(),
+        Some("/system.slice/docker-ID.scope")
+    );
+    assert_eq!(own("/docker-ID.scope").as_deref(), Some("/docker-ID.scope"));
+    let nested = "/lxc.payload.x/a.slice/docker-ID.scope";
+    assert_eq!(own(&format!("{nested}/b")).as_deref(), Some(nested));
+    assert_eq!(own("/system.slice/a.service"), None);
 }
 
 #[test]

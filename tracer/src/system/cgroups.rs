@@ -132,21 +132,36 @@ impl Cgroups {
         directory(self.unified.as_ref()?, path)
     }
 
-    /// The user other than root whose a cgroup is, or the nearest above it that is not root's: whoever's it is
-    /// chooses the names below. Root is whoever has the top of the mount.
+    /// The user other than root who has named a cgroup, or one above it: that is who has the one above, since whoever has
+    /// that makes others there; and where others than its user may make some in it, who has the one that was made. Root is
+    /// whoever has the top of the mount.
     ///
     /// # Errors
     /// Where one of them is gone or must not be seen.
-    pub fn user_of(&self, path: &str) -> io::Result<Option<u32>> {
+    pub fn named_by(&self, path: &str) -> io::Result<Option<u32>> {
         let is_there = |mount: &&Mount| directory(mount, path).is_some_and(|it| it.is_dir());
-        let mount = [&self.unified, &self.systemd].into_iter().flatten().find(is_there);
+        let mounts = [&self.unified, &self.systemd].into_iter().flatten();
+        // Of a cgroup that is gone the one above tells as much, where nobody else may make some in it.
+        let above = path.trim_end_matches('/').rsplit_once('/').map_or("/", |(above, _)| above);
+        let above_is_there = |mount: &&Mount| directory(mount, above).is_some_and(|it| it.is_dir());
+        let mount = mounts.clone().find(is_there).or_else(|| mounts.clone().find(above_is_there));
         let mount = mount.ok_or(io::ErrorKind::NotFound)?;
         let lowest = directory(mount, path).ok_or(io::ErrorKind::NotFound)?;
         let root = fs::metadata(&mount.point)?.uid();
+        let others = |uid: u32| uid != 0 && uid != root;
         for place in lowest.ancestors().take_while(|place| *place != mount.point) {
-            let uid = fs::metadata(place)?.uid();
-            if uid != 0 && uid != root {
-                return Ok(Some(uid));
+            let Some(above) = place.parent() else { break };
+            let above = fs::metadata(above)?;
+            if others(above.uid()) {
+                return Ok(Some(above.uid()));
+            }
+            // The group of root has no other members than root.
+            let by_group = above.mode() & 0o020 != 0 && above.gid() != 0;
+            if by_group || above.mode() & 0o002 != 0 {
+                let maker = fs::metadata(place)?.uid();
+                if others(maker) {
+                    return Ok(Some(maker));
+                }
             }
         }
         Ok(None)
@@ -297,21 +312,41 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_cgroup_is() {
+    fn who_has_named_a_cgroup() {
+        use std::os::unix::fs::{PermissionsExt, chown};
         let tree = tempfile::tempdir().expect("temporary directory");
         let point = tree.path().to_string_lossy().into_owned();
-        fs::create_dir_all(tree.path().join("a.slice/b.service/c")).expect("directories");
+        let place = |path: &str| tree.path().join(path.trim_start_matches('/'));
+        let make = |path: &str, mode| {
+            fs::create_dir_all(place(path)).expect("directories");
+            fs::set_permissions(place(path), fs::Permissions::from_mode(mode)).expect("its mode");
+        };
+        for path in ["", "/a.slice", "/a.slice/b.service", "/a.slice/b.service/c", "/all/one"] {
+            make(path, 0o755);
+        }
         let cgroups = Cgroups::of_mounts(&format!("1 2 0:1 / {point} rw - cgroup2 cgroup2 rw"));
-        for path in ["/", "/a.slice/b.service/c"] {
-            assert_eq!(cgroups.user_of(path).ok(), Some(None), "{path}");
+        let named_by = |path: &str| cgroups.named_by(path).map_err(|error| error.kind());
+        for path in ["/", "/a.slice/b.service/c", "/a.slice/gone"] {
+            assert_eq!(named_by(path), Ok(None), "{path}");
         }
-        assert!(cgroups.user_of("/gone").is_err() && cgroups.user_of("/../etc").is_err());
-        let given = std::os::unix::fs::chown(tree.path().join("a.slice/b.service"), Some(1), None);
+        assert!(named_by("/gone/too").is_err() && named_by("/../etc").is_err());
         // Only root can give directories away.
-        if given.is_ok() {
-            assert_eq!(cgroups.user_of("/a.slice/b.service/c").ok(), Some(Some(1)));
-            assert_eq!(cgroups.user_of("/a.slice").ok(), Some(None));
+        if chown(place("/a.slice/b.service"), Some(1), None).is_err() {
+            return;
         }
+        assert_eq!(named_by("/a.slice/b.service/c"), Ok(Some(1)));
+        assert_eq!(named_by("/a.slice/b.service"), Ok(None));
+        // A group may make cgroups in one of root's.
+        make("/all", 0o775);
+        chown(place("/all"), None, Some(100)).expect("root can");
+        assert_eq!(named_by("/all/one"), Ok(None), "root has made it");
+        chown(place("/all/one"), Some(2), None).expect("root can");
+        assert_eq!(named_by("/all/one"), Ok(Some(2)));
+        assert!(named_by("/all/gone").is_err(), "anybody of them can have made it");
+        chown(place("/all"), None, Some(0)).expect("root can");
+        assert_eq!(named_by("/all/one"), Ok(None), "what root gives away");
+        make("/all", 0o757);
+        assert_eq!(named_by("/all/one"), Ok(Some(2)));
     }
 
     #[test]

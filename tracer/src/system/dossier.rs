@@ -20,7 +20,7 @@ use super::settings::Root;
 use super::settings::daemons::default_setting;
 use super::settings::units::{self, UnitFiles};
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
-use crate::evidence::cgroup_path::{CgroupOwner, parent_of_container, slices};
+use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
 };
@@ -138,8 +138,8 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     else {
         return;
     };
-    let parent = parent_of_container(&cgroup).unwrap_or_default();
-    container.named_by = match context.processes.cgroups().user_of(&parent) {
+    let own = cgroup_of_container(&cgroup).unwrap_or_default();
+    container.named_by = match context.processes.cgroups().named_by(&own) {
         Ok(named_by) => named_by,
         // Not to be seen, or gone: what its path alone tells.
         Err(_) if owner.clone().told_container().is_some_and(|told| told.id == container.id) => {

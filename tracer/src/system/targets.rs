@@ -13,7 +13,7 @@ use super::containers;
 use super::processes::Processes;
 use super::titles::is_titled;
 use super::users;
-use crate::evidence::cgroup_path::{CgroupOwner, is_unit_name, parent_of_container, unescape};
+use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, is_unit_name, unescape};
 use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties};
 
 /// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
@@ -276,7 +276,7 @@ fn of_container(
 /// Whether only root could choose the name of a container's cgroup.
 fn is_roots(cgroup: &str) -> bool {
     static CGROUPS: LazyLock<Cgroups> = LazyLock::new(Cgroups::detect);
-    let user = parent_of_container(cgroup).map(|parent| CGROUPS.user_of(&parent));
+    let user = cgroup_of_container(cgroup).map(|own| CGROUPS.named_by(&own));
     match user {
         Some(Ok(user)) => user.is_none(),
         // Not to be seen: what the path alone tells.
