@@ -36,6 +36,8 @@ enum Proof<'a> {
     Bus,
     /// Its arguments say so, and it connected to the manager's private socket.
     Connection(&'a Seen<ManagerConnection>),
+    /// Its arguments say so, no other's did, and it was still there: what is granted, such a program waits for.
+    Waiting,
     /// Its arguments say so.
     Arguments,
     /// Its arguments say that it did it itself.
@@ -81,9 +83,15 @@ impl<'a> Request<'a> {
                 && client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
         };
         let connected = connections(case, manager, at_ns, 10 * S).rfind(says_so);
-        let process = connected.map(|seen| seen.value.task.id);
-        let process = process.or_else(|| command(case, wish, manager, unit, at_ns))?;
-        Some(Self::by_command(case, process, manager, at_ns))
+        if let Some(seen) = connected {
+            return Some(Self::by_command(case, seen.value.task.id, manager, at_ns));
+        }
+        let (process, alone) = command(case, wish, manager, unit, at_ns)?;
+        let request = Self::by_command(case, process, manager, at_ns);
+        match request.proof {
+            Proof::Arguments if alone => Some(Self { proof: Proof::Waiting, ..request }),
+            _ => Some(request),
+        }
     }
 
     /// The request that a call is, for a job.
@@ -179,7 +187,7 @@ impl<'a> Request<'a> {
         match self.proof {
             Proof::Bus => self.call.map_or(Grade::Observed, |call| call.value.bus.grade()),
             Proof::Connection(_) => Grade::Observed,
-            Proof::Arguments | Proof::Deed => Grade::Inferred,
+            Proof::Waiting | Proof::Arguments | Proof::Deed => Grade::Inferred,
         }
     }
 
@@ -193,6 +201,7 @@ impl<'a> Request<'a> {
         match self.proof {
             Proof::Bus => "",
             Proof::Connection(_) => " (it asked over systemd's private socket)",
+            Proof::Waiting => " (by its arguments and the time)",
             Proof::Arguments => by_arguments(self.call.is_some()),
             Proof::Deed => " (by its arguments)",
         }
@@ -202,7 +211,7 @@ impl<'a> Request<'a> {
     pub fn connection_link(&self, case: &Case<'_>) -> Option<Link> {
         match self.proof {
             Proof::Connection(seen) => Some(connection_link(case, seen)),
-            Proof::Bus | Proof::Arguments | Proof::Deed => None,
+            Proof::Bus | Proof::Waiting | Proof::Arguments | Proof::Deed => None,
         }
     }
 
@@ -410,6 +419,12 @@ fn was_there(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
     !refused && ended_ns.is_none_or(|ended| ended + SEEN_LATE >= at_ns)
 }
 
+/// Whether it was still there at that time.
+fn waited(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
+    let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
+    ended_ns.is_none_or(|ended| ended >= at_ns)
+}
+
 /// Whether the system's bus was read all the time.
 fn is_bus_heard(case: &Case<'_>) -> bool {
     let unread = case.world.unavailable.iter().any(|gone| gone.value.what == "bus");
@@ -418,14 +433,16 @@ fn is_bus_heard(case: &Case<'_>) -> bool {
 }
 
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
-/// manager: no bus sees it. Its arguments, seen when it was executed, name the unit.
+/// manager: no bus sees it. Its arguments, seen when it was executed, name the unit. The second value tells that it waited
+/// for that, and that nothing speaks for another: but for those that had it ask, no other's arguments say the same, the
+/// bus was heard, and of nobody it was seen that he connected to the manager.
 fn command(
     case: &Case<'_>,
     wish: Wish,
     manager: Manager,
     unit: &Names<'_>,
     at_ns: u64,
-) -> Option<ProcessId> {
+) -> Option<(ProcessId, bool)> {
     const COMMANDS: [&str; 7] = [
         "systemctl",
         "service",
@@ -440,18 +457,21 @@ fn command(
         Manager::System => known.uid == Some(0) || !is_bus_heard(case),
         Manager::User(uid) => known.uid.is_none_or(|own| own == uid || own == 0),
     };
-    case.world
-        .people
-        .iter()
-        .filter_map(|(id, known)| {
-            let at = known.exec_ns?;
-            let args = known.cmdline.as_deref()?;
-            let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
-            let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
-            (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
-        })
-        .max_by_key(|(at, _)| *at)
-        .map(|(_, id)| id)
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let at = known.exec_ns?;
+        let args = known.cmdline.as_deref()?;
+        let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
+        let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
+        (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
+    });
+    let found: Vec<_> = found.collect();
+    let (_, last) = found.iter().max_by_key(|(at, _)| *at).copied()?;
+    let parents = case.world.people.parents(last);
+    let alone = found.iter().all(|(_, id)| *id == last || parents.contains(id))
+        && waited(case, last, at_ns)
+        && is_bus_heard(case)
+        && connections(case, manager, at_ns, 10 * S).next().is_none();
+    Some((last, alone))
 }
 
 #[cfg(test)]

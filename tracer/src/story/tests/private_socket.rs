@@ -1,12 +1,13 @@
 //! Requests over a service manager's private socket, where connections to it are seen.
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{Grade, Manager, TargetReason, Task, sig};
+use crate::evidence::{Fact, Grade, Manager, Source, TargetReason, Task, Unavailable, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const SESSION: &str = "/user.slice/user-1000.slice/session-3.scope";
 const OVER_THE_SOCKET: &str = "(it asked over systemd's private socket)";
 const BY_ARGUMENTS: &str = "(by its arguments; the request itself was not seen)";
+const BY_THE_TIME: &str = "(by its arguments and the time)";
 
 fn client(pid: u32, comm: &str) -> Task {
     Task { uid: 0, euid: 0, ..task_in(pid, comm, SESSION) }
@@ -79,6 +80,31 @@ fn of_two_commands_the_one_that_connected_is_named() {
     says(&stopped(scene), Grade::Observed, &["stop nginx.service", OVER_THE_SOCKET]);
 }
 
+/// What it waits for, it has asked for: the only one that names the unit, where the bus was heard.
+#[test]
+fn who_alone_waits_for_it_is_named_without_a_doubt_in_words() {
+    let (service, systemctl) = (client(80, "service"), client(81, "systemctl"));
+    let shell = |scene: Scene| {
+        scene.exec(4800, service.clone(), &["service", "nginx", "stop"], &[]).exec(
+            4900,
+            systemctl.clone(),
+            &["systemctl", "stop", "nginx"],
+            &[&service],
+        )
+    };
+    let wrapped = stopped(shell(begin()));
+    says(&wrapped, Grade::Inferred, &["root ran \"", BY_THE_TIME]);
+
+    let gone = stopped(shell(begin()).exit(4990, systemctl.clone(), 0, false));
+    says(&gone, Grade::Inferred, &[BY_ARGUMENTS]);
+    let unread =
+        Fact::Unavailable(Unavailable { what: "bus".to_owned(), why: "refused".to_owned() });
+    let deaf = stopped(shell(begin().add(0, Source::Tracer, unread)));
+    says(&deaf, Grade::Inferred, &[BY_ARGUMENTS]);
+    let other = stopped(shell(begin()).connects(4950, client(82, "agent"), Manager::System));
+    says(&other, Grade::Inferred, &[BY_ARGUMENTS]);
+}
+
 /// Whom the manager turns down has asked for nothing, and what another manager was asked for is not this.
 #[test]
 fn a_connection_that_leads_nowhere_proves_nothing() {
@@ -93,8 +119,7 @@ fn a_connection_that_leads_nowhere_proves_nothing() {
             ),
         );
         // Who is not root can only have asked over the bus, where it would have been seen.
-        let by_arguments =
-            if who.uid == 0 { BY_ARGUMENTS } else { "who asked for it was not seen" };
+        let by_arguments = if who.uid == 0 { BY_THE_TIME } else { "who asked for it was not seen" };
         says(&death, Grade::Inferred, &[by_arguments]);
         let death = stopped(begin().connects(4950, who, manager));
         says(&death, Grade::Inferred, &["who asked for it was not seen"]);
