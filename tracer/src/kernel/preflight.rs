@@ -22,7 +22,8 @@ pub fn setcap() -> String {
         .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
     format!(
         "sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {program} (whoever may \
-         execute that file can then watch everybody's processes, and read files past their permissions)"
+         execute that file can then watch everybody's processes, and while it traces it reads settings past the permissions \
+         of their files; replay and the other verbs but doctor have their user's rights alone)"
     )
 }
 
