@@ -179,8 +179,8 @@ fn own_words(fact: &mut Fact) -> Vec<&mut String> {
         Fact::BusReply(reply) => vec![&mut reply.caller],
         Fact::Job(job) => job.job_type.as_mut().into_iter().chain(&mut job.result).collect(),
         Fact::Session(session) => {
-            let SessionState { id, tty, service, state, .. } = session;
-            [Some(id), tty.as_mut(), service.as_mut(), state.as_mut()]
+            let SessionState { id, tty, service, class, state, .. } = session;
+            [Some(id), tty.as_mut(), service.as_mut(), class.as_mut(), state.as_mut()]
                 .into_iter()
                 .flatten()
                 .collect()

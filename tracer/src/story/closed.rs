@@ -8,6 +8,9 @@ use crate::evidence::{Moment, SessionState};
 /// The PAM service of the session that a user's manager has since systemd 256: it is no login.
 const OF_MANAGER: &str = "systemd-user";
 
+/// The classes of such sessions, and of what logind does not keep.
+const NOT_HOLDING: [&str; 3] = ["manager", "manager-early", "none"];
+
 /// What logind said of a session's end up to a time: that it was closing, that it was gone; oldest first.
 fn said<'a>(world: &'a World, id: &str, until_ns: u64) -> Vec<&'a Seen<SessionState>> {
     let mut said: Vec<&Seen<SessionState>> = Vec::new();
@@ -58,7 +61,19 @@ pub fn last_of(world: &World, uid: u32, until_ns: u64) -> Option<&Seen<SessionSt
     (known && !world.sessions.iter().any(is_open)).then_some(last)
 }
 
-/// Whether a session is a login of that user.
+/// Whether a session is of that user and holds the user's manager: each does but the manager's own, those of cron jobs too
+/// (`SESSION_CLASS_PIN_USER` in `src/login/logind-session.h`).
 pub fn is_login_of(session: &SessionState, uid: u32) -> bool {
-    session.uid == Some(uid) && session.service.as_deref() != Some(OF_MANAGER)
+    let is_managers = match session.class.as_deref() {
+        Some(class) => NOT_HOLDING.contains(&class),
+        None => session.service.as_deref() == Some(OF_MANAGER),
+    };
+    session.uid == Some(uid) && !is_managers
+}
+
+/// Who opened a session that nobody sits at, as an aside: `, of cron in the background,`; empty for any other.
+pub fn background(session: &SessionState) -> String {
+    let is_it = session.class.as_deref().is_some_and(|class| class.starts_with("background"));
+    let service = session.service.as_deref().filter(|_| is_it);
+    service.map(|service| format!(", of {service} in the background,")).unwrap_or_default()
 }

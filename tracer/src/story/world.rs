@@ -316,6 +316,7 @@ impl World {
                     remote_host: now.remote_host.or(before.remote_host),
                     tty: now.tty.or(before.tty),
                     service: now.service.or(before.service),
+                    class: now.class.or(before.class),
                     seat: now.seat.or(before.seat),
                     state: now.state.or(before.state),
                     removed: now.removed || before.removed,

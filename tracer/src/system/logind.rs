@@ -109,6 +109,7 @@ async fn ask(context: &Arc<Context>, id: &str) -> Result<SessionState, String> {
         remote_host: text("RemoteHost"),
         tty: text("TTY"),
         service: text("Service"),
+        class: text("Class"),
         seat: all
             .get("Seat")
             .and_then(|seat| seat.get(0)?.as_str())
@@ -193,6 +194,7 @@ pub(super) fn parse_state(id: &str, text: &str) -> SessionState {
         remote_host: field("REMOTE_HOST"),
         tty: field("TTY"),
         service: field("SERVICE"),
+        class: field("CLASS"),
         seat: field("SEAT"),
         state: field("STATE"),
         removed: false,
@@ -207,11 +209,12 @@ mod tests {
     fn state_files_are_read() {
         let text = "# This is private data. Do not parse.\nUID=1000\nUSER=alice\nACTIVE=1\nSTATE=active\nREMOTE=1\n\
                     SCOPE=session-3.scope\nFIFO=/run/systemd/sessions/3.ref\nTTY=pts/0\nREMOTE_HOST=10.0.0.1\n\
-                    SERVICE=sshd\nSEAT=seat0\nLEADER=4242\n";
+                    SERVICE=sshd\nCLASS=user\nSEAT=seat0\nLEADER=4242\n";
         let session = parse_state("3", text);
         assert_eq!((session.uid, session.leader), (Some(1000), Some(4242)));
         assert_eq!(session.user.as_deref(), Some("alice"));
         assert_eq!(session.seat.as_deref(), Some("seat0"));
+        assert_eq!(session.class.as_deref(), Some("user"));
         assert_eq!(session.remote_host.as_deref(), Some("10.0.0.1"));
         assert_eq!(session.scope.as_deref(), Some("session-3.scope"));
         assert_eq!(parse_state("3", "garbage").uid, None);

@@ -87,6 +87,9 @@ pub struct SessionState {
     pub tty: Option<String>,
     /// PAM service.
     pub service: Option<String>,
+    /// What kind of session: `user`, `background` (as a cron job has), `greeter`, since systemd 256 `manager` and others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The seat that it is on, where it is on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seat: Option<String>,

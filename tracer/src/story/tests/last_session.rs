@@ -107,6 +107,24 @@ fn which_session_was_the_last() {
     says(&stopped_by(unknown, logind()), "alice's last session was over");
 }
 
+/// A cron job's session holds the user like any other; the manager's own does not, whatever PAM's service is called.
+#[test]
+fn a_session_in_the_background_is_told_as_one() {
+    let of_class = |id: &str, service: &str, class: &str| SessionState {
+        class: Some(class.to_owned()),
+        ..of_alice(id, service)
+    };
+    let both = || session(there(&victim()), 2, of_class("5", "cron", "background"));
+    let death = stopped_by(removed(removed(both(), 4000, "3"), 4950, "5"), logind());
+    says(&death, "alice's last session 5, of cron in the background, had ended");
+    let death = stopped_by(removed(removed(both(), 4000, "5"), 4950, "3"), logind());
+    says(&death, "alice's last session 3 had ended");
+    let managers = session(there(&victim()), 2, of_class("5", "systemd-own", "manager"));
+    says(&stopped_by(removed(managers, 4950, "3"), logind()), "alice's last session 3 had ended");
+    let logins = session(there(&victim()), 2, of_class("5", "systemd-user", "user"));
+    says(&stopped_by(removed(logins, 4950, "3"), logind()), "alice's last session was over");
+}
+
 /// The unit was started in an earlier login than the last.
 #[test]
 fn the_victims_own_connection_is_not_the_last_sessions() {

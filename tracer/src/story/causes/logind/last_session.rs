@@ -14,6 +14,8 @@ use crate::story::{closed, units};
 /// The last session of a user, which logind said was gone.
 pub struct LastSession<'a> {
     id: String,
+    /// Who opened it, where nobody sat at it.
+    background: String,
     /// When it was gone at the latest.
     pub ended: Moment,
     /// How long logind's word on that was waited for.
@@ -33,13 +35,15 @@ impl<'a> LastSession<'a> {
         let id = gone.value.id.clone();
         let ended = gone.at.no_later_than(stopped);
         let ended_ns = ended.boot_ns;
-        let scope = case.world.session(&id).and_then(|session| session.scope);
+        let session = case.world.session(&id);
+        let background = session.as_ref().map(closed::background).unwrap_or_default();
+        let scope = session.and_then(|session| session.scope);
         let scope = scope.unwrap_or_else(|| format!("session-{id}.scope"));
         let ending = Ending::of(case, &scope, Some(&id), ended_ns);
         let job = stop_job(case.world, Manager::System, &scope, ended_ns, u64::MAX);
         let stop = job.into_iter().map(|job| job.at).chain(ending.stopped(case));
         let by_logind = ended_by_logind(case, &id, stop.fold(ended, Moment::no_later_than));
-        Some(Self { id, ended, until_ns, ending, by_logind })
+        Some(Self { id, background, ended, until_ns, ending, by_logind })
     }
 
     /// That it had ended, and how, as a clause.
@@ -47,7 +51,7 @@ impl<'a> LastSession<'a> {
         let how = self.by_logind.as_ref().map(|(how, _)| how.clone());
         let how = how.or_else(|| self.ending.clause());
         let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
-        format!("{user}'s last session {} had ended{how}", self.id)
+        format!("{user}'s last session {}{} had ended{how}", self.id, self.background)
     }
 
     /// What led to its end, and that.
