@@ -11,6 +11,9 @@ pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// Bytes of a name in the kernel, `comm` (`TASK_COMM_LEN` less the NUL); longer ones are cut.
+pub const COMM_LEN: usize = 15;
+
 /// Identity of a process: a pid alone can be used again.
 ///
 /// `/proc` knows start times in ticks of 10 ms only, the kernel's events in nanoseconds; two
@@ -128,6 +131,27 @@ pub struct Process {
     pub ancestors: Vec<AncestorProcess>,
 }
 
+/// How much longer than the kernel's a name is shown.
+const MAX_NAME: usize = 64;
+
+impl Process {
+    /// Its name: `comm`, and where the kernel cut that off, the executable's, which goes on from there. Whoever calls a
+    /// program so chooses the rest of it as well: only what looks like a name, and no sentence, is taken from there.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let comm = self.comm.as_deref().filter(|comm| !comm.is_empty())?;
+        let exe = self.exe.as_deref().map(base_name).unwrap_or_default();
+        let whole = exe.strip_suffix(" (deleted)").unwrap_or(exe);
+        // It can have been cut within a letter.
+        let rest = whole.strip_prefix(comm.trim_end_matches(char::REPLACEMENT_CHARACTER));
+        let is_name = |rest: &str| {
+            rest.chars().all(|letter| letter.is_alphanumeric() || "._+-".contains(letter))
+        };
+        let is_cut = comm.len() >= COMM_LEN && whole.len() <= MAX_NAME;
+        Some(if is_cut && rest.is_some_and(is_name) { whole } else { comm })
+    }
+}
+
 /// A parent as the report shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AncestorProcess {
@@ -180,4 +204,47 @@ pub struct BatchJob {
     pub manager: String,
     /// Its id there.
     pub id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn called(comm: &str, exe: &str, name: &str) {
+        let process = Process {
+            comm: Some(comm.to_owned()),
+            exe: Some(exe.to_owned()),
+            ..Process::default()
+        };
+        assert_eq!(process.name(), Some(name));
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_cut_goes_on_as_the_executables() {
+        called("gnome-session-b", "/usr/libexec/gnome-session-binary", "gnome-session-binary");
+        called("systemd-shutdow", "/lib/systemd/systemd-shutdown (deleted)", "systemd-shutdown");
+        called("exactly-fifteen", "/bin/exactly-fifteen", "exactly-fifteen");
+        // Cut within a letter of two bytes.
+        called(
+            "a\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+            "/a\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}x",
+            "a\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}x",
+        );
+        called(
+            "ab\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{fffd}",
+            "/ab\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+            "ab\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        );
+    }
+
+    #[test]
+    fn no_other_name_and_no_sentence_is_taken_for_it() {
+        called("sh", "/bin/sh-with-a-long-name", "sh");
+        called("a-script-with-a", "/usr/bin/dash", "a-script-with-a");
+        called("was-ended-by-ro", "/home/a/was-ended-by-root: kill -9", "was-ended-by-ro");
+        let endless = format!("/home/a/{}", "a".repeat(200));
+        called(&"a".repeat(COMM_LEN), &endless, &"a".repeat(COMM_LEN));
+        assert_eq!(Process::default().name(), None);
+    }
 }

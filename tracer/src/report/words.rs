@@ -25,11 +25,10 @@ pub fn process(process: &Process) -> String {
     format!("{}[{pid}]", name(process))
 }
 
-/// The name alone: `comm`, else the executable's, else `?`. Escaped for a terminal.
+/// The name alone: the kernel's, or what that is the beginning of; else the executable's, else `?`. Escaped for a terminal.
 pub fn name(process: &Process) -> String {
-    let comm = process.comm.as_deref().filter(|comm| !comm.is_empty());
     let exe = || process.exe.as_deref().map(base_name);
-    escape::shortened(comm.or_else(exe).unwrap_or("?"), MAX_NAME)
+    escape::shortened(process.name().or_else(exe).unwrap_or("?"), MAX_NAME)
 }
 
 /// Whether it is the same process, as far as is known.

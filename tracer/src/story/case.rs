@@ -188,7 +188,7 @@ impl<'a> Case<'a> {
 
     /// What the victim is called, for a command line.
     pub fn program(&self) -> String {
-        self.victim_process().comm.unwrap_or_else(|| "PROGRAM".to_owned())
+        self.victim_process().name().unwrap_or("PROGRAM").to_owned()
     }
 
     /// The signal that decided it, where it came about like this.

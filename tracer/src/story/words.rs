@@ -5,10 +5,10 @@ use crate::evidence::{Container, Process};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
-    let comm = process.comm.as_deref().unwrap_or("?");
+    let name = process.name().unwrap_or("?");
     match process.pid {
-        0 => format!("{comm}[pid outside this namespace]"),
-        pid => format!("{comm}[{pid}]"),
+        0 => format!("{name}[pid outside this namespace]"),
+        pid => format!("{name}[{pid}]"),
     }
 }
 
@@ -59,7 +59,7 @@ fn in_quotes(text: &str) -> String {
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {
         Some(args) if !args.is_empty() => shortened(args),
-        _ => in_quotes(process.comm.as_deref().unwrap_or("?")),
+        _ => in_quotes(process.name().unwrap_or("?")),
     }
 }
 

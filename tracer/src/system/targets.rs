@@ -14,10 +14,7 @@ use super::processes::Processes;
 use super::titles::is_titled;
 use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, is_unit_name, unescape};
-use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties};
-
-/// `comm` holds this many bytes (`TASK_COMM_LEN` less the NUL).
-const COMM_LEN: usize = 15;
+use crate::evidence::{COMM_LEN, Manager, ProcessId, ProcessSnapshot, UnitProperties};
 
 /// How many cgroups below a target's are entered by id.
 const MAX_CGROUPS: usize = 4096;

@@ -5,14 +5,13 @@ use std::collections::{HashMap, HashSet};
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
-use crate::evidence::{Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, base_name, sig};
+use crate::evidence::{
+    COMM_LEN, Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
+};
 use crate::kernel::Selection;
 use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told_to_run};
 
 use super::one_line;
-
-/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the zero).
-const COMM_LEN: usize = 15;
 
 /// A process that runs when tracing begins: why it is a target, and what it looked like where a
 /// `--target` found it.

@@ -279,8 +279,8 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if case.placement.session.is_some() {
             return is_not(ID, format!("it was a process of {}, not of the session", stop.unit));
         }
-        let comm = case.victim_process().comm.unwrap_or_default();
-        return is_not(ID, format!("{comm} was in {}, not in a login session's scope", stop.unit));
+        let name = case.program();
+        return is_not(ID, format!("{name} was in {}, not in a login session's scope", stop.unit));
     };
     if let Some(because) = refuted(case, &stop, session) {
         return is_not(ID, because);

@@ -22,14 +22,14 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SshdPerConnectionUnit;
     let stop = UnitStop::of(case)?;
     if !is_per_connection(&stop.unit) {
-        let comm = case.victim_process().comm.unwrap_or_default();
+        let name = case.program();
         let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
         // Worth saying only where an ssh login is behind it at all.
         return case
             .placement
             .session
             .as_ref()
-            .and_then(|_| is_not(ID, format!("{comm} was in {around}, not in a unit of sshd's")));
+            .and_then(|_| is_not(ID, format!("{name} was in {around}, not in a unit of sshd's")));
     }
     if let Some(job) = stop.job {
         let kind = job.value.job_type.as_deref().unwrap_or("stop");

@@ -54,7 +54,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         _ => "",
     };
     let process = case.victim_process();
-    let program = process.comm.unwrap_or_else(|| "PROGRAM".to_owned());
+    let program = case.program();
     let user = process.user.filter(|_| process.uid != Some(0));
     let at = stop.at();
     let mut ended: Vec<Link> = end.iter().flat_map(|end| end.links(case, stop.first.at)).collect();

@@ -21,9 +21,9 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let uid = case.placement.owner_uid?;
     let manager_unit = format!("user@{uid}.service");
     if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
-        let comm = case.victim_process().comm.unwrap_or_default();
+        let name = case.program();
         let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
-        return is_not(ID, format!("{comm} was in {around}, not below {manager_unit}"));
+        return is_not(ID, format!("{name} was in {around}, not below {manager_unit}"));
     }
     let user = case.world.user(uid);
     let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
