@@ -333,6 +333,8 @@ fn the_last_session_was_one_of_su() {
     assert_eq!(death.cause(), "logind-user-stopped", "{death}");
     let said = death.0["cause"]["explanation"].to_string();
     assert!(said.contains("last session") && said.contains("its command tail["), "{death}");
+    // Nobody sits at it: it has no terminal.
+    assert!(said.contains(", of su-l in the background, had ended"), "{death}");
     assert!(said.contains(&kill), "{death}");
     death.assert_chain(&[("command", &kill), ("process-exit", "tail"), ("process-exit", "su")]);
     death.assert_chain(&STOPPED_AFTER_THE_LAST);
