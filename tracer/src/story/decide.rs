@@ -237,6 +237,14 @@ impl OwnEnd<'_> {
         self.status.is_none_or(|status| said_so(signal.value.number, status))
     }
 
+    /// Whether it signalled others on the heels of the second of two signals and not of the first.
+    fn acted_on_the_second(&self, first: &SeenSignal, second: &SeenSignal) -> bool {
+        let own = second.value.target.id;
+        let acts = self.world.sent_since(own, first.ns()).filter(|(_, target)| *target != own);
+        let mut acts = acts.map(|(ns, _)| ns).filter(|ns| *ns <= self.ns);
+        acts.next().is_some_and(|act| act >= second.ns())
+    }
+
     fn is_by_descendant(&self, signal: &SeenSignal) -> bool {
         let parents = self.world.people.parents(signal.value.sender.id);
         parents.contains(&signal.value.target.id)
@@ -292,8 +300,9 @@ const ROW: u64 = 30 * S;
 ///   meanwhile finds the flag set, and changes nothing.
 /// - But a later one where that has clearly cut this short, as a second Ctrl-C does: the end came on its heels, when the
 ///   process had lived with the other for many times as long ([`is_brief`]). SIGTERM is what programs tidy up longest for,
-///   so that something else often comes meanwhile. Only another request to end cuts that short, by its handler alone. What
-///   the process did in between decides nothing: it is when it has tidied up that it signals its children.
+///   so that something else often comes meanwhile. Another request to end cuts that short, by its handler alone; and so does
+///   a signal of another kind, the first of it, on the heels of which the process signalled others when it had done nothing
+///   of the kind since SIGTERM: that it comes within some milliseconds of all that is hardly by chance.
 fn reason<'a>(
     asked: &[&'a SeenSignal],
     caught: &[&'a SeenSignal],
@@ -314,10 +323,12 @@ fn reason<'a>(
         return Some((best, as_plain(asked, best)));
     };
     let nearer = later.signal;
-    let cuts_short = match rank(best.value.number) {
-        0 => rank(nearer.value.number) < rank(sig::SIGUSR1) && end.delay(nearer) < HANDLED,
-        _ => true,
-    };
+    let asks = rank(nearer.value.number) < rank(sig::SIGUSR1);
+    let is_new =
+        || caught.iter().all(|it| it.value.number != nearer.value.number || it.ns() >= nearer.ns());
+    let cuts_short = rank(best.value.number) > 0
+        || end.delay(nearer) < HANDLED
+            && (asks || is_new() && end.acted_on_the_second(best, nearer));
     let is_named = end.names(best) && !end.names(nearer);
     if later.is_clear && cuts_short && !is_named && !is_by_manager(best) {
         return Some((nearer, Some(best)));

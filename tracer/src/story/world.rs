@@ -206,9 +206,9 @@ impl World {
         self.signals.to(id)
     }
 
-    /// The signals that a process has sent, in no order.
-    pub fn signals_of(&self, sender: ProcessId) -> impl Iterator<Item = &SeenSignal> {
-        self.signals.of(sender)
+    /// When a process sent signals from a time on, of the last minutes, and to whom; oldest first.
+    pub fn sent_since(&self, sender: ProcessId, ns: u64) -> impl Iterator<Item = (u64, ProcessId)> {
+        self.signals.sent_since(sender, ns)
     }
 
     /// How many signals to a process were seen and are not kept.

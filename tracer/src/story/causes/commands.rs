@@ -396,11 +396,8 @@ impl<'a> Failed<'a> {
 /// what it sends.
 fn acted_after(case: &Case<'_>, sender: &Task, ns: u64) -> u64 {
     let is_child = |id| case.world.people.parents(id).contains(&sender.id);
-    let acts = case
-        .world
-        .signals_of(sender.id)
-        .filter(|sent| sent.ns() >= ns && is_child(sent.value.target.id));
-    acts.map(Seen::ns).min().unwrap_or_else(|| case.struck_ns())
+    let mut acts = case.world.sent_since(sender.id, ns);
+    acts.find(|(_, target)| is_child(*target)).map_or_else(|| case.struck_ns(), |(sent, _)| sent)
 }
 
 /// A service manager did it, and no reason of its was seen.

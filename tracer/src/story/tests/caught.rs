@@ -471,11 +471,19 @@ fn what_came_right_before_the_exit_outweighs_what_was_lived_through() {
     assert_eq!(killer(&death), Some(90));
 }
 
-/// A service that signals its workers when it has tidied up, as others had it write a new log by then.
+/// A service that signals its workers when it gets SIGTERM, as others have it write a new log when it has tidied up; and
+/// one that ends its workers and itself by another signal.
 #[test]
-fn what_asks_nobody_to_end_does_not_cut_an_orderly_end_short() {
+fn what_asks_nobody_to_end_cuts_an_orderly_end_short_where_it_is_acted_on() {
     let victim = task(42, "service");
-    for acted_ms in [8_001, 9_991] {
+    for (acted_ms, killer, rival) in [
+        (
+            8_001,
+            90,
+            "10 ms before it exited, it had caught SIGUSR1 from sender[91] as well, which may be why",
+        ),
+        (9_991, 91, "it had caught SIGTERM from sender[90] as well, and gone on"),
+    ] {
         let sent = |ms, pid, number| (ms, caught(number, task(pid, "sender"), victim.clone()));
         let mut scene = Scene::default().target(&victim, TargetReason::Pid);
         for (ms, sent) in [sent(8_000, 90, sig::SIGTERM), sent(9_990, 91, sig::SIGUSR1)] {
@@ -484,9 +492,8 @@ fn what_asks_nobody_to_end_does_not_cut_an_orderly_end_short() {
         let act = signal(sig::SIGTERM, victim.clone(), task(43, "worker"));
         let scene = scene.signal(acted_ms, SignalSent { is_target: false, ..act });
         let death = scene.exit(10_000, victim.clone(), 0, true).death();
-        assert_eq!(death.killer.process.map(|killer| killer.pid), Some(90));
+        assert_eq!(death.killer.process.map(|sender| sender.pid), Some(killer));
         let told = &death.cause.explanation;
-        let rival = "10 ms before it exited, it had caught SIGUSR1 from sender[91] as well, which may be why";
         assert!(told.contains(rival), "{told}");
     }
 }

@@ -1,7 +1,6 @@
 //! Every signal that was seen, by whom it was sent to and by who sent it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::{KEPT, Seen, SeenSignal, Steady};
@@ -16,10 +15,10 @@ const SIGNALS_PER_PROCESS: usize = 256;
 pub struct Signals {
     /// By the process they were sent to, each list in order of time.
     to: Steady<ProcessId, Vec<SeenSignal>>,
-    /// Whom each process has signalled, those among them of whom the signals are forgotten, too.
-    signalled_by: Steady<ProcessId, HashSet<ProcessId, BuildHasherDefault<DefaultHasher>>>,
-    /// How many were added to [`Self::signalled_by`] since the forgotten ones were last left out.
-    signalled_anew: usize,
+    /// The newest that each process has sent, at most [`KEPT`]: when, and to whom, in order of time.
+    sent: HashMap<ProcessId, VecDeque<(u64, ProcessId)>>,
+    /// How many were added to [`Self::sent`] since the old ones were last left out.
+    sent_anew: usize,
     /// Processes of which nothing more is to be told, oldest first; at most [`KEPT`].
     retired: VecDeque<ProcessId>,
     /// How many fell out of [`Self::to`], by process.
@@ -41,8 +40,13 @@ impl Signals {
         }
         // Of a newborn it may be another by now.
         let sender = self.to(target).get(place).map(|own| own.value.sender.id);
-        let new = self.signalled_by.entry(sender.unwrap_or(signal.sender.id)).or_default();
-        self.signalled_anew += usize::from(new.insert(target));
+        let acts = self.sent.entry(sender.unwrap_or(signal.sender.id)).or_default();
+        if acts.len() == KEPT {
+            acts.pop_front();
+        }
+        let later = acts.iter().rev().take_while(|(ns, _)| *ns > seen.ns()).count();
+        acts.insert(acts.len() - later, (seen.ns(), target));
+        self.sent_anew += 1;
         if let Some(list) = self.to.get_mut(&target).filter(|it| it.len() > SIGNALS_PER_PROCESS) {
             // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
             // what is behind them has to be moved.
@@ -84,13 +88,9 @@ impl Signals {
                 is_target(*id) || list.last().is_some_and(|last| last.ns() + OLD_NS > now_ns)
             });
         }
-        if self.signalled_anew > KEPT {
-            let known = &self.to;
-            self.signalled_by.retain(|_, targets| {
-                targets.retain(|target| known.contains_key(target));
-                !targets.is_empty()
-            });
-            self.signalled_anew = 0;
+        if self.sent_anew > KEPT {
+            self.sent.retain(|_, acts| acts.back().is_some_and(|(ns, _)| ns + OLD_NS > now_ns));
+            self.sent_anew = 0;
         }
     }
 
@@ -99,11 +99,11 @@ impl Signals {
         self.to.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// The signals that a process has sent, in no order.
-    pub fn of(&self, sender: ProcessId) -> impl Iterator<Item = &SeenSignal> {
-        let targets = self.signalled_by.get(&sender).into_iter().flatten();
-        let sent = targets.flat_map(|target| self.to(*target));
-        sent.filter(move |signal| signal.value.sender.id == sender)
+    /// When a process sent signals from a time on, of the last minutes, and to whom; oldest first.
+    pub fn sent_since(&self, sender: ProcessId, ns: u64) -> impl Iterator<Item = (u64, ProcessId)> {
+        let acts = self.sent.get(&sender);
+        let first = acts.map_or(0, |acts| acts.partition_point(|(sent, _)| *sent < ns));
+        acts.into_iter().flat_map(move |acts| acts.range(first..)).copied()
     }
 
     /// How many to a process were seen and are not kept.
@@ -115,27 +115,37 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Time;
+    use crate::evidence::{Task, Time};
     use crate::story::tests::scene::{signal, task};
 
     #[test]
     fn what_a_process_has_sent_is_found_by_it() {
         let mut signals = Signals::default();
-        let at = Moment { time: Time::from_unix_ns(0), boot_ns: 1 };
         let senders = [task(10, "one"), task(11, "other")];
-        let pids = 1000..1000 + 2 * u32::try_from(KEPT).expect("few");
-        for (number, pid) in pids.clone().enumerate() {
-            let sent = signal(15, senders[number % 2].clone(), task(pid, "target"));
+        let send = |signals: &mut Signals, sender: &Task, pid: u32, boot_ns: u64| {
+            let at = Moment { time: Time::from_unix_ns(0), boot_ns };
+            let sent = signal(15, sender.clone(), task(pid, "target"));
             signals.add(at, Source::Kernel, &Arc::new(sent));
+        };
+        let pids = 1000..1000 + 2 * u32::try_from(KEPT).expect("few") + 10;
+        for pid in pids {
+            let sender = &senders[usize::from(pid % 2 == 1)];
+            send(&mut signals, sender, pid, u64::from(pid));
         }
+        send(&mut signals, &senders[0], 1, 2_001);
+        let sent = |signals: &Signals, sender: &Task, ns| -> Vec<_> {
+            signals.sent_since(sender.id, ns).map(|(ns, target)| (ns, target.pid)).collect()
+        };
         for sender in &senders {
-            assert_eq!(signals.of(sender.id).count(), KEPT);
+            assert_eq!(sent(&signals, sender, 0).len(), KEPT);
         }
-        for pid in pids.skip(1) {
-            signals.forget(task(pid, "target").id);
-        }
-        signals.prune(1, |_| false);
-        assert_eq!(senders.map(|sender| signals.of(sender.id).count()), [1, 0]);
-        assert_eq!(signals.signalled_by.values().map(HashSet::len).sum::<usize>(), 1);
+        let first = &sent(&signals, &senders[0], 2_000)[..3];
+        assert_eq!(first, [(2_000, 2_000), (2_001, 1), (2_002, 2_002)]);
+        assert!(sent(&signals, &senders[1], 1_000_000).is_empty());
+        // What was sent long ago is asked by nobody.
+        send(&mut signals, &senders[1], 2, 200 * S);
+        signals.prune(200 * S, |_| false);
+        assert!(sent(&signals, &senders[0], 0).is_empty());
+        assert_eq!(sent(&signals, &senders[1], 100 * S), [(200 * S, 2)]);
     }
 }
