@@ -3,7 +3,7 @@
 use killtrace_tests::lab::{Lab, Options};
 
 use crate::death::Death;
-use crate::units::{drop_in, start, unit, verdict};
+use crate::units::{drop_in, main_pid, start, unit, verdict};
 use crate::{kill_user_processes, lab};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
@@ -65,6 +65,28 @@ fn conflicts_with_what_is_soon_gone_again() {
         ("command", "systemctl start once.service"),
         ("job", "once.service"),
         ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// Nobody asks for what a unit has started when it fails.
+#[test]
+fn conflicts_with_what_a_failure_starts() {
+    let bad = "[Unit]\nOnFailure=clean.service\n[Service]\nExecStart=/bin/sleep 1001\n";
+    let clean = "[Unit]\nConflicts=victim.service\n[Service]\nType=oneshot\nExecStart=/bin/true\n";
+    let options = unit(unit(Options::default(), "bad.service", bad), "clean.service", clean);
+    let lab = lab(&unit(options, "victim.service", SLEEPS));
+    let pid = start(&lab, &["victim.service", "bad.service"]);
+    let kill = format!("/bin/kill -KILL {}", main_pid(&lab, "bad.service"));
+    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", &kill]).expect("killed")));
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    let said = death.0["cause"]["explanation"].to_string();
+    let words = "clean.service was started, it seems, by OnFailure= of bad.service";
+    assert!(said.contains(words) && said.contains(&kill), "{death}");
+    death.assert_chain(&[
+        ("command", &kill),
+        ("unit-state", "Triggering OnFailure="),
+        ("job", "start clean.service"),
         ("signal", "SIGTERM"),
     ]);
 }

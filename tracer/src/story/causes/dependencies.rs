@@ -8,10 +8,12 @@ use serde_json::Value;
 use super::isolation::{Asked, Isolation, by_failure, by_signal};
 use super::{Finding, Fit, Opinion, is_not, unit_timeouts};
 use crate::evidence::{Grade, Job, Manager, Moment};
+use crate::story::actor::STARTS;
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
 use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull, starts_before};
 use crate::story::requests::{Request, Wish};
+use crate::story::started::Failure;
 use crate::story::unit_jobs::job_type;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
 use crate::story::world::Seen;
@@ -218,6 +220,9 @@ impl Told {
                 format!("{unit} was {done}: {why}, and {}", self.tell(case, &pull.trigger, effect))
             }
             (None, None, Some(other)) => format!("{unit} was {done} by {other}"),
+            (None, None, None) if done == "started" => self
+                .tell_failure(case, trigger, effect)
+                .unwrap_or_else(|| self.tell_end(case, trigger, done)),
             (None, None, None) => self.tell_end(case, trigger, done),
         };
         let job = trigger.job.map(|job| units::job_link(case, job));
@@ -237,6 +242,19 @@ impl Told {
         let end = trigger.end.as_ref().map(|end| end.sentence(case));
         let end = end.map(|end| format!(": {end}")).unwrap_or_default();
         format!("{unit} was restarted by its manager itself ({cited}) after it had ended{end}")
+    }
+
+    /// As [`Self::tell`], of a unit that is started when another one fails.
+    fn tell_failure(
+        &mut self,
+        case: &Case<'_>,
+        trigger: &Trigger<'_>,
+        effect: Moment,
+    ) -> Option<String> {
+        let failure = Failure::before(case, trigger.job?)?;
+        self.links.extend(failure.links(case, effect, STARTS));
+        let by = failure.sentence(case, STARTS);
+        Some(format!("{} was started, it seems, by {by}", trigger.unit))
     }
 
     /// As [`Self::tell`], of what nobody is known to have asked for.

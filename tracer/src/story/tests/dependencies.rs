@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{TargetReason, Task, sig};
+use crate::evidence::{Fact, JournalLine, Source, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death};
 
 fn victim() -> Task {
@@ -109,6 +109,42 @@ fn a_start_is_not_explained_by_a_stop() {
             .job(4999, 699, "start", "base.service"),
     );
     says(&death, &["base.service was started: it is wanted by far.service, and far.service was"]);
+}
+
+/// What a unit starts when it fails nobody has asked for.
+#[test]
+fn a_failure_started_what_conflicts() {
+    let failed = |triggered: &str| {
+        let told = Fact::Journal(JournalLine {
+            message: format!("{triggered}: Triggering OnFailure= dependencies."),
+            pid: Some(1),
+            about_unit: Some(triggered.to_owned()),
+            ..JournalLine::default()
+        });
+        let bad = task_in(637, "sleep", "/system.slice/bad.service");
+        begin("Conflicts")
+            .exec(4980, client(), &["kill", "-9", "637"], &[])
+            .signal(4985, signal(sig::SIGKILL, client(), bad.clone()))
+            .exit(4986, bad, 9, false)
+            .add(4990, Source::Journal, told)
+    };
+    let death = stopped(failed("bad.service").job(4999, 699, "start", "base.service"));
+    says(
+        &death,
+        &[
+            "base.service was started, it seems, by OnFailure= of bad.service: sleep[637] was killed by SIGKILL: root ran \"kill -9 637\"",
+        ],
+    );
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts.iter().any(|text| text.contains("Triggering OnFailure=")), "{texts:?}");
+    // What was stopped was started by nothing.
+    let death = stopped(
+        failed("bad.service")
+            .unit(2, "nginx.service", &[("BindsTo", json!(["base.service"]))])
+            .job(4999, 699, "stop", "base.service"),
+    );
+    assert!(!death.cause.explanation.contains("OnFailure="), "{death:#?}");
 }
 
 /// What is done in a moment is forgotten before it can be asked, and so is the type of its job: its file says enough.
@@ -314,8 +350,8 @@ fn a_dependency_by_a_link_is_taken_away_with_it() {
     let link = "/etc/systemd/system/nginx.service.requires/base.service";
     let death = stopped(with_base("Requires").add(
         0,
-        crate::evidence::Source::File,
-        crate::evidence::Fact::Setting(crate::evidence::Setting {
+        Source::File,
+        Fact::Setting(crate::evidence::Setting {
             manager: None,
             scope: "nginx.service".to_owned(),
             name: "Requires".to_owned(),
