@@ -154,6 +154,32 @@ fn a_users_whole_manager_is_stopped_by_root() {
     death.assert_ruled_out("logind-user-stopped");
 }
 
+/// So it is of the slice that the unit is in, whether it ran before or comes later.
+#[test]
+fn a_slice_has_what_its_services_run_elsewhere() {
+    let text =
+        "[Service]\nUser=alice\nPAMName=login\nSlice=my-own.slice\nExecStart=/bin/sleep 1000\n";
+    let options = unit(kill_user_processes("no"), "first.service", text);
+    let lab = lab(&unit(options, "second.service", text));
+    let is_elsewhere = |pid: u32| {
+        let cgroup = lab.read(&format!("/proc/{pid}/cgroup"))?;
+        Ok(cgroup.contains("/session-").then_some(()))
+    };
+    let first = start(&lab, &["first.service"]);
+    wait_for("its session", PATIENCE, || is_elsewhere(first)).expect("PAM has moved it");
+    let mut killtrace = Killtrace::start(&lab, &["--target", "unit:my.slice"]).expect("killtrace");
+    let second = start(&lab, &["second.service"]);
+    wait_for("its session", PATIENCE, || is_elsewhere(second)).expect("PAM has moved it");
+    killtrace.learns(&["\"target\"", &format!("\"pid\":{second},")]).expect("a target");
+    lab.exec(&["systemctl", "stop", "my.slice"]).expect("stopped");
+    for pid in [first, second] {
+        let death = Death(killtrace.death_of(pid).expect("a verdict"));
+        assert_eq!(death.cause(), "unit-dependency", "{death}");
+        death.assert_chain(&[("command", "systemctl stop my.slice"), ("signal", "SIGTERM")]);
+    }
+    killtrace.stop().expect("killtrace ends");
+}
+
 /// `PAMName=` opens a session for what a unit runs: it lives in that session's scope, and is the unit's all the same.
 #[test]
 fn a_unit_that_runs_elsewhere_is_a_target() {

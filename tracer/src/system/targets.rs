@@ -13,7 +13,9 @@ use super::containers;
 use super::processes::Processes;
 use super::titles::is_titled;
 use super::users;
-use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, is_unit_name, unescape};
+use crate::evidence::cgroup_path::{
+    CgroupOwner, cgroup_of_container, is_unit_name, slices, unescape,
+};
 use crate::evidence::{COMM_LEN, Manager, ProcessId, ProcessSnapshot, UnitProperties};
 
 /// How many cgroups below a target's are entered by id.
@@ -48,6 +50,9 @@ pub struct Found {
     pub cgroups: Vec<u64>,
     /// Its uid, where the target is a user.
     pub uid: Option<u32>,
+    /// Services of PID 1's that are in a slice that is the target, and whose cgroups are empty: PAM takes what they run
+    /// elsewhere (`PAMName=`).
+    pub empty_services: Vec<String>,
 }
 
 /// A target that cannot be.
@@ -111,6 +116,17 @@ impl Matcher {
             Self::Unit(unit) => Some(full_unit(unit)),
             _ => None,
         }
+    }
+
+    /// The service of PID 1's whose cgroup this is, where the target is a slice that it is in.
+    pub fn service_within(&self, cgroup: &str) -> Option<String> {
+        let slice = self.unit().filter(|unit| unit.ends_with(".slice"))?;
+        let is_own = |service: &String| {
+            service.ends_with(".service")
+                && cgroup.rsplit('/').next().map(unescape) == Some(service)
+        };
+        let service = CgroupOwner::of(cgroup).unit.filter(is_own)?;
+        slices(cgroup).contains(&slice).then_some(service)
     }
 
     /// Whether a cgroup of this path belongs to the target, and whoever is in it.
@@ -238,9 +254,49 @@ fn of_unit(processes: &Processes, matcher: &Matcher, unit: &str) -> Result<Found
         .processes
         .iter()
         .filter_map(|process| up_to(process.cgroup.as_deref()?, unit))
+        .chain(slice_path(unit))
         .collect();
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
+    found.empty_services =
+        slice_path(unit).map(|path| empty_services(processes, matcher, &path)).unwrap_or_default();
     Ok(found)
+}
+
+/// Where PID 1 has a slice (systemd.slice(5)): `/my.slice/my-x.slice`.
+fn slice_path(unit: &str) -> Option<String> {
+    let stem = unit.strip_suffix(".slice").filter(|stem| *stem != "-")?;
+    let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
+    Some(ends.map(|end| format!("/{}.slice", &stem[..end])).collect())
+}
+
+/// The services below a slice in whose cgroups nothing runs.
+fn empty_services(processes: &Processes, matcher: &Matcher, slice: &str) -> Vec<String> {
+    let Some(top) = processes.cgroups().unified_directory(slice) else {
+        return Vec::new();
+    };
+    let is_empty = |directory: &Path| {
+        let events = fs::read_to_string(directory.join("cgroup.events")).unwrap_or_default();
+        events.lines().any(|line| line == "populated 0")
+    };
+    let mut services = Vec::new();
+    let mut left = vec![(top, slice.to_owned())];
+    for _ in 0..MAX_CGROUPS {
+        let Some((directory, path)) = left.pop() else { break };
+        match matcher.service_within(&path) {
+            Some(service) if is_empty(&directory) => services.push(service),
+            Some(_) => {}
+            None => {
+                let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+                let below =
+                    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+                left.extend(below.filter_map(|entry| {
+                    let path = format!("{path}/{}", entry.file_name().to_str()?);
+                    Some((entry.path(), path))
+                }));
+            }
+        }
+    }
+    services
 }
 
 fn of_container(
@@ -390,6 +446,24 @@ mod tests {
             up_to_containing("/a/docker-7.scope/b", "7").as_deref(),
             Some("/a/docker-7.scope")
         );
+    }
+
+    #[test]
+    fn a_slice_has_the_services_in_it() {
+        assert_eq!(slice_path("my-x.slice").as_deref(), Some("/my.slice/my-x.slice"));
+        assert_eq!((slice_path("-.slice"), slice_path("my.service")), (None, None));
+        let within = |slice: &str, path: &str| Matcher::Unit(slice.to_owned()).service_within(path);
+        let path = "/my.slice/my-x.slice/own.service";
+        for slice in ["my.slice", "my-x.slice"] {
+            assert_eq!(within(slice, path).as_deref(), Some("own.service"));
+        }
+        // Another slice's, what is below it, and a user's.
+        assert_eq!(within("other.slice", path), None);
+        assert_eq!(within("my.slice", &format!("{path}/sub")), None);
+        assert_eq!(within("own.service", path), None);
+        let users = "/user.slice/user-1000.slice/user@1000.service/app.slice/own.service";
+        assert_eq!(within("app.slice", users), None);
+        assert_eq!(within("user.slice", users), None);
     }
 
     #[test]

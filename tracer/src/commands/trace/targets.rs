@@ -13,6 +13,9 @@ use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told
 
 use super::one_line;
 
+/// How many services of slices that are targets are kept.
+const MAX_WITHIN: usize = 4096;
+
 /// A process that runs when tracing begins: why it is a target, and what it looked like where a
 /// `--target` found it.
 pub type Running = (ProcessId, TargetReason, Option<ProcessSnapshot>);
@@ -20,6 +23,7 @@ pub type Running = (ProcessId, TargetReason, Option<ProcessSnapshot>);
 /// A main or control process of a target's unit.
 #[derive(Debug)]
 struct UnitProcess {
+    /// The target: the unit, or the slice that it is in.
     unit: String,
     /// It lives elsewhere, and is followed with all that it forks.
     is_followed: bool,
@@ -42,6 +46,8 @@ pub struct Wanted {
     waiting: Vec<usize>,
     /// Main and control processes of units that are targets.
     unit_processes: HashMap<ProcessId, UnitProcess>,
+    /// Services, and the slice that is a target and has them.
+    within: HashMap<String, String>,
     follow: bool,
 }
 
@@ -56,7 +62,8 @@ impl Wanted {
         // One line, whatever is in a name.
         let told = |error: TargetError| anyhow::anyhow!(one_line(&error.to_string()));
         let find = |matcher: &Matcher| running_processes(matcher).map_err(told);
-        let first = specs.iter().map(|(_, matcher)| find(matcher)).collect::<Result<_, _>>()?;
+        let first: Vec<Found> =
+            specs.iter().map(|(_, matcher)| find(matcher)).collect::<Result<_, _>>()?;
         let identify = |pid: u32| -> Result<ProcessId, anyhow::Error> {
             let found = find(&Matcher::Pid(pid))?;
             found
@@ -65,7 +72,13 @@ impl Wanted {
                 .map(identity)
                 .ok_or_else(|| anyhow::anyhow!("process {pid} ended before it could be traced"))
         };
+        let mut within = HashMap::new();
+        for ((_, matcher), found) in specs.iter().zip(&first) {
+            let services = found.empty_services.iter().cloned();
+            within.extend(services.filter_map(|service| Some((service, matcher.unit()?))));
+        }
         Ok(Self {
+            within,
             pids: plan.pids.iter().map(|pid| identify(*pid)).collect::<Result<_, _>>()?,
             command: command.map(identify).transpose()?,
             titles: Titles::new(names(&specs).map(str::to_owned).collect()),
@@ -132,12 +145,29 @@ impl Wanted {
         come.map(|at| specs[at].0.clone()).collect()
     }
 
-    /// The units that are targets.
+    /// The units that are targets, and services that run elsewhere in slices that are.
     pub fn units(&self) -> Vec<String> {
-        self.specs.iter().filter_map(|(_, matcher)| matcher.unit()).collect()
+        let named = self.specs.iter().filter_map(|(_, matcher)| matcher.unit());
+        named.chain(self.within.keys().cloned()).collect()
     }
 
-    /// The processes of a target's unit whose place has to be looked at, and the unit: PID 1 says that it runs them for it,
+    /// A cgroup has been made: a service in a slice that is a target may run elsewhere.
+    pub fn has_made(&mut self, cgroup: &str) {
+        let of = |matcher: &Matcher| Some((matcher.service_within(cgroup)?, matcher.unit()?));
+        let found = self.specs.iter().find_map(|(_, matcher)| of(matcher));
+        if self.within.len() < MAX_WITHIN {
+            self.within.extend(found);
+        }
+    }
+
+    /// The target that a unit is, or is in.
+    fn target_of(&self, unit: &str) -> Option<String> {
+        let is_named =
+            self.specs.iter().any(|(_, matcher)| matcher.unit().as_deref() == Some(unit));
+        if is_named { Some(unit.to_owned()) } else { self.within.get(unit).cloned() }
+    }
+
+    /// The processes of a target's unit whose place has to be looked at, and the target: PID 1 says that it runs them for it,
     /// or they execute what they are for. PAM takes them to another cgroup in between (`PAMName=`).
     pub fn run_by_unit(&mut self, fact: &Fact) -> Option<(String, Vec<u32>)> {
         match fact {
@@ -152,8 +182,7 @@ impl Wanted {
             }
             Fact::Unit(told) => {
                 let (unit, pids) = told_to_run(told)?;
-                let mut units = self.specs.iter().filter_map(|(_, matcher)| matcher.unit());
-                units.any(|it| it == unit).then(|| (unit.to_owned(), pids))
+                Some((self.target_of(unit)?, pids))
             }
             _ => None,
         }
