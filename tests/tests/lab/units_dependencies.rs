@@ -280,7 +280,7 @@ fn stop_when_unneeded() {
     let options = unit(unit(Options::default(), "victim.service", &victim), "user.service", &user);
     let lab = lab(&options);
     lab.exec(&["systemctl", "start", "user.service"]).expect("started");
-    let pid = crate::units::main_pid(&lab, "victim.service");
+    let pid = main_pid(&lab, "victim.service");
     let death = verdict(&lab, pid, || {
         lab.exec(&["systemctl", "stop", "user.service"]).expect("stopped");
     });
@@ -305,7 +305,7 @@ fn stop_when_unneeded_any_more() {
     let options = unit(unit(Options::default(), "victim.service", &victim), "user.service", user);
     let lab = lab(&options);
     lab.exec(&["systemctl", "start", "user.service"]).expect("started");
-    let pid = crate::units::main_pid(&lab, "victim.service");
+    let pid = main_pid(&lab, "victim.service");
     let death = verdict(&lab, pid, || {
         lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
     });

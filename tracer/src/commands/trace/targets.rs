@@ -48,6 +48,8 @@ pub struct Wanted {
     unit_processes: HashMap<ProcessId, UnitProcess>,
     /// Services, and the slice that is a target and has them.
     within: HashMap<String, String>,
+    /// What services run of which it is not known yet that such a slice has them: the bus may be read before the kernel.
+    perhaps_within: HashMap<String, Vec<u32>>,
     follow: bool,
 }
 
@@ -79,6 +81,7 @@ impl Wanted {
         }
         Ok(Self {
             within,
+            perhaps_within: HashMap::new(),
             pids: plan.pids.iter().map(|pid| identify(*pid)).collect::<Result<_, _>>()?,
             command: command.map(identify).transpose()?,
             titles: Titles::new(names(&specs).map(str::to_owned).collect()),
@@ -151,12 +154,26 @@ impl Wanted {
         named.chain(self.within.keys().cloned()).collect()
     }
 
-    /// A cgroup has been made: a service in a slice that is a target may run elsewhere.
-    pub fn has_made(&mut self, cgroup: &str) {
+    /// A cgroup has been made: a service in a slice that is a target may run elsewhere. What it is known to run comes
+    /// back, with that target.
+    fn has_made(&mut self, cgroup: &str) -> Option<(String, Vec<u32>)> {
         let of = |matcher: &Matcher| Some((matcher.service_within(cgroup)?, matcher.unit()?));
-        let found = self.specs.iter().find_map(|(_, matcher)| of(matcher));
+        let (service, slice) = self.specs.iter().find_map(|(_, matcher)| of(matcher))?;
+        let runs = self.perhaps_within.remove(&service);
         if self.within.len() < MAX_WITHIN {
-            self.within.extend(found);
+            self.within.insert(service, slice.clone());
+        }
+        Some((slice, runs?))
+    }
+
+    /// What a unit runs is kept where a slice is a target and may turn out to have it.
+    fn may_be_within(&mut self, unit: &str, pids: Vec<u32>) {
+        let is_slice = |matcher: &Matcher| matcher.unit().is_some_and(|it| it.ends_with(".slice"));
+        if self.specs.iter().any(|(_, matcher)| is_slice(matcher)) {
+            if self.perhaps_within.len() >= MAX_WITHIN {
+                self.perhaps_within.clear();
+            }
+            self.perhaps_within.insert(unit.to_owned(), pids);
         }
     }
 
@@ -181,9 +198,19 @@ impl Wanted {
                 None
             }
             Fact::Unit(told) => {
-                let (unit, pids) = told_to_run(told)?;
-                Some((self.target_of(unit)?, pids))
+                let Some((unit, pids)) = told_to_run(told) else {
+                    if told.properties.contains_key("MainPID") {
+                        self.perhaps_within.remove(&told.unit);
+                    }
+                    return None;
+                };
+                let Some(target) = self.target_of(unit) else {
+                    self.may_be_within(unit, pids);
+                    return None;
+                };
+                Some((target, pids))
             }
+            Fact::Cgroup(change) if !change.removed => self.has_made(change.path.as_deref()?),
             _ => None,
         }
     }

@@ -88,7 +88,6 @@ impl Live<'_> {
                 let path = change.path.as_deref();
                 if let Some(path) = path.filter(|path| self.wanted.has_cgroup(path)) {
                     self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
-                    self.wanted.has_made(path);
                     for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
                         tell(&format!("{} appeared", one_line(&spec)));
                     }
