@@ -87,7 +87,7 @@ pub async fn bus(stream: UnixStream) -> zbus::Result<Vec<Fact>> {
             | None => None,
         });
         facts.extend(match logind::read_signal(&message) {
-            Some(logind::News::Changed(session)) => Some(Fact::Session(session)),
+            Some(logind::News::Changed(session)) => Some(Fact::Session(*session)),
             Some(logind::News::Opened(_)) | None => None,
         });
     }

@@ -38,7 +38,7 @@ pub(super) enum News {
     /// A session was opened; the rest has to be asked.
     Opened(String),
     /// Something about a session has changed.
-    Changed(SessionState),
+    Changed(Box<SessionState>),
 }
 
 /// Reads a signal of logind; `None` for what does not matter or cannot be read.
@@ -53,7 +53,7 @@ pub(super) fn read_signal(message: &Message) -> Option<News> {
         "SessionRemoved" => {
             let (id, _) = body.deserialize::<(String, OwnedObjectPath)>().ok()?;
             let session = SessionState { id, removed: true, ..SessionState::default() };
-            Some(News::Changed(session))
+            Some(News::Changed(Box::new(session)))
         }
         "PropertiesChanged" => {
             let id = bus_label_unescape(header.path()?.as_str().strip_prefix(SESSIONS)?);
@@ -62,7 +62,7 @@ pub(super) fn read_signal(message: &Message) -> Option<News> {
             let (state, tty) = (text("State"), text("TTY"));
             let tells = state.is_some() || tty.is_some();
             let session = SessionState { id, state, tty, ..SessionState::default() };
-            tells.then_some(News::Changed(session))
+            tells.then(|| News::Changed(Box::new(session)))
         }
         _ => None,
     }
@@ -73,7 +73,7 @@ pub fn signal(context: &Arc<Context>, at: Moment, message: &Message) {
     match read_signal(message) {
         Some(News::Opened(id)) => drop(tokio::spawn(tell(Arc::clone(context), id))),
         Some(News::Changed(session)) => {
-            context.outbox.say_at(at, Source::Bus, Fact::Session(session));
+            context.outbox.say_at(at, Source::Bus, Fact::Session(*session));
         }
         None => {}
     }
