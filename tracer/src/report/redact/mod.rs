@@ -9,6 +9,7 @@
 
 mod arguments;
 mod facts;
+mod journal;
 mod names;
 mod status;
 mod telling;
