@@ -1,90 +1,23 @@
 //! Who is behind a process: the command somebody typed, the person, the place.
 
+mod place;
+mod programs;
 mod telling;
 
+use self::place::{JOBS, Service, login_user, place, service};
+use self::programs::{
+    CONTAINER_CLIENTS, changes_user, is_outermost, is_roots, is_scheduler, is_updater, is_wrapper,
+    runs_script,
+};
+pub use self::programs::{is_interactive, is_shell, runs_shell};
 use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
-use super::{unseen, words};
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, Session, Source, base_name};
+use super::words;
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source};
 
 /// How many starts of units are followed up: one had another made, which had a third.
 pub const STARTS: usize = 3;
-
-const SHELLS: [&str; 12] =
-    ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
-const CHANGES_USER: [&str; 6] = ["sudo", "su", "doas", "pkexec", "runuser", "run0"];
-const CRON: [&str; 5] = ["cron", "crond", "anacron", "fcron", "dcron"];
-const AT: [&str; 1] = ["atd"];
-/// The places of what schedulers run.
-const JOBS: [&str; 2] = ["a cron job", "an at job"];
-/// Where a chain of parents stops being somebody's doing and becomes the system's.
-const ROOTS: [&str; 11] = [
-    "systemd",
-    "init",
-    "sshd",
-    "sshd-session",
-    "login",
-    "tmux: server",
-    "screen",
-    "containerd-shim",
-    "conmon",
-    "cron",
-    // Under `killtrace -- CMD`, CMD is what was run.
-    "killtrace",
-];
-
-/// What installs and updates software, and restarts services for it. Daemons among them: what is below them is
-/// their doing.
-const UPDATERS: [&str; 19] = [
-    "apt",
-    "apt-get",
-    "aptitude",
-    "dpkg",
-    "unattended-upgr",
-    "needrestart",
-    "dnf",
-    "dnf5",
-    "yum",
-    "rpm",
-    "rpm-ostree",
-    "microdnf",
-    "zypper",
-    "pacman",
-    "apk",
-    "packagekitd",
-    "snapd",
-    "snap",
-    "flatpak",
-];
-
-/// What people, and what runs containers for them, call to have a runtime act.
-const CONTAINER_CLIENTS: [&str; 8] =
-    ["podman", "docker", "nerdctl", "buildah", "crictl", "ctr", "kubelet", "lxc"];
-
-/// Whether a name is that of a shell (a login shell's leading `-` included).
-pub fn is_shell(comm: &str) -> bool {
-    SHELLS.contains(&comm.trim_start_matches('-'))
-}
-
-/// Whether a process is a shell, or a shell's script. busybox is one where it was called as one: `busybox killall` is
-/// a command.
-pub fn runs_shell(process: &Process) -> bool {
-    let comm = process.comm.as_deref().unwrap_or_default();
-    let applet = process.cmdline.as_ref().and_then(|args| args.get(1));
-    is_shell_script(process)
-        || is_shell(comm) && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
-}
-
-/// Whether a process is a shell that took its name from the script that it was started by (`#!/bin/sh`, execve(2)).
-fn is_shell_script(process: &Process) -> bool {
-    let (Some(comm), Some(args)) = (&process.comm, &process.cmdline) else { return false };
-    // The kernel keeps 15 bytes of a name. `#!` may have given the shell an option.
-    let is_named =
-        |arg: &String| base_name(arg).as_bytes().chunks(15).next() == Some(comm.as_bytes());
-    args.first().is_some_and(|shell| is_shell(base_name(shell)))
-        && args.iter().skip(1).take(2).any(is_named)
-}
 
 /// Who is behind a process.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,16 +55,6 @@ pub struct Actor {
     pub grade: Grade,
     /// What had the unit run that it ran in.
     pub links: Vec<Link>,
-}
-
-/// A service of the system that acts by itself.
-#[derive(Clone, Debug, PartialEq)]
-struct Service {
-    unit: String,
-    /// The program of it that ran the command: `monit[868]`.
-    program: Option<String>,
-    /// Whom it runs as, where that is not root.
-    user: Option<String>,
 }
 
 impl Actor {
@@ -213,94 +136,108 @@ impl Actor {
         Some(case.link(at, LinkEvent::Command, Source::Kernel, command, text))
     }
 
+    /// As far as the process and its parents tell by themselves.
     fn below_manager(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Self {
+        let people = &case.world.people;
         let process = as_executed(case, id, at_ns);
-        let mut command = process.clone();
-        let mut outermost = process.clone();
-        let mut shell = None;
-        let mut cron = None;
-        let mut updaters = Vec::new();
-        let mut scripted = runs_shell(&process);
-        let parents: Vec<Process> = case
-            .world
-            .people
-            .parents(id)
-            .into_iter()
-            .map(|id| as_executed(case, id, at_ns))
-            .collect();
-        for (at, parent) in parents.iter().enumerate() {
-            let comm = parent.comm.clone().unwrap_or_default();
-            if is_roots(parent) && is_scheduler(&comm) {
-                cron = Some(comm);
-                break;
-            }
-            if parent.pid <= 1 || ROOTS.iter().any(|root| comm.starts_with(root)) {
-                break;
-            }
-            // cron and at hand the job to a shell that has it on its standard input.
-            let above = parents.get(at + 1).and_then(|above| above.comm.as_deref());
-            let of_scheduler = above.is_some_and(is_scheduler);
-            if is_shell(&comm) && !runs_script(parent) && !of_scheduler {
-                shell = Some(parent.clone());
-                break;
-            }
-            if UPDATERS.contains(&comm.as_str()) && (is_roots(parent) || is_anybodys(&comm)) {
-                updaters.push(comm);
-                command = parent.clone();
-                scripted = true;
-            } else if !scripted && (is_wrapper(&comm) || runs_shell(parent)) {
-                // The nearest script is what did it; what started that one is another story.
-                scripted = runs_shell(parent);
-                command = parent.clone();
-            }
-            outermost = parent.clone();
-        }
-        // Below a shell or cron, all that was run is somebody's one command. Without one, the chain ends in
-        // some daemon, which is not what somebody has just run.
-        if shell.is_some() || cron.is_some() {
-            command = outermost;
-        }
-        let ran_ns = command.start_ns.and_then(|start_ns| {
-            let id = ProcessId { pid: command.pid, start_ns };
-            case.world.people.exec_ns_at(id, at_ns)
-        });
+        let ids: Vec<_> = std::iter::once(id).chain(people.parents(id)).collect();
+        let parents: Vec<_> = ids[1..].iter().map(|id| as_executed(case, *id, at_ns)).collect();
+        let above = Above::of(&process, &parents);
+        let by_hand = above.is_by_hand();
+        let Above { command, shell, scheduler, updaters } = above;
         // Who ran what is shown: what is below a change of user is another's.
-        let ids: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
         let from = ids.iter().position(|id| id.pid == command.pid).unwrap_or(0);
-        let user = login_user(case, &ids[from..], &command);
-        let place = place(case, &ids[from..], cron.as_deref());
         let between = &parents[..from];
+        let user = login_user(case, &ids[from..], &command);
         let acted_as = process.user.clone().filter(|acted_as| {
             process.uid != Some(0)
                 && user.as_ref() != Some(acted_as)
                 && between.iter().any(changes_user)
         });
+        let command_id = command.start_ns.map(|start_ns| ProcessId { pid: command.pid, start_ns });
         let killed_cgroup = case
             .blow_by(Mechanism::CgroupKill)
             .filter(|blow| blow.signal.value.sender.id == id)
             .map(|blow| blow.signal.value.written_cgroup.clone());
-        let script = script(&process, &command, between.split_last().map_or(&[], |it| it.1));
-        // A shell is somebody's, as is what there is a login behind.
-        let by_hand = shell.is_some() || cron.is_some();
-        let service = (!by_hand).then(|| service(case, &ids[from..], &command)).flatten();
         Self {
+            script: script(&process, &command, between.split_last().map_or(&[], |it| it.1)),
+            ran_ns: command_id.and_then(|id| people.exec_ns_at(id, at_ns)),
+            acted_ns: people.exec_ns_at(id, at_ns),
+            place: place(case, &ids[from..], scheduler.as_deref()),
+            service: (!by_hand).then(|| service(case, &ids[from..], &command)).flatten(),
             process,
             command,
-            script,
-            ran_ns,
-            acted_ns: case.world.people.exec_ns_at(id, at_ns),
             user,
             acted_as,
-            place,
             shell,
             updaters,
             killed_cgroup,
-            service,
             through: None,
             started: None,
             grade: Grade::Observed,
             links: Vec::new(),
         }
+    }
+}
+
+/// What there is above a process, up to where a chain of parents stops being somebody's doing.
+struct Above {
+    /// What was run, of the process and its parents.
+    command: Process,
+    /// The shell that it was typed into.
+    shell: Option<Process>,
+    /// The name of what ran it at its time.
+    scheduler: Option<String>,
+    /// The programs between that install software, nearest first.
+    updaters: Vec<String>,
+}
+
+impl Above {
+    /// By the parents of a process, nearest first.
+    fn of(process: &Process, parents: &[Process]) -> Self {
+        let (mut shell, mut scheduler, mut updaters) = (None, None, Vec::new());
+        let mut command = process;
+        let mut outermost = process;
+        let mut scripted = runs_shell(process);
+        for (at, parent) in parents.iter().enumerate() {
+            let comm = parent.comm.as_deref().unwrap_or_default();
+            if is_roots(parent) && is_scheduler(comm) {
+                scheduler = Some(comm.to_owned());
+                break;
+            }
+            if is_outermost(parent) {
+                break;
+            }
+            // cron and at hand the job to a shell that has it on its standard input.
+            let above = parents.get(at + 1).and_then(|above| above.comm.as_deref());
+            let of_scheduler = above.is_some_and(is_scheduler);
+            if is_shell(comm) && !runs_script(parent) && !of_scheduler {
+                shell = Some(parent.clone());
+                break;
+            }
+            if is_updater(parent) {
+                updaters.push(comm.to_owned());
+                command = parent;
+                scripted = true;
+            } else if !scripted && (is_wrapper(comm) || runs_shell(parent)) {
+                // The nearest script is what did it; what started that one is another story.
+                scripted = runs_shell(parent);
+                command = parent;
+            }
+            outermost = parent;
+        }
+        let mut above = Self { command: command.clone(), shell, scheduler, updaters };
+        // Below a shell or cron, all that was run is somebody's one command. Without one, the chain ends in
+        // some daemon, which is not what somebody has just run.
+        if above.is_by_hand() {
+            above.command = outermost.clone();
+        }
+        above
+    }
+
+    /// Whether somebody typed it, or had it run at its time.
+    const fn is_by_hand(&self) -> bool {
+        self.shell.is_some() || self.scheduler.is_some()
     }
 }
 
@@ -330,164 +267,4 @@ fn script(process: &Process, command: &Process, between: &[Process]) -> Option<P
     let client = between.iter().rev().find(|it| CONTAINER_CLIENTS.contains(&comm(it).as_str()));
     let script = || between.iter().find(|it| runs_shell(it));
     client.filter(is_new).or_else(|| script().filter(is_new)).cloned()
-}
-
-/// Whether a process is root's: anybody can give a program of theirs any name.
-fn is_roots(process: &Process) -> bool {
-    process.uid == Some(0)
-}
-
-/// Whether it is what users run themselves to install software for themselves.
-fn is_anybodys(updater: &str) -> bool {
-    ["flatpak", "snap"].contains(&updater)
-}
-
-/// Whether a name is that of a program that runs jobs at their time.
-fn is_scheduler(comm: &str) -> bool {
-    // Debian's cron calls its children CRON.
-    CRON.contains(&comm.to_ascii_lowercase().as_str()) || AT.contains(&comm)
-}
-
-/// Programs that only run another one.
-fn is_wrapper(comm: &str) -> bool {
-    const WRAPPERS: [&str; 9] =
-        ["env", "nice", "nohup", "setsid", "xargs", "time", "timeout", "parallel", "chroot"];
-    WRAPPERS.contains(&comm) || CHANGES_USER.contains(&comm)
-}
-
-/// `bash script.sh` and `sh -c …` act for whoever started them; a bare shell is somebody typing.
-fn runs_script(shell: &Process) -> bool {
-    shell
-        .cmdline
-        .as_ref()
-        .is_some_and(|args| args.iter().skip(1).any(|arg| !arg.starts_with('-') || arg == "-c"))
-}
-
-/// Whether a shell can be one that somebody types into, by its words: what is given a script or a command is none
-/// unless it was told so.
-pub fn is_interactive(shell: &Process) -> bool {
-    const WITH_VALUE: [&str; 6] = ["--rcfile", "--init-file", "-o", "+o", "-O", "+O"];
-    let mut args = shell.cmdline.iter().flatten().skip(1);
-    while let Some(arg) = args.next() {
-        let letters = arg.strip_prefix('-').filter(|letters| !letters.starts_with('-'));
-        if letters.is_some_and(|letters| letters.contains('i')) {
-            return true;
-        }
-        if WITH_VALUE.contains(&arg.as_str()) {
-            args.next();
-        } else if !arg.starts_with(['-', '+']) {
-            // The script, or what follows `-c`.
-            return false;
-        }
-    }
-    true
-}
-
-/// Whether a process runs another one as another user.
-fn changes_user(process: &Process) -> bool {
-    process.comm.as_deref().is_some_and(|comm| CHANGES_USER.contains(&comm))
-}
-
-/// The user behind a command: of it and its parents, nearest first.
-fn login_user(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<String> {
-    let people = &case.world.people;
-    let login = ids.iter().find_map(|id| people.get(*id)?.login_uid);
-    if let Some(user) = login.and_then(|uid| case.world.user(uid)) {
-        return Some(user.name.clone());
-    }
-    // Without an audit login uid: whoever stood behind the outermost change of user, by the word of root's process.
-    let mut changed = ids.iter().filter_map(|id| {
-        let known = people.get(*id).filter(|known| known.uid == Some(0))?;
-        let comm = known.comm.as_deref()?;
-        CHANGES_USER.contains(&comm).then(|| known.environment.get("SUDO_USER").cloned()).flatten()
-    });
-    if let Some(user) = changed.next_back() {
-        return Some(user);
-    }
-    let session = ids.iter().filter_map(|id| session_come_from(case, *id)?.user).next();
-    let roots = || is_roots(command).then(|| "root".to_owned());
-    session.or_else(|| command.user.clone()).or_else(roots)
-}
-
-/// The login session that a process came from: not the one that su(1) opened for whom it runs something as, and whose
-/// leader it then is.
-fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
-    let process = case.process(id);
-    let session = process.session.clone()?;
-    let leader = case.world.session(&session.id).and_then(|state| state.leader);
-    let opened = changes_user(&process)
-        && match leader {
-            Some(leader) => leader == id.pid,
-            // Not told: sudo(8) stays in the session that it was started in.
-            None => process.comm.as_deref() != Some("sudo") && process.user != session.user,
-        };
-    (!opened).then_some(session)
-}
-
-/// Where a command was run: of it and its parents, nearest first.
-fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<String> {
-    if let Some(cron) = cron {
-        let [job, at_job] = JOBS;
-        let kind = if AT.contains(&cron) { at_job } else { job };
-        return Some(kind.to_owned());
-    }
-    let process = case.process(*ids.first()?);
-    if let Some(container) = &process.container {
-        return Some(words::container(container));
-    }
-    if let Some(session) = ids.iter().find_map(|id| session_come_from(case, *id)) {
-        let remote = session.remote_host.clone().or_else(|| ssh_peer(case, ids));
-        let kind = if session.service.as_deref() == Some("sshd") || remote.is_some() {
-            "ssh session"
-        } else {
-            "session"
-        };
-        let from = remote.map(|host| format!(" from {host}"));
-        let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
-        let opened = unseen::opened(case, ids, &session.id).map(|opened| opened.clause());
-        return Some(format!(
-            "{kind} {}{}{}",
-            session.id,
-            from.or(on).unwrap_or_default(),
-            opened.unwrap_or_default()
-        ));
-    }
-    if let Some(peer) = ssh_peer(case, ids) {
-        return Some(format!("an ssh login from {peer}"));
-    }
-    // Of a process that opened a session: where it came from is not known any more.
-    let unit = process.user_unit.or(process.unit).filter(|_| process.session.is_none());
-    unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
-        Some("cron" | "crond" | "cronie" | "anacron") => JOBS[0].to_owned(),
-        Some("atd") => JOBS[1].to_owned(),
-        _ => format!("unit {unit}"),
-    })
-}
-
-/// The system's service that a command is part of, of it and its parents, nearest first: none where there is a login
-/// behind it, or another place than that unit.
-fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<Service> {
-    let people = &case.world.people;
-    let logged_in = |id: &ProcessId| people.get(*id).is_some_and(|known| known.login_uid.is_some());
-    let unit = command.unit.clone().filter(|unit| unit.ends_with(".service"))?;
-    let place = place(case, ids, None)?;
-    if ids.iter().any(logged_in) || place != format!("unit {unit}") {
-        return None;
-    }
-    let above = ids
-        .get(1)
-        .map(|id| case.process(*id))
-        .filter(|above| above.pid > 1 && above.comm.as_deref() != Some("systemd"));
-    let program = above.as_ref().map(words::name_pid);
-    let user = command.user.clone().filter(|_| !is_roots(command));
-    Some(Service { unit, program, user })
-}
-
-/// The other end of an ssh login, by the variable that sshd sets: what has it can give it any value.
-fn ssh_peer(case: &Case<'_>, ids: &[ProcessId]) -> Option<String> {
-    ids.iter().find_map(|id| {
-        let connection = case.world.people.get(*id)?.environment.get("SSH_CONNECTION")?;
-        let address: std::net::IpAddr = connection.split(' ').next()?.parse().ok()?;
-        Some(format!("{address} (by SSH_CONNECTION in its environment)"))
-    })
 }

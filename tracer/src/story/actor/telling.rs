@@ -1,6 +1,8 @@
 //! How it is told who is behind a process.
 
-use super::{Actor, Service, is_roots, is_shell_script, runs_script, runs_shell};
+use super::Actor;
+use super::place::Service;
+use super::programs::{is_roots, is_shell_script, runs_script, runs_shell};
 use crate::evidence::Grade;
 use crate::story::words;
 
@@ -72,33 +74,36 @@ impl Actor {
 
     fn told_with(&self, started: &str, style: Style) -> String {
         let what = words::command_line(&self.command);
-        let own = words::command_line(&self.process);
+        let rest = match &self.service {
+            Some(service) => {
+                service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default()
+            }
+            None => {
+                let place = self.place.as_ref().map(|place| format!(" in {place}"));
+                format!("{}{started}", place.unwrap_or_default())
+            }
+        };
+        let between = match (self.between(), style) {
+            (None, _) => String::new(),
+            (Some(between), Style::Sentence) => format!(" ({between})"),
+            (Some(between), Style::Aside) if rest.is_empty() => format!(", {between}"),
+            (Some(between), Style::Aside) => format!(", {between},"),
+        };
+        format!("{} ran \"{what}\"{between}{rest}", self.subject(started))
+    }
+
+    /// What the process itself ran, where the command does not say it, and through which unit.
+    fn between(&self) -> Option<String> {
         let through = self.through();
-        let is_said = self.is_said();
+        if self.is_said() {
+            return through;
+        }
+        let own = words::command_line(&self.process);
         let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
         let script = self.script.as_ref();
         let script = script.map(|it| format!("\"{}\", and that ", words::command_line(it)));
-        let script = script.unwrap_or_default();
-        let through = match (is_said, through) {
-            (true, None) => String::new(),
-            (true, Some(through)) => through,
-            (false, None) => format!("which ran {script}\"{own}\"{whom}"),
-            (false, Some(through)) => format!("which ran {script}\"{own}\"{whom} {through}"),
-        };
-        let through = match style {
-            _ if through.is_empty() => through,
-            Style::Sentence => format!(" ({through})"),
-            Style::Aside => format!(", {through},"),
-        };
-        let subject = self.subject(started);
-        if let Some(service) = &self.service {
-            let user = service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
-            let told = format!("{subject} ran \"{what}\"{through}{user}");
-            return told.trim_end_matches(',').to_owned();
-        }
-        let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
-        let told = format!("{subject} ran \"{what}\"{through}{place}{started}");
-        told.trim_end_matches(',').to_owned()
+        let through = through.map(|through| format!(" {through}")).unwrap_or_default();
+        Some(format!("which ran {}\"{own}\"{whom}{through}", script.unwrap_or_default()))
     }
 
     /// Who did it: a user, or a service that nobody ran by hand.

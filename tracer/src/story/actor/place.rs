@@ -1,0 +1,124 @@
+//! Whose doing a command is, and where it was run: by its parents, their logins, sessions and units.
+
+use super::programs::{AT, CHANGES_USER, changes_user, is_roots};
+use crate::evidence::{Process, ProcessId, Session};
+use crate::story::case::Case;
+use crate::story::{unseen, words};
+
+/// The places of what schedulers run.
+pub const JOBS: [&str; 2] = ["a cron job", "an at job"];
+
+/// A service of the system that acts by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The unit.
+    pub unit: String,
+    /// The program of it that ran the command: `monit[868]`.
+    pub program: Option<String>,
+    /// Whom it runs as, where that is not root.
+    pub user: Option<String>,
+}
+
+/// The user behind a command: of it and its parents, nearest first.
+pub fn login_user(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<String> {
+    let people = &case.world.people;
+    let login = ids.iter().find_map(|id| people.get(*id)?.login_uid);
+    if let Some(user) = login.and_then(|uid| case.world.user(uid)) {
+        return Some(user.name.clone());
+    }
+    // Without an audit login uid: whoever stood behind the outermost change of user, by the word of root's process.
+    let mut changed = ids.iter().filter_map(|id| {
+        let known = people.get(*id).filter(|known| known.uid == Some(0))?;
+        let comm = known.comm.as_deref()?;
+        CHANGES_USER.contains(&comm).then(|| known.environment.get("SUDO_USER").cloned()).flatten()
+    });
+    if let Some(user) = changed.next_back() {
+        return Some(user);
+    }
+    let session = ids.iter().filter_map(|id| session_come_from(case, *id)?.user).next();
+    let roots = || is_roots(command).then(|| "root".to_owned());
+    session.or_else(|| command.user.clone()).or_else(roots)
+}
+
+/// The login session that a process came from: not the one that su(1) opened for whom it runs something as, and whose
+/// leader it then is.
+fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
+    let process = case.process(id);
+    let session = process.session.clone()?;
+    let leader = case.world.session(&session.id).and_then(|state| state.leader);
+    let opened = changes_user(&process)
+        && match leader {
+            Some(leader) => leader == id.pid,
+            // Not told: sudo(8) stays in the session that it was started in.
+            None => process.comm.as_deref() != Some("sudo") && process.user != session.user,
+        };
+    (!opened).then_some(session)
+}
+
+/// Where a command was run: of it and its parents, nearest first.
+pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<String> {
+    if let Some(cron) = cron {
+        let [job, at_job] = JOBS;
+        let kind = if cron == AT { at_job } else { job };
+        return Some(kind.to_owned());
+    }
+    let process = case.process(*ids.first()?);
+    if let Some(container) = &process.container {
+        return Some(words::container(container));
+    }
+    if let Some(session) = ids.iter().find_map(|id| session_come_from(case, *id)) {
+        let remote = session.remote_host.clone().or_else(|| ssh_peer(case, ids));
+        let kind = if session.service.as_deref() == Some("sshd") || remote.is_some() {
+            "ssh session"
+        } else {
+            "session"
+        };
+        let from = remote.map(|host| format!(" from {host}"));
+        let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
+        let opened = unseen::opened(case, ids, &session.id).map(|opened| opened.clause());
+        return Some(format!(
+            "{kind} {}{}{}",
+            session.id,
+            from.or(on).unwrap_or_default(),
+            opened.unwrap_or_default()
+        ));
+    }
+    if let Some(peer) = ssh_peer(case, ids) {
+        return Some(format!("an ssh login from {peer}"));
+    }
+    // Of a process that opened a session: where it came from is not known any more.
+    let unit = process.user_unit.or(process.unit).filter(|_| process.session.is_none());
+    unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
+        Some("cron" | "crond" | "cronie" | "anacron") => JOBS[0].to_owned(),
+        Some("atd") => JOBS[1].to_owned(),
+        _ => format!("unit {unit}"),
+    })
+}
+
+/// The system's service that a command is part of, of it and its parents, nearest first: none where there is a login
+/// behind it, or another place than that unit.
+pub fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<Service> {
+    let people = &case.world.people;
+    let logged_in = |id: &ProcessId| people.get(*id).is_some_and(|known| known.login_uid.is_some());
+    let unit = command.unit.clone().filter(|unit| unit.ends_with(".service"))?;
+    let place = place(case, ids, None)?;
+    if ids.iter().any(logged_in) || place != format!("unit {unit}") {
+        return None;
+    }
+    let above = ids
+        .get(1)
+        .map(|id| case.process(*id))
+        .filter(|above| above.pid > 1 && above.comm.as_deref() != Some("systemd"));
+    let program = above.as_ref().map(words::name_pid);
+    let user = command.user.clone().filter(|_| !is_roots(command));
+    Some(Service { unit, program, user })
+}
+
+/// The other end of an ssh login, by the variable that sshd sets: what has it can give it any value.
+fn ssh_peer(case: &Case<'_>, ids: &[ProcessId]) -> Option<String> {
+    ids.iter().find_map(|id| {
+        let connection = case.world.people.get(*id)?.environment.get("SSH_CONNECTION")?;
+        let address: std::net::IpAddr = connection.split(' ').next()?.parse().ok()?;
+        Some(format!("{address} (by SSH_CONNECTION in its environment)"))
+    })
+}
