@@ -24,6 +24,7 @@ mod unit_failures;
 mod unit_main_process;
 mod unit_oom;
 mod unit_remedies;
+mod unit_signalled;
 mod unit_timeouts;
 mod units;
 
@@ -144,7 +145,7 @@ pub const ALL: &[Cause] = &[
     sshd::per_connection_unit,
     shutdown::system,
     shutdown::user_manager,
-    units::killed_by_client,
+    unit_signalled::killed_by_client,
     unit_timeouts::stop_timeout,
     unit_timeouts::time_ran_out,
     unit_oom::oom_policy,

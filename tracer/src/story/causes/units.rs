@@ -2,17 +2,16 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies, unit_timeouts};
-use crate::evidence::{BusCall, Grade, Job, MS, Manager, Mechanism, Moment, S, sig};
+use crate::evidence::{BusCall, Grade, Job, MS, Manager, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::ending::call_link;
 use crate::story::manager::main_process::main_end;
 use crate::story::manager::{self, BUS_LAG, UnitStop};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected};
 use crate::story::stopping::{Notice, Unheeded};
 use crate::story::unit_jobs::{job_type, stop_job};
-use crate::story::verdict::{CauseId, LinkEvent, Outcome};
+use crate::story::verdict::{CauseId, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
 
@@ -367,91 +366,4 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         .links([link])
         .links(noticed)
         .answer()
-}
-
-/// `systemctl kill` and its methods.
-pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
-    const ID: CauseId = CauseId::SystemctlKill;
-    let stop = UnitStop::of(case).filter(|stop| stop.by_command.is_none())?;
-    // A signal to a slice goes to everything in it.
-    let slices = if stop.manager == Manager::System { case.units_around() } else { Vec::new() };
-    let around = std::iter::once(stop.unit.clone()).chain(slices);
-    let asked = around.clone().find_map(|unit| {
-        let request = Request::find(case, Wish::Kill, stop.manager, &unit, case.struck_ns())?;
-        Some((unit, request))
-    });
-    // A reload by `systemctl kill -s HUP` a moment ago is another story.
-    let blow = case.blow?;
-    let (number, struck) = (blow.signal.value.number, blow.signal.at);
-    let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
-    let call = asked.as_ref().and_then(|(_, request)| request.call);
-    let victim = case.victim_process();
-    let own = [Some(victim.pid), victim.ns_pid];
-    let said = case.world.journal.iter().rev().find(|line| {
-        around.clone().any(|unit| units::manager_said(&line.value, &stop, &unit))
-            && units::passed_on(&line.value.message, number, &own)
-            // The signals of a job are near, too.
-            && line.ns().abs_diff(case.struck_ns()) <= if stop.job.is_some() { 100 * MS } else { 2 * S }
-    });
-    // A stop signals one process after the other (`unit_kill_context`), never a whole cgroup.
-    let at_once = case.blow_by(Mechanism::CgroupKill).is_some();
-    // A command alone proves nothing where a job was under way, or the main process was gone: those have signals of
-    // their own.
-    let proven = said.is_some() || at_once;
-    if stop.main_exit.is_some() && !proven {
-        return None;
-    }
-    // Nor does a call that was heard of only later: it may have been made then.
-    let late = call.is_some_and(|call| call.ns() > case.struck_ns());
-    let asked = asked.filter(|_| proven || stop.job.is_none() || call.is_some() && !late);
-    let call = call.filter(|_| asked.is_some());
-    if call.is_none() && !proven && asked.is_none() {
-        return None;
-    }
-    let about = asked.as_ref().map_or(stop.unit.as_str(), |(unit, _)| unit);
-    let actor = asked.as_ref().and_then(|(_, request)| request.actor(case));
-    let connection = asked.as_ref().and_then(|(_, request)| request.connection_link(case));
-    let grade = match (call, connection.is_some(), said) {
-        (Some(_), _, None) if late && !at_once => Grade::Inferred,
-        (Some(call), ..) => call.value.bus.grade(),
-        (None, true, _) => Grade::Observed,
-        (None, false, Some(_)) => Grade::Reported,
-        (None, false, None) => Grade::Inferred,
-    };
-    let signal = crate::evidence::signal_name(number);
-    let who = asked.as_ref().and_then(|(_, request)| request.sentence(case));
-    let process = asked.as_ref().and_then(|(_, request)| request.process);
-    let client = process.map(|id| case.process_at(id, case.struck_ns()));
-    // Its name alone anybody can take.
-    let by_nspawn = client.is_some_and(|client| {
-        client.comm.as_deref() == Some("systemd-nspawn") && client.uid == Some(0)
-    });
-    if (who.is_none() || by_nspawn) && containers::machines_call(case).is_some() {
-        // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
-        return is_not(ID, "machined had been asked to end the machine");
-    }
-    let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
-    let reported = said.map(|line| {
-        let text = format!("systemd logged {}", words::quotation(&line.value.message));
-        case.link(line.at, LinkEvent::UnitState, line.source, None, text).before(struck)
-    });
-    Finding::new(
-        ID,
-        Fit::Exact,
-        grade,
-        format!(
-            "{} got {signal} from {}, which passed it on to {}: {who}.",
-            case.victim_name(),
-            stop.manager_name(case),
-            about
-        ),
-    )
-    .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
-    .links(connection.map(|link| link.before(struck)))
-    .links(call.map(|call| {
-        let link = call_link(case, call);
-        if proven { link.before(struck) } else { link.concluded_before(struck) }
-    }))
-    .links(reported)
-    .answer()
 }

@@ -3,7 +3,7 @@
 use super::last_session::LastSession;
 use super::linger::Linger;
 use super::{SCOPE, from_logind, terminate_call};
-use crate::evidence::{Grade, Job, Manager};
+use crate::evidence::{BusCall, Grade, Job, Manager};
 use crate::story::case::Case;
 use crate::story::causes::{Finding, Fit, Opinion, is_not, shutdown};
 use crate::story::ending::call_link;
@@ -27,35 +27,15 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     }
     let user = case.world.user(uid);
     let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
-    let runtime_dir = format!("user-runtime-dir@{uid}.service");
-    let slice = format!("user-{uid}.slice");
-    let jobs = [&manager_unit, &runtime_dir, &slice]
-        .into_iter()
-        .filter_map(|unit| stop_job(case.world, Manager::System, unit, stop.began_ns, u64::MAX));
-    let asked = |job: &Seen<Job>| Request::for_job(case, Wish::Stop, job, job.ns());
-    // Of these one was asked for, and takes the others along: on 252 the manager, on 257 the directory that it needs.
-    let jobs: Vec<_> = jobs.map(|job| (job, asked(job))).collect();
-    let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
-    let Some(&(job, request)) = first else {
+    let Some(takedown) = Takedown::of(case, uid, stop.began_ns) else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
-    if shutdown::going_down(case, Manager::System).is_some() {
-        return is_not(ID, "the whole system was going down".to_owned());
-    }
-    if terminate_call(case, None, Some(uid), job.ns()).is_some() {
-        return is_not(ID, "logind was asked to end the user".to_owned());
-    }
-    let by_logind = request.and_then(|asked| asked.call);
-    let by_logind = by_logind.filter(|call| from_logind(case, &call.value));
+    let job = takedown.job;
     let linger = Linger::at(case, uid, &name, job.ns());
-    // Where logind stopped it all the same, that has changed, however it did.
-    if matches!(linger, Linger::Yes) && by_logind.is_none() {
-        return is_not(ID, format!("{name} lingers (loginctl enable-linger)"));
+    if let Some(because) = takedown.other_story(case, uid, &name, &linger) {
+        return is_not(ID, because);
     }
-    if let Some(other) = request.filter(|_| by_logind.is_none()) {
-        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
-        return is_not(ID, format!("not logind asked for the stop of {}: {who}", job.value.unit));
-    }
+    let by_logind = takedown.by_logind(case);
     let grade = if by_logind.is_some() { Grade::Observed } else { Grade::Inferred };
     let delay = case.setting(SCOPE, "UserStopDelaySec");
     let victim = words::name_pid(&case.victim_process());
@@ -65,8 +45,8 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let last = LastSession::of(case, uid, asked_at, by_logind.is_some());
     let links: Vec<Link> =
         asked.into_iter().chain([units::job_link(case, job).before(stopped)]).collect();
-    let its_own = jobs.first().filter(|(own, _)| own.value.id != job.value.id);
-    let its_own = its_own.map(|(own, _)| units::job_link(case, own).before(stop.begun));
+    let its_own = takedown.own.filter(|own| own.value.id != job.value.id);
+    let its_own = its_own.map(|own| units::job_link(case, own).before(stop.begun));
     let finding = Finding::new(
         ID,
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
@@ -96,4 +76,65 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
         .fixes([fixes::linger(&name)])
         .fixes(last.iter().filter_map(LastSession::network_fix))
         .answer()
+}
+
+/// The job that began to take down what runs for a user.
+struct Takedown<'a> {
+    /// Of several the one that was asked for.
+    job: &'a Seen<Job>,
+    /// Who asked for it.
+    request: Option<Request<'a>>,
+    /// The first of them: that of the user's service manager, where it has one.
+    own: Option<&'a Seen<Job>>,
+}
+
+impl<'a> Takedown<'a> {
+    /// Of these units one is asked to stop, and takes the others along: on 252 the manager, on 257 the directory that it needs.
+    fn of(case: &Case<'a>, uid: u32, began_ns: u64) -> Option<Self> {
+        let units = [
+            format!("user@{uid}.service"),
+            format!("user-runtime-dir@{uid}.service"),
+            format!("user-{uid}.slice"),
+        ];
+        let jobs = units.iter().filter_map(|unit| {
+            let job = stop_job(case.world, Manager::System, unit, began_ns, u64::MAX)?;
+            Some((job, Request::for_job(case, Wish::Stop, job, job.ns())))
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let own = jobs.first().map(|(own, _)| *own);
+        let first = jobs.iter().find(|(_, request)| request.is_some()).or_else(|| jobs.first());
+        first.map(|&(job, request)| Self { job, request, own })
+    }
+
+    /// The call by which logind asked for it.
+    fn by_logind(&self, case: &Case<'_>) -> Option<&'a Seen<BusCall>> {
+        let call = self.request.and_then(|asked| asked.call);
+        call.filter(|call| from_logind(case, &call.value))
+    }
+
+    /// Why it was not the last logout that led to it.
+    fn other_story(
+        &self,
+        case: &Case<'_>,
+        uid: u32,
+        name: &str,
+        linger: &Linger<'_>,
+    ) -> Option<String> {
+        if shutdown::going_down(case, Manager::System).is_some() {
+            return Some("the whole system was going down".to_owned());
+        }
+        if terminate_call(case, None, Some(uid), self.job.ns()).is_some() {
+            return Some("logind was asked to end the user".to_owned());
+        }
+        if self.by_logind(case).is_some() {
+            return None;
+        }
+        // Where logind stopped it all the same, that has changed, however it did.
+        if matches!(linger, Linger::Yes) {
+            return Some(format!("{name} lingers (loginctl enable-linger)"));
+        }
+        let other = self.request?;
+        let who = other.actor(case).map_or_else(|| "somebody else".to_owned(), |a| a.sentence());
+        Some(format!("not logind asked for the stop of {}: {who}", self.job.value.unit))
+    }
 }
