@@ -12,6 +12,7 @@ mod mapping;
 mod process;
 mod signal;
 mod time;
+mod unit_name;
 
 pub use cgroup_path::CgroupOwner;
 pub use facts::*;
@@ -20,6 +21,7 @@ pub use mapping::*;
 pub use process::*;
 pub use signal::*;
 pub use time::*;
+pub use unit_name::*;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

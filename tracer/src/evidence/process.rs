@@ -197,6 +197,14 @@ pub struct Container {
     pub named_by: Option<u32>,
 }
 
+impl Container {
+    /// Whose word it is that this is a container, before it is called so: `what user 1000 calls `. Empty where it is
+    /// no user's.
+    pub fn by_whose_word(&self) -> String {
+        self.named_by.map(|uid| format!("what user {uid} calls ")).unwrap_or_default()
+    }
+}
+
 /// A job of a batch system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchJob {

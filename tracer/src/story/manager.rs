@@ -246,8 +246,7 @@ pub fn name_of(world: &World, manager: Manager) -> String {
     match manager {
         Manager::System => "systemd[1]".to_owned(),
         Manager::User(uid) => {
-            let user = world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
-            format!("{user}'s systemd --user")
+            format!("{}'s systemd --user", world.user_name(uid))
         }
     }
 }

@@ -15,7 +15,7 @@ use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
     BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, S, Source,
-    Written, systemd_span,
+    Written, systemd_span, template_of,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -227,10 +227,7 @@ pub fn unit_setting(
 
 /// `sshd@.service` of `sshd@x.service`; the unit itself where it is no instance.
 pub fn template(unit: &str) -> String {
-    match (unit.split_once('@'), unit.rsplit_once('.')) {
-        (Some((name, _)), Some((_, kind))) => format!("{name}@.{kind}"),
-        _ => unit.to_owned(),
-    }
+    template_of(unit).unwrap_or_else(|| unit.to_owned())
 }
 
 /// The request, the job and, where it came to that, the time-out of a stop.

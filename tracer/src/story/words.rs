@@ -22,9 +22,8 @@ pub fn container(container: &Container) -> String {
         container.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}"));
     let pod = container.pod.as_ref().map(|pod| format!(" of pod {pod}"));
     let (pod, namespace) = (pod.unwrap_or_default(), namespace.unwrap_or_default());
-    let is_users = container.named_by.map(|uid| format!("what user {uid} calls "));
-    let is_users = is_users.unwrap_or_default();
-    format!("{is_users}{} container {name}{pod}{namespace}", container.runtime)
+    let whose = container.by_whose_word();
+    format!("{whose}{} container {name}{pod}{namespace}", container.runtime)
 }
 
 /// A unit by its name, and what programs give such names to: `tmux-spawn-….scope (by its name, a tmux pane's)`.

@@ -296,9 +296,14 @@ impl World {
         self.units.get(manager, unit)
     }
 
-    /// A user's name.
+    /// What is known of a user.
     pub fn user(&self, uid: u32) -> Option<&User> {
         self.people.users.get(&uid)
+    }
+
+    /// A user's name, or the number where that is not known.
+    pub fn user_name(&self, uid: u32) -> String {
+        self.user(uid).map_or_else(|| uid.to_string(), |user| user.name.clone())
     }
 
     /// The newest state of a login session, all that was ever learned folded into one.

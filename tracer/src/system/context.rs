@@ -74,7 +74,8 @@ pub struct Context {
     asked: Mutex<HashMap<Manager, InSecond>>,
     /// What was last heard of each unit.
     heard: Mutex<Heard>,
-    /// Pids of targets that live in no service's cgroup: a unit may turn out to run them.
+    /// Pids of targets that live in no service's cgroup: a unit may turn out to run them. Those that ended stay for a while:
+    /// who has such a pid next is looked at in vain.
     homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
     settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
@@ -181,8 +182,8 @@ impl Context {
         properties
     }
 
-    /// A target lives in no service's cgroup.
-    pub fn is_homeless(&self, pid: u32) {
+    /// Makes known that a target lives in no service's cgroup.
+    pub fn add_homeless(&self, pid: u32) {
         let mut homeless = lock(&self.homeless);
         if homeless.len() >= MAX_HEARD {
             homeless.clear();

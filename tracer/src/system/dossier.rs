@@ -18,11 +18,12 @@ use comparing::{
 use super::context::Context;
 use super::settings::Root;
 use super::settings::daemons::default_setting;
-use super::settings::units::{self, UnitFiles};
+use super::settings::units::UnitFiles;
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
+    template_of,
 };
 
 /// Properties of a unit, as its manager has them.
@@ -47,7 +48,7 @@ pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
 pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     let owner = CgroupOwner::of(process.cgroup.as_deref().unwrap_or_default());
     if !in_service(&owner) {
-        context.is_homeless(process.pid);
+        context.add_homeless(process.pid);
     }
     tokio::spawn(machine_settings(Arc::clone(&context)));
     if process.environment.contains_key("SSH_CONNECTION") {
@@ -397,7 +398,7 @@ async fn tell_files(
 /// Tells that the file of a unit is gone, which its manager has no unit of any more.
 pub async fn tell_forgotten(context: &Arc<Context>, manager: Manager, unit: &str) {
     // Of an instance it is the template's.
-    let names = units::template(unit).into_iter().chain([unit.to_owned()]);
+    let names = template_of(unit).into_iter().chain([unit.to_owned()]);
     let ends: Vec<String> = names.map(|name| format!("/{name}")).collect();
     let before = context.told_settings(manager, unit);
     let files = before.iter().filter_map(|setting| setting.file.clone());

@@ -215,8 +215,8 @@ impl Wanted {
         }
     }
 
-    /// A process turned out to be a main or control one of a target's unit. Returns whether it is followed already.
-    pub fn found_of_unit(&mut self, id: ProcessId, unit: &str) -> bool {
+    /// Makes known that a process is a main or control one of a target's unit. Returns whether it is followed already.
+    pub fn add_unit_process(&mut self, id: ProcessId, unit: &str) -> bool {
         let new = || UnitProcess { unit: unit.to_owned(), is_followed: false };
         self.unit_processes.entry(id).or_insert_with(new).is_followed
     }

@@ -136,6 +136,26 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Those of units that add up over several lines, dependencies, commands and filters: each line is told.
+    pub const ADDED_UP: [&'static str; 16] = [
+        "BindsTo",
+        "PartOf",
+        "Requires",
+        "Requisite",
+        "Conflicts",
+        "StopPropagatedFrom",
+        "PropagatesStopTo",
+        "RequiresMountsFor",
+        "SystemCallFilter",
+        "ExecCondition",
+        "ExecStartPre",
+        "ExecStart",
+        "ExecStartPost",
+        "ExecReload",
+        "ExecStop",
+        "ExecStopPost",
+    ];
+
     /// The same setting, of a unit of this manager.
     #[must_use]
     pub fn of(self, manager: Manager) -> Self {

@@ -117,10 +117,9 @@ pub fn described(process: &Process) -> String {
     }
     if let Some(container) = &process.container {
         let name = container.name.as_ref().unwrap_or(&container.id);
-        let is_users = container.named_by.map(|uid| format!("what user {uid} calls "));
         parts.push(format!(
             "{}{} container {}",
-            is_users.unwrap_or_default(),
+            container.by_whose_word(),
             escape::shortened(&container.runtime, 32),
             escape::shortened(name, 80)
         ));

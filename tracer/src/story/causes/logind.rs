@@ -148,8 +148,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     let who = match (&actor, call.value.sender.uid) {
         (Some(actor), _) => actor.sentence(),
         (None, Some(uid)) => {
-            let user = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
-            format!("a process of {user} asked logind to")
+            format!("a process of {} asked logind to", case.world.user_name(uid))
         }
         (None, None) => "somebody asked logind to".to_owned(),
     };

@@ -173,10 +173,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
 
 /// A caller whose process is not known: its name, else its user.
 pub(super) fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
-    let user = call.sender.uid.map(|uid| {
-        let name = case.world.user(uid).map_or(uid.to_string(), |user| user.name.clone());
-        format!("a process of {name}")
-    });
+    let user = call.sender.uid.map(|uid| format!("a process of {}", case.world.user_name(uid)));
     call.sender.comm.clone().or(user).unwrap_or_else(|| "a client".to_owned())
 }
 

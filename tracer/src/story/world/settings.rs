@@ -12,26 +12,6 @@ const MAX_VALUES: usize = 8;
 /// How much of the settings of one manager's units is kept, bytes. Those of a unit are some KiB.
 const MOST: usize = 16 << 20;
 
-/// Settings that add up over several lines: each line is told.
-const ADDED_UP: [&str; 16] = [
-    "BindsTo",
-    "PartOf",
-    "Requires",
-    "Requisite",
-    "Conflicts",
-    "StopPropagatedFrom",
-    "PropagatesStopTo",
-    "RequiresMountsFor",
-    "SystemCallFilter",
-    "ExecCondition",
-    "ExecStartPre",
-    "ExecStart",
-    "ExecStartPost",
-    "ExecReload",
-    "ExecStop",
-    "ExecStopPost",
-];
-
 /// The settings of each manager's units, and those that are of no unit.
 #[derive(Debug, Default)]
 pub struct Settings(BTreeMap<Option<Manager>, Known>);
@@ -65,7 +45,7 @@ impl Settings {
     pub fn add(&mut self, at: Moment, source: Source, setting: &Setting) {
         let known = self.0.entry(setting.manager).or_default();
         known.learned += 1;
-        if ADDED_UP.contains(&setting.name.as_str()) {
+        if Setting::ADDED_UP.contains(&setting.name.as_str()) {
             known.weight += weight(setting);
             let oldest = known.lines.push_out(at, source, setting.clone());
             known.weight -= oldest.map_or(0, |oldest| weight(&oldest.value));

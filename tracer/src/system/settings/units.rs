@@ -2,7 +2,7 @@
 
 use super::daemons::default_setting;
 use super::{Assignment, Kind, Root, added_up, is_plain, last};
-use crate::evidence::{Manager, Setting, base_name};
+use crate::evidence::{Manager, Setting, base_name, template_of};
 
 /// Directories with units of the system manager, strongest first (systemd.unit(5)).
 const SYSTEM: [&str; 13] = [
@@ -83,26 +83,6 @@ const IN_UNIT: [&str; 7] = [
     "IgnoreOnIsolate",
 ];
 
-/// Dependencies, commands and filters, which add up.
-const LISTS: [&str; 16] = [
-    "BindsTo",
-    "PartOf",
-    "Requires",
-    "Requisite",
-    "Conflicts",
-    "StopPropagatedFrom",
-    "PropagatesStopTo",
-    "RequiresMountsFor",
-    "SystemCallFilter",
-    "ExecCondition",
-    "ExecStartPre",
-    "ExecStart",
-    "ExecStartPost",
-    "ExecReload",
-    "ExecStop",
-    "ExecStopPost",
-];
-
 /// How many other names of a unit are followed.
 const MAX_ALIASES: usize = 16;
 
@@ -142,7 +122,8 @@ impl Root {
 
     /// The files of a unit that has these other names.
     fn files_called(&self, directories: &[String], unit: &str, aliases: Vec<String>) -> UnitFiles {
-        let names: Vec<String> = std::iter::once(unit.to_owned()).chain(template(unit)).collect();
+        let names: Vec<String> =
+            std::iter::once(unit.to_owned()).chain(template_of(unit)).collect();
         let fragment = names.iter().find_map(|name| {
             directories
                 .iter()
@@ -167,7 +148,7 @@ impl Root {
 
     /// Other names of a unit: links to its file beside the units. Of an instance's template, with the instance.
     fn aliases(&self, directories: &[String], unit: &str) -> Vec<String> {
-        let template = template(unit);
+        let template = template_of(unit);
         let mut found = Vec::new();
         for directory in directories {
             for name in self.list(directory) {
@@ -204,7 +185,7 @@ impl Root {
         let own = section(unit);
         let mut assignments = self.assignments(&plain, |section, name| {
             section == if is_in_unit(name) { "Unit" } else { &own }
-                && (LISTS.contains(&name) || ONE.iter().any(|(one, _)| *one == name))
+                && (Setting::ADDED_UP.contains(&name) || ONE.iter().any(|(one, _)| *one == name))
         });
         // Each name is read in one section, so the section need not be known any more.
         for assignment in &mut assignments {
@@ -218,7 +199,7 @@ impl Root {
         for (name, _) in ONE {
             settings.extend(last(&assignments, "", name).map(|it| it.setting(unit)));
         }
-        for name in LISTS {
+        for name in Setting::ADDED_UP {
             settings.extend(added_up(&assignments, "", name).map(|it| it.setting(unit)));
         }
         settings.extend(self.links_to_required(manager, home, unit));
@@ -230,7 +211,8 @@ impl Root {
     /// `Requires=` by links in the directories `UNIT.requires`, as files without a line.
     fn links_to_required(&self, manager: Manager, home: Option<&str>, unit: &str) -> Vec<Setting> {
         let directories = directories(manager, home);
-        let names: Vec<String> = std::iter::once(unit.to_owned()).chain(template(unit)).collect();
+        let names: Vec<String> =
+            std::iter::once(unit.to_owned()).chain(template_of(unit)).collect();
         let mut found = Vec::new();
         for directory in names.iter().flat_map(|name| {
             directories.iter().map(move |directory| format!("{directory}/{name}.requires"))
@@ -319,13 +301,6 @@ fn directories(manager: Manager, home: Option<&str>) -> Vec<String> {
     own.into_iter().flatten().chain(shared).chain(data).chain(vendor).chain([late]).collect()
 }
 
-/// `foo@bar.service` → `foo@.service`.
-pub fn template(unit: &str) -> Option<String> {
-    let (stem, kind) = unit.rsplit_once('.')?;
-    let (prefix, instance) = stem.split_once('@')?;
-    (!instance.is_empty()).then(|| format!("{prefix}@.{kind}"))
-}
-
 /// The name that an alias of a template gives to the instance: of `ssh@4.service` by `sshd@.service` `sshd@4.service`.
 fn instance_of(template: &str, unit: &str) -> Option<String> {
     let (prefix, kind) = template.split_once("@.")?;
@@ -337,7 +312,7 @@ fn instance_of(template: &str, unit: &str) -> Option<String> {
 /// `src/shared/dropin.c`): of `foo-bar@x.service` its own, `foo-bar@.service` and, as of a template, `foo-.service`;
 /// then `foo-@x.service` and `foo-@.service`.
 fn lending(unit: &str) -> Vec<String> {
-    let template = template(unit);
+    let template = template_of(unit);
     let shorter = shorter(unit, template.is_some());
     let further = template.into_iter().chain(shorter).flat_map(|name| lending(&name));
     let mut found = vec![unit.to_owned()];
@@ -363,7 +338,7 @@ fn shorter(unit: &str, is_instance: bool) -> Option<String> {
 /// Whether a setting stands in the section `[Unit]`.
 fn is_in_unit(name: &str) -> bool {
     let of_type = name.starts_with("Exec") || name == "SystemCallFilter";
-    IN_UNIT.contains(&name) || LISTS.contains(&name) && !of_type
+    IN_UNIT.contains(&name) || Setting::ADDED_UP.contains(&name) && !of_type
 }
 
 /// The section that a unit has for its type: `Service`.
@@ -392,8 +367,6 @@ mod tests {
 
     #[test]
     fn names_that_lend_their_drop_ins() {
-        assert_eq!(template("ssh@1-2.service").as_deref(), Some("ssh@.service"));
-        assert_eq!(template("ssh@.service"), None);
         assert_eq!(lending("a-b-c.service"), ["a-b-c.service", "a-b-.service", "a-.service"]);
         assert_eq!(lending("user-1000.slice"), ["user-1000.slice", "user-.slice"]);
         assert_eq!(lending("plain.service"), ["plain.service"]);
@@ -564,7 +537,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_unit_name_is_survived(unit in "[a-z@./-]{0,20}|.{0,20}") {
-            if let Some(template) = template(&unit) {
+            if let Some(template) = template_of(&unit) {
                 proptest::prop_assert!(template.contains("@."));
             }
             let lending = lending(&unit);

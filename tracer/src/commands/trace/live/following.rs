@@ -45,7 +45,7 @@ impl Live<'_> {
         let Some((unit, pids)) = self.wanted.run_by_unit(fact) else { return Ok(elsewhere) };
         for pid in pids {
             let Some(process) = self.witnesses.process(pid) else { continue };
-            if self.wanted.found_of_unit(identity(&process), &unit) {
+            if self.wanted.add_unit_process(identity(&process), &unit) {
                 continue;
             }
             if process.cgroup.as_deref().is_some_and(|path| self.wanted.has_cgroup(path)) {

@@ -25,8 +25,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
         let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
         return is_not(ID, format!("{name} was in {around}, not below {manager_unit}"));
     }
-    let user = case.world.user(uid);
-    let name = user.map_or_else(|| uid.to_string(), |user| user.name.clone());
+    let name = case.world.user_name(uid);
     let Some(takedown) = Takedown::of(case, uid, stop.began_ns) else {
         return is_not(ID, format!("{manager_unit} was not being stopped"));
     };
