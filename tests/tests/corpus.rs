@@ -46,7 +46,7 @@ macro_rules! entrances {
     };
 }
 
-entrances!(bus cgroups escapes journal processes recordings ring sshd state types units);
+entrances!(bus cgroups escapes journal processes recordings ring sshd state types units users values);
 
 /// An entrance has a test here, a fuzz target and a corpus, and there are no others.
 #[test]

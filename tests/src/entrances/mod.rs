@@ -28,7 +28,7 @@ const fn entrance(name: &'static str, check: fn(&[u8])) -> Entrance {
 }
 
 /// All of them.
-pub const ALL: [Entrance; 11] = [
+pub const ALL: [Entrance; 13] = [
     entrance("bus", bus::messages),
     entrance("cgroups", cgroups::paths),
     entrance("escapes", escapes::text),
@@ -40,6 +40,8 @@ pub const ALL: [Entrance; 11] = [
     entrance("state", state::files_of),
     entrance("types", kernel::type_information),
     entrance("units", settings::units),
+    entrance("users", bus::users),
+    entrance("values", bus::values),
 ];
 
 /// Where the corpora are, a directory for each entrance.

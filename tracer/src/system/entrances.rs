@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::unbounded_channel;
 use zbus::message::Type;
 use zbus::{Guid, MessageStream, connection::Builder};
 
+use super::bus::limited::{Limited, messages_in};
 use super::bus::monitor;
 use super::cgroups::Cgroups;
+use super::outbox::Outbox;
 use super::processes::Processes;
 use super::systemd::private_socket::PrivateSocket;
 use super::{containers, journal, kernel_log, logind, systemd, terminals};
-use crate::evidence::{Container, Evidence, Fact, KernelLogLine, Manager, SessionState};
+use crate::evidence::{
+    Container, Evidence, Fact, KernelLogLine, Manager, SessionState, UnitProperties,
+};
 
 /// What a line of `journalctl -o json` tells.
 pub fn journal_line(line: &[u8]) -> Option<Evidence> {
@@ -68,15 +73,51 @@ pub fn processes(root: &Path, mounts: &str, pid: u32) -> io::Result<(Vec<Fact>, 
 pub async fn bus(stream: UnixStream) -> zbus::Result<Vec<Fact>> {
     let socket = PrivateSocket(stream);
     let builder = Builder::authenticated_socket(socket, Guid::generate());
+    told(Manager::System, builder).await
+}
+
+/// The same of what stands where a user's service manager should, from the handshake on and within bounds.
+///
+/// # Errors
+/// As [`bus`]; also where there is no handshake.
+pub async fn users_manager(stream: UnixStream, uid: u32) -> zbus::Result<Vec<Fact>> {
+    let manager = Manager::User(uid);
+    let outbox = Outbox::new(unbounded_channel().0);
+    let socket = Limited { socket: PrivateSocket(stream), outbox, source: manager.whose() };
+    told(manager, Builder::socket(socket).user_id(uid)).await
+}
+
+/// How many messages are taken to begin in what comes over a user's socket, cut like that.
+///
+/// # Errors
+/// Where it is more than is taken.
+pub fn users_messages<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> io::Result<usize> {
+    messages_in(parts)
+}
+
+async fn told(manager: Manager, builder: Builder<'_>) -> zbus::Result<Vec<Fact>> {
+    /// The unit whose properties an answer has.
+    const ASKED: &str = "victim.service";
     let connection = builder.p2p().build().await?;
     let mut messages = MessageStream::from(&connection);
     let mut facts = Vec::new();
     while let Some(Ok(message)) = messages.next().await {
-        if message.message_type() == Type::MethodCall {
-            facts.extend(monitor::read_call(Manager::System, &message).map(Fact::BusCall));
-            continue;
+        match message.message_type() {
+            Type::MethodCall => {
+                facts.extend(monitor::read_call(manager, &message).map(Fact::BusCall));
+                continue;
+            }
+            Type::MethodReturn => {
+                let read = systemd::read_properties(&message).ok();
+                facts.extend(read.map(|(properties, _)| {
+                    let unit = ASKED.to_owned();
+                    Fact::Unit(UnitProperties { manager, unit, properties })
+                }));
+                continue;
+            }
+            _ => {}
         }
-        facts.extend(match systemd::read_signal(Manager::System, &message) {
+        facts.extend(match systemd::read_signal(manager, &message) {
             Some(systemd::News::JobRemoved(job)) => Some(Fact::Job(job)),
             Some(systemd::News::Changed(unit, _)) => Some(Fact::Unit(unit)),
             Some(

@@ -189,6 +189,15 @@ impl Frames {
     }
 }
 
+/// How many messages begin in what comes in these parts, the handshake first.
+///
+/// # Errors
+/// Where it is no handshake, or a message is longer than any that is taken.
+pub fn messages_in<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> io::Result<usize> {
+    let mut frames = Frames::default();
+    parts.into_iter().map(|part| frames.follow(part)).sum()
+}
+
 /// How much of a message follows on the first bytes of its header.
 fn length(header: &[u8]) -> io::Result<usize> {
     let number = |at: usize| {

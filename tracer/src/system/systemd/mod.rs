@@ -377,13 +377,20 @@ pub async fn unit_properties(
     let answered = tokio::time::timeout(ASK_LIMIT, call).await;
     let reply = answered.map_err(|_| "the service manager did not answer in time".to_owned())?;
     let reply = reply.map_err(|error| error.to_string())?;
+    let (kept, cut) = read_properties(&reply)?;
+    tell_cut(context, unit, &kept, &cut);
+    Ok(kept)
+}
+
+/// What matters of all properties, as a manager answers with them; and the names of those that take too much to be told.
+pub(super) fn read_properties(
+    reply: &Message,
+) -> Result<(BTreeMap<String, Value>, Vec<String>), String> {
     let body = reply.body();
     let all =
         body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
     let kept = all.iter().filter(|(name, _)| WANTED.contains(&name.as_str()));
-    let (kept, cut) = wanted(kept.map(|(name, value)| (name.clone(), values::json(value, 0))));
-    tell_cut(context, unit, &kept, &cut);
-    Ok(kept)
+    Ok(wanted(kept.map(|(name, value)| (name.clone(), values::json(value, 0)))))
 }
 
 /// The unit of PID 1's that has this invocation ID, 32 hexadecimal digits: of one that runs, or has last run, with it.
