@@ -1,7 +1,7 @@
 //! Words: how processes, spans of time and amounts are spoken of.
 
 use super::fixes::quoted;
-use crate::evidence::{Container, Process};
+use crate::evidence::{Container, Process, Task};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
@@ -159,6 +159,11 @@ pub fn list(items: &[String]) -> String {
         [one] => one.clone(),
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
     }
+}
+
+/// That a user's program acts with root's rights, as its file lends them: how it may signal what is not its user's.
+pub fn lent_rights(task: &Task) -> &'static str {
+    if task.uid != 0 && task.euid == 0 { " with root's rights (set-user-ID)" } else { "" }
 }
 
 #[cfg(test)]

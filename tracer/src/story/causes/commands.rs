@@ -158,6 +158,7 @@ pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
     let relation = if parent { ", its parent" } else { kinship(case, sender) };
     let command = words::command_line(&process);
     let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
+    let owner = owner + words::lent_rights(sender);
     let by = format!("{name}{relation}, the program \"{command}\"{owner} {}", actor.whereabouts());
     by.trim_end().to_owned()
 }

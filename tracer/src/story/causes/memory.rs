@@ -351,8 +351,14 @@ fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
         return None;
     }
     let unit = case.task(sender).unit;
-    let lives_there = unit.is_some_and(|unit| unit.starts_with(&sender.comm));
-    (sender.euid == 0 || lives_there).then_some(sender)
+    // The kernel keeps 15 bytes of a name.
+    let is_its = |unit: &str| {
+        let stem = unit.split(['.', '@']).next().unwrap_or_default();
+        stem.as_bytes().chunks(15).next() == Some(sender.comm.as_bytes())
+    };
+    // What a user runs under such a name may have root's rights by its file.
+    let is_roots = sender.uid == 0 && sender.euid == 0;
+    (is_roots || unit.is_some_and(|unit| is_its(&unit))).then_some(sender)
 }
 
 /// What it logged about memory when it killed, by the pid that the kernel told journald.

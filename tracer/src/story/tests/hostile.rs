@@ -252,6 +252,12 @@ fn a_users_program_called_earlyoom() {
     assert_eq!(short(Task { uid: 0, euid: 0, ..of("/") }), CauseId::UserspaceOom);
     assert_ne!(short(of("/user.slice/user-1000.slice/session-3.scope")), CauseId::UserspaceOom);
     assert_ne!(short(of("/system.slice/web.service")), CauseId::UserspaceOom);
+    assert_ne!(short(of("/system.slice/earlyoom-web.service")), CauseId::UserspaceOom);
+    // A link of that name to a program that has root's rights by its file.
+    let lent = Task { euid: 0, ..of("/user.slice/user-1000.slice/session-3.scope") };
+    assert_ne!(short(lent.clone()), CauseId::UserspaceOom);
+    let text = told(&lent, "hello").cause.explanation;
+    assert!(text.contains(" of alice with root's rights (set-user-ID)"), "{text}");
     assert_ne!(short(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
     let silent = told(&of(service), "hello");
     assert_eq!((silent.cause.id, silent.cause.evidence), (CauseId::UserspaceOom, Grade::Inferred));
