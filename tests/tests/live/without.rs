@@ -412,10 +412,12 @@ fn no_proc() {
 }
 
 /// Only cgroup v1, as systemd mounted it before v233.
+const CGROUP_V1: &str = "umount -lR /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd && \
+                         mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd";
+
 #[test]
 fn no_cgroup2() {
-    let script = "umount -lR /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd && \
-                  mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd";
+    let script = CGROUP_V1;
     Machine::mounts(script).traces(&["cgroup2"]);
     // A cgroup there is a target as well.
     let name = format!("killtrace-v1-{}", std::process::id());
@@ -432,6 +434,27 @@ fn no_cgroup2() {
     let death = only_death(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(death.victim.cgroup, Some(format!("/{name}")), "{said}\n{death:#?}");
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+}
+
+/// Somebody mounted cgroup2 where the units are in cgroup v1: nobody is anywhere but at its top.
+#[test]
+fn a_cgroup2_that_nothing_is_in() {
+    let slice = format!("killtrace{}.slice", std::process::id());
+    let folder = format!("/sys/fs/cgroup/systemd/{slice}/napper.service");
+    let script = format!(
+        "{CGROUP_V1}\nmkdir /sys/fs/cgroup/unified\nmount -t cgroup2 none /sys/fs/cgroup/unified\n\
+         report=$(mktemp)\nmkdir -p {folder}\ntrap 'rmdir {folder} ${{folder%/*}}; rm $report' EXIT\nfolder={folder}\n\
+         (echo 0 > {folder}/cgroup.procs; exec sleep 1000) & victim=$!\n\
+         until grep -q . {folder}/cgroup.procs; do sleep 0.01; done\n\
+         \"$@\" --once --duration 60s -p $victim > $report & tracer=$!\n\
+         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
+         kill -TERM $victim; wait $tracer; cat $report; exit 0"
+    );
+    let output = Machine::mounts(&script).run(&["--format", "json"]);
+    let death = only_death(&output.stdout);
+    assert_eq!(death.victim.unit.as_deref(), Some("napper.service"), "{death:#?}");
+    assert_eq!(death.victim.slice.as_deref(), Some(slice.as_str()), "{death:#?}");
     assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The id of a cgroup2 directory is its inode number. Those that exist when tracing begins are walked
 //! over in the background; after that the kernel tells of each that is made, with its parent.
+//!
+//! Where cgroup v1 is mounted as well, whoever is at the top of cgroup2 may live in a hierarchy of v1: the top has
+//! no path then, and what `/proc` says counts.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,6 +23,7 @@ const KEPT: usize = 4096;
 /// How deep the walk goes: the kernel nests no deeper than this by far.
 const MAX_DEPTH: usize = 64;
 
+/// The path of the top is empty where it tells nothing.
 type Paths = HashMap<u64, String>;
 
 /// Ids and paths.
@@ -39,7 +43,8 @@ impl Cgroups {
             let mut paths = Paths::new();
             if let Some(root) = mount_point(&mounts) {
                 if let Ok(metadata) = fs::metadata(&root) {
-                    paths.insert(metadata.ino(), "/".to_owned());
+                    let top = if has_v1(&mounts) { "" } else { "/" };
+                    paths.insert(metadata.ino(), top.to_owned());
                 }
                 visit(&root, "", MAX_DEPTH, &mut paths);
             }
@@ -48,8 +53,13 @@ impl Cgroups {
         Self { walk: walk.ok(), ..Self::default() }
     }
 
-    /// The path of a cgroup, from the root of the mount.
+    /// The path of a cgroup, from the root of the mount, where that tells where its processes live.
     pub fn path(&mut self, id: u64) -> Option<String> {
+        self.place(id).filter(|path| !path.is_empty())
+    }
+
+    /// The path below which others have theirs.
+    fn place(&mut self, id: u64) -> Option<String> {
         if let Some(path) = self.paths.get(&id) {
             return Some(path.clone());
         }
@@ -59,7 +69,7 @@ impl Cgroups {
 
     /// A cgroup was made; returns its path where its parent's is known.
     pub fn made(&mut self, id: u64, parent: u64, name: &str) -> Option<String> {
-        let parent = self.path(parent)?;
+        let parent = self.place(parent)?;
         let path = format!("{}/{name}", parent.trim_end_matches('/'));
         self.paths.insert(id, path.clone());
         Some(path)
@@ -104,16 +114,22 @@ fn visit(directory: &Path, path: &str, depth: usize, paths: &mut Paths) {
 
 /// Where cgroup2 is mounted: the mount that shows most of it.
 fn mount_point(mountinfo: &[u8]) -> Option<PathBuf> {
-    mountinfo
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-            let dash = words.iter().position(|word| word == b"-")?;
-            let (root, point) = (*words.get(3)?, *words.get(4)?);
-            (*words.get(dash + 1)? == b"cgroup2").then(|| (root.len(), unescape(point)))
-        })
-        .min()
-        .map(|(_, point)| point)
+    let unified = mounts(mountinfo).filter(|(kind, ..)| *kind == b"cgroup2");
+    unified.map(|(_, root, point)| (root.len(), unescape(point))).min().map(|(_, point)| point)
+}
+
+/// Whether a hierarchy of cgroup v1 is mounted.
+fn has_v1(mountinfo: &[u8]) -> bool {
+    mounts(mountinfo).any(|(kind, ..)| kind == b"cgroup")
+}
+
+/// The kind of each mount, which of its directories is mounted, and where.
+fn mounts(mountinfo: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], &[u8])> {
+    mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let dash = words.iter().position(|word| word == b"-")?;
+        Some((*words.get(dash + 1)?, *words.get(3)?, *words.get(4)?))
+    })
 }
 
 /// Undoes the octal escapes of `/proc/self/mountinfo`.
@@ -147,6 +163,17 @@ mod tests {
         assert_eq!(cgroups.path(3).as_deref(), Some("/user.slice/a.scope"));
         assert_eq!(cgroups.made(5, 4, "orphan"), None);
         assert_eq!(cgroups.path(5), None);
+    }
+
+    #[test]
+    fn beside_cgroup_v1_the_top_tells_nothing() {
+        let paths = Paths::from([(1, String::new())]);
+        let mut cgroups = Cgroups { paths, ..Cgroups::default() };
+        assert_eq!(cgroups.path(1), None);
+        assert_eq!(cgroups.made(2, 1, "user.slice").as_deref(), Some("/user.slice"));
+        let unified = b"32 23 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        let named = b"33 23 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd";
+        assert!(!has_v1(unified) && has_v1(&[&unified[..], b"\n", named].concat()));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Cgroups {
     memory: Option<Mount>,
     /// Where cgroup2 is mounted, and something else is mounted over it.
     hidden: Option<PathBuf>,
+    /// The service manager keeps its units in cgroup v1: whatever mounted cgroup2, they are not in it.
+    keeps_units_in_v1: bool,
     /// Where the service manager's own tree begins: not `/` in a container without a cgroup namespace.
     manager_root: String,
 }
@@ -43,6 +45,7 @@ impl Cgroups {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut cgroups = Self::of_shown(&mounts, is_shown);
         let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+        cgroups.keeps_units_in_v1 = keeps_units_in_v1(&init);
         let root = cgroups.path(&init).unwrap_or_default();
         // As cg_get_root_path: PID 1's cgroup without its own scope.
         let root = ["/init.scope", "/system.slice", "/system"]
@@ -107,14 +110,19 @@ impl Cgroups {
         hierarchy(text, controller).map(str::to_owned)
     }
 
-    /// Whether cgroup2 is mounted.
-    pub const fn is_unified_mounted(&self) -> bool {
-        self.unified.is_some()
+    /// Whether cgroup2 is mounted, and units are in it.
+    pub const fn is_unified_used(&self) -> bool {
+        self.unified.is_some() && !self.keeps_units_in_v1
+    }
+
+    /// Whether the service manager keeps its units in cgroup v1, as it was told to when it booted.
+    pub const fn keeps_units_in_v1(&self) -> bool {
+        self.keeps_units_in_v1
     }
 
     /// Where cgroup2 is mounted without being seen there, and nowhere else.
     pub fn hidden(&self) -> Option<&Path> {
-        self.hidden.as_deref().filter(|_| self.unified.is_none())
+        self.hidden.as_deref().filter(|_| self.unified.is_none() && !self.keeps_units_in_v1)
     }
 
     /// Whether systemd's own hierarchy or the memory controller is cgroup v1's.
@@ -204,6 +212,13 @@ impl Cgroups {
             oom_group: number(&directory.join("memory.oom.group")).map(|set| set != 0),
         })
     }
+}
+
+/// By the text of `/proc/1/cgroup`: on a hybrid machine systemd has each of its cgroups in cgroup2 as well.
+fn keeps_units_in_v1(init: &str) -> bool {
+    let is_below = |path: &str| path != "/";
+    hierarchy(init, "name=systemd").is_some_and(is_below)
+        && !hierarchy(init, "").is_some_and(is_below)
 }
 
 /// Whether a hierarchy of this kind is what is seen at a path: something else can be mounted over it.
@@ -300,13 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn cgroup2_beside_units_in_v1_is_not_used() {
+        assert!(keeps_units_in_v1("1:name=systemd:/init.scope\n0::/\n"));
+        assert!(keeps_units_in_v1("4:memory:/\n1:name=systemd:/init.scope\n"));
+        assert!(!keeps_units_in_v1("1:name=systemd:/init.scope\n0::/init.scope\n"));
+        assert!(!keeps_units_in_v1("0::/init.scope\n") && !keeps_units_in_v1(""));
+        let mut cgroups = Cgroups::of_mounts(HYBRID);
+        let text = "1:name=systemd:/system.slice/a.service\n0::/\n";
+        assert!(cgroups.is_unified_used());
+        cgroups.keeps_units_in_v1 = true;
+        assert!(!cgroups.is_unified_used() && cgroups.hidden().is_none());
+        assert_eq!(cgroups.systemd_path(text).as_deref(), Some("/system.slice/a.service"));
+    }
+
+    #[test]
     fn what_is_mounted_over_hides_a_hierarchy() {
         let point = Path::new("/sys/fs/cgroup");
         let hidden = Cgroups::of_shown(UNIFIED, |_, _| false);
-        assert!(!hidden.is_unified_mounted() && hidden.hidden() == Some(point));
+        assert!(!hidden.is_unified_used() && hidden.hidden() == Some(point));
         let twice = format!("{UNIFIED}\n31 23 0:26 / /elsewhere rw - cgroup2 cgroup2 rw\n");
         let seen = Cgroups::of_shown(&twice, |path, _| path != point);
-        assert!(seen.is_unified_mounted() && seen.hidden().is_none());
+        assert!(seen.is_unified_used() && seen.hidden().is_none());
         let folder = tempfile::tempdir().expect("temporary directory");
         assert!(!is_shown(folder.path(), "cgroup2") && !is_shown(Path::new("/no/such"), "cgroup"));
     }

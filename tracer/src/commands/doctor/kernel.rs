@@ -298,30 +298,36 @@ pub fn names_remedy(nameless: Nameless) -> String {
 
 /// Whether cgroups can be told by the ids that the kernel side sees.
 fn cgroups(cgroups: &Cgroups) -> Check {
-    let mounted = cgroups.is_unified_mounted();
+    let used = cgroups.is_unified_used();
     let hidden = cgroups.hidden().map(|point| {
         format!("cgroup2 is mounted on {0}, and something else over it", point.display())
     });
-    let detail = match (mounted, cgroups.is_hybrid(), &hidden) {
+    let detail = match (used, cgroups.is_hybrid(), &hidden) {
         (true, false, _) => "units, containers and jobs, by cgroup",
         (true, true, _) => "units, containers and jobs, by cgroup (with cgroup v1 beside it)",
+        (false, ..) if cgroups.keeps_units_in_v1() => "the units are in cgroup v1",
         (false, _, Some(hidden)) => hidden,
         (false, true, None) => "cgroup2 is not mounted, cgroup v1 is",
         (false, false, None) => "no cgroup file system is mounted",
     };
     Check {
         cost: Some(
-            "units, cgroups and containers are only found as targets where they run already; the limits behind \
-             out-of-memory kills stay unknown where there is no cgroup v1 either"
+            "what comes into a unit, a cgroup or a container later is not found as a target, but for what systemd \
+             calls a unit's main process; the limits behind out-of-memory kills stay unknown where there is no \
+             cgroup v1 either"
                 .to_owned(),
         ),
-        remedy: Some(mount_cgroup2(cgroups)),
-        ..check("cgroup2", if mounted { State::Works } else { State::Missing }, detail)
+        remedy: Some(show_cgroup2(cgroups)),
+        ..check("cgroup2", if used { State::Works } else { State::Missing }, detail)
     }
 }
 
-/// The command by which cgroup2 comes to be seen: on a folder that is there, or can be made.
-fn mount_cgroup2(cgroups: &Cgroups) -> String {
+/// How cgroup2 comes to be seen: on a folder that is there, or can be made. Where the units are not in it, it has to be
+/// used first.
+fn show_cgroup2(cgroups: &Cgroups) -> String {
+    if cgroups.keeps_units_in_v1() {
+        return "boot the machine with systemd.unified_cgroup_hierarchy=1 on the kernel's command line".to_owned();
+    }
     if let Some(point) = cgroups.hidden() {
         return format!("umount {}", point.display());
     }
@@ -331,7 +337,7 @@ fn mount_cgroup2(cgroups: &Cgroups) -> String {
         (true, true) if usual.join("unified").is_dir() => ("", "/sys/fs/cgroup/unified"),
         _ => ("mkdir /run/cgroup2 && ", "/run/cgroup2"),
     };
-    format!("{make}mount -t cgroup2 none {folder}, or boot with systemd.unified_cgroup_hierarchy=1")
+    format!("{make}mount -t cgroup2 none {folder}")
 }
 
 #[cfg(test)]
@@ -409,7 +415,7 @@ mod tests {
     #[test]
     fn cgroup2_is_mounted_where_it_can_be() {
         let hidden = Cgroups::default();
-        assert!(mount_cgroup2(&hidden).contains("mount -t cgroup2 none /"));
+        assert!(show_cgroup2(&hidden).contains("mount -t cgroup2 none /"));
     }
 
     #[test]

@@ -138,10 +138,10 @@ fn say_unlikely(targets: &[TargetSpec]) {
         ));
     }
     let by_cgroup = targets.iter().any(|it| matches!(it, Unit(_) | Cgroup(_) | Container(_)));
-    if by_cgroup && !Cgroups::detect().is_unified_mounted() {
+    if by_cgroup && !Cgroups::detect().is_unified_used() {
         tell(
-            "cgroup2 is not to be seen: what comes into a unit, a cgroup or a container from now on is not found; \
-             `killtrace doctor` says what to do",
+            "cgroup2 is not to be seen: what comes into a unit, a cgroup or a container from now on is not found, but for \
+             what systemd calls a unit's main process; `killtrace doctor` says what to do",
         );
     }
 }
