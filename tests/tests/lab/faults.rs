@@ -104,7 +104,10 @@ fn journald_is_killed() {
     let mut killtrace = killtrace(&lab, &[pid]);
     lab.exec(&["systemctl", "kill", "-s", "KILL", "systemd-journald.service"]).expect("killed");
     is_told_as_a_timeout(&lab, &mut killtrace, pid);
-    assert!(killtrace.wait().expect("killtrace ends").status.success());
+    let report = killtrace.wait().expect("killtrace ends");
+    assert!(report.status.success());
+    assert!(report.of_type("loss").is_empty(), "nothing of the journal is missed: {report:?}");
+    assert_eq!(report.of_type("death")[0]["gaps"], serde_json::json!([]), "{report:?}");
 }
 
 /// journalctl is started again and told from where: nothing of the journal is missed.

@@ -6,6 +6,7 @@
 mod commands;
 mod connections;
 mod containers;
+mod doctor;
 mod faults;
 mod hostile;
 mod hostile_files;

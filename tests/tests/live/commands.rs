@@ -181,4 +181,5 @@ fn doctor_tests_itself() {
     let report = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{report}{said}");
+    assert!(report.contains("and every verdict is right"), "all could be tried: {report}");
 }

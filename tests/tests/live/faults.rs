@@ -252,7 +252,8 @@ fn the_terminal_of_killtrace_hangs_up() {
         Ok(fs::read_to_string(&kept)?.contains("\"kind\":\"end\"").then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(replay(&kept).contains("\"summary\""));
+    let told = replay(&kept);
+    assert!(told.contains("\"summary\"") && told.contains("hung up"), "{told}");
     drop(stage);
 }
 

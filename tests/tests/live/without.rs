@@ -115,13 +115,23 @@ impl Machine {
         said
     }
 
+    /// The rows of `doctor`, and its exit status.
     fn doctor(&self) -> (Vec<Value>, Option<i32>) {
         let output = self.run(&["doctor", "--format", "json"]);
         let text = String::from_utf8_lossy(&output.stdout);
-        let rows = text.lines().map(|line| {
+        let mut rows = text.lines().map(|line| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
         });
-        (rows.collect(), output.status.code())
+        let header: Value = rows.next().expect("a first line");
+        assert_eq!(header["type"], "header", "{header:#}");
+        for name in ["version", "kernel", "arch"] {
+            assert!(header[name].is_string(), "{header:#}");
+        }
+        let rows: Vec<Value> = rows.collect();
+        for row in rows.iter().filter(|row| row["state"] == "works") {
+            assert!(row["cost"].is_null() && row["remedy"].is_null(), "{row:#}");
+        }
+        (rows, output.status.code())
     }
 }
 
@@ -232,6 +242,14 @@ fn a_kernel_without_optional_fields() {
     Machine::default().with(&["--btf", text(&file)]).traces(&["kernel fields"]);
 }
 
+/// And one that has no such function to watch.
+#[test]
+fn a_kernel_without_an_optional_hook() {
+    let function = "security_unix_stream_connect";
+    let file = types_with("no-hook.btf", &[(function, "security_unix_stream_connecu")]);
+    Machine::default().with(&["--btf", text(&file)]).traces(&[function]);
+}
+
 /// And one that is too old, or too new.
 #[test]
 fn a_kernel_without_required_fields() {
@@ -264,7 +282,9 @@ fn two_capabilities() {
     let said =
         machine.traces(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG", "root", "bus"]);
     assert!(said.contains("not all is seen here") && said.contains("CAP_SYS_PTRACE"), "{said}");
-    assert!(said.contains("without CAP_SYSLOG") && said.contains("(kallsyms)"), "{said}");
+    assert!(said.contains("\n  kallsyms: without CAP_SYSLOG"), "{said}");
+    // What is missing has a line each, and none is a page.
+    assert!(said.lines().all(|line| line.len() < 160) && !said.contains("setcap"), "{said}");
 }
 
 /// And a `/proc` that shows nobody but oneself.
@@ -274,6 +294,10 @@ fn hidden_processes() {
     let machine = Machine::mounts(&hide).and(&NOBODY).and(&AMBIENT);
     let said = machine.traces(&["processes"]);
     assert!(said.contains("hidepid"), "{said}");
+    let shows = Machine::mounts(&format!("{hide}; mount -o remount,hidepid=0 /proc")).and(&NOBODY);
+    let (rows, _) = shows.and(&AMBIENT).doctor();
+    let row = rows.iter().find(|row| row["name"] == "processes").expect("a row");
+    assert!(row["detail"].as_str().is_some_and(|why| !why.contains("hidepid")), "{row:#}");
     let stage = Stage::open("kill-term");
     let victim = stage.pid("victim").to_string();
     let refused = machine.run(&["-p", &victim]);
@@ -281,6 +305,29 @@ fn hidden_processes() {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("hidepid") && said.contains(&victim), "{said}");
+}
+
+/// WSL2: a pid namespace of its own, a kernel without auditing, cgroup v1 beside a cgroup2 that nothing is in. What
+/// cannot be had there is not told to be got.
+#[test]
+fn windows_subsystem_for_linux() {
+    let types = types_with("wsl.btf", &[("sessionid", "sessionie"), ("loginuid", "loginuie")]);
+    let script = format!(
+        "mount -t proc proc /proc; {CGROUP_V1}; mkdir /sys/fs/cgroup/unified; \
+         mount -t cgroup2 none /sys/fs/cgroup/unified; release=$(mktemp); \
+         echo 6.6.87.2-microsoft-standard-WSL2 > \"$release\"; \
+         mount --bind \"$release\" /proc/sys/kernel/osrelease; rm \"$release\""
+    );
+    let machine =
+        Machine::of(&["unshare", "-mpf", "sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"])
+            .with(&["--btf", text(&types)]);
+    machine.traces(&["pid-namespace", "kernel fields"]);
+    let (rows, _) = machine.doctor();
+    for (name, word) in [("pid-namespace", "WSL2"), ("kernel fields", ".wslconfig")] {
+        let row = rows.iter().find(|row| row["name"] == name).expect("a row");
+        let remedy = row["remedy"].as_str().expect("what to do");
+        assert!(remedy.contains(word) && !remedy.contains("--pid=host"), "{row:#}");
+    }
 }
 
 #[test]
@@ -479,7 +526,7 @@ fn a_hidden_cgroup2() {
 fn only_processes_in_proc() {
     let machine = Machine::mounts("mount -t proc -o subset=pid none /proc");
     let said = machine.traces(&["kallsyms"]);
-    assert!(said.contains("(kallsyms)"), "{said}");
+    assert!(said.contains("\n  kallsyms: "), "{said}");
     // What only the kernel's functions tell is not told, and the verdict says why.
     let script = "unshare -pf sh -c 'sleep 60 & exec sleep 0.2'";
     let output = machine.run(&["--format", "json", "-q", "--", "/bin/sh", "-c", script]);

@@ -41,7 +41,7 @@ pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use load::event_on_ends;
 pub use offsets::Missing;
-pub use preflight::{AS_ROOT, capabilities, setcap};
+pub use preflight::{capabilities, privileged};
 pub use symbols::{Nameless, function_names};
 
 /// What to trace.

@@ -12,9 +12,36 @@ const CAP_BPF: u32 = 39;
 /// Which CPUs there can be: where aya looks.
 const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
 
-/// How root, who was deprived of capabilities, comes by them.
-pub const AS_ROOT: &str = "root is deprived here, as in a container: run killtrace on the host, or the \
-    container with --privileged --pid=host";
+/// How root, who was deprived of capabilities in a container, comes by them.
+const CONTAINER: &str = "root is deprived here, as in a container: run killtrace on the host, or the container with \
+    --privileged --pid=host -v /run:/run -v /etc/systemd:/etc/systemd:ro -v /var/log/journal:/var/log/journal:ro";
+
+/// How whoever runs this comes by capabilities that are not held.
+pub fn privileged() -> String {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        return format!(
+            "run it as root (sudo killtrace …), or give it its rights once: {}",
+            setcap()
+        );
+    }
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    own_service(&cgroups).map_or_else(
+        || CONTAINER.to_owned(),
+        |unit| {
+            format!(
+                "root is deprived here by the settings of {unit}: run killtrace outside of it, or without its \
+                 CapabilityBoundingSet=, ProtectKernelLogs=, PrivateDevices= and the like"
+            )
+        },
+    )
+}
+
+/// The service in whose cgroup this runs, by the text of `/proc/self/cgroup`.
+fn own_service(cgroups: &str) -> Option<&str> {
+    let names = cgroups.lines().filter_map(|line| Some(line.rsplit_once('/')?.1));
+    names.filter(|name| name.ends_with(".service")).next_back()
+}
 
 /// The command that gives this program what it needs to be run by others than root, and what that means.
 pub fn setcap() -> String {
@@ -46,16 +73,10 @@ pub fn capabilities() -> Result<(), AttachError> {
     if missing.is_empty() {
         return Ok(());
     }
-    // SAFETY: takes nothing.
-    let root = unsafe { libc::geteuid() } == 0;
     let are = if missing.len() == 1 { "is" } else { "are" };
     Err(AttachError::NotPermitted {
         missing: format!("{} {are}", missing.join(" and ")),
-        remedy: if root {
-            AS_ROOT.to_owned()
-        } else {
-            format!("run it as root (sudo killtrace …), or give it its rights once: {}", setcap())
-        },
+        remedy: privileged(),
     })
 }
 
@@ -170,6 +191,18 @@ mod tests {
         assert!(refused(libc::EINVAL).to_string().contains("RECORDS"));
         let forbidden = refused(libc::EPERM).to_string();
         assert!(forbidden.contains("seccomp") || forbidden.contains("ulimit -l"), "{forbidden}");
+    }
+
+    #[test]
+    fn a_hardened_unit_is_told_from_a_container() {
+        assert_eq!(
+            own_service("1:name=systemd:/\n0::/system.slice/a.service\n"),
+            Some("a.service")
+        );
+        assert_eq!(own_service("0::/user.slice/user-0.slice/session-1.scope\n"), None);
+        assert_eq!(own_service("0::/system.slice/docker-0123.scope\n"), None);
+        assert_eq!(own_service("0::/\n"), None);
+        assert_eq!(own_service(""), None);
     }
 
     #[test]

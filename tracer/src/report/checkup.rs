@@ -8,6 +8,9 @@ use super::{Layout, ReportForm, ReportOptions, escape};
 /// Widest column of names.
 const MAX_NAME: usize = 40;
 
+/// A remedy of more bytes is told once, and referred to after that.
+const LONG: usize = 60;
+
 /// How something stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +56,31 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+impl Check {
+    /// Without cost and remedy where it works: nothing is lost, and nothing is to be done.
+    pub fn settled(self) -> Self {
+        match self.state {
+            State::Works => Self { cost: None, remedy: None, ..self },
+            State::Missing | State::Fails => self,
+        }
+    }
+}
+
+/// Which program looked at which machine; the names are those of a report's header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heading {
+    /// Version of the form.
+    pub schema: u32,
+    /// Version of killtrace.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Architecture.
+    pub arch: String,
+    /// Version of systemd; `None` where systemd is not seen to run the machine.
+    pub systemd: Option<String>,
+}
+
 /// What the checks come to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Conclusion {
@@ -64,6 +92,20 @@ pub struct Conclusion {
     pub failed: usize,
     /// The same in words.
     pub text: String,
+}
+
+/// The first line; in JSON an object with `type` `header`.
+pub fn heading(heading: &Heading, form: ReportForm) -> String {
+    let systemd = heading.systemd.as_ref();
+    let systemd = systemd
+        .map_or_else(|| "without systemd".to_owned(), |version| format!("systemd {version}"));
+    let Heading { version, kernel, arch, .. } = heading;
+    let text = format!("killtrace {version} on Linux {kernel} ({arch}), {systemd}");
+    match form {
+        ReportForm::Json => json("header", heading),
+        ReportForm::Text => format!("{}\n\n", escape::terminal(&text)),
+        ReportForm::Markdown => format!("{}\n\n", escape::markdown(&text)),
+    }
 }
 
 /// The last line; in JSON an object with `type` `conclusion`.
@@ -104,6 +146,8 @@ fn json(r#type: &'static str, value: &impl Serialize) -> String {
 
 fn text(checks: &[Check], widest: usize, layout: Layout) -> String {
     let mut out = String::new();
+    // What is long is told once.
+    let mut told: Vec<(&str, &str)> = Vec::new();
     for check in checks {
         let mut line = Line::default()
             .with(Tone::Plain, "  ")
@@ -115,16 +159,28 @@ fn text(checks: &[Check], widest: usize, layout: Layout) -> String {
         };
         line.push(Tone::Plain, escape::shortened(&check.detail, 1000));
         line.write(&mut out, layout, indent);
-        let more = [("without it", &check.cost), ("do", &check.remedy)];
+        let more = [("without it", check.cost.clone()), ("do", remedy(check, &mut told))];
         for (label, text) in more {
-            if let Some(text) = text.as_ref().filter(|_| check.state != State::Works) {
+            if let Some(text) = text.filter(|_| check.state != State::Works) {
                 let text =
-                    format!("{}{label}: {}", " ".repeat(indent), escape::shortened(text, 1000));
+                    format!("{}{label}: {}", " ".repeat(indent), escape::shortened(&text, 1000));
                 Line::default().with(Tone::Faint, text).write(&mut out, layout, indent + 2);
             }
         }
     }
     out
+}
+
+/// What to do, or which of the rows before says it; `told`: what is long among those, and the name of the row.
+fn remedy<'c>(check: &'c Check, told: &mut Vec<(&'c str, &'c str)>) -> Option<String> {
+    let text = check.remedy.as_deref()?;
+    if let Some((_, name)) = told.iter().find(|(known, _)| *known == text) {
+        return Some(format!("as for {name}"));
+    }
+    if text.len() > LONG {
+        told.push((text, &check.name));
+    }
+    Some(text.to_owned())
 }
 
 #[cfg(test)]
@@ -163,6 +219,46 @@ mod tests {
                 Some("run it with sudo"),
             ),
         ]
+    }
+
+    #[test]
+    fn a_long_remedy_is_told_once() {
+        let row = |name: &str| Check {
+            name: name.to_owned(),
+            state: State::Missing,
+            detail: String::new(),
+            cost: None,
+            remedy: Some("run it as root, ".repeat(10)),
+        };
+        let options = ReportOptions { form: ReportForm::Text, ..ReportOptions::default() };
+        let shown = show(&[row("first"), row("second")], 6, &options);
+        assert_eq!(shown.matches("do: run it").count(), 1, "{shown}");
+        assert!(shown.contains("do: as for first"), "{shown}");
+    }
+
+    #[test]
+    fn what_works_wants_nothing() {
+        let [works, missing, _] = <[Check; 3]>::try_from(checks()).expect("three");
+        assert_eq!(works.settled().cost, None);
+        assert_eq!(missing.clone().settled(), missing);
+    }
+
+    #[test]
+    fn the_machine_is_named_in_every_form() {
+        let machine = Heading {
+            schema: 1,
+            version: "0.1.0".to_owned(),
+            kernel: "6.1".to_owned(),
+            arch: "x86_64".to_owned(),
+            systemd: None,
+        };
+        let json = "{\"type\":\"header\",\"schema\":1,\"version\":\"0.1.0\",\"kernel\":\"6.1\",\"arch\":\"x86_64\",\
+                    \"systemd\":null}\n";
+        assert_eq!(heading(&machine, ReportForm::Json), json);
+        for form in [ReportForm::Text, ReportForm::Markdown] {
+            let text = heading(&machine, form);
+            assert!(text.contains("6.1") && text.contains("without systemd"), "{text}");
+        }
     }
 
     #[test]

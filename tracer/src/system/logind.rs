@@ -149,7 +149,7 @@ pub async fn running_manager(context: &Arc<Context>) -> Option<BTreeMap<String, 
     }
     let all = properties(context, PATH.to_owned(), "org.freedesktop.login1.Manager").await;
     let why = match all {
-        Err(_) if !presence::is_run_by_systemd() => presence::NOT_SYSTEMD.to_owned(),
+        Err(_) if !presence::is_run_by_systemd() => presence::no_systemd().to_owned(),
         Ok(all) => {
             context.sources.set("logind", ATTACHED);
             return Some(all);

@@ -31,6 +31,7 @@ mod titles;
 pub mod users;
 mod witnesses;
 
+pub use journal::NO_JOURNALCTL;
 pub use privileges::{give_up, give_up_lent};
 pub use sources::{ATTACHED, CONNECTING};
 pub use targets::{Found, Matcher, TargetError, told_to_run};

@@ -2,16 +2,36 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
 
+use super::settings::Root;
+
 /// What is said of every source that is systemd's, where another program is PID 1.
 pub const NOT_SYSTEMD: &str = "systemd does not run this machine";
 
+/// What is said of the same where systemd is PID 1 and its sockets are in a mount namespace that is not this one.
+pub const UNSEEN_SYSTEMD: &str =
+    "systemd runs this machine, but its sockets in /run are not to be seen from here";
+
+/// What is said of the bus to whoever is not root.
+pub const BUS_TAKES_ROOT: &str = "reading along on the bus takes root";
+
+/// What is said of the bus where there is none.
+pub const NO_BUS: &str = "D-Bus is not running";
+
 /// What is said of the journal where nothing is added to it.
 pub const NO_JOURNALD: &str = "systemd-journald is not running";
+
+/// What is said of the journal where journald has no file open.
+pub const NO_JOURNAL_FILES: &str = "journald keeps no journal here";
+
+/// What is said of the journal where it is others' to read.
+pub const JOURNAL_NOT_READABLE: &str =
+    "the journal is not readable for this user (it takes root, or the group systemd-journal)";
 
 /// What is said where the processes of the rest of the machine have no pids.
 pub const PRIVATE_PIDS: &str =
@@ -25,6 +45,12 @@ const JOURNALD: &str = "/run/systemd/journal/socket";
 
 /// Where journald keeps its files, in memory and on disk.
 const JOURNALS: [&str; 2] = ["/run/log/journal", "/var/log/journal"];
+
+/// Where an administrator masks units, for good or until the next boot.
+const MASKS: [&str; 2] = ["/etc/systemd/system", "/run/systemd/system"];
+
+/// Where units are installed.
+const INSTALLED: [&str; 3] = ["/usr/local/lib", "/usr/lib", "/lib"];
 
 /// The system bus, where `DBUS_SYSTEM_BUS_ADDRESS` says nothing else.
 const BUS_SOCKETS: [&str; 2] = ["/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"];
@@ -65,7 +91,7 @@ fn proc_at(proc: &Path, own: u32) -> Result<(), ProcTrouble> {
 pub fn hidden_processes() -> Option<&'static str> {
     if !Path::new("/proc/1").exists() {
         return Some(
-            "/proc hides other users' processes (hidepid), which are neither found nor described",
+            "/proc hides some or all of the other users' processes (hidepid), which are neither found nor described",
         );
     }
     (!has(Capability::CAP_SYS_PTRACE)).then_some(
@@ -94,20 +120,89 @@ pub fn is_run_by_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
+/// What is said of a source that is systemd's where systemd is not seen to run this machine.
+pub fn no_systemd() -> &'static str {
+    let own_root = Path::new("/proc/1/root/run/systemd/system").is_dir();
+    let is_systemd = || fs::read("/proc/1/comm").is_ok_and(|comm| comm == b"systemd\n");
+    if own_root || is_systemd() { UNSEEN_SYSTEMD } else { NOT_SYSTEMD }
+}
+
+/// Whether this is a distribution in WSL2, by the kernel's release: Microsoft's own is named so, and others that are made for
+/// it are by convention.
+pub fn is_wsl() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| is_wsl_release(&release))
+}
+
+fn is_wsl_release(release: &str) -> bool {
+    let release = release.to_ascii_lowercase();
+    release.contains("microsoft") || release.contains("wsl2")
+}
+
+/// Whether `/proc` shows processes alone, as `ProcSubset=pid` has it for a unit.
+pub fn is_proc_of_processes_alone() -> bool {
+    Path::new("/proc/self").exists() && !Path::new("/proc/sys").exists()
+}
+
+/// Those among these units of the system that are masked.
+pub fn masked<'u>(units: &[&'u str]) -> Vec<&'u str> {
+    let is_masked = |unit: &&&str| MASKS.iter().any(|folder| masks(&Path::new(folder).join(unit)));
+    units.iter().filter(is_masked).copied().collect()
+}
+
+/// An empty file does it as well (systemd.unit(5)).
+fn masks(file: &Path) -> bool {
+    fs::read_link(file).is_ok_and(|to| to == Path::new("/dev/null"))
+        || fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() == 0)
+}
+
+/// Whether one of these units of the system is installed.
+pub fn is_installed(units: &[&str]) -> bool {
+    let is_there = |unit: &&str| {
+        let folders = INSTALLED.iter().map(|tree| Path::new(tree).join("systemd/system"));
+        folders.chain(["/etc/systemd/system".into()]).any(|folder| folder.join(unit).exists())
+    };
+    units.iter().any(is_there)
+}
+
 /// Why there is no journal to be read, where that is plain.
-pub fn no_journal() -> Option<&'static str> {
+pub fn no_journal() -> Option<String> {
     // Its files stay when it is stopped. Where systemd is not, they may be another machine's.
-    if is_run_by_systemd() && !is_listened_to(Path::new(JOURNALD)) {
-        return Some(NO_JOURNALD);
+    if is_run_by_systemd() {
+        if !is_listened_to(Path::new(JOURNALD)) {
+            return Some(NO_JOURNALD.to_owned());
+        }
+        if let Some((file, line)) = journal_unwanted().filter(|_| !writes_journal()) {
+            return Some(format!("{NO_JOURNAL_FILES} (Storage=none, {file}:{line})"));
+        }
     }
-    match readable_journal(&JOURNALS.map(PathBuf::from)) {
-        Some(true) => None,
-        Some(false) => Some(
-            "the journal is not readable for this user (it takes root, or the group systemd-journal)",
-        ),
-        None if is_run_by_systemd() => Some("journald keeps no journal here"),
-        None => Some(NOT_SYSTEMD),
-    }
+    let why = match readable_journal(&JOURNALS.map(PathBuf::from)) {
+        Some(true) => return None,
+        Some(false) => JOURNAL_NOT_READABLE,
+        None if is_run_by_systemd() => NO_JOURNAL_FILES,
+        None => no_systemd(),
+    };
+    Some(why.to_owned())
+}
+
+/// File and line that tell journald to keep nothing.
+pub fn journal_unwanted() -> Option<(String, u32)> {
+    let storage = Root::new("/").journal_storage().filter(|storage| storage.value == "none")?;
+    storage.file.zip(storage.line)
+}
+
+/// Whether journald has a journal open all the same: it may run for longer than that setting is there.
+fn writes_journal() -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|it| it.path());
+    let is_journald = |folder: &PathBuf| {
+        // The name is cut off by the kernel.
+        fs::read(folder.join("comm")).is_ok_and(|comm| comm == b"systemd-journal\n")
+            && fs::metadata(folder).is_ok_and(|it| it.uid() == 0)
+    };
+    let files = |folder: PathBuf| fs::read_dir(folder.join("fd")).into_iter().flatten().flatten();
+    processes.filter(is_journald).flat_map(files).any(|file| {
+        let path = fs::read_link(file.path()).unwrap_or_default();
+        path.extension().is_some_and(|extension| extension == "journal")
+    })
 }
 
 /// Whether somebody has a datagram socket at this path open. The file outlives whoever made it.
@@ -131,7 +226,7 @@ pub fn no_bus() -> Option<&'static str> {
     if elsewhere || BUS_SOCKETS.iter().any(|socket| Path::new(socket).exists()) {
         return None;
     }
-    Some(if is_run_by_systemd() { "D-Bus is not running" } else { NOT_SYSTEMD })
+    Some(if is_run_by_systemd() { NO_BUS } else { no_systemd() })
 }
 
 #[cfg(test)]
@@ -147,6 +242,23 @@ mod tests {
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::NotMounted));
         fs::write(folder.path().join("version"), "Linux").expect("written");
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::OtherNamespace));
+    }
+
+    #[test]
+    fn wsl_is_known_by_its_kernel() {
+        assert!(is_wsl_release("5.15.167.4-microsoft-standard-WSL2\n"));
+        assert!(is_wsl_release("6.6.36-custom-WSL2+\n") && !is_wsl_release("6.12.9-amd64\n"));
+    }
+
+    #[test]
+    fn a_unit_is_masked_by_a_link_to_nothing_or_an_empty_file() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let file = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("/dev/null", file("link")).expect("a link");
+        fs::write(file("empty"), "").expect("written");
+        fs::write(file("unit"), "[Service]\n").expect("written");
+        assert!(masks(&file("link")) && masks(&file("empty")));
+        assert!(!masks(&file("unit")) && !masks(&file("none")));
     }
 
     #[test]

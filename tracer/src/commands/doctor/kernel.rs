@@ -10,8 +10,8 @@ use caps::Capability;
 
 use super::check;
 use crate::kernel::{
-    AS_ROOT, ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection,
-    capabilities, event_on_ends, function_names, setcap,
+    ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection, capabilities,
+    event_on_ends, function_names, privileged,
 };
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
@@ -112,11 +112,11 @@ fn without_programs(refusal: Check, is_namespace: bool, btf: Option<&Path>) -> V
             ..check("BTF", State::Fails, &format!("{}: {error}", file.display()))
         },
     });
-    rest.extend(
-        HOOKS
-            .iter()
-            .map(|hook| check(hook.name, State::Missing, "not tried: nothing can be loaded")),
-    );
+    rest.push(Check {
+        cost: Some(super::NOTHING.to_owned()),
+        remedy: Some(format!("see {}, above", refusal.name)),
+        ..check("hooks", State::Missing, "not tried: nothing can be loaded")
+    });
     rest.extend(event_on_ends().map(tracefs));
     let mut names = names(function_names());
     if is_namespace {
@@ -157,11 +157,7 @@ fn privileges() -> Vec<Check> {
             };
             Check {
                 cost: Some(cost.to_owned()),
-                remedy: Some(if presence::is_root() {
-                    AS_ROOT.to_owned()
-                } else {
-                    format!("run it as root, or give it the capability: {}", setcap())
-                }),
+                remedy: Some(privileged()),
                 ..check(
                     &capability.to_string(),
                     if held { State::Works } else { State::Missing },
@@ -190,7 +186,11 @@ fn lacking(missing: &[Missing]) -> Vec<Check> {
     }
     let check = |(loss, fields): (&str, Vec<&str>)| Check {
         cost: Some(format!("not known: {loss}")),
-        remedy: Some("a kernel that was built with it".to_owned()),
+        remedy: Some(if presence::is_wsl() {
+            "a kernel that was built with it, named in .wslconfig (kernel=)".to_owned()
+        } else {
+            "a kernel that was built with it".to_owned()
+        }),
         ..check(
             "kernel fields",
             State::Missing,
@@ -219,7 +219,8 @@ fn hooks(states: &BTreeMap<String, String>) -> Vec<Check> {
                     format!("a kernel that has this tracepoint, as {} and later do", hook.since)
                 }
                 Place::Function if state.contains("not permitted") => {
-                    "nothing: this kernel forbids it, whatever it was built with".to_owned()
+                    "the kernel, a security module or a seccomp filter forbids it: only who set that up can allow it"
+                        .to_owned()
                 }
                 Place::Function => format!(
                     "a kernel that has this function and lets programs watch it (BTF of its own, CONFIG_BPF_JIT, \
@@ -246,9 +247,9 @@ fn tracefs(opened: io::Result<()>) -> Check {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (
             State::Missing,
             "tracefs is not mounted, or does not show sched_process_exit".to_owned(),
-            Some("mount -t tracefs none /sys/kernel/tracing"),
+            Some("mount -t tracefs none /sys/kernel/tracing".to_owned()),
         ),
-        Err(error) => (State::Missing, error.to_string(), Some(AS_ROOT)),
+        Err(error) => (State::Missing, error.to_string(), Some(privileged())),
     };
     Check {
         cost: Some(
@@ -256,7 +257,7 @@ fn tracefs(opened: io::Result<()>) -> Check {
              and what both miss is told as lost"
                 .to_owned(),
         ),
-        remedy: remedy.map(str::to_owned),
+        remedy,
         ..check("tracefs", state, &detail)
     }
 }
@@ -280,18 +281,19 @@ fn names(told: Result<(), Nameless>) -> Check {
 
 /// How the kernel's functions come to have names.
 pub fn names_remedy(nameless: Nameless) -> String {
-    let with_capability = || match presence::is_root() {
-        true => AS_ROOT.to_owned(),
-        false => format!("run it as root, or give it CAP_SYSLOG as well: {}", setcap()),
-    };
     match nameless {
         Nameless::Restricted if presence::has(Capability::CAP_SYSLOG) => {
             "sysctl kernel.kptr_restrict=1".to_owned()
         }
         Nameless::Restricted => {
-            format!("sysctl kernel.kptr_restrict=1, and {}", with_capability())
+            format!("sysctl kernel.kptr_restrict=1, and {}", privileged())
         }
-        Nameless::NotPermitted => with_capability(),
+        Nameless::NotPermitted => privileged(),
+        Nameless::NoList if presence::is_proc_of_processes_alone() => {
+            "run killtrace where all of /proc is to be seen: in a unit, without ProcSubset=pid; elsewhere `mount -t \
+             proc proc /proc`"
+                .to_owned()
+        }
         Nameless::NoList => "mount -t proc proc /proc, or a kernel with CONFIG_KALLSYMS".to_owned(),
     }
 }
@@ -325,6 +327,9 @@ fn cgroups(cgroups: &Cgroups) -> Check {
 /// How cgroup2 comes to be seen: on a folder that is there, or can be made. Where the units are not in it, it has to be
 /// used first.
 fn show_cgroup2(cgroups: &Cgroups) -> String {
+    if cgroups.keeps_units_in_v1() && presence::is_wsl() {
+        return "kernelCommandLine=cgroup_no_v1=all below [wsl2] in .wslconfig, then `wsl --shutdown`".to_owned();
+    }
     if cgroups.keeps_units_in_v1() {
         return "boot the machine with systemd.unified_cgroup_hierarchy=1 on the kernel's command line".to_owned();
     }
@@ -387,11 +392,11 @@ mod tests {
         let rows = without_programs(refusal(&AttachError::UserNamespace), true, None);
         let named = |name: &str| rows.iter().filter(|row| row.name == name).collect::<Vec<_>>();
         assert!(named("capabilities")[0].state == State::Fails && rows[0].name == "capabilities");
-        for name in ["CAP_SYSLOG", "BTF", "signal_generate", "kallsyms", "cgroup2"] {
+        for name in ["CAP_SYSLOG", "BTF", "hooks", "kallsyms", "cgroup2"] {
             assert_eq!(named(name).len(), 1, "{name}");
         }
         assert!(named("CAP_SYSLOG")[0].state == State::Missing);
-        assert!(named("signal_generate")[0].detail.starts_with("not tried"));
+        assert!(named("hooks")[0].detail.starts_with("not tried"));
         let path = "/no/such/file".into();
         let error = io::ErrorKind::NotFound.into();
         let no_types = refusal(&AttachError::NoBtfFile { path, error });
@@ -409,7 +414,7 @@ mod tests {
         let lacking = tracefs(Err(io::ErrorKind::NotFound.into()));
         assert!(lacking.remedy.is_some_and(|remedy| remedy.starts_with("mount -t tracefs")));
         let refused = tracefs(Err(io::ErrorKind::PermissionDenied.into()));
-        assert_eq!((refused.state, refused.remedy.as_deref()), (State::Missing, Some(AS_ROOT)));
+        assert_eq!((refused.state, refused.remedy), (State::Missing, Some(privileged())));
     }
 
     #[test]

@@ -7,8 +7,9 @@ mod sources;
 use std::path::PathBuf;
 
 use crate::cli::ReportArgs;
+use crate::evidence::SCHEMA;
 use crate::report::ReportForm;
-use crate::report::checkup::{self, Check, Conclusion, State, show, widest};
+use crate::report::checkup::{self, Check, Conclusion, Heading, State, show, widest};
 use crate::system::{machine, presence};
 
 use super::Failure;
@@ -34,9 +35,9 @@ pub struct Plan {
 pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
     let mut output = Output::open(args)?;
     let options = *output.options();
-    let mut checks = checks(plan)?;
+    let mut checks: Vec<Check> = checks(plan)?.into_iter().map(Check::settled).collect();
     let text = options.form == ReportForm::Text;
-    if text && output.text(&format!("{}\n\n", heading()))? == Reader::Gone {
+    if output.text(&checkup::heading(&heading(), options.form))? == Reader::Gone {
         return Ok(0);
     }
     let columns = widest(checks.iter().map(|check| check.name.as_str()));
@@ -50,7 +51,7 @@ pub fn run(plan: &Plan, args: &ReportArgs) -> Result<u8, Failure> {
         }
         let columns = widest(self_test::SCENARIOS.iter().map(|test| test.name));
         for test in self_test::SCENARIOS {
-            let check = test.run(plan.btf.as_deref());
+            let check = test.run(plan.btf.as_deref()).settled();
             right &= check.state != State::Fails;
             tried += usize::from(check.state != State::Missing);
             // One by one: each takes a while.
@@ -97,14 +98,15 @@ fn refusal(name: &str, sentence: &str) -> Check {
     }
 }
 
-fn heading() -> String {
+fn heading() -> Heading {
     let machine = machine::Machine::here();
-    let systemd = machine::systemd_version()
-        .map_or_else(|| "without systemd".to_owned(), |version| format!("systemd {version}"));
-    let version = env!("CARGO_PKG_VERSION");
-    let text =
-        format!("killtrace {version} on Linux {} ({}), {systemd}", machine.kernel, machine.arch);
-    crate::report::escape::terminal(&text).into_owned()
+    Heading {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: machine.kernel,
+        arch: machine.arch,
+        systemd: machine::systemd_version(),
+    }
 }
 
 /// What the checks come to; `tried`: how many verdicts were compared of how many, in a self-test.

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use super::kernel::names_remedy;
 use crate::commands::limits::ENOUGH_THREADS;
 use crate::evidence::Mechanism;
-use crate::kernel::{AS_ROOT, function_names};
+use crate::kernel::{function_names, privileged};
 use crate::report::checkup::{Check, State};
 use crate::report::words;
 use crate::story::verdict::{CauseId, Death, KillerKind, Outcome, Record};
-use crate::system::presence;
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -353,8 +352,7 @@ impl Need {
                 why: format!("`{}` fails: {error}", words.join(" ")),
                 remedy: match remedy {
                     Some(remedy) => remedy.to_owned(),
-                    None if presence::is_root() => AS_ROOT.to_owned(),
-                    None => "run it as root".to_owned(),
+                    None => privileged(),
                 },
             }),
             Self::FunctionNames => function_names()

@@ -7,9 +7,9 @@ use caps::Capability;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::check;
-use crate::kernel::AS_ROOT;
+use crate::kernel::privileged;
 use crate::report::checkup::{Check, State};
-use crate::system::{ATTACHED, CONNECTING, Options, Witnesses, presence};
+use crate::system::{ATTACHED, CONNECTING, NO_JOURNALCTL, Options, Witnesses, presence};
 
 /// How long the sources may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,8 +21,6 @@ struct Known {
     shows: &'static str,
     /// What is lost without it.
     cost: &'static str,
-    /// How to get it.
-    remedy: &'static str,
 }
 
 const KNOWN: &[Known] = &[
@@ -30,45 +28,37 @@ const KNOWN: &[Known] = &[
         name: "bus",
         shows: "who asked the service manager or logind for what",
         cost: "who asked for a stop or ended a session is known only as far as the journal tells",
-        remedy: "run killtrace as root, and D-Bus (package dbus or dbus-broker): systemctl start dbus",
     },
     Known {
         name: "journal",
         shows: "what sshd, logind and the service manager say about an end",
         cost: "timeouts, watchdogs, disconnects and the OOM policy are concluded rather than reported",
-        remedy: "run killtrace as root or in the group systemd-journal, with journalctl installed and \
-                 systemd-journald running",
     },
     Known {
         name: "kernel-log",
         shows: "the kernel's own words about out-of-memory kills",
         cost: "which limit an out-of-memory kill met, and how large its victim was, stays unknown",
-        remedy: "run killtrace as root or with CAP_SYSLOG; in a container, give it /dev/kmsg",
     },
     Known {
         name: "systemd",
         shows: "units, their jobs and their settings",
         cost: "why a unit was stopped stays unknown",
-        remedy: "run killtrace as root: systemd's own socket admits nobody else",
     },
     Known {
         name: "logind",
         shows: "login sessions, users and lingering",
         cost: "whose session ended, and from where, stays unknown",
-        remedy: "systemctl start systemd-logind, and D-Bus",
     },
     Known {
         name: "processes",
         shows: "names, arguments, programs and parents of every process",
         cost: "other users' processes are found by what they call themselves, not by their files' names, and \
                described in part",
-        remedy: "run killtrace as root, or give it CAP_SYS_PTRACE",
     },
     Known {
         name: "pid-namespace",
         shows: "every process of the machine",
         cost: "what runs outside of it is no target, and who kills from there stays nameless",
-        remedy: "run killtrace on the host, or the container with --pid=host",
     },
 ];
 
@@ -77,6 +67,27 @@ const HIDDEN: &str = "a target of another user is not found, and senders are des
 
 /// What is to be done where another program than systemd is PID 1.
 const ELSEWHERE: &str = "nothing, unless this is a container: then run killtrace on its host";
+
+/// And where systemd is, outside of this mount namespace.
+fn beside() -> String {
+    let program = std::env::current_exe()
+        .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
+    let own = "/usr/local/bin/killtrace";
+    format!(
+        "give the container -v /run:/run -v /etc/systemd:/etc/systemd:ro -v /var/log/journal:/var/log/journal:ro as well, or \
+         run the static program in the mount namespace of PID 1: cp {program} /proc/1/root{own} && nsenter -t 1 -m {own} doctor"
+    )
+}
+
+/// The units by which D-Bus runs; either program may be what is installed.
+const BUS_UNITS: [&str; 3] = ["dbus.socket", "dbus.service", "dbus-broker.service"];
+const LOGIND_UNITS: [&str; 1] = ["systemd-logind.service"];
+const JOURNALD_UNITS: [&str; 4] = [
+    "systemd-journald.socket",
+    "systemd-journald-dev-log.socket",
+    "systemd-journald-audit.socket",
+    "systemd-journald.service",
+];
 
 /// Listens to everything for a moment.
 ///
@@ -109,35 +120,116 @@ pub fn not_tried() -> impl Iterator<Item = Check> {
 fn source(name: &str, state: &str) -> Check {
     let known = KNOWN.iter().find(|known| known.name == name);
     let works = state == ATTACHED;
+    let masked = if works { Vec::new() } else { masked(name, state) };
     let detail = match (works, state) {
-        (true, _) => known.map_or("listens", |known| known.shows),
-        (false, CONNECTING) => "it does not answer",
-        (false, why) => why,
+        (true, _) => known.map_or("listens", |known| known.shows).to_owned(),
+        (false, CONNECTING) => "it does not answer".to_owned(),
+        (false, _) if !masked.is_empty() => format!("masked: {}", masked.join(", ")),
+        (false, why) => why.to_owned(),
     };
-    let masked = state.contains("UnitMasked") || state.contains("is masked");
-    let detail = if masked { "its unit is masked" } else { detail };
     let cost = known.map(|known| if state.contains("hidepid") { HIDDEN } else { known.cost });
-    let remedy = known.map(|known| match (state, name) {
-        (presence::NOT_SYSTEMD, _) => ELSEWHERE,
-        (presence::NO_JOURNALD, _) => "systemctl start systemd-journald",
-        (_, "logind") if masked => {
-            "systemctl unmask systemd-logind && systemctl start systemd-logind"
+    let remedy = match masked.as_slice() {
+        [] => remedy(name, state),
+        units => {
+            let (all, start) = (units.join(" "), starter(name));
+            Some(format!("systemctl unmask {all} && systemctl start {start}"))
         }
-        (_, "processes") if presence::is_root() => AS_ROOT,
-        (_, "kernel-log") if presence::is_root() && !presence::has(Capability::CAP_SYSLOG) => {
-            AS_ROOT
-        }
-        (_, "kernel-log") if presence::is_root() => "in a container, give it /dev/kmsg",
-        (_, "systemd") if presence::is_root() => {
-            "see whether systemd answers (systemctl is-system-running); systemctl daemon-reexec opens its socket anew"
-        }
-        _ => known.remedy,
-    });
+    };
     Check {
         cost: cost.map(str::to_owned),
-        remedy: remedy.map(str::to_owned),
-        ..check(name, if works { State::Works } else { State::Missing }, detail)
+        remedy,
+        ..check(name, if works { State::Works } else { State::Missing }, &detail)
     }
+}
+
+/// Those units of a source that does not work which are masked.
+fn masked(name: &str, state: &str) -> Vec<&'static str> {
+    match name {
+        // The bus is there for whoever may read along.
+        "bus" if !state.contains(presence::BUS_TAKES_ROOT) => presence::masked(&BUS_UNITS),
+        "logind" => presence::masked(&LOGIND_UNITS),
+        "journal" if state == presence::NO_JOURNALD => presence::masked(&JOURNALD_UNITS),
+        _ => Vec::new(),
+    }
+}
+
+/// What is started for a source to be there.
+fn starter(name: &str) -> &'static str {
+    match name {
+        "bus" => "dbus.socket dbus.service",
+        "journal" => "systemd-journald",
+        _ => "systemd-logind",
+    }
+}
+
+/// What to do about a source that does not work, in one of these states.
+fn remedy(name: &str, state: &str) -> Option<String> {
+    let root = presence::is_root();
+    let text = match (name, state) {
+        (_, presence::NOT_SYSTEMD) => ELSEWHERE,
+        (_, presence::UNSEEN_SYSTEMD) => return Some(beside()),
+        ("bus", _) if state.contains(presence::BUS_TAKES_ROOT) => "run killtrace as root",
+        ("bus", _) if !presence::is_installed(&BUS_UNITS[1..]) => {
+            "install D-Bus (package dbus or dbus-broker), then systemctl start dbus.socket"
+        }
+        ("bus", _) => "systemctl start dbus.socket dbus.service, as root",
+        ("journal", _) => return Some(journal_remedy(state)),
+        ("kernel-log", _) if !root || !presence::has(Capability::CAP_SYSLOG) => {
+            return Some(privileged());
+        }
+        ("kernel-log", _) => {
+            "in a container, run it with --device /dev/kmsg; in a unit, without PrivateDevices= and ProtectKernelLogs="
+        }
+        ("systemd", _) if root => {
+            "see whether systemd answers (systemctl is-system-running); systemctl daemon-reexec opens its socket anew"
+        }
+        ("systemd", _) => "run killtrace as root: systemd's own socket admits nobody else",
+        // logind is asked over the bus.
+        ("logind", _) if presence::no_bus().is_some() || is_bus_refused(state) => {
+            "start the bus first (see bus), then systemctl restart systemd-logind"
+        }
+        ("logind", _) => "systemctl restart systemd-logind",
+        ("processes", _) if state.contains("hidepid") => {
+            "mount -o remount,hidepid=0 /proc, as root"
+        }
+        ("processes", _) => return Some(privileged()),
+        ("pid-namespace", _) if presence::is_wsl() => {
+            "nothing: WSL2 has every distribution in a pid namespace of its own, and what lies outside is WSL2's"
+        }
+        ("pid-namespace", _) => "run killtrace on the host, or the container with --pid=host",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Whether logind was not reached because there is nobody at the bus's socket.
+fn is_bus_refused(state: &str) -> bool {
+    state.starts_with("cannot connect")
+}
+
+fn journal_remedy(state: &str) -> String {
+    if let Some((file, line)) = presence::journal_unwanted()
+        && state.starts_with(presence::NO_JOURNAL_FILES)
+    {
+        return format!(
+            "sed -i '{line}s/.*/Storage=volatile/' {file} && systemctl restart systemd-journald (as root; it is kept in \
+             memory then)"
+        );
+    }
+    let text = match state {
+        presence::NO_JOURNALD => "systemctl start systemd-journald",
+        presence::NO_JOURNAL_FILES => "systemctl restart systemd-journald",
+        presence::JOURNAL_NOT_READABLE => {
+            "run killtrace as root or in the group systemd-journal (usermod -aG systemd-journal USER)"
+        }
+        NO_JOURNALCTL => "install journalctl, which is in the package systemd",
+        _ if presence::is_proc_of_processes_alone() => {
+            "journalctl needs all of /proc: in a unit, run killtrace without ProcSubset=pid"
+        }
+        _ if presence::is_root() => "see what `journalctl -n 1` says",
+        _ => "run killtrace as root",
+    };
+    text.to_owned()
 }
 
 #[cfg(test)]
@@ -152,15 +244,15 @@ mod tests {
             (State::Missing, "journalctl is not installed")
         );
         assert!(check.cost.is_some_and(|cost| cost.contains("timeouts")));
-        assert!(check.remedy.is_some_and(|remedy| remedy.contains("systemd-journal")));
+        assert!(check.remedy.is_some_and(|remedy| remedy.starts_with("install journalctl")));
         assert_eq!(source("bus", ATTACHED).state, State::Works);
         assert_eq!(source("bus of user 1000", CONNECTING).detail, "it does not answer");
         let remedy = source("systemd", presence::NOT_SYSTEMD).remedy;
         assert!(remedy.is_some_and(|remedy| remedy.contains("on its host")));
-        let masked = "org.freedesktop.systemd1.UnitMasked: Unit dbus-org.freedesktop.login1.service is masked.";
-        let check = source("logind", masked);
-        assert_eq!(check.detail, "its unit is masked");
-        assert!(check.remedy.is_some_and(|remedy| remedy.contains("systemctl unmask")));
+        let remedy = source("bus", presence::UNSEEN_SYSTEMD).remedy;
+        assert!(remedy.is_some_and(|remedy| remedy.contains("-v /run:/run")));
+        let refused = format!("{}, and was refused: AccessDenied", presence::BUS_TAKES_ROOT);
+        assert_eq!(source("bus", &refused).remedy.as_deref(), Some("run killtrace as root"));
         let hidden = source("processes", "/proc hides other users' processes (hidepid)").cost;
         assert!(hidden.is_some_and(|cost| cost.contains("is not found")));
         let remedy = source("journal", presence::NO_JOURNALD).remedy;

@@ -15,7 +15,6 @@ use super::roll_call::RollCall;
 use super::stops::{Stops, either};
 use super::targets::{Running, Wanted, identity};
 use super::{say_missing, say_tracing, say_unlikely};
-use crate::commands::doctor::kernel::names_remedy;
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
@@ -453,8 +452,7 @@ fn redactor() -> Redactor {
 fn header(plan: &Plan, kernel: &Kernel, witnesses: &Witnesses) -> Header {
     let machine = machine::Machine::here();
     let mut sources = witnesses.sources();
-    let remedied = |why| format!("{why} (remedy: {})", names_remedy(why));
-    let names = function_names().map_or_else(remedied, |()| ATTACHED.to_owned());
+    let names = function_names().map_or_else(|why| why.to_string(), |()| ATTACHED.to_owned());
     sources.insert("kallsyms".to_owned(), names);
     Header {
         schema: SCHEMA,

@@ -120,12 +120,15 @@ fn say_missing(sources: &BTreeMap<String, String>) {
             None => by_reason.push((why, vec![name])),
         }
     }
-    let reasons: Vec<String> =
-        by_reason.iter().map(|(why, names)| format!("{why} ({})", names.join(", "))).collect();
-    if !reasons.is_empty() {
-        let reasons = reasons.join("; ");
-        tell(&format!("not all is seen here: {reasons}; `killtrace doctor` says what that costs"));
+    if by_reason.is_empty() {
+        return;
     }
+    let line =
+        |(why, names): (&str, Vec<&str>)| format!("\n{}: {}", names.join(", "), one_line(why));
+    let lines: String = by_reason.into_iter().map(line).collect();
+    tell(&format!(
+        "not all is seen here (`killtrace doctor` says what that costs, and what to do):{lines}"
+    ));
 }
 
 /// Says on standard error why what is yet to come may never be noticed.
@@ -133,8 +136,8 @@ fn say_unlikely(targets: &[TargetSpec]) {
     use TargetSpec::{Cgroup, Container, Unit};
     if targets.iter().any(|target| matches!(target, Unit(_))) && !presence::is_run_by_systemd() {
         tell(&format!(
-            "{}, so that there are no units of its own to wait for: end this with Ctrl-C, and run it where systemd does",
-            presence::NOT_SYSTEMD
+            "{}, so that units cannot be waited for: end this with Ctrl-C; `killtrace doctor` says what to do",
+            presence::no_systemd()
         ));
     }
     let by_cgroup = targets.iter().any(|it| matches!(it, Unit(_) | Cgroup(_) | Container(_)));

@@ -141,7 +141,12 @@ async fn become_monitor(connection: &Connection) -> Result<(), String> {
     match tokio::time::timeout(CONNECT_LIMIT, call).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
-            Err(format!("reading along on the bus takes root, and was refused: {error}"))
+            let why = match error {
+                // Its own words about it are a page.
+                zbus::Error::MethodError(name, ..) => name.to_string(),
+                other => other.to_string(),
+            };
+            Err(format!("{}, and was refused: {why}", presence::BUS_TAKES_ROOT))
         }
         Err(_) => Err("the bus did not answer in time".to_owned()),
     }

@@ -61,6 +61,9 @@ const SPEAKERS: [&str; 36] = [
 /// more. By this name anybody can speak: `_PID`, which the kernel vouches for, says who it was.
 const SHORT_LIVED: [&str; 3] = ["sshd", "sshd-session", "sshd-auth"];
 
+/// What is said of the journal where there is no program to read it with.
+pub const NO_JOURNALCTL: &str = "journalctl is not installed";
+
 /// Longest line that is read; a longer one is skipped and counted.
 const MAX_LINE: usize = 4 << 20;
 
@@ -98,7 +101,7 @@ pub async fn follow(context: Arc<Context>, begin: Moment) {
                 ended(&mut child).await
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let why = "journalctl is not installed".to_owned();
+                let why = NO_JOURNALCTL.to_owned();
                 context.sources.set("journal", why.clone());
                 context.outbox.unavailable("journal", why);
                 return;

@@ -7,13 +7,14 @@ use crate::evidence::{Manager, Setting};
 pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
 
 /// What these settings take; others are lists, or not read closely.
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("KillUserProcesses", Kind::Truth),
     ("StopIdleSessionSec", Kind::Span),
     ("UserStopDelaySec", Kind::Span),
     ("IdleActionSec", Kind::Span),
     ("DefaultTimeoutStopSec", Kind::Span),
     ("DefaultTimeoutStartSec", Kind::Span),
+    ("Storage", Kind::Word(&["volatile", "persistent", "auto", "none"])),
     ("DefaultOOMPolicy", Kind::Word(&["continue", "stop", "kill"])),
 ];
 
@@ -79,6 +80,12 @@ impl Root {
             None => default_setting("oomd.conf", name, default),
         };
         OOMD.into_iter().map(of_default).collect()
+    }
+
+    /// Where journald is told to keep the journal, where a file says so; scope `journald.conf`.
+    pub fn journal_storage(&self) -> Option<Setting> {
+        let assignments = self.daemon(None, "journald.conf");
+        last(&assignments, "Journal", "Storage").map(|found| found.setting("journald.conf"))
     }
 
     /// `DefaultTimeoutStopSec` of the system manager; scope `system.conf`.

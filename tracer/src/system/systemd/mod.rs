@@ -162,7 +162,7 @@ async fn connect(
 ) -> Result<(Connection, MessageStream), String> {
     let (stream, uid) = match manager {
         Manager::System if !presence::is_run_by_systemd() => {
-            return Err(presence::NOT_SYSTEMD.to_owned());
+            return Err(presence::no_systemd().to_owned());
         }
         Manager::System => (UnixStream::connect(path).await, None),
         Manager::User(uid) => (connect_as_user(context, uid, path).await, Some(uid)),
