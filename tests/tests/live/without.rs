@@ -287,6 +287,47 @@ fn two_capabilities() {
     assert!(said.lines().all(|line| line.len() < 160) && !said.contains("setcap"), "{said}");
 }
 
+/// The usual limits before systemd 240, and of a login today: since 5.11 nobody asks. Before, killtrace raises the soft
+/// limit itself as far as it may, and what it says to do where that is not enough works.
+#[test]
+fn little_locked_memory() {
+    let limited = |limit: &str| Machine::of(&["prlimit", &format!("--memlock={limit}")]);
+    let counts = kernel_release() < (5, 11);
+    for limit in ["65536:65536", "8388608:8388608"] {
+        let machine = limited(limit).and(&NOBODY).and(&AMBIENT);
+        if counts {
+            let size = if limit.starts_with('6') { "64 KiB" } else { "8192 KiB" };
+            let remedies =
+                ["sudo prlimit --pid $$ --memlock=unlimited", "cap_sys_resource=ep", "16 MiB"];
+            machine.refuses("locked memory", &[&[size], remedies.as_slice()].concat());
+        } else {
+            machine.traces(&[]);
+        }
+    }
+    limited("65536:16777216").and(&NOBODY).and(&AMBIENT).traces(&[]);
+    // The remedies.
+    let script = "prlimit --pid $$ --memlock=unlimited; exec \"$@\"";
+    limited("65536:65536").and(&["sh", "-ec", script, "sh"]).and(&NOBODY).and(&AMBIENT).traces(&[]);
+    let resource =
+        ["--inh-caps=+bpf,+perfmon,+sys_resource", "--ambient-caps=+bpf,+perfmon,+sys_resource"];
+    limited("65536:65536").and(&NOBODY).and(&resource).traces(&[]);
+    // A container's root, who may not raise it.
+    let root = limited("65536:65536").and(&["setpriv", "--bounding-set=-sys_resource"]);
+    if counts {
+        root.refuses("locked memory", &["64 KiB", "--ulimit memlock=-1", "LimitMEMLOCK=infinity"]);
+    } else {
+        root.traces(&[]);
+    }
+}
+
+/// The first two numbers of the running kernel's release.
+fn kernel_release() -> (u32, u32) {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").expect("readable");
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut next = || numbers.next().flatten().unwrap_or_else(|| panic!("a release: {text}"));
+    (next(), next())
+}
+
 /// And a `/proc` that shows nobody but oneself.
 #[test]
 fn hidden_processes() {

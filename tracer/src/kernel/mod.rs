@@ -103,13 +103,12 @@ pub enum AttachError {
     #[error("this kernel has no bpf(2); killtrace needs one built with CONFIG_BPF_SYSCALL=y")]
     NoBpf,
     /// Before 5.11 maps are locked memory.
-    #[error(
-        "the limit of locked memory is too low for the kernel's maps ({limit} bytes); run \
-         `ulimit -l unlimited` first, or run killtrace as root with CAP_SYS_RESOURCE"
-    )]
+    #[error("the limit of locked memory is too low for the kernel's maps ({limit}); {remedy}")]
     LockedMemory {
-        /// What it is.
-        limit: u64,
+        /// What it is, with its unit.
+        limit: String,
+        /// How it is raised.
+        remedy: String,
     },
     /// What aya counts the CPUs by is not there.
     #[error(

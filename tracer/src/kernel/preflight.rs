@@ -18,8 +18,7 @@ const CONTAINER: &str = "root is deprived here, as in a container: run killtrace
 
 /// How whoever runs this comes by capabilities that are not held.
 pub fn privileged() -> String {
-    // SAFETY: takes nothing.
-    if unsafe { libc::geteuid() } != 0 {
+    if !is_root() {
         return format!(
             "run it as root (sudo killtrace …), or give it its rights once: {}",
             setcap()
@@ -48,10 +47,21 @@ pub fn setcap() -> String {
     let program = std::env::current_exe()
         .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
     format!(
-        "sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {program} (whoever may \
-         execute that file can then watch everybody's processes, and while it traces it reads settings past the permissions \
-         of their files; replay and the other verbs but doctor have their user's rights alone)"
+        "sudo setcap {}=ep {program} (whoever may execute that file can then watch everybody's processes, and while it \
+         traces it reads settings past the permissions of their files; replay and the other verbs but doctor have their \
+         user's rights alone)",
+        helpful(memory_counts_as_locked())
     )
+}
+
+/// The capabilities that somebody needs who is not root. `counts`: maps are locked memory, and the limit of that
+/// is not raised without `CAP_SYS_RESOURCE`.
+const fn helpful(counts: bool) -> &'static str {
+    if counts {
+        "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog,cap_sys_resource"
+    } else {
+        "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog"
+    }
 }
 
 /// Checks for the capabilities that loading takes.
@@ -96,19 +106,60 @@ pub fn refused_map(name: &str, error: io::Error) -> AttachError {
         Some(libc::ENOSYS) => AttachError::NoBpf,
         // The capabilities have been looked at: it is a limit, or somebody else who forbids it.
         Some(libc::EPERM | libc::EACCES) => match locked_memory_limit() {
-            Some(limit) if memory_counts_as_locked() => AttachError::LockedMemory { limit },
+            Some(limit) if memory_counts_as_locked() => AttachError::LockedMemory {
+                limit: size(limit),
+                remedy: more_locked_memory(is_root()),
+            },
             _ => AttachError::Forbidden { error },
         },
         _ => AttachError::Map { name: name.to_owned(), error },
     }
 }
 
-/// The limit of locked memory; `None`: unlimited.
-fn locked_memory_limit() -> Option<u64> {
+/// The limits of locked memory, in bytes.
+fn locked_memory() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure is valid for the call.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    (result == 0).then_some(limit)
+}
+
+/// The limit that counts, in bytes; `None`: unlimited.
+fn locked_memory_limit() -> Option<u64> {
+    locked_memory().map(|limit| limit.rlim_cur).filter(|bytes| *bytes != libc::RLIM_INFINITY)
+}
+
+/// `64 KiB`; bytes where it is no whole number of those.
+fn size(bytes: u64) -> String {
+    if bytes.is_multiple_of(1024) {
+        format!("{} KiB", bytes / 1024)
+    } else {
+        format!("{bytes} bytes")
+    }
+}
+
+/// How the limit of locked memory is raised. It takes `CAP_SYS_RESOURCE`, which an ordinary user's own `ulimit -l`
+/// lacks; a container's root may lack it as well.
+fn more_locked_memory(root: bool) -> String {
+    // The limit is the user's in all, and maps with a value for each CPU grow with their number.
+    let enough = "some 16 MiB are enough where no other program of this user's has locked memory";
+    if root {
+        format!(
+            "give the container --ulimit memlock=-1 or --cap-add=SYS_RESOURCE, the service \
+             LimitMEMLOCK=infinity ({enough})"
+        )
+    } else {
+        format!(
+            "raise this shell's with `sudo prlimit --pid $$ --memlock=unlimited` ({enough}), or run killtrace as root \
+             (sudo killtrace …), or give it its rights once: {}",
+            setcap()
+        )
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// Whether this kernel counts maps as locked memory, as all did before 5.11.
@@ -156,11 +207,19 @@ pub fn locked_down() -> bool {
         .is_ok_and(|state| state.contains("[confidentiality]"))
 }
 
-/// Raises the limit of locked memory: before 5.11 maps count against it. Harmless elsewhere.
+/// Raises the limit of locked memory, without end or as far as one may: before 5.11 maps count against it. Harmless
+/// elsewhere.
 pub fn raise_memlock_limit() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the structure is valid for the call. A failure shows when a map is made.
-    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    let raise = |limit: libc::rlimit| {
+        // SAFETY: the structure is valid for the call. A failure shows when a map is made.
+        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) == 0 }
+    };
+    let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    if !raise(all)
+        && let Some(limit) = locked_memory()
+    {
+        let _ = raise(libc::rlimit { rlim_cur: limit.rlim_max, ..limit });
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +249,20 @@ mod tests {
         assert!(refused(libc::ENOSYS).to_string().contains("CONFIG_BPF_SYSCALL"));
         assert!(refused(libc::EINVAL).to_string().contains("RECORDS"));
         let forbidden = refused(libc::EPERM).to_string();
-        assert!(forbidden.contains("seccomp") || forbidden.contains("ulimit -l"), "{forbidden}");
+        // Which of them depends on the kernel that the test runs on: the live tests ask for one.
+        assert!(forbidden.contains("seccomp") || forbidden.contains("memlock"), "{forbidden}");
+    }
+
+    #[test]
+    fn the_limit_of_locked_memory_is_raised_by_whoever_may() {
+        assert_eq!((size(64 << 10), size(1000)), ("64 KiB".to_owned(), "1000 bytes".to_owned()));
+        assert!(helpful(true).ends_with(",cap_sys_resource"));
+        assert!(!helpful(false).contains("cap_sys_resource"));
+        let user = more_locked_memory(false);
+        assert!(user.contains("sudo prlimit --pid $$ --memlock=unlimited"), "{user}");
+        assert!(user.contains("setcap") && user.contains("16 MiB"), "{user}");
+        let root = more_locked_memory(true);
+        assert!(root.contains("--ulimit memlock=-1") && !root.contains("sudo"), "{root}");
     }
 
     #[test]

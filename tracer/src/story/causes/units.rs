@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies, unit_timeouts};
-use crate::evidence::{BusCall, Grade, Job, MS, Manager, Moment, S, sig};
+use crate::evidence::{BusCall, Grade, Job, Manager, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
