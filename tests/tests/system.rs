@@ -8,7 +8,7 @@ use std::process::Command;
 use killtrace::evidence::{Mechanism, Source};
 use killtrace::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 use killtrace_tests::death;
-use killtrace_tests::lab::{Login, new_key};
+use killtrace_tests::lab::{Login, PATIENCE, new_key, wait_for};
 use killtrace_tests::live::{Trace, run};
 
 /// The wall clock, in seconds.
@@ -93,6 +93,41 @@ fn stopped_over_the_private_socket(
     let explanation = death.0["cause"]["explanation"].to_string();
     assert!(explanation.contains("over systemd's private socket"), "{death}");
     death
+}
+
+/// Units and their processes are known by cgroup2, be it alone or, where the kernel's command line asks for that, beside
+/// cgroup v1.
+#[test]
+#[ignore = "depends on the kernel's command line: cargo xtask vm runs it"]
+fn units_by_cgroup() {
+    let line = fs::read_to_string("/proc/cmdline").expect("readable");
+    let hybrid = line.contains("systemd.unified_cgroup_hierarchy=0");
+    let place = if hybrid { "/sys/fs/cgroup/unified" } else { "/sys/fs/cgroup" };
+    assert!(Path::new(place).join("cgroup.subtree_control").exists(), "no cgroup2 at {place}");
+    let unit = "[Service]\nExecStart=/bin/sh -c 'sleep 1000 & wait'\n";
+    write("/etc/systemd/system/kt-cgroups.service", unit);
+    run(&["systemctl", "daemon-reload"]);
+    // It starts while it is waited for.
+    let target = ["--target", "unit:kt-cgroups.service"].map(str::to_owned);
+    let mut trace = Trace::start("cgroups", &target);
+    run(&["systemctl", "start", "kt-cgroups"]);
+    let processes = Path::new(place).join("system.slice/kt-cgroups.service/cgroup.procs");
+    wait_for("the shell and its child", PATIENCE, || {
+        Ok((fs::read_to_string(&processes)?.lines().count() == 2).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    run(&["systemctl", "stop", "kt-cgroups"]);
+    for death in [trace.next_death(), trace.next_death()] {
+        assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+        let victim = &death.victim;
+        assert_eq!(victim.unit.as_deref(), Some("kt-cgroups.service"), "{death:#?}");
+        assert_eq!(
+            victim.cgroup.as_deref(),
+            Some("/system.slice/kt-cgroups.service"),
+            "{death:#?}"
+        );
+    }
+    trace.stop();
 }
 
 /// root's systemctl speaks to PID 1 where no bus hears it.

@@ -1,9 +1,14 @@
 //! Ends that take a machine of their own: `cargo xtask vm` runs these in virtual machines, with the
 //! live tests. They are ignored elsewhere.
 
-use killtrace::evidence::Mechanism;
-use killtrace::story::verdict::{CauseId, Death, Outcome};
-use killtrace_tests::live::{By, play};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use killtrace::evidence::{Grade, Mechanism};
+use killtrace::story::verdict::{CauseId, Death, KillerKind, Outcome};
+use killtrace_tests::live::{By, Trace, play, run};
 
 fn killed_outright(death: &Death) {
     let outcome = Outcome::Signaled { signal: "SIGKILL".to_owned(), core_dumped: false };
@@ -85,4 +90,172 @@ fn pidfd_closed() {
     killed_outright(death);
     let text = &death.cause.explanation;
     assert!(text.contains("closed its last pidfd"), "{text}");
+}
+
+/// A shell that runs a script and is spoken to, a line at a time. It does not outlive its test.
+struct Shell {
+    child: Child,
+    said: BufReader<ChildStdout>,
+    ears: ChildStdin,
+}
+
+impl Shell {
+    fn run(wrapper: &[&str], script: &str) -> Self {
+        let words = [wrapper, &["sh", "-c", script]].concat();
+        let started = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = started.unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"));
+        let said = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let ears = child.stdin.take().expect("standard input is piped");
+        Self { child, said, ears }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Waits until it says that word.
+    fn says(&mut self, word: &str) {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it speaks");
+        assert_eq!(line.trim_end(), word);
+    }
+
+    fn tell(&mut self) {
+        self.ears.write_all(b"go\n").expect("it listens");
+    }
+
+    fn ends(&mut self) {
+        self.child.wait().expect("it is a child");
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // An error says that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write(path: &str, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// The wall clock, in seconds.
+fn wall_clock() -> u64 {
+    run(&["date", "+%s"]).parse().expect("a number")
+}
+
+/// Sends so many SIGUSR1 to the first argument, and says when a quarter of them is sent.
+const FLOOD: &str = "i=0; while [ $i -lt 4000 ]; do kill -USR1 $victim; i=$((i+1)); \
+                     if [ $i -eq 1000 ]; then echo quarter; fi; done";
+
+/// What a CPU has counted by itself is told though it goes, and who comes while it is away sees what happens on it
+/// when it is back.
+#[test]
+#[ignore = "takes a CPU offline: cargo xtask vm runs it"]
+fn a_cpu_goes_and_comes_back() {
+    const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+    const ON_IT: [&str; 3] = ["taskset", "-c", "1"];
+    let there = Path::new(ONLINE).exists();
+    assert!(there, "this kernel has no CPU that can be taken offline (CONFIG_HOTPLUG_CPU)");
+    let mut victim = Shell::run(&[], "trap '' USR1; echo ready; read -r _");
+    victim.says("ready");
+    let target = ["-p".to_owned(), victim.pid()];
+    let trace = Trace::start("flood", &target);
+    let flood = format!("victim={}; {FLOOD}", victim.pid());
+    let mut sender = Shell::run(&ON_IT, &flood);
+    sender.says("quarter");
+    write(ONLINE, "0");
+    sender.ends();
+    let late = Trace::start("late", &target);
+    write(ONLINE, "1");
+    let mut sender = Shell::run(&ON_IT, &flood);
+    sender.says("quarter");
+    sender.ends();
+    let kill = format!("kill -KILL {}; :", victim.pid());
+    let mut killer = Shell::run(&ON_IT, &kill);
+    let pid = killer.child.id();
+    killer.ends();
+    victim.ends();
+    for (trace, signals) in [(trace, 8001), (late, 4001)] {
+        let ended = trace.finish();
+        assert_eq!(ended.losses().count(), 0, "nothing is lost\n{}", ended.complaint());
+        assert_eq!(ended.summary().map(|summary| summary.signals), Some(signals));
+        let death = ended.deaths().next().expect("a verdict");
+        killed_outright(death);
+        let by = death.killer.process.as_ref().map(|killer| killer.pid);
+        assert_eq!(by, Some(pid), "{death:#?}");
+    }
+}
+
+/// How long the machine sleeps, in seconds.
+const ASLEEP: u64 = 6;
+
+/// Suspends the machine to memory (S3) until its clock wakes it.
+fn sleep_in_s3() {
+    const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+    const DEPTH: &str = "/sys/power/mem_sleep";
+    let deep = fs::read_to_string(DEPTH).is_ok_and(|states| states.contains("deep"));
+    let alarm = Path::new(ALARM).exists();
+    assert!(deep && alarm, "this kernel has no S3 sleep here that a clock could end");
+    write(DEPTH, "deep");
+    write(ALARM, &format!("+{ASLEEP}"));
+    write("/sys/power/state", "mem");
+}
+
+/// While the machine sleeps somebody is about to end who has been asked to; another is killed when it is awake.
+#[test]
+#[ignore = "puts the machine to sleep: cargo xtask vm runs it"]
+fn the_machine_sleeps() {
+    let script =
+        "trap 'echo caught; read -r _; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut asked = Shell::run(&[], script);
+    asked.says("ready");
+    let mut killed = Shell::run(&[], "echo ready; read -r _");
+    killed.says("ready");
+    let targets = ["-p".to_owned(), asked.pid(), "-p".to_owned(), killed.pid()];
+    let trace = Trace::start("asleep", &targets);
+    let before = wall_clock();
+    run(&["kill", "-TERM", &asked.pid()]);
+    asked.says("caught");
+    sleep_in_s3();
+    let awake = wall_clock();
+    assert!(awake - before >= ASLEEP - 1, "it slept from {before} to {awake}");
+    asked.tell();
+    asked.ends();
+    run(&["kill", "-KILL", &killed.pid()]);
+    killed.ends();
+    let after = wall_clock();
+    let ended = trace.finish();
+    assert_eq!(ended.losses().count(), 0, "nothing is lost\n{}", ended.complaint());
+    let deaths: Vec<&Death> = ended.deaths().collect();
+    let [asked, killed] = deaths.as_slice() else { panic!("{deaths:#?}") };
+    assert_eq!(asked.outcome, Outcome::Exited { status: 3 }, "{asked:#?}");
+    assert_eq!(asked.cause.evidence, Grade::Inferred, "{asked:#?}");
+    killed_outright(killed);
+    for death in &deaths {
+        assert_eq!(death.killer.kind, KillerKind::Process, "{death:#?}");
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    }
+    let signals: Vec<_> = ended.signals().collect();
+    let [term, kill] = signals.as_slice() else { panic!("{signals:#?}") };
+    let moments = [term.at, asked.at, kill.at, killed.at];
+    assert!(moments.is_sorted_by_key(|at| at.boot_ns), "{moments:#?}");
+    let slept = (asked.at.boot_ns - term.at.boot_ns) / 1_000_000_000;
+    assert!(slept >= ASLEEP - 1, "the sleep is part of the {slept} s in between");
+    for (at, from, to) in [
+        (term.at, before, awake),
+        (asked.at, awake, after),
+        (kill.at, awake, after),
+        (killed.at, awake, after),
+    ] {
+        let shown = u64::try_from(at.time.unix_ns() / 1_000_000_000).expect("after 1970");
+        assert!((from..=to).contains(&shown), "{from} {shown} {to}");
+    }
+    assert!(deaths.into_iter().cloned().eq(ended.replayed()), "{}", ended.complaint());
 }

@@ -10,8 +10,9 @@ use serde_json::Value;
 use crate::cargo::{cargo, output, run as run_command, workspace};
 use crate::toolchain::{self, target_directory};
 
-/// The test programs that every virtual machine runs, but for that with a whole system.
-const TESTS: &[&str] = &["live", "vm"];
+/// The test programs that every virtual machine runs, but for that with a whole system; in this order, and there is
+/// no way back from the last.
+const TESTS: &[&str] = &["live", "vm", "lockdown"];
 /// Those for a whole system, which there is for this machine's architecture alone.
 const WHOLE: &[&str] = &["system", "shutdown"];
 
@@ -26,7 +27,7 @@ const OTHER: &str = "arm64";
 /// What to run on which kernels.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Only these machines (the kernels 5.10, 6.1, 6.12, newest; a whole system; arm64); the matrix in docs/kernels.md is written when all are run
+    /// Only these machines (the kernels 5.10, 6.1, 6.12, newest; a whole system, hybrid: the same with cgroup v1; arm64); the matrix in docs/kernels.md is written when all are run
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<String>,
     /// Only tests whose name contains one of these

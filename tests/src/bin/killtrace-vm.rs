@@ -55,6 +55,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
         filter: Vec::new(),
         short: false,
         update: false,
+        workspace: PathBuf::new(),
         directory: PathBuf::new(),
         document: PathBuf::new(),
         programs: BTreeMap::new(),
@@ -89,6 +90,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options> {
     let workspace = workspace.context("--workspace is missing")?;
     options.directory = directory(&workspace);
     options.document = workspace.join("docs/kernels.md");
+    options.workspace = workspace;
     Ok(options)
 }
 

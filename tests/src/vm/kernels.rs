@@ -42,6 +42,10 @@ pub struct Wanted {
     pub arch: Arch,
     /// What is booted with it.
     pub guest: Guest,
+    /// More for the kernel's command line.
+    pub parameters: &'static str,
+    /// Only tests whose name contains one of these; all where there are none.
+    pub only: &'static [&'static str],
 }
 
 /// What a machine consists of beside its kernel.
@@ -55,18 +59,33 @@ pub enum Guest {
 
 impl Wanted {
     const fn new(label: &'static str, release: &'static str, about: &'static str) -> Self {
-        Self { label, release, about, arch: Arch::Amd64, guest: Guest::Bare }
+        Self {
+            label,
+            release,
+            about,
+            arch: Arch::Amd64,
+            guest: Guest::Bare,
+            parameters: "",
+            only: &[],
+        }
     }
 }
 
-/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has; a whole system; and
-/// another architecture.
+/// The matrix: the kernels of the supported Debian releases, and the newest that Debian has; a whole system, and one
+/// with cgroup v1; and another architecture.
 pub const MATRIX: &[Wanted] = &[
     Wanted::new("5.10", "5.10.", "Debian 11"),
     Wanted::new("6.1", "6.1.", "Debian 12"),
     Wanted::new("6.12", "6.12.", "Debian 13"),
     Wanted::new("newest", "", "Debian's newest"),
     Wanted { guest: Guest::System, ..Wanted::new("system", "6.1.", "Debian, whole") },
+    Wanted {
+        guest: Guest::System,
+        // What it takes memory control of cgroup2 for cannot be there.
+        parameters: "systemd.unified_cgroup_hierarchy=0",
+        only: &["units_by_cgroup", "tmux_at_", "who_asks_over_the_private_socket"],
+        ..Wanted::new("hybrid", "6.1.", "Debian, whole, cgroup v1 beside cgroup2")
+    },
     Wanted { arch: Arch::Arm64, ..Wanted::new("arm64", "6.12.", "Debian 13, arm64") },
 ];
 

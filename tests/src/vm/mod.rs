@@ -6,7 +6,7 @@
 //! image (cpio)  ─┼─▶ qemu ─▶ guest (PID 1) ─▶ plan::Line over a serial line ─▶ outcome ─▶ table
 //! ```
 
-mod apt;
+pub(crate) mod apt;
 mod cpio;
 pub mod cross;
 pub mod guest;
@@ -46,6 +46,8 @@ pub struct Options {
     pub short: bool,
     /// Look for newer kernels.
     pub update: bool,
+    /// What was built and is tried.
+    pub workspace: PathBuf,
     /// Where kernels, logs and recordings are kept.
     pub directory: PathBuf,
     /// The document to write the matrix to.
@@ -57,13 +59,17 @@ pub struct Options {
 /// What is tried in short: the families that depend most on the kernel's own doing. The self-test of `doctor`
 /// comes with it.
 const SHORT: &[&str] = &[
+    "a_cpu_goes_and_comes_back",
     "cgroup_kill_forking",
     "cgroup_kill_writer_gone",
     "cgroup_oom",
     "exits::",
     "kills::",
+    "little_locked_memory",
+    "locked_down",
     "memory_",
     "sysrq_",
+    "the_machine_sleeps",
 ];
 
 /// One row of the matrix.
@@ -79,6 +85,7 @@ struct Row {
 /// Where something cannot be set up, or a test failed.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     let start = Instant::now();
+    let this = table::Run::of(&options.workspace);
     let wanted = match options.kernels.as_slice() {
         [] if options.short => kernels::ends(),
         [] => MATRIX.to_vec(),
@@ -102,7 +109,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     }
     let complete = options.kernels.is_empty() && options.filter.is_empty() && !options.short;
     if complete {
-        fs::write(&options.document, table::document(&rows))
+        fs::write(&options.document, table::document(&rows, &this))
             .with_context(|| format!("cannot write {}", options.document.display()))?;
     }
     writeln!(out, "\n{}\n{:.0} s", table::summary(&rows), start.elapsed().as_secs_f64())?;
@@ -151,7 +158,7 @@ fn initramfs(
     options: &Options,
     scratch: &Path,
 ) -> Result<PathBuf> {
-    let plan = plan(wanted.guest, programs, options);
+    let plan = plan(wanted, programs, options);
     let mut programs = programs.clone();
     programs.tests.retain(|(name, _)| plan.tests.iter().any(|test| test.name == *name));
     let bytes = match (wanted.guest, wanted.arch) {
@@ -167,7 +174,7 @@ fn initramfs(
     Ok(path)
 }
 
-fn plan(guest: Guest, programs: &Programs, options: &Options) -> Plan {
+fn plan(wanted: Wanted, programs: &Programs, options: &Options) -> Plan {
     let program = |(name, _): &(String, PathBuf)| TestProgram {
         name: name.clone(),
         // Those of the virtual machine are ignored elsewhere, and want it for themselves.
@@ -176,11 +183,12 @@ fn plan(guest: Guest, programs: &Programs, options: &Options) -> Plan {
         ends_the_system: name == "shutdown",
     };
     let whole = |name: &str| name == "system" || name == "shutdown";
-    let suits = |(name, _): &&(String, PathBuf)| whole(name) == (guest == Guest::System);
+    let suits = |(name, _): &&(String, PathBuf)| whole(name) == (wanted.guest == Guest::System);
     Plan {
         tests: programs.tests.iter().filter(suits).map(program).collect(),
         filter: match options.filter.as_slice() {
             [] if options.short => SHORT.iter().map(|&part| part.to_owned()).collect(),
+            [] => wanted.only.iter().map(|&part| part.to_owned()).collect(),
             parts => parts.to_vec(),
         },
         self_test: options.filter.is_empty(),

@@ -23,8 +23,8 @@ pub struct Outcome {
     pub release: Option<String>,
     /// `killtrace doctor`: name, state, detail.
     pub checks: Vec<(String, String, String)>,
-    /// How many tests passed.
-    pub passed: usize,
+    /// Tests that passed: program and test.
+    pub passed: Vec<String>,
     /// Those that a kernel without the feature cannot pass.
     pub impossible: Vec<Failure>,
     /// Those that failed.
@@ -48,7 +48,7 @@ impl Outcome {
                 let before = self.failed.iter().position(|failure| failure.name == name);
                 let before = before.filter(|_| attempt > 1).map(|at| self.failed.remove(at));
                 if outcome == TestOutcome::Passed {
-                    self.passed += 1;
+                    self.passed.push(name);
                     self.unsteady.extend(before);
                 } else if let Some(reason) = lacking(&output) {
                     self.impossible.push(Failure { name, reason, output });
@@ -142,7 +142,7 @@ mod tests {
             ]
         );
         assert_eq!(outcome.failed[0].name, "live a::b");
-        assert_eq!(outcome.passed, 1);
+        assert_eq!(outcome.passed, ["live a::b"]);
         assert!(!outcome.is_good());
     }
 
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!((outcome.failed.len(), outcome.unsteady.len()), (1, 0));
         assert_eq!(outcome.failed[0].reason, "still wrong");
         outcome.take(again(TestOutcome::Passed, ""));
-        assert_eq!((outcome.failed.len(), outcome.unsteady.len(), outcome.passed), (0, 1, 1));
+        assert_eq!((outcome.failed.len(), outcome.unsteady.len(), outcome.passed.len()), (0, 1, 1));
     }
 
     #[test]

@@ -142,7 +142,11 @@ impl Machine {
             .arg("-initrd")
             .arg(initramfs)
             // With a panic the machine ends as well: `-no-reboot` turns the reboot into an end.
-            .args(["-append", &format!("console={} panic=-1 psi=1", emulator.console)])
+            .arg("-append")
+            .arg(format!(
+                "console={} panic=-1 psi=1 {}",
+                emulator.console, kernel.wanted.parameters
+            ))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
