@@ -2,6 +2,7 @@
 //! the thousand or go away. Nothing that was seen is lost, and what could not be kept is told.
 
 use std::fs;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -220,6 +221,58 @@ fn an_end_that_was_lost() {
     assert!(death.killer.process.is_none(), "{death:#?}");
     assert!(death.gaps.iter().any(|gap| gap.contains("ends of processes")), "{:?}", death.gaps);
     assert!(report.contains("\"reason\":\"targets gone\""), "{report}");
+}
+
+/// Commands of bpf(2): a descriptor of the program, or of the map, with that id.
+const BPF_PROG_GET_FD_BY_ID: i64 = 13;
+const BPF_MAP_GET_FD_BY_ID: i64 = 14;
+
+/// Whether the kernel has a program or a map with that id, be it open, attached or pinned anywhere.
+fn is_loaded(command: i64, id: u32) -> bool {
+    let attributes = [id, 0, 0];
+    // SAFETY: the attributes outlive the call, which reads no more than their size.
+    let got = unsafe {
+        libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes))
+    };
+    if got < 0 {
+        let error = std::io::Error::last_os_error();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "bpf(2): {error}");
+        return false;
+    }
+    let got = i32::try_from(got).expect("a descriptor");
+    // SAFETY: the descriptor is new, and nobody else's.
+    drop(unsafe { OwnedFd::from_raw_fd(got) });
+    true
+}
+
+/// Ids of what a process has open, by a field of `/proc/PID/fdinfo`.
+fn opened(pid: u32, field: &str) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it runs").flatten();
+    let texts = entries.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default());
+    let id = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().parse().ok()
+    };
+    texts.filter_map(id).collect()
+}
+
+/// Nothing of it stays in the kernel, though it could not clean up.
+#[test]
+fn killed_it_leaves_nothing_loaded() {
+    let stage = Stage::open("kill-term");
+    let trace = Trace::of(&stage, &["-p", &stage.pid("victim").to_string()]);
+    let programs = opened(trace.pid(), "prog_id:");
+    let maps = opened(trace.pid(), "map_id:");
+    assert!(programs.len() >= 5, "the hooks: {programs:?}");
+    assert!(programs.iter().all(|id| is_loaded(BPF_PROG_GET_FD_BY_ID, *id)), "{programs:?}");
+    trace.kill();
+    wait_for("the kernel to be rid of it", PATIENCE, || {
+        let gone = !programs.iter().any(|id| is_loaded(BPF_PROG_GET_FD_BY_ID, *id))
+            && !maps.iter().any(|id| is_loaded(BPF_MAP_GET_FD_BY_ID, *id));
+        Ok(gone.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: of programs {programs:?}, maps {maps:?}"));
+    drop(stage);
 }
 
 /// The terminal that it reports to goes away.

@@ -42,20 +42,54 @@ fn hostile_names_as_text() {
         let text = fs::read(&report).unwrap_or_default();
         let text = String::from_utf8(text).expect("the report is UTF-8");
         assert!(text.contains("SIGTERM"), "{text}");
-        let harmful = |c: &char| c.is_control() && *c != '\n';
-        assert_eq!(text.chars().find(harmful), None, "{text:?}");
+        harmless(&text);
         assert!(!text.lines().any(|line| line.starts_with("+++ exited with 0")), "{text}");
+        let lies = |line: &str| line.trim_start().starts_with("12:00:00.000");
+        assert!(!text.lines().any(lies), "{text}");
     }
 }
 
-/// However many arguments there are, the report stays small and says whose they were.
+/// Nothing that a terminal obeys, and no mark that has text read in another order (Unicode's `Bidi_Control`).
+fn harmless(text: &str) {
+    let turns = |c: &char| matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmful = |c: &char| c.is_control() && *c != '\n' || turns(c);
+    assert_eq!(text.chars().find(harmful), None, "{text:?}");
+}
+
+/// Whatever a cgroup is called, it is neither obeyed nor believed.
+#[test]
+fn hostile_cgroup() {
+    let played = play("hostile-cgroup");
+    let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
+    let cgroup = death.victim.cgroup.as_deref().unwrap_or_default();
+    assert!(cgroup.contains("/session-3.scope \u{1b}[2J`a` <b> %s%n|\u{202e}gpj "), "{cgroup:?}");
+    assert_eq!(death.victim.session, None, "{death:#?}");
+    for format in ["text", "markdown"] {
+        let arguments = ["replay", "--color", "never", "-v", "--format", format];
+        let output = Command::new(program("killtrace"))
+            .args(arguments)
+            .arg(&played.trace.recording)
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start killtrace: {error}"));
+        let text = String::from_utf8(output.stdout).expect("the report is UTF-8");
+        assert!(text.contains("session-3.scope"), "{text}");
+        harmless(&text);
+    }
+}
+
+/// However long the arguments are, report and recording stay small and say whose they were.
 #[test]
 fn long_arguments() {
     let played = play("long-arguments");
     let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
     let words = death.victim.cmdline.as_ref().expect("checked above");
     assert_eq!(words[0], "wordy");
-    assert!(words.iter().any(|word| word == "argument-0"), "{words:?}");
+    assert!(words.iter().any(|word| word.starts_with("argument-0-xxx")), "{words:?}");
+    let said: usize = words.iter().map(String::len).sum();
+    assert!(said < 8192, "{said} bytes of arguments are told");
+    let recorded = fs::metadata(&played.trace.recording).expect("a recording").len();
+    let (length, count) = names::LONG_ARGUMENTS;
+    assert!(recorded < (length * count) as u64 / 10, "the recording has {recorded} bytes");
 }
 
 #[test]
