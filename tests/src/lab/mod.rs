@@ -19,6 +19,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::vm::apt::tree_of;
 use instance::Instance;
 use network::ClientComputer;
 
@@ -119,6 +120,19 @@ impl Lab {
         let script = r#"mkdir -p -- "$(dirname -- "$1")" && cat > "$1""#;
         let mut command = self.command(&["sh", "-c", script, "sh", path]);
         wait::must_succeed(&mut command, text.as_bytes()).map(drop)
+    }
+
+    /// Unpacks packages that the seed does not have, since they conflict with what it has. Nothing is set up.
+    ///
+    /// # Errors
+    /// Where they cannot be fetched or unpacked.
+    pub fn unpack(&self, packages: &[&str]) -> Result<()> {
+        let tree = tree_of(packages, &seed::suite()?, &seed::lab_directory())?;
+        let mut pack = Command::new("tar");
+        pack.args(["--create", "--file", "-", "--directory"]).arg(&tree).args(["etc", "usr"]);
+        let content = wait::output_of(&mut pack, b"")?;
+        let unpack = ["tar", "--extract", "--keep-directory-symlink", "--directory", "/"];
+        wait::must_succeed(&mut self.command(&unpack), &content.stdout).map(drop)
     }
 
     /// Reads a text file of the lab.

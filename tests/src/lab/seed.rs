@@ -80,12 +80,8 @@ pub fn lab_directory() -> PathBuf {
 /// Without root, debootstrap or a usable apt source.
 pub fn ensure() -> Result<PathBuf> {
     require_root()?;
-    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let own = codename(&release).context(
-        "/etc/os-release has no VERSION_CODENAME: the lab is installed from a Debian release",
-    )?;
-    let suite = std::env::var(SUITE_VARIABLE).unwrap_or_default();
-    let suite = if suite.is_empty() { own } else { &suite };
+    let own = own_suite()?;
+    let suite = suite()?;
     let directory = lab_directory();
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
@@ -96,8 +92,8 @@ pub fn ensure() -> Result<PathBuf> {
     lock.lock().context("cannot lock the seed")?;
     if !seed.exists() {
         // One archive has all releases.
-        let archive = apt::archive_of(Path::new("/etc/apt"), own)?;
-        let archive = Archive { suite: suite.to_owned(), ..archive };
+        let archive = apt::archive_of(Path::new("/etc/apt"), &own)?;
+        let archive = Archive { suite, ..archive };
         let unfinished = directory.join("seed-unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).context("cannot remove an unfinished seed")?;
@@ -106,6 +102,21 @@ pub fn ensure() -> Result<PathBuf> {
         fs::rename(&unfinished, &seed).context("cannot move the finished seed into place")?;
     }
     Ok(seed)
+}
+
+/// Code name of the release that the lab is made of.
+pub(super) fn suite() -> Result<String> {
+    let asked = std::env::var(SUITE_VARIABLE).unwrap_or_default();
+    if asked.is_empty() { own_suite() } else { Ok(asked) }
+}
+
+/// Code name of the machine's own release.
+fn own_suite() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let own = codename(&release).context(
+        "/etc/os-release has no VERSION_CODENAME: the lab is installed from a Debian release",
+    )?;
+    Ok(own.to_owned())
 }
 
 fn install(archive: &Archive, target: &Path) -> Result<()> {

@@ -174,6 +174,31 @@ pub fn unpack_all(packages: &[PathBuf], into: &Path) -> Result<()> {
     fs::remove_file(&content).context("cannot remove a file")
 }
 
+/// A tree with the content of these packages of a Debian release; what is fetched is kept below `directory`.
+///
+/// # Errors
+/// Where one is not there, or cannot be fetched.
+pub fn tree_of(packages: &[&str], suite: &str, directory: &Path) -> Result<PathBuf> {
+    let place = directory.join(format!("packages-{suite}-{}", packages.join("-")));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let apt = Apt::new(&directory.join(format!("apt-{suite}")), debian_architecture(), &[suite])?;
+    if !apt.has_lists() {
+        apt.update()?;
+    }
+    let unfinished = directory.join(format!("packages-{suite}-unfinished"));
+    let files = packages.iter().map(|package| apt.download(package, directory));
+    unpack_all(&files.collect::<Result<Vec<_>>>()?, &unfinished)?;
+    fs::rename(&unfinished, &place).context("cannot move the packages into place")?;
+    Ok(place)
+}
+
+/// What Debian calls this machine's architecture.
+const fn debian_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
 /// Code name of the machine's release.
 ///
 /// # Errors

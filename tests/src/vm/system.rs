@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::apt::{Apt, codename, unpack_all};
+use super::apt::{codename, tree_of};
 use super::cpio::Archive;
 use super::image::{Programs, WITHOUT, add_own};
 use super::plan::{self, Plan};
@@ -79,28 +79,12 @@ pub fn image(
     }
     archive.tree(&layer, &[])?;
     archive.tree(&seed::ensure()?, WITHOUT)?;
-    archive.tree(&packages(directory)?, WITHOUT)?;
+    // From where the seed is from.
+    archive.tree(&tree_of(PACKAGES, &codename()?, directory)?, WITHOUT)?;
     archive.file(plan::PLACE.trim_start_matches('/'), 0o644, &serde_json::to_vec(plan)?);
     let mut libraries = BTreeSet::new();
     add_own(&mut archive, Some(&mut libraries), programs, scratch)?;
     Ok(archive.finish())
-}
-
-/// A tree with the content of [`PACKAGES`], from where the seed is from.
-fn packages(directory: &Path) -> Result<PathBuf> {
-    let place = directory.join(format!("system-packages-{}", PACKAGES.join("-")));
-    if place.is_dir() {
-        return Ok(place);
-    }
-    let apt = Apt::new(&directory.join("apt-system"), "amd64", &[&codename()?])?;
-    if !apt.has_lists() {
-        apt.update()?;
-    }
-    let unfinished = directory.join("system-packages-unfinished");
-    let files = PACKAGES.iter().map(|package| apt.download(package, directory));
-    unpack_all(&files.collect::<Result<Vec<_>>>()?, &unfinished)?;
-    fs::rename(&unfinished, &place).context("cannot move the packages into place")?;
-    Ok(place)
 }
 
 fn put(layer: &Path, path: &str, text: &str) -> Result<()> {

@@ -191,3 +191,27 @@ fn a_job_of_parallel_takes_too_long() {
     assert!(words.contains("parallel") && words.contains("--timeout"), "{death}");
     killtrace.stop().expect("killtrace ends");
 }
+
+/// OpenRC here runs beside systemd; its programs are the same where it is alone.
+#[test]
+fn a_service_that_openrc_stops_is_named() {
+    const SCRIPT: &str = "#!/sbin/openrc-run\ncommand=/bin/sleep\ncommand_args=1000\n\
+                          command_background=true\npidfile=/run/napper.pid\n";
+    let lab = lab(&Options::default());
+    lab.unpack(&["openrc", "libeinfo1", "librc1"]).expect("OpenRC");
+    lab.write("/etc/init.d/napper", SCRIPT).expect("written");
+    let start = "chmod +x /etc/init.d/napper; mkdir -p /run/openrc; touch /run/openrc/softlevel; \
+                 rc-service napper start";
+    lab.exec(&["sh", "-ec", start]).expect("OpenRC starts it");
+    let pid = lab.read("/run/napper.pid").expect("its pid").trim().parse().expect("its pid");
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    lab.exec(&["rc-service", "napper", "stop"]).expect("OpenRC stops it");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "start-stop-daem", "{death}");
+    let explanation = death.0["cause"]["explanation"].as_str().expect("words");
+    assert!(explanation.contains("So OpenRC stops its service napper."), "{death}");
+    death.fix_with("sudo rc-service napper start");
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
+}

@@ -83,6 +83,20 @@ pub fn udev_unit() -> Fix {
     .see("udev(7), systemd.device(5)")
 }
 
+/// Where systemd does not start services; `is_openrcs`: OpenRC does.
+pub fn start_service_again(service: &str, is_openrcs: bool) -> Fix {
+    let name = operand(service);
+    let (program, manual) =
+        if is_openrcs { ("rc-service", "rc-service(8)") } else { ("service", "service(8)") };
+    fix(
+        "start the service again",
+        vec![format!("sudo {program} {name} start")],
+        &format!("{service} runs again, as its init script starts it"),
+    )
+    .check(format!("{program} {name} status"))
+    .see(manual)
+}
+
 /// `sacct -j 5`
 pub fn look_at_slurm_job(id: &str) -> Fix {
     let id = quoted(id);

@@ -13,6 +13,7 @@ mod decide;
 mod ending;
 mod engine;
 mod fixes;
+mod init_script;
 mod judge;
 mod manager;
 mod mechanism;

@@ -6,6 +6,7 @@ use crate::story::actor::{Actor, is_shell, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way, decide};
 use crate::story::ending::exit_link;
+use crate::story::init_script::InitScript;
 use crate::story::manager::manager_of;
 use crate::story::patience::HANDLED;
 use crate::story::relay::{Relay, order_before, own_alarm};
@@ -96,20 +97,23 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let name = words::name_pid(&case.task(sender));
     let actor = Actor::behind(case, sender.id);
+    let script = InitScript::above(case, sender.id);
     Finding::new(
         CauseId::UserCommand,
         Fit::Program,
         Grade::Observed,
         format!(
-            "{victim} got {signal} from {name}{}: {}.{}{}{}",
+            "{victim} got {signal} from {name}{}: {}.{}{}{}{}",
             kinship(case, sender),
             actor.told(),
+            script.as_ref().map(InitScript::sentence).unwrap_or_default(),
             aim(case),
             forged(case),
             way(case)
         ),
     )
     .links(units::command_links(case, &actor))
+    .fixes(script.map(|script| script.fix()))
     .answer()
 }
 

@@ -186,3 +186,39 @@ fn the_victim_has_one_name() {
     );
     assert!(!death.cause.explanation.contains("bash[500]"), "{death:#?}");
 }
+
+/// A service that OpenRC, or a script of System V, stops is named, and how it is started again.
+#[test]
+fn a_service_that_its_init_script_stops_is_told_with_its_remedy() {
+    let told = |script: Task, words: &[&str]| {
+        let victim = root(task_in(500, "napper", "/"));
+        let killer = root(task_in(90, "start-stop-daem", "/"));
+        let shell = root(task_in(60, "bash", "/"));
+        let death = Scene::watching(&victim)
+            .exec(1, shell.clone(), &["-bash"], &[])
+            .exec(10, script.clone(), words, &[&shell])
+            .exec(4990, killer.clone(), &["start-stop-daemon", "--stop"], &[&script, &shell])
+            .ended_by(killer, victim);
+        assert_eq!(death.cause.id, CauseId::UserCommand);
+        let commands = death.fixes.iter().flat_map(|fix| fix.commands.clone()).collect::<Vec<_>>();
+        (death.cause.explanation, commands.join("\n"))
+    };
+    let script = || root(task_in(70, "openrc-run.sh", "/"));
+    let openrc = ["/bin/sh", "/lib/rc/sh/openrc-run.sh", "/etc/init.d/napper", "stop"];
+    let (words, commands) = told(script(), &openrc);
+    assert!(words.contains("So OpenRC stops its service napper."), "{words}");
+    assert!(commands.contains("sudo rc-service napper start"), "{commands}");
+    let (words, commands) = told(script(), &["/bin/sh", "/etc/init.d/napper", "stop"]);
+    assert!(words.contains("So the init script of napper stops it."), "{words}");
+    assert!(commands.contains("sudo service napper start"), "{commands}");
+    // It starts the service itself; a name for a shell; somebody else who calls himself so.
+    let theirs = task_in(70, "openrc-run.sh", "/");
+    for (script, words) in [
+        (script(), ["/bin/sh", "/lib/rc/sh/openrc-run.sh", "/etc/init.d/napper", "restart"]),
+        (script(), ["/bin/sh", "/lib/rc/sh/openrc-run.sh", "/etc/init.d/$(reboot)", "stop"]),
+        (theirs, openrc),
+    ] {
+        let (words, commands) = told(script, &words);
+        assert!(!words.contains("OpenRC") && !commands.contains("rc-service"), "{commands}");
+    }
+}
