@@ -38,8 +38,8 @@ pub fn privileged() -> String {
 
 /// The service in whose cgroup this runs, by the text of `/proc/self/cgroup`.
 fn own_service(cgroups: &str) -> Option<&str> {
-    let names = cgroups.lines().filter_map(|line| Some(line.rsplit_once('/')?.1));
-    names.filter(|name| name.ends_with(".service")).next_back()
+    let mut names = cgroups.lines().filter_map(|line| Some(line.rsplit_once('/')?.1));
+    names.rfind(|name| name.ends_with(".service"))
 }
 
 /// The command that gives this program what it needs to be run by others than root, and what that means.

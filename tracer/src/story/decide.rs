@@ -391,14 +391,15 @@ struct Later<'a> {
 impl<'a> Later<'a> {
     fn of(caught: &[&'a SeenSignal], best: &SeenSignal, end: OwnEnd<'_>) -> Option<Self> {
         let lived = |signal: &SeenSignal| signal.ns().saturating_sub(best.ns());
-        let mut others = caught.iter().copied().filter(|signal| {
-            lived(signal) > 0
-                && !is_everyday(signal.value.number)
-                && !is_own(&signal.value)
-                && !is_one_request(signal, best)
+        let is_no_other = |signal: &SeenSignal| {
+            is_everyday(signal.value.number)
+                || is_own(&signal.value)
+                || is_one_request(signal, best)
                 // What a manager sends along (`SendSIGHUP=`) is part of one stop.
-                && !(is_by_manager(best) && is_by_same(signal, best))
-        });
+                || is_by_manager(best) && is_by_same(signal, best)
+        };
+        let mut others =
+            caught.iter().copied().filter(|signal| lived(signal) > 0 && !is_no_other(signal));
         let is_clear = |signal: &SeenSignal| {
             is_brief(lived(signal), end.delay(signal))
                 && (rank(signal.value.number) < rank(sig::SIGUSR1) || !end.is_by_descendant(signal))

@@ -62,7 +62,7 @@ impl Redactor {
             Fact::Setting(setting) => Fact::Setting(self.setting(setting)),
             Fact::Journal(line) => Fact::Journal(self.journal(line)),
             Fact::KernelLog(line) => {
-                Fact::KernelLog(KernelLogLine { message: self.text(&line.message), ..line })
+                Fact::KernelLog(KernelLogLine { message: self.text(&line.message) })
             }
             Fact::Container(found) => Fact::Container(self.container(found)),
             Fact::CgroupLimits(limits) => Fact::CgroupLimits(self.limits(limits)),
