@@ -282,7 +282,7 @@ fn two_capabilities() {
     let said =
         machine.traces(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG", "root", "bus"]);
     assert!(said.contains("not all is seen here") && said.contains("CAP_SYS_PTRACE"), "{said}");
-    assert!(said.contains("\n  kallsyms: without CAP_SYSLOG"), "{said}");
+    assert!(said.contains("\nkilltrace: kallsyms: without CAP_SYSLOG"), "{said}");
     // What is missing has a line each, and none is a page.
     assert!(said.lines().all(|line| line.len() < 160) && !said.contains("setcap"), "{said}");
 }
@@ -567,7 +567,7 @@ fn a_hidden_cgroup2() {
 fn only_processes_in_proc() {
     let machine = Machine::mounts("mount -t proc -o subset=pid none /proc");
     let said = machine.traces(&["kallsyms"]);
-    assert!(said.contains("\n  kallsyms: "), "{said}");
+    assert!(said.contains("\nkilltrace: kallsyms: "), "{said}");
     // What only the kernel's functions tell is not told, and the verdict says why.
     let script = "unshare -pf sh -c 'sleep 60 & exec sleep 0.2'";
     let output = machine.run(&["--format", "json", "-q", "--", "/bin/sh", "-c", script]);

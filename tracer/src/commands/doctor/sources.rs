@@ -144,6 +144,9 @@ fn source(name: &str, state: &str) -> Check {
 
 /// Those units of a source that does not work which are masked.
 fn masked(name: &str, state: &str) -> Vec<&'static str> {
+    if [presence::NOT_SYSTEMD, presence::UNSEEN_SYSTEMD].contains(&state) {
+        return Vec::new();
+    }
     match name {
         // The bus is there for whoever may read along.
         "bus" if !state.contains(presence::BUS_TAKES_ROOT) => presence::masked(&BUS_UNITS),

@@ -123,12 +123,10 @@ fn say_missing(sources: &BTreeMap<String, String>) {
     if by_reason.is_empty() {
         return;
     }
-    let line =
-        |(why, names): (&str, Vec<&str>)| format!("\n{}: {}", names.join(", "), one_line(why));
-    let lines: String = by_reason.into_iter().map(line).collect();
-    tell(&format!(
-        "not all is seen here (`killtrace doctor` says what that costs, and what to do):{lines}"
-    ));
+    tell("not all is seen here (`killtrace doctor` says what that costs, and what to do):");
+    for (why, names) in by_reason {
+        tell(&format!("{}: {}", names.join(", "), one_line(why)));
+    }
 }
 
 /// Says on standard error why what is yet to come may never be noticed.
