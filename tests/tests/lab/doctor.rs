@@ -11,8 +11,8 @@ const DOCTOR: &str = "/opt/killtrace/killtrace doctor --format json";
 /// The row of that name, as doctor says it when it is run by these words of a shell.
 fn row_by(lab: &Lab, words: &str, name: &str) -> Value {
     let output = lab.exec(&["sh", "-c", words]).unwrap_or_else(|error| panic!("{error:#}"));
-    let rows = output.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let row = rows.into_iter().find(|row| row["name"] == name);
+    let mut rows = output.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let row = rows.find(|row| row["name"] == name);
     row.unwrap_or_else(|| panic!("no {name} in {output}"))
 }
 
