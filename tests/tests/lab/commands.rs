@@ -203,7 +203,7 @@ fn a_service_that_openrc_stops_is_named() {
     let start = "chmod +x /etc/init.d/napper; mkdir -p /run/openrc; touch /run/openrc/softlevel; \
                  rc-service napper start";
     lab.exec(&["sh", "-ec", start]).expect("OpenRC starts it");
-    let pid = lab.read("/run/napper.pid").expect("its pid").trim().parse().expect("its pid");
+    let pid: u32 = lab.read("/run/napper.pid").expect("its pid").trim().parse().expect("its pid");
     let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
     lab.exec(&["rc-service", "napper", "stop"]).expect("OpenRC stops it");
 
