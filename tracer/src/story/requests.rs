@@ -201,7 +201,7 @@ impl<'a> Request<'a> {
         match self.proof {
             Proof::Bus => "",
             Proof::Connection(_) => " (it asked over systemd's private socket)",
-            Proof::Waiting => " (by its arguments and the time)",
+            Proof::Waiting => " (inferred from its arguments and the timing)",
             Proof::Arguments => by_arguments(self.call.is_some()),
             Proof::Deed => " (by its arguments)",
         }

@@ -7,7 +7,7 @@ use crate::story::verdict::{CauseId, Death, LinkEvent};
 const SESSION: &str = "/user.slice/user-1000.slice/session-3.scope";
 const OVER_THE_SOCKET: &str = "(it asked over systemd's private socket)";
 const BY_ARGUMENTS: &str = "(by its arguments; the request itself was not seen)";
-const BY_THE_TIME: &str = "(by its arguments and the time)";
+const BY_THE_TIME: &str = "(inferred from its arguments and the timing)";
 
 fn client(pid: u32, comm: &str) -> Task {
     Task { uid: 0, euid: 0, ..task_in(pid, comm, SESSION) }
