@@ -86,7 +86,7 @@ fn long_arguments() {
     assert_eq!(words[0], "wordy");
     assert!(words.iter().any(|word| word.starts_with("argument-0-xxx")), "{words:?}");
     let said: usize = words.iter().map(String::len).sum();
-    assert!(said < 8192, "{said} bytes of arguments are told");
+    assert!(said <= 32 << 10, "{said} bytes of arguments are told");
     let recorded = fs::metadata(&played.trace.recording).expect("a recording").len();
     let (length, count) = names::LONG_ARGUMENTS;
     assert!(recorded < (length * count) as u64 / 10, "the recording has {recorded} bytes");

@@ -304,6 +304,13 @@ fn little_locked_memory() {
             machine.traces(&[]);
         }
     }
+    // A container's root, who may not raise it.
+    let root = limited("65536:65536").and(&["setpriv", "--bounding-set=-sys_resource"]);
+    if !counts {
+        root.traces(&[]);
+        return;
+    }
+    root.refuses("locked memory", &["64 KiB", "--ulimit memlock=-1", "LimitMEMLOCK=infinity"]);
     limited("65536:16777216").and(&NOBODY).and(&AMBIENT).traces(&[]);
     // The remedies.
     let script = "prlimit --pid $$ --memlock=unlimited; exec \"$@\"";
@@ -311,13 +318,6 @@ fn little_locked_memory() {
     let resource =
         ["--inh-caps=+bpf,+perfmon,+sys_resource", "--ambient-caps=+bpf,+perfmon,+sys_resource"];
     limited("65536:65536").and(&NOBODY).and(&resource).traces(&[]);
-    // A container's root, who may not raise it.
-    let root = limited("65536:65536").and(&["setpriv", "--bounding-set=-sys_resource"]);
-    if counts {
-        root.refuses("locked memory", &["64 KiB", "--ulimit memlock=-1", "LimitMEMLOCK=infinity"]);
-    } else {
-        root.traces(&[]);
-    }
 }
 
 /// The first two numbers of the running kernel's release.
