@@ -224,6 +224,14 @@ fn oom_policy_stop() {
     let hungry = find(&deaths, "tail").expect("waited for");
     assert_eq!(hungry.cause.id, CauseId::KernelOomCgroup, "{hungry:#?}");
     assert_eq!(hungry.killer.kind, KillerKind::Kernel, "{hungry:#?}");
+    let limit = hungry.cause.settings.iter().find(|setting| setting.name == "MemoryMax");
+    let limit = limit.unwrap_or_else(|| panic!("no MemoryMax: {hungry:#?}"));
+    assert_eq!((limit.value.as_str(), limit.file.as_deref()), ("48M", Some(file.as_str())));
+    assert!(limit.line == Some(2), "{hungry:#?}");
+    let fixed = |command: &String| {
+        command.contains("kt-stop.service.d") && command.contains("MemoryMax=96M")
+    };
+    assert!(hungry.fixes.iter().any(|fix| fix.commands.iter().any(fixed)), "{hungry:#?}");
     for comm in ["sleep", "bash"] {
         let other = find(&deaths, comm).expect("waited for");
         assert_oom_policy(other, &deaths, "stop", &file);
@@ -263,7 +271,8 @@ fn assert_oom_policy(death: &Death, deaths: &[Death], policy: &str, file: &str) 
     let hungry = find(deaths, "tail").expect("waited for");
     let named = format!("tail[{}]", hungry.victim.pid);
     assert!(death.cause.explanation.contains(&named), "{death:#?}");
-    assert!(!death.fixes.is_empty(), "{death:#?}");
+    let goes_on = |command: &String| command.contains("OOMPolicy=continue");
+    assert!(death.fixes.iter().any(|fix| fix.commands.iter().any(goes_on)), "{death:#?}");
 }
 
 /// A file of the system, with the directories above it.

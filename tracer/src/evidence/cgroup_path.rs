@@ -6,7 +6,7 @@
 //! container runtimes is in `cgroup_container.rs`.
 
 use super::cgroup_container::{batch_job, container, machine};
-use super::{BatchJob, Container};
+use super::{BatchJob, Container, Manager};
 
 /// Suffixes of unit names (`unit_type_table` in `src/basic/unit-def.c`).
 const UNIT_TYPES: [&str; 11] = [
@@ -151,6 +151,29 @@ pub fn slices(path: &str) -> Vec<String> {
     let (slices, _) = skip_slices(&parts);
     let slices = slices.iter().map(|slice| unescape(slice).to_owned());
     std::iter::once("-.slice".to_owned()).chain(slices).collect()
+}
+
+/// The slice, service or scope that this very cgroup was made for, and whose manager it is one of. `None` of what no
+/// service manager made: what is below a unit that has others in its cgroup, say.
+pub fn unit_of_cgroup(path: &str) -> Option<(Manager, String)> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let (slices, rest) = skip_slices(&parts);
+    let slice = |slices: &[&str]| slices.last().map(|slice| unescape(slice).to_owned());
+    let uid = rest.first().and_then(|unit| uid_of_manager_unit(unescape(unit)));
+    match (rest, uid) {
+        ([], _) => Some((Manager::System, slice(slices)?)),
+        ([unit], _) => Some((Manager::System, unit_name(unit)?)),
+        ([_, below @ ..], Some(uid)) => {
+            let (slices, rest) = skip_slices(below);
+            let unit = match rest {
+                [] => slice(slices),
+                [unit] => unit_name(unit),
+                _ => None,
+            };
+            Some((Manager::User(uid), unit?))
+        }
+        _ => None,
+    }
 }
 
 /// Splits off the leading components that are slices.

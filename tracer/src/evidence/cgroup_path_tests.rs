@@ -236,3 +236,20 @@ fn unit_names_come_back_from_object_paths() {
     assert_eq!(bus_label_unescape("tmux_2eservice"), "tmux.service");
     assert_eq!(bus_label_unescape("odd_"), "odd_");
 }
+
+#[test]
+fn a_cgroup_is_of_the_unit_that_it_was_made_for_alone() {
+    const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
+    let of = |path: &str| unit_of_cgroup(path);
+    let system = |unit: &str| Some((Manager::System, unit.to_owned()));
+    let user = |unit: &str| Some((Manager::User(1000), unit.to_owned()));
+    assert_eq!(of("/system.slice"), system("system.slice"));
+    assert_eq!(of("/system.slice/a.service"), system("a.service"));
+    assert_eq!(of("/system.slice/a.service/box"), None);
+    assert_eq!(of(USER), system("user@1000.service"));
+    assert_eq!(of(&format!("{USER}/app.slice")), user("app.slice"));
+    assert_eq!(of(&format!("{USER}/app.slice/b.service")), user("b.service"));
+    assert_eq!(of(&format!("{USER}/app.slice/b.service/c.service")), None);
+    assert_eq!(of("/"), None);
+    assert_eq!(of("/box"), None);
+}

@@ -3,8 +3,11 @@
 //! Remedies fit the case (real unit, user and signal names) and are never dangerous by default: none
 //! kills, deletes or weakens security silently, and each says what else it brings about.
 
+mod containers;
 mod crashes;
 mod dependencies;
+mod memory;
+mod permissions;
 mod sessions;
 mod starting;
 mod unit_at;
@@ -12,12 +15,18 @@ mod units;
 
 use super::verdict::Fix;
 use crate::evidence::Container;
+pub use containers::*;
 pub use crashes::*;
 pub use dependencies::*;
+pub use memory::*;
+pub use permissions::*;
 pub use sessions::*;
 pub use starting::*;
 pub use unit_at::*;
 pub use units::*;
+
+/// The side effect of commands that change nothing.
+const LOOKS: &str = "none: it only shows";
 
 fn fix(title: &str, commands: Vec<String>, effect: &str) -> Fix {
     Fix {
@@ -79,6 +88,7 @@ pub fn udev_unit() -> Fix {
         ],
         "systemd runs it in a unit of its own, which outlives udev's work on the device",
     )
+    .but("udev no longer waits for it, and it is not started again while it runs")
     .check("systemctl status NAME.service")
     .see("udev(7), systemd.device(5)")
 }
@@ -108,18 +118,21 @@ pub fn look_at_slurm_job(id: &str) -> Fix {
         ],
         "shows whether it was cancelled, ran out of time or failed",
     )
+    .but("a longer job is started later, and holds what it uses for longer")
     .check(format!("scontrol show job {id}"))
     .see("sbatch(1), scancel(1), slurm.conf(5) KillWait")
 }
 
-/// Less memory pressure on the machine.
-pub fn more_memory() -> Fix {
+/// A longer limit of `timeout` and its kind.
+pub fn longer_limit(command: &str) -> Fix {
     fix(
-        "find what uses the memory",
-        vec!["ps -eo pid,user,rss,comm --sort=-rss | head".to_owned(), "free -h".to_owned()],
-        "shows the largest processes; then limit them, or add memory or swap",
+        "give it more time, where that command is written",
+        vec![remark(&format!("with a longer time, or without the limit: {command}"))],
+        "it is ended later, or not at all",
     )
-    .see("the kernel's log at the time of the kill lists every process with its memory")
+    .but("one that hangs is there for that much longer, and so is what waits for it")
+    .check("the next run ends by itself, with another status than 124")
+    .see("timeout(1)")
 }
 
 /// A longer grace period of a container, or an init that ends on SIGTERM.
@@ -146,24 +159,24 @@ pub fn container_grace(container: &Container) -> Fix {
         ))
         .see("the Kubernetes documentation on the termination of pods");
     }
-    let commands = match runtime {
-        "docker" | "podman" => vec![
-            format!("{runtime} stop -t 60 {name}"),
-            format!("# for good: {runtime} run --stop-timeout 60 --init …, or in a compose file: stop_grace_period: 60s"),
-        ],
-        _ => vec!["# start it with a small init (tini, --init), and have what stops it wait longer before it kills".to_owned()],
+    let (commands, check) = match runtime {
+        "docker" | "podman" => (
+            vec![
+                format!("{runtime} stop -t 60 {name}"),
+                format!("# for good: {runtime} run --stop-timeout 60 --init …, or in a compose file: stop_grace_period: 60s"),
+            ],
+            format!("{runtime} inspect -f '{{{{.Config.StopTimeout}}}} {{{{.Config.StopSignal}}}}' {name}"),
+        ),
+        _ => (
+            vec!["# start it with a small init (tini, --init), and have what stops it wait longer before it kills".to_owned()],
+            "in the container: cat /proc/1/comm; grep SigCgt /proc/1/status".to_owned(),
+        ),
     };
     fix(title, commands, EFFECT)
         .but("stopping the container may take that long")
+        .check(check)
         .see("docker-stop(1), podman-stop(1), systemd.service(5) for TimeoutStopSec= of a unit around it")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_remark_has_one_line() {
-        assert_eq!(remark("write Wants=a\nreboot"), "# write Wants=a reboot");
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use super::settings::Root;
 use super::settings::daemons::default_setting;
 use super::settings::units::UnitFiles;
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
-use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices};
+use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unit_of_cgroup};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
     template_of,
@@ -80,6 +80,11 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
             if context.outbox.first_time(("neighbour", Manager::System, &slice)) {
                 tokio::spawn(tell_neighbour(Arc::clone(&context), Manager::System, slice));
             }
+        }
+    }
+    for (manager, slice) in limiting_slices(&context, process.cgroup.as_deref()) {
+        if context.outbox.first_time(("neighbour", manager, &slice)) {
+            tokio::spawn(tell_neighbour(Arc::clone(&context), manager, slice));
         }
     }
     if context.outbox.first_time("running logind") {
@@ -198,6 +203,17 @@ async fn tell_read(
         context.outbox.unavailable(format!("settings of {whose}"), why);
     }
     tell_settings(&context, settings);
+}
+
+/// The slices around that limit how much memory is used in them: which line says so, a verdict may need to tell.
+fn limiting_slices(context: &Context, cgroup: Option<&str>) -> Vec<(Manager, String)> {
+    let cgroup = cgroup.unwrap_or_default();
+    let ends = cgroup.match_indices('/').map(|(at, _)| at).skip(1).chain([cgroup.len()]);
+    let limits = |path: &str| context.processes.cgroups().limits(path)?.memory_max;
+    ends.map(|end| &cgroup[..end])
+        .filter(|path| path.ends_with(".slice") && limits(path).is_some())
+        .filter_map(unit_of_cgroup)
+        .collect()
 }
 
 /// Whether systemd-oomd runs. It is found by its cgroup, as it is when it kills.

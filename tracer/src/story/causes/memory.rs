@@ -1,9 +1,13 @@
 //! Deaths for memory: the kernel's OOM killer, systemd-oomd, and its kind in userspace.
 
+mod limited;
+
+use self::limited::Limited;
+pub use self::limited::fix_at;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    CgroupLimits, Grade, JournalLine, KernelLogLine, MS, Manager, Mechanism, OomVictim, S, Source,
-    Task, cgroup_path, sig,
+    Grade, JournalLine, KernelLogLine, MS, Manager, Mechanism, OomVictim, S, Source, Task,
+    cgroup_path, sig,
 };
 use crate::story::case::Case;
 use crate::story::decide::Blow;
@@ -22,19 +26,24 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn summary<'a>(case: &Case<'a>) -> Option<(&'a Seen<KernelLogLine>, Summary)> {
-    let line = near_log(case, |message| message.contains("oom-kill:constraint="))?;
+    summary_at(case, case.struck_ns())
+}
+
+fn summary_at<'a>(case: &Case<'a>, ns: u64) -> Option<(&'a Seen<KernelLogLine>, Summary)> {
+    let line = near_log(case, ns, |message| message.contains("oom-kill:constraint="))?;
     let message = line.value.message.split_once("oom-kill:").map_or("", |(_, rest)| rest);
     let memcg = field(message, "constraint") == Some("CONSTRAINT_MEMCG");
     let oom_memcg = field(message, "oom_memcg").map(str::to_owned);
     Some((line, Summary { memcg, oom_memcg }))
 }
 
-fn near_log<'a>(case: &Case<'a>, test: impl Fn(&str) -> bool) -> Option<&'a Seen<KernelLogLine>> {
-    case.world
-        .kernel_log
-        .iter()
-        .rev()
-        .find(|line| line.ns().abs_diff(case.struck_ns()) <= 500 * MS && test(&line.value.message))
+fn near_log<'a>(
+    case: &Case<'a>,
+    ns: u64,
+    test: impl Fn(&str) -> bool,
+) -> Option<&'a Seen<KernelLogLine>> {
+    let mut lines = case.world.kernel_log.iter().rev();
+    lines.find(|line| line.ns().abs_diff(ns) <= 500 * MS && test(&line.value.message))
 }
 
 /// Whether the kernel logged that the victim's cgroup, or one above it, ends as a whole. The first victim
@@ -47,7 +56,7 @@ fn is_of_whole_group(case: &Case<'_>) -> bool {
         let below = own.strip_prefix(group)?;
         Some(below.is_empty() || below.starts_with('/'))
     };
-    near_log(case, |message| group(message) == Some(true)).is_some()
+    near_log(case, case.struck_ns(), |message| group(message) == Some(true)).is_some()
 }
 
 /// The mark that the OOM killer set right after the signal.
@@ -100,12 +109,18 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
         format!("a request by {trigger_name}")
     };
     let text_of_size = size(case).map(|size| format!(" It used {size}.")).unwrap_or_default();
-    let limits = limits(case, log.as_ref().and_then(|(_, summary)| summary.oom_memcg.as_deref()));
-    let (id, text) = if memcg {
+    let group = log.as_ref().and_then(|(_, summary)| summary.oom_memcg.as_deref());
+    let limited = memcg.then(|| Limited::of(case, group));
+    let (id, text) = if let Some(limited) = &limited {
+        let whole = if whole_group {
+            " Since memory.oom.group is set, every process of the group was killed."
+        } else {
+            ""
+        };
+        let reached = limited.clause(case);
         (
             CauseId::KernelOomCgroup,
-            cgroup_text(&killed, log.as_ref().map(|(_, s)| s), limits, &by, whole_group)
-                + &text_of_size,
+            format!("{killed}: {reached} when {by} could not be met.{whole}{text_of_size}"),
         )
     } else {
         (
@@ -117,13 +132,9 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
             ),
         )
     };
-    let unit = case.placement.unit.clone().filter(|unit| unit.ends_with(".service"));
-    let fix = if memcg {
-        fixes::memory_limit(unit.as_deref().map(fixes::UnitAt::of_system).as_ref(), limits)
-    } else {
-        fixes::more_memory()
-    };
+    let fix = limited.as_ref().map_or_else(fixes::more_memory, |limited| limited.fix(case));
     let mut finding = Finding::new(id, Fit::Exact, Grade::Observed, text)
+        .settings([limited.and_then(|limited| limited.setting(case))])
         .links(oom_links(
             case,
             &trigger_name,
@@ -142,53 +153,10 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
 /// total-vm:78008kB, anon-rss:20224kB, …`.
 fn size(case: &Case<'_>) -> Option<String> {
     let killed = format!("Killed process {} (", case.victim.pid);
-    let line = near_log(case, |message| message.contains(&killed))?;
+    let line = near_log(case, case.struck_ns(), |message| message.contains(&killed))?;
     let (_, rest) = line.value.message.split_once("anon-rss:")?;
     let kib: u64 = rest.split_once("kB")?.0.parse().ok()?;
     Some(format!("{} of memory that no file backs", words::bytes(kib.checked_mul(1024)?)))
-}
-
-fn limits<'a>(case: &Case<'a>, group: Option<&str>) -> Option<&'a CgroupLimits> {
-    let by_group = group.and_then(|group| case.world.limits.get(group));
-    let own = case.victim_process().cgroup;
-    by_group
-        .or_else(|| {
-            let own = own?;
-            let above = |path: &&String| own.starts_with(path.as_str());
-            let nearest = case
-                .world
-                .limits
-                .iter()
-                .filter(|(path, seen)| above(path) && seen.value.memory_max.is_some());
-            nearest.max_by_key(|(path, _)| path.len()).map(|(_, seen)| seen)
-        })
-        .map(|seen| &seen.value)
-}
-
-fn cgroup_text(
-    killed: &str,
-    summary: Option<&Summary>,
-    limits: Option<&CgroupLimits>,
-    by: &str,
-    whole_group: bool,
-) -> String {
-    let group = summary
-        .and_then(|summary| summary.oom_memcg.clone())
-        .or_else(|| limits.map(|limits| limits.cgroup.clone()))
-        .map_or_else(|| "its cgroup".to_owned(), |group| format!("cgroup {group}"));
-    let limit = limits
-        .and_then(|limits| limits.memory_max)
-        .map(|max| format!(" of {}", words::bytes(max)))
-        .unwrap_or_default();
-    let whole = if whole_group {
-        " Since memory.oom.group is set, every process of the group was killed."
-    } else {
-        ""
-    };
-    format!(
-        "{killed}: {group} had reached its memory limit{limit} \
-         when {by} could not be met.{whole}"
-    )
 }
 
 fn oom_links(
@@ -238,11 +206,11 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     let watched = said.and_then(|line| Watched::of(case, &line.value.message));
     let victim_unit =
         case.unit_around().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
-    // Of units of users' managers systemd-oomd does not honour it.
-    let avoid = match case.unit_around() {
-        Some((Manager::System, unit)) => Some(fixes::oomd_avoid(&fixes::UnitAt::of_system(unit))),
-        _ => None,
-    };
+    let avoid = case.unit_around().and_then(|(manager, unit)| {
+        let heeded = manager == Manager::System || watched.as_ref().is_some_and(Watched::is_users);
+        let at = fixes::UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+        heeded.then(|| fixes::oomd_avoid(&at))
+    });
     let mut finding = Finding::new(
         CauseId::SystemdOomd,
         Fit::Exact,
@@ -292,6 +260,13 @@ impl Watched {
         units.into_iter().find(asks).map(|unit| Self { unit, swap: true })
     }
 
+    /// Whether it is a user's own, and watched for memory pressure: systemd-oomd then heeds the preferences of what the
+    /// same user owns below it (`oomd_fetch_cgroup_oom_preference` in `src/oom/oomd-util.c`). Of what root owns, and for
+    /// swap, it heeds those of root alone.
+    fn is_users(&self) -> bool {
+        !self.swap && cgroup_path::uid_of_manager_unit(&self.unit).is_some()
+    }
+
     /// The setting that has systemd-oomd look at all.
     fn switch(&self) -> &'static str {
         if self.swap { "ManagedOOMSwap" } else { "ManagedOOMMemoryPressure" }
@@ -338,6 +313,7 @@ pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
         format!("{} was ended by {name}, {why}.", words::name_pid(&case.victim_process())),
     )
     .links(link)
+    .fixes(fixes::oom_daemon_avoid(&sender.comm, &case.exit.value.task.comm))
     .fixes([fixes::more_memory()])
     .answer()
 }

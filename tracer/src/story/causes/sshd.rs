@@ -71,7 +71,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     .links([units::cleanup_link(case, &stop, sshd)])
     .links(units::stop_links(case, &stop))
     .fixes([
-        fixes::pam_systemd(),
+        fixes::pam_systemd(&stop.unit),
         fixes::long_running_sshd(&socket),
         fixes::kill_mode_process(&stop.at()),
     ])
@@ -102,7 +102,7 @@ pub fn tell_login_without_session(case: &Case<'_>, finding: &mut Finding) {
     finding.settings.push(without_pam);
     let by_mode = mode.as_ref().map(|_| fixes::kill_mode_process(&stop.at()));
     finding.settings.extend(mode);
-    let remedies = std::iter::once(fixes::pam_systemd()).chain(by_mode);
+    let remedies = std::iter::once(fixes::pam_systemd(&stop.unit)).chain(by_mode);
     finding.fixes.splice(..0, remedies);
 }
 

@@ -1,6 +1,6 @@
 //! Deaths since the kernel's OOM killer had struck in the unit, whose manager then stopped the rest of it.
 
-use super::{Finding, Fit, Opinion, is_not};
+use super::{Finding, Fit, Opinion, is_not, memory};
 use crate::evidence::{Exit, Grade, Mechanism, OomVictim, S, Task, sig};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
@@ -50,6 +50,8 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
         case.link(line.at, LinkEvent::Oom, line.source, None, text).before(stop.begun)
     });
     let at = stop.at();
+    let oom_ns = first_victim.as_ref().map_or(stop.first.ns(), FirstVictim::ns);
+    let (limit, more) = memory::fix_at(case, oom_ns, &at);
     Finding::new(
         ID,
         Fit::Exact,
@@ -63,11 +65,11 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
             units::in_brackets(policy.as_ref())
         ),
     )
-    .settings([policy])
+    .settings([policy, limit])
     .links(first_victim.map(|first| first.link(case)))
     .links(reported)
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::oom_policy(&at), fixes::memory_limit(Some(&at), None)])
+    .fixes([fixes::oom_policy(&at), more])
     .answer()
 }
 
@@ -110,6 +112,15 @@ impl<'a> FirstVictim<'a> {
                 && of_unit(&exit.value.task)
         })?;
         Some(Self::Ended { exit, mark })
+    }
+
+    /// When the kernel chose it, or, where that was not seen, when it ended.
+    fn ns(&self) -> u64 {
+        match self {
+            Self::Struck(signal) => signal.ns(),
+            Self::Ended { mark: Some(mark), .. } => mark.ns(),
+            Self::Ended { exit, mark: None } => exit.ns(),
+        }
     }
 
     fn task(&self) -> &'a Task {

@@ -95,7 +95,10 @@ pub fn core_dump(core: &Core<'_>) -> Fix {
             (vec![format!("coredumpctl info {pid}"), remark(&or)], "coredumpctl(1), core(5)")
         }
     };
-    fix("look into the crash", commands, "shows where in the program it happened").see(see)
+    fix("look into the crash", commands, "shows where in the program it happened")
+        .but("none for the program; a core dump holds what was in its memory")
+        .check("cat /proc/sys/kernel/core_pattern; ulimit -c")
+        .see(see)
 }
 
 /// Whether what core dumps are handed to does nothing with them.
@@ -131,6 +134,7 @@ pub fn resource_limit(option: &str, name: &str, property: &str) -> Fix {
         raise_limit(option, property),
         "the limit no longer applies to what is started from this shell",
     )
+    .but("what runs wild is no longer ended")
     .check(format!("prlimit --pid $$ --{option}"))
     .see("prlimit(1), setrlimit(2), systemd.exec(5)")
 }
@@ -171,6 +175,8 @@ pub fn thread_stack() -> Fix {
         ],
         "threads whose stack the program gives no size get 64 MiB each, in what is started from this shell",
     )
+    .but("each thread takes that much of the address space; recursion without an end only takes longer to crash")
+    .check("ulimit -s")
     .see("pthread_create(3), bash(1)")
 }
 

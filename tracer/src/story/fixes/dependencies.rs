@@ -2,7 +2,7 @@
 
 use super::super::verdict::{DecidingSetting, Fix};
 use super::unit_at::UnitAt;
-use super::{fix, operand, quoted, remark};
+use super::{LOOKS, fix, operand, quoted, remark};
 use crate::evidence::base_name;
 
 /// Who starts and stops this unit; none of one that was made by a program, which nothing is known of when it has
@@ -17,6 +17,8 @@ pub fn look_at_unit(at: &UnitAt) -> Option<Fix> {
             commands,
             "shows the dependencies through which a stop spreads to it",
         )
+        .but(LOOKS)
+        .check(at.show("PartOf,BindsTo,Requires,Conflicts,StopPropagatedFrom"))
         .see("systemd.unit(5)")
     })
 }
@@ -42,7 +44,16 @@ pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
             "journalctl(1), systemctl(1)",
         ),
     };
-    fix(title, commands, "shows where it comes from, and so where it can be changed").see(see)
+    let check = match asker {
+        Asker::CronJob(_) => "grep CRON /var/log/syslog; journalctl -t CRON -n 20".to_owned(),
+        Asker::Unit(unit) => {
+            format!("systemctl list-timers --all; systemctl status {}", operand(unit))
+        }
+    };
+    fix(title, commands, "shows where it comes from, and so where it can be changed")
+        .but(LOOKS)
+        .check(check)
+        .see(see)
 }
 
 /// What, without anybody at a keyboard, had something done.
@@ -72,6 +83,7 @@ pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Option<Fix> {
             &format!("what happens to {other} no longer takes it down"),
         )
         .but(side_effect)
+        .check(at.show(name))
         .see("systemd-run(1), systemd.unit(5)")
     })
 }

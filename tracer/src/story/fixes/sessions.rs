@@ -89,6 +89,7 @@ pub fn reload_logind(name: &str, unread: &Written) -> Fix {
         vec![RELOAD_LOGIND.to_owned()],
         &takes_effect(name, unread),
     )
+    .but("whatever else has changed in logind's files counts from then on, too")
     .check(show_logind(name))
     .see("logind.conf(5)")
 }
@@ -101,6 +102,7 @@ pub fn exclude_user(user: &str) -> Fix {
         "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
     )
     .but("forgotten processes of this user stay")
+    .check(show_logind("KillExcludeUsers"))
     .see("logind.conf(5)")
 }
 
@@ -112,20 +114,31 @@ pub fn no_idle_stop() -> Fix {
         "sessions are never stopped for being idle",
     )
     .but("idle logins stay open; a security policy may demand the limit")
+    .check(show_logind("StopIdleSessionSec"))
     .see("logind.conf(5)")
 }
 
-/// pam_systemd for sshd.
-pub fn pam_systemd() -> Fix {
+/// pam_systemd for sshd. `unit`: one of sshd's, which Debian and its kind alone call `ssh`.
+pub fn pam_systemd(unit: &str) -> Fix {
+    let debian = unit.starts_with("ssh.") || unit.starts_with("ssh@");
+    let (install, added) = if debian {
+        ("sudo apt install libpam-systemd".to_owned(), "pam-auth-update adds it")
+    } else {
+        let with = "pam_systemd comes with systemd, on Fedora and its kind with: sudo dnf install systemd-pam";
+        (remark(with), "`authselect` or `pam-config --add --systemd` adds it on some distributions")
+    };
+    let but = format!(
+        "logind's rules apply to logins from then on, KillUserProcesses= among them; `session optional pam_systemd.so` has to be in the PAM stack of sshd ({added})"
+    );
     fix(
         "give ssh logins a session of their own",
         vec![
-            "sudo apt install libpam-systemd".to_owned(),
+            install,
             "echo 'UsePAM yes' | sudo tee /etc/ssh/sshd_config.d/10-use-pam.conf".to_owned(),
         ],
         "pam_systemd moves each login into a session scope, which the end of the connection's unit does not touch",
     )
-    .but("logind's rules apply to logins from then on, KillUserProcesses= among them; `session optional pam_systemd.so` has to be in the PAM stack of sshd (pam-auth-update adds it on Debian)")
+    .but(&but)
     .check("in a new login: cat /proc/self/cgroup should name session-N.scope")
     .see("pam_systemd(8)")
 }
@@ -162,7 +175,10 @@ pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
         (vec!["tmux new -s main".to_owned(), remark(&there)], "tmux(1), setsid(1), nohup(1)")
     };
     const EFFECT: &str = "it no longer gets SIGHUP when the terminal closes";
-    fix("run it detached from the terminal", commands, EFFECT).see(see)
+    fix("run it detached from the terminal", commands, EFFECT)
+        .but("it runs on unseen until it ends by itself or somebody ends it; logind's KillUserProcesses= still applies")
+        .check(format!("ps -o pid,sid,tty,comm -C {program}"))
+        .see(see)
 }
 
 /// A shell that hangs up its jobs when it ends though its terminal stays (`huponexit` of bash, `HUP` of zsh).
@@ -178,6 +194,7 @@ pub fn no_hangup_by_shell(program: &str) -> Fix {
         "it no longer gets SIGHUP from the shell when that ends",
     )
     .but("what reads from the terminal, or writes to it, still ends or fails when that closes")
+    .check("in bash: shopt huponexit; in zsh: setopt | grep -i hup")
     .see("nohup(1), bash(1), zshoptions(1)")
 }
 
@@ -189,6 +206,8 @@ pub fn output_to_file(program: &str) -> Fix {
         vec![remark(&format!("nohup {program} … >output.log 2>&1 </dev/null &"))],
         "its output no longer has a reader that goes with the login",
     )
+    .but("the file grows for as long as it runs, and nobody sees the output as it comes")
+    .check("tail -f output.log")
     .see("nohup(1)")
 }
 
@@ -203,6 +222,8 @@ pub fn keep_alive() -> Fix {
         ],
         "short network outages no longer end the login",
     )
+    .but("a connection that is really dead is noticed later, and a little is sent over an idle one")
+    .check("on the client: ssh -G HOST | grep -i serveralive; on the server: sudo sshd -T | grep -i clientalive")
     .see("ssh_config(5), sshd_config(5)")
 }
 

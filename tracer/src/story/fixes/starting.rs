@@ -59,13 +59,12 @@ pub fn start_again(at: &UnitAt, kept: Kept) -> Fix {
 
 /// The package of the unit was removed by one of these; `package` where its name is known.
 pub fn install_again(at: &UnitAt, updaters: &[String], package: Option<&str>) -> Fix {
-    let is = |names: &[&str]| updaters.iter().any(|updater| names.contains(&updater.as_str()));
-    let install = match () {
-        () if is(&RPM) => "dnf install",
-        () if is(&["zypper"]) => "zypper install",
-        () if is(&["pacman"]) => "pacman -S",
-        () if is(&["apk"]) => "apk add",
-        () => "apt-get install",
+    let install = match PackageTool::of(updaters) {
+        PackageTool::Dnf => "dnf install",
+        PackageTool::Zypper => "zypper install",
+        PackageTool::Pacman => "pacman -S",
+        PackageTool::Apk => "apk add",
+        PackageTool::Apt => "apt-get install",
     };
     let command = match package {
         Some(package) => format!("sudo {install} {}", operand(package)),
@@ -81,8 +80,34 @@ pub fn install_again(at: &UnitAt, updaters: &[String], package: Option<&str>) ->
     .see("apt-get(8), dnf(8), systemctl(1)")
 }
 
-/// What manages packages of RPM.
-const RPM: [&str; 5] = ["dnf", "dnf5", "yum", "rpm", "microdnf"];
+/// What installs packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PackageTool {
+    Apt,
+    Dnf,
+    Zypper,
+    Pacman,
+    Apk,
+}
+
+impl PackageTool {
+    /// By what was seen at work: rpm works for zypper as for dnf.
+    fn of(updaters: &[String]) -> Self {
+        const TOOLS: [(&str, PackageTool); 9] = [
+            ("zypper", PackageTool::Zypper),
+            ("pacman", PackageTool::Pacman),
+            ("apk", PackageTool::Apk),
+            ("dnf", PackageTool::Dnf),
+            ("dnf5", PackageTool::Dnf),
+            ("yum", PackageTool::Dnf),
+            ("microdnf", PackageTool::Dnf),
+            ("rpm-ostree", PackageTool::Dnf),
+            ("rpm", PackageTool::Dnf),
+        ];
+        let tool = TOOLS.iter().find(|(name, _)| updaters.iter().any(|updater| updater == name));
+        tool.map_or(Self::Apt, |(_, tool)| *tool)
+    }
+}
 
 /// A package manager, or what works for one, restarted it. `file`: the unit's own file.
 pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
@@ -120,11 +145,29 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
         .see("needrestart(1)");
     }
     let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
-    let rpm = RPM.iter().any(|name| is(name));
-    let (find, hold) = if rpm {
-        (format!("rpm -qf {}", operand(&file)), "sudo dnf versionlock add PACKAGE")
-    } else {
-        (format!("dpkg -S {}", operand(&file)), "sudo apt-mark hold PACKAGE")
+    let owner = operand(&file);
+    let (find, hold, see) = match PackageTool::of(updaters) {
+        PackageTool::Dnf => {
+            (format!("rpm -qf {owner}"), "sudo dnf versionlock add PACKAGE", "dnf(8), rpm(8)")
+        }
+        PackageTool::Zypper => {
+            (format!("rpm -qf {owner}"), "sudo zypper addlock PACKAGE", "zypper(8), rpm(8)")
+        }
+        PackageTool::Pacman => (
+            format!("pacman -Qo {owner}"),
+            "in /etc/pacman.conf, under [options]: IgnorePkg = PACKAGE",
+            "pacman(8), pacman.conf(5)",
+        ),
+        PackageTool::Apk => (
+            format!("apk info --who-owns {owner}"),
+            "sudo apk add 'PACKAGE=VERSION', with the version that is installed",
+            "apk(8), apk-world(5)",
+        ),
+        PackageTool::Apt => (
+            format!("dpkg -S {owner}"),
+            "sudo apt-mark hold PACKAGE",
+            "apt-mark(8), unattended-upgrade(8)",
+        ),
     };
     fix(
         "choose when its package is upgraded",
@@ -132,5 +175,6 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
         "the package stays as it is, so that no upgrade restarts the unit",
     )
     .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
-    .see("apt-mark(8), unattended-upgrade(8), dnf(8)")
+    .check(at.about("status"))
+    .see(see)
 }

@@ -44,6 +44,11 @@ impl UnitAt {
         }
     }
 
+    /// The same, to be changed by itself where it is an instance of a template.
+    pub fn alone(self) -> Self {
+        Self { unit: self.instance.clone(), ..self }
+    }
+
     /// The section of the unit's file that holds its limits.
     pub(super) fn section(&self) -> &'static str {
         match self.unit.rsplit_once('.') {

@@ -4,8 +4,8 @@ use super::super::stopping::Choice;
 use super::super::unit_command::UnitCommand;
 use super::super::verdict::Fix;
 use super::unit_at::{UnitAt, journal};
-use super::{fix, operand, quoted, remark};
-use crate::evidence::{CgroupLimits, Written};
+use super::{LOOKS, fix, operand, quoted, remark};
+use crate::evidence::Written;
 
 /// `KillMode=process` for a unit.
 pub fn kill_mode_process(at: &UnitAt) -> Fix {
@@ -28,6 +28,7 @@ pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
     let read = at.sudo(&at.systemctl("daemon-reload"));
     let commands = at.restored().into_iter().chain([read]).collect();
     fix(title, commands, &takes_effect(name, unread))
+        .but("every other file of a unit that has changed counts from then on, too")
         .check(at.show(
             &name.strip_suffix("Sec").map_or_else(|| name.to_owned(), |it| format!("{it}USec")),
         ))
@@ -161,6 +162,8 @@ pub fn watchdog_request(at: &UnitAt) -> Fix {
         vec![journal(at), "coredumpctl list".to_owned()],
         "shows what came before WATCHDOG=trigger, and where the processes were when they were aborted",
     )
+    .but(LOOKS)
+    .check(at.show("WatchdogTimestamp,Result"))
     .see("sd_notify(3), coredumpctl(1)")
 }
 
@@ -268,7 +271,8 @@ pub fn oomd_avoid(at: &UnitAt) -> Fix {
         at.set(at.section(), "ManagedOOMPreference=avoid"),
         "systemd-oomd kills this unit only when nothing else is left",
     )
-    .but("something else is killed instead")
+    .but("something else is killed instead; it counts for this unit's own cgroup, not for those below it")
+    .check(at.show("ManagedOOMPreference"))
     .see("systemd.resource-control(5)")
 }
 
@@ -282,38 +286,6 @@ pub fn oomd_unwatched(at: &UnitAt, switch: &str) -> Fix {
     .but("what uses up the memory goes on, until the kernel's OOM killer chooses somebody")
     .check(at.show(switch))
     .see("systemd.resource-control(5), oomd.conf(5)")
-}
-
-/// More memory for a cgroup.
-pub fn memory_limit(at: Option<&UnitAt>, limits: Option<&CgroupLimits>) -> Fix {
-    let file = limits.and_then(|limits| Some((limits.limit_file.as_deref()?, limits.memory_max?)));
-    match (at, file) {
-        (Some(at), _) => fix(
-            "raise the unit's memory limit",
-            at.set(at.section(), "MemoryMax=infinity"),
-            "the unit is limited by the machine's memory only",
-        )
-        .but("a leak in it can then exhaust the machine; choose a value rather than infinity where you know one")
-        .check(at.show("MemoryMax"))
-        .see("systemd.resource-control(5)"),
-        (None, file) => {
-            let twice = file.map(|(file, max)| {
-                format!("echo {} | sudo tee {}", max.saturating_mul(2), quoted(file))
-            });
-            let or = "a container's: docker update --memory=2g --memory-swap=4g NAME, or by what else started it";
-            let effect = match twice {
-                Some(_) => "the group may use twice as much before the kernel kills in it",
-                None => "the group may use more before the kernel kills in it",
-            };
-            fix(
-                "raise the memory limit of the cgroup or container",
-                twice.into_iter().chain([remark(or)]).collect(),
-                effect,
-            )
-            .but("a leak in it takes as much more from the machine; a group that is made anew has its old limit")
-            .see("cgroups(7)")
-        }
-    }
 }
 
 /// A higher resource limit in a unit's own file.

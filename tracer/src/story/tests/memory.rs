@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    CgroupLimits, Fact, Grade, JournalLine, KernelLogLine, Mechanism, OomVictim, SignalInfo,
-    SignalSent, Source, TargetReason, sig,
+    CgroupLimits, Fact, Grade, JournalLine, KernelLogLine, Manager, Mechanism, OomVictim, Setting,
+    SignalInfo, SignalSent, Source, TargetReason, sig,
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
@@ -104,6 +104,12 @@ fn systemd_oomd_is_told_with_what_it_watched_and_from_when_on_it_kills() {
     let commands = format!("{:?}", death.fixes);
     assert!(commands.contains("user@.service.d"), "{commands}");
     assert!(commands.contains("ManagedOOMMemoryPressure=auto"), "{commands}");
+    // It heeds what the same user says of a unit below, which is watched for memory pressure.
+    assert!(
+        commands
+            .contains("~/.config/systemd/user/app-eater.scope.d/50-killtrace-ManagedOOMPreference"),
+        "{commands}"
+    );
 }
 
 #[test]
@@ -117,6 +123,9 @@ fn systemd_oomd_is_told_with_the_swap_that_was_used_up() {
                    swap used (9) / total (9) being more than 90.00%";
     let death = oomd("/system.slice/web.service", message, &settings);
     assert_eq!(values(&death), ["ManagedOOMSwap=kill", "SwapUsedLimit=90%"]);
+    assert!(
+        format!("{:?}", death.fixes).contains("web.service.d/50-killtrace-ManagedOOMPreference")
+    );
     // What it says in another way is not guessed at.
     let death = oomd("/system.slice/web.service", "Killed /system.slice/web.service", &settings);
     assert_eq!(death.cause.id, CauseId::SystemdOomd);
@@ -173,33 +182,139 @@ fn whom_the_kernel_took_is_known_before_its_end() {
     assert_eq!((first.event, first.evidence), (LinkEvent::Oom, Grade::Observed));
 }
 
-/// A cgroup of somebody's own: there is no unit whose setting it is.
-#[test]
-fn the_limit_of_a_cgroup_is_raised_where_it_is_set() {
-    let victim = task_in(42, "eater", "/box");
+/// An OOM kill of a process in a cgroup, for the limit of 24 MiB of that or of another around.
+fn over_limit(cgroup: &str, limited: &str, settings: &[Setting]) -> Death {
+    let victim = task_in(42, "eater", cgroup);
     let mut sent = signal(sig::SIGKILL, victim.clone(), victim.clone());
     sent.info = SignalInfo::Privileged;
     sent.syscall = None;
     sent.stack = ["oom_kill_process", "mem_cgroup_out_of_memory"].map(str::to_owned).to_vec();
-    let file = "/sys/fs/cgroup/memory/box/memory.limit_in_bytes";
     let limits = CgroupLimits {
-        cgroup: "/box".to_owned(),
-        memory_max: Some(20 << 20),
-        memory_current: Some(20 << 20),
+        cgroup: limited.to_owned(),
+        memory_max: Some(24 << 20),
+        memory_current: Some(24 << 20),
         oom_group: None,
-        limit_file: Some(file.to_owned()),
+        limit_file: Some(format!("/sys/fs/cgroup{limited}/memory.max")),
     };
     let killed = "Memory cgroup out of memory: Killed process 42 (eater) total-vm:78008kB, anon-rss:20480kB, file-rss:6kB";
+    let summary = format!(
+        "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg={limited},\
+         task_memcg={cgroup},task=eater,pid=42,uid=0"
+    );
     let log = |message: &str| Fact::KernelLog(KernelLogLine { message: message.to_owned() });
-    let death = Scene::default()
-        .target(&victim, TargetReason::Pid)
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for setting in settings {
+        scene = scene.add(1, Source::File, Fact::Setting(setting.clone()));
+    }
+    scene
         .signal(5, sent)
-        .add(6, Source::KernelLog, log(SUMMARY))
+        .add(6, Source::KernelLog, log(&summary))
         .add(6, Source::CgroupFs, Fact::CgroupLimits(limits))
         .add(6, Source::KernelLog, log(killed))
         .exit(7, victim, 9, true)
+        .death()
+}
+
+/// `MemoryMax=` in line 2 of a file.
+fn memory_max(manager: Manager, unit: &str) -> Setting {
+    Setting {
+        manager: Some(manager),
+        scope: unit.to_owned(),
+        name: "MemoryMax".to_owned(),
+        value: "24M".to_owned(),
+        file: Some(format!("/etc/{unit}")),
+        line: Some(2),
+        unread: None,
+    }
+}
+
+/// A cgroup of somebody's own: there is no unit whose setting it is.
+#[test]
+fn the_limit_of_a_cgroup_is_raised_where_it_is_set() {
+    for group in ["/box", "/system.slice/web.service/box"] {
+        let death = over_limit(group, group, &[memory_max(Manager::System, "web.service")]);
+        let words = &death.cause.explanation;
+        assert!(words.contains("memory limit of 24 MiB when") && words.contains("It used 20 MiB"));
+        let file = format!("/sys/fs/cgroup{group}/memory.max");
+        assert_eq!(death.fixes[0].commands, [format!("echo 50331648 | sudo tee {file}")]);
+        let [setting] = &death.cause.settings[..] else { panic!("{death:#?}") };
+        assert_eq!((&*setting.name, &*setting.value), ("memory.max", "25165824"));
+        assert_eq!(setting.file.as_deref(), Some(&*file));
+    }
+}
+
+/// It is not always the victim's own unit that has the limit.
+#[test]
+fn the_limit_of_a_unit_or_slice_is_raised_there() {
+    const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
+    let (system, user) = (Manager::System, Manager::User(1000));
+    let user_unit = format!("{USER}/app.slice/hungry.service");
+    let cases = [
+        ("/system.slice/web.service", "/system.slice/web.service", system, "web.service"),
+        ("/system.slice/web.service", "/system.slice", system, "system.slice"),
+        (
+            "/user.slice/user-1000.slice/session-3.scope",
+            "/user.slice/user-1000.slice",
+            system,
+            "user-1000.slice",
+        ),
+        (&user_unit, USER, system, "user@1000.service"),
+        (&user_unit, &format!("{USER}/app.slice"), user, "app.slice"),
+        (&user_unit, &user_unit, user, "hungry.service"),
+    ];
+    for (cgroup, limited, manager, unit) in cases {
+        // Others around have limits of their own, which were not reached.
+        let others = [
+            memory_max(system, "-.slice"),
+            memory_max(system, "user.slice"),
+            memory_max(manager, unit),
+        ];
+        let death = over_limit(cgroup, limited, &others);
+        let [setting] = &death.cause.settings[..] else { panic!("{death:#?}") };
+        assert_eq!((&*setting.name, &*setting.value), ("MemoryMax", "24M"));
+        assert_eq!(setting.place(), Some(format!("/etc/{unit}:2")), "{death:#?}");
+        let told = format!("memory limit of 24 MiB (MemoryMax=24M, set in /etc/{unit}:2) when");
+        assert!(death.cause.explanation.contains(&told), "{death:#?}");
+        let [fix] = &death.fixes[..] else { panic!("{death:#?}") };
+        let commands = fix.commands.concat();
+        assert!(commands.contains(&format!("/systemd/system/{unit}.d")) == (manager == system));
+        assert!(
+            commands.contains(&format!("~/.config/systemd/user/{unit}.d")) == (manager == user)
+        );
+        assert_eq!(commands.contains("sudo"), manager == system, "{death:#?}");
+        assert!(commands.contains("MemoryMax=48M"), "{death:#?}");
+    }
+}
+
+/// A container's limit is its runtime's to change: what is written to the cgroup, systemd takes back.
+#[test]
+fn the_limit_of_a_container_is_raised_by_its_runtime() {
+    const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+    let update = |runtime: &str, group: &str| {
+        let death = over_limit(group, group, &[]);
+        let commands = &death.fixes[0].commands;
+        assert!(commands[0].starts_with(&format!("{runtime} update --memory=48M")), "{death:#?}");
+        assert!(commands[0].ends_with(ID), "{death:#?}");
+        assert!(!commands.concat().contains("sudo tee"), "{death:#?}");
+        assert_eq!(death.cause.settings[0].name, "memory.max");
+    };
+    update("docker", &format!("/system.slice/docker-{ID}.scope"));
+    update("docker", &format!("/docker/{ID}"));
+    update("podman", &format!("/machine.slice/libpod-{ID}.scope"));
+}
+
+/// The daemon reads the name as a regular expression.
+#[test]
+fn earlyoom_can_be_told_to_spare_a_program() {
+    let victim = task_in(42, "eater+", "/user.slice/user-1000.slice/session-3.scope");
+    let daemon = task_in(7, "earlyoom", "/system.slice/earlyoom.service");
+    let death = Scene::default()
+        .target(&victim, TargetReason::Pid)
+        .signal(5, signal(sig::SIGTERM, daemon, victim.clone()))
+        .exit(6, victim, 15, true)
         .death();
-    let words = &death.cause.explanation;
-    assert!(words.contains("memory limit of 20 MiB") && words.contains("It used 20 MiB of"));
-    assert_eq!(death.fixes[0].commands[0], format!("echo 41943040 | sudo tee {file}"));
+    assert_eq!(death.cause.id, CauseId::UserspaceOom, "{death:#?}");
+    let commands = death.fixes[0].commands.join("; ");
+    assert!(commands.contains("editor /etc/default/earlyoom"), "{commands}");
+    assert!(commands.contains(r"--avoid '^(eater\+)$'"), "{commands}");
 }

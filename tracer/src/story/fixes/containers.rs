@@ -1,0 +1,89 @@
+//! Remedies around containers and pid namespaces.
+
+use super::super::verdict::Fix;
+use super::{LOOKS, fix, operand, quoted, remark};
+use crate::evidence::Container;
+
+/// A container that somebody stopped is not gone; a pod tells why.
+pub fn container_again(container: &Container) -> Option<Fix> {
+    if container.pod.is_some() {
+        return Some(look_at_pod(container));
+    }
+    let name = container.name.as_deref().unwrap_or(&container.id);
+    let word = operand(name);
+    let (start, check, see) = match container.runtime.as_str() {
+        runtime @ ("docker" | "podman") => (
+            format!("{runtime} start {word}"),
+            format!("{runtime} ps --filter {}", quoted(&format!("name={name}"))),
+            "docker-start(1), podman-start(1)",
+        ),
+        "nspawn" => (
+            format!("sudo machinectl start {word}"),
+            format!("machinectl status {word}"),
+            "machinectl(1)",
+        ),
+        "lxc" => (
+            format!("sudo lxc-start -n {}", quoted(name)),
+            format!("sudo lxc-info -n {}", quoted(name)),
+            "lxc-start(1)",
+        ),
+        _ => return None,
+    };
+    let again = fix("start the container again", vec![start], "it runs again, with what it had")
+        .but("whoever stopped it may have had a reason: ask first; one that was removed has to be made anew")
+        .check(check)
+        .see(see);
+    Some(again)
+}
+
+/// `kubectl describe pod`
+fn look_at_pod(container: &Container) -> Fix {
+    let pod = quoted(container.pod.as_deref().unwrap_or_default());
+    let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
+    let namespace = namespace.unwrap_or_default();
+    fix(
+        "see why Kubernetes ended the container",
+        vec![
+            format!("kubectl describe pod{namespace} {pod}"),
+            format!("kubectl get events{namespace} --sort-by=.lastTimestamp"),
+        ],
+        "shows whether it was deleted, evicted, replaced by a new version, or failed a probe",
+    )
+    .but(LOOKS)
+    .check(format!("kubectl get pod{namespace} {pod}"))
+    .see("the Kubernetes documentation on the termination of pods")
+}
+
+/// A probe that is less strict.
+pub fn patient_probe(container: &Container, probe: &str) -> Fix {
+    let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
+    let pod = quoted(container.pod.as_deref().unwrap_or("POD"));
+    fix(
+        &format!("give the container more time to answer its {probe} probe"),
+        vec![remark(&format!(
+            "in the pod's template, spec.containers[].{probe}Probe:  timeoutSeconds: 5, failureThreshold: 6; for a slow start, a startupProbe"
+        ))],
+        "kubelet restarts it only after more failures in a row",
+    )
+    .but("one that hangs is restarted later")
+    .check(format!(
+        "kubectl get pod{} {pod} -o jsonpath='{{.spec.containers[*].{probe}Probe}}'",
+        namespace.unwrap_or_default()
+    ))
+    .see("the Kubernetes documentation on liveness, readiness and startup probes")
+}
+
+/// A first process of a pid namespace that stays for as long as the others.
+pub fn lasting_init() -> Fix {
+    fix(
+        "have the namespace's first process wait for the others",
+        vec![
+            remark("where that is a script, as its last line: wait"),
+            remark("else have it start the program by exec, so that the program is the first process itself"),
+        ],
+        "the namespace, and what is in it, lasts until all have ended",
+    )
+    .but("a container then runs for as long as any of them, and is seen as failed or done only after that")
+    .check("lsns -t pid")
+    .see("pid_namespaces(7)")
+}

@@ -1,0 +1,191 @@
+//! Every remedy says all that there is to say of one.
+
+use super::*;
+use crate::evidence::{CgroupLimits, Written};
+use crate::story::stopping::Choice;
+use crate::story::verdict::DecidingSetting;
+
+fn setting(name: &str, value: &str) -> DecidingSetting {
+    DecidingSetting {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        file: Some("/etc/systemd/system/v.service".to_owned()),
+        line: Some(4),
+        unread: None,
+    }
+}
+
+fn written(value: &str) -> Written {
+    Written { value: value.to_owned(), file: None, line: None }
+}
+
+fn container(runtime: &str, pod: Option<&str>) -> Container {
+    Container {
+        runtime: runtime.to_owned(),
+        id: "4fa6".to_owned(),
+        name: Some("prod-db".to_owned()),
+        pod: pod.map(str::to_owned),
+        namespace: pod.map(|_| "shop".to_owned()),
+        named_by: None,
+    }
+}
+
+fn of_units(at: &UnitAt) -> Vec<Fix> {
+    let asked =
+        ["BindsTo", "PartOf", "Slice", "Conflicts"].map(|name| setting(name, "base.service"));
+    let loosened = asked
+        .iter()
+        .map(|line| loosen_dependency(at, &line.name, line, ["v.service", "base.service"]));
+    let unread = written("5s");
+    let updaters = ["apt", "dnf", "zypper", "pacman", "apk", "needrestart"].map(str::to_owned);
+    let installed = updaters.iter().flat_map(|updater| {
+        let by = std::slice::from_ref(updater);
+        [updates(at, by, None), install_again(at, by, None)]
+    });
+    let kept = [Kept::Free, Kept::Disabled, Kept::Masked { for_now: false }, Kept::Deleted];
+    let choices =
+        [Choice::Mixed(setting("KillMode", "mixed")), Choice::Hangup(setting("SendSIGHUP", "yes"))];
+    let mut all = vec![
+        kill_mode_process(at),
+        reload(at, "TimeoutStopSec", &unread),
+        own_unit(at, "worker", Some("alice")),
+        survivable_reload(at),
+        failing_command(at, "ExecStartPre"),
+        fitting_type(at, "notify"),
+        fitting_type(at, "forking"),
+        watchdog_request(at),
+        stop_timeout(at, "SIGKILL"),
+        abort_timeout(at, "SIGKILL"),
+        start_timeout(at),
+        runtime_max(at),
+        watchdog(at),
+        oom_policy(at),
+        oomd_avoid(at),
+        oomd_unwatched(at, "ManagedOOMSwap"),
+        memory_limit(at, None),
+        memory_limit(at, Some(24 << 20)),
+        unit_limit(at, "LimitCPU"),
+        system_call_fails(at),
+        other_slice(at, "my.slice"),
+        direct_restart(at, "w.service"),
+        keep_when_unneeded(at),
+        ignore_on_isolate(at),
+        refuse_manual_stop(at),
+        survive_soft_reboot(at),
+    ];
+    all.extend(loosened);
+    all.extend(installed);
+    all.extend(kept.map(|kept| start_again(at, kept)));
+    all.extend(choices.iter().filter_map(|choice| other_choice(at, choice)));
+    all.extend(look_at_unit(at));
+    all.extend(without_dependency(at, "PartOf", "base.service"));
+    all
+}
+
+fn of_no_unit() -> Vec<Fix> {
+    let core = |pattern: Option<&'static str>| {
+        core_dump(&Core {
+            program: "/bin/v",
+            comm: "v",
+            pid: 7,
+            ns_pid: 7,
+            uid: Some(0),
+            signal: Some(11),
+            dumped: true,
+            pattern,
+        })
+    };
+    let limits = CgroupLimits {
+        memory_max: Some(24 << 20),
+        limit_file: Some("/sys/fs/cgroup/box/memory.max".to_owned()),
+        ..CgroupLimits::default()
+    };
+    let unread = written("no");
+    let mut all = vec![
+        udev_unit(),
+        look_at_slurm_job("7"),
+        more_memory(),
+        longer_limit("timeout 5 v"),
+        cgroup_memory(None),
+        cgroup_memory(Some(&limits)),
+        lasting_init(),
+        patient_probe(&container("containerd", Some("web-0")), "liveness"),
+        who_may("org.freedesktop.login1.manage", None),
+        who_may("org.freedesktop.login1.manage", Some("alice")),
+        hold_up_shutdown("rsync"),
+        linger_and_scope("alice", "tmux"),
+        system_unit_of_user("alice", "v"),
+        linger("alice"),
+        keep_user_processes(),
+        reload_logind("KillUserProcesses", &unread),
+        exclude_user("alice"),
+        no_idle_stop(),
+        pam_systemd("ssh.service"),
+        pam_systemd("sshd.service"),
+        long_running_sshd("ssh.socket"),
+        detach("v", false),
+        detach("v", true),
+        no_hangup_by_shell("v"),
+        output_to_file("v"),
+        keep_alive(),
+        resource_limit("cpu", "the CPU time limit", "LimitCPU"),
+        thread_stack(),
+        look_at_asker(&Asker::CronJob("true")),
+        look_at_asker(&Asker::Unit("v.service")),
+    ];
+    all.extend(stack_limits());
+    all.extend([Some("|"), Some("core"), Some("|/lib/systemd/systemd-coredump"), None].map(core));
+    all.extend(["earlyoom", "nohang"].into_iter().filter_map(|it| oom_daemon_avoid(it, "v")));
+    for runtime in ["docker", "podman", "nspawn", "lxc", "runc"] {
+        let plain = container(runtime, None);
+        all.extend([container_grace(&plain), container_memory(&plain, None)]);
+        all.extend(container_again(&plain));
+        let pods = container(runtime, Some("web-0"));
+        all.extend([container_grace(&pods), container_memory(&pods, Some(24 << 20))]);
+        all.extend(container_again(&pods));
+    }
+    all
+}
+
+#[test]
+fn a_remedy_says_what_it_brings_how_to_check_it_and_where_to_read_on() {
+    let plain = UnitAt::of_system("v.service");
+    let transient = UnitAt { transient: true, ..plain.clone() };
+    let of_user = UnitAt { of_user: true, ..plain.clone() };
+    let lost = UnitAt { lost_file: Some("/etc/v.service".to_owned()), ..plain.clone() };
+    let units = [plain, transient, of_user, lost];
+    for fix in units.iter().flat_map(of_units).chain(of_no_unit()) {
+        let told = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        assert!(!fix.title.is_empty() && !fix.effect.is_empty(), "{fix:#?}");
+        assert!(!fix.commands.is_empty(), "{fix:#?}");
+        assert!(told(&fix.side_effect) && told(&fix.verify) && told(&fix.reference), "{fix:#?}");
+        // A line break would begin a command of its own.
+        assert!(fix.commands.iter().all(|command| !command.contains('\n')), "{fix:#?}");
+    }
+}
+
+/// What is learned of packages on the machine is of its own package manager.
+#[test]
+fn packages_are_held_by_what_installs_them() {
+    let at = UnitAt::of_system("v.service");
+    let by = |updaters: &[&str]| {
+        let updaters: Vec<String> = updaters.iter().map(|it| (*it).to_owned()).collect();
+        let file = Some("/usr/lib/systemd/system/v.service");
+        updates(&at, &updaters, file).commands.join("\n")
+    };
+    for (updaters, finds, holds) in [
+        (&["apt"][..], "dpkg -S /usr", "apt-mark hold"),
+        (&["rpm", "dnf"], "rpm -qf /usr", "dnf versionlock"),
+        (&["rpm", "zypper"], "rpm -qf /usr", "zypper addlock"),
+        (&["pacman"], "pacman -Qo /usr", "IgnorePkg"),
+        (&["apk"], "apk info --who-owns /usr", "apk add"),
+    ] {
+        let commands = by(updaters);
+        assert!(commands.contains(finds) && commands.contains(holds), "{commands}");
+    }
+}
+
+#[test]
+fn a_remark_has_one_line() {
+    assert_eq!(remark("write Wants=a\nreboot"), "# write Wants=a reboot");
+}
