@@ -92,6 +92,11 @@ impl<'a> End<'a> {
         self.sender().map(|(task, _)| task)
     }
 
+    /// Whether no signal ended it.
+    pub const fn is_by_itself(&self) -> bool {
+        self.blow.is_none() && self.exit.value.status & 0x7f == 0
+    }
+
     /// When it ended, `CLOCK_BOOTTIME` nanoseconds.
     pub const fn ns(&self) -> u64 {
         self.exit.ns()

@@ -1,8 +1,11 @@
 //! Deaths by a container's runtime.
 
-use super::{Finding, Fit, Opinion};
+use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, Grade, Mechanism, S, SignalResult, Task, sig, signal_name};
+use crate::evidence::{
+    BusCall, Container, Grade, JournalLine, Mechanism, Moment, S, SignalResult, Task, sig,
+    signal_name,
+};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -10,7 +13,7 @@ use crate::story::manager::BUS_LAG;
 use crate::story::relay::Relay;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
-use crate::story::verdict::CauseId;
+use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
 
@@ -32,7 +35,8 @@ const RUNTIMES: [&str; 14] = [
     "kubelet",
 ];
 
-fn is_runtime(task: &Task) -> bool {
+/// Whether it has the name of one of these.
+pub fn is_runtime(task: &Task) -> bool {
     RUNTIMES.iter().any(|name| {
         task.comm == *name
             || task.comm.starts_with("containerd-shim")
@@ -71,6 +75,10 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         None if killed_only => format!(" {CODE_137}"),
         None => code(case),
     };
+    let first_at = earlier.unwrap_or(blow.signal).at;
+    let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first_at));
+    let patience = probe.as_ref().zip(container.as_ref());
+    let patience = patience.map(|(probe, container)| fixes::patient_probe(container, probe.kind));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
         .filter(|first| first.value.sender.id != sender.id)
@@ -81,16 +89,68 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {runtime} when {name} was {what}: {}.{told}",
+            "{} was ended by {runtime} when {name} was {what}: {}.{}{told}",
             words::name_pid(&victim),
             actor.sentence(),
+            probe.as_ref().map(Probe::sentence).unwrap_or_default(),
         ),
     )
+    .links(probe.map(|probe| probe.link(case, first_at)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(units::command_links(case, &actor))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
-    .fixes(container.filter(|_| escalation.is_some()).map(|it| fixes::container_grace(&it)))
+    .fixes(patience)
+    .fixes(container.iter().filter(|_| escalation.is_some()).map(fixes::container_grace))
+    .fixes(container.iter().filter_map(fixes::container_again))
     .answer()
+}
+
+/// A probe that a container failed, as kubelet logged right before it had the container stopped.
+struct Probe<'a> {
+    /// As a pod's specification calls it.
+    kind: &'static str,
+    said: &'a Seen<JournalLine>,
+}
+
+impl<'a> Probe<'a> {
+    fn failed(case: &Case<'a>, container: &Container, stopped: Moment) -> Option<Self> {
+        const RECENT: u64 = 60 * S;
+        // `computePodActions` in pkg/kubelet/kuberuntime/kuberuntime_manager.go, `probe` in pkg/kubelet/prober/prober.go.
+        const WORDS: [(&str, &str); 4] = [
+            ("liveness", "failed liveness probe"),
+            ("liveness", "probeType=\"Liveness\""),
+            ("startup", "failed startup probe"),
+            ("startup", "probeType=\"Startup\""),
+        ];
+        let pod = container.pod.as_deref()?;
+        let is_its = |message: &str| {
+            let of_pod = [format!("/{pod}\""), format!("podUID=\"{pod}\"")];
+            // Another container of the same pod.
+            let named =
+                message.split_once("containerName=\"").and_then(|(_, it)| it.split('"').next());
+            let of_other = named.zip(container.name.as_deref());
+            message.contains(&container.id)
+                || of_pod.iter().any(|pod| message.contains(pod))
+                    && of_other.is_none_or(|(named, name)| name.contains(named))
+        };
+        case.world.journal.iter().rev().find_map(|said| {
+            let message = &said.value.message;
+            let recent = said.ns() <= stopped.boot_ns + S && said.ns() + RECENT >= stopped.boot_ns;
+            let kind = WORDS.iter().find(|(_, words)| message.contains(words))?.0;
+            let its = recent && units::from_daemon(&said.value, "kubelet") && is_its(message);
+            its.then_some(Self { kind, said })
+        })
+    }
+
+    fn sentence(&self) -> String {
+        format!(" Kubernetes restarts it, since it had failed its {} probe.", self.kind)
+    }
+
+    fn link(&self, case: &Case<'_>, effect: Moment) -> Link {
+        let text = format!("kubelet logged {}", words::quotation(&self.said.value.message));
+        let Seen { at, source, .. } = *self.said;
+        case.link(at, LinkEvent::Timeout, source, None, text).before(effect)
+    }
 }
 
 /// The runtime told the container's init (tini, dumb-init, what `--init` puts there), which passed it on.
@@ -121,6 +181,7 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(relay.links(case))
+    .fixes(victim.container.as_ref().and_then(fixes::container_again))
     .answer()
 }
 
@@ -206,7 +267,8 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
-    .links([link]);
+    .links([link])
+    .fixes(unit_remedies::of_act(actor.as_ref(), "org.freedesktop.machine1.manage-machines"));
     // The machine's init got the blow; that the others went with it is the kernel's rule.
     if let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit) {
         let init = End::of(case, blow.signal.value.sender.id);

@@ -1,6 +1,6 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
 
-use super::{Finding, Fit, Opinion};
+use super::{Finding, Fit, Opinion, containers};
 use crate::evidence::{Grade, Limits, MS, Mechanism, S, SignalInfo, SignalSent, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
@@ -54,13 +54,24 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::PidNamespaceExit)?;
     let init = words::name_pid(&case.task(&blow.signal.value.sender));
     let reboot = mechanism::on_stack(&blow.signal.value, "reboot_pid_ns");
-    let (links, by_whom) = told(case, blow, end_of_sender(case, blow).as_ref());
+    let end = end_of_sender(case, blow);
+    let (links, by_whom) = told(case, blow, end.as_ref());
     let what = if reboot {
         format!("{init} called reboot(2) in its pid namespace")
     } else {
         format!("{init}{by_whom}, the init of its pid namespace, ended")
     };
     let container = case.victim_process().container;
+    let killer = end.as_ref().and_then(End::killer);
+    let remedy = match (killer, &container) {
+        (None, _) if end.as_ref().is_some_and(End::is_by_itself) && !reboot => {
+            Some(fixes::lasting_init())
+        }
+        (Some(killer), Some(container)) if containers::is_runtime(killer) => {
+            fixes::container_again(container)
+        }
+        _ => None,
+    };
     let container = container.map(|container| format!(" ({})", words::container(&container)));
     Finding::new(
         CauseId::PidNamespaceInitExited,
@@ -73,6 +84,7 @@ pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(links)
+    .fixes(remedy)
     .answer()
 }
 

@@ -4,7 +4,7 @@ mod last_session;
 mod linger;
 mod user_stopped;
 
-use super::{Finding, Fit, Opinion, is_not};
+use super::{Finding, Fit, Opinion, is_not, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task, base_name};
 use crate::story::actor::Actor;
@@ -13,7 +13,7 @@ use crate::story::ending::{Ending, call_link};
 use crate::story::manager::UnitStop;
 use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
-use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{closed, fixes, units, words};
 pub use user_stopped::user_stopped;
@@ -175,11 +175,33 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links([told])
     .links(closing(case, session, &stop))
-    .links(units::stop_links(case, &stop));
+    .links(units::stop_links(case, &stop))
+    .fixes(remedies(case, session, actor.as_ref(), &call.value.member));
     if by_name {
         finding = finding.gap("the caller was gone before the bus could name its process; who it was is taken from the arguments of what was being run");
     }
     finding.answer()
+}
+
+/// What to do about an end that logind was asked for, by a method or a verb of loginctl: live outside of the session that was
+/// ended, and see who may. Nobody needs leave for sessions of their own.
+fn remedies(
+    case: &Case<'_>,
+    session: Option<&str>,
+    actor: Option<&Actor>,
+    asked: &str,
+) -> Vec<Fix> {
+    const MANAGE: &str = "org.freedesktop.login1.manage";
+    const OF_SESSION: [&str; 4] =
+        ["TerminateSession", "TerminateSeat", "terminate-session", "terminate-seat"];
+    let by_uid = || Some(case.world.user(case.placement.owner_uid?)?.name.clone());
+    let user = session.map(|session| owner(case, session)).or_else(by_uid);
+    let only_session = session.is_some() && OF_SESSION.contains(&asked);
+    let outside = user.as_ref().filter(|_| only_session);
+    let outside = outside.map(|user| fixes::linger_and_scope(user, &program(case)));
+    let own = actor.is_some_and(|actor| actor.user.is_some() && actor.user == user);
+    let allowed = if own { None } else { unit_remedies::of_act(actor, MANAGE) };
+    outside.into_iter().chain(allowed).collect()
 }
 
 /// What logind had said of the session's end before its scope was stopped. Where it waits for the scope to be empty, it
@@ -215,6 +237,7 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
     .links(command)
     .links(closing(case, session, stop))
     .links(units::stop_links(case, stop))
+    .fixes(remedies(case, session, Some(&actor), &verb))
     .gap("logind was asked to, by the command's arguments; the bus did not show the call in time")
     .answer()
 }

@@ -10,16 +10,17 @@ use self::reasons::{EndAction, idle_action, reason_said, settings_behind, signal
 use self::requests::{client_call, command, logind_call};
 use self::targets::fate;
 pub use self::targets::going_down;
-use super::{Finding, Fit, Opinion};
+use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::{BusCall, Grade, Job, JournalLine, Manager, Moment, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
+use crate::story::fixes::{self, UnitAt};
 use crate::story::manager::{UnitStop, manager_of};
 use crate::story::requests::{Request, by_arguments, who_called};
 use crate::story::unit_jobs::job_type;
 use crate::story::units;
-use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::Seen;
 
 /// Reboot, power-off, soft-reboot.
@@ -54,7 +55,25 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     if let Some(gap) = behind.gap(case) {
         finding = finding.gap(gap);
     }
-    finding.settings(behind.settings.into_iter().map(Some)).answer()
+    let remedies = remedies(case, &behind, fate);
+    finding.settings(behind.settings.into_iter().map(Some)).fixes(remedies).answer()
+}
+
+/// What to do about it: hold it up, see who may, let the service survive where that can be.
+fn remedies(case: &Case<'_>, behind: &Behind<'_>, fate: &str) -> Vec<Fix> {
+    const POWER_OFF: &str = "org.freedesktop.login1.power-off";
+    let actor = behind.actor.as_ref();
+    let allowed = actor.and_then(|actor| unit_remedies::of_act(Some(actor), POWER_OFF));
+    let service = case.unit().filter(|(manager, unit)| {
+        *manager == Manager::System && unit.ends_with(".service") && fate.contains("soft-reboot")
+    });
+    let survives = service.map(|(manager, unit)| {
+        fixes::survive_soft_reboot(&UnitAt::of(manager, unit, case.world.unit_of(manager, unit)))
+    });
+    // What somebody has run can be run under a lock; a service is to be stopped in an orderly way.
+    let of_user = case.placement.session.is_some() || case.placement.user_unit.is_some();
+    let held = of_user.then(|| fixes::hold_up_shutdown(&case.program()));
+    survives.into_iter().chain(held).chain(allowed).collect()
 }
 
 /// Who or what had the system go down.

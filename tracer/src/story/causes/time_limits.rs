@@ -8,7 +8,7 @@ use crate::story::case::Case;
 use crate::story::relay::Relay;
 use crate::story::verdict::CauseId;
 use crate::story::world::SeenSignal;
-use crate::story::{units, words};
+use crate::story::{fixes, units, words};
 
 /// coreutils `timeout` and its kind.
 pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
@@ -39,6 +39,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_links(case, &Actor::behind(case, blow.signal.value.sender.id)))
+    .fixes([fixes::longer_limit(&words::command_line(&limited.process))])
     .answer()
 }
 
@@ -63,6 +64,7 @@ fn passed_on(case: &Case<'_>, origin: &SeenSignal) -> Option<Opinion> {
             way(case)
         ),
     )
+    .fixes([fixes::longer_limit(&words::command_line(&limited.process))])
     .answer()
 }
 

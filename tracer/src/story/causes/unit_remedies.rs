@@ -1,6 +1,6 @@
 //! What to do about a stop of a unit that somebody asked for.
 
-use crate::evidence::{Process, ProcessId};
+use crate::evidence::{Manager, Process, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept};
@@ -38,8 +38,33 @@ pub fn of_request(
     if stopped && !at.transient && !stop.unit.ends_with(".scope") {
         remedies.push(fixes::start_again(&at, kept(case, stop, request)));
     }
-    remedies.extend(actor.as_ref().and_then(asker).map(|it| fixes::look_at_asker(&it)));
+    let by_itself = actor.as_ref().and_then(asker);
+    // That somebody restarted it was wanted, and it runs again: what is left is to keep them from it.
+    if !stopped && remedies.is_empty() && by_itself.is_none() && stop.manager == Manager::System {
+        remedies.push(fixes::refuse_manual_stop(&at));
+        remedies.extend(of_act(actor.as_ref(), MANAGE_UNITS));
+    }
+    remedies.extend(by_itself.map(|it| fixes::look_at_asker(&it)));
     remedies
+}
+
+/// What polkit calls it to have units stopped, restarted or signalled.
+pub const MANAGE_UNITS: &str = "org.freedesktop.systemd1.manage-units";
+
+/// About what somebody asked for: look at the job or unit that does so of its own accord, or see who may; `action` is
+/// polkit's name for it. Nobody has to be told that root may.
+pub fn of_act(actor: Option<&Actor>, action: &str) -> Option<Fix> {
+    let Some(actor) = actor else { return Some(fixes::who_may(action, None)) };
+    if let Some(asker) = asker(actor) {
+        return Some(fixes::look_at_asker(&asker));
+    }
+    let person = actor.user.as_deref().filter(|user| *user != "root")?;
+    Some(fixes::who_may(action, Some(person)))
+}
+
+/// What does so of its own accord.
+pub fn of_signal(actor: &Actor) -> Option<Fix> {
+    asker(actor).map(|asker| fixes::look_at_asker(&asker))
 }
 
 /// What keeps the unit from being started again, by what systemctl was told and what the manager says.

@@ -1,6 +1,6 @@
 //! Deaths by a signal that a client had a service manager send to a unit: `systemctl kill` and its methods.
 
-use super::{Finding, Fit, Opinion, containers, is_not};
+use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies};
 use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, S, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::call_link;
@@ -25,6 +25,10 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let actor = order.request.and_then(|request| request.actor(case));
     let connection = order.request.and_then(|request| request.connection_link(case));
     let told = order.told(case);
+    // A user's manager takes orders of that user, and of nobody else but root.
+    let of_system = stop.manager == Manager::System;
+    let remedy =
+        of_system.then(|| unit_remedies::of_act(actor.as_ref(), unit_remedies::MANAGE_UNITS));
     Finding::new(
         ID,
         Fit::Exact,
@@ -40,6 +44,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(connection.map(|link| link.before(signal.at)))
     .links(told)
+    .fixes(remedy.flatten())
     .answer()
 }
 

@@ -5,6 +5,7 @@ mod batch;
 mod caught;
 mod circumstances;
 mod clients;
+mod containers;
 mod crashes;
 mod daemons;
 mod dependencies;
