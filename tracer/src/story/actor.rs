@@ -7,7 +7,7 @@ mod telling;
 use self::place::{JOBS, Service, login_user, place, service};
 use self::programs::{
     CONTAINER_CLIENTS, changes_user, is_outermost, is_roots, is_scheduler, is_updater, is_wrapper,
-    runs_script,
+    lends_rights, runs_script,
 };
 pub use self::programs::{is_interactive, is_shell, runs_shell};
 use super::case::Case;
@@ -201,6 +201,7 @@ impl Above {
         let mut scripted = runs_shell(process);
         for (at, parent) in parents.iter().enumerate() {
             let comm = parent.comm.as_deref().unwrap_or_default();
+            let below = at.checked_sub(1).map_or(process.pid, |below| parents[below].pid);
             if is_roots(parent) && is_scheduler(comm) {
                 scheduler = Some(comm.to_owned());
                 break;
@@ -219,6 +220,9 @@ impl Above {
                 updaters.push(comm.to_owned());
                 command = parent;
                 scripted = true;
+            } else if scripted && lends_rights(comm) && command.pid == below {
+                // By this the script could do it.
+                command = parent;
             } else if !scripted && (is_wrapper(comm) || runs_shell(parent)) {
                 // The nearest script is what did it; what started that one is another story.
                 scripted = runs_shell(parent);

@@ -1,6 +1,9 @@
 //! Who asked a service manager for something: over the bus, over its private socket, or by a command whose
 //! arguments say so.
 
+mod marked;
+
+pub use self::marked::was_marked;
 use super::actor::Actor;
 use super::case::{Case, SEEN_LATE};
 use super::manager;
@@ -86,7 +89,8 @@ impl<'a> Request<'a> {
         if let Some(seen) = connected {
             return Some(Self::by_command(case, seen.value.task.id, manager, at_ns));
         }
-        let (process, alone) = command(case, wish, manager, unit, at_ns)?;
+        let says = |args: &[String]| wish.is_command(args, manager, unit);
+        let (process, alone) = command(case, manager, at_ns, says)?;
         let request = Self::by_command(case, process, manager, at_ns);
         match request.proof {
             Proof::Arguments if alone => Some(Self { proof: Proof::Waiting, ..request }),
@@ -433,15 +437,14 @@ fn is_bus_heard(case: &Case<'_>) -> bool {
 }
 
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
-/// manager: no bus sees it. Its arguments, seen when it was executed, name the unit. The second value tells that it waited
+/// manager: no bus sees it. What it asks for its arguments say, seen when it was executed. The second value tells that it waited
 /// for that, and that nothing speaks for another: but for those that had it ask, no other's arguments say the same, the
 /// bus was heard, and of nobody it was seen that he connected to the manager.
 fn command(
     case: &Case<'_>,
-    wish: Wish,
     manager: Manager,
-    unit: &Names<'_>,
     at_ns: u64,
+    says: impl Fn(&[String]) -> bool,
 ) -> Option<(ProcessId, bool)> {
     const COMMANDS: [&str; 7] = [
         "systemctl",
@@ -462,7 +465,7 @@ fn command(
         let args = known.cmdline.as_deref()?;
         let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
         let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
-        (asks && in_time && wish.is_command(args, manager, unit)).then_some((at, id))
+        (asks && in_time && says(args)).then_some((at, id))
     });
     let found: Vec<_> = found.collect();
     let (_, last) = found.iter().max_by_key(|(at, _)| *at).copied()?;

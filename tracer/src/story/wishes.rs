@@ -126,6 +126,15 @@ impl Wish {
     }
 }
 
+/// Whether a command asks this manager to restart whatever is marked for that, by its arguments.
+pub fn is_for_marked(args: &[String], manager: Manager) -> bool {
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    has("--user") == matches!(manager, Manager::User(_))
+        // The latter since 260.
+        && (has("--marked") || has("enqueue-marked"))
+        && !is_elsewhere(args)
+}
+
 /// The unit that a command isolates, by its arguments, as systemctl(1) and telinit(8) read them.
 pub fn isolated_by(args: &[String]) -> Option<String> {
     if let Some(target) = runlevel(args) {
@@ -344,6 +353,16 @@ mod tests {
         for options in ["--no-block", "-M .host", "-M root@", "-sTERM", "-p H", "--"] {
             assert!(stops(&format!("systemctl {options} stop a")), "{options}");
         }
+    }
+
+    #[test]
+    fn what_is_marked() {
+        let is = |line: &str, manager| is_for_marked(&args(line), manager);
+        assert!(is("systemctl reload-or-restart --marked", Manager::System));
+        assert!(is("systemctl --user -M alice@ reload-or-restart --marked", Manager::User(1000)));
+        assert!(!is("systemctl --user reload-or-restart --marked", Manager::System));
+        assert!(!is("systemctl --root=/x reload-or-restart --marked", Manager::System));
+        assert!(!is("systemctl reload-or-restart a", Manager::System));
     }
 
     #[test]

@@ -144,6 +144,11 @@ pub fn is_wrapper(comm: &str) -> bool {
     WRAPPERS.contains(&comm) || CHANGES_USER.contains(&comm)
 }
 
+/// Whether it runs as another user, most often root, what somebody asks it to: who may is written in its settings.
+pub fn lends_rights(comm: &str) -> bool {
+    ["sudo", "doas", "pkexec"].contains(&comm)
+}
+
 /// Whether a process runs another one as another user.
 pub fn changes_user(process: &Process) -> bool {
     process.comm.as_deref().is_some_and(|comm| CHANGES_USER.contains(&comm))

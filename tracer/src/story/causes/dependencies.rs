@@ -209,7 +209,14 @@ impl Told {
             Some("restart" | "try-restart") => "restarted",
             _ => "stopped",
         };
-        let asker = trigger.request.and_then(|request| request.sentence(case));
+        // Nobody names what is restarted for being marked.
+        let marked = || {
+            let job = trigger.job.filter(|_| done == "restarted" && !trigger.by_itself)?;
+            Request::for_marked(case, self.manager, job.ns())
+        };
+        let known = trigger.because.is_some() || trigger.activated_by.is_some();
+        let request = trigger.request.or_else(|| marked().filter(|_| !known));
+        let asker = request.and_then(|request| request.sentence(case));
         let told = match (asker, &trigger.because, &trigger.activated_by) {
             (None, ..) if trigger.by_itself => self.tell_restart(case, trigger),
             (Some(who), ..) => format!("{unit} was {done}: {who}"),
@@ -227,7 +234,7 @@ impl Told {
         };
         let job = trigger.job.map(|job| units::job_link(case, job));
         self.links.extend(trigger.end.iter().flat_map(|end| end.links(case, effect)));
-        self.links.extend(trigger.request.iter().flat_map(|request| request.links(case, effect)));
+        self.links.extend(request.iter().flat_map(|request| request.links(case, effect)));
         let last = job.into_iter().chain(trigger.state.clone());
         self.links.extend(last.map(|link| link.before(effect)));
         told

@@ -135,8 +135,39 @@ pub fn had_it_signal(case: &Case<'_>, sent: &SeenSignal) -> (String, Vec<Link>) 
     (format!(": {}{}", actor.sentence(), by_arguments(false)), links.collect())
 }
 
+/// `loginctl kill-session --kill-whom=leader`: logind sends that signal itself, and none of its own accord.
+fn leader_signalled(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
+    let sender = Some(&blow.signal.value.sender).filter(|sender| is_logind(sender))?;
+    let session = case.placement.session.as_deref();
+    let of = session.map(|id| format!(" of session {id}")).unwrap_or_default();
+    let called =
+        terminate_call(case, session, case.placement.owner_uid, blow.signal.ns()).is_some();
+    let (who, links) = had_it_signal(case, blow.signal);
+    let finding = Finding::new(
+        CauseId::LogindTerminate,
+        Fit::Exact,
+        if called { Grade::Observed } else { Grade::Inferred },
+        format!(
+            "{} got {} from {}, which signals the leader{of} on request alone{who}.",
+            case.victim_name(),
+            crate::evidence::signal_name(blow.signal.value.number),
+            words::name_pid(&case.task(sender))
+        ),
+    )
+    .links(links);
+    let finding = match called {
+        true => finding,
+        false => finding.gap("the request to logind was not seen on the bus"),
+    };
+    finding.answer()
+}
+
 /// `loginctl terminate-session` and the like.
 pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
+    if let Some(opinion) = leader_signalled(case) {
+        return Some(opinion);
+    }
     let stop = UnitStop::of(case)?;
     let session = stop.session_id();
     let uid = case.placement.owner_uid;

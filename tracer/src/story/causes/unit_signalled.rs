@@ -17,7 +17,8 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let signal = case.blow?.signal;
     let order = Order::of(case, &stop, signal.value.number)?;
     let who = order.request.and_then(|request| request.sentence(case));
-    if (who.is_none() || order.is_by_nspawn(case)) && containers::machines_call(case).is_some() {
+    let by_others = order.is_by_nspawn(case) || order.is_by_machined();
+    if (who.is_none() || by_others) && containers::machines_call(case).is_some() {
         // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
         return is_not(ID, "machined had been asked to end the machine");
     }
@@ -112,6 +113,11 @@ impl<'a> Order<'a> {
         process.map(|id| case.process_at(id, case.struck_ns())).is_some_and(|client| {
             client.comm.as_deref() == Some("systemd-nspawn") && client.uid == Some(0)
         })
+    }
+
+    fn is_by_machined(&self) -> bool {
+        let call = self.request.and_then(|request| request.call);
+        call.is_some_and(|call| call.value.is_by("org.freedesktop.machine1"))
     }
 
     /// The call, and what the manager logged.

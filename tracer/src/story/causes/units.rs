@@ -8,7 +8,7 @@ use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
 use crate::story::manager::{self, BUS_LAG, UnitStop};
 use crate::story::pulls::{Happening, starts_before};
-use crate::story::requests::{Request, Wish, connection_link, only_connected};
+use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
 use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::verdict::{CauseId, Outcome};
@@ -74,6 +74,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     isolated(case, &stop, job, &what)
         .or_else(|| manager_stopped(case, &stop, &what))
         .or_else(|| manager_signalled(case, &stop, &what))
+        .or_else(|| marked(case, &stop, job, &what))
         .or_else(isolation)
         .or_else(|| {
             let what = format!("{what} by job {}", job.value.id);
@@ -86,6 +87,31 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
                 .fixes(fixes::look_at_unit(&stop.at()))
                 .answer()
         })
+}
+
+/// Somebody had whatever was marked for it restarted, as upgrades of packages do. A dependency that was seen tells more.
+fn marked(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -> Option<Opinion> {
+    // That makes restarts alone.
+    if job_type(case.world, job) == Some("stop") {
+        return None;
+    }
+    let request = Request::for_marked(case, stop.manager, stop.began_ns)?;
+    let unit = &stop.unit;
+    let whether = if was_marked(case, stop.manager, unit, stop.began_ns) {
+        format!("{unit} had been marked for that")
+    } else {
+        format!("that {unit} was is a conclusion")
+    };
+    let finding = requested(case, stop, request, what);
+    let explanation = format!(
+        "{} That had whatever was marked for it restarted (systemctl reload-or-restart --marked), and {whether}.",
+        finding.explanation
+    );
+    let grade = finding.grade.min(Grade::Inferred);
+    Finding { fit: Fit::Circumstance, grade, explanation, ..finding }
+        .links(units::stop_links(case, stop))
+        .fixes(unit_remedies::of_request(case, stop, request, false))
+        .answer()
 }
 
 /// The story of a stop that nobody was seen to ask for, when other units were being started: any of them may conflict with

@@ -308,3 +308,26 @@ fn who_had_logind_signal_the_leader_is_named() {
     assert!(told.contains(&format!("{got}; who had it do so was not seen.")), "{told}");
     assert!(!told.contains("loginctl"), "{told}");
 }
+
+#[test]
+fn logind_signals_the_leader_itself_and_on_request_alone() {
+    let victim = root(task_in(2027, "su", SCOPE));
+    let daemon = root(task_in(640, "systemd-logind", "/system.slice/systemd-logind.service"));
+    let killed = |called: bool| {
+        let scene = Scene::watching(&victim).session("3", 2027);
+        let words = ["loginctl", "kill-session", "--kill-whom=leader", "-s", "KILL", "3"];
+        let (scene, loginctl) = loginctl(&words, scene, 4900);
+        let args = vec!["3".into(), "leader".into(), 9.into()];
+        let scene = match called {
+            true => calls_logind(scene, 4950, by(&loginctl), "KillSession", args),
+            false => scene,
+        };
+        scene
+            .signal(5000, signal(sig::SIGKILL, daemon.clone(), victim.clone()))
+            .exit(5001, victim.clone(), u32::from(sig::SIGKILL), true)
+            .death()
+    };
+    let words = ["session 3", "root ran \"loginctl kill-session"];
+    says(&killed(true), CauseId::LogindTerminate, Grade::Observed, &words);
+    says(&killed(false), CauseId::LogindTerminate, Grade::Inferred, &words);
+}
