@@ -178,5 +178,20 @@ pub fn container_grace(container: &Container) -> Fix {
         .see("docker-stop(1), podman-stop(1), systemd.service(5) for TimeoutStopSec= of a unit around it")
 }
 
+/// `live-restore`: docker's containers outlive its daemon.
+pub fn live_restore() -> Fix {
+    fix(
+        "have docker's containers go on while its daemon is stopped or restarted",
+        vec![
+            remark("in /etc/docker/daemon.json, among what is there:  \"live-restore\": true"),
+            "sudo systemctl reload docker".to_owned(),
+        ],
+        "a restart of docker.service, be it for an upgrade, leaves containers running",
+    )
+    .but("not with swarm; while the daemon is away nothing restarts a container that ends, and what it writes may wait")
+    .check("docker info --format '{{.LiveRestoreEnabled}}'")
+    .see("https://docs.docker.com/engine/daemon/live-restore/")
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::unit_jobs::stop_job;
 use super::units::command_links;
 use super::verdict::{Link, Outcome};
 use super::words;
-use super::world::Seen;
+use super::world::{Seen, SeenSignal};
 use crate::evidence::{
     CgroupOwner, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
 };
@@ -95,6 +95,11 @@ impl<'a> End<'a> {
     /// Whether no signal ended it.
     pub const fn is_by_itself(&self) -> bool {
         self.blow.is_none() && self.exit.value.status & 0x7f == 0
+    }
+
+    /// The signal by which another process ended it.
+    pub fn struck_by(&self) -> Option<&'a SeenSignal> {
+        self.sender().and(self.blow).map(|blow| blow.signal)
     }
 
     /// When it ended, `CLOCK_BOOTTIME` nanoseconds.

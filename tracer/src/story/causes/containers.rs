@@ -3,15 +3,16 @@
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
-    BusCall, Container, Grade, JournalLine, Mechanism, Moment, S, SignalResult, Task, sig,
-    signal_name,
+    BusCall, CgroupOwner, Container, Grade, Job, JournalLine, Manager, Mechanism, Moment, S,
+    SignalResult, Task, sig, signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::BUS_LAG;
+use crate::story::manager::{BUS_LAG, manager_of};
 use crate::story::relay::Relay;
-use crate::story::requests::{by_arguments, who_called};
+use crate::story::requests::{Request, Wish, by_arguments, who_called};
+use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
@@ -35,6 +36,12 @@ const RUNTIMES: [&str; 14] = [
     "kubelet",
 ];
 
+const NSPAWN: &str = "systemd-nspawn";
+
+const DOCKER: &str = "docker";
+
+const DOCKERD: &str = "docker.service";
+
 /// Whether it has the name of one of these.
 pub fn is_runtime(task: &Task) -> bool {
     RUNTIMES.iter().any(|name| {
@@ -47,59 +54,79 @@ pub fn is_runtime(task: &Task) -> bool {
 /// The runtime was asked to stop or kill the container.
 pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
-    let sender = &blow.signal.value.sender;
-    if !is_runtime(sender) || sender.id == case.victim {
-        return None;
-    }
-    let number = blow.signal.value.number;
     let victim = case.victim_process();
     let container = victim.container.clone();
-    // From inside of one container a runtime may run another; from outside, the victim has one.
-    if container.is_none() && blow.signal.value.target.pid_ns == sender.pid_ns {
+    // What a container's init takes along is as stopped as that is.
+    let init = container.as_ref().and_then(|_| init_taking_along(case));
+    let signal = init.as_ref().map_or(Some(blow.signal), End::struck_by)?;
+    let (sender, target) = (&signal.value.sender, &signal.value.target);
+    let is_machine = init.is_some() && sender.comm == NSPAWN;
+    if !is_runtime(sender) || is_machine || sender.id == target.id {
         return None;
     }
-    let earlier = case.world.signals_to(case.victim).iter().find(|signal| {
-        signal.ns() < blow.signal.ns()
-            && signal.value.number != sig::SIGKILL
-            && is_runtime(&signal.value.sender)
+    let number = signal.value.number;
+    // From inside of one container a runtime may run another; from outside, the victim has one.
+    if container.is_none() && target.pid_ns == sender.pid_ns {
+        return None;
+    }
+    let earlier = case.world.signals_to(target.id).iter().find(|first| {
+        first.ns() < signal.ns()
+            && first.value.number != sig::SIGKILL
+            && is_runtime(&first.value.sender)
     });
     let killed_only = number == sig::SIGKILL && earlier.is_none();
     let id = if killed_only { CauseId::ContainerKill } else { CauseId::ContainerStop };
-    let actor = Actor::behind(case, sender.id);
+    let actor = Actor::behind_at(case, sender.id, signal.ns());
     let name = container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
     let runtime = words::name_pid(&case.task(sender));
     let what = if killed_only { "killed" } else { "stopped" };
     let escalation = earlier.filter(|_| number == sig::SIGKILL);
     let told = match escalation {
-        Some(first) => escalated(blow.signal, first),
+        Some(first) => escalated(signal, first),
         None if killed_only => format!(" {CODE_137}"),
         None => code(case),
     };
-    let first_at = earlier.unwrap_or(blow.signal).at;
-    let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first_at));
+    let first = earlier.unwrap_or(signal);
+    let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first.at));
     let patience = probe.as_ref().zip(container.as_ref());
     let patience = patience.map(|(probe, container)| fixes::patient_probe(container, probe.kind));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
         .filter(|first| first.value.sender.id != sender.id)
-        .map(|first| Actor::behind(case, first.value.sender.id));
+        .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
+    let going = daemon_going(case, container.as_ref(), first);
+    let who = match &going {
+        Some(going) => format!("as {}", going.clause(case)),
+        None => actor.sentence(),
+    };
+    let by = match &init {
+        Some(end) => {
+            let init = words::name_pid(&case.process(end.process()));
+            format!("the kernel, as {init}, the init of its pid namespace, was ended by {runtime}")
+        }
+        None => runtime,
+    };
+    let is_docker = container.as_ref().is_some_and(|container| container.runtime == DOCKER);
+    let is_dockerd = is_docker && going.as_ref().is_some_and(|going| going.is_of(DOCKERD));
     Finding::new(
         id,
         Fit::Program,
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {runtime} when {name} was {what}: {}.{}{told}",
+            "{} was ended by {by} when {name} was {what}: {who}.{}{told}",
             words::name_pid(&victim),
-            actor.sentence(),
             probe.as_ref().map(Probe::sentence).unwrap_or_default(),
         ),
     )
-    .links(probe.map(|probe| probe.link(case, first_at)))
+    .links(probe.map(|probe| probe.link(case, first.at)))
+    .links(going.iter().flat_map(|going| going.links(case, first.at)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(units::command_links(case, &actor))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
+    .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
     .fixes(patience)
+    .fixes(is_dockerd.then(fixes::live_restore))
     .fixes(container.iter().filter(|_| escalation.is_some()).map(fixes::container_grace))
     .fixes(container.iter().filter_map(fixes::container_again))
     .answer()
@@ -151,6 +178,131 @@ impl<'a> Probe<'a> {
         let Seen { at, source, .. } = *self.said;
         case.link(at, LinkEvent::Timeout, source, None, text).before(effect)
     }
+}
+
+/// The init of the victim's pid namespace, where the victim went with it.
+fn init_taking_along<'a>(case: &Case<'a>) -> Option<End<'a>> {
+    End::of(case, case.blow_by(Mechanism::PidNamespaceExit)?.signal.value.sender.id)
+}
+
+/// The links of an end without the commands behind it.
+fn own_links(case: &Case<'_>, end: &End<'_>, effect: Moment) -> Vec<Link> {
+    let links = end.links(case, effect).into_iter();
+    links.filter(|link| link.event != LinkEvent::Command).collect()
+}
+
+/// The unit of the daemon that runs the container, where it was being stopped when this first signal was sent: the
+/// containers of docker's end with it (`live-restore`). What docker has containerd do is done in a unit of that.
+fn daemon_going<'a>(
+    case: &Case<'a>,
+    container: Option<&Container>,
+    first: &SeenSignal,
+) -> Option<UnitGoing<'a>> {
+    const DAEMONS: [&str; 5] = ["dockerd", "containerd", "containerd-shim", "crio", "podman"];
+    let sender = first.value.sender.id;
+    let line = std::iter::once(sender).chain(case.world.people.parents(sender));
+    let mut line = line.map(|id| case.process(id));
+    let daemon = line.find(|process| {
+        process.uid == Some(0)
+            && process.comm.as_deref().is_some_and(|comm| DAEMONS.contains(&comm))
+    })?;
+    let of_docker = container.filter(|container| container.runtime == DOCKER).map(|_| DOCKERD);
+    let units = daemon.unit.into_iter().chain(of_docker.map(str::to_owned));
+    units
+        .filter(|unit| unit.ends_with(".service"))
+        .find_map(|unit| UnitGoing::of(case, unit, first.ns()))
+}
+
+/// A unit of the system that was being stopped when it, or what it controls, ended a container.
+struct UnitGoing<'a> {
+    unit: String,
+    job: &'a Seen<Job>,
+    request: Option<Request<'a>>,
+    /// What its manager had sent to one of its processes by then.
+    told: Option<&'a SeenSignal>,
+}
+
+impl<'a> UnitGoing<'a> {
+    fn of(case: &Case<'a>, unit: String, at_ns: u64) -> Option<Self> {
+        const RECENT: u64 = 120 * S;
+        let job = stop_job(case.world, Manager::System, &unit, at_ns, case.victim.start_ns)?;
+        let is_in = |cgroup: &str| CgroupOwner::of(cgroup).unit.as_deref() == Some(&unit);
+        let people = case.world.people.iter();
+        let own = people.filter(|(_, known)| known.cgroup.as_deref().is_some_and(is_in));
+        let signals = own.flat_map(|(id, _)| case.world.signals_to(id));
+        let told = signals.filter(|signal| {
+            signal.ns() <= at_ns
+                && signal.ns() + RECENT >= at_ns
+                && signal.value.number != sig::SIGCONT
+                && manager_of(&signal.value.sender) == Some(Manager::System)
+        });
+        let told = told.min_by_key(|signal| signal.ns());
+        if told.is_none() && job.ns() > at_ns {
+            return None;
+        }
+        let began_ns = job.ns().min(told.map_or(at_ns, |signal| signal.ns()));
+        let request = Request::for_job(case, Wish::Stop, job, began_ns);
+        Some(Self { unit, job, request, told })
+    }
+
+    fn is_of(&self, unit: &str) -> bool {
+        self.unit == unit
+    }
+
+    /// That it was stopped and who asked for that.
+    fn clause(&self, case: &Case<'_>) -> String {
+        let done = match job_type(case.world, self.job) {
+            Some("restart" | "try-restart" | "start") => "restarted",
+            _ => "stopped",
+        };
+        let who = self.request.and_then(|request| request.sentence(case));
+        let who = who.map_or_else(
+            || "; who asked for that was not seen".to_owned(),
+            |who| format!(": {who}"),
+        );
+        format!("{} was {done}{who}", self.unit)
+    }
+
+    fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+        let effect = self.told.map_or(effect, |signal| signal.at).no_later_than(effect);
+        let job = units::job_link_before(case, self.job, effect);
+        let asked = self.request.iter().flat_map(|request| request.links(case, job.at));
+        let told = self
+            .told
+            .map(|signal| case.signal_link(signal, crate::story::mechanism::of(&signal.value)));
+        asked.chain([job.clone()]).chain(told).collect()
+    }
+}
+
+/// The unit that runs systemd-nspawn, or the machine's scope, was stopped: systemd-nspawn ends the machine then. Of its
+/// scope it hears by `RequestStop` of the manager's (`Controller=`), and by no signal.
+pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
+    let blow = case.blow.filter(|_| machines_call(case).is_none())?;
+    let init = init_taking_along(case);
+    let signal = init.as_ref().map_or(Some(blow.signal), End::struck_by)?;
+    let nspawn = Some(&signal.value.sender).filter(|it| it.comm == NSPAWN && it.uid == 0)?;
+    let own = nspawn.cgroup.as_deref().and_then(|cgroup| CgroupOwner::of(cgroup).unit);
+    let mut units = own.into_iter().chain(case.placement.unit.clone());
+    let going = units.find_map(|unit| UnitGoing::of(case, unit, signal.ns()))?;
+    let victim = case.victim_process();
+    let name = victim.container.as_ref().map_or_else(|| "its machine".to_owned(), words::container);
+    let request = going.request;
+    let finding = Finding::new(
+        CauseId::ContainerStop,
+        Fit::Exact,
+        // That it was the stop that had it end the machine is a conclusion.
+        Grade::Inferred,
+        format!(
+            "{} was ended when {} ended {name}, as {}.",
+            words::name_pid(&victim),
+            words::name_pid(&case.task(nspawn)),
+            going.clause(case)
+        ),
+    )
+    .links(going.links(case, signal.at))
+    .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)));
+    let finding = if request.is_some() { finding } else { finding.gap(super::units::UNSEEN) };
+    finding.answer()
 }
 
 /// The runtime told the container's init (tini, dumb-init, what `--init` puts there), which passed it on.

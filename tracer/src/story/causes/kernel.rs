@@ -52,6 +52,9 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
 /// The init of its pid namespace ended.
 pub fn pid_namespace(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::PidNamespaceExit)?;
+    if containers::stopped(case).or_else(|| containers::unit_stopped(case)).is_some() {
+        return None;
+    }
     let init = words::name_pid(&case.task(&blow.signal.value.sender));
     let reboot = mechanism::on_stack(&blow.signal.value, "reboot_pid_ns");
     let end = end_of_sender(case, blow);

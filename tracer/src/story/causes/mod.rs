@@ -167,6 +167,7 @@ pub const ALL: &[Cause] = &[
     terminal::orphaned,
     // What a machine's init takes along is the machine's own end, where that was asked for.
     containers::machine,
+    containers::unit_stopped,
     kernel::parent_died,
     kernel::pid_namespace,
     kernel::tracer_exited,

@@ -14,6 +14,7 @@ mod hostile;
 mod last_session;
 mod logind;
 mod logins;
+mod machines;
 mod manager;
 mod memory;
 mod plain;
