@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::death::Death;
 use crate::units::main_pid;
-use crate::{kill_user_processes, lab};
+use crate::{kill_user_processes, lab, session_of};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
 
@@ -112,6 +112,7 @@ fn a_restart_by_sudo_names_who_is_behind_it() {
     let lab = lab(&with_victim(kill_user_processes("no")));
     let pid = start_victim(&lab);
     let mut login = lab.login().expect("alice logs in");
+    let session = session_of(&mut login);
     let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
     login.run("sudo systemctl restart victim.service").expect("restarted");
 
@@ -119,10 +120,11 @@ fn a_restart_by_sudo_names_who_is_behind_it() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_killer(1, "systemd");
     death.assert_chain(&[("command", "systemctl restart victim.service"), ("signal", "SIGTERM")]);
-    assert!(
-        death.0["cause"]["explanation"].to_string().contains("alice"),
-        "the explanation names the person: {death}"
+    let person = format!(
+        "alice ran \"sudo systemctl restart victim.service\" in ssh session {session} from {CLIENT_ADDRESS}"
     );
+    let explanation = death.0["cause"]["explanation"].as_str().unwrap_or_default();
+    assert!(explanation.contains(&person), "{person}: {death}");
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 

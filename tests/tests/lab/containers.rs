@@ -96,3 +96,36 @@ fn crun_stops_a_container() {
     death.assert_chain(&[("command", "crun kill"), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
     death.fix_with("--init");
 }
+
+/// Without `live-restore` docker's daemon stops its containers when it is itself stopped; what their init had started goes
+/// along.
+#[test]
+fn dockers_daemon_is_restarted() {
+    let daemon = format!(
+        "#!/bin/bash\ntrap 'runc kill {ID} KILL; sleep 0.3; exit 0' TERM\n\
+         while :; do sleep 2000 & wait $!; done\n"
+    );
+    let service = "[Service]\nExecStart=/usr/bin/dockerd\nKillMode=process\n";
+    let options = Options::default()
+        .file("/usr/bin/dockerd", &daemon)
+        .file("/etc/systemd/system/docker.service", service);
+    let lab = lab(&options);
+    lab.exec(&["chmod", "755", "/usr/bin/dockerd"]).expect("a program");
+    start(&lab, "tail -f /dev/null & while :; do sleep 1000; done");
+    lab.exec(&["systemctl", "start", "docker.service"]).expect("started");
+    let pid = lab.pid_of("tail").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "restart", "docker.service"]).expect("restarted");
+    });
+    assert_eq!(death.cause(), "container-kill", "{death}");
+    let explanation = death.0["cause"]["explanation"].as_str().unwrap_or_default();
+    for words in ["systemctl restart docker.service", "137"] {
+        assert!(explanation.contains(words), "{words}: {death}");
+    }
+    death.assert_chain(&[
+        ("command", "systemctl restart"),
+        ("job", "docker.service"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.fix_with("live-restore");
+}

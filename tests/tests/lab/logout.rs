@@ -180,6 +180,27 @@ fn tmux_survives_where_logind_does_not_kill() {
     assert!(lab.is_alive(pid), "killtrace harms nobody");
 }
 
+/// Who ends later what logind left alone is told, and that line of logind's speaks for it.
+#[test]
+fn what_logind_left_alone_is_stopped_later() {
+    let lab = lab(&kill_user_processes("no"));
+    let (login, pid, session) = tmux_in_session(&lab);
+    let mut killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
+    login.exit().expect("alice logs out");
+    let waits = format!("Session {session} logged out. Waiting for processes to exit.");
+    lab.wait_for_journal(&waits).expect("logind lets the session go");
+    lab.exec(&["systemctl", "stop", &format!("session-{session}.scope")]).expect("stopped");
+
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_ruled_out(CAUSE);
+    let considered = death.0["considered"].as_array().expect("a list");
+    let because =
+        considered.iter().find(|it| it["id"] == CAUSE).map(|it| it["because"].to_string());
+    assert!(because.is_some_and(|because| because.contains(&waits)), "{death}");
+    killtrace.stop().expect("killtrace ends");
+}
+
 #[test]
 fn a_killed_client_closes_the_connection_without_a_word() {
     let lab = lab(&kill_user_processes("yes"));

@@ -226,17 +226,19 @@ fn a_failure_takes_the_system_down() {
 }
 
 /// The machine's init is nspawn's; what it runs goes with it when machined is told to end the machine.
-#[test]
-fn a_machine_is_terminated() {
-    let lab = lab(&Options::default());
+fn machine_ended_by(lab: &Lab, command: &[&str]) -> Death {
     let make = "for d in usr bin sbin lib lib64 etc; do mkdir -p /run/box/$d && mount --bind /$d /run/box/$d || exit 1; done; \
                 cd /run/box && mkdir -p proc sys dev run tmp var root; \
                 systemd-run --quiet --unit=box systemd-nspawn --quiet -D /run/box -M box --as-pid2 /bin/sleep 1000";
     lab.exec(&["sh", "-c", make]).expect("a machine");
     let pid = lab.pid_of("sleep");
-    let death = verdict(&lab, pid.expect("its pid"), || {
-        lab.exec(&["machinectl", "terminate", "box"]).expect("terminated");
-    });
+    verdict(lab, pid.expect("its pid"), || drop(lab.exec(command).expect("ended")))
+}
+
+#[test]
+fn a_machine_is_terminated() {
+    let lab = lab(&Options::default());
+    let death = machine_ended_by(&lab, &["machinectl", "terminate", "box"]);
     assert_eq!(death.cause(), "container-stop", "{death}");
     assert_eq!(death.0["victim"]["container"]["name"], "box", "{death}");
     assert!(
@@ -244,4 +246,58 @@ fn a_machine_is_terminated() {
         "{death}"
     );
     death.assert_chain(&[("bus-call", "TerminateMachine"), ("signal", "SIGKILL")]);
+}
+
+fn explanation(death: &Death) -> &str {
+    death.0["cause"]["explanation"].as_str().unwrap_or_default()
+}
+
+/// machined has systemd pass it on.
+#[test]
+fn a_machine_gets_a_signal() {
+    let lab = lab(&Options::default());
+    let death = machine_ended_by(&lab, &["machinectl", "kill", "-s", "TERM", "box"]);
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert!(explanation(&death).contains("machinectl kill -s TERM box"), "{death}");
+    death.assert_chain(&[
+        ("command", "machinectl kill"),
+        ("bus-call", "KillMachine"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
+/// By the unit that runs it, and by its own scope, of which systemd-nspawn hears without a signal.
+#[test]
+fn a_machine_ends_with_its_unit() {
+    for unit in ["box.service", "machine-box.scope"] {
+        let lab = lab(&Options::default());
+        let death = machine_ended_by(&lab, &["systemctl", "stop", unit]);
+        assert_eq!(death.cause(), "container-stop", "{death}");
+        let asked = format!("systemctl stop {unit}");
+        assert!(explanation(&death).contains(&asked), "{death}");
+        death.assert_chain(&[("command", &asked), ("job", unit), ("signal", "SIGKILL")]);
+    }
+}
+
+/// As the triggers of Fedora's and openSUSE's packages do it.
+#[test]
+fn an_upgrade_restarts_what_it_has_marked() {
+    let helper = "/usr/lib/systemd/systemd-update-helper";
+    let upgrade = format!(
+        "#!/bin/sh\nsystemctl set-property --runtime victim.service Markers=+needs-restart\n{helper}\ntrue\n"
+    );
+    let options = with_victim(Options::default())
+        .file("/usr/bin/dnf", &upgrade)
+        .file(helper, "#!/bin/bash\nsystemctl reload-or-restart --marked\ntrue\n");
+    let lab = lab(&options);
+    lab.exec(&["chmod", "755", "/usr/bin/dnf", helper]).expect("programs");
+    let pid = start(&lab, &["victim.service"]);
+    let mut login = lab.login().expect("alice logs in");
+    let death = verdict(&lab, pid, || drop(login.run("sudo dnf -y upgrade").expect("upgraded")));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    for words in ["alice ran \"sudo dnf -y upgrade\"", "victim.service had been marked"] {
+        assert!(explanation(&death).contains(words), "{words}: {death}");
+    }
+    death.assert_chain(&[("command", "dnf"), ("job", "victim.service"), ("signal", "SIGTERM")]);
+    death.fix_with("versionlock");
 }

@@ -70,6 +70,26 @@ fn a_signal_to_a_session() {
     assert!(!explanation.contains("stopped"), "nothing was stopped: {death}");
 }
 
+/// logind sends that one itself.
+#[test]
+fn a_signal_to_a_sessions_leader() {
+    let lab = lab(&kill_user_processes("no"));
+    let script = "su -l alice -c 'tail -f /dev/null' > /dev/null 2>&1 < /dev/null &";
+    lab.exec(&["sh", "-c", script]).expect("alice is there by su");
+    lab.pid_of("tail").expect("her session");
+    let leader = lab.pid_of("su").expect("the leader");
+    let kill = "loginctl kill-session --kill-who=leader -s KILL \
+                $(loginctl --no-legend list-sessions | awk '/alice/ {print $1}')";
+    let death = verdict(&lab, leader, || drop(lab.exec(&["sh", "-c", kill]).expect("killed")));
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_chain(&[
+        ("command", "loginctl kill-session"),
+        ("bus-call", "KillSession"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.assert_killer(lab.pid_of("systemd-logind").expect("logind"), "systemd-logind");
+}
+
 /// alice starts tmux at a terminal that logind knows: of those that OpenSSH 10 makes it is not told.
 fn tmux_at_a_terminal(lab: &Lab) -> (u32, String) {
     let tell = "tmux new-session -d -s work\n\

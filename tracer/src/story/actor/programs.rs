@@ -117,7 +117,9 @@ pub fn is_roots(process: &Process) -> bool {
 /// Whether a chain of parents ends here: what is above is nobody's doing.
 pub fn is_outermost(process: &Process) -> bool {
     let comm = process.comm.as_deref().unwrap_or_default();
-    process.pid <= 1 || ROOTS.iter().any(|root| comm.starts_with(root))
+    // A script may be called like one: systemd-update-helper.
+    let is_root = ROOTS.iter().any(|root| comm.starts_with(root));
+    process.pid <= 1 || is_root && !is_shell_script(process)
 }
 
 /// Whether a process installs software, and is not only called so.

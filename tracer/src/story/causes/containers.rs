@@ -83,7 +83,8 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let escalation = earlier.filter(|_| number == sig::SIGKILL);
     let told = match escalation {
         Some(first) => escalated(signal, first),
-        None if killed_only => format!(" {CODE_137}"),
+        None if killed_only && init.is_some() => format!(" The container's {CODE_137}"),
+        None if killed_only => format!(" Its {CODE_137}"),
         None => code(case),
     };
     let first = earlier.unwrap_or(signal);
@@ -95,9 +96,12 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         .filter(|first| first.value.sender.id != sender.id)
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
     let going = daemon_going(case, container.as_ref(), first);
+    // The runtime was run for that.
+    let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
+    let acted = ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at));
     let who = match &going {
-        Some(going) => format!("as {}", going.clause(case)),
-        None => actor.sentence(),
+        Some(going) => format!(", as {}", going.clause(case)),
+        None => format!(": {}", actor.sentence()),
     };
     let by = match &init {
         Some(end) => {
@@ -114,13 +118,13 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {by} when {name} was {what}: {who}.{}{told}",
+            "{} was ended by {by} when {name} was {what}{who}.{}{told}",
             words::name_pid(&victim),
             probe.as_ref().map(Probe::sentence).unwrap_or_default(),
         ),
     )
     .links(probe.map(|probe| probe.link(case, first.at)))
-    .links(going.iter().flat_map(|going| going.links(case, first.at)))
+    .links(going.iter().flat_map(|going| going.links(case, acted)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(units::command_links(case, &actor))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
@@ -350,7 +354,7 @@ fn code(case: &Case<'_>) -> String {
     )
 }
 
-const CODE_137: &str = "Its exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too \
+const CODE_137: &str = "exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too \
                         little memory.";
 
 /// SIGKILL came since the first signal had not helped.

@@ -599,8 +599,17 @@ fn what_is_restarted_for_being_marked_names_the_upgrade() {
             true => scene.exec(4000, mark, &words_of_mark, &[&dnf, &sudo, &shell]),
             false => scene,
         };
+        // A script of bash, whose name the kernel cut.
+        let helper = root(task_in(83, "systemd-update-", SCOPE));
+        let script = ["/usr/bin/bash", "/usr/lib/systemd/systemd-update-helper", "system-restart"];
         scene
-            .exec(4900, root(task_in(82, "systemctl", SCOPE)), words, &[&dnf, &sudo, &shell])
+            .exec(4890, helper.clone(), &script, &[&dnf, &sudo, &shell])
+            .exec(
+                4900,
+                root(task_in(82, "systemctl", SCOPE)),
+                words,
+                &[&helper, &dnf, &sudo, &shell],
+            )
             .job(4999, 194, kind, "victim.service")
             .ended_by(systemd(), victim.clone())
     };
