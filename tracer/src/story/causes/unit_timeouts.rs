@@ -114,14 +114,22 @@ const GETS_READY: [&str; 4] = ["notify", "notify-reload", "forking", "dbus"];
 /// `service_force_watchdog`
 const REQUEST: &str = "Watchdog request";
 
+/// After the signal that asks a unit to end, or with none where it began to end by itself (`service_enter_stop_by_notify`).
+const STOPPING: &str = "State 'stop-sigterm' timed out";
+
 /// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`; of several the first counts.
-const LIMITS: [Limit; 10] = [
+const LIMITS: [Limit; 11] = [
     Limit::start("Reload operation timed out", "took longer to reload than it may"),
     // start, start-pre, start-post, condition
     Limit::start("operation timed out", "took longer to start than it may"),
     Limit::stop(
         "Stopping timed out",
         "was being stopped, and what ExecStop= runs took longer than it may",
+    ),
+    Limit::stop(
+        STOPPING,
+        "was ending though nothing was seen to ask it to (it had said STOPPING=1, it seems), and took longer for that \
+         than it may",
     ),
     Limit::stop(
         "State 'stop-post' timed out",
@@ -180,10 +188,45 @@ fn limit_said<'a>(
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
         Some((line, limit))
     })?;
+    if limit.said == STOPPING && !ends_by_itself(case, stop) {
+        return None;
+    }
     // What was there before the stop ends with the stop, however long that takes; what was started to help
     // with it ran out of time.
     let helps = stop.job.is_none_or(|job| case.victim.start_ns.saturating_add(BUS_LAG) >= job.ns());
     (limit.id != CauseId::UnitStopTimeout || helps).then_some((line, limit))
+}
+
+/// Whether the manager had asked nothing of the unit before: neither by a job, nor by a signal to the victim or to a main
+/// process, which is still there.
+fn ends_by_itself(case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
+    let Some(main) = stop.history.and_then(|history| history.now.get("MainPID")?.as_u64()) else {
+        return false;
+    };
+    let main = u32::try_from(main).ok().and_then(|pid| case.world.people.at(pid, stop.first.ns()));
+    let is_asked = |main| {
+        case.world.signals_to(main).iter().any(|signal| {
+            signal.value.sender.id == stop.first.value.sender.id
+                && signal.value.number != sig::SIGCONT
+                && signal.ns() < stop.first.ns()
+        })
+    };
+    stop.job.is_none() && stop.main_end.is_none() && main.is_some_and(|main| !is_asked(main))
+}
+
+/// That the unit was ending by itself when its time ran out, as its manager told it.
+fn ending_link(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Link> {
+    let changes = stop.history?.changes.iter().rev();
+    let mut known = changes.filter(|change| change.ns() < stop.first.ns());
+    let is_it = |value: &serde_json::Value| value.as_str() == Some("stop-sigterm");
+    let change = known
+        .by_ref()
+        .take_while(|change| change.value.get("SubState").is_none_or(is_it))
+        .filter(|change| change.value.contains_key("SubState"))
+        .last()?;
+    let text = format!("{} began to end (its state became stop-sigterm)", stop.unit);
+    let link = case.link(change.at, LinkEvent::UnitState, change.source, None, text);
+    Some(link.said_over(stop.manager))
 }
 
 /// Whether a time limit, not the stop itself, ended the victim.
@@ -227,8 +270,10 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             made_by.map(|made| format!("; {made}")).unwrap_or_default()
         ),
     );
+    let ending = (limit.said == STOPPING).then(|| ending_link(case, &stop)).flatten();
     finding
         .links(made_link)
+        .links(ending)
         .fixes(no_pid_file.map(|_| fixes::fitting_type(&stop.at(), "forking")))
         .links(no_pid_file.map(|line| {
             let said = format!(

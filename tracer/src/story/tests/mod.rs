@@ -26,3 +26,4 @@ pub(super) mod scene;
 mod started;
 mod stops;
 mod terminals;
+mod unasked;

@@ -1,0 +1,145 @@
+//! Units that end, or are ended, though nobody asked for it; and what a user's manager could not end.
+
+use serde_json::Value;
+
+use super::scene::{Scene, signal, systemd, task_in};
+use crate::evidence::{
+    Disposition, Fact, JournalLine, SignalResult, SignalSent, Source, Task, sig,
+};
+use crate::story::verdict::{CauseId, Death};
+
+const CGROUP: &str = "/system.slice/v.service";
+
+fn logged(unit: &str, message: &str) -> Fact {
+    Fact::Journal(JournalLine {
+        message: format!("{unit}: {message}"),
+        identifier: Some("systemd".to_owned()),
+        pid: Some(1),
+        uid: Some(0),
+        comm: Some("systemd".to_owned()),
+        from_unit: Some("init.scope".to_owned()),
+        about_unit: Some(unit.to_owned()),
+        message_id: None,
+        fields: std::collections::BTreeMap::default(),
+    })
+}
+
+fn setting_of(death: &Death, name: &str) -> Option<(Option<String>, Option<u32>)> {
+    let setting = death.cause.settings.iter().find(|setting| setting.name == name)?;
+    Some((setting.file.clone(), setting.line))
+}
+
+/// STOPPING=1 of sd_notify(3): the manager only waits, and asks nothing.
+#[test]
+fn a_service_that_said_that_it_was_stopping_hangs() {
+    let victim = task_in(142, "v", CGROUP);
+    let play = |with: fn(Scene) -> Scene| {
+        let scene = Scene::watching(&victim)
+            .setting("v.service", "TimeoutStopSec", "2", Some(("/etc/v.service", 4)))
+            .unit(
+                1,
+                "v.service",
+                &[("MainPID", Value::from(142)), ("SubState", Value::from("running"))],
+            )
+            .unit(3000, "v.service", &[("SubState", Value::from("stop-sigterm"))]);
+        with(scene)
+            .add(
+                5000,
+                Source::Journal,
+                logged("v.service", "State 'stop-sigterm' timed out. Killing."),
+            )
+            .signal(5001, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .exit(5003, victim.clone(), 9, true)
+            .death()
+    };
+    let death = play(|scene| scene);
+    assert_eq!(death.cause.id, CauseId::UnitStopTimeout, "{death:#?}");
+    assert!(death.cause.explanation.contains("STOPPING=1"), "{}", death.cause.explanation);
+    assert_eq!(
+        setting_of(&death, "TimeoutStopSec"),
+        Some((Some("/etc/v.service".to_owned()), Some(4)))
+    );
+    assert!(death.chain[0].text.contains("began to end"), "{death:#?}");
+    assert!(death.fixes[0].commands.concat().contains("TimeoutStopSec"), "{death:#?}");
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    // Where somebody asked, that is another story.
+    let asked = play(|scene| scene.job(2999, 700, "stop", "v.service"));
+    assert!(!asked.cause.explanation.contains("STOPPING=1"), "{}", asked.cause.explanation);
+}
+
+/// A condition is not a failure, whatever its command leaves running.
+#[test]
+fn a_condition_that_says_no_is_no_failure() {
+    let command = Task { uid: 0, euid: 0, ppid: 1, ..task_in(150, "sh", CGROUP) };
+    let victim = Task { ppid: 150, ..task_in(151, "helper", CGROUP) };
+    let play = |status: u32| {
+        let line = "/bin/sh -c 'helper & exit 1'";
+        Scene::watching(&victim)
+            .setting("v.service", "ExecCondition", line, Some(("/etc/v.service", 2)))
+            .exec(100, command.clone(), &["/bin/sh", "-c", "helper & exit 1"], &[&systemd()])
+            .unit(
+                101,
+                "v.service",
+                &[("ControlPID", Value::from(150)), ("SubState", Value::from("condition"))],
+            )
+            .exit(2000, command.clone(), status, false)
+            .signal(2002, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play(1 << 8);
+    assert_eq!(death.cause.id, CauseId::UnitFailed, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("its condition said no") && !text.contains("the start of"), "{text}");
+    assert!(!death.fixes[0].commands.concat().contains("ignore"), "{death:#?}");
+    assert!(play(255 << 8).cause.explanation.contains("the start of v.service failed"));
+}
+
+/// A user's manager cannot end one of its units in time; PID 1 ends them all then.
+#[test]
+fn what_a_users_manager_could_not_end() {
+    const BELOW: &str = "/user.slice/user-1000.slice/user@1000.service";
+    let manager = Task { ppid: 1, ..task_in(90, "systemd", &format!("{BELOW}/init.scope")) };
+    let victim = task_in(142, "v", &format!("{BELOW}/app.slice/v.service"));
+    let in_vain = SignalSent {
+        disposition: Some(Disposition::Ignore),
+        result: SignalResult::Ignored,
+        fatal: false,
+        ..signal(sig::SIGTERM, manager.clone(), victim.clone())
+    };
+    let unit = "user@1000.service";
+    let play = |timed_out: bool| {
+        let mut scene = Scene::watching(&victim)
+            .setting(unit, "KillMode", "mixed", Some(("/lib/user@.service", 23)))
+            .setting(unit, "TimeoutStopSec", "3s", Some(("/etc/t.conf", 2)))
+            .unit(1, unit, &[("MainPID", Value::from(90))])
+            .job(1000, 700, "stop", unit)
+            .signal(1001, signal(sig::SIGTERM, systemd(), manager.clone()))
+            .signal(1003, in_vain.clone());
+        if timed_out {
+            scene = scene
+                .add(
+                    4000,
+                    Source::Journal,
+                    logged(unit, "State 'stop-sigterm' timed out. Killing."),
+                )
+                .signal(4000, signal(sig::SIGKILL, systemd(), manager.clone()));
+        }
+        scene
+            .exit(4001, manager.clone(), if timed_out { 9 } else { 0 }, false)
+            .signal(4003, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .exit(4004, victim.clone(), 9, true)
+            .death()
+    };
+    let death = play(true);
+    let text = &death.cause.explanation;
+    assert!(!text.contains("when it had"), "{text}");
+    assert!(
+        text.contains("alice's systemd --user had sent it SIGTERM to stop v.service"),
+        "{text}"
+    );
+    assert!(death.chain.iter().any(|link| link.text.contains("which ignores it")), "{death:#?}");
+    let harmful =
+        |death: &Death| death.fixes.iter().any(|fix| fix.commands.concat().contains("KillMode="));
+    assert!(!harmful(&death) && !harmful(&play(false)), "{death:#?}");
+}
