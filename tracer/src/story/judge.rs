@@ -6,7 +6,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
-use super::stopping::{self, Choice, Hanging, Overrun};
+use super::stopping::{self, AskedByOwnManager, Choice, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
@@ -155,23 +155,34 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         return;
     };
     finding.settings.extend(stopping::settings(case, &stop));
-    // That story has said it already.
-    let choice = Choice::of(case, &stop).filter(|_| finding.id != CauseId::UnitMainProcessExited);
+    let overrun = Overrun::of(case, &stop);
+    // That story has said it already; and where the time ran out, that is why.
+    let choice = Choice::of(case, &stop)
+        .filter(|_| finding.id != CauseId::UnitMainProcessExited && overrun.is_none());
     if let Some(choice) = choice {
         finding.explanation.push_str(&choice.clause(&stop));
         finding.settings.push(choice.setting().clone());
         finding.links.extend(choice.links(case, &stop));
         // It keeps the same stop from being so harsh: before what only shows where to look.
         let place = finding.fixes.len().min(1);
-        let fix = fixes::other_choice(&stop.at(), &choice);
-        finding.fixes.splice(place..place, fix);
+        // A user's manager ends its units itself, in their order: signals to them all would get in its way.
+        let fix = (!ends_units_itself(&stop)).then(|| fixes::other_choice(&stop.at(), &choice));
+        finding.fixes.splice(place..place, fix.flatten());
     }
-    let overrun = Overrun::of(case, &stop).filter(|_| finding.id != CauseId::UnitStopTimeout);
-    if let Some(overrun) = overrun {
+    if let Some(overrun) = overrun.filter(|_| finding.id != CauseId::UnitStopTimeout) {
         finding.explanation.extend(overrun.clause(case, &stop));
         finding.settings.extend(overrun.settings(case, &stop));
         finding.fixes.extend(overrun.fixes(case, &stop));
     }
+    if let Some(inner) = AskedByOwnManager::of(case, &stop) {
+        finding.explanation.push_str(&inner.clause(case));
+        finding.links.push(inner.link(case));
+    }
+}
+
+/// Whether the unit is a user's service manager, which has units of its own.
+fn ends_units_itself(stop: &UnitStop<'_>) -> bool {
+    stop.manager == Manager::System && stop.unit.starts_with("user@")
 }
 
 /// Where a setting is not what its files say by now, whoever changed them will want that: it comes first.

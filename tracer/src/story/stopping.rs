@@ -4,7 +4,7 @@
 mod meanwhile;
 mod overrun;
 
-pub use self::meanwhile::{AskedToEnd, Hanging, Notice, Unheeded};
+pub use self::meanwhile::{AskedByOwnManager, AskedToEnd, Hanging, Notice, Unheeded};
 pub use self::overrun::Overrun;
 use super::case::Case;
 use super::manager::UnitStop;

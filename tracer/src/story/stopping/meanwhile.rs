@@ -1,9 +1,9 @@
 //! What a stop that was under way had to do with an end that was not of its making.
 
-use crate::evidence::{Job, S, SignalResult, Task, sig, signal_name};
+use crate::evidence::{Job, Manager, S, SignalResult, Task, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::lived_in;
-use crate::story::manager::{self, BUS_LAG, manager_of};
+use crate::story::manager::{self, BUS_LAG, UnitStop, manager_of};
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_jobs::stop_job;
 use crate::story::units::{cited, job_link_before, units_that_ran};
@@ -111,6 +111,50 @@ impl<'a> AskedToEnd<'a> {
         links.push(job_link_before(case, self.job, effect));
         links.push(case.signal_link(self.signal, mechanism::of(&self.signal.value)));
         links
+    }
+}
+
+/// What the service manager of a user, while that was stopped itself, had sent to a process of one of its units: that did
+/// not end by it, so that the system's manager had to.
+#[derive(Debug)]
+pub struct AskedByOwnManager<'a> {
+    unit: &'a str,
+    manager: Manager,
+    signal: &'a SeenSignal,
+}
+
+impl<'a> AskedByOwnManager<'a> {
+    /// Where the system's manager ended all of the user's.
+    pub fn of(case: &'a Case<'_>, stop: &UnitStop<'_>) -> Option<Self> {
+        let (manager, unit) = case.unit_around()?;
+        let struck_ns = case.struck_ns();
+        let signal = case.world.signals_to(case.victim).iter().find(|signal| {
+            (stop.began_ns.saturating_sub(BUS_LAG)..struck_ns).contains(&signal.ns())
+                && signal.value.number != sig::SIGCONT
+                && manager_of(&signal.value.sender) == Some(manager)
+        })?;
+        (manager != stop.manager).then_some(Self { unit, manager, signal })
+    }
+
+    /// How it reads, after the story of the stop.
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        let how = match self.signal.value.result {
+            SignalResult::Ignored => "which it ignored",
+            _ if patience::is_caught(&self.signal.value) => "which it caught, and went on",
+            _ => "which did not end it",
+        };
+        format!(
+            " {} before, {} had sent it {} to stop {}, {how}.",
+            words::span(case.struck_ns().saturating_sub(self.signal.ns())),
+            manager::name_of(case.world, self.manager),
+            signal_name(self.signal.value.number),
+            self.unit
+        )
+    }
+
+    /// The signal.
+    pub fn link(&self, case: &Case<'_>) -> Link {
+        case.signal_link(self.signal, mechanism::of(&self.signal.value))
     }
 }
 
