@@ -10,7 +10,7 @@ use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::UnitCommand;
 use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
@@ -68,6 +68,9 @@ fn command_failed(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
         return None;
     }
     let end = End::of(case, exit.value.task.id)?;
+    if command.setting == "ExecCondition" && says_no(&exit.value) {
+        return called_off(case, stop, exit, &command, &end);
+    }
     let line = said(case, stop, "Control process exited");
     let name = stop.manager_name(case);
     Finding::new(
@@ -90,6 +93,43 @@ fn command_failed(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
     .links(line.map(|line| said_link(case, stop, line)))
     .links(units::stop_links(case, stop))
     .fixes([fixes::failing_command(&stop.at(), command.setting)])
+    .answer()
+}
+
+/// Whether a command of `ExecCondition=` ended in a way that means "not now": by a status from 1 to 254.
+fn says_no(exit: &Exit) -> bool {
+    matches!(Outcome::of(exit), Outcome::Exited { status: 1..=254 })
+}
+
+/// Its condition said no: it is not started, which is no failure (`SERVICE_SKIP_CONDITION`).
+fn called_off(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    exit: &Seen<Exit>,
+    command: &UnitCommand<'_>,
+    end: &End<'_>,
+) -> Option<Opinion> {
+    let line = said(case, stop, "Skipped due to");
+    let name = stop.manager_name(case);
+    Finding::new(
+        ID,
+        Fit::Exact,
+        if line.is_some() { Grade::Reported } else { Grade::Inferred },
+        format!(
+            "{} was ended by {name}: {} was not started after all, as its condition said no, which is no failure: {} \
+             (a command that {name} ran for ExecCondition={}). What that had left running was cleaned up.",
+            case.victim_name(),
+            stop.unit,
+            end.sentence(case),
+            command.cited(),
+        ),
+    )
+    .settings([command.line.clone()])
+    .links([command.link(case, 0, exit.at)])
+    .links(end.links(case, stop.first.at))
+    .links(line.map(|line| said_link(case, stop, line)))
+    .links(units::stop_links(case, stop))
+    .fixes([fixes::condition(&stop.at())])
     .answer()
 }
 

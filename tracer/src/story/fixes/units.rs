@@ -132,6 +132,21 @@ pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// A command that says whether the unit is to start, and said no.
+pub fn condition(at: &UnitAt) -> Fix {
+    const THERE: &str = "in ExecCondition=, have the command wait for what it starts: what it leaves running is ended when it says no";
+    let mut commands = vec![at.show("ExecCondition"), journal(at)];
+    commands.extend(at.edit("--full ", THERE));
+    fix(
+        "see why the unit's condition said no, and what its command leaves running",
+        commands,
+        "the unit starts where the condition holds, and nothing is left to be cleaned up where it does not",
+    )
+    .but("whoever wrote the condition does not want the unit to run where it does not hold")
+    .check(at.show("ConditionResult,Result"))
+    .see("systemd.service(5)")
+}
+
 /// A `Type=` that says how the program really gets ready.
 pub fn fitting_type(at: &UnitAt, kind: &str) -> Fix {
     let there = match kind {
