@@ -200,9 +200,11 @@ fn limit_said<'a>(
 /// Whether the manager had asked nothing of the unit before: neither by a job, nor by a signal to the victim or to a main
 /// process, which is still there.
 fn ends_by_itself(case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
-    let Some(main) = stop.history.and_then(|history| history.now.get("MainPID")?.as_u64()) else {
-        return false;
-    };
+    let changes = stop.history.into_iter().flat_map(|history| history.changes.iter().rev());
+    let mut mains = changes
+        .filter(|change| change.ns() <= stop.first.ns())
+        .filter_map(|change| change.value.get("MainPID")?.as_u64());
+    let Some(main) = mains.next() else { return false };
     let main = u32::try_from(main).ok().and_then(|pid| case.world.people.at(pid, stop.first.ns()));
     let is_asked = |main| {
         case.world.signals_to(main).iter().any(|signal| {

@@ -50,6 +50,7 @@ fn a_service_that_said_that_it_was_stopping_hangs() {
             )
             .signal(5001, signal(sig::SIGKILL, systemd(), victim.clone()))
             .exit(5003, victim.clone(), 9, true)
+            .unit(5004, "v.service", &[("MainPID", Value::from(0))])
             .death()
     };
     let death = play(|scene| scene);
