@@ -1,6 +1,6 @@
 //! What all witnesses share.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,12 @@ const MAX_INVOCATIONS: u32 = 8;
 
 /// And of all users but root: one can have the ids of many (`/etc/subuid`).
 const MAX_USERS_INVOCATIONS: u32 = 64;
+
+/// How many units that have ended are remembered.
+const MAX_ENDED: usize = 16;
+
+/// How many entries of the journal are remembered as told.
+const MAX_ENTRIES: usize = 256;
 
 /// Of how many units it is remembered what was heard.
 const MAX_HEARD: usize = 4096;
@@ -85,6 +91,10 @@ pub struct Context {
     invocations: Mutex<HashMap<Option<u32>, InSecond>>,
     /// The managers that are about to read all files again.
     reloading: Mutex<HashSet<Manager>>,
+    /// The units that ended last, of whichever manager, and when (`CLOCK_BOOTTIME` nanoseconds).
+    ended: Mutex<VecDeque<(Manager, String, u64)>>,
+    /// The entries of the journal that were told last, by their cursors.
+    entries: Mutex<VecDeque<String>>,
 }
 
 /// A unit that is watched.
@@ -160,6 +170,8 @@ impl Context {
             newcomers: Mutex::default(),
             invocations: Mutex::default(),
             reloading: Mutex::default(),
+            ended: Mutex::default(),
+            entries: Mutex::default(),
         }
     }
 
@@ -180,6 +192,35 @@ impl Context {
         known.extend(properties.clone());
         heard.weight += properties.values().map(weight).sum::<usize>();
         properties
+    }
+
+    /// Makes known that a unit has ended, or that its job has timed out.
+    pub fn add_ended(&self, manager: Manager, unit: &str, ns: u64) {
+        let mut ended = lock(&self.ended);
+        if ended.len() >= MAX_ENDED {
+            ended.pop_front();
+        }
+        ended.push_back((manager, unit.to_owned(), ns));
+    }
+
+    /// The units of a manager that have ended since then, among the last ones.
+    pub fn ended_since(&self, manager: Manager, since_ns: u64) -> BTreeSet<String> {
+        let ended = lock(&self.ended);
+        let those = ended.iter().filter(|(of, _, ns)| *of == manager && *ns >= since_ns);
+        those.map(|(_, unit, _)| unit.clone()).collect()
+    }
+
+    /// Makes known that an entry of the journal is told. Returns whether it is the first time, among the last ones.
+    pub fn add_entry(&self, cursor: &str) -> bool {
+        let mut entries = lock(&self.entries);
+        if entries.iter().rev().any(|known| known == cursor) {
+            return false;
+        }
+        if entries.len() >= MAX_ENTRIES {
+            entries.pop_front();
+        }
+        entries.push_back(cursor.to_owned());
+        true
     }
 
     /// Makes known that a target lives in no service's cgroup.

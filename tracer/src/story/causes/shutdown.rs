@@ -6,7 +6,9 @@ mod requests;
 mod targets;
 
 pub use self::of_user::user_manager;
-use self::reasons::{EndAction, idle_action, reason_said, settings_behind, signaller, words_of};
+use self::reasons::{
+    EndAction, idle_action, is_of_a_job, reason_said, settings_behind, signaller, words_of,
+};
 use self::requests::{client_call, command, logind_call};
 use self::targets::fate;
 pub use self::targets::going_down;
@@ -32,7 +34,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let job = going_down(case, Manager::System);
-    if job.is_none() && !broadcast {
+    if job.is_none() && !broadcast && !is_said_alone(case) {
         return None;
     }
     let behind = Behind::of(case, job);
@@ -76,6 +78,19 @@ fn remedies(case: &Case<'_>, behind: &Behind<'_>, fate: &str) -> Vec<Fix> {
     survives.into_iter().chain(held).chain(allowed).collect()
 }
 
+/// Whether all that was heard is a reason for the system to go down: PID 1, which had the victim's unit stopped without
+/// another one, can have been too busy to tell of its jobs.
+fn is_said_alone(case: &Case<'_>) -> bool {
+    UnitStop::of(case).is_some_and(|stop| {
+        stop.manager == Manager::System
+            && stop.by_command.is_none()
+            && stop.job.is_none()
+            && stop.request.is_none()
+            && stop.main_end.is_none()
+            && reason_said(case, stop.began_ns).is_some_and(|line| line.value.pid == Some(1))
+    })
+}
+
 /// Who or what had the system go down.
 struct Behind<'a> {
     /// Who asked for it.
@@ -117,10 +132,12 @@ impl<'a> Behind<'a> {
         let by_command = process.filter(|_| concluded && call.is_none());
         let asked = by_command.map(|id| Request::by_command(case, id, Manager::System, began_ns));
         let untold = actor.is_none() && said.is_none() && call.is_none() && logind.is_none();
-        let action = job.filter(|_| untold).and_then(|job| EndAction::before(case, job));
+        let of_a_job = said.is_some_and(|line| is_of_a_job(&line.value));
+        let action =
+            job.filter(|_| untold || of_a_job).and_then(|job| EndAction::before(case, job));
         let settings = match (said, &action) {
-            (Some(line), _) => settings_behind(case, &line.value),
-            (None, action) => action.iter().map(|action| action.setting.clone()).collect(),
+            (Some(line), None) => settings_behind(case, &line.value),
+            (_, action) => action.iter().map(|action| action.setting.clone()).collect(),
         };
         let by_signal = signaller.is_some();
         Self { actor, concluded, by_signal, asked, call, logind, said, action, settings }
@@ -152,6 +169,10 @@ impl<'a> Behind<'a> {
                 None if self.concluded => format!("{}{}", actor.sentence(), by_arguments(true)),
                 None => actor.sentence(),
             }),
+            (None, Some(line)) if self.action.is_some() => {
+                let action = self.action.as_ref().map(EndAction::clause);
+                Some(format!("{}; {}", words_of(line), action.unwrap_or_default()))
+            }
             (None, Some(line)) if self.settings.is_empty() => Some(words_of(line)),
             (None, Some(line)) => {
                 let cited: Vec<_> = self.settings.iter().map(units::cited).collect();

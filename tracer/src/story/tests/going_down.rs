@@ -233,3 +233,67 @@ fn the_setting_of_a_unit_that_has_systemd_do_so() {
     let words = "(FailureAction=reboot, set in /etc/systemd/system/bad.service:3)";
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
 }
+
+/// All that a unit that ended at once is heard of is that: its manager says when.
+#[test]
+fn a_unit_that_was_first_heard_of_when_it_failed() {
+    let file = Some(("/etc/systemd/system/bad.service", 3));
+    let changed_ms = |ms: u64| {
+        let changed = super::scene::at(ms).time.unix_ns() / 1_000;
+        let state = [
+            ("ActiveState", serde_json::json!("failed")),
+            ("StateChangeTimestamp", serde_json::json!(u64::try_from(changed).expect("a time"))),
+        ];
+        let scene = begin().setting("bad.service", "FailureAction", "reboot", file);
+        reboots(scene.unit(4995, "bad.service", &state)).cause.explanation
+    };
+    assert!(changed_ms(4994).contains("FailureAction=reboot, set in"), "{}", changed_ms(4994));
+    assert!(!changed_ms(100).contains("bad.service"));
+}
+
+#[test]
+fn a_job_that_timed_out_is_told_with_its_unit() {
+    let file = Some(("/etc/systemd/system/slow.service", 3));
+    let timed_out = Job {
+        manager: Manager::System,
+        id: 650,
+        unit: "slow.service".to_owned(),
+        job_type: None,
+        result: Some("timeout".to_owned()),
+    };
+    let scene = begin().setting("slow.service", "JobTimeoutAction", "reboot", file).add(
+        4995,
+        Source::Bus,
+        Fact::Job(timed_out),
+    );
+    for (scene, grade) in [
+        (scene.clone(), Grade::Inferred),
+        (logged(scene, 4996, "Rebooting: job timed out"), Grade::Inferred),
+    ] {
+        let death = reboots(scene);
+        let words = "the job for slow.service had just timed out, which seems to be why (JobTimeoutAction=reboot, set in /etc/systemd/system/slow.service:3)";
+        assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+        assert_going_down(&death, grade);
+        assert_eq!(death.cause.settings[0].line, Some(3));
+        assert!(death.gaps.is_empty(), "{death:#?}");
+    }
+}
+
+/// PID 1 was too busy to tell of the jobs.
+#[test]
+fn a_reason_alone_takes_the_system_down() {
+    let scene = ran(begin(), 4980, 3001, &["kill", "-RTMIN+4", "1"]);
+    let said = |message: &str| struck(logged(scene.clone(), 4990, message), 5004);
+    let death = said("Received SIGRTMIN+4 from PID 3001 (kill).");
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert!(death.cause.explanation.contains("root ran \"kill -RTMIN+4 1\""), "{death:#?}");
+    assert_ne!(said("Received SIGTERM from PID 3001 (kill).").cause.id, CauseId::SystemShutdown);
+    let asked = logged(scene.clone(), 4990, "Received SIGRTMIN+4 from PID 3001 (kill).").job(
+        4995,
+        700,
+        "stop",
+        "job.service",
+    );
+    assert_eq!(struck(asked, 5004).cause.id, CauseId::UnitStopRequested);
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::clock;
 use super::context::Context;
 use super::presence;
 use super::sources::ATTACHED;
@@ -183,10 +184,43 @@ async fn read(context: &Context, child: &mut Child, begin: Moment, place: &mut P
         if let Some(cursor) = entry.cursor.take() {
             *place = Place::After(cursor);
         }
-        if entry.at.boot_ns >= begin_ns
-            && let Some(Evidence { at, source, fact }) = told(entry)
+        if entry.at.boot_ns >= begin_ns {
+            tell(context, entry, place);
+        }
+    }
+}
+
+/// Tells an entry that was not told before.
+fn tell(context: &Context, entry: Entry, place: &Place) {
+    let is_new = match place {
+        Place::After(cursor) => context.add_entry(cursor),
+        Place::Since(_) => true,
+    };
+    if let Some(Evidence { at, source, fact }) = told(entry).filter(|_| is_new) {
+        context.outbox.say_at(at, source, fact);
+    }
+}
+
+/// Reads at once what PID 1 and logind have written in the last seconds. Who follows the journal is told of new entries only
+/// 250 ms later (`POST_CHANGE_TIMER_INTERVAL_USEC` in `src/journal/journald-server.c`), when journald may have been ended.
+pub async fn look_back(context: Arc<Context>) {
+    const LOOKED_BACK: i128 = 5;
+    const LIMIT: Duration = Duration::from_secs(2);
+    if !context.sources.is_attached("journal") {
+        return;
+    }
+    let since = clock::now().time.unix_ns() / 1_000_000_000 - LOOKED_BACK;
+    let mut command = Command::new("journalctl");
+    command.args(["-o", "json", "--all", "--quiet", "--no-pager", "--boot"]);
+    command.arg(format!("--since=@{since}"));
+    command.args(["_PID=1", "+", "_COMM=systemd-logind"]);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let Ok(Ok(read)) = tokio::time::timeout(LIMIT, command.output()).await else { return };
+    for line in read.stdout.split(|byte| *byte == b'\n') {
+        if let Some(mut entry) = entry::parse(line)
+            && let Some(cursor) = entry.cursor.take()
         {
-            context.outbox.say_at(at, source, fact);
+            tell(&context, entry, &Place::After(cursor));
         }
     }
 }

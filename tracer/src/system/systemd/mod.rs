@@ -23,6 +23,7 @@ use super::bus::{self, values};
 use super::clock;
 use super::context::{Context, Link};
 use super::dossier;
+use super::journal;
 use super::presence;
 use super::sources::ATTACHED;
 use super::targets::told_to_run;
@@ -113,6 +114,10 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         };
         link.down(why.clone());
         context.sources.set(&source(manager), why.clone());
+        if attached {
+            // It may be going down, too busy to say so.
+            going_down(&context, manager, clock::now());
+        }
         if !attached {
             context.outbox.unavailable(source(manager), why);
         }
@@ -253,14 +258,24 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
                 let context = Arc::clone(context);
                 tokio::spawn(dossier::tell_conflicts(context, manager, unit.clone()));
             }
+            if GOING_DOWN.contains(&unit.as_str()) {
+                going_down(context, manager, at);
+            }
             tokio::spawn(job_new(Arc::clone(context), manager, at, id, path, unit));
         }
         Some(News::JobRemoved(job)) => {
+            if job.result.as_deref() == Some("timeout") {
+                context.add_ended(manager, &job.unit, at.boot_ns);
+            }
             refresh(context, manager, &job.unit);
             context.outbox.say_at(at, Source::Bus, Fact::Job(job));
         }
         Some(News::Changed(UnitProperties { unit, properties, .. }, cut)) => {
             tell_cut(context, &unit, &properties, &cut);
+            let state = properties.get("ActiveState").and_then(Value::as_str);
+            if matches!(state, Some("inactive" | "failed")) {
+                context.add_ended(manager, &unit, at.boot_ns);
+            }
             refresh(context, manager, &unit);
             // Not every program has the variable left that would have led there before.
             let changed = UnitProperties { manager, unit, properties };
@@ -285,6 +300,25 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
             }
         }
         None => {}
+    }
+}
+
+/// Targets that take everything down.
+const GOING_DOWN: [&str; 7] = [
+    "shutdown.target",
+    "reboot.target",
+    "poweroff.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+    "exit.target",
+];
+
+/// Everything goes down, journald and this program among it: what may be the reason is looked up at once.
+fn going_down(context: &Arc<Context>, manager: Manager, at: Moment) {
+    tokio::spawn(dossier::tell_ended(Arc::clone(context), manager, at));
+    if manager == Manager::System {
+        tokio::spawn(journal::look_back(Arc::clone(context)));
     }
 }
 

@@ -1,12 +1,19 @@
 //! Why a system, or a user's manager, goes down though nobody asked for it: what was logged of that, and the settings behind it.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::targets::is_way;
 use crate::evidence::{Job, JournalLine, Manager, ProcessId, S};
 use crate::story::case::Case;
 use crate::story::pulls::TOGETHER;
 use crate::story::verdict::{DecidingSetting, Link, LinkEvent};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, UnitHistory};
 use crate::story::{units, words};
+
+/// What a manager told of a unit at one time.
+type Change = Seen<BTreeMap<String, Value>>;
 
 /// Why systemd takes the system down of its own accord (`src/core/emergency-action.c`): `FailureAction=`,
 /// `StartLimitAction=`, `JobTimeoutAction=` and their kind; for a signal (`manager_dispatch_signal_fd`); or logind, for a
@@ -126,10 +133,11 @@ fn end_action(
     set.next().filter(|_| set.next().is_none())
 }
 
-/// A unit that had just ended when everything began to go down, and that has a setting for that: of `SuccessAction=`
-/// nothing is logged.
+/// A unit that had just ended when everything began to go down, or a job that had timed out, and a setting that has its
+/// manager do so then: of `SuccessAction=` nothing is logged.
 pub struct EndAction {
-    unit: String,
+    /// What happened to the unit.
+    happened: String,
     /// What has its manager do so.
     pub setting: DecidingSetting,
     /// That it had ended.
@@ -137,43 +145,82 @@ pub struct EndAction {
 }
 
 impl EndAction {
-    /// The only such unit that its manager told to have ended when it made this job, and that had no job of its own then.
+    /// The only such unit that its manager told of when it made this job, and that had no job of its own then.
     pub fn before(case: &Case<'_>, job: &Seen<Job>) -> Option<Self> {
-        let mut found = case.world.units().filter_map(|((manager, unit), history)| {
-            let has_job = || {
-                case.world.jobs.iter().any(|other| {
-                    other.value.manager == *manager
-                        && other.value.unit == *unit
-                        && other.value.id > job.value.id
-                })
-            };
-            let states = history
-                .changes
-                .iter()
-                .filter_map(|change| Some((change, change.value.get("ActiveState")?.as_str()?)));
-            let is_down = |state: &str| ["inactive", "failed"].contains(&state);
-            let (change, state) = states
-                .skip_while(|(_, state)| is_down(state))
-                .filter(|(_, state)| is_down(state))
-                .find(|(change, _)| change.ns().abs_diff(job.ns()) <= TOGETHER)?;
+        let ended = case.world.units().filter_map(|((manager, unit), history)| {
+            let (change, state) = just_ended(history, job)?;
             let failed = state == "failed";
             let setting = end_action(case, *manager, unit, failed)?;
-            if *manager != job.value.manager || has_job() {
+            if *manager != job.value.manager || has_job_after(case, *manager, unit, job) {
                 return None;
             }
             let text = format!("{unit} {}", if failed { "failed" } else { "had ended" });
             let link = case.link(change.at, LinkEvent::UnitState, change.source, None, text);
-            Some(Self { unit: unit.clone(), setting, link: link.said_over(*manager) })
+            let happened = format!("{unit} had just ended");
+            Some(Self { happened, setting, link: link.said_over(*manager) })
         });
+        let mut found = ended.chain(Self::timed_out(case, job));
         found.next().filter(|_| found.next().is_none())
+    }
+
+    /// The jobs that had timed out then, of units that have a setting for that.
+    fn timed_out<'c>(case: &'c Case<'_>, job: &'c Seen<Job>) -> impl Iterator<Item = Self> + 'c {
+        let manager = job.value.manager;
+        let removed = case.world.jobs.iter().filter(move |other| {
+            other.value.manager == manager
+                && other.value.result.as_deref() == Some("timeout")
+                && other.ns().abs_diff(job.ns()) <= TOGETHER
+        });
+        removed.filter_map(move |other| {
+            let unit = &other.value.unit;
+            let set = case.unit_setting(manager, unit, "JobTimeoutAction");
+            let setting = set.filter(|it| it.file.is_some() && it.value != "none")?;
+            let text = format!("job {} for {unit} timed out", other.value.id);
+            let link = case.link(other.at, LinkEvent::Timeout, other.source, None, text);
+            let happened = format!("the job for {unit} had just timed out");
+            Some(Self { happened, setting, link: link.said_over(manager) })
+        })
     }
 
     /// How it reads: `x.service had just ended, which seems to be why (FailureAction=reboot, set in FILE:LINE)`
     pub fn clause(&self) -> String {
-        format!(
-            "{} had just ended, which seems to be why ({})",
-            self.unit,
-            units::cited(&self.setting)
-        )
+        format!("{}, which seems to be why ({})", self.happened, units::cited(&self.setting))
     }
+}
+
+/// Whether a line says that a job took too long, without which it was.
+pub fn is_of_a_job(line: &JournalLine) -> bool {
+    line.message.ends_with(": job timed out")
+}
+
+/// The change by which a unit had ended when this job was made, and its state then.
+fn just_ended<'a>(history: &'a UnitHistory, job: &Seen<Job>) -> Option<(&'a Change, &'a str)> {
+    let mut was_up = false;
+    history.changes.iter().find_map(|change| {
+        let state = change.value.get("ActiveState")?.as_str()?;
+        let is_down = ["inactive", "failed"].contains(&state);
+        let just = change.ns().abs_diff(job.ns()) <= TOGETHER;
+        let ended = is_down && just && (was_up || changed_then(change));
+        was_up |= !is_down;
+        ended.then_some((change, state))
+    })
+}
+
+/// Whether the unit's state had changed when its manager told so.
+fn changed_then(change: &Change) -> bool {
+    let changed_us = change.value.get("StateChangeTimestamp").and_then(Value::as_u64);
+    changed_us.is_some_and(|us| {
+        let told_us = change.at.time.unix_ns() / 1_000;
+        told_us.abs_diff(i128::from(us)) <= u128::from(TOGETHER / 1_000)
+    })
+}
+
+/// Whether a unit got a job later than that one.
+fn has_job_after(case: &Case<'_>, manager: Manager, unit: &str, job: &Seen<Job>) -> bool {
+    case.world.jobs.iter().any(|other| {
+        other.value.manager == manager
+            && other.value.unit == unit
+            && other.value.id > job.value.id
+            && other.value.result.is_none()
+    })
 }
