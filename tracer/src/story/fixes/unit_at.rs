@@ -91,9 +91,10 @@ impl UnitAt {
         let setting = line.split_once('=').map_or(line, |(name, _)| name);
         let commands = [
             format!("{sudo}mkdir -p {directory}"),
-            // A file for each setting: one remedy does not undo another.
+            // A file for each setting: one remedy does not undo another. The last by its name has the last word,
+            // also over `systemctl edit`'s override.conf.
             format!(
-                "printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/50-killtrace-{setting}.conf"
+                "printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/zz-killtrace-{setting}.conf"
             ),
             self.sudo(&self.systemctl("daemon-reload")),
         ];

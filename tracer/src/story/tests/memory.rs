@@ -107,7 +107,7 @@ fn systemd_oomd_is_told_with_what_it_watched_and_from_when_on_it_kills() {
     // It heeds what the same user says of a unit below, which is watched for memory pressure.
     assert!(
         commands
-            .contains("~/.config/systemd/user/app-eater.scope.d/50-killtrace-ManagedOOMPreference"),
+            .contains("~/.config/systemd/user/app-eater.scope.d/zz-killtrace-ManagedOOMPreference"),
         "{commands}"
     );
 }
@@ -124,7 +124,7 @@ fn systemd_oomd_is_told_with_the_swap_that_was_used_up() {
     let death = oomd("/system.slice/web.service", message, &settings);
     assert_eq!(values(&death), ["ManagedOOMSwap=kill", "SwapUsedLimit=90%"]);
     assert!(
-        format!("{:?}", death.fixes).contains("web.service.d/50-killtrace-ManagedOOMPreference")
+        format!("{:?}", death.fixes).contains("web.service.d/zz-killtrace-ManagedOOMPreference")
     );
     // What it says in another way is not guessed at.
     let death = oomd("/system.slice/web.service", "Killed /system.slice/web.service", &settings);
