@@ -217,7 +217,7 @@ fn remedy(number: usize, fix: &Fix) -> String {
     }
     let parts = [
         ("", Some(&fix.effect)),
-        ("But: ", fix.side_effect.as_ref()),
+        ("But: ", fix.drawback()),
         ("Check: ", fix.verify.as_ref()),
         ("See: ", fix.reference.as_ref()),
     ];

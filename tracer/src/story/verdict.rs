@@ -313,12 +313,19 @@ pub struct Fix {
     pub commands: Vec<String>,
     /// What they bring about.
     pub effect: String,
-    /// What else they bring about.
+    /// What else they bring about; `none: …` where that is nothing, and why.
     pub side_effect: Option<String>,
     /// How to see that it took.
     pub verify: Option<String>,
     /// Where it is documented.
     pub reference: Option<String>,
+}
+
+impl Fix {
+    /// The side effect, where there is one to think about first.
+    pub fn drawback(&self) -> Option<&String> {
+        self.side_effect.as_ref().filter(|text| !text.starts_with("none:"))
+    }
 }
 
 /// Events were lost.

@@ -196,7 +196,7 @@ impl Scene<'_> {
         }
         let parts = [
             ("Effect", Some(&fix.effect)),
-            ("But", fix.side_effect.as_ref()),
+            ("But", fix.drawback()),
             ("Check", fix.verify.as_ref()),
             ("See", fix.reference.as_ref()),
         ];

@@ -244,7 +244,7 @@ impl<'a> UnitGoing<'a> {
         if told.is_none() && job.ns() > at_ns {
             return None;
         }
-        let began_ns = job.ns().min(told.map_or(at_ns, |signal| signal.ns()));
+        let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
         let request = Request::for_job(case, Wish::Stop, job, began_ns);
         Some(Self { unit, job, request, told })
     }

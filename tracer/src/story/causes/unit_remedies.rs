@@ -41,8 +41,8 @@ pub fn of_request(
     let by_itself = actor.as_ref().and_then(asker);
     // That somebody restarted it was wanted, and it runs again: what is left is to keep them from it.
     if !stopped && remedies.is_empty() && by_itself.is_none() && stop.manager == Manager::System {
-        remedies.push(fixes::refuse_manual_stop(&at));
         remedies.extend(of_act(actor.as_ref(), MANAGE_UNITS));
+        remedies.push(fixes::refuse_manual_stop(&at));
     }
     remedies.extend(by_itself.map(|it| fixes::look_at_asker(&it)));
     remedies

@@ -96,7 +96,7 @@ pub fn core_dump(core: &Core<'_>) -> Fix {
         }
     };
     fix("look into the crash", commands, "shows where in the program it happened")
-        .but("none for the program; a core dump holds what was in its memory")
+        .but("a core dump holds what was in its memory")
         .check("cat /proc/sys/kernel/core_pattern; ulimit -c")
         .see(see)
 }

@@ -186,6 +186,6 @@ pub fn container_memory(container: &Container, max: Option<u64>) -> Fix {
 /// Bytes as systemd and container runtimes read them: `48M`.
 fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
-    let whole = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes % unit == 0);
+    let whole = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
     whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }

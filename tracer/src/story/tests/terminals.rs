@@ -259,7 +259,7 @@ fn a_terminal_that_was_hung_up_was_not_closed() {
     for words in [
         "(agetty)[161], which systemd[1] had started for getty@tty1.service, hung its terminal up with vhangup(2) \
          (TTYVHangup=yes, set in /usr/lib/systemd/system/getty@.service:9)",
-        "root ran \"systemctl restart getty@tty1\" (by its arguments",
+        "root ran \"systemctl restart getty@tty1\" (inferred from its arguments",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
