@@ -99,6 +99,67 @@ fn the_start_fails_after_it_began() {
     death.assert_chain(&[("process-exit", "exited with 3"), ("signal", "SIGTERM")]);
 }
 
+/// A condition that says no is no failure, whatever its command has left running.
+#[test]
+fn the_condition_says_no() {
+    let text = "[Service]\nExecCondition=/bin/sh -c 'mkfifo /run/end; setsid sleep 1000 & read end < /run/end; exit 1'\n\
+                ExecStart=/bin/true\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-failed", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("its condition said no, which is no failure"), "{death}");
+    let setting = death.setting("ExecCondition");
+    assert_eq!((&setting["file"], &setting["line"]), (&VICTIM.into(), &2.into()), "{death}");
+    death.assert_chain(&[("process-exit", "exited with 1"), ("signal", "SIGTERM")]);
+    death.fix_with("ExecCondition");
+}
+
+/// It says that it is stopping, of its own accord, and hangs.
+#[test]
+fn a_service_that_says_that_it_is_stopping_hangs() {
+    let text = "[Service]\nTimeoutStopSec=2\nNotifyAccess=all\nExecStartPre=/usr/bin/mkfifo /run/end\n\
+                ExecStart=/bin/sh -c 'read end < /run/end; systemd-notify STOPPING=1; exec sleep 1000'\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to stop");
+    });
+    assert_eq!(death.cause(), "unit-stop-timeout", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("TimeoutStopSec", "2", VICTIM, 2);
+    death.assert_chain(&[
+        ("unit-state", "began to end"),
+        ("timeout", "State 'stop-sigterm' timed out"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.assert_no_link("job");
+    death.fix_with("TimeoutStopSec=");
+}
+
+/// `ExecStop=` fails, and the unit is stopped by a signal.
+#[test]
+fn what_is_to_stop_it_fails() {
+    let text = "[Service]\nExecStart=/bin/sleep 1000\nExecStop=/bin/sh -c 'exit 3'\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    let setting = death.setting("ExecStop");
+    assert_eq!((&setting["file"], &setting["line"]), (&VICTIM.into(), &3.into()), "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("process-exit", "exited with 3"),
+        ("signal", "SIGTERM"),
+    ]);
+}
+
 /// The kernel keeps the limit, the unit's file set it.
 #[test]
 fn the_units_own_limit_of_cpu_time() {

@@ -6,7 +6,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
-use super::stopping::{self, AskedByOwnManager, Choice, Hanging, Overrun};
+use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
@@ -155,6 +155,11 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         return;
     };
     finding.settings.extend(stopping::settings(case, &stop));
+    if let Some(failed) = FailedStop::of(case, &stop) {
+        finding.explanation.push_str(&failed.clause(case));
+        finding.settings.extend(failed.setting());
+        finding.links.extend(failed.links(case, &stop));
+    }
     let overrun = Overrun::of(case, &stop);
     // That story has said it already; and where the time ran out, that is why.
     let choice = Choice::of(case, &stop)

@@ -1,9 +1,11 @@
 //! How a unit is stopped: the settings that choose the signals, the time and the commands for it. What follows where the time
 //! runs out is in `overrun`, what a stop has to do with an end of another making in `meanwhile`.
 
+mod command;
 mod meanwhile;
 mod overrun;
 
+pub use self::command::FailedStop;
 pub use self::meanwhile::{AskedByOwnManager, AskedToEnd, Hanging, Notice, Unheeded};
 pub use self::overrun::Overrun;
 use super::case::Case;

@@ -144,3 +144,32 @@ fn what_a_users_manager_could_not_end() {
         |death: &Death| death.fixes.iter().any(|fix| fix.commands.concat().contains("KillMode="));
     assert!(!harmful(&death) && !harmful(&play(false)), "{death:#?}");
 }
+
+/// `ExecStop=` fails, and the signals that follow do its work.
+#[test]
+fn a_command_that_is_to_stop_it_fails() {
+    let victim = task_in(142, "v", CGROUP);
+    let command = Task { uid: 0, euid: 0, ppid: 1, ..task_in(150, "sh", CGROUP) };
+    let play = |line: &str| {
+        Scene::watching(&victim)
+            .setting("v.service", "ExecStop", line, Some(("/etc/v.service", 3)))
+            .unit(1, "v.service", &[("MainPID", Value::from(142))])
+            .job(4000, 700, "stop", "v.service")
+            .exec(4001, command.clone(), &["/bin/sh", "-c", "exit 3"], &[&systemd()])
+            .unit(
+                4002,
+                "v.service",
+                &[("ControlPID", Value::from(150)), ("SubState", Value::from("stop"))],
+            )
+            .exit(4010, command.clone(), 3 << 8, false)
+            .signal(4011, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(4013, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play("/bin/sh -c 'exit 3'");
+    let text = &death.cause.explanation;
+    let words = "What it is stopped with had failed before (ExecStop= of v.service): sh[150] exited with 3 (ExecStop=/bin/sh -c 'exit 3', set in /etc/v.service:3)";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(setting_of(&death, "ExecStop"), Some((Some("/etc/v.service".to_owned()), Some(3))));
+    assert!(!play("-/bin/sh -c 'exit 3'").cause.explanation.contains("had failed"));
+}

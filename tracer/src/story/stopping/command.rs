@@ -1,0 +1,64 @@
+//! A command of `ExecStop=` that failed: the unit was not stopped by it, but by the signals that follow.
+
+use crate::evidence::Exit;
+use crate::story::case::Case;
+use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::unit_command::UnitCommand;
+use crate::story::upstream::End;
+use crate::story::verdict::{DecidingSetting, Link};
+use crate::story::world::Seen;
+
+/// Such a command, and its end.
+#[derive(Debug)]
+pub struct FailedStop<'a> {
+    exit: &'a Seen<Exit>,
+    command: UnitCommand<'a>,
+    end: End<'a>,
+}
+
+impl<'a> FailedStop<'a> {
+    /// The last one that failed before the manager's first signal; a "-" before a command means that it may.
+    pub fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
+        let stopping = stop.began_ns.saturating_sub(BUS_LAG)..=stop.first.ns();
+        let failed = |exit: &&Seen<Exit>| {
+            stopping.contains(&exit.ns())
+                && exit.value.status != 0
+                && exit.value.task.id != case.victim
+        };
+        let exits = case.world.exits.iter().rev().filter(failed);
+        let (exit, command) = exits.take_while(|_| stop.by_command.is_none()).find_map(|exit| {
+            let command = UnitCommand::of(case, &exit.value.task)?;
+            let is_it = command.command == exit.value.task.id
+                && command.setting == "ExecStop"
+                && (command.manager, command.unit.as_str()) == (stop.manager, stop.unit.as_str());
+            is_it.then_some((exit, command))
+        })?;
+        let may_fail = command.line.as_ref().is_some_and(|line| {
+            line.value.chars().take_while(|letter| "-@:+!|".contains(*letter)).any(|it| it == '-')
+        });
+        let end = End::of(case, exit.value.task.id).filter(|_| !may_fail)?;
+        Some(Self { exit, command, end })
+    }
+
+    /// How it reads, after the story of the stop.
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        format!(
+            " What it is stopped with had failed before ({}= of {}): {}{}.",
+            self.command.setting,
+            self.command.unit,
+            self.end.sentence(case),
+            self.command.cited()
+        )
+    }
+
+    /// The line of the command.
+    pub fn setting(&self) -> Option<DecidingSetting> {
+        self.command.line.clone()
+    }
+
+    /// The command and its end.
+    pub fn links(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
+        let ran = self.command.link(case, stop.began_ns, self.exit.at);
+        std::iter::once(ran).chain(self.end.links(case, stop.first.at)).collect()
+    }
+}
