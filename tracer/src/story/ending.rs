@@ -492,7 +492,8 @@ fn call_link_by(
 ) -> Link {
     let name = |peer: &BusPeer, process: Option<ProcessId>| {
         let known = process.map(|id| {
-            let mut process = case.process(id);
+            // PID 1 goes by another name when it has taken everything down.
+            let mut process = case.process_at(id, call.ns());
             process.comm = process.comm.or_else(|| peer.comm.clone());
             words::name_pid(&process)
         });
