@@ -174,12 +174,13 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         let fix = (!ends_units_itself(&stop)).then(|| fixes::other_choice(&stop.at(), &choice));
         finding.fixes.splice(place..place, fix.flatten());
     }
+    let ran_out = overrun.is_some();
     if let Some(overrun) = overrun.filter(|_| finding.id != CauseId::UnitStopTimeout) {
         finding.explanation.extend(overrun.clause(case, &stop));
         finding.settings.extend(overrun.settings(case, &stop));
         finding.fixes.extend(overrun.fixes(case, &stop));
     }
-    if let Some(inner) = AskedByOwnManager::of(case, &stop) {
+    if let Some(inner) = AskedByOwnManager::of(case, &stop).filter(|_| ran_out) {
         finding.explanation.push_str(&inner.clause(case));
         finding.links.push(inner.link(case));
     }

@@ -124,7 +124,7 @@ pub struct AskedByOwnManager<'a> {
 }
 
 impl<'a> AskedByOwnManager<'a> {
-    /// Where the system's manager ended all of the user's.
+    /// Where the system's manager ended all of the user's, whose time had run out.
     pub fn of(case: &'a Case<'_>, stop: &UnitStop<'_>) -> Option<Self> {
         let (manager, unit) = case.unit_around()?;
         let struck_ns = case.struck_ns();
@@ -133,7 +133,8 @@ impl<'a> AskedByOwnManager<'a> {
                 && signal.value.number != sig::SIGCONT
                 && manager_of(&signal.value.sender) == Some(manager)
         })?;
-        (manager != stop.manager).then_some(Self { unit, manager, signal })
+        // What is of that manager itself ends with it.
+        (manager != stop.manager && unit != "init.scope").then_some(Self { unit, manager, signal })
     }
 
     /// How it reads, after the story of the stop.

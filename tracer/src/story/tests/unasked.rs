@@ -142,7 +142,9 @@ fn what_a_users_manager_could_not_end() {
     assert!(death.chain.iter().any(|link| link.text.contains("which ignores it")), "{death:#?}");
     let harmful =
         |death: &Death| death.fixes.iter().any(|fix| fix.commands.concat().contains("KillMode="));
-    assert!(!harmful(&death) && !harmful(&play(false)), "{death:#?}");
+    let in_time = play(false);
+    assert!(!in_time.cause.explanation.contains("had sent it"), "{in_time:#?}");
+    assert!(!harmful(&death) && !harmful(&in_time), "{death:#?}");
 }
 
 /// `ExecStop=` fails, and the signals that follow do its work.
