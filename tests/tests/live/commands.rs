@@ -161,6 +161,7 @@ fn no_such_program() {
     let report = String::from_utf8_lossy(&output.stdout);
     let types: Vec<serde_json::Value> = report.lines().map(type_of).collect();
     assert_eq!(types, ["header", "summary"], "{report}");
+    assert!(report.contains(r#""alive":0"#), "{report}");
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-for-a-recording.jsonl");
     std::fs::write(&path, &output.stdout).expect("the report is kept");
     let refused = run(&["replay", "--format", "json", &path.to_string_lossy()]);

@@ -8,7 +8,7 @@ use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, Signa
 use super::world::{Seen, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
-    Disposition, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
+    Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
     ProcessId, S, SignalSent, TICK_NS, TargetReason, sig,
 };
 
@@ -213,12 +213,15 @@ impl Engine {
             }
         }
         self.ended = true;
+        let is_command = |id: &ProcessId| {
+            reason == End::NOT_STARTED && self.world.targets.get(id) == Some(&TargetReason::Command)
+        };
         records.push(Record::Summary(Summary {
             at: self.last,
             signals: self.signals,
             deaths: self.deaths,
             losses: self.losses,
-            alive: self.alive().count() as u64,
+            alive: self.alive().filter(|id| !is_command(id)).count() as u64,
             reason: reason.to_owned(),
         }));
     }

@@ -135,7 +135,7 @@ impl<'a> Live<'a> {
             live.take(evidence)?;
         }
         if let Err(failure) = live.release() {
-            live.close("the command did not start")?;
+            live.close(End::NOT_STARTED)?;
             return Err(failure);
         }
         for port in live.witnesses.ports() {

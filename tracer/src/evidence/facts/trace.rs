@@ -100,3 +100,8 @@ pub struct End {
     /// Why: `interrupted`, `duration`, `once`, `targets-gone`, `command-ended`.
     pub reason: String,
 }
+
+impl End {
+    /// There was no such program, or it could not be executed: what would have become the command is no target.
+    pub const NOT_STARTED: &str = "the command did not start";
+}
