@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
 use zbus::connection::Builder;
-use zbus::{Connection, MessageStream};
+use zbus::{Connection, DBusError as _, MessageStream};
 
 use super::context::Context;
 use super::presence;
@@ -144,6 +144,7 @@ async fn become_monitor(connection: &Connection) -> Result<(), String> {
             let why = match error {
                 // Its own words about it are a page.
                 zbus::Error::MethodError(name, ..) => name.to_string(),
+                zbus::Error::FDO(error) => error.name().to_string(),
                 other => other.to_string(),
             };
             Err(format!("{}, and was refused: {why}", presence::BUS_TAKES_ROOT))
