@@ -33,6 +33,10 @@ pub const NO_JOURNAL_FILES: &str = "journald keeps no journal here";
 pub const JOURNAL_NOT_READABLE: &str =
     "the journal is not readable for this user (it takes root, or the group systemd-journal)";
 
+/// What is said of the journal where `/proc/sys/kernel/random/boot_id` is hidden, which journalctl asks for.
+pub const NO_BOOT_ID: &str =
+    "journalctl finds no id of this boot: /proc shows processes only (subset=pid)";
+
 /// What is said where the processes of the rest of the machine have no pids.
 pub const PRIVATE_PIDS: &str =
     "this is a private pid namespace: processes outside of it are not seen";
@@ -176,6 +180,7 @@ pub fn no_journal() -> Option<String> {
         }
     }
     let why = match readable_journal(&JOURNALS.map(PathBuf::from)) {
+        Some(true) if is_proc_of_processes_alone() => NO_BOOT_ID,
         Some(true) => return None,
         Some(false) => JOURNAL_NOT_READABLE,
         None if is_run_by_systemd() => NO_JOURNAL_FILES,

@@ -226,8 +226,8 @@ fn journal_remedy(state: &str) -> String {
             "run killtrace as root or in the group systemd-journal (usermod -aG systemd-journal USER)"
         }
         NO_JOURNALCTL => "install journalctl, which is in the package systemd",
-        _ if presence::is_proc_of_processes_alone() => {
-            "journalctl needs all of /proc: in a unit, run killtrace without ProcSubset=pid"
+        presence::NO_BOOT_ID => {
+            "run killtrace where all of /proc is to be seen: in a unit, without ProcSubset=pid"
         }
         _ if presence::is_root() => "see what `journalctl -n 1` says",
         _ => "run killtrace as root",
