@@ -203,7 +203,7 @@ fn a_service_that_openrc_stops_is_named() {
     lab.unpack(&["openrc", "libeinfo1", "librc1"]).expect("OpenRC");
     lab.write("/etc/init.d/napper", SCRIPT).expect("written");
     let start = "chmod +x /etc/init.d/napper; mkdir -p /run/openrc; touch /run/openrc/softlevel; \
-                 rc-service napper start";
+                 rc-status --all >/dev/null; rc-service napper start";
     lab.exec(&["sh", "-ec", start]).expect("OpenRC starts it");
     let pid: u32 = lab.read("/run/napper.pid").expect("its pid").trim().parse().expect("its pid");
     let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
