@@ -187,12 +187,17 @@ fn plan(wanted: Wanted, programs: &Programs, options: &Options) -> Plan {
     Plan {
         tests: programs.tests.iter().filter(suits).map(program).collect(),
         filter: match options.filter.as_slice() {
-            [] if options.short => SHORT.iter().map(|&part| part.to_owned()).collect(),
-            [] => wanted.only.iter().map(|&part| part.to_owned()).collect(),
-            parts => parts.to_vec(),
+            // A whole system has none of these, and few tests as it is.
+            [] if options.short && wanted.guest == Guest::Bare => parts(SHORT),
+            [] => parts(wanted.only),
+            asked_for => asked_for.to_vec(),
         },
         self_test: options.filter.is_empty(),
     }
+}
+
+fn parts(of_names: &[&str]) -> Vec<String> {
+    of_names.iter().map(|&part| part.to_owned()).collect()
 }
 
 /// Boots one kernel and listens until its machine has ended.
@@ -261,4 +266,36 @@ fn tell(line: &Line, out: &mut impl Write) -> Result<()> {
         Line::Recording { .. } | Line::Done => {}
     }
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_run_leaves_a_whole_system_its_own_tests() {
+        let options = Options {
+            kernels: Vec::new(),
+            filter: Vec::new(),
+            short: true,
+            update: false,
+            workspace: PathBuf::new(),
+            directory: PathBuf::new(),
+            document: PathBuf::new(),
+            programs: BTreeMap::new(),
+        };
+        let tests = ["live", "lockdown", "system"].map(|name| (name.to_owned(), PathBuf::new()));
+        let programs = Programs { built: PathBuf::new(), tests: tests.to_vec() };
+        let planned = |label| {
+            let wanted = kernels::wanted(label).expect("in the matrix");
+            let Plan { tests, filter, .. } = plan(wanted, &programs, &options);
+            (tests.into_iter().map(|test| test.name).collect::<Vec<_>>(), filter)
+        };
+        let (tests, filter) = planned("newest");
+        assert_eq!((tests, filter), (vec!["live".to_owned(), "lockdown".to_owned()], parts(SHORT)));
+        let (tests, filter) = planned("hybrid");
+        assert_eq!(tests, ["system"]);
+        assert!(filter.contains(&"units_by_cgroup".to_owned()), "{filter:?}");
+        assert_eq!(planned("system").1, Vec::<String>::new());
+    }
 }
