@@ -20,7 +20,7 @@ fn kill_term() {
     assert_eq!(signal.disposition, Some(Disposition::Default));
     assert_eq!(death.cause.evidence, Grade::Observed);
     let killer = death.killer.process.as_ref().expect("checked above");
-    assert_eq!(killer.comm.as_deref(), Some("killtrace-fixtu"));
+    assert_eq!(killer.comm.as_deref(), Some("killtrace-fixture"));
     assert!(killer.exe.as_deref().is_some_and(|exe| exe.ends_with("/killtrace-fixture")));
     assert_eq!(
         killer.cmdline.as_ref().and_then(|words| words.last()?.as_str().into()),
@@ -162,10 +162,10 @@ fn stopped_then_terminated() {
     let death = played.killed(Mechanism::Kill, KILLER, BY_PROGRAM);
     let told = &death.cause.explanation;
     let named = |part: &str, name: &str| told.contains(&format!("{part}[{}]", played.pid(name)));
-    assert!(named("it had got SIGSTOP from killtrace-fixtu", "sender"), "{told}");
+    assert!(named("it had got SIGSTOP from killtrace-fixture", "sender"), "{told}");
     assert!(told.contains("until SIGCONT came"), "{told}");
     assert!(
-        told.contains(&format!("later, from killtrace-fixtu[{}]", played.pid("waker"))),
+        told.contains(&format!("later, from killtrace-fixture[{}]", played.pid("waker"))),
         "{told}"
     );
 }
