@@ -234,6 +234,19 @@ fn the_setting_of_a_unit_that_has_systemd_do_so() {
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
 }
 
+/// systemd-reboot.service and its kind are how it is done, not why.
+#[test]
+fn the_means_of_going_down_is_no_reason() {
+    let own = "systemd-reboot.service";
+    let file = Some(("/usr/lib/systemd/system/systemd-reboot.service", 16));
+    let state = |state: &str| [("ActiveState", serde_json::json!(state))];
+    let scene = begin().setting(own, "SuccessAction", "reboot-force", file);
+    let scene = scene.unit(1000, own, &state("active")).unit(4995, own, &state("inactive"));
+    let death = reboots(scene);
+    assert!(!death.cause.explanation.contains(own), "{death:#?}");
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+}
+
 /// All that a unit that ended at once is heard of is that: its manager says when.
 #[test]
 fn a_unit_that_was_first_heard_of_when_it_failed() {

@@ -133,6 +133,17 @@ fn end_action(
     set.next().filter(|_| set.next().is_none())
 }
 
+/// The units by which a manager goes down when their targets are asked for (`systemd-exit.service`, systemd.special(7)):
+/// the means, and not why.
+const MEANS: [&str; 6] = [
+    "systemd-exit.service",
+    "systemd-poweroff.service",
+    "systemd-reboot.service",
+    "systemd-halt.service",
+    "systemd-kexec.service",
+    "systemd-soft-reboot.service",
+];
+
 /// A unit that had just ended when everything began to go down, or a job that had timed out, and a setting that has its
 /// manager do so then: of `SuccessAction=` nothing is logged.
 pub struct EndAction {
@@ -148,7 +159,8 @@ impl EndAction {
     /// The only such unit that its manager told of when it made this job, and that had no job of its own then.
     pub fn before(case: &Case<'_>, job: &Seen<Job>) -> Option<Self> {
         let ended = case.world.units().filter_map(|((manager, unit), history)| {
-            let (change, state) = just_ended(history, job)?;
+            let (change, state) =
+                just_ended(history, job).filter(|_| !MEANS.contains(&unit.as_str()))?;
             let failed = state == "failed";
             let setting = end_action(case, *manager, unit, failed)?;
             if *manager != job.value.manager || has_job_after(case, *manager, unit, job) {
