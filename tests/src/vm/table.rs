@@ -24,13 +24,15 @@ impl Run {
         let git = |arguments: &[&str]| {
             let mut git = Command::new("git");
             git.arg("-C").arg(workspace).args(arguments);
-            must_succeed(&mut git, b"").ok().map(|said| said.trim().to_owned())
+            // Else it may be another repository that is asked: hooks of git are run with these.
+            for variable in OTHER_REPOSITORY {
+                git.env_remove(variable);
+            }
+            must_succeed(&mut git, b"").ok()
         };
+        let commit = git(&["rev-parse", "--short", "HEAD"]);
         let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-        let changed = changed.is_some_and(|files| !files.is_empty());
-        let changes = if changed { ", with changes that were not committed" } else { "" };
-        let commit =
-            git(&["rev-parse", "--short", "HEAD"]).map(|commit| format!("`{commit}`{changes}"));
+        let commit = commit.map(|commit| named(&commit, changed.as_deref()));
         let day = must_succeed(Command::new("date").args(["-u", "+%F"]), b"");
         Self { commit, day: day.map_or_else(|_| "?".to_owned(), |day| day.trim().to_owned()) }
     }
@@ -39,6 +41,20 @@ impl Run {
         let commit = self.commit.as_deref().unwrap_or("unknown: the tree was no repository");
         format!("Run on {} (UTC); commit {commit}.\n\n", self.day)
     }
+}
+
+/// By these git takes another repository than the one it is run in, or another index.
+const OTHER_REPOSITORY: [&str; 5] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"];
+
+/// A commit, and whether files were changed since, by what git says of both.
+fn named(commit: &str, changed: Option<&str>) -> String {
+    let changes = match changed.map(str::trim) {
+        Some("") => "",
+        Some(_) => ", with changes that were not committed",
+        None => ", perhaps with changes",
+    };
+    format!("`{}`{changes}", commit.trim())
 }
 
 /// The hooks, as `killtrace doctor` names them.
@@ -272,24 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_is_known_where_it_is_a_repository() {
-        let place = tempfile::tempdir().expect("a directory");
-        let run = Run::of(place.path());
-        assert_eq!(run.commit, None);
+    fn what_was_tried_is_known() {
+        assert_eq!(named("fc8fb0b\n", Some("\n")), "`fc8fb0b`");
+        let changed = named("fc8fb0b\n", Some(" M file\n"));
+        assert_eq!(changed, "`fc8fb0b`, with changes that were not committed");
+        assert_eq!(named("fc8fb0b\n", None), "`fc8fb0b`, perhaps with changes");
+        let run = Run { commit: None, day: "2026-11-30".to_owned() };
         assert!(run.told().contains("no repository"), "{}", run.told());
-        assert_eq!(run.day.len(), "2026-11-30".len(), "{}", run.day);
-        let git = |arguments: &[&str]| {
-            let mut git = Command::new("git");
-            git.arg("-C").arg(place.path()).args(["-c", "user.name=x", "-c", "user.email=x@x"]);
-            must_succeed(git.args(arguments), b"").expect("git works");
-        };
-        git(&["init", "-q"]);
-        std::fs::write(place.path().join("file"), "one").expect("written");
-        git(&["add", "file"]);
-        git(&["commit", "-qm", "x"]);
-        let commit = |run: Run| run.commit.expect("a commit");
-        assert!(!commit(Run::of(place.path())).contains("changes"));
-        std::fs::write(place.path().join("file"), "two").expect("written");
-        assert!(commit(Run::of(place.path())).ends_with("with changes that were not committed"));
     }
 }
