@@ -182,5 +182,7 @@ fn doctor_tests_itself() {
     let report = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{report}{said}");
-    assert!(report.contains("and every verdict is right"), "all could be tried: {report}");
+    // Not every machine lets all of them be tried: the kernel's log may be hidden, or there is no script(1).
+    let right = ["and every verdict is right", "and every verdict that could be tried is right"];
+    assert!(right.iter().any(|words| report.contains(words)), "{report}");
 }
