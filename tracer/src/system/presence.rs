@@ -159,6 +159,17 @@ fn masks(file: &Path) -> bool {
         || fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() == 0)
 }
 
+/// Whether a name of a unit of the system is a link to another one.
+pub fn is_named_as(name: &str, unit: &str) -> bool {
+    let installed = INSTALLED.iter().map(|tree| Path::new(tree).join("systemd/system"));
+    let mut folders = MASKS.iter().map(Into::into).chain(installed);
+    folders.any(|folder| leads_to(&folder.join(name), unit))
+}
+
+fn leads_to(link: &Path, unit: &str) -> bool {
+    fs::read_link(link).is_ok_and(|to| to.file_name().is_some_and(|name| name == unit))
+}
+
 /// Whether one of these units of the system is installed.
 pub fn is_installed(units: &[&str]) -> bool {
     let is_there = |unit: &&str| {
@@ -264,6 +275,8 @@ mod tests {
         fs::write(file("unit"), "[Service]\n").expect("written");
         assert!(masks(&file("link")) && masks(&file("empty")));
         assert!(!masks(&file("unit")) && !masks(&file("none")));
+        std::os::unix::fs::symlink("/usr/lib/systemd/system/b.service", file("a")).expect("a link");
+        assert!(leads_to(&file("a"), "b.service") && !leads_to(&file("unit"), "unit"));
     }
 
     #[test]

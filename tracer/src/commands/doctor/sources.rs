@@ -79,15 +79,13 @@ fn beside() -> String {
     )
 }
 
-/// The units by which D-Bus runs; either program may be what is installed.
-const BUS_UNITS: [&str; 3] = ["dbus.socket", "dbus.service", "dbus-broker.service"];
+/// The units by which D-Bus runs, whichever program is its service.
+const BUS_UNITS: [&str; 2] = ["dbus.socket", "dbus.service"];
+/// The program that may be its service.
+const BROKER: &str = "dbus-broker.service";
 const LOGIND_UNITS: [&str; 1] = ["systemd-logind.service"];
-const JOURNALD_UNITS: [&str; 4] = [
-    "systemd-journald.socket",
-    "systemd-journald-dev-log.socket",
-    "systemd-journald-audit.socket",
-    "systemd-journald.service",
-];
+/// Without its other sockets journald still keeps a journal.
+const JOURNALD_UNITS: [&str; 2] = ["systemd-journald.socket", "systemd-journald.service"];
 
 /// Listens to everything for a moment.
 ///
@@ -118,9 +116,13 @@ pub fn not_tried() -> impl Iterator<Item = Check> {
 }
 
 fn source(name: &str, state: &str) -> Check {
+    told(name, state, &masked(name, state))
+}
+
+/// The check of a source in this state. `masked`: those of its units that are.
+fn told(name: &str, state: &str, masked: &[&str]) -> Check {
     let known = KNOWN.iter().find(|known| known.name == name);
     let works = state == ATTACHED;
-    let masked = if works { Vec::new() } else { masked(name, state) };
     let detail = match (works, state) {
         (true, _) => known.map_or("listens", |known| known.shows).to_owned(),
         (false, CONNECTING) => "it does not answer".to_owned(),
@@ -128,7 +130,7 @@ fn source(name: &str, state: &str) -> Check {
         (false, why) => why.to_owned(),
     };
     let cost = known.map(|known| if state.contains("hidepid") { HIDDEN } else { known.cost });
-    let remedy = match masked.as_slice() {
+    let remedy = match masked {
         [] => remedy(name, state),
         units => {
             let (all, start) = (units.join(" "), starter(name));
@@ -142,14 +144,18 @@ fn source(name: &str, state: &str) -> Check {
     }
 }
 
-/// Those units of a source that does not work which are masked.
+/// Those units which are masked that keep a source away which does not work.
 fn masked(name: &str, state: &str) -> Vec<&'static str> {
-    if [presence::NOT_SYSTEMD, presence::UNSEEN_SYSTEMD].contains(&state) {
+    if [ATTACHED, presence::NOT_SYSTEMD, presence::UNSEEN_SYSTEMD].contains(&state) {
         return Vec::new();
     }
     match name {
         // The bus is there for whoever may read along.
-        "bus" if !state.contains(presence::BUS_TAKES_ROOT) => presence::masked(&BUS_UNITS),
+        "bus" if !state.contains(presence::BUS_TAKES_ROOT) => {
+            let is_broker = presence::is_named_as(BUS_UNITS[1], BROKER);
+            let units = BUS_UNITS.into_iter().chain(is_broker.then_some(BROKER));
+            presence::masked(&units.collect::<Vec<_>>())
+        }
         "logind" => presence::masked(&LOGIND_UNITS),
         "journal" if state == presence::NO_JOURNALD => presence::masked(&JOURNALD_UNITS),
         _ => Vec::new(),
@@ -172,7 +178,7 @@ fn remedy(name: &str, state: &str) -> Option<String> {
         (_, presence::NOT_SYSTEMD) => ELSEWHERE,
         (_, presence::UNSEEN_SYSTEMD) => return Some(beside()),
         ("bus", _) if state.contains(presence::BUS_TAKES_ROOT) => "run killtrace as root",
-        ("bus", _) if !presence::is_installed(&BUS_UNITS[1..]) => {
+        ("bus", _) if !presence::is_installed(&[BUS_UNITS[1], BROKER]) => {
             "install D-Bus (package dbus or dbus-broker), then systemctl start dbus.socket"
         }
         ("bus", _) => "systemctl start dbus.socket dbus.service, as root",
@@ -241,6 +247,7 @@ mod tests {
 
     #[test]
     fn a_missing_source_tells_its_cost_and_its_remedy() {
+        let source = |name, state| told(name, state, &[]);
         let check = source("journal", "journalctl is not installed");
         assert_eq!(
             (check.state, check.detail.as_str()),
@@ -260,5 +267,15 @@ mod tests {
         assert!(hidden.is_some_and(|cost| cost.contains("is not found")));
         let remedy = source("journal", presence::NO_JOURNALD).remedy;
         assert_eq!(remedy.as_deref(), Some("systemctl start systemd-journald"));
+    }
+
+    #[test]
+    fn what_is_masked_is_unmasked_and_started() {
+        let check = told("journal", presence::NO_JOURNALD, &["systemd-journald.socket"]);
+        assert_eq!(check.detail, "masked: systemd-journald.socket");
+        let command =
+            "systemctl unmask systemd-journald.socket && systemctl start systemd-journald";
+        assert_eq!(check.remedy.as_deref(), Some(command));
+        assert!(!JOURNALD_UNITS.contains(&"systemd-journald-audit.socket"), "it is not needed");
     }
 }
