@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::{self, Archive};
 use super::wait::must_succeed;
+use crate::vm::apt::tree_of;
 
 /// Environment variable: where seeds and running labs are kept.
 const DIRECTORY_VARIABLE: &str = "KILLTRACE_LAB_DIR";
@@ -36,6 +37,9 @@ const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "tmux",
 ];
+
+/// OpenRC's, which conflict with systemd's: fetched with the seed, for [`super::Lab::unpack`].
+pub const OPENRC: &[&str] = &["openrc", "libeinfo1", "librc1"];
 
 /// Made in the seed once its packages are there. Masked: what belongs to the machine and not to the
 /// lab (kernel modules and settings, consoles), and what would start by itself in the midst of a test.
@@ -100,6 +104,8 @@ pub fn ensure() -> Result<PathBuf> {
         }
         install(&archive, &unfinished)?;
         fs::rename(&unfinished, &seed).context("cannot move the finished seed into place")?;
+        // Where they cannot be fetched, the test that needs them says so.
+        let _ = tree_of(OPENRC, &archive.suite, &directory);
     }
     Ok(seed)
 }

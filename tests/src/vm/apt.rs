@@ -150,7 +150,9 @@ impl Apt {
 /// # Errors
 /// Where one cannot be read, or the directory cannot be made.
 pub fn unpack_all(packages: &[PathBuf], into: &Path) -> Result<()> {
-    let _ = fs::remove_dir_all(into);
+    if into.exists() {
+        fs::remove_dir_all(into).context("cannot remove what was unpacked before")?;
+    }
     for name in MERGED {
         let real = into.join("usr").join(name);
         fs::create_dir_all(&real).with_context(|| format!("cannot create {}", real.display()))?;
@@ -177,21 +179,37 @@ pub fn unpack_all(packages: &[PathBuf], into: &Path) -> Result<()> {
 /// A tree with the content of these packages of a Debian release; what is fetched is kept below `directory`.
 ///
 /// # Errors
-/// Where one is not there, or cannot be fetched.
+/// Where one is not there, or cannot be fetched: the message says which are missing.
 pub fn tree_of(packages: &[&str], suite: &str, directory: &Path) -> Result<PathBuf> {
     let place = directory.join(format!("packages-{suite}-{}", packages.join("-")));
     if place.is_dir() {
         return Ok(place);
     }
-    let apt = Apt::new(&directory.join(format!("apt-{suite}")), debian_architecture(), &[suite])?;
-    if !apt.has_lists() {
-        apt.update()?;
-    }
+    let files = fetch(packages, suite, directory).with_context(|| {
+        format!("{} of {suite} are not there yet, and were not fetched", packages.join(", "))
+    })?;
     let unfinished = directory.join(format!("packages-{suite}-unfinished"));
-    let files = packages.iter().map(|package| apt.download(package, directory));
-    unpack_all(&files.collect::<Result<Vec<_>>>()?, &unfinished)?;
+    unpack_all(&files, &unfinished)?;
     fs::rename(&unfinished, &place).context("cannot move the packages into place")?;
     Ok(place)
+}
+
+fn fetch(packages: &[&str], suite: &str, directory: &Path) -> Result<Vec<PathBuf>> {
+    let apt = Apt::new(&directory.join(format!("apt-{suite}")), debian_architecture(), &[suite])?;
+    // Since Debian 13 libraries with times of 64 bits may be called so.
+    let one = |package: &&str| {
+        let renamed = || apt.download(&format!("{package}t64"), directory);
+        apt.download(package, directory).or_else(|error| renamed().map_err(|_| error))
+    };
+    let download = || packages.iter().map(one).collect();
+    if apt.has_lists()
+        && let Ok(files) = download()
+    {
+        return Ok(files);
+    }
+    // What old lists name may be there no more.
+    apt.update()?;
+    download()
 }
 
 /// What Debian calls this machine's architecture.

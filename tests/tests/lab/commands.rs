@@ -1,6 +1,6 @@
 //! Somebody or something ran a command that ended a process.
 
-use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, Options};
+use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, OPENRC, Options};
 use serde_json::{Value, json};
 
 use crate::death::Death;
@@ -200,10 +200,7 @@ fn a_service_that_openrc_stops_is_named() {
     const SCRIPT: &str = "#!/sbin/openrc-run\ncommand=/bin/sleep\ncommand_args=1000\n\
                           command_background=true\npidfile=/run/napper.pid\n";
     let lab = lab(&Options::default());
-    // Its library has another name since trixie.
-    lab.unpack(&["openrc", "libeinfo1", "librc1"])
-        .or_else(|_| lab.unpack(&["openrc", "libeinfo1", "librc1t64"]))
-        .expect("OpenRC");
+    lab.unpack(OPENRC).expect("OpenRC");
     lab.write("/etc/init.d/napper", SCRIPT).expect("written");
     let start = "chmod +x /etc/init.d/napper; mkdir -p /run/openrc; touch /run/openrc/softlevel; \
                  rc-status --all >/dev/null; rc-service napper start";
