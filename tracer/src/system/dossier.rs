@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use comparing::OWN_FILE;
 use comparing::{
-    OWN_FILE, as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload,
-    of_own_file, same_files,
+    as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload, of_own_file,
+    same_files,
 };
 
 use super::context::Context;
@@ -22,8 +23,8 @@ use super::settings::units::UnitFiles;
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unit_of_cgroup};
 use crate::evidence::{
-    ContainerFound, Fact, Manager, Moment, ProcessSnapshot, Setting, Source, UnitProperties, User,
-    template_of,
+    ContainerFound, Fact, Manager, Moment, ProcessSnapshot, S, Setting, Source, UnitProperties,
+    User, template_of,
 };
 
 /// Properties of a unit, as its manager has them.
@@ -87,9 +88,6 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
             tokio::spawn(tell_neighbour(Arc::clone(&context), manager, slice));
         }
     }
-    if context.outbox.first_time("running logind") {
-        tokio::spawn(compare_with_logind(Arc::clone(&context)));
-    }
     witness(context, process).await;
 }
 
@@ -121,7 +119,7 @@ async fn unit_that_ran(context: &Arc<Context>, process: &ProcessSnapshot, owner:
     if !context.outbox.first_time(("invocation", invocation)) {
         return;
     }
-    if !context.asks_for_invocation(process.uid, clock::now().boot_ns / 1_000_000_000) {
+    if !context.asks_for_invocation(process.uid, clock::now().boot_ns / S) {
         let why = "there were too many at once";
         context.outbox.unavailable(format!("units of processes of uid {}", process.uid), why);
         return;
@@ -180,29 +178,42 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
 async fn machine_settings(context: Arc<Context>) {
     if context.outbox.first_time("machine settings") {
         tell_settings(&context, machine::core_pattern());
-        let read = |root: &Root| {
-            let mut settings = root.logind();
-            settings.push(root.default_timeout_stop());
-            settings
-        };
-        tell_read(context, "the machine", read).await;
+        let read = |root: &Root| vec![root.default_timeout_stop()];
+        let manager = tell_read(Arc::clone(&context), "system.conf", read);
+        tokio::join!(manager, logind_settings(Arc::clone(&context)));
     }
 }
 
-/// Tells the settings that these files have.
+/// The settings of logind. The running one may have read other files than those that are there now: what it runs with
+/// counts, and is told after them.
+async fn logind_settings(context: Arc<Context>) {
+    let read = tell_read(Arc::clone(&context), "logind.conf", Root::logind);
+    let (written, running) = tokio::join!(read, logind::running_manager(&context));
+    // Of what was not read in time nobody knows what it sets.
+    let (Some(written), Some(running)) = (written, running) else { return };
+    for setting in as_logind_has_them(written, &running) {
+        context.outbox.say(Source::BusProperty, Fact::Setting(setting));
+    }
+}
+
+/// Tells the settings that these files have, and returns them; `None` where they were not read in time.
 async fn tell_read(
     context: Arc<Context>,
     whose: &str,
     read: impl FnOnce(&Root) -> Vec<Setting> + Send + 'static,
-) {
+) -> Option<Vec<Setting>> {
     let root = context.root.again();
     let read = move || (read(&root), root.missed());
     let read = context.root_files.run(whose, read).await;
-    let (settings, missed) = read.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
+    let (settings, missed) = match read {
+        Ok((settings, missed)) => (Some(settings), missed),
+        Err(error) => (None, Some(error.to_string())),
+    };
     if let Some(why) = missed {
         context.outbox.unavailable(format!("settings of {whose}"), why);
     }
-    tell_settings(&context, settings);
+    tell_settings(&context, settings.iter().flatten().cloned());
+    settings
 }
 
 /// The slices around that limit how much memory is used in them: which line says so, a verdict may need to tell.
@@ -232,18 +243,6 @@ pub async fn ssh_settings(context: Arc<Context>) {
 fn tell_settings(context: &Context, settings: impl IntoIterator<Item = Setting>) {
     for setting in settings {
         context.outbox.say(Source::File, Fact::Setting(setting));
-    }
-}
-
-/// The running logind may have read other files than those that are there now. What it runs with counts.
-async fn compare_with_logind(context: Arc<Context>) {
-    let Some(running) = logind::running_manager(&context).await else {
-        return;
-    };
-    let root = context.root.again();
-    let written = context.root_files.run("logind.conf", move || root.logind()).await;
-    for setting in as_logind_has_them(written.unwrap_or_default(), &running) {
-        context.outbox.say(Source::BusProperty, Fact::Setting(setting));
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn as_logind_has_them(written: Vec<Setting>, running: &Properties) ->
 }
 
 /// The name of the setting that says where a unit's own file is.
-pub(super) const OWN_FILE: &str = "FragmentPath";
+pub const OWN_FILE: &str = "FragmentPath";
 
 /// Whether a unit's own file is there, as a setting of that name; told where it is not, or was not. Where it is gone also
 /// what it had set as it was told `before`, and no other sets `now`: that counts until the files are read again.
