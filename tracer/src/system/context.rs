@@ -10,6 +10,7 @@ use zbus::Connection;
 
 use super::as_user::AsUser;
 use super::aside::Aside;
+use super::dossier::OWN_FILE;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
@@ -27,6 +28,9 @@ const MAX_ASKERS: usize = 64;
 
 /// How many units of a manager that ask for something are looked up in a second: anybody can have new ones ask.
 const MAX_ASKED: u32 = 16;
+
+/// And of all users' managers.
+const MAX_USERS_ASKED: u32 = 64;
 
 /// Of how many units of a manager that get a job it is looked up in a second what they conflict with: a boot makes
 /// hundreds of jobs at once, and is no reason of any stop.
@@ -50,6 +54,9 @@ const MAX_HEARD: usize = 4096;
 
 /// And how many bytes of it. It is some KiB for each unit.
 const MAX_HEARD_BYTES: usize = 32 << 20;
+
+/// How many bytes of the settings that were told are remembered: those of the files of 64 units that are as long as may be.
+const MAX_SETTINGS_BYTES: usize = 16 << 20;
 
 /// Shared by the witnesses; cheap to reach, never locked across an await.
 #[derive(Debug)]
@@ -76,15 +83,15 @@ pub struct Context {
     watched: Mutex<HashMap<(Manager, String), Watched>>,
     /// Those among them that are watched since they asked for something, the first ones first.
     askers: Mutex<HashMap<Manager, VecDeque<String>>>,
-    /// How many units that asked for something were looked up in a second.
-    asked: Mutex<HashMap<Manager, InSecond>>,
+    /// How many units that asked for something were looked up in a second, of a manager and of all users'.
+    asked: Mutex<HashMap<Option<Manager>, InSecond>>,
     /// What was last heard of each unit.
     heard: Mutex<Heard>,
     /// Pids of targets that live in no service's cgroup: a unit may turn out to run them. Those that ended stay for a while:
     /// who has such a pid next is looked at in vain.
     homeless: Mutex<HashSet<u32>>,
     /// What was last told of the settings of each unit.
-    settings: Mutex<HashMap<(Manager, String), Vec<Setting>>>,
+    settings: Mutex<ToldSettings>,
     /// How many units that got a job were looked up in a second.
     newcomers: Mutex<HashMap<Manager, InSecond>>,
     /// How many invocation IDs of a user's processes were asked for in a second, and of all users'.
@@ -146,6 +153,41 @@ impl InSecond {
 struct Heard {
     units: HashMap<(Manager, String), BTreeMap<String, Value>>,
     weight: usize,
+}
+
+/// What was last told of the settings of units, and how many bytes it takes.
+#[derive(Debug, Default)]
+struct ToldSettings {
+    units: HashMap<(Manager, String), Vec<Setting>>,
+    weight: usize,
+}
+
+impl ToldSettings {
+    /// Remembers these of a unit in place of those that are returned.
+    fn replace(&mut self, unit: (Manager, String), now: Vec<Setting>) -> Vec<Setting> {
+        if self.units.len() >= MAX_HEARD || self.weight >= MAX_SETTINGS_BYTES {
+            *self = Self::default();
+        }
+        self.weight += weight_of(&now);
+        let before = self.units.insert(unit, now).unwrap_or_default();
+        self.weight -= weight_of(&before);
+        before
+    }
+
+    /// From now on those of a unit count as news, but for where its own file is: that it is there again is told where it
+    /// was told to be gone.
+    fn forget(&mut self, unit: &(Manager, String)) {
+        if let Some(settings) = self.units.get_mut(unit) {
+            self.weight -= weight_of(settings);
+            settings.retain(|setting| setting.name == OWN_FILE);
+            self.weight += weight_of(settings);
+        }
+    }
+}
+
+/// About how many bytes they take.
+fn weight_of(settings: &[Setting]) -> usize {
+    settings.iter().map(|setting| size_of::<Setting>() + setting.text_len()).sum()
 }
 
 impl Context {
@@ -240,7 +282,7 @@ impl Context {
 
     /// The settings of a unit as they were last told.
     pub fn told_settings(&self, manager: Manager, unit: &str) -> Vec<Setting> {
-        lock(&self.settings).get(&(manager, unit.to_owned())).cloned().unwrap_or_default()
+        lock(&self.settings).units.get(&(manager, unit.to_owned())).cloned().unwrap_or_default()
     }
 
     /// Leaves of a unit's settings those that are not what they were when last told.
@@ -250,11 +292,7 @@ impl Context {
         unit: &str,
         now: Vec<Setting>,
     ) -> Vec<Setting> {
-        let mut told = lock(&self.settings);
-        if told.len() >= MAX_HEARD {
-            told.clear();
-        }
-        let before = told.insert((manager, unit.to_owned()), now.clone()).unwrap_or_default();
+        let before = lock(&self.settings).replace((manager, unit.to_owned()), now.clone());
         now.into_iter().filter(|setting| !before.contains(setting)).collect()
     }
 
@@ -274,9 +312,22 @@ impl Context {
 
     /// From now on a unit is one of a target, or of who signals one. Returns whether it was not watched before.
     pub fn watch(&self, manager: Manager, unit: &str) -> bool {
-        let unit = (manager, unit.to_owned());
-        let before = lock(&self.watched).insert(unit, Watched::since(Why::Concerned));
-        before.is_none()
+        self.now_watch((manager, unit.to_owned()), Why::Concerned, &mut lock(&self.watched))
+    }
+
+    /// Watches a unit. Where it was not watched before, what was told of its settings is told again: it may be forgotten.
+    fn now_watch(
+        &self,
+        unit: (Manager, String),
+        why: Why,
+        watched: &mut HashMap<(Manager, String), Watched>,
+    ) -> bool {
+        let is_new = !watched.contains_key(&unit);
+        if is_new {
+            lock(&self.settings).forget(&unit);
+        }
+        watched.insert(unit, Watched::since(why));
+        is_new
     }
 
     /// As [`Self::watch`], of a unit that a target's depends on, as long as there is room for such: that there is none is
@@ -295,7 +346,7 @@ impl Context {
             self.outbox.unavailable(what, why);
             return false;
         }
-        watched.insert(key, Watched::since(Why::Neighbour)).is_none()
+        self.now_watch(key, Why::Neighbour, &mut watched)
     }
 
     /// As [`Self::watch`], of a unit that asks for something, where there were not too many of them in this second,
@@ -306,8 +357,18 @@ impl Context {
         if watched.contains_key(&key) {
             return false;
         }
-        if !lock(&self.asked).entry(manager).or_default().admits(second, MAX_ASKED) {
-            let why = format!("there were more than {MAX_ASKED} in a second");
+        let mut asked = lock(&self.asked);
+        let most = if !asked.entry(Some(manager)).or_default().admits(second, MAX_ASKED) {
+            Some(MAX_ASKED)
+        } else if manager == Manager::System
+            || asked.entry(None).or_default().admits(second, MAX_USERS_ASKED)
+        {
+            None
+        } else {
+            Some(MAX_USERS_ASKED)
+        };
+        if let Some(most) = most {
+            let why = format!("there were more than {most} in a second");
             let [_, what] = manager.unknown_units();
             self.outbox.unavailable(what, why);
             return false;
@@ -324,7 +385,7 @@ impl Context {
             }
         }
         askers.push_back(unit.to_owned());
-        watched.insert(key, Watched::since(Why::Asker)).is_none()
+        self.now_watch(key, Why::Asker, &mut watched)
     }
 
     /// A manager begins, or has ceased, to read all files again.
@@ -506,6 +567,56 @@ mod tests {
         assert_eq!(context.watched(Manager::System).len(), MAX_ASKERS + MAX_NEIGHBOURS);
         assert_eq!(told(), ["what the system's units depend on"]);
         assert!(context.watch(Manager::System, "target.service"), "there is always room for it");
+    }
+
+    /// A setting of the file of `x.service`.
+    fn setting(name: &str, value: &str) -> Setting {
+        let (scope, name, value) = ("x.service".to_owned(), name.to_owned(), value.to_owned());
+        let manager = Some(Manager::System);
+        Setting { manager, scope, name, value, file: None, line: None, unread: None }
+    }
+
+    #[test]
+    fn settings_of_a_unit_that_comes_back_are_told_again() {
+        let context = context();
+        let settings = || vec![setting("Conflicts", "base.service"), setting(OWN_FILE, "/x")];
+        let news = || context.news_of_settings(Manager::System, "x.service", settings());
+        assert!(context.watch(Manager::System, "x.service"));
+        assert_eq!((news().len(), news().len()), (2, 0));
+        assert!(!context.watch(Manager::System, "x.service"));
+        assert!(news().is_empty(), "they were told");
+        context.unwatch(Manager::System, "x.service");
+        assert!(context.watch_neighbour(Manager::System, "x.service"));
+        assert_eq!(news(), settings()[..1]);
+    }
+
+    #[test]
+    fn large_files_of_units_take_no_more_than_there_is_room_for() {
+        let context = context();
+        let large = "x".repeat(1 << 18);
+        for number in 0..300 {
+            let manager = Manager::User(1000 + number % 3);
+            let unit = format!("{number}.service");
+            for settings in
+                [vec![setting("Conflicts", &large); 2], vec![setting("Conflicts", &large)]]
+            {
+                context.news_of_settings(manager, &unit, settings);
+            }
+            let told = lock(&context.settings);
+            let weight: usize = told.units.values().map(|settings| weight_of(settings)).sum();
+            assert_eq!(told.weight, weight);
+            assert!(told.weight < MAX_SETTINGS_BYTES + (1 << 20), "{number}");
+        }
+    }
+
+    #[test]
+    fn users_who_ask_are_looked_up_as_often_as_four_of_them() {
+        let context = context();
+        let ask = |manager, unit: u32| context.watch_asker(manager, &format!("{unit}.service"), 7);
+        let users = (1000..1100).flat_map(|uid| (0..20).map(move |unit| (uid, unit)));
+        let looked_up = users.filter(|(uid, unit)| ask(Manager::User(*uid), *unit));
+        assert_eq!(looked_up.count(), 64);
+        assert!(ask(Manager::System, 1), "the system's");
     }
 
     #[test]

@@ -136,6 +136,14 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// How many bytes its texts take.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        let file = self.file.as_ref().map_or(0, String::len);
+        let unread = self.unread.as_ref().map_or(0, |unread| unread.value.len());
+        self.scope.len() + self.name.len() + self.value.len() + file + unread
+    }
+
     /// Those of units that add up over several lines, dependencies, commands and filters: each line is told.
     pub const ADDED_UP: [&'static str; 16] = [
         "BindsTo",

@@ -130,10 +130,7 @@ impl Known {
 
 /// About how many bytes it takes.
 fn weight(setting: &Setting) -> usize {
-    let file = setting.file.as_ref().map_or(0, String::len);
-    let unread = setting.unread.as_ref().map_or(0, |unread| unread.value.len());
-    let text = setting.scope.len() + setting.name.len() + setting.value.len() + file + unread;
-    size_of::<Seen<Setting>>() + text
+    size_of::<Seen<Setting>>() + setting.text_len()
 }
 
 #[cfg(test)]
