@@ -6,7 +6,7 @@ use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
 use crate::evidence::{
-    COMM_LEN, Exec, Fact, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
+    COMM_LEN, Exec, Fact, Manager, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
 };
 use crate::kernel::Selection;
 use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told_to_run};
@@ -199,7 +199,8 @@ impl Wanted {
             }
             Fact::Unit(told) => {
                 let Some((unit, pids)) = told_to_run(told) else {
-                    if told.properties.contains_key("MainPID") {
+                    // Of PID 1's alone is it known which processes they run.
+                    if told.manager == Manager::System && told.properties.contains_key("MainPID") {
                         self.perhaps_within.remove(&told.unit);
                     }
                     return None;
