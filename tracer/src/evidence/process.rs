@@ -14,6 +14,13 @@ pub fn base_name(path: &str) -> &str {
 /// Bytes of a name in the kernel, `comm` (`TASK_COMM_LEN` less the NUL); longer ones are cut.
 pub const COMM_LEN: usize = 15;
 
+/// Whether the kernel calls a process so that has this name.
+#[must_use]
+pub fn is_comm_of(comm: &str, name: &str) -> bool {
+    let name = name.as_bytes();
+    !name.is_empty() && name.get(..COMM_LEN).unwrap_or(name) == comm.as_bytes()
+}
+
 /// Identity of a process: a pid alone can be used again.
 ///
 /// `/proc` knows start times in ticks of 10 ms only, the kernel's events in nanoseconds; two
@@ -131,6 +138,9 @@ pub struct Process {
     pub ancestors: Vec<AncestorProcess>,
 }
 
+/// How many bytes there can be of a letter of which the rest was cut off.
+const MAX_PART: usize = 3;
+
 /// How much longer than the kernel's a name is shown.
 const MAX_NAME: usize = 64;
 
@@ -142,12 +152,14 @@ impl Process {
         let comm = self.comm.as_deref().filter(|comm| !comm.is_empty())?;
         let exe = self.exe.as_deref().map(base_name).unwrap_or_default();
         let whole = exe.strip_suffix(" (deleted)").unwrap_or(exe);
-        // It can have been cut within a letter.
-        let rest = whole.strip_prefix(comm.trim_end_matches(char::REPLACEMENT_CHARACTER));
+        // It can have been cut within a letter: then up to three bytes of that are left, and are told as one.
+        let begin = comm.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(comm);
+        let rest = whole.strip_prefix(begin);
         let is_name = |rest: &str| {
             rest.chars().all(|letter| letter.is_alphanumeric() || "._+-".contains(letter))
         };
-        let is_cut = comm.len() >= COMM_LEN && whole.len() <= MAX_NAME;
+        let is_cut =
+            comm.len() >= COMM_LEN && begin.len() >= COMM_LEN - MAX_PART && whole.len() <= MAX_NAME;
         Some(if is_cut && rest.is_some_and(is_name) { whole } else { comm })
     }
 }
@@ -247,8 +259,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_cut_after_fifteen_bytes() {
+        assert!(is_comm_of("sh", "sh") && is_comm_of("systemd-shutdow", "systemd-shutdown"));
+        assert!(!is_comm_of("systemd-shut", "systemd-shutdown") && !is_comm_of("sh", "s"));
+    }
+
+    #[test]
     fn no_other_name_and_no_sentence_is_taken_for_it() {
         called("sh", "/bin/sh-with-a-long-name", "sh");
+        let nothing = "\u{fffd}".repeat(5);
+        called(&nothing, "/tmp/systemd", &nothing);
         called("a-script-with-a", "/usr/bin/dash", "a-script-with-a");
         called("was-ended-by-ro", "/home/a/was-ended-by-root: kill -9", "was-ended-by-ro");
         let endless = format!("/home/a/{}", "a".repeat(200));

@@ -16,7 +16,7 @@ use super::users;
 use crate::evidence::cgroup_path::{
     CgroupOwner, cgroup_of_container, is_unit_name, slices, unescape,
 };
-use crate::evidence::{COMM_LEN, Manager, ProcessId, ProcessSnapshot, UnitProperties};
+use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties, is_comm_of};
 
 /// How many cgroups below a target's are entered by id.
 const MAX_CGROUPS: usize = 4096;
@@ -376,10 +376,8 @@ fn cut(path: &str, is_end: impl Fn(&str) -> bool) -> Option<String> {
 
 fn is_called(name: &str, comm: &str, exe: Option<&str>, title: Option<&str>) -> bool {
     let base = exe.and_then(|exe| Path::new(exe).file_name()).and_then(|base| base.to_str());
-    let shortened =
-        name.len() > COMM_LEN && name.as_bytes().get(..COMM_LEN) == Some(comm.as_bytes());
     let titled = title.is_some_and(|title| is_titled(name, title));
-    base == Some(name) || comm == name || shortened || titled
+    base == Some(name) || is_comm_of(comm, name) || titled
 }
 
 /// `ssh` → `ssh.service`, as systemctl completes it.

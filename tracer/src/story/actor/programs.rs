@@ -1,6 +1,6 @@
 //! What programs are, by their names and words: shells, schedulers, what installs software, what changes the user.
 
-use crate::evidence::{Process, base_name};
+use crate::evidence::{Process, base_name, is_comm_of};
 
 const SHELLS: [&str; 12] =
     ["sh", "bash", "dash", "zsh", "fish", "ksh", "mksh", "ash", "csh", "tcsh", "busybox", "nu"];
@@ -74,9 +74,8 @@ pub fn runs_shell(process: &Process) -> bool {
 /// Whether a process is a shell that took its name from the script that it was started by (`#!/bin/sh`, execve(2)).
 pub fn is_shell_script(process: &Process) -> bool {
     let (Some(comm), Some(args)) = (&process.comm, &process.cmdline) else { return false };
-    // The kernel keeps 15 bytes of a name. `#!` may have given the shell an option.
-    let is_named =
-        |arg: &String| base_name(arg).as_bytes().chunks(15).next() == Some(comm.as_bytes());
+    // `#!` may have given the shell an option.
+    let is_named = |arg: &String| is_comm_of(comm, base_name(arg));
     args.first().is_some_and(|shell| is_shell(base_name(shell)))
         && args.iter().skip(1).take(2).any(is_named)
 }

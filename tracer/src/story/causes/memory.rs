@@ -7,7 +7,7 @@ pub use self::limited::fix_at;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     Grade, JournalLine, KernelLogLine, MS, Manager, Mechanism, OomVictim, S, Source, Task,
-    cgroup_path, sig,
+    cgroup_path, is_comm_of, sig,
 };
 use crate::story::case::Case;
 use crate::story::decide::Blow;
@@ -327,10 +327,9 @@ fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
         return None;
     }
     let unit = case.task(sender).unit;
-    // The kernel keeps 15 bytes of a name.
     let is_its = |unit: &str| {
         let stem = unit.split(['.', '@']).next().unwrap_or_default();
-        stem.as_bytes().chunks(15).next() == Some(sender.comm.as_bytes())
+        is_comm_of(&sender.comm, stem)
     };
     // What a user runs under such a name may have root's rights by its file.
     let is_roots = sender.uid == 0 && sender.euid == 0;
