@@ -28,8 +28,9 @@ pub fn kept(mut all: Vec<Remembered>, mut room: usize) -> (HashSet<u64>, usize) 
         }
         None => false,
     };
-    let kept: HashSet<u64> = all.iter().take_while(fits).map(|one| one.heard).collect();
-    let missed = all[kept.len()..].iter().filter(|one| !one.is_done).count();
+    // One that takes more than there is room for takes none from the others.
+    let kept: HashSet<u64> = all.iter().filter(fits).map(|one| one.heard).collect();
+    let missed = all.iter().filter(|one| !one.is_done && !kept.contains(&one.heard)).count();
     (kept, missed)
 }
 
@@ -52,5 +53,8 @@ mod tests {
         assert_eq!(choose(20), (vec![1, 3], 0));
         assert_eq!(choose(15), (vec![3], 1));
         assert_eq!(choose(0), (vec![], 2));
+        let heavy = Remembered { heard: 5, weight: 100, is_done: false };
+        let (kept, missed) = kept(all().into_iter().chain([heavy]).collect(), 40);
+        assert_eq!((kept.len(), missed), (4, 1));
     }
 }
