@@ -29,8 +29,8 @@ pub fn privileged() -> String {
         || CONTAINER.to_owned(),
         |unit| {
             format!(
-                "root is deprived here by the settings of {unit}: run killtrace outside of it, or without its \
-                 CapabilityBoundingSet=, ProtectKernelLogs=, PrivateDevices= and the like"
+                "root is deprived here by the settings of {unit}, or by a container around it: run killtrace outside of \
+                 both, or without the unit's CapabilityBoundingSet=, ProtectKernelLogs=, PrivateDevices= and the like"
             )
         },
     )
