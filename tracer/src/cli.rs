@@ -76,8 +76,8 @@ killtrace [OPTIONS] --target T…
 ///
 /// Tracing needs root, or CAP_BPF and CAP_PERFMON. With CAP_SYSLOG as well, and kernel.kptr_restrict below 2,
 /// hangups of terminals, keys typed there and ends of pid namespaces are told from other signals of the
-/// kernel's. Before Linux 5.11 who is not root needs 16 MiB of locked memory as well (`ulimit -l`), or
-/// CAP_SYS_RESOURCE. `killtrace doctor` lists what else helps. Replay needs nothing.
+/// kernel's. Before Linux 5.11 who is not root needs 16 MiB of locked memory as well (root raises the limit:
+/// `prlimit --memlock`), or CAP_SYS_RESOURCE. `killtrace doctor` lists what else helps. Replay needs nothing.
 #[derive(Debug, Parser)]
 #[command(
     name = "killtrace",

@@ -12,7 +12,8 @@ use super::context::lock;
 /// How long it may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// How many threads read at once.
+/// How many threads read at once. Where the files of as many units do not answer, nothing of root's is read any more until
+/// one does: each time that is told as a gap, after three seconds.
 const THREADS: usize = 16;
 
 /// Reads aside.

@@ -22,7 +22,7 @@ use super::sources::{ATTACHED, NOT_WANTED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
 use super::titles::Titles;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
-use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, Source};
+use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S, Source};
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
@@ -323,7 +323,7 @@ impl Witnesses {
         let unit = unit_of(cgroup).filter(|(_, unit)| unit.ends_with(".service"));
         let Some((manager, unit)) = unit else { return };
         let _inside = self.runtime.enter();
-        let second = clock::now().boot_ns / 1_000_000_000;
+        let second = clock::now().boot_ns / S;
         if self.context.watch_asker(manager, &unit, second) {
             let asking = dossier::tell_neighbour(Arc::clone(&self.context), manager, unit);
             self.runtime.spawn(asking);

@@ -30,7 +30,7 @@ use super::targets::told_to_run;
 use private_socket::PrivateSocket;
 
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape, is_unit_name};
-use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, Source, UnitProperties, weight};
+use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, S, Source, UnitProperties, weight};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -254,7 +254,7 @@ pub(super) fn read_signal(manager: Manager, message: &Message) -> Option<News> {
 pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Message) {
     match read_signal(manager, message) {
         Some(News::JobNew { id, path, unit }) => {
-            if context.looks_up_newcomer(manager, &unit, at.boot_ns / 1_000_000_000) {
+            if context.looks_up_newcomer(manager, &unit, at.boot_ns / S) {
                 let context = Arc::clone(context);
                 tokio::spawn(dossier::tell_conflicts(context, manager, unit.clone()));
             }
