@@ -289,3 +289,39 @@ fn muted(plan: &Plan) -> u64 {
         .filter(|number| plan.options.hidden_signals.contains(number))
         .fold(0, |mask, number| mask | 1 << (number - 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{CgroupChange, UnitProperties};
+
+    #[test]
+    fn a_users_manager_takes_back_nothing_that_pid_1_said() {
+        let spec = ("unit:app.slice".to_owned(), Matcher::Unit("app.slice".to_owned()));
+        let mut wanted = Wanted {
+            specs: vec![spec],
+            pids: Vec::new(),
+            command: None,
+            first: Vec::new(),
+            titles: Titles::new(Vec::new()),
+            waiting: Vec::new(),
+            unit_processes: HashMap::new(),
+            within: HashMap::new(),
+            perhaps_within: HashMap::new(),
+            follow: false,
+        };
+        let told = |manager, pid: u32| {
+            let properties = [("MainPID".to_owned(), pid.into())].into();
+            Fact::Unit(UnitProperties { manager, unit: "x.service".to_owned(), properties })
+        };
+        let path = Some("/app.slice/x.service".to_owned());
+        let made = Fact::Cgroup(CgroupChange { id: 1, path, removed: false });
+        let runs = Some(("app.slice".to_owned(), vec![7]));
+        for (manager, pid, runs) in [(Manager::User(1000), 9, runs), (Manager::System, 0, None)] {
+            assert_eq!(wanted.run_by_unit(&told(Manager::System, 7)), None);
+            assert_eq!(wanted.run_by_unit(&told(manager, pid)), None);
+            assert_eq!(wanted.run_by_unit(&made), runs, "{manager:?}");
+            wanted.within.clear();
+        }
+    }
+}
