@@ -49,13 +49,13 @@ pub fn links(case: &Case<'_>, id: &str, until_ns: u64, effect: Moment) -> Vec<Li
 pub fn last_of(world: &World, uid: u32, until_ns: u64) -> Option<&Seen<SessionState>> {
     let is_open = |seen: &Seen<SessionState>| {
         let session = world.session(&seen.value.id);
-        session.is_some_and(|it| !it.removed && is_login_of(&it, uid))
+        session.is_some_and(|it| !it.removed && holds_manager_of(&it, uid))
     };
     let removed = |seen: &&Seen<SessionState>| seen.value.removed && seen.ns() <= until_ns;
     let last = world.sessions.iter().rev().filter(removed).find(|seen| {
         // Whose it was may not be known: then it may have been the last.
         let session = world.session(&seen.value.id);
-        session.is_none_or(|it| it.uid.is_none() || is_login_of(&it, uid))
+        session.is_none_or(|it| it.uid.is_none() || holds_manager_of(&it, uid))
     })?;
     let known = world.session(&last.value.id).is_some_and(|it| it.uid == Some(uid));
     (known && !world.sessions.iter().any(is_open)).then_some(last)
@@ -63,7 +63,7 @@ pub fn last_of(world: &World, uid: u32, until_ns: u64) -> Option<&Seen<SessionSt
 
 /// Whether a session is of that user and holds the user's manager: each does but the manager's own, those of cron jobs too
 /// (`SESSION_CLASS_PIN_USER` in `src/login/logind-session.h`).
-pub fn is_login_of(session: &SessionState, uid: u32) -> bool {
+pub fn holds_manager_of(session: &SessionState, uid: u32) -> bool {
     let is_managers = match session.class.as_deref() {
         Some(class) => NOT_HOLDING.contains(&class),
         None => session.service.as_deref() == Some(OF_MANAGER),

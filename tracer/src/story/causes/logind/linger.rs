@@ -163,6 +163,6 @@ fn has_logged_out(case: &Case<'_>, uid: u32, from_ns: u64, until_ns: u64) -> boo
         let session = case.world.session(&seen.value.id);
         seen.value.removed
             && (from_ns..=until_ns).contains(&seen.ns())
-            && session.is_some_and(|session| closed::is_login_of(&session, uid))
+            && session.is_some_and(|session| closed::holds_manager_of(&session, uid))
     })
 }
