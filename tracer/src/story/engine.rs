@@ -72,10 +72,14 @@ struct Fold {
 impl Engine {
     /// An engine for a trace or recording that begins with this header.
     pub fn new(header: Header) -> Self {
+        /// The hook on connections to service managers.
+        const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
         let last = header.at;
+        let hook = header.hooks.get(PRIVATE_SOCKET);
+        let sees_connections = hook.is_some_and(|state| state == "attached");
         Self {
             header,
-            world: World::default(),
+            world: World::new(sees_connections),
             pending: Vec::new(),
             fold: None,
             parties: None,

@@ -429,6 +429,15 @@ fn waited(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
     ended_ns.is_none_or(|ended| ended >= at_ns)
 }
 
+/// Whether the kernel's events were all heard from one time to another: losses are heard of a moment later.
+fn is_kernel_heard(case: &Case<'_>, from_ns: u64, until_ns: u64) -> bool {
+    let around = from_ns..=until_ns.saturating_add(S);
+    let mut lost = case.world.losses.iter().filter(|loss| {
+        loss.value.dropped > 0 && loss.value.place.is_in_kernel() && around.contains(&loss.ns())
+    });
+    lost.next().is_none()
+}
+
 /// Whether the system's bus was read all the time.
 fn is_bus_heard(case: &Case<'_>) -> bool {
     let unread = case.world.unavailable.iter().any(|gone| gone.value.what == "bus");
@@ -439,7 +448,8 @@ fn is_bus_heard(case: &Case<'_>) -> bool {
 /// root's systemctl speaks to its manager over a private socket, as does everybody's to the own user
 /// manager: no bus sees it. What it asks for its arguments say, seen when it was executed. The second value tells that it waited
 /// for that, and that nothing speaks for another: but for those that had it ask, no other's arguments say the same, the
-/// bus was heard, and of nobody it was seen that he connected to the manager.
+/// bus and the kernel were heard all the while, and connections to the manager could not be seen. Where they can be, one
+/// that had asked would have been seen to connect.
 fn command(
     case: &Case<'_>,
     manager: Manager,
@@ -465,14 +475,18 @@ fn command(
         let args = known.cmdline.as_deref()?;
         let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
         let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
-        (asks && in_time && says(args)).then_some((at, id))
+        // What is in a container has a manager of its own.
+        let is_it = asks && in_time && says(args) && case.process_at(id, at_ns).container.is_none();
+        is_it.then_some((at, id))
     });
     let found: Vec<_> = found.collect();
-    let (_, last) = found.iter().max_by_key(|(at, _)| *at).copied()?;
+    let (ran_ns, last) = found.iter().max_by_key(|(at, _)| *at).copied()?;
     let parents = case.world.people.parents(last);
     let alone = found.iter().all(|(_, id)| *id == last || parents.contains(id))
         && waited(case, last, at_ns)
         && is_bus_heard(case)
+        && is_kernel_heard(case, ran_ns, at_ns)
+        && !case.world.sees_connections
         && connections(case, manager, at_ns, 10 * S).next().is_none();
     Some((last, alone))
 }

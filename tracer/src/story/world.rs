@@ -50,6 +50,8 @@ pub struct World {
     pub tcp: Recent<TcpChange>,
     /// Connections to the private sockets of service managers.
     pub connections: Recent<ManagerConnection>,
+    /// Whether such can be seen.
+    pub sees_connections: bool,
     /// What those that faulted had mapped.
     pub mappings: Recent<Mappings>,
     /// Method calls on a bus.
@@ -84,6 +86,11 @@ pub struct World {
 }
 
 impl World {
+    /// One of which nothing is known yet.
+    pub fn new(sees_connections: bool) -> Self {
+        Self { sees_connections, ..Self::default() }
+    }
+
     /// Takes in one piece of evidence.
     pub fn observe(&mut self, evidence: &Evidence) {
         let (at, source) = (evidence.at, evidence.source);

@@ -105,6 +105,27 @@ fn who_alone_waits_for_it_is_named_without_a_doubt_in_words() {
     says(&other, Grade::Inferred, &[BY_ARGUMENTS]);
 }
 
+/// What is in a container asks the manager there; and what was not seen is no absence where events were lost, nor where
+/// it would have been seen.
+#[test]
+fn who_waits_is_doubted_where_it_need_not_have_asked() {
+    let args = ["systemctl", "stop", "nginx"];
+    let scene = || begin().exec(4900, client(80, "systemctl"), &args, &[]);
+    says(&stopped(scene()), Grade::Inferred, &[BY_THE_TIME]);
+    for ms in [4950, 5001] {
+        says(&stopped(scene().lost(ms, 100)), Grade::Inferred, &[BY_ARGUMENTS]);
+    }
+    says(&stopped(scene().lost(4000, 100)), Grade::Inferred, &[BY_THE_TIME]);
+    let attached = scene().attached("security_unix_stream_connect");
+    says(&stopped(attached), Grade::Inferred, &[BY_ARGUMENTS]);
+
+    let scope = format!("/system.slice/docker-{}.scope", "0123456789abcdef".repeat(4));
+    let inside = Task { cgroup: Some(scope), ..client(80, "systemctl") };
+    let death = stopped(begin().exec(4900, inside, &args, &[]));
+    says(&death, Grade::Inferred, &["who asked for it was not seen"]);
+    assert!(!death.cause.explanation.contains("systemctl"), "{death:#?}");
+}
+
 /// Whom the manager turns down has asked for nothing, and what another manager was asked for is not this.
 #[test]
 fn a_connection_that_leads_nowhere_proves_nothing() {

@@ -125,6 +125,7 @@ pub struct Scene {
     evidence: Vec<Evidence>,
     options: TraceOptions,
     sources: BTreeMap<String, String>,
+    hooks: BTreeMap<String, String>,
 }
 
 impl Scene {
@@ -154,6 +155,12 @@ impl Scene {
     /// A source is missing from the start.
     pub fn without(mut self, source: &str, why: &str) -> Self {
         self.sources.insert(source.to_owned(), why.to_owned());
+        self
+    }
+
+    /// A hook is in place.
+    pub fn attached(mut self, hook: &str) -> Self {
+        self.hooks.insert(hook.to_owned(), "attached".to_owned());
         self
     }
 
@@ -313,7 +320,7 @@ impl Scene {
             boot_id: "boot".to_owned(),
             systemd: Some("252".to_owned()),
             targets: vec!["tmux".to_owned()],
-            hooks: BTreeMap::new(),
+            hooks: self.hooks.clone(),
             sources: self.sources.clone(),
             options: self.options.clone(),
             utc_offset: 0,
