@@ -1,16 +1,17 @@
 //! Scripts that start and stop services where systemd does not: OpenRC's, and those of System V.
 
+use super::actor::is_shell;
 use super::case::Case;
 use super::fixes;
 use super::verdict::Fix;
-use crate::evidence::{Process, ProcessId};
+use crate::evidence::{Process, ProcessId, base_name};
 
 /// Where they are.
 const DIRECTORY: &str = "/etc/init.d/";
 /// What OpenRC runs them with, as a program and as that one's script (`openrc-run(8)`).
-const OPENRC: &str = "/openrc-run";
+const OPENRC: [&str; 2] = ["openrc-run", "openrc-run.sh"];
 
-/// A script of root's that was asked to stop its service.
+/// A process of root's that runs such a script with the word `stop`, by its arguments.
 pub struct InitScript {
     service: String,
     /// Else it is a script of its own, as System V's.
@@ -30,13 +31,20 @@ impl InitScript {
         if process.uid != Some(0) || process.container.is_some() {
             return None;
         }
-        let words = process.cmdline.as_deref()?;
-        let service = words.windows(2).find_map(|pair| {
-            let service = pair[0].strip_prefix(DIRECTORY)?;
-            (pair[1] == "stop" && is_name(service)).then_some(service)
-        })?;
-        let is_openrcs = words.iter().any(|word| word.contains(OPENRC));
-        Some(Self { service: service.to_owned(), is_openrcs })
+        // The script itself, or what a shell or OpenRC was given to run; no word of another program.
+        let mut words = process.cmdline.as_deref()?;
+        if is_shell(base_name(words.first()?)) {
+            let options = words.iter().skip(1).take_while(|word| word.starts_with('-'));
+            if options.clone().any(|option| option.contains('c')) {
+                return None;
+            }
+            words = words.get(1 + options.count()..)?;
+        }
+        let is_openrcs = OPENRC.contains(&base_name(words.first()?));
+        words = words.get(usize::from(is_openrcs)..)?;
+        let service = words.first()?.strip_prefix(DIRECTORY).filter(|name| is_name(name))?;
+        let is_stopped = words.get(1).is_some_and(|word| word == "stop");
+        is_stopped.then(|| Self { service: service.to_owned(), is_openrcs })
     }
 
     /// What it is about, as a sentence with a space before it.

@@ -101,7 +101,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     Finding::new(
         CauseId::UserCommand,
         Fit::Program,
-        Grade::Observed,
+        if script.is_some() { Grade::Inferred } else { Grade::Observed },
         format!(
             "{victim} got {signal} from {name}{}: {}.{}{}{}{}",
             kinship(case, sender),
@@ -172,7 +172,9 @@ pub(super) fn aim(case: &Case<'_>) -> String {
     match group_aimed_at(case) {
         Some(-1) => " It went to every process that the sender may signal (kill -1).".to_owned(),
         Some(0) => " It went to the sender's whole process group.".to_owned(),
-        Some(group) if group < -1 => format!(" It went to the whole process group {}.", -group),
+        Some(group) if group < -1 => {
+            format!(" It went to the whole process group {}.", group.unsigned_abs())
+        }
         _ => String::new(),
     }
 }

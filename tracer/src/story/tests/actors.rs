@@ -1,7 +1,9 @@
 //! Who is said to have run what: a command and the user that is named belong together.
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{BusPeer, Fact, SessionState, SignalSent, Source, TargetReason, Task, sig};
+use crate::evidence::{
+    BusPeer, Fact, Grade, SessionState, SignalSent, Source, TargetReason, Task, sig,
+};
 use crate::story::verdict::CauseId;
 
 const OPENED: &str = "/user.slice/user-1000.slice/session-c8.scope";
@@ -200,6 +202,8 @@ fn a_service_that_its_init_script_stops_is_told_with_its_remedy() {
             .exec(4990, killer.clone(), &["start-stop-daemon", "--stop"], &[&script, &shell])
             .ended_by(killer, victim);
         assert_eq!(death.cause.id, CauseId::UserCommand);
+        let is_concluded = death.cause.explanation.contains(" So ");
+        assert_eq!(death.cause.evidence == Grade::Inferred, is_concluded, "{death:#?}");
         let commands = death.fixes.iter().flat_map(|fix| fix.commands.clone()).collect::<Vec<_>>();
         (death.cause.explanation, commands.join("\n"))
     };
@@ -211,6 +215,18 @@ fn a_service_that_its_init_script_stops_is_told_with_its_remedy() {
     let (words, commands) = told(script(), &["/bin/sh", "/etc/init.d/napper", "stop"]);
     assert!(words.contains("So the init script of napper stops it."), "{words}");
     assert!(commands.contains("sudo service napper start"), "{commands}");
+    let (words, _) = told(script(), &["/bin/sh", "-e", "/etc/init.d/napper", "stop"]);
+    assert!(words.contains("So the init script of napper stops it."), "{words}");
+    // Somebody who looks at the script, and a word of another's.
+    for other in [
+        ["vim", "/etc/init.d/napper", "stop"].as_slice(),
+        &["bash", "-c", "while :; do sleep 1; done", "/etc/init.d/napper", "stop"],
+        &["bash", "work.sh", "/etc/init.d/napper", "stop"],
+    ] {
+        let (words, commands) = told(script(), other);
+        assert!(!words.contains("So the init script"), "{words}");
+        assert!(!commands.contains("sudo service"), "{commands}");
+    }
     // It starts the service itself; a name for a shell; somebody else who calls himself so.
     let theirs = task_in(70, "openrc-run.sh", "/");
     for (script, words) in [
