@@ -161,9 +161,10 @@ pub fn list(items: &[String]) -> String {
     }
 }
 
-/// That a user's program acts with root's rights, as its file lends them: how it may signal what is not its user's.
+/// That a user's program acts with root's rights: how it may signal what is not its user's. Its file lends them
+/// (set-user-ID), or it is root's and acts for that user.
 pub fn lent_rights(task: &Task) -> &'static str {
-    if task.uid != 0 && task.euid == 0 { " with root's rights (set-user-ID)" } else { "" }
+    if task.uid != 0 && task.euid == 0 { " with root's rights (euid 0)" } else { "" }
 }
 
 #[cfg(test)]

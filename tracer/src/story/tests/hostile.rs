@@ -257,7 +257,7 @@ fn a_users_program_called_earlyoom() {
     let lent = Task { euid: 0, ..of("/user.slice/user-1000.slice/session-3.scope") };
     assert_ne!(short(lent.clone()), CauseId::UserspaceOom);
     let text = told(&lent, "hello").cause.explanation;
-    assert!(text.contains(" of alice with root's rights (set-user-ID)"), "{text}");
+    assert!(text.contains(" of alice with root's rights (euid 0)"), "{text}");
     assert_ne!(short(of(&format!("{USERS}/earlyoom.service"))), CauseId::UserspaceOom);
     let silent = told(&of(service), "hello");
     assert_eq!((silent.cause.id, silent.cause.evidence), (CauseId::UserspaceOom, Grade::Inferred));
