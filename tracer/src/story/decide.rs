@@ -245,6 +245,16 @@ impl OwnEnd<'_> {
         acts.next().is_some_and(|act| act >= second.ns())
     }
 
+    /// Whether it ended right on the heels of another that asks for the end, long after this one.
+    fn is_overtaken(&self, named: &SeenSignal, asked: &[&SeenSignal]) -> bool {
+        asked.iter().any(|later| {
+            let lived = later.ns().saturating_sub(named.ns());
+            let delay = self.delay(later);
+            let asks = rank(later.value.number) < rank(sig::SIGUSR1) && !is_own(&later.value);
+            asks && lived > ROW && is_brief(lived, delay) && delay < HANDLED && !self.names(later)
+        })
+    }
+
     fn is_by_descendant(&self, signal: &SeenSignal) -> bool {
         let parents = self.world.people.parents(signal.value.sender.id);
         parents.contains(&signal.value.target.id)
@@ -293,7 +303,8 @@ const ROW: u64 = 30 * S;
 /// `asked` are those of them of which the end is soon enough to be their doing, both oldest first.
 ///
 /// - What the end itself names is it: the signal that was raised again, or that for which the status stands (128 and its
-///   number). A shell's status may be that of what it ran, and a service manager's stop is one thing whatever else comes.
+///   number). A shell's status may be that of what it ran, and a service manager's stop is one thing whatever else comes;
+///   and who had set the status long ago and got stuck ends right on the heels of a later request.
 /// - Of the last row of attempts, the signal that asks most plainly ([`rank`]): after a reload by SIGHUP, SIGTERM is why.
 /// - Of those that ask alike, the first. Its handler sets a flag, and the program takes its time to tidy up (shutdown hooks of
 ///   Java, a shell's trap that waits for what runs in the foreground) before it exits or raises the signal again; what comes
@@ -309,7 +320,7 @@ fn reason<'a>(
     end: OwnEnd<'_>,
 ) -> Option<(&'a SeenSignal, Option<&'a SeenSignal>)> {
     let is_telling = !end.program.is_shell()
-        && asked.iter().any(|signal| end.names(signal))
+        && asked.iter().any(|signal| end.names(signal) && !end.is_overtaken(signal, asked))
         && !asked.iter().any(|signal| is_by_manager(signal));
     let candidates: Vec<_> =
         asked.iter().copied().filter(|signal| !is_telling || end.names(signal)).collect();

@@ -665,3 +665,48 @@ fn the_fault_of_a_debuggers_trial_is_no_news() {
     assert!(!killed("gdb").contains("had faulted"), "{}", killed("gdb"));
     assert!(killed("program").contains("had faulted"), "{}", killed("program"));
 }
+
+/// Who had set the status long before, and got stuck, is ended by what came right before the end.
+#[test]
+fn a_status_names_no_signal_of_long_ago_where_another_came_right_before_the_end() {
+    let victim = task(42, "service");
+    let after = |number: u8, later: u8, later_ms: u64, end_ms: u64| {
+        let scene = Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .signal(1000, caught(number, task(90, "first"), victim.clone()))
+            .signal(later_ms, caught(later, task(91, "second"), victim.clone()))
+            .exit(end_ms, victim.clone(), exited(128 + u32::from(number)), true);
+        scene.death().killer.process.and_then(|killer| killer.comm)
+    };
+    for (number, later) in
+        [(sig::SIGINT, sig::SIGTERM), (sig::SIGHUP, sig::SIGTERM), (sig::SIGTERM, sig::SIGINT)]
+    {
+        assert_eq!(after(number, later, 200_000, 200_005).as_deref(), Some("second"));
+    }
+    // Of one row, or long before the end: the status tells.
+    assert_eq!(after(sig::SIGINT, sig::SIGTERM, 1500, 6500).as_deref(), Some("first"));
+    assert_eq!(after(sig::SIGINT, sig::SIGTERM, 200_000, 201_000).as_deref(), Some("first"));
+}
+
+/// Whoever looks after its worker, lets it go on, or is said by the kernel to send has not answered.
+#[test]
+fn looking_whether_somebody_is_there_answers_nothing() {
+    let (victim, worker) = (task(42, "service"), task(43, "worker"));
+    let after = |act: SignalSent| {
+        let scene = Scene::default()
+            .target(&victim, TargetReason::Pid)
+            .signal(8000, caught(sig::SIGTERM, task(90, "first"), victim.clone()))
+            .signal(9990, caught(sig::SIGUSR1, task(91, "second"), victim.clone()))
+            .signal(9991, SignalSent { is_target: false, ..act })
+            .exit(10_000, victim.clone(), 0, true);
+        scene.death().killer.process.and_then(|killer| killer.comm)
+    };
+    let sends = |number: u8| signal(number, victim.clone(), worker.clone());
+    assert_eq!(after(sends(sig::SIGTERM)).as_deref(), Some("second"));
+    for number in [0, sig::SIGCONT] {
+        assert_eq!(after(sends(number)).as_deref(), Some("first"));
+    }
+    let stack = vec!["isig".to_owned()];
+    let kernels = SignalSent { info: SignalInfo::Privileged, syscall: None, stack, ..sends(15) };
+    assert_eq!(after(kernels).as_deref(), Some("first"));
+}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{KEPT, Seen, SeenSignal, Steady};
 use crate::evidence::{Moment, ProcessId, S, SignalSent, Source};
+use crate::story::mechanism;
 use crate::story::newborn::Newborns;
+use crate::story::patience::is_everyday;
 
 /// How many signals of one process are kept at most: the first and the newest, which can be to blame.
 const SIGNALS_PER_PROCESS: usize = 256;
@@ -15,7 +17,8 @@ const SIGNALS_PER_PROCESS: usize = 256;
 pub struct Signals {
     /// By the process they were sent to, each list in order of time.
     to: Steady<ProcessId, Vec<SeenSignal>>,
-    /// The newest that each process has sent, at most [`KEPT`]: when, and to whom, in order of time.
+    /// The newest that each process has sent itself, at most [`KEPT`], without the everyday ones and signal 0, which only
+    /// looks whether somebody is there: when, and to whom, in order of time.
     sent: HashMap<ProcessId, VecDeque<(u64, ProcessId)>>,
     /// How many were added to [`Self::sent`] since the old ones were last left out.
     sent_anew: usize,
@@ -38,15 +41,12 @@ impl Signals {
         if Newborns::concerns(signal) {
             self.newborns.observe(&seen, &mut self.to);
         }
-        // Of a newborn it may be another by now.
-        let sender = self.to(target).get(place).map(|own| own.value.sender.id);
-        let acts = self.sent.entry(sender.unwrap_or(signal.sender.id)).or_default();
-        if acts.len() == KEPT {
-            acts.pop_front();
+        let says_nothing = signal.number == 0 || is_everyday(signal.number);
+        if !says_nothing && !mechanism::of(signal).is_kernels_own() {
+            // Of a newborn it may be another by now.
+            let sender = self.to(target).get(place).map(|own| own.value.sender.id);
+            self.keep_act(sender.unwrap_or(signal.sender.id), seen.ns(), target);
         }
-        let later = acts.iter().rev().take_while(|(ns, _)| *ns > seen.ns()).count();
-        acts.insert(acts.len() - later, (seen.ns(), target));
-        self.sent_anew += 1;
         if let Some(list) = self.to.get_mut(&target).filter(|it| it.len() > SIGNALS_PER_PROCESS) {
             // A storm: what came first and what came last can decide, the middle cannot. Many at a time:
             // what is behind them has to be moved.
@@ -54,6 +54,16 @@ impl Signals {
             *self.dropped.entry(target).or_default() += middle.len() as u64;
             list.drain(middle);
         }
+    }
+
+    fn keep_act(&mut self, sender: ProcessId, ns: u64, target: ProcessId) {
+        let acts = self.sent.entry(sender).or_default();
+        if acts.len() == KEPT {
+            acts.pop_front();
+        }
+        let later = acts.iter().rev().take_while(|(at_ns, _)| *at_ns > ns).count();
+        acts.insert(acts.len() - later, (ns, target));
+        self.sent_anew += 1;
     }
 
     /// Keeps of a process of which nothing more is to be told what others may have ended for, as long as its end is kept:
