@@ -256,6 +256,11 @@ mod tests {
             "/ab\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
             "ab\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
         );
+        // Nothing was cut: bytes that are no letters count three each here.
+        let none = "\u{fffd}".repeat(5);
+        called(&none, "/tmp/systemd", &none);
+        let few = format!("sys{}", "\u{fffd}".repeat(4));
+        called(&few, "/tmp/systemd", &few);
     }
 
     #[test]
