@@ -345,7 +345,9 @@ pub struct Failure<'a> {
 }
 
 impl<'a> Failure<'a> {
-    /// The only unit that logged that it did so when this job of the system's manager was made.
+    /// The only unit that logged that it did so right before this job of the system's manager was made. None that was being
+    /// stopped itself since, which may be what that job led to; and none where another unit was started first, which it may
+    /// be that the line is about.
     pub fn before(case: &Case<'a>, job: &Seen<Job>) -> Option<Self> {
         let Job { manager, unit, .. } = &job.value;
         let mut said = case.world.journal.iter().filter_map(|line| {
@@ -357,6 +359,25 @@ impl<'a> Failure<'a> {
         let (unit, setting, said) = said.next().filter(|(unit, ..)| {
             *manager == Manager::System && said.all(|(about, ..)| about == *unit)
         })?;
+        let mut others = case
+            .world
+            .jobs
+            .iter()
+            .filter(|other| other.value.manager == *manager && other.value.result.is_none());
+        let explains = |other: &Seen<Job>| {
+            let kind = job_type(case.world, other);
+            let is_start = matches!(kind, Some("start" | "restart") | None);
+            let between = other.value.id < job.value.id
+                && other.ns() > said.ns()
+                && other.value.unit != job.value.unit;
+            let near = other.ns().abs_diff(job.ns()) <= TOGETHER;
+            let stopped =
+                kind == Some("stop") || kind != Some("start") && other.value.id > job.value.id;
+            between && is_start || other.value.unit == unit && near && stopped
+        };
+        if said.ns() > job.ns() || others.any(explains) {
+            return None;
+        }
         let main = main_end(case.world, *manager, unit, said.ns(), 0, &[case.victim]);
         let end = main.and_then(|main| End::of(case, main.value.task.id));
         Some(Self { unit, setting, said, end })
@@ -379,7 +400,7 @@ impl<'a> Failure<'a> {
         let text = format!("systemd logged {}", words::quotation(&said.value.message));
         let logged = case.link(said.at, LinkEvent::UnitState, said.source, None, text);
         let ends = end.iter().flat_map(|end| end.links_within(case, effect, hops));
-        ends.chain([logged.before(effect)]).collect()
+        ends.chain([logged.concluded_before(effect)]).collect()
     }
 }
 

@@ -147,6 +147,44 @@ fn a_failure_started_what_conflicts() {
     assert!(!death.cause.explanation.contains("OnFailure="), "{death:#?}");
 }
 
+/// Neither a unit that fails as it is stopped, nor one that was there for another.
+#[test]
+fn a_failure_that_started_something_else_is_no_reason() {
+    let told = |unit: &str| {
+        Fact::Journal(JournalLine {
+            message: format!("{unit}: Triggering OnFailure= dependencies."),
+            pid: Some(1),
+            about_unit: Some(unit.to_owned()),
+            ..JournalLine::default()
+        })
+    };
+    let says_nothing = |scene: Scene| {
+        let death = stopped(scene);
+        says(&death, &["base.service was started; who asked for that was not seen"]);
+        assert!(death.gaps.iter().any(|gap| gap.contains("who asked")), "{death:#?}");
+    };
+    // Its own end, heard of after and, where the bus was late, before the jobs.
+    let start = || begin("Conflicts").job(4999, 699, "start", "base.service");
+    says_nothing(start().add(5002, Source::Journal, told("nginx.service")));
+    let late = begin("Conflicts").add(4990, Source::Journal, told("nginx.service"));
+    says_nothing(late.job(4999, 699, "start", "base.service"));
+    // A third one that was stopped for the same start.
+    let third = begin("Conflicts").add(4990, Source::Journal, told("third.service")).job(
+        4999,
+        699,
+        "start",
+        "base.service",
+    );
+    says_nothing(third.job(4999, 701, "stop", "third.service"));
+    // What it started is another.
+    says_nothing(
+        begin("Conflicts")
+            .add(4790, Source::Journal, told("bad.service"))
+            .job(4791, 698, "start", "alert.service")
+            .job(4999, 699, "start", "base.service"),
+    );
+}
+
 /// What is done in a moment is forgotten before it can be asked, and so is the type of its job: its file says enough.
 #[test]
 fn by_what_was_soon_gone_again() {
