@@ -4,6 +4,7 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, S, TargetReason, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, Outcome};
+use crate::story::world::SeenSignal;
 use crate::story::{decide, mechanism, patience, signals, words};
 
 /// It exited, and no signal asked it to.
@@ -40,12 +41,19 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
 fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
     const RECENT_NS: u64 = 300 * S;
     const FAULT_NS: u64 = S;
+    const NEAR_NS: u64 = S;
     let runtime = patience::Program::of(case.world, &case.exit.value).runtime;
-    let mut recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
+    let recent = case.world.signals_to(case.victim).iter().rev().filter(|signal| {
         let pending = case.exit.value.pending.contains(&signal.value.number);
         !pending && patience::is_caught(&signal.value) && signal.ns() <= case.exit.ns()
     });
-    let seen = recent.find(|signal| {
+    // Some programs end by SIGUSR1 and its kind; most only do something else at it.
+    let may_ask = |signal: &&SeenSignal| {
+        let sent = &signal.value;
+        let by_other = !patience::is_own(sent) && !mechanism::of(sent).is_kernels_own();
+        by_other && !patience::is_everyday(sent.number) && signal.ns() + NEAR_NS >= case.exit.ns()
+    };
+    let plainest = recent.clone().find(|signal| {
         let delay = case.exit.ns() - signal.ns();
         if mechanism::of(&signal.value) == Mechanism::Fault {
             return status != 0 && delay < FAULT_NS && !runtime;
@@ -53,7 +61,9 @@ fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
         let asks =
             matches!(signal.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP);
         asks && !patience::is_own(&signal.value) && delay < RECENT_NS
-    })?;
+    });
+    let seen = plainest.or_else(|| recent.clone().find(may_ask))?;
+    let asks_plainly = plainest.is_some();
     let span = words::span(case.exit.ns() - seen.ns());
     let name = signal_name(seen.value.number);
     let told = match mechanism::of(&seen.value) {
@@ -66,7 +76,12 @@ fn caught_before(case: &Case<'_>, status: u8) -> Option<(u8, String)> {
         }
         _ => {
             let from = signals::from(case.world, &seen.value);
-            format!(" It had caught {name} from {from} {span} before, and gone on.")
+            let then = if asks_plainly {
+                ", and gone on"
+            } else {
+                "; whether that led to the exit is not known"
+            };
+            format!(" It had caught {name} from {from} {span} before{then}.")
         }
     };
     Some((seen.value.number, told))

@@ -710,3 +710,24 @@ fn looking_whether_somebody_is_there_answers_nothing() {
     let kernels = SignalSent { info: SignalInfo::Privileged, syscall: None, stack, ..sends(15) };
     assert_eq!(after(kernels).as_deref(), Some("first"));
 }
+
+/// What asks nobody to end is no killer, and is told where the end was not long after.
+#[test]
+fn what_was_caught_not_long_before_an_exit_is_told() {
+    let victim = task(42, "program");
+    let told = |ms: u64, number: u8| {
+        let sent = caught(number, task(90, "sender"), victim.clone());
+        let death = after(&victim, &[(ms, sent)], 0);
+        assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+        (death.cause.explanation, death.cause.evidence)
+    };
+    let (text, grade) = told(9_900, sig::SIGUSR2);
+    let words = "It had caught SIGUSR2 from sender[90] 100 ms before; whether that led to the exit is not known.";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(grade, Grade::Inferred);
+    for (ms, number) in [(5_000, sig::SIGUSR2), (9_900, sig::SIGWINCH)] {
+        let (text, grade) = told(ms, number);
+        assert!(!text.contains("had caught"), "{text}");
+        assert_eq!(grade, Grade::Observed);
+    }
+}
