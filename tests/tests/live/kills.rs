@@ -20,7 +20,7 @@ fn kill_term() {
     assert_eq!(signal.disposition, Some(Disposition::Default));
     assert_eq!(death.cause.evidence, Grade::Observed);
     let killer = death.killer.process.as_ref().expect("checked above");
-    assert_eq!(killer.comm.as_deref(), Some("killtrace-fixture"));
+    assert_eq!(killer.comm.as_deref(), Some("killtrace-fixtu"));
     assert!(killer.exe.as_deref().is_some_and(|exe| exe.ends_with("/killtrace-fixture")));
     assert_eq!(
         killer.cmdline.as_ref().and_then(|words| words.last()?.as_str().into()),
