@@ -96,8 +96,9 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         .filter(|first| first.value.sender.id != sender.id)
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
     let going = daemon_going(case, container.as_ref(), first);
-    // The runtime was run for that.
+    // The runtime was run for that, where it is not the daemon itself that forked.
     let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
+    let ran_ns = ran_ns.filter(|ns| going.as_ref().is_none_or(|going| *ns >= going.asked_ns()));
     let acted = ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at));
     let who = match &going {
         Some(going) => format!(", as {}", going.clause(case)),
@@ -247,6 +248,11 @@ impl<'a> UnitGoing<'a> {
         let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
         let request = Request::for_job(case, Wish::Stop, job, began_ns);
         Some(Self { unit, job, request, told })
+    }
+
+    /// When the process began that asked for it; 0 where that is not known.
+    fn asked_ns(&self) -> u64 {
+        self.request.and_then(|request| request.process).map_or(0, |id| id.start_ns)
     }
 
     fn is_of(&self, unit: &str) -> bool {
