@@ -156,10 +156,31 @@ fn missing_page_words(file: &MappedFile) -> String {
              was mapped, or was mapped beyond its end"
         )
     } else {
+        let name =
+            if is_huge_pages(file) { "memory in huge pages (/anon_hugepage)" } else { &name };
         format!(
-            "it touched {name} at byte {offset} of {size}, and the kernel could not get that page: the disk is \
-             full and the file has holes, or the disk failed"
+            "it touched {name} at byte {offset} of {size}, and the kernel could not get that page"
         )
+    }
+}
+
+/// What the kernel calls a mapping that no file is behind and that is made of huge pages (`hugetlb_file_setup`).
+fn is_huge_pages(file: &MappedFile) -> bool {
+    file.deleted && file.path == "/anon_hugepage"
+}
+
+/// What may be why a page that the file has could not be had, as a sentence; empty where the file ends before it.
+fn missing_page_reason(file: &MappedFile) -> &'static str {
+    let is_shared_memory = ["/memfd:", "/SYSV"].iter().any(|name| file.path.starts_with(name));
+    if file.offset >= file.size {
+        ""
+    } else if is_huge_pages(file) {
+        " No huge page was free, it seems (vm.nr_hugepages), or its cgroup may have no more of them (the limit of the \
+         hugetlb controller)."
+    } else if is_shared_memory && file.deleted {
+        " Memory may have been short; or it is made of huge pages, and none was free (vm.nr_hugepages)."
+    } else {
+        " The file system may be full and the file have holes, or the disk may have failed."
     }
 }
 
@@ -203,9 +224,11 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let signal = signal_name(number);
     let overflow = fault.is_stack_overflow();
     let hit = fault.address.and_then(|address| area(case, address));
-    let what = match (number, code, hit) {
-        (sig::SIGBUS, 2, Some(Area { file: Some(file), .. })) => missing_page_words(file),
-        (sig::SIGSEGV, 2, Some(hit)) if !overflow => {
+    let missing =
+        hit.and_then(|hit| hit.file.as_ref()).filter(|_| (number, code) == (sig::SIGBUS, 2));
+    let what = match (missing, hit) {
+        (Some(file), _) => missing_page_words(file),
+        (None, Some(hit)) if (number, code) == (sig::SIGSEGV, 2) && !overflow => {
             format!("{}: {}", fault_words(&fault), area_words(hit))
         }
         _ => fault_words(&fault).to_owned(),
@@ -228,7 +251,9 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
     // Where a guard page was hit, the thread has a stack of a size of its own.
     let grows = overflow && code == SEGV_MAPERR;
-    let meaning = if grows {
+    let meaning = if let Some(file) = missing {
+        missing_page_reason(file)
+    } else if grows {
         " What keeps a stack from growing is its own limit (RLIMIT_STACK), or that of the whole address space \
          (RLIMIT_AS)."
     } else if number == sig::SIGTRAP {
@@ -249,6 +274,7 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .links(stop.iter().flat_map(|stop| stop.links(case)))
         .links([link])
         .links(tracer.map(|(_, link)| link))
+        .fixes(missing.filter(|file| is_huge_pages(file)).map(|_| fixes::huge_pages()))
         .fixes([core_fix(case)])
         .fixes(limit)
         .answer()

@@ -180,6 +180,22 @@ pub fn thread_stack() -> Fix {
     .see("pthread_create(3), bash(1)")
 }
 
+/// Huge pages, which the kernel keeps apart from other memory.
+pub fn huge_pages() -> Fix {
+    fix(
+        "have more huge pages",
+        vec![
+            "grep -i huge /proc/meminfo".to_owned(),
+            remark("where HugePages_Free is less than it needs, for N pages of Hugepagesize in all: sudo sysctl vm.nr_hugepages=N"),
+            remark("where some are free, see the limit of its cgroup: hugetlb.*.max"),
+        ],
+        "N huge pages are there, until the machine is restarted; a line in /etc/sysctl.d keeps it so",
+    )
+    .but("that memory is for nothing else then; where memory is in use or in pieces, the kernel makes fewer than N")
+    .check("grep HugePages /proc/meminfo")
+    .see("sysctl(8), proc(5), mmap(2) MAP_HUGETLB, MAP_NORESERVE")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

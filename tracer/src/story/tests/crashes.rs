@@ -95,7 +95,17 @@ fn a_bus_error_tells_of_the_file() {
     let words = hit(file("rw-s", "/var/lib/db", 5000, 100));
     assert!(words.contains("it touched /var/lib/db at byte 5000, but the file has 100 bytes"));
     let words = hit(file("rw-s", "/var/lib/db", 5000, 9000));
-    assert!(words.contains("the kernel could not get that page"), "{words}");
+    assert!(words.contains("the kernel could not get that page (SIGBUS"), "{words}");
+    assert!(words.contains("The file system may be full and the file have holes"), "{words}");
+    let mut huge = file("rw-p", "/anon_hugepage", 0, 2 << 20);
+    huge.file.as_mut().expect("it has a file").deleted = true;
+    let words = hit(huge);
+    assert!(
+        words.contains("it touched memory in huge pages (/anon_hugepage) at byte 0"),
+        "{words}"
+    );
+    assert!(words.contains("No huge page was free, it seems (vm.nr_hugepages)"), "{words}");
+    assert!(!words.contains("disk"), "{words}");
     assert!(hit(memory("rw-p")).contains("or memory that could not be had"));
 }
 
