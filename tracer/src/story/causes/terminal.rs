@@ -187,9 +187,13 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
 
 /// To do without the terminal, or without what held its other end, where that is what people put programs in for this.
 fn detach(case: &Case<'_>) -> Fix {
-    let holder = case.blow.map(|blow| case.task(&blow.signal.value.sender));
-    let comm = holder.and_then(|holder| holder.comm).unwrap_or_default();
-    fixes::detach(&case.program(), ["tmux: server", "screen"].contains(&comm.as_str()))
+    let is_multiplexer = |holder: &Task| ["tmux: server", "screen"].contains(&holder.comm.as_str());
+    // A shell in it may have passed the hangup on.
+    let was_in_one = case.blow.is_some_and(|blow| {
+        is_multiplexer(&blow.signal.value.sender)
+            || Relay::hangups(case, blow).iter().any(|seen| is_multiplexer(&seen.value.sender))
+    });
+    fixes::detach(&case.program(), was_in_one)
 }
 
 /// The leader of the terminal session ended (or gave the terminal up), or a shell passed SIGHUP on.

@@ -1,6 +1,6 @@
 //! Terminals that hang up, and why.
 
-use super::scene::{Scene, signal, task, task_in, with_connection};
+use super::scene::{Scene, caught, signal, task, task_in, with_connection};
 use crate::evidence::{
     Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
     TargetReason, Task, TcpChange, TcpState, sig,
@@ -185,10 +185,18 @@ fn all_of_a_job_is_hung_up_by_its_shell_that_ends() {
     assert!(ended.cause.explanation.contains("was ending and hung up its jobs (it "), "{ended:#?}");
     assert_eq!(ended.fixes[0].title, "have the shell end without it");
     let to_shell = SignalSent { is_target: false, ..hangup(&task(30, "tmux: server"), &monitor()) };
-    let to_shell = SignalSent { target: jobs.shell.clone(), ..to_shell };
+    let by_handler = caught(sig::SIGHUP, to_shell.sender.clone(), jobs.shell.clone()).disposition;
+    let to_shell = SignalSent {
+        target: jobs.shell.clone(),
+        disposition: by_handler,
+        fatal: false,
+        ..to_shell
+    };
     let hung_up = jobs.cause(jobs.scene().signal(9, to_shell), sig::SIGHUP, None);
     assert!(hung_up.cause.explanation.contains("which hung up its jobs"), "{hung_up:#?}");
     assert_eq!(hung_up.fixes[0].title, "run it detached from the terminal");
+    // It was in tmux already.
+    assert!(hung_up.fixes[0].commands[0].starts_with("setsid -f "), "{hung_up:#?}");
 }
 
 #[test]
