@@ -33,14 +33,18 @@ impl Actor {
     }
 
     /// Whether its command is none that anybody ran: what lets users in, or a daemon's process under a title of its own
-    /// making (`nginx: worker process`), outside of any shell.
+    /// making (`nginx: worker process`, `postgres: alice db [local] SELECT`), outside of any shell.
     pub fn is_nobodys(&self) -> bool {
         let comm = self.command.comm.as_deref().unwrap_or_default();
         let lets_in = comm.starts_with("sshd") || comm == "login";
         let first = self.command.cmdline.as_ref().and_then(|args| args.first());
         let title = first.and_then(|first| first.split_once(": "));
-        let is_titled = title.is_some_and(|(name, _)| !name.contains(['/', ' ']));
-        self.shell.is_none() && is_roots(&self.command) && (lets_in || is_titled)
+        // Nobody logs in as such a user (`SYS_UID_MAX`, login.defs(5)).
+        let is_daemons = self.command.uid.is_some_and(|uid| uid < 1000);
+        let is_titled = title.is_some_and(|(name, _)| {
+            !name.contains(['/', ' ']) && (is_roots(&self.command) || is_daemons && name == comm)
+        });
+        self.shell.is_none() && (is_roots(&self.command) && lets_in || is_titled)
     }
 
     /// The sentence without what had started its unit, which is a link of its own.

@@ -651,6 +651,8 @@ fn no_command_is_made_up_for_what_nobody_ran() {
     assert_eq!(play("login", "/bin/login", 0), 0);
     assert_eq!(play("nginx", "nginx: master process", 0), 0);
     assert_eq!(play("nginx", "nginx: master process", 1000), 1);
+    assert_eq!(play("postgres", "postgres: alice db [local] SELECT", 105), 0);
+    assert_eq!(play("killer", "postgres: alice db [local] SELECT", 105), 1);
     assert_eq!(play("killer", "/root/killer", 0), 1);
 }
 
