@@ -67,11 +67,11 @@ const MAX_COMMAND: usize = 120;
 
 fn shortened(args: &[String]) -> String {
     // A rewritten title leaves empty arguments behind, or blanks.
-    let is_title = args[0].contains(": ");
-    let is_left = |arg: &String| {
-        let blank = arg.bytes().all(|byte| byte == b' ');
-        blank && (is_title || !arg.is_empty())
-    };
+    let is_blank = |arg: &String| arg.bytes().all(|byte| byte == b' ');
+    // A title without a colon has all that is left in its first word: `npm start`.
+    let is_title =
+        args[0].contains(": ") || args[0].contains(' ') && args[1..].iter().all(is_blank);
+    let is_left = |arg: &String| is_blank(arg) && (is_title || !arg.is_empty());
     let used = args.iter().rposition(|arg| !is_left(arg)).map_or(0, |last| last + 1);
     let args = &args[..used];
     let mut line = String::new();
@@ -201,6 +201,9 @@ mod tests {
         };
         assert_eq!(line(&["a daemon --serve", "      ", " "]), "a daemon --serve");
         assert_eq!(line(&["nginx: worker  ", ""]), "nginx: worker");
+        assert_eq!(line(&["npm start", "", "", ""]), "npm start");
+        assert_eq!(line(&["redis-server 127.0.0.1:18793", "", ""]), "redis-server 127.0.0.1:18793");
+        assert_eq!(line(&["/opt/a b", "c", ""]), "'/opt/a b' c ''");
         assert_eq!(line(&["grep", "-r", ""]), "grep -r ''");
         assert_eq!(line(&[" "]), "");
     }
