@@ -29,6 +29,8 @@ pub struct Actor {
     /// What between that and the process says what was wanted: the client of a container's runtime, the script that holds
     /// the line.
     pub script: Option<Process>,
+    /// What had a shell run the command line that did it (`sh -c`, as system(3) has), where that was no shell itself.
+    runner: Option<Process>,
     /// When that command was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
     /// When what it ran in its turn, and what did it, was: a script can have been at work for long before.
@@ -121,6 +123,7 @@ impl Actor {
             started: who.started,
             through: Some(through),
             script,
+            runner: self.runner,
             killed_cgroup: self.killed_cgroup,
             grade,
             links,
@@ -161,6 +164,10 @@ impl Actor {
             .map(|blow| blow.signal.value.written_cgroup.clone());
         Self {
             script: script(&process, &command, between.split_last().map_or(&[], |it| it.1)),
+            runner: parents
+                .first()
+                .filter(|parent| ids[1] != case.victim && is_runner(parent, &process))
+                .cloned(),
             ran_ns: command_id.and_then(|id| people.exec_ns_at(id, at_ns)),
             acted_ns: people.exec_ns_at(id, at_ns),
             place: place(case, &ids[from..], scheduler.as_deref()),
@@ -250,6 +257,17 @@ fn as_executed(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Process {
     let process = case.process_at(id, at_ns);
     let executed = case.world.people.executed_at(id, at_ns).map(<[String]>::to_vec);
     Process { cmdline: executed.or(process.cmdline), ..process }
+}
+
+/// Whether a process is what had a shell run a command line: no shell itself, no daemon that does so for others, and
+/// nothing whose own words are the same.
+fn is_runner(parent: &Process, shell: &Process) -> bool {
+    let comm = parent.comm.as_deref().unwrap_or_default();
+    let [said, line] = [parent, shell].map(|it| it.cmdline.as_deref().unwrap_or_default());
+    let words = line.get(1..).unwrap_or_default();
+    let is_line = words.iter().any(|word| word == "-c");
+    let is_others = is_outermost(parent) || is_scheduler(comm) || changes_user(parent);
+    runs_shell(shell) && is_line && !runs_shell(parent) && !is_others && !said.ends_with(words)
 }
 
 /// Which of those between a process and the command that it is part of, nearest first, says what was wanted; none where

@@ -110,8 +110,13 @@ impl Actor {
         Some(format!("which ran {}\"{own}\"{whom}{through}", script.unwrap_or_default()))
     }
 
-    /// Who did it: a user, or a service that nobody ran by hand.
+    /// Who did it: a user, a program of theirs, or a service that nobody ran by hand.
     fn subject(&self, started: &str) -> String {
+        let is_whole = self.command.pid == self.process.pid && self.through.is_none();
+        if let Some(runner) = self.runner.as_ref().filter(|_| is_whole && self.service.is_none()) {
+            let whose = self.user.as_ref().map(|user| format!("{user}'s ")).unwrap_or_default();
+            return format!("{whose}{}", words::name_pid(runner));
+        }
         let Some(Service { unit, program, .. }) = &self.service else {
             return self.who().to_owned();
         };
@@ -155,7 +160,12 @@ impl Actor {
             let user = user.unwrap_or_default();
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
             let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
-            return format!("{by} {kind} {name}, \"{command}\"{user}{}", self.wrote());
+            let runner = self.runner.as_ref().map(|runner| {
+                let (name, line) = (words::name_pid(runner), words::command_line(runner));
+                format!(", run by {name}, \"{line}\"")
+            });
+            let runner = runner.unwrap_or_default();
+            return format!("{by} {kind} {name}, \"{command}\"{runner}{user}{}", self.wrote());
         }
         let who = self.subject(&self.started());
         // sudo(8) watches what it runs as a child of its own, with the same words.

@@ -31,6 +31,35 @@ fn who_is_ended_by_its_own_child_is_told_so() {
     assert!(!told(&other).contains("its own"), "{}", told(&other));
 }
 
+/// A recipe of make(1), system(3) of perl: the shell in between is nobody's own.
+#[test]
+fn what_had_a_shell_kill_is_told_with_it() {
+    let (victim, shell) = (task(42, "sleep"), task(70, "sh"));
+    let play = |runner: &Task, words: &[&str]| {
+        Scene::default()
+            .user(1000, "alice")
+            .target(&victim, TargetReason::Pid)
+            .exec(4, runner.clone(), words, &[])
+            .exec(5, shell.clone(), &["/bin/sh", "-c", "kill 42; true"], &[runner])
+            .signal(6, signal(sig::SIGTERM, shell.clone(), victim.clone()))
+            .exit(7, victim.clone(), 15, true)
+            .death()
+    };
+    let made = play(&task(60, "make"), &["make", "-f", "stop.mk"]);
+    let clause = "\"/bin/sh -c 'kill 42; true'\", run by make[60], \"make -f stop.mk\" (alice";
+    assert!(told(&made).contains(clause), "{}", told(&made));
+    let ran =
+        |death: &Death| death.chain.iter().any(|link| link.text.contains("alice's make[60] ran"));
+    assert!(ran(&made), "{:#?}", made.chain);
+    let whole: &[&str] = &["timeout", "5", "/bin/sh", "-c", "kill 42; true"];
+    let others: [(&str, &[&str]); 3] =
+        [("bash", &["bash", "x.sh"]), ("sshd", &["sshd: alice@notty"]), ("timeout", whole)];
+    for (comm, words) in others {
+        let other = play(&task(60, comm), words);
+        assert!(!told(&other).contains("run by"), "{}", told(&other));
+    }
+}
+
 /// bwrap's second process asks to die with the first, and its child with the second.
 #[test]
 fn ends_that_follow_one_another_are_followed_to_who_ended_the_first() {
