@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::isolation::{Asked, Isolation, by_failure, by_signal};
 use super::{Finding, Fit, Opinion, is_not, unit_timeouts};
-use crate::evidence::{Grade, Job, Manager, Moment};
+use crate::evidence::{Grade, Job, Moment};
 use crate::story::actor::STARTS;
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
@@ -16,7 +16,7 @@ use crate::story::requests::{Request, Wish};
 use crate::story::started::Failure;
 use crate::story::unit_jobs::job_type;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, UnitHistory};
 use crate::story::{fixes, units, words};
 
 const ID: CauseId = CauseId::UnitDependency;
@@ -59,7 +59,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
     }
 }
 
-fn related(case: &Case<'_>, stop: &UnitStop<'_>, pull: &Pull<'_>) -> Option<Opinion> {
+fn related<'a>(case: &Case<'a>, stop: &UnitStop<'a>, pull: &Pull<'_>) -> Option<Opinion> {
     let setting = pull.setting(case, stop.manager, &stop.unit);
     let why = pull.why(&words::unit(&stop.unit), setting.as_ref());
     let other = pull.trigger.unit.as_str();
@@ -106,16 +106,8 @@ fn is_transient(setting: &DecidingSetting) -> bool {
 }
 
 /// `StopWhenUnneeded=`: the last unit that needed it is gone.
-fn unneeded(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<Opinion> {
-    const NEEDS: [&str; 5] = ["RequiredBy", "BoundBy", "WantedBy", "RequisiteOf", "UpheldBy"];
-    let history = stop.history?;
-    let set = history.now.get("StopWhenUnneeded").and_then(Value::as_bool);
-    if set != Some(true) {
-        return None;
-    }
-    let needing = NEEDS.iter().flat_map(|property| history.ever_listed(property));
-    let gone = needing.filter_map(|other| last_need(case, stop, job, other));
-    let trigger = gone.max_by_key(|trigger| trigger.at.boot_ns)?;
+fn unneeded<'a>(case: &Case<'a>, stop: &UnitStop<'a>, job: &Seen<Job>) -> Option<Opinion> {
+    let trigger = last_needing(case, stop, stop.history?, job)?;
     let setting = units::unit_setting(case, stop, "StopWhenUnneeded", "StopWhenUnneeded");
     let set = setting.as_ref().map_or_else(|| "StopWhenUnneeded=yes".to_owned(), units::cited);
     let why = format!("{} is stopped when no other unit needs it ({set})", stop.unit);
@@ -123,7 +115,24 @@ fn unneeded(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<Opi
     finding(case, stop, &trigger, &why, setting, fix)
 }
 
-/// A unit that needed the victim's and was gone when the job was made: it had a stop job, which may have
+/// Of a unit with `StopWhenUnneeded=`, the last one that needed it and was gone when its job was made.
+fn last_needing<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'a>,
+    history: &UnitHistory,
+    job: &Seen<Job>,
+) -> Option<Trigger<'a>> {
+    const NEEDS: [&str; 5] = ["RequiredBy", "BoundBy", "WantedBy", "RequisiteOf", "UpheldBy"];
+    let set = history.now.get("StopWhenUnneeded").and_then(Value::as_bool);
+    if set != Some(true) {
+        return None;
+    }
+    let needing = NEEDS.iter().flat_map(|property| history.ever_listed(property));
+    let gone = needing.filter_map(|other| last_need(case, stop, job, other));
+    gone.max_by_key(|trigger| trigger.at.boot_ns)
+}
+
+/// A unit that needed another and was gone when the job was made: it had a stop job, which may have
 /// begun long before, or it ended by itself.
 fn last_need<'a>(
     case: &Case<'a>,
@@ -154,9 +163,9 @@ fn last_need<'a>(
     }
 }
 
-fn finding(
-    case: &Case<'_>,
-    stop: &UnitStop<'_>,
+fn finding<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'a>,
     trigger: &Trigger<'_>,
     why: &str,
     setting: Option<DecidingSetting>,
@@ -164,8 +173,8 @@ fn finding(
 ) -> Option<Opinion> {
     // None of it can be later than the victim's own job, which it led to.
     let effect = stop.ordered_at();
-    let (manager, settings) = (stop.manager, vec![setting]);
-    let mut told = Told { manager, links: Vec::new(), settings, gap: None };
+    let settings = vec![setting];
+    let mut told = Told { stop, links: Vec::new(), settings, gap: None, unneeded: 0 };
     let what = told.tell(case, trigger, effect);
     let Told { links, settings, gap, .. } = told;
     let mut finding = Finding::new(
@@ -191,16 +200,19 @@ fn finding(
 }
 
 /// What has been told of the units that led to a stop.
-struct Told {
-    manager: Manager,
+struct Told<'s, 'a> {
+    /// The stop that all of it led to.
+    stop: &'s UnitStop<'a>,
     links: Vec<Link>,
     settings: Vec<Option<DecidingSetting>>,
     gap: Option<String>,
+    /// How many of them were stopped since nothing needed them any more.
+    unneeded: usize,
 }
 
-impl Told {
+impl<'a> Told<'_, 'a> {
     /// Tells what happened to a unit and why, from there back to where it began.
-    fn tell(&mut self, case: &Case<'_>, trigger: &Trigger<'_>, effect: Moment) -> String {
+    fn tell(&mut self, case: &Case<'a>, trigger: &Trigger<'_>, effect: Moment) -> String {
         let unit = &trigger.unit;
         let done = match trigger.job.and_then(|job| job_type(case.world, job)) {
             _ if trigger.job.is_none() && unit.ends_with(".mount") => "unmounted",
@@ -212,7 +224,7 @@ impl Told {
         // Nobody names what is restarted for being marked.
         let marked = || {
             let job = trigger.job.filter(|_| done == "restarted" && !trigger.by_itself)?;
-            Request::for_marked(case, self.manager, job.ns())
+            Request::for_marked(case, self.stop.manager, job.ns())
         };
         let known = trigger.because.is_some() || trigger.activated_by.is_some();
         let request = trigger.request.or_else(|| marked().filter(|_| !known));
@@ -221,7 +233,7 @@ impl Told {
             (None, ..) if trigger.by_itself => self.tell_restart(case, trigger),
             (Some(who), ..) => format!("{unit} was {done}: {who}"),
             (None, Some(pull), _) => {
-                let setting = pull.setting(case, self.manager, unit);
+                let setting = pull.setting(case, self.stop.manager, unit);
                 let why = pull.why("it", setting.as_ref());
                 self.settings.push(setting);
                 format!("{unit} was {done}: {why}, and {}", self.tell(case, &pull.trigger, effect))
@@ -230,7 +242,9 @@ impl Told {
             (None, None, None) if done == "started" => self
                 .tell_failure(case, trigger, effect)
                 .unwrap_or_else(|| self.tell_end(case, trigger, done)),
-            (None, None, None) => self.tell_end(case, trigger, done),
+            (None, None, None) => self
+                .tell_unneeded(case, trigger, effect)
+                .unwrap_or_else(|| self.tell_end(case, trigger, done)),
         };
         let job = trigger.job.map(|job| units::job_link(case, job));
         self.links.extend(trigger.end.iter().flat_map(|end| end.links(case, effect)));
@@ -241,9 +255,9 @@ impl Told {
     }
 
     /// As [`Self::tell`], of a unit that its manager restarts whenever it ends.
-    fn tell_restart(&mut self, case: &Case<'_>, trigger: &Trigger<'_>) -> String {
+    fn tell_restart(&mut self, case: &Case<'a>, trigger: &Trigger<'_>) -> String {
         let unit = &trigger.unit;
-        let setting = case.unit_setting(self.manager, unit, "Restart");
+        let setting = case.unit_setting(self.stop.manager, unit, "Restart");
         let cited = setting.as_ref().map_or_else(|| "Restart=".to_owned(), units::cited);
         self.settings.push(setting);
         let end = trigger.end.as_ref().map(|end| end.sentence(case));
@@ -254,7 +268,7 @@ impl Told {
     /// As [`Self::tell`], of a unit that is started when another one fails.
     fn tell_failure(
         &mut self,
-        case: &Case<'_>,
+        case: &Case<'a>,
         trigger: &Trigger<'_>,
         effect: Moment,
     ) -> Option<String> {
@@ -264,13 +278,39 @@ impl Told {
         Some(format!("{} was started, it seems, by {by}", trigger.unit))
     }
 
+    /// As [`Self::tell`], of a unit that was stopped since the last one that needed it was gone.
+    fn tell_unneeded(
+        &mut self,
+        case: &Case<'a>,
+        trigger: &Trigger<'_>,
+        effect: Moment,
+    ) -> Option<String> {
+        /// So many in a row are followed.
+        const HOPS: usize = 4;
+        let unit = trigger.unit.as_str();
+        let job = trigger.job.filter(|_| self.unneeded < HOPS)?;
+        if matches!(job_type(case.world, job), Some(kind) if kind != "stop") {
+            return None;
+        }
+        let history = case.world.unit_of(self.stop.manager, unit)?;
+        let last = last_needing(case, self.stop, history, job)?;
+        self.unneeded += 1;
+        let setting = case.unit_setting(self.stop.manager, unit, "StopWhenUnneeded");
+        let set = setting.as_ref().map_or_else(|| "StopWhenUnneeded=yes".to_owned(), units::cited);
+        self.settings.push(setting);
+        let last = self.tell(case, &last, effect);
+        Some(format!(
+            "{unit} was stopped: it is stopped when no other unit needs it ({set}), and {last}"
+        ))
+    }
+
     /// As [`Self::tell`], of what nobody is known to have asked for.
-    fn tell_end(&mut self, case: &Case<'_>, trigger: &Trigger<'_>, done: &str) -> String {
+    fn tell_end(&mut self, case: &Case<'a>, trigger: &Trigger<'_>, done: &str) -> String {
         let unit = &trigger.unit;
         match (&trigger.end, trigger.job) {
             (_, Some(job)) => {
                 let stop = Happening {
-                    manager: self.manager,
+                    manager: self.stop.manager,
                     unit,
                     what: Wish::Stop,
                     job: job.value.id,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{Fact, JournalLine, Source, TargetReason, Task, sig};
+use crate::evidence::{Fact, Job, JournalLine, Manager, Source, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death};
 
 fn victim() -> Task {
@@ -551,4 +551,42 @@ fn over_many_units_one_of_which_was_stopped() {
         .fold(scene, |scene, (id, unit)| scene.job(4999, id, "stop", unit));
     let death = stopped(scene);
     says(&death, &["nginx.service is part of 0.service", "root ran \"systemctl stop 59\""]);
+}
+
+/// A target goes when the last one that needs it has gone, and takes with it what is part of it.
+#[test]
+fn over_a_unit_that_nothing_needs_any_more() {
+    let done = Job {
+        manager: Manager::System,
+        id: 698,
+        unit: "desk.target".to_owned(),
+        job_type: None,
+        result: Some("done".to_owned()),
+    };
+    let told = |unneeded: bool| {
+        stopped(
+            begin("PartOf")
+                .setting("base.service", "StopWhenUnneeded", "yes", Some(("/etc/b", 4)))
+                .unit(
+                    2,
+                    "base.service",
+                    &[("StopWhenUnneeded", json!(unneeded)), ("BoundBy", json!(["desk.target"]))],
+                )
+                .exec(4900, client(), &["systemctl", "stop", "desk.target"], &[])
+                .job(4996, 698, "stop", "desk.target")
+                .add(4997, Source::Bus, Fact::Job(done.clone()))
+                .job(4999, 699, "stop", "base.service"),
+        )
+    };
+    let death = told(true);
+    says(
+        &death,
+        &[
+            "nginx.service is part of base.service",
+            "base.service was stopped: it is stopped when no other unit needs it (StopWhenUnneeded=yes, set in /etc/b:4), and desk.target was stopped: root ran \"systemctl stop desk.target\"",
+        ],
+    );
+    assert!(death.gaps.is_empty(), "{death:#?}");
+    assert!(death.cause.settings.iter().any(|setting| setting.name == "StopWhenUnneeded"));
+    says(&told(false), &["who asked for that was not seen"]);
 }
