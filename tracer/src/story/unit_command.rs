@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 6] = [
     ("ExecStopPost", "stop-post"),
 ];
 
-/// What a oneshot service does.
+/// What a oneshot service does, and how one of `Type=forking` is started.
 const ONESHOT: &str = "ExecStart";
 
 /// How long after a process its manager's word on it may be heard.
@@ -75,6 +75,26 @@ impl<'a> UnitCommand<'a> {
             }
         };
         Some(Self { manager, unit, setting, task, command, line, grade })
+    }
+
+    /// The command that starts a service of `Type=forking`, in itself: its manager names it as the control process while
+    /// the unit is in state `start` (`service_enter_start`). What it leaves running is the service.
+    pub fn of_forking_start(case: &Case<'a>, task: &'a Task, until_ns: u64) -> Option<Self> {
+        let (manager, unit) = home(task)?;
+        let history = case.world.unit_of(manager, &unit)?;
+        let starting = history.changes.iter().any(|change| {
+            (task.id.start_ns..=until_ns).contains(&change.ns())
+                && change.value.get("SubState").and_then(Value::as_str) == Some("start")
+        });
+        let is_it = starting
+            && history.text("Type") == Some("forking")
+            && was_control(history, task.id)
+            && setting_by_state(history, task.id).is_none();
+        let programs = programs(case, task.id);
+        let found = Found { case, manager, unit: &unit, programs: &programs };
+        let line = is_it.then(|| found.line_of(ONESHOT))?;
+        let command = task.id;
+        Some(Self { manager, unit, setting: ONESHOT, task, command, line, grade: Grade::Reported })
     }
 
     /// Who did it, as the subject of a sentence: `kill[99], a command that systemd[1] ran for ExecStop= of x.service`.
@@ -226,6 +246,14 @@ impl<'a> Found<'_, 'a> {
         let unique = fits.iter().all(|(_, other, _)| *other == name);
         (unique && (name != ONESHOT || oneshot)).then(|| (name, line.into()))
     }
+}
+
+/// Whether the manager said that a process was the unit's control process: one that a setting of it has run.
+pub fn was_control(history: &UnitHistory, id: ProcessId) -> bool {
+    history.changes.iter().any(|change| {
+        change.value.get("ControlPID").and_then(Value::as_u64) == Some(u64::from(id.pid))
+            && change.ns() + TOGETHER >= id.start_ns
+    })
 }
 
 /// Whether a process was the unit's main one.

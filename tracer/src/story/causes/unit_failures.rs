@@ -56,9 +56,11 @@ fn command_failed(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
             && lived_in(case, &exit.value.task, &stop.unit)
     };
     let (exit, command) = case.world.exits.iter().rev().filter(failed).find_map(|exit| {
-        let command = UnitCommand::of(case, &exit.value.task)?;
-        let itself = command.command == exit.value.task.id;
-        (itself && OF_START.contains(&command.setting)).then_some((exit, command))
+        let task = &exit.value.task;
+        let of_start = UnitCommand::of(case, task)
+            .filter(|it| it.command == task.id && OF_START.contains(&it.setting));
+        let forking = || UnitCommand::of_forking_start(case, task, exit.ns());
+        Some((exit, of_start.or_else(forking)?))
     })?;
     // The unit goes on where a command may fail.
     let may_fail = command.line.as_ref().is_some_and(|line| {
@@ -92,7 +94,10 @@ fn command_failed(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
     .links(end.links(case, stop.first.at))
     .links(line.map(|line| said_link(case, stop, line)))
     .links(units::stop_links(case, stop))
-    .fixes([fixes::failing_command(&stop.at(), command.setting)])
+    .fixes([match command.setting {
+        "ExecStart" => fixes::failing_start(&stop.at()),
+        setting => fixes::failing_command(&stop.at(), setting),
+    }])
     .answer()
 }
 

@@ -51,6 +51,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         own_unit(at, "worker", Some("alice")),
         survivable_reload(at),
         failing_command(at, "ExecStartPre"),
+        failing_start(at),
         fitting_type(at, "notify"),
         fitting_type(at, "forking"),
         watchdog_request(at),

@@ -132,6 +132,21 @@ pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// The command that starts a unit, and fails.
+pub fn failing_start(at: &UnitAt) -> Fix {
+    const THERE: &str = "ExecStart= is what starts the program; it has to exit with 0 once that runs (Type=forking)";
+    let mut commands = vec![journal(at)];
+    commands.extend(at.edit("--full ", THERE));
+    fix(
+        "find out why the command that starts it fails",
+        commands,
+        "what it has started is kept when it succeeds",
+    )
+    .but("until then the unit stays down, and whatever the command starts is ended with it")
+    .check(at.show("ExecStart,Result"))
+    .see("systemd.service(5)")
+}
+
 /// A command that says whether the unit is to start, and said no.
 pub fn condition(at: &UnitAt) -> Fix {
     const THERE: &str = "in ExecCondition=, have the command wait for what it starts: what it leaves running is ended when it says no";

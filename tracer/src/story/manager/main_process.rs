@@ -8,6 +8,7 @@ use super::is_manager;
 use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::requests::{Request, Wish};
+use crate::story::unit_command::was_control;
 use crate::story::unit_jobs::stop_job;
 use crate::story::units::{self, passed_on};
 use crate::story::world::{Seen, SeenSignal, World};
@@ -32,7 +33,9 @@ pub fn main_end<'a>(
     if !mains.pids.is_empty() {
         return recent.find(|exit| mains.was_last(exit, before_ns));
     }
-    // Nobody said which process is the main one: it is a child of the manager that lived in the unit.
+    // Nobody said which process is the main one: it is a child of the manager that lived in the unit, and none that a
+    // setting has run.
+    let history = world.unit_of(manager, unit);
     let of_manager = |task: &Task| match manager {
         Manager::System => task.ppid == 1,
         Manager::User(_) => {
@@ -44,6 +47,7 @@ pub fn main_end<'a>(
         let task = &exit.value.task;
         exit.ns() + S >= before_ns
             && of_manager(task)
+            && !history.is_some_and(|history| was_control(history, task.id))
             && lives_in(world, task, manager).as_deref() == Some(unit)
     })
 }

@@ -175,3 +175,46 @@ fn a_command_that_is_to_stop_it_fails() {
     assert_eq!(setting_of(&death, "ExecStop"), Some((Some("/etc/v.service".to_owned()), Some(3))));
     assert!(!play("-/bin/sh -c 'exit 3'").cause.explanation.contains("had failed"));
 }
+
+/// The command that starts a service of `Type=forking` fails: what it had started is ended, and a main process there
+/// never was.
+#[test]
+fn a_start_that_fails_is_no_end_of_a_main_process() {
+    let command = Task { uid: 0, euid: 0, ppid: 1, ..task_in(150, "sh", CGROUP) };
+    let victim = Task { ppid: 150, ..task_in(151, "helper", CGROUP) };
+    let line = "/bin/sh -c \"helper & sleep 1; exit 1\"";
+    let play = |kind: &str| {
+        let named = [
+            ("Type", Value::from(kind)),
+            ("MainPID", Value::from(0)),
+            ("ControlPID", Value::from(150)),
+        ];
+        Scene::watching(&victim)
+            .setting("v.service", "ExecStart", line, Some(("/etc/v.service", 3)))
+            .exec(
+                100,
+                command.clone(),
+                &["/bin/sh", "-c", "helper & sleep 1; exit 1"],
+                &[&systemd()],
+            )
+            .unit(101, "v.service", &named)
+            // What had been before is told first.
+            .unit(102, "v.service", &[("SubState", Value::from("dead"))])
+            .unit(103, "v.service", &[("SubState", Value::from("start"))])
+            .exit(2000, command.clone(), 1 << 8, false)
+            .signal(2002, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play("forking");
+    assert_eq!(death.cause.id, CauseId::UnitFailed, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("the start of v.service failed"), "{text}");
+    assert!(text.contains("for ExecStart=") && text.contains("sh[150] exited with 1"), "{text}");
+    assert!(!text.contains("main process"), "{text}");
+    assert_eq!(setting_of(&death, "ExecStart"), Some((Some("/etc/v.service".to_owned()), Some(3))));
+    let fixes = death.fixes.iter().flat_map(|fix| &fix.commands);
+    assert!(!fixes.clone().any(|line| line.contains("KillMode")), "{death:#?}");
+    // No other kind of service is started by a control process.
+    assert_ne!(play("simple").cause.id, CauseId::UnitFailed);
+}
