@@ -3,8 +3,12 @@
 pub mod calls;
 pub mod main_process;
 
+use serde_json::Value;
+
 use self::calls::request_for;
-use self::main_process::{ends_its_unit, is_passed_on, main_end, struck_by_manager};
+use self::main_process::{
+    ends_its_unit, is_passed_on, lives_in, main_end, struck_by_manager, was_named_main,
+};
 use super::case::Case;
 use super::decide::Blow;
 use super::fixes::UnitAt;
@@ -15,7 +19,8 @@ use super::units::lost_file;
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, MS, Manager, Moment, ProcessId, S, Task, sig,
+    BusCall, CgroupOwner, Exit, Grade, Job, MS, Manager, Moment, ProcessId, S, SignalSent, Task,
+    sig,
 };
 
 /// How late a bus message can be seen after the signal it led to: both are read by different
@@ -94,6 +99,7 @@ impl<'a> UnitStop<'a> {
     pub fn of(case: &Case<'a>) -> Option<Self> {
         let blow = case.blow?;
         match manager_of(&blow.signal.value.sender) {
+            Some(manager) if reload_by_signal(case.world, manager, blow.signal).is_some() => None,
             Some(manager) => Self::by_manager(case, manager, blow),
             None => Self::by_unit_command(case, blow, &["ExecStop", "ExecStopPost"], stop_job),
         }
@@ -102,7 +108,7 @@ impl<'a> UnitStop<'a> {
     fn by_manager(case: &Case<'a>, manager: Manager, blow: Blow<'a>) -> Option<Self> {
         let unit = case.unit_of(manager)?.to_owned();
         let world = case.world;
-        let first = first_of_round(world, case.victim, blow.signal);
+        let first = first_of_round(world, manager, case.victim, blow.signal);
         let history = world.unit_of(manager, &unit);
         // A scope has no main process: its processes were not started by the manager.
         let main_end = (!unit.ends_with(".scope"))
@@ -111,9 +117,9 @@ impl<'a> UnitStop<'a> {
                 main_end(world, manager, &unit, first.ns(), case.victim.start_ns, &others)
             })
             .flatten();
-        // What a client had it send was no stop; that came of it.
+        // What a client had it send was no stop, nor is the signal of a reload; that came of it.
         let to_main = main_end
-            .and_then(|main| struck_by_manager(world, main, first))
+            .and_then(|main| struck_by_manager(world, manager, main, first))
             .filter(|signal| !is_passed_on(case, manager, &unit, signal));
         let main_exit = main_end
             .filter(|_| to_main.is_none())
@@ -143,13 +149,16 @@ impl<'a> UnitStop<'a> {
         })
     }
 
-    /// The reload behind the deciding signal, where a command sent it that a manager ran to reload the unit.
+    /// The reload behind the deciding signal, where a manager sent it to reload the unit, or a command that it ran
+    /// for that.
     pub fn by_reload(case: &Case<'a>) -> Option<Self> {
         let blow = case.blow?;
-        if manager_of(&blow.signal.value.sender).is_some() {
-            return None;
-        }
-        Self::by_unit_command(case, blow, &["ExecReload"], reload_job)
+        let Some(manager) = manager_of(&blow.signal.value.sender) else {
+            return Self::by_unit_command(case, blow, &["ExecReload"], reload_job);
+        };
+        let job = reload_by_signal(case.world, manager, blow.signal)?;
+        let unit = case.unit_of(manager)?;
+        Some(Self::for_job(case, (manager, unit), blow.signal, job, None))
     }
 
     /// A process of the victim's own unit sent it: it is what one of these settings has run, for a job of the kind
@@ -176,22 +185,33 @@ impl<'a> UnitStop<'a> {
         if command.command.start_ns.saturating_add(BUS_LAG) < job.ns() {
             return None;
         }
-        let began_ns = job.ns().min(blow.signal.ns());
-        Some(Self {
+        Some(Self::for_job(case, (manager, unit), blow.signal, job, Some(command)))
+    }
+
+    /// What a job of this unit led to by one signal, which the manager sent, or a command that it ran for that.
+    fn for_job(
+        case: &Case<'a>,
+        (manager, unit): (Manager, &str),
+        signal: &'a SeenSignal,
+        job: &'a Seen<Job>,
+        by_command: Option<UnitCommand<'a>>,
+    ) -> Self {
+        let began_ns = job.ns().min(signal.ns());
+        Self {
             manager,
-            request: request_for(world, manager, unit, began_ns, Some(job)),
+            request: request_for(case.world, manager, unit, began_ns, Some(job)),
             main_end: None,
             main_exit: None,
             escalated: false,
             lost_file: lost_file(case, manager, unit),
             unit: unit.to_owned(),
-            first: blow.signal,
-            begun: blow.signal.at,
+            first: signal,
+            begun: signal.at,
             began_ns,
             job: Some(job),
-            history: world.unit_of(manager, unit),
-            by_command: Some(command),
-        })
+            history: case.world.unit_of(manager, unit),
+            by_command,
+        }
     }
 
     /// Who asked for the stop of this very unit, where that was seen.
@@ -261,9 +281,48 @@ pub fn is_last_resort(history: Option<&UnitHistory>, number: u8) -> bool {
     is("FinalKillSignal") || is("WatchdogSignal")
 }
 
+/// The reload job for which a manager sent this signal to its unit's main process: a service of
+/// `Type=notify-reload` is reloaded so (`service_enter_reload_by_notify` and its kind in `src/core/service.c`).
+pub fn reload_by_signal<'a>(
+    world: &'a World,
+    manager: Manager,
+    signal: &SeenSignal,
+) -> Option<&'a Seen<Job>> {
+    let SignalSent { number, target, .. } = &*signal.value;
+    let unit = lives_in(world, target, manager)?;
+    let history = world.unit_of(manager, &unit)?;
+    if history.text("Type") != Some("notify-reload") {
+        return None;
+    }
+    let is = |name: &str, default: u8| {
+        let set = history.now.get(name).and_then(Value::as_u64);
+        set.unwrap_or(u64::from(default)) == u64::from(*number)
+    };
+    // Where the manager has not said which it is, it is none that ends a unit.
+    let is_for_reload = if history.now.contains_key("ReloadSignal") {
+        is("ReloadSignal", sig::SIGHUP)
+    } else {
+        !is("KillSignal", sig::SIGTERM)
+            && !is("FinalKillSignal", sig::SIGKILL)
+            && !is("WatchdogSignal", sig::SIGABRT)
+    };
+    if !is_for_reload
+        || !was_named_main(world, manager, &unit, target.id)
+        || stop_job(world, manager, &unit, signal.ns(), target.id.start_ns).is_some()
+    {
+        return None;
+    }
+    reload_job(world, manager, &unit, signal.ns(), target.id.start_ns)
+}
+
 /// The first signal that the same sender sent to the victim in one go: a stop takes `TimeoutStopSec`
 /// (90 s by default, more where set) between SIGTERM and SIGKILL.
-fn first_of_round<'a>(world: &'a World, victim: ProcessId, last: &'a SeenSignal) -> &'a SeenSignal {
+fn first_of_round<'a>(
+    world: &'a World,
+    manager: Manager,
+    victim: ProcessId,
+    last: &'a SeenSignal,
+) -> &'a SeenSignal {
     world
         .signals_to(victim)
         .iter()
@@ -272,6 +331,7 @@ fn first_of_round<'a>(world: &'a World, victim: ProcessId, last: &'a SeenSignal)
                 && signal.ns() <= last.ns()
                 && signal.ns() + 600 * S >= last.ns()
                 && signal.value.number != sig::SIGCONT
+                && reload_by_signal(world, manager, signal).is_none()
         })
         .min_by_key(|signal| signal.ns())
         .unwrap_or(last)

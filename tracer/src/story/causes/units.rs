@@ -273,23 +273,26 @@ fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option
         .answer()
 }
 
-/// A command of the unit's `ExecReload=` ended it: a reload that the program does not survive.
+/// A command of the unit's `ExecReload=` ended it, or its `ReloadSignal=`: a reload that the program does not survive.
 pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::by_reload(case)?;
     let job = stop.job?;
-    let setting = stop.by_command.as_ref().and_then(|command| command.line.clone());
-    let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it))).unwrap_or_default();
     let request = Request::for_job(case, Wish::Reload, job, stop.began_ns);
     let signal = crate::evidence::signal_name(case.blow?.signal.value.number);
+    let asked = asker(case, request, "the reload");
+    let Some(command) = &stop.by_command else {
+        return reloaded_by_manager(case, &stop, request, &asked);
+    };
+    let setting = command.line.clone();
+    let cited = setting.as_ref().map(|it| format!(" ({})", units::cited(it))).unwrap_or_default();
     let finding = Finding::new(
         CauseId::UnitReload,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got {signal} from {}{cited}, and did not survive it: {}.",
+            "{} got {signal} from {}{cited}, and did not survive it: {asked}.",
             case.victim_name(),
             stop.manager_name(case),
-            asker(case, request, "the reload")
         ),
     );
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
@@ -299,6 +302,40 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
         .links(units::stop_links(case, &stop))
         .fixes([fixes::survivable_reload(&stop.at())])
         .fixes(fixes::look_at_unit(&stop.at()))
+        .answer()
+}
+
+/// The reload signal of `Type=notify-reload`, which its manager sends itself.
+fn reloaded_by_manager(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    request: Option<Request<'_>>,
+    asked: &str,
+) -> Option<Opinion> {
+    let job = stop.job?;
+    let signal = crate::evidence::signal_name(case.blow?.signal.value.number);
+    let kind = units::unit_setting(case, stop, "Type", "Type");
+    let cited = kind.as_ref().map_or_else(|| "Type=notify-reload".to_owned(), units::cited);
+    let chosen = case.unit_setting(stop.manager, &stop.unit, "ReloadSignal");
+    // Which signal it is its manager may not have said.
+    let said = stop.history.is_some_and(|history| history.now.contains_key("ReloadSignal"));
+    let finding = Finding::new(
+        CauseId::UnitReload,
+        Fit::Exact,
+        if said { Grade::Reported } else { Grade::Inferred },
+        format!(
+            "{} got {signal} from {}, which reloads {} by that signal ({cited}), and did not survive it: {asked}.",
+            case.victim_name(),
+            stop.manager_name(case),
+            stop.unit,
+        ),
+    );
+    let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    finding
+        .settings([kind, chosen])
+        .links(request.iter().flat_map(|request| request.links(case, job.at)))
+        .links(units::stop_links(case, stop))
+        .fixes([fixes::survivable_reload_signal(&stop.at(), &signal)])
         .answer()
 }
 

@@ -50,6 +50,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         reload(at, "TimeoutStopSec", &unread),
         own_unit(at, "worker", Some("alice")),
         survivable_reload(at),
+        survivable_reload_signal(at, "SIGHUP"),
         failing_command(at, "ExecStartPre"),
         failing_start(at),
         fitting_type(at, "notify"),

@@ -117,6 +117,21 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// A signal by which a unit of `Type=notify-reload` is reloaded, and which its program does not handle.
+pub fn survivable_reload_signal(at: &UnitAt, signal: &str) -> Fix {
+    const THERE: &str = "under [Service], ReloadSignal= may name the signal that the program does understand; with Type=notify nothing is sent";
+    let mut commands = vec![at.show("Type,ReloadSignal")];
+    commands.extend(at.edit("", THERE));
+    fix(
+        &format!("have the program handle {signal}, or reload it by another signal, or not at all"),
+        commands,
+        "a reload fails, or reaches the program, instead of ending it",
+    )
+    .but("without a reload changed configuration takes a restart")
+    .check(at.show("Type,ReloadSignal,CanReload"))
+    .see("systemd.service(5)")
+}
+
 /// A command of a unit's start that fails.
 pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
     let there = format!("in {setting}=, a - before the command has systemd ignore that it fails");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::is_manager;
+use super::{is_manager, reload_by_signal};
 use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::requests::{Request, Wish};
@@ -88,8 +88,13 @@ impl<'a> Mains<'a> {
     }
 }
 
+/// Whether a manager said that a process was the main one of its unit.
+pub fn was_named_main(world: &World, manager: Manager, unit: &str, id: ProcessId) -> bool {
+    Mains::of(world, manager, unit).pids.iter().any(|(_, pid)| *pid == id.pid)
+}
+
 /// The unit of this manager that a process lives in.
-fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
+pub fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
     let known = || world.people.get(task.id)?.cgroup.as_deref();
     let owner = CgroupOwner::of(task.cgroup.as_deref().or_else(known)?);
     match manager {
@@ -120,18 +125,20 @@ pub fn ends_its_unit(
     !remains && !by_cgroup && (at_once || runs_more)
 }
 
-/// The manager's first signal to the main process before that ended: a stop was under way already.
+/// The manager's first signal to the main process before that ended, but for reloads: a stop was under way already.
 pub fn struck_by_manager<'a>(
     world: &'a World,
+    manager: Manager,
     main: &Seen<Exit>,
     first: &SeenSignal,
 ) -> Option<&'a SeenSignal> {
-    let manager = first.value.sender.id;
+    let sender = first.value.sender.id;
     world.signals_to(main.value.task.id).iter().find(|signal| {
-        signal.value.sender.id == manager
+        signal.value.sender.id == sender
             && signal.value.number != sig::SIGCONT
             && signal.ns() <= main.ns()
             && signal.ns() + 600 * S >= main.ns()
+            && reload_by_signal(world, manager, signal).is_none()
     })
 }
 

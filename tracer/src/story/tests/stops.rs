@@ -775,3 +775,69 @@ fn a_command_of_the_unit_in_another_cgroup_is_its_units() {
     assert!(text.contains("for ExecStop= of v.service") && !text.contains("alice"), "{text}");
     assert_eq!(heard(231).id, CauseId::UserCommand);
 }
+
+/// `Type=notify-reload`: the manager itself sends the signal that is to reload it.
+#[test]
+fn a_reload_by_the_managers_own_signal_is_no_stop() {
+    let (main, child) = (task_in(142, "main", CGROUP), task_in(150, "helper", CGROUP));
+    let play = |victim: &Task, kind: &str, number: u8, said: Option<u8>| {
+        let mut properties = vec![("Type", Value::from(kind)), ("MainPID", Value::from(142))];
+        properties.extend(said.map(|number| ("ReloadSignal", Value::from(number))));
+        Scene::watching(victim)
+            .setting("v.service", "Type", kind, Some(("/etc/v.service", 2)))
+            .unit(1, "v.service", &properties)
+            .exec(1000, root(80, "systemctl"), &["systemctl", "try-reload-or-restart", "v"], &[])
+            .signal(
+                1005,
+                SignalSent {
+                    is_target: victim.id == main.id,
+                    ..signal(number, systemd(), main.clone())
+                },
+            )
+            .job(1006, 701, "reload", "v.service")
+            .exit(1007, main.clone(), u32::from(number), victim.id == main.id)
+    };
+    let scene = |victim: &Task, kind: &str, number| play(victim, kind, number, Some(10));
+    let reloaded = "got SIGUSR1 from systemd[1], which reloads v.service by that signal (Type=notify-reload, set in /etc/v.service:2), and did not survive it: root ran \"systemctl try-reload-or-restart v\"";
+    let death = scene(&main, "notify-reload", 10).death();
+    assert_eq!(death.cause.id, CauseId::UnitReload, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains(reloaded) && !text.contains("stopped"), "{text}");
+    assert!(death.gaps.is_empty(), "{:?}", death.gaps);
+    assert_eq!(death.cause.evidence, Grade::Reported);
+    let unsaid = play(&main, "notify-reload", 10, None).death();
+    assert_eq!((unsaid.cause.id, unsaid.cause.evidence), (CauseId::UnitReload, Grade::Inferred));
+    assert_ne!(play(&main, "notify-reload", 15, None).death().cause.id, CauseId::UnitReload);
+    // Another signal, or another kind of service, is no reload.
+    for (kind, number) in [("notify-reload", sig::SIGTERM), ("notify", 10)] {
+        let other = scene(&main, kind, number).death();
+        assert_ne!(other.cause.id, CauseId::UnitReload, "{other:#?}");
+    }
+    // What is left of the unit is ended since its main process is gone.
+    let death = scene(&child, "notify-reload", 10)
+        .signal(1010, signal(sig::SIGTERM, systemd(), child.clone()))
+        .exit(1011, child.clone(), 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
+    assert!(death.cause.explanation.contains(reloaded), "{}", death.cause.explanation);
+}
+
+/// A stop long after a reload that was survived begins with its own signal.
+#[test]
+fn a_survived_reload_is_no_part_of_a_later_stop() {
+    let main = task_in(142, "main", CGROUP);
+    let properties = [("Type", Value::from("notify-reload")), ("MainPID", Value::from(142))];
+    let death = Scene::watching(&main)
+        .unit(1, "v.service", &properties)
+        .exec(1000, root(80, "systemctl"), &["systemctl", "reload", "v"], &[])
+        .job(1004, 701, "reload", "v.service")
+        .signal(1005, caught(sig::SIGHUP, systemd(), main.clone()))
+        .exec(9000, root(81, "systemctl"), &["systemctl", "stop", "v"], &[])
+        .job(9004, 702, "stop", "v.service")
+        .signal(9005, signal(sig::SIGTERM, systemd(), main.clone()))
+        .exit(9006, main, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("which stopped v.service: root ran \"systemctl stop v\""), "{text}");
+}

@@ -23,13 +23,14 @@ const SYSTEM: [&str; 13] = [
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 43] = [
+const ONE: [(&str, Kind); 44] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
     ("RestartKillSignal", Kind::Text),
     ("FinalKillSignal", Kind::Text),
     ("WatchdogSignal", Kind::Text),
+    ("ReloadSignal", Kind::Text),
     ("SendSIGHUP", Kind::Truth),
     ("SendSIGKILL", Kind::Truth),
     ("TTYVHangup", Kind::Truth),

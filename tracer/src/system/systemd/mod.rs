@@ -69,7 +69,7 @@ const WANTED: &[&str] = &[
     "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "Job",
     "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
     "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
-    "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "SendSIGHUP", "SendSIGKILL",
+    "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP", "SendSIGKILL",
     "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
     "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainPID", "ExecMainCode", "ExecMainStatus",
