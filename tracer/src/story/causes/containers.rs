@@ -242,11 +242,18 @@ impl<'a> UnitGoing<'a> {
                 && manager_of(&signal.value.sender) == Some(Manager::System)
         });
         let told = told.min_by_key(|signal| signal.ns());
-        if told.is_none() && job.ns() > at_ns {
-            return None;
-        }
         let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
         let request = Request::for_job(case, Wish::Stop, job, began_ns);
+        // One that was heard of only after that is what machined makes of it, or was asked for before.
+        let asked_before = || {
+            request.is_some_and(|request| match request.call {
+                Some(call) => call.ns() <= at_ns,
+                None => request.process.is_some_and(|id| id.start_ns <= at_ns),
+            })
+        };
+        if told.is_none() && job.ns() > at_ns && !(job.ns() <= at_ns + BUS_LAG && asked_before()) {
+            return None;
+        }
         Some(Self { unit, job, request, told })
     }
 
