@@ -1,24 +1,24 @@
 //! What all witnesses share.
 
+mod in_second;
+mod link;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
-use zbus::Connection;
 
+use self::in_second::InSecond;
+pub use self::link::Link;
+use self::told::{Heard, ToldSettings};
 use super::as_user::AsUser;
 use super::aside::Aside;
-use super::dossier::OWN_FILE;
 use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
 use super::sources::Sources;
-use crate::evidence::{Manager, Setting, weight};
-
-/// How long a question waits for a connection that is being made.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+use crate::evidence::{Manager, Setting};
 
 /// How many units of a manager are watched that a target merely depends on: asking for each costs it some milliseconds.
 const MAX_NEIGHBOURS: usize = 64;
@@ -46,17 +46,11 @@ const MAX_USERS_INVOCATIONS: u32 = 64;
 /// How many units that have ended are remembered.
 const MAX_ENDED: usize = 16;
 
+/// How many pids, and uids, are remembered.
+const MAX_KNOWN: usize = 4096;
+
 /// How many entries of the journal are remembered as told.
 const MAX_ENTRIES: usize = 256;
-
-/// Of how many units it is remembered what was heard.
-const MAX_HEARD: usize = 4096;
-
-/// And how many bytes of it. It is some KiB for each unit.
-const MAX_HEARD_BYTES: usize = 32 << 20;
-
-/// How many bytes of the settings that were told are remembered: those of the files of 64 units that are as long as may be.
-const MAX_SETTINGS_BYTES: usize = 16 << 20;
 
 /// Shared by the witnesses; cheap to reach, never locked across an await.
 #[derive(Debug)]
@@ -129,67 +123,6 @@ enum Why {
     Asker,
 }
 
-/// How many there were in a second.
-#[derive(Debug, Default)]
-struct InSecond {
-    /// Counted from boot.
-    second: u64,
-    count: u32,
-}
-
-impl InSecond {
-    /// Whether one more is among the first so many in this second, counted from boot.
-    const fn admits(&mut self, second: u64, most: u32) -> bool {
-        if self.second != second {
-            *self = Self { second, count: 0 };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count <= most
-    }
-}
-
-/// What was last heard of units, and how many bytes it takes.
-#[derive(Debug, Default)]
-struct Heard {
-    units: HashMap<(Manager, String), BTreeMap<String, Value>>,
-    weight: usize,
-}
-
-/// What was last told of the settings of units, and how many bytes it takes.
-#[derive(Debug, Default)]
-struct ToldSettings {
-    units: HashMap<(Manager, String), Vec<Setting>>,
-    weight: usize,
-}
-
-impl ToldSettings {
-    /// Remembers these of a unit in place of those that are returned.
-    fn replace(&mut self, unit: (Manager, String), now: Vec<Setting>) -> Vec<Setting> {
-        if self.units.len() >= MAX_HEARD || self.weight >= MAX_SETTINGS_BYTES {
-            *self = Self::default();
-        }
-        self.weight += weight_of(&now);
-        let before = self.units.insert(unit, now).unwrap_or_default();
-        self.weight -= weight_of(&before);
-        before
-    }
-
-    /// From now on those of a unit count as news, but for where its own file is: that it is there again is told where it
-    /// was told to be gone.
-    fn forget(&mut self, unit: &(Manager, String)) {
-        if let Some(settings) = self.units.get_mut(unit) {
-            self.weight -= weight_of(settings);
-            settings.retain(|setting| setting.name == OWN_FILE);
-            self.weight += weight_of(settings);
-        }
-    }
-}
-
-/// About how many bytes they take.
-fn weight_of(settings: &[Setting]) -> usize {
-    settings.iter().map(|setting| size_of::<Setting>() + setting.text_len()).sum()
-}
-
 impl Context {
     /// Nothing connected yet.
     pub fn new(outbox: Outbox, processes: Processes, sources: Sources) -> Self {
@@ -223,17 +156,9 @@ impl Context {
         &self,
         manager: Manager,
         unit: &str,
-        mut properties: BTreeMap<String, Value>,
+        properties: BTreeMap<String, Value>,
     ) -> BTreeMap<String, Value> {
-        let mut heard = lock(&self.heard);
-        if heard.units.len() >= MAX_HEARD || heard.weight >= MAX_HEARD_BYTES {
-            *heard = Heard::default();
-        }
-        let known = heard.units.entry((manager, unit.to_owned())).or_default();
-        properties.retain(|name, value| known.get(name) != Some(value));
-        known.extend(properties.clone());
-        heard.weight += properties.values().map(weight).sum::<usize>();
-        properties
+        lock(&self.heard).news((manager, unit.to_owned()), properties)
     }
 
     /// Makes known that a unit has ended, or that its job has timed out.
@@ -268,7 +193,7 @@ impl Context {
     /// Makes known that a target lives in no service's cgroup.
     pub fn add_homeless(&self, pid: u32) {
         let mut homeless = lock(&self.homeless);
-        if homeless.len() >= MAX_HEARD {
+        if homeless.len() >= MAX_KNOWN {
             homeless.clear();
         }
         homeless.insert(pid);
@@ -282,7 +207,7 @@ impl Context {
 
     /// The settings of a unit as they were last told.
     pub fn told_settings(&self, manager: Manager, unit: &str) -> Vec<Setting> {
-        lock(&self.settings).units.get(&(manager, unit.to_owned())).cloned().unwrap_or_default()
+        lock(&self.settings).of(&(manager, unit.to_owned()))
     }
 
     /// Leaves of a unit's settings those that are not what they were when last told.
@@ -292,8 +217,7 @@ impl Context {
         unit: &str,
         now: Vec<Setting>,
     ) -> Vec<Setting> {
-        let before = lock(&self.settings).replace((manager, unit.to_owned()), now.clone());
-        now.into_iter().filter(|setting| !before.contains(setting)).collect()
+        lock(&self.settings).news((manager, unit.to_owned()), now)
     }
 
     /// The units of a manager that are watched.
@@ -426,7 +350,7 @@ impl Context {
     /// to.
     pub fn asks_for_invocation(&self, uid: u32, second: u64) -> bool {
         let mut invocations = lock(&self.invocations);
-        if invocations.len() >= MAX_HEARD {
+        if invocations.len() >= MAX_KNOWN {
             invocations.retain(|uid, _| uid.is_none());
         }
         invocations.entry(Some(uid)).or_default().admits(second, MAX_INVOCATIONS)
@@ -456,56 +380,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A connection that is being made, is there, or cannot be had.
-#[derive(Clone, Debug)]
-pub struct Link(watch::Sender<LinkState>);
-
-#[derive(Clone, Debug, Default)]
-enum LinkState {
-    #[default]
-    Connecting,
-    Up(Connection),
-    Down(String),
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self(watch::Sender::new(LinkState::Connecting))
-    }
-}
-
-impl Link {
-    /// It is there.
-    pub fn up(&self, connection: Connection) {
-        self.0.send_replace(LinkState::Up(connection));
-    }
-
-    /// It cannot be had, or is gone.
-    pub fn down(&self, why: impl Into<String>) {
-        self.0.send_replace(LinkState::Down(why.into()));
-    }
-
-    /// The connection; waits for one that is being made.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn get(&self) -> Result<Connection, String> {
-        let mut state = self.0.subscribe();
-        let ready = state.wait_for(|state| !matches!(state, LinkState::Connecting));
-        match tokio::time::timeout(CONNECT_LIMIT, ready).await {
-            Ok(Ok(state)) => match &*state {
-                LinkState::Up(connection) => Ok(connection.clone()),
-                LinkState::Down(why) => Err(why.clone()),
-                LinkState::Connecting => Err("the connection is not made yet".to_owned()),
-            },
-            _ => Err(format!("no connection within {} s", CONNECT_LIMIT.as_secs())),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::cgroups::Cgroups;
+    use super::super::dossier::OWN_FILE;
     use super::*;
     use crate::evidence::Fact;
 
@@ -588,25 +466,6 @@ mod tests {
         context.unwatch(Manager::System, "x.service");
         assert!(context.watch_neighbour(Manager::System, "x.service"));
         assert_eq!(news(), settings()[..1]);
-    }
-
-    #[test]
-    fn large_files_of_units_take_no_more_than_there_is_room_for() {
-        let context = context();
-        let large = "x".repeat(1 << 18);
-        for number in 0..300 {
-            let manager = Manager::User(1000 + number % 3);
-            let unit = format!("{number}.service");
-            for settings in
-                [vec![setting("Conflicts", &large); 2], vec![setting("Conflicts", &large)]]
-            {
-                context.news_of_settings(manager, &unit, settings);
-            }
-            let told = lock(&context.settings);
-            let weight: usize = told.units.values().map(|settings| weight_of(settings)).sum();
-            assert_eq!(told.weight, weight);
-            assert!(told.weight < MAX_SETTINGS_BYTES + (1 << 20), "{number}");
-        }
     }
 
     #[test]

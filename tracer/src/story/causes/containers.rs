@@ -1,18 +1,22 @@
 //! Deaths by a container's runtime.
 
+mod going;
+mod probe;
+
+use self::going::UnitGoing;
+use self::probe::Probe;
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Container, Grade, Job, JournalLine, Manager, Mechanism, Moment, S,
-    SignalResult, Task, sig, signal_name,
+    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, SignalResult, Task, sig,
+    signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::{BUS_LAG, manager_of};
+use crate::story::manager::BUS_LAG;
 use crate::story::relay::Relay;
-use crate::story::requests::{Request, Wish, by_arguments, who_called};
-use crate::story::unit_jobs::{job_type, stop_job};
+use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
@@ -83,14 +87,12 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let escalation = earlier.filter(|_| number == sig::SIGKILL);
     let told = match escalation {
         Some(first) => escalated(signal, first),
-        None if killed_only && init.is_some() => format!(" The container's {CODE_137}"),
-        None if killed_only => format!(" Its {CODE_137}"),
+        None if killed_only => code_137(init.is_some()),
         None => code(case),
     };
     let first = earlier.unwrap_or(signal);
     let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first.at));
-    let patience = probe.as_ref().zip(container.as_ref());
-    let patience = patience.map(|(probe, container)| fixes::patient_probe(container, probe.kind));
+    let patience = probe.as_ref().zip(container.as_ref()).map(|(probe, it)| probe.remedy(it));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
         .filter(|first| first.value.sender.id != sender.id)
@@ -105,10 +107,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         None => format!(": {}", actor.sentence()),
     };
     let by = match &init {
-        Some(end) => {
-            let init = words::name_pid(&case.process(end.process()));
-            format!("the kernel, as {init}, the init of its pid namespace, was ended by {runtime}")
-        }
+        Some(end) => through_init(case, end, &runtime),
         None => runtime,
     };
     let is_docker = container.as_ref().is_some_and(|container| container.runtime == DOCKER);
@@ -137,57 +136,15 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-/// A probe that a container failed, as kubelet logged right before it had the container stopped.
-struct Probe<'a> {
-    /// As a pod's specification calls it.
-    kind: &'static str,
-    said: &'a Seen<JournalLine>,
-}
-
-impl<'a> Probe<'a> {
-    fn failed(case: &Case<'a>, container: &Container, stopped: Moment) -> Option<Self> {
-        const RECENT: u64 = 60 * S;
-        // `computePodActions` in pkg/kubelet/kuberuntime/kuberuntime_manager.go, `probe` in pkg/kubelet/prober/prober.go.
-        const WORDS: [(&str, &str); 4] = [
-            ("liveness", "failed liveness probe"),
-            ("liveness", "probeType=\"Liveness\""),
-            ("startup", "failed startup probe"),
-            ("startup", "probeType=\"Startup\""),
-        ];
-        let pod = container.pod.as_deref()?;
-        let is_its = |message: &str| {
-            let of_pod = [format!("/{pod}\""), format!("podUID=\"{pod}\"")];
-            // Another container of the same pod.
-            let named =
-                message.split_once("containerName=\"").and_then(|(_, it)| it.split('"').next());
-            let of_other = named.zip(container.name.as_deref());
-            message.contains(&container.id)
-                || of_pod.iter().any(|pod| message.contains(pod))
-                    && of_other.is_none_or(|(named, name)| name.contains(named))
-        };
-        case.world.journal.iter().rev().find_map(|said| {
-            let message = &said.value.message;
-            let recent = said.ns() <= stopped.boot_ns + S && said.ns() + RECENT >= stopped.boot_ns;
-            let kind = WORDS.iter().find(|(_, words)| message.contains(words))?.0;
-            let its = recent && units::from_daemon(&said.value, "kubelet") && is_its(message);
-            its.then_some(Self { kind, said })
-        })
-    }
-
-    fn sentence(&self) -> String {
-        format!(" Kubernetes restarts it, since it had failed its {} probe.", self.kind)
-    }
-
-    fn link(&self, case: &Case<'_>, effect: Moment) -> Link {
-        let text = format!("kubelet logged {}", words::quotation(&self.said.value.message));
-        let Seen { at, source, .. } = *self.said;
-        case.link(at, LinkEvent::Timeout, source, None, text).before(effect)
-    }
-}
-
 /// The init of the victim's pid namespace, where the victim went with it.
 fn init_taking_along<'a>(case: &Case<'a>) -> Option<End<'a>> {
     End::of(case, case.blow_by(Mechanism::PidNamespaceExit)?.signal.value.sender.id)
+}
+
+/// By whom it was ended that went with its init.
+fn through_init(case: &Case<'_>, init: &End<'_>, runtime: &str) -> String {
+    let init = words::name_pid(&case.process(init.process()));
+    format!("the kernel, as {init}, the init of its pid namespace, was ended by {runtime}")
 }
 
 /// The links of an end without the commands behind it.
@@ -216,79 +173,6 @@ fn daemon_going<'a>(
     units
         .filter(|unit| unit.ends_with(".service"))
         .find_map(|unit| UnitGoing::of(case, unit, first.ns()))
-}
-
-/// A unit of the system that was being stopped when it, or what it controls, ended a container.
-struct UnitGoing<'a> {
-    unit: String,
-    job: &'a Seen<Job>,
-    request: Option<Request<'a>>,
-    /// What its manager had sent to one of its processes by then.
-    told: Option<&'a SeenSignal>,
-}
-
-impl<'a> UnitGoing<'a> {
-    fn of(case: &Case<'a>, unit: String, at_ns: u64) -> Option<Self> {
-        const RECENT: u64 = 120 * S;
-        let job = stop_job(case.world, Manager::System, &unit, at_ns, case.victim.start_ns)?;
-        let is_in = |cgroup: &str| CgroupOwner::of(cgroup).unit.as_deref() == Some(&unit);
-        let people = case.world.people.iter();
-        let own = people.filter(|(_, known)| known.cgroup.as_deref().is_some_and(is_in));
-        let signals = own.flat_map(|(id, _)| case.world.signals_to(id));
-        let told = signals.filter(|signal| {
-            signal.ns() <= at_ns
-                && signal.ns() + RECENT >= at_ns
-                && signal.value.number != sig::SIGCONT
-                && manager_of(&signal.value.sender) == Some(Manager::System)
-        });
-        let told = told.min_by_key(|signal| signal.ns());
-        let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
-        let request = Request::for_job(case, Wish::Stop, job, began_ns);
-        // One that was heard of only after that is what machined makes of it, or was asked for before.
-        let asked_before = || {
-            request.is_some_and(|request| match request.call {
-                Some(call) => call.ns() <= at_ns,
-                None => request.process.is_some_and(|id| id.start_ns <= at_ns),
-            })
-        };
-        if told.is_none() && job.ns() > at_ns && !(job.ns() <= at_ns + BUS_LAG && asked_before()) {
-            return None;
-        }
-        Some(Self { unit, job, request, told })
-    }
-
-    /// When the process began that asked for it; 0 where that is not known.
-    fn asked_ns(&self) -> u64 {
-        self.request.and_then(|request| request.process).map_or(0, |id| id.start_ns)
-    }
-
-    fn is_of(&self, unit: &str) -> bool {
-        self.unit == unit
-    }
-
-    /// That it was stopped and who asked for that.
-    fn clause(&self, case: &Case<'_>) -> String {
-        let done = match job_type(case.world, self.job) {
-            Some("restart" | "try-restart" | "start") => "restarted",
-            _ => "stopped",
-        };
-        let who = self.request.and_then(|request| request.sentence(case));
-        let who = who.map_or_else(
-            || "; who asked for that was not seen".to_owned(),
-            |who| format!(": {who}"),
-        );
-        format!("{} was {done}{who}", self.unit)
-    }
-
-    fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
-        let effect = self.told.map_or(effect, |signal| signal.at).no_later_than(effect);
-        let job = units::job_link_before(case, self.job, effect);
-        let asked = self.request.iter().flat_map(|request| request.links(case, job.at));
-        let told = self
-            .told
-            .map(|signal| case.signal_link(signal, crate::story::mechanism::of(&signal.value)));
-        asked.chain([job.clone()]).chain(told).collect()
-    }
 }
 
 /// The unit that runs systemd-nspawn, or the machine's scope, was stopped: systemd-nspawn ends the machine then. Of its
@@ -367,8 +251,13 @@ fn code(case: &Case<'_>) -> String {
     )
 }
 
-const CODE_137: &str = "exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too \
-                        little memory.";
+/// What the number means that a container ended by SIGKILL alone is shown with: of its init, or of what went with that.
+fn code_137(with_init: bool) -> String {
+    let whose = if with_init { "The container's" } else { "Its" };
+    format!(
+        " {whose} exit code is shown as 137, which is 128 and SIGKILL's 9: by itself no sign of too little memory."
+    )
+}
 
 /// SIGKILL came since the first signal had not helped.
 fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {

@@ -1,0 +1,89 @@
+//! Units of the system that are stopped, and end a container with that: of its runtime's daemon, of systemd-nspawn.
+
+use crate::evidence::{CgroupOwner, Job, Manager, Moment, S, sig};
+use crate::story::case::Case;
+use crate::story::manager::{BUS_LAG, manager_of};
+use crate::story::requests::{Request, Wish};
+use crate::story::unit_jobs::{job_type, stop_job};
+use crate::story::verdict::Link;
+use crate::story::world::{Seen, SeenSignal};
+use crate::story::{mechanism, units};
+
+/// A unit of the system that was being stopped when it, or what it controls, ended a container.
+pub struct UnitGoing<'a> {
+    unit: String,
+    job: &'a Seen<Job>,
+    /// Who asked for it.
+    pub request: Option<Request<'a>>,
+    /// What its manager had sent to one of its processes by then.
+    told: Option<&'a SeenSignal>,
+}
+
+impl<'a> UnitGoing<'a> {
+    /// Whether a unit was being stopped at a time, or was as much as asked to.
+    pub fn of(case: &Case<'a>, unit: String, at_ns: u64) -> Option<Self> {
+        const RECENT: u64 = 120 * S;
+        let job = stop_job(case.world, Manager::System, &unit, at_ns, case.victim.start_ns)?;
+        let is_in = |cgroup: &str| CgroupOwner::of(cgroup).unit.as_deref() == Some(&unit);
+        let people = case.world.people.iter();
+        let own = people.filter(|(_, known)| known.cgroup.as_deref().is_some_and(is_in));
+        let signals = own.flat_map(|(id, _)| case.world.signals_to(id));
+        let told = signals.filter(|signal| {
+            signal.ns() <= at_ns
+                && signal.ns() + RECENT >= at_ns
+                && signal.value.number != sig::SIGCONT
+                && manager_of(&signal.value.sender) == Some(Manager::System)
+        });
+        let told = told.min_by_key(|signal| signal.ns());
+        let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
+        let request = Request::for_job(case, Wish::Stop, job, began_ns);
+        // One that was heard of only after that is what machined makes of it, or was asked for before.
+        let asked_before = || {
+            request.is_some_and(|request| match request.call {
+                Some(call) => call.ns() <= at_ns,
+                None => request.process.is_some_and(|id| id.start_ns <= at_ns),
+            })
+        };
+        if told.is_none() && job.ns() > at_ns && !(job.ns() <= at_ns + BUS_LAG && asked_before()) {
+            return None;
+        }
+        Some(Self { unit, job, request, told })
+    }
+
+    /// When the process began that asked for it; 0 where that is not known.
+    pub fn asked_ns(&self) -> u64 {
+        self.request.and_then(|request| request.process).map_or(0, |id| id.start_ns)
+    }
+
+    /// Whether it is that unit.
+    pub fn is_of(&self, unit: &str) -> bool {
+        self.unit == unit
+    }
+
+    /// That it was stopped and who asked for that.
+    pub fn clause(&self, case: &Case<'_>) -> String {
+        let done = match job_type(case.world, self.job) {
+            Some("restart" | "try-restart" | "start") => "restarted",
+            _ => "stopped",
+        };
+        let who = self.request.and_then(|request| request.sentence(case));
+        let who = who.map_or_else(
+            || "; who asked for that was not seen".to_owned(),
+            |who| format!(": {who}"),
+        );
+        format!("{} was {done}{who}", self.unit)
+    }
+
+    /// Who asked, the job, and what the manager sent.
+    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+        let effect = self.told.map_or(effect, |signal| signal.at).no_later_than(effect);
+        // Only of a signal of its own is it known to have had the job first.
+        let job = match self.told {
+            Some(_) => units::job_link_before(case, self.job, effect),
+            None => units::job_link(case, self.job).concluded_before(effect),
+        };
+        let asked = self.request.iter().flat_map(|request| request.links(case, job.at));
+        let told = self.told.map(|signal| case.signal_link(signal, mechanism::of(&signal.value)));
+        asked.chain([job.clone()]).chain(told).collect()
+    }
+}
