@@ -118,6 +118,10 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
     if !bad.is_empty() {
         bail!("not all is well on Linux {}", bad.join(", "));
     }
+    let tested = |row: &Row| row.seen.as_ref().is_ok_and(|(_, outcome)| outcome.has_tests());
+    if !rows.iter().any(tested) {
+        bail!("no test of these machines has {} in its name", options.filter.join(" or "));
+    }
     Ok(())
 }
 
@@ -231,6 +235,10 @@ fn try_on(
     if !outcome.done {
         outcome.trouble.push("the machine ended before the tests did".to_owned());
         writeln!(out, "the machine ended early; last on its console:\n{}", machine.last_words())?;
+    }
+    outcome.expect("hooks", &table::hooks());
+    if options.filter.is_empty() {
+        outcome.expect("self-tests", &table::self_tests());
     }
     Ok(outcome)
 }

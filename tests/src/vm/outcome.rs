@@ -2,8 +2,12 @@
 
 use super::plan::{Line, TestOutcome};
 
-/// How a fixture, or a test, says that a kernel cannot do what a scene is about.
+/// How a fixture, or a test, says that a kernel cannot do what a scene is about: at the beginning of what it says, since
+/// killtrace uses such words itself.
 const LACKS: &str = "this kernel has no ";
+
+/// What stands before that in a line of a fixture, and then its pid and a colon.
+const FIXTURE: &str = "killtrace-fixture: pid ";
 
 /// A test that did not pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,19 +76,38 @@ impl Outcome {
         self.done && self.failed.is_empty() && self.trouble.is_empty() && !fails
     }
 
-    /// How many of these hooks work, of how many.
-    pub fn hooks(&self, hooks: &[&str]) -> (usize, usize) {
-        let works = |hook: &&&str| {
-            self.checks.iter().any(|(name, state, _)| name == **hook && state == "works")
+    /// Takes what `killtrace doctor` has to say of these, and did not, for trouble.
+    pub fn expect(&mut self, what: &str, names: &[&str]) {
+        let (works, all) = self.working(names);
+        if works < all {
+            self.trouble.push(format!("{works} of {all} {what} work"));
+        }
+    }
+
+    /// Whether any test was run; a filter may be the name of none.
+    pub fn has_tests(&self) -> bool {
+        !(self.passed.is_empty() && self.failed.is_empty() && self.impossible.is_empty())
+    }
+
+    /// How many of these checks of `killtrace doctor` are well, of how many.
+    pub fn working(&self, names: &[&str]) -> (usize, usize) {
+        let works = |wanted: &&&str| {
+            self.checks.iter().any(|(name, state, _)| name == **wanted && state == "works")
         };
-        (hooks.iter().filter(works).count(), hooks.len())
+        (names.iter().filter(works).count(), names.len())
     }
 }
 
 /// What a kernel lacks to pass a test, where the test or its fixture says so.
 pub fn lacking(output: &str) -> Option<String> {
-    let start = output.find(LACKS)?;
-    output[start..].lines().next().map(str::to_owned)
+    let mut said = output.lines().map(|line| of_fixture(line).unwrap_or(line));
+    said.find(|said| said.starts_with(LACKS)).map(str::to_owned)
+}
+
+/// What a fixture said in a line.
+fn of_fixture(line: &str) -> Option<&str> {
+    let (_, said) = line.split_once(FIXTURE)?;
+    said.trim_start_matches(|letter: char| letter.is_ascii_digit()).strip_prefix(": ")
 }
 
 /// The first sentences of a panic, or the last line.
@@ -164,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn tests_were_run_where_any_passed_failed_or_was_not_possible() {
+        for (how, output) in [
+            (TestOutcome::Passed, ""),
+            (TestOutcome::Failed, "wrong"),
+            (TestOutcome::Failed, "this kernel has no cgroup.kill"),
+        ] {
+            let mut outcome = Outcome::default();
+            outcome.take(Line::Done);
+            assert!(!outcome.has_tests());
+            outcome.take(test(how, output));
+            assert!(outcome.has_tests(), "{output}");
+        }
+    }
+
+    #[test]
     fn what_a_kernel_cannot_do_is_no_failure() {
         let mut outcome = Outcome::default();
         let said = "killtrace-fixture: pid 7: this kernel has no cgroup.kill (it came with 5.14)\n";
@@ -173,7 +211,23 @@ mod tests {
             outcome.impossible[0].reason,
             "this kernel has no cgroup.kill (it came with 5.14)"
         );
+        // What killtrace says of a kernel is no excuse.
+        let said =
+            "thread 'a' panicked at x:1:\nwrong: missing  kernel fields  this kernel has no x.y\n";
+        outcome.take(test(TestOutcome::Failed, said));
+        assert_eq!((outcome.impossible.len(), outcome.failed.len()), (1, 1));
+        outcome.failed.clear();
+        let said = "thread 'a' panicked at x:1:\nthis kernel has no lockdown (CONFIG_X)\nnote: run";
+        outcome.take(test(TestOutcome::Failed, said));
+        assert_eq!(outcome.impossible[1].reason, "this kernel has no lockdown (CONFIG_X)");
         assert!(outcome.is_good());
+        let (name, state) = ("signal_generate".to_owned(), "works".to_owned());
+        outcome.take(Line::Check { name, state, detail: String::new() });
+        outcome.expect("hooks", &["signal_generate"]);
+        assert!(outcome.is_good());
+        outcome.expect("hooks", &["signal_generate", "mark_victim"]);
+        assert_eq!(outcome.trouble, ["1 of 2 hooks work"]);
+        outcome.trouble.clear();
         outcome.take(Line::Trouble { text: "no doctor".to_owned() });
         assert!(!outcome.is_good());
     }

@@ -1,7 +1,6 @@
 //! `killtrace -- CMD`, and selections other than by pid.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use killtrace::evidence::Mechanism;
@@ -162,7 +161,8 @@ fn no_such_program() {
     let types: Vec<serde_json::Value> = report.lines().map(type_of).collect();
     assert_eq!(types, ["header", "summary"], "{report}");
     assert!(report.contains(r#""alive":0"#), "{report}");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report-for-a-recording.jsonl");
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("report.jsonl");
     std::fs::write(&path, &output.stdout).expect("the report is kept");
     let refused = run(&["replay", "--format", "json", &path.to_string_lossy()]);
     let said = String::from_utf8_lossy(&refused.stderr);

@@ -440,8 +440,7 @@ fn a_recording_that_is_another_users() {
     const READS_ALL: [&str; 2] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
     let place = tempfile::tempdir().expect("a directory");
     let file = place.path().join("evidence.jsonl");
-    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/kill-term/evidence.jsonl");
-    fs::copy(case, &file).expect("a recording");
+    fs::write(&file, include_str!("../../cases/kill-term/evidence.jsonl")).expect("a recording");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("root's alone");
     let path = file.to_str().expect("a path in UTF-8");
     let machine = Machine::of(&NOBODY).and(&READS_ALL);
