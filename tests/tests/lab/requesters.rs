@@ -203,7 +203,7 @@ fn what_a_failed_unit_starts_stops_it() {
     });
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     let explanation = death.0["cause"]["explanation"].to_string();
-    let words = "clean.service (started, it seems, by OnFailure= of fails.service";
+    let words = "clean.service (started by OnFailure= of fails.service";
     assert!(explanation.contains(words), "{death}");
 }
 

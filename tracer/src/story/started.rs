@@ -322,7 +322,8 @@ impl<'c, 'a> Run<'c, 'a> {
         let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         let mut links = failure.links(case, begun, hops);
         links.push(job_link(case, job).before(begun));
-        let by = By::Cause(format!("started, it seems, by {}", failure.sentence(case, hops)));
+        let what = format!("started{} by {}", failure.seems(), failure.sentence(case, hops));
+        let by = By::Cause(what);
         Started { by, links }
     }
 }
@@ -340,47 +341,44 @@ pub struct Failure<'a> {
     pub unit: &'a str,
     setting: &'static str,
     said: &'a Seen<JournalLine>,
+    /// The manager says that the other one is what it has started then.
+    is_named: bool,
     /// The end of its main process.
     end: Option<End<'a>>,
 }
 
 impl<'a> Failure<'a> {
-    /// The only unit that logged that it did so right before this job of the system's manager was made. None that was being
-    /// stopped itself since, which may be what that job led to; and none where another unit was started first, which it may
-    /// be that the line is about.
+    /// The only unit that logged that it did so right before this job of the system's manager was made, and that the started
+    /// one names (`OnFailureOf=`, since systemd 249). Where no names are known: none that was being stopped itself since,
+    /// which may be what that job led to; and none where another unit was started first, which it may be that the line is
+    /// about.
     pub fn before(case: &Case<'a>, job: &Seen<Job>) -> Option<Self> {
         let Job { manager, unit, .. } = &job.value;
+        let history = case.world.unit_of(*manager, unit);
+        let history = history.filter(|history| history.has("OnFailureOf"));
         let mut said = case.world.journal.iter().filter_map(|line| {
             let about = line.value.about_unit.as_deref().filter(|about| about != unit)?;
             let is_near = line.ns().abs_diff(job.ns()) <= TOGETHER && line.value.pid == Some(1);
             let setting = triggers(&line.value.message).filter(|_| is_near)?;
-            Some((about, setting, line))
+            let [name, named_by] = setting;
+            let names = |history: &UnitHistory| history.ever_listed(named_by).contains(&about);
+            history.is_none_or(names).then_some((about, name, line))
         });
         let (unit, setting, said) = said.next().filter(|(unit, ..)| {
             *manager == Manager::System && said.all(|(about, ..)| about == *unit)
         })?;
-        let mut others = case
-            .world
-            .jobs
-            .iter()
-            .filter(|other| other.value.manager == *manager && other.value.result.is_none());
-        let explains = |other: &Seen<Job>| {
-            let kind = job_type(case.world, other);
-            let is_start = matches!(kind, Some("start" | "restart") | None);
-            let between = other.value.id < job.value.id
-                && other.ns() > said.ns()
-                && other.value.unit != job.value.unit;
-            let near = other.ns().abs_diff(job.ns()) <= TOGETHER;
-            let stopped =
-                kind == Some("stop") || kind != Some("start") && other.value.id > job.value.id;
-            between && is_start || other.value.unit == unit && near && stopped
-        };
-        if said.ns() > job.ns() || others.any(explains) {
+        let is_named = history.is_some();
+        if said.ns() > job.ns() || !is_named && is_otherwise_explained(case, job, unit, said.ns()) {
             return None;
         }
         let main = main_end(case.world, *manager, unit, said.ns(), 0, &[case.victim]);
         let end = main.and_then(|main| End::of(case, main.value.task.id));
-        Some(Self { unit, setting, said, end })
+        Some(Self { unit, setting, said, is_named, end })
+    }
+
+    /// `, it seems,` where the manager does not say that it starts the other one.
+    pub fn seems(&self) -> &'static str {
+        if self.is_named { "" } else { ", it seems," }
     }
 
     /// In words: `OnFailure= of bad.service: sleep[637] was killed by SIGKILL: …`.
@@ -404,10 +402,30 @@ impl<'a> Failure<'a> {
     }
 }
 
+/// Whether a job may have been made for something else than what a unit logged that failed right before: that unit was being
+/// stopped, or another was started first.
+fn is_otherwise_explained(case: &Case<'_>, job: &Seen<Job>, failed: &str, said_ns: u64) -> bool {
+    let same_manager = |other: &&Seen<Job>| {
+        other.value.manager == job.value.manager && other.value.result.is_none()
+    };
+    case.world.jobs.iter().filter(same_manager).any(|other| {
+        let kind = job_type(case.world, other);
+        let is_start = matches!(kind, Some("start" | "restart") | None);
+        let between = other.value.id < job.value.id
+            && other.ns() > said_ns
+            && other.value.unit != job.value.unit;
+        let near = other.ns().abs_diff(job.ns()) <= TOGETHER;
+        let stopped =
+            kind == Some("stop") || kind != Some("start") && other.value.id > job.value.id;
+        between && is_start || other.value.unit == failed && near && stopped
+    })
+}
+
 /// The setting by which a unit starts others as its state changes, where its manager logs that it does
-/// (`unit_start_on_failure`).
-fn triggers(message: &str) -> Option<&'static str> {
-    let settings = ["OnFailure=", "OnSuccess="];
-    let logs = |setting: &&str| message.ends_with(&format!(": Triggering {setting} dependencies."));
+/// (`unit_start_on_failure`), and the property in which those others name it.
+fn triggers(message: &str) -> Option<[&'static str; 2]> {
+    let settings = [["OnFailure=", "OnFailureOf"], ["OnSuccess=", "OnSuccessOf"]];
+    let logs =
+        |[name, _]: &[&str; 2]| message.ends_with(&format!(": Triggering {name} dependencies."));
     settings.into_iter().find(logs)
 }

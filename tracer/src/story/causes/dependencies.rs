@@ -275,7 +275,7 @@ impl<'a> Told<'_, 'a> {
         let failure = Failure::before(case, trigger.job?)?;
         self.links.extend(failure.links(case, effect, STARTS));
         let by = failure.sentence(case, STARTS);
-        Some(format!("{} was started, it seems, by {by}", trigger.unit))
+        Some(format!("{} was started{} by {by}", trigger.unit, failure.seems()))
     }
 
     /// As [`Self::tell`], of a unit that was stopped since the last one that needed it was gone.

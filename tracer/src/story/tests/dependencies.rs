@@ -111,22 +111,26 @@ fn a_start_is_not_explained_by_a_stop() {
     says(&death, &["base.service was started: it is wanted by far.service, and far.service was"]);
 }
 
+/// A unit failed, and starts others then.
+fn triggering(unit: &str) -> Fact {
+    Fact::Journal(JournalLine {
+        message: format!("{unit}: Triggering OnFailure= dependencies."),
+        pid: Some(1),
+        about_unit: Some(unit.to_owned()),
+        ..JournalLine::default()
+    })
+}
+
 /// What a unit starts when it fails nobody has asked for.
 #[test]
 fn a_failure_started_what_conflicts() {
     let failed = |triggered: &str| {
-        let told = Fact::Journal(JournalLine {
-            message: format!("{triggered}: Triggering OnFailure= dependencies."),
-            pid: Some(1),
-            about_unit: Some(triggered.to_owned()),
-            ..JournalLine::default()
-        });
         let bad = task_in(637, "sleep", "/system.slice/bad.service");
         begin("Conflicts")
             .exec(4980, client(), &["kill", "-9", "637"], &[])
             .signal(4985, signal(sig::SIGKILL, client(), bad.clone()))
             .exit(4986, bad, 9, false)
-            .add(4990, Source::Journal, told)
+            .add(4990, Source::Journal, triggering(triggered))
     };
     let death = stopped(failed("bad.service").job(4999, 699, "start", "base.service"));
     says(
@@ -138,6 +142,21 @@ fn a_failure_started_what_conflicts() {
     assert!(death.gaps.is_empty(), "{death:#?}");
     let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
     assert!(texts.iter().any(|text| text.contains("Triggering OnFailure=")), "{texts:?}");
+    // The manager may say which of two it was.
+    let two = |of: &str| {
+        stopped(
+            failed("bad.service")
+                .add(4991, Source::Journal, triggering("worse.service"))
+                .job(4999, 699, "start", "base.service")
+                .unit(5001, "base.service", &[("OnFailureOf", json!([of]))])
+                .unit(5001, "base.service", &[("OnSuccessOf", json!(["good.service"]))]),
+        )
+    };
+    says(
+        &two("bad.service"),
+        &["base.service was started by OnFailure= of bad.service: sleep[637]"],
+    );
+    says(&two("good.service"), &["base.service was started; who asked for that was not seen"]);
     // What was stopped was started by nothing.
     let death = stopped(
         failed("bad.service")
@@ -150,14 +169,6 @@ fn a_failure_started_what_conflicts() {
 /// Neither a unit that fails as it is stopped, nor one that was there for another.
 #[test]
 fn a_failure_that_started_something_else_is_no_reason() {
-    let told = |unit: &str| {
-        Fact::Journal(JournalLine {
-            message: format!("{unit}: Triggering OnFailure= dependencies."),
-            pid: Some(1),
-            about_unit: Some(unit.to_owned()),
-            ..JournalLine::default()
-        })
-    };
     let says_nothing = |scene: Scene| {
         let death = stopped(scene);
         says(&death, &["base.service was started; who asked for that was not seen"]);
@@ -165,11 +176,11 @@ fn a_failure_that_started_something_else_is_no_reason() {
     };
     // Its own end, heard of after and, where the bus was late, before the jobs.
     let start = || begin("Conflicts").job(4999, 699, "start", "base.service");
-    says_nothing(start().add(5002, Source::Journal, told("nginx.service")));
-    let late = begin("Conflicts").add(4990, Source::Journal, told("nginx.service"));
+    says_nothing(start().add(5002, Source::Journal, triggering("nginx.service")));
+    let late = begin("Conflicts").add(4990, Source::Journal, triggering("nginx.service"));
     says_nothing(late.job(4999, 699, "start", "base.service"));
     // A third one that was stopped for the same start.
-    let third = begin("Conflicts").add(4990, Source::Journal, told("third.service")).job(
+    let third = begin("Conflicts").add(4990, Source::Journal, triggering("third.service")).job(
         4999,
         699,
         "start",
@@ -179,7 +190,7 @@ fn a_failure_that_started_something_else_is_no_reason() {
     // What it started is another.
     says_nothing(
         begin("Conflicts")
-            .add(4790, Source::Journal, told("bad.service"))
+            .add(4790, Source::Journal, triggering("bad.service"))
             .job(4791, 698, "start", "alert.service")
             .job(4999, 699, "start", "base.service"),
     );

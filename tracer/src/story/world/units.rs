@@ -67,10 +67,16 @@ impl UnitHistory {
         self.now.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// Whether a property is known, be it empty: older managers do not have all of them.
+    pub fn has(&self, name: &str) -> bool {
+        self.now.contains_key(name)
+    }
+
     /// All that a list-of-strings property ever held: a dependency on a unit is forgotten with that unit.
     pub fn ever_listed(&self, name: &str) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
-        for value in self.changes.iter().filter_map(|change| change.value.get(name)) {
+        let before = self.changes.iter().filter_map(|change| change.value.get(name));
+        for value in before.chain(self.now.get(name)) {
             match value {
                 Value::Array(items) => {
                     all.extend(items.iter().filter_map(Value::as_str));
