@@ -19,7 +19,7 @@ use comparing::{
 use super::context::Context;
 use super::settings::Root;
 use super::settings::daemons::default_setting;
-use super::settings::units::UnitFiles;
+use super::settings::unit_files::UnitFiles;
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unit_of_cgroup};
 use crate::evidence::{

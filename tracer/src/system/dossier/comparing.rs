@@ -9,7 +9,7 @@ use super::Properties;
 use crate::evidence::{Manager, Setting, systemd_span};
 use crate::system::bus::values;
 use crate::system::settings::daemons::{compiled_logind, default_setting};
-use crate::system::settings::units::UnitFiles;
+use crate::system::settings::unit_files::UnitFiles;
 use crate::system::settings::{micros, truth};
 
 /// Of logind's settings those that it goes by otherwise than the files say, and the one whose compiled-in value no

@@ -1,4 +1,4 @@
-//! `logind.conf`, `system.conf` and `user.conf`: main file, drop-ins, compiled-in defaults.
+//! `logind.conf`, `system.conf`, `user.conf` and other daemons' configuration: main file, drop-ins, compiled-in defaults.
 
 use super::{Assignment, Kind, Root, commented_default, joined, last};
 use crate::evidence::{Manager, Setting};
@@ -52,7 +52,7 @@ pub(in crate::system) fn compiled_logind(name: &str) -> Option<&'static str> {
 }
 
 impl Root {
-    /// What decides at the end of a session, with the file and line that set it; scope `logind.conf`.
+    /// What decides at the end of a session and when the machine goes down, with the file and line that set it; scope `logind.conf`.
     pub fn logind(&self) -> Vec<Setting> {
         let assignments = self.daemon(None, "logind.conf");
         let of_default = |(name, default): (&str, Option<&str>)| {

@@ -2,6 +2,7 @@
 
 pub mod daemons;
 pub mod sshd;
+pub mod unit_files;
 pub mod units;
 
 use std::collections::BTreeMap;
@@ -385,6 +386,18 @@ fn is_plain(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A tree with these files, for as long as the first one is kept.
+    pub(super) fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        for (path, text) in files {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
+            fs::write(path, text).expect("file");
+        }
+        let root = Root::new(tree.path());
+        (tree, root)
+    }
 
     fn parse(text: &str, file: &str) -> Vec<Assignment> {
         Lines::of(text, file).collect()

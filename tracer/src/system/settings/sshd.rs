@@ -199,20 +199,8 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
+    use super::super::tests::root;
     use super::*;
-
-    fn root(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let tree = tempfile::tempdir().expect("temporary directory");
-        for (path, text) in files {
-            let path = tree.path().join(path);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("directory");
-            fs::write(path, text).expect("file");
-        }
-        let root = Root::new(tree.path());
-        (tree, root)
-    }
 
     #[test]
     fn the_first_value_counts_and_includes_are_read_in_place() {
