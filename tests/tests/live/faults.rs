@@ -166,6 +166,62 @@ fn killtrace_is_told_to_end() {
     }
 }
 
+/// Who ends killtrace may have ended its target right before, or be about to: the verdict still comes.
+#[test]
+fn killtrace_is_told_to_end_with_its_target() {
+    const TIDIES: &str = "trap 'sleep 0.2; exit 3' TERM; read -r end";
+    for (number, own) in [
+        (libc::SIGTERM, libc::SIGTERM),
+        (libc::SIGKILL, libc::SIGTERM),
+        (libc::SIGKILL, libc::SIGHUP),
+    ] {
+        let mut victim = Command::new("sh")
+            .args(["-c", TIDIES])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start sh: {error}"));
+        let name = format!("together-{number}-{own}");
+        let (mut child, kept, log) = start(&name, &[], &["-p", &victim.id().to_string()]);
+        wait_until_tracing(&log);
+        signal(victim.id(), number);
+        signal(child.id(), own);
+        assert!(child.wait().expect("it ends").success(), "{name}");
+        victim.wait().expect("it ends");
+        let told = replay(&kept);
+        assert!(told.contains("\"type\":\"death\""), "{name}: {told}");
+    }
+}
+
+/// nohup(1) has SIGHUP ignored, which is to last: a trace across a logout.
+#[test]
+fn killtrace_is_not_to_hear_of_a_hangup() {
+    let stage = Stage::open("kill-term");
+    let victim = stage.pid("victim").to_string();
+    let (mut child, kept, log) = start("nohup", &["nohup"], &["-p", &victim]);
+    wait_until_tracing(&log);
+    signal(child.id(), libc::SIGHUP);
+    drop(stage);
+    assert!(child.wait().expect("it ends").success());
+    let told = replay(&kept);
+    assert!(told.contains("\"type\":\"death\"") && !told.contains("hung up"), "{told}");
+}
+
+/// Where whoever started killtrace ignores how children end, it does not, and the command has what was there before.
+#[test]
+fn children_that_nobody_is_to_hear_of() {
+    let (output, kept) = script(
+        "children",
+        "trap '' CHLD; \"$killtrace\" --format json -w \"$kept\" -- \
+         sh -c 'grep SigIgn /proc/$$/status >&2; kill -KILL $$'; echo status $?",
+    );
+    let told = said(&output);
+    assert!(told.contains("status 137") && told.contains("\"type\":\"death\""), "{told}");
+    assert!(replay(&kept).contains("\"reason\":\"command ended\""), "{told}");
+    let ignored = told.split_once("SigIgn:").and_then(|(_, rest)| rest.split_whitespace().next());
+    let ignored = u64::from_str_radix(ignored.unwrap_or_default(), 16).expect("a mask");
+    assert_ne!(ignored & 1 << (libc::SIGCHLD - 1), 0, "{told}");
+}
+
 /// A command that is left behind: the status is none of its, and it is said.
 #[test]
 fn killtrace_is_told_to_end_before_its_command() {

@@ -1,5 +1,5 @@
-//! Limits that are meant for others: this process does without them, its command gets them back; and those
-//! without which nothing works, refused in one sentence.
+//! Limits and dispositions that are meant for others: this process does without them, its command gets them back; and
+//! limits without which nothing works, refused in one sentence.
 
 use std::io;
 use std::sync::RwLock;
@@ -55,10 +55,13 @@ pub struct Inherited {
     files: Option<libc::rlimit>,
     /// What a write past the limit of file size does.
     file_size: libc::sighandler_t,
+    /// What the end of a child does: where it is ignored, nobody hears how a child ended (wait(2)).
+    child: libc::sighandler_t,
 }
 
 impl Inherited {
-    /// Has as many files as may be open, and is told of a file that may not grow as of a full disk, rather than ended.
+    /// Has as many files as may be open, is told of a file that may not grow as of a full disk, rather than ended, and of
+    /// how its children end.
     pub fn lift() -> Self {
         let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: the structure is valid for writes for the call.
@@ -68,7 +71,9 @@ impl Inherited {
         let _ = known && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most) } == 0;
         // SAFETY: sets a disposition that has no handler.
         let file_size = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        Self { files: known.then_some(files), file_size }
+        // SAFETY: as above.
+        let child = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+        Self { files: known.then_some(files), file_size, child }
     }
 
     /// Gives back what there was. May be called between fork and exec.
@@ -77,9 +82,12 @@ impl Inherited {
             // SAFETY: the structure is valid for the call.
             unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, files) };
         }
-        if self.file_size != libc::SIG_ERR {
-            // SAFETY: no handler of this program was ever set: it is a disposition that has none.
-            unsafe { libc::signal(libc::SIGXFSZ, self.file_size) };
+        for (signal, disposition) in [(libc::SIGXFSZ, self.file_size), (libc::SIGCHLD, self.child)]
+        {
+            if disposition != libc::SIG_ERR {
+                // SAFETY: no handler of this program was ever set: it is a disposition that has none.
+                unsafe { libc::signal(signal, disposition) };
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The engine: evidence in, records out, in the order in which a reader wants them.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::decide;
 use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
-use super::world::{Seen, World};
+use super::world::{KEPT, Seen, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
     Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
@@ -25,8 +26,8 @@ pub struct Engine {
     /// The sender and the target of the last signal, as long as nothing has changed with them.
     parties: Option<Parties>,
     losses_untold: Vec<String>,
-    /// Whose end was told though nobody had seen it: should it come late, it is no second one.
-    taken_for_lost: HashSet<ProcessId>,
+    /// Whose end was told though nobody had seen it, the newest [`KEPT`]: should it come late, it is no second one.
+    taken_for_lost: VecDeque<ProcessId>,
     /// When a service manager sent a signal last: `CLOCK_BOOTTIME`, nanoseconds.
     managed_ns: Option<u64>,
     signals: u64,
@@ -84,7 +85,7 @@ impl Engine {
             fold: None,
             parties: None,
             losses_untold: Vec::new(),
-            taken_for_lost: HashSet::new(),
+            taken_for_lost: VecDeque::new(),
             managed_ns: None,
             signals: 0,
             deaths: 0,
@@ -140,12 +141,27 @@ impl Engine {
         self.world.targets.keys().copied().filter(move |id| !was_seen_to_end(id))
     }
 
+    /// Whether a target that is alive was asked or made to end since then (`CLOCK_BOOTTIME`, nanoseconds), and may be about to.
+    pub fn is_target_ending(&self, since_ns: u64) -> bool {
+        const ASKING: [u8; 4] = [sig::SIGTERM, sig::SIGINT, sig::SIGQUIT, sig::SIGHUP];
+        self.alive().any(|id| {
+            let signals = self.world.signals_to(id).iter().rev();
+            signals.take_while(|signal| signal.ns() >= since_ns).any(|signal| {
+                let asks = ASKING.contains(&signal.value.number);
+                patience::reached(&signal.value) && (asks || signal.value.fatal)
+            })
+        })
+    }
+
     /// Takes in one piece of evidence; what there is to report for it comes back.
     pub fn observe(&mut self, evidence: &Evidence) -> Vec<Record> {
         if let Some(exit) = self.unseen_end(evidence) {
             let records = self.observe(&exit);
             if let Fact::Exit(exit) = &exit.fact {
-                self.taken_for_lost.insert(exit.task.id);
+                self.taken_for_lost.push_back(exit.task.id);
+                if self.taken_for_lost.len() > KEPT {
+                    self.taken_for_lost.pop_front();
+                }
             }
             return records;
         }

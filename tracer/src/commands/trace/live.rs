@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended, Refused};
 use super::roll_call::RollCall;
-use super::stops::{Stops, either};
+use super::stops::{Stops, either, perhaps};
 use super::targets::{Running, Wanted, identity};
 use super::{say_missing, say_tracing, say_unlikely};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
 use crate::evidence::{
-    End, Evidence, Fact, Gone, Header, ProcessId, SCHEMA, Settled, Source, TargetReason,
+    End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled, Source, TargetReason,
 };
 use crate::kernel::{Kernel, function_names};
 use crate::recording::Recorder;
@@ -56,6 +56,14 @@ const TITLES: Duration = Duration::from_secs(1);
 /// to be recorded.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Whoever ends killtrace may be ending its targets as well, a moment before or after, as at the end of a session or of the
+/// system: how long it stays at least and, while a target is ending, at most.
+const STAYS_AT_LEAST: Duration = Duration::from_millis(100);
+const STAYS_AT_MOST: Duration = Duration::from_secs(2);
+
+/// How long ago a target was asked to end that is taken to be ending, nanoseconds.
+const ASKED_NS: u64 = 5 * S;
+
 /// How long the end of the command is waited for in the kernel's own words.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -83,6 +91,8 @@ pub struct Live<'a> {
     /// The command runs.
     released: bool,
     deadline: Option<Instant>,
+    /// Why the trace is about to end, and since when.
+    leaving: Option<(&'static str, Instant)>,
 }
 
 impl<'a> Live<'a> {
@@ -120,6 +130,7 @@ impl<'a> Live<'a> {
             unrecorded: false,
             released: false,
             deadline: plan.duration.map(|duration| Instant::now() + duration),
+            leaving: None,
         };
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
         live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
@@ -194,8 +205,16 @@ impl<'a> Live<'a> {
                         break "interrupted";
                     }
                 }
-                _ = self.stops.terminate.recv() => break "terminated",
-                _ = self.stops.hangup.recv() => break "hung up",
+                _ = self.stops.terminate.recv() => {
+                    // Who says it twice means at once.
+                    if self.leaving.is_some() {
+                        break "terminated";
+                    }
+                    self.leaving = Some(("terminated", Instant::now()));
+                }
+                () = perhaps(&mut self.stops.hangup) => {
+                    self.leaving.get_or_insert_with(|| ("hung up", Instant::now()));
+                }
                 result = self.kernel.next(&mut batch) => {
                     result?;
                     self.take_kernels(&mut batch)?;
@@ -222,6 +241,7 @@ impl<'a> Live<'a> {
     /// Whether something is due before anything else happens.
     fn waits(&self) -> bool {
         self.child.is_some()
+            || self.leaving.is_some()
             || self.recorder.is_some()
             || self.roll_call.waits()
             || self.engine.pending().next().is_some()
@@ -256,6 +276,15 @@ impl<'a> Live<'a> {
         }
         if self.engine.is_over() {
             return Some("once");
+        }
+        if let Some((reason, since)) = self.leaving {
+            let stayed = since.elapsed();
+            let asked_ns = clock::now().boot_ns.saturating_sub(ASKED_NS);
+            let awaits =
+                || self.engine.pending().next().is_some() || self.engine.is_target_ending(asked_ns);
+            if stayed >= STAYS_AT_MOST || stayed >= STAYS_AT_LEAST && !awaits() {
+                return Some(reason);
+            }
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Some("duration");

@@ -158,7 +158,10 @@ fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
     };
     tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
     for name in waiting {
-        tell(&format!("nothing matches {} yet; waiting for it", one_line(name)));
+        // Of units that cannot come more is said.
+        let in_vain = name.starts_with("unit:") && !presence::is_run_by_systemd();
+        let waits = if in_vain { "" } else { " yet; waiting for it" };
+        tell(&format!("nothing matches {}{waits}", one_line(name)));
     }
 }
 
