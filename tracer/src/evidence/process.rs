@@ -1,5 +1,7 @@
 //! Processes: what an event says of them, and what a report shows of them.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,13 @@ pub const COMM_LEN: usize = 15;
 pub fn is_comm_of(comm: &str, name: &str) -> bool {
     let name = name.as_bytes();
     !name.is_empty() && name.get(..COMM_LEN).unwrap_or(name) == comm.as_bytes()
+}
+
+/// A name as it stands in a sentence: in quotes where it could be read as more than a name, as `systemd[1], whose` could.
+#[must_use]
+pub fn set_off(name: &str) -> Cow<'_, str> {
+    let is_more = name.contains(['[', ']', ',', ';', '"']) || name.contains("  ");
+    if is_more { format!("\"{}\"", name.replace('"', "\\\"")).into() } else { name.into() }
 }
 
 /// Identity of a process: a pid alone can be used again.
@@ -229,6 +238,17 @@ pub struct BatchJob {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_reads_as_more_is_set_off() {
+        for name in ["tmux: server", "(sd-pam)", "kworker/1:2H-kb", "systemd", "-bash"] {
+            assert_eq!(set_off(name), name);
+        }
+        assert_eq!(set_off("systemd[1]"), "\"systemd[1]\"");
+        assert_eq!(set_off("systemd, whose"), "\"systemd, whose\"");
+        assert_eq!(set_off("a\" of root"), "\"a\\\" of root\"");
+        assert_eq!(set_off("a  observed"), "\"a  observed\"");
+    }
 
     #[track_caller]
     fn called(comm: &str, exe: &str, name: &str) {

@@ -303,8 +303,9 @@ pub fn hostile() -> Death {
     };
     let sender = process("end;\nNote over p0: forged", 667);
     let text = format!(
-        "{}[667] sent SIGKILL to {evil}[666] | `` | <script> @everyone #1 https://x",
-        sender.comm.clone().unwrap_or_default()
+        "{}[667] sent SIGKILL to {}[666] | `` | <script> @everyone #1 https://x",
+        set_off(sender.comm.as_deref().unwrap_or_default()),
+        set_off(evil)
     );
     Death {
         at: at(1),

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::evidence::{
-    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, base_name, sig, signal_number,
+    Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, base_name, set_off, sig,
+    signal_number,
 };
 use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
 
@@ -25,10 +26,12 @@ pub fn process(process: &Process) -> String {
     format!("{}[{pid}]", name(process))
 }
 
-/// The name alone: the kernel's, or what that is the beginning of; else the executable's, else `?`. Escaped for a terminal.
+/// The name alone: the kernel's, or what that is the beginning of; else the executable's, else `?`. Escaped for a terminal,
+/// and set off where it could be read as more than a name.
 pub fn name(process: &Process) -> String {
     let exe = || process.exe.as_deref().map(base_name);
-    escape::shortened(process.name().or_else(exe).unwrap_or("?"), MAX_NAME)
+    let name = escape::shortened(process.name().or_else(exe).unwrap_or("?"), MAX_NAME);
+    set_off(&name).into_owned()
 }
 
 /// Whether it is the same process, as far as is known.
@@ -178,7 +181,8 @@ pub fn killer(killer: &Killer) -> String {
     }
 }
 
-/// A span of time, with the digits that the story's sentences have: `450 µs`, `1.2 ms`, `10.1 s`, `3 min 20 s`.
+/// A span of time in the line of an event: `450 µs`, `1.2 ms`, `10.1 s`, and beyond a minute in two units, `3 min 20 s`,
+/// where a sentence of the story has one.
 pub fn delay(ns: u64) -> String {
     let tenths = |unit: u64| match ns % unit * 10 / unit {
         0 => (ns / unit).to_string(),

@@ -1,11 +1,11 @@
 //! Words: how processes, spans of time and amounts are spoken of.
 
 use super::fixes::quoted;
-use crate::evidence::{Container, Process, Task};
+use crate::evidence::{Container, Process, Task, set_off};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
-    let name = process.name().unwrap_or("?");
+    let name = set_off(process.name().unwrap_or("?"));
     match process.pid {
         0 => format!("{name}[pid outside this namespace]"),
         pid => format!("{name}[{pid}]"),
