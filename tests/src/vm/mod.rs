@@ -79,7 +79,7 @@ struct Row {
     seen: Result<(String, Outcome), String>,
 }
 
-/// Runs the matrix; writes the document when all of it was run.
+/// Runs the matrix; writes the document, or the parts of it that every test was run for.
 ///
 /// # Errors
 /// Where something cannot be set up, or a test failed.
@@ -107,10 +107,8 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
         };
         rows.push(Row { wanted, seen });
     }
-    let complete = options.kernels.is_empty() && options.filter.is_empty() && !options.short;
-    if complete {
-        fs::write(&options.document, table::document(&rows, &this))
-            .with_context(|| format!("cannot write {}", options.document.display()))?;
+    if options.filter.is_empty() && !options.short {
+        write_document(options, &rows, &this)?;
     }
     writeln!(out, "\n{}\n{:.0} s", table::summary(&rows), start.elapsed().as_secs_f64())?;
     let good = |row: &Row| row.seen.as_ref().is_ok_and(|(_, outcome)| outcome.is_good());
@@ -123,6 +121,22 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<()> {
         bail!("no test of these machines has {} in its name", options.filter.join(" or "));
     }
     Ok(())
+}
+
+/// Writes what every test on these kernels has shown, into what there is of others where not all were run.
+fn write_document(options: &Options, rows: &[Row], this: &table::Run) -> Result<()> {
+    let path = &options.document;
+    let text = if options.kernels.is_empty() {
+        table::document(rows, this)
+    } else {
+        let before =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        match table::renewed(&before, rows, this) {
+            Some(text) => text,
+            None => return Ok(()),
+        }
+    };
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes sure that there is what virtual machines need on this one.

@@ -98,29 +98,55 @@ pub fn document(rows: &[Row], run: &Run) -> String {
         "| kernel | Debian | loads | hooks | self-test | tests |\n|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        let (label, about) = (row.wanted.label, row.wanted.about);
-        let _ = match &row.seen {
-            Err(_) => writeln!(text, "| {label} | {about} | not tried | | | |"),
-            Ok((_, outcome)) => {
-                let release = outcome.release.as_deref().unwrap_or(label);
-                writeln!(
-                    text,
-                    "| {release} | {about} | {} | {} | {} | {} |",
-                    if loads(outcome) { "yes" } else { "**no**" },
-                    attached(outcome),
-                    self_test(outcome),
-                    tests(outcome)
-                )
-            }
-        };
+        let _ = writeln!(text, "{}", line(row));
     }
     for row in rows {
-        notes(&mut text, row);
+        notes(&mut text, row, None);
     }
     text
 }
 
-fn notes(text: &mut String, row: &Row) {
+/// The document, where some kernels were tried again by themselves; `None` where it has nothing of one of them yet.
+pub fn renewed(document: &str, rows: &[Row], run: &Run) -> Option<String> {
+    const SECTION: &str = "\n## ";
+    let mut text = document.to_owned();
+    for row in rows {
+        let about = row.wanted.about;
+        let of_row = |line: &&str| line.split(" | ").nth(1) == Some(about);
+        let old = text.lines().find(of_row)?.to_owned();
+        text = text.replacen(&old, &line(row), 1);
+        let mut notes_of_it = String::new();
+        notes(&mut notes_of_it, row, Some(run));
+        let title = format!(" ({about})");
+        let mut sections: Vec<&str> = text.split(SECTION).collect();
+        let is_of_it =
+            |section: &&mut &str| section.lines().next().is_some_and(|line| line.ends_with(&title));
+        let section = sections.iter_mut().skip(1).find(is_of_it)?;
+        // The line's end before the next one's title is that one's.
+        *section = notes_of_it.strip_prefix(SECTION)?;
+        text = sections.join(SECTION);
+    }
+    Some(text)
+}
+
+/// Its line in the table.
+fn line(row: &Row) -> String {
+    let (label, about) = (row.wanted.label, row.wanted.about);
+    let Ok((_, outcome)) = &row.seen else {
+        return format!("| {label} | {about} | not tried | | | |");
+    };
+    format!(
+        "| {} | {about} | {} | {} | {} | {} |",
+        outcome.release.as_deref().unwrap_or(label),
+        if loads(outcome) { "yes" } else { "**no**" },
+        attached(outcome),
+        self_test(outcome),
+        tests(outcome)
+    )
+}
+
+/// What there is to say of a kernel, and of the run, where it was one of its own.
+fn notes(text: &mut String, row: &Row, own_run: Option<&Run>) {
     let (package, outcome) = match &row.seen {
         Ok(seen) => seen,
         Err(why) => {
@@ -130,6 +156,10 @@ fn notes(text: &mut String, row: &Row) {
     };
     let release = outcome.release.as_deref().unwrap_or(row.wanted.label);
     let _ = writeln!(text, "\n## {release} ({})\n\nPackage `{package}`.", row.wanted.about);
+    if let Some(run) = own_run {
+        let _ = write!(text, "\nTried by itself. {}", run.told().trim_end_matches('\n'));
+        text.push('\n');
+    }
     let told = |wanted: &'static str| {
         let checks = outcome.checks.iter().filter(move |(_, state, _)| state == wanted);
         checks.map(|(name, _, detail)| (name.as_str(), detail.as_str()))
@@ -285,6 +315,33 @@ mod tests {
         assert!(!text.contains("- `journal`"), "{text}");
         assert!(text.contains("- `live kills::kill_term`: wrong"), "{text}");
         assert!(summary(&rows).contains("1 failed"), "{}", summary(&rows));
+    }
+
+    #[test]
+    fn a_kernel_that_is_tried_again_has_its_part_renewed() {
+        let seen = |passed: &[&str]| {
+            let passed = passed.iter().map(|name| (*name).to_owned()).collect();
+            Ok(("linux-image-x".to_owned(), Outcome { passed, ..Outcome::default() }))
+        };
+        let run = |day: &str| Run { commit: Some("`fc8fb0b`".to_owned()), day: day.to_owned() };
+        let rows: Vec<Row> =
+            MATRIX.iter().map(|wanted| Row { wanted: *wanted, seen: seen(&["live a"]) }).collect();
+        let first = document(&rows, &run("2026-11-30"));
+        let again = [Row { wanted: MATRIX[1], seen: seen(&["live a", "live b"]) }];
+        let text = renewed(&first, &again, &run("2026-12-01")).expect("it has that");
+        assert_eq!(text.matches("2 passed").count(), 1, "{text}");
+        assert_eq!(text.matches("1 passed").count(), MATRIX.len() - 1, "{text}");
+        let own = "## 6.1 (Debian 12)\n\nPackage `linux-image-x`.\n\nTried by itself. Run on 2026-12-01 (UTC)";
+        assert!(text.contains(own), "{text}");
+        assert_eq!(text.matches("\n## ").count(), MATRIX.len(), "{text}");
+        let renewed_again = renewed(&text, &again, &run("2026-12-01"));
+        assert_eq!(renewed_again.as_deref(), Some(text.as_str()));
+        assert_eq!(renewed(HEAD, &again, &run("2026-12-01")), None);
+    }
+
+    #[test]
+    fn the_document_is_of_this_generator() {
+        assert!(include_str!("../../../docs/kernels.md").starts_with(HEAD));
     }
 
     #[test]
