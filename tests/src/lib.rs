@@ -1,6 +1,6 @@
 //! What the live and lab tests share: fixture programs that end in every way, the harnesses that
-//! watch them end, and the recorded cases that are made of it. And what holds for every story, whatever
-//! bytes come in.
+//! watch them end, the virtual machines, and the recorded cases that are made of it. And what holds for every story,
+//! whatever bytes come in, and the load of the benchmarks.
 
 pub mod cases;
 pub mod death;

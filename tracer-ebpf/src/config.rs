@@ -410,10 +410,10 @@ pub struct Switches {
 
 const _: () = assert!(size_of::<Switches>() == 8);
 
-/// Indices of the per-CPU loss counters.
+/// Indices of the per-CPU loss counters: records of a [`kind`](crate::kind) that found the ring buffer full are counted
+/// at the kind's number.
 pub mod loss {
-    /// Records of a [`kind`](crate::kind) that found the ring buffer full are counted at the kind's number.
-    /// A target that could not be remembered since the map of targets was full.
+    /// Targets that could not be remembered since the map of them was full.
     pub const TARGETS_FULL: usize = 0;
     /// How many counters there are.
     pub const COUNT: usize = 16;

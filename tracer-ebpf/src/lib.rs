@@ -2,7 +2,7 @@
 //!
 //! Rules of this file: `repr(C)`, fixed-width integers, explicit padding that is always written, no
 //! `bool`, no enum, no pointer. Every size is asserted, so that neither side can drift. Userspace
-//! decodes these at one place only (`tracer/src/kernel/decode.rs`).
+//! makes evidence of records at one place only (`tracer/src/kernel/decode.rs`).
 
 #![no_std]
 
@@ -152,7 +152,7 @@ pub mod disposition {
     pub const UNKNOWN: u32 = 3;
 }
 
-/// Bits of [`SignalRecord::flags`], [`ExitRecord::flags`], [`ExecRecord::flags`] and the value of the target map.
+/// Bits of the `flags` of every record that has some, and of the value of the target map.
 pub mod flag {
     /// The task (a signal's receiver) is one of the targets.
     pub const TARGET: u32 = 1 << 0;
@@ -218,7 +218,7 @@ pub struct SignalRecord {
     pub si_code: i32,
     /// `si_errno`
     pub si_errno: i32,
-    /// First 8 bytes of `_sifields`: `si_pid` and `si_uid`, or `si_addr`, as `si_code` says.
+    /// First 16 bytes of `_sifields`: `si_pid` and `si_uid`, or `si_addr`, as `si_code` says.
     pub si_fields: [u64; 2],
     /// One of [`disposition`].
     pub disposition: u32,
@@ -257,7 +257,7 @@ pub struct SignalRecord {
     pub args: [u8; SENDER_ARGS_LEN],
 }
 
-/// A process, or the last but one of its threads, ended (`sched_process_exit`).
+/// A process ended: its last thread did, as far as that thread could see (`sched_process_exit`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExitRecord {

@@ -1,4 +1,4 @@
-//! Values of the maps that both sides use.
+//! Values of maps.
 
 use crate::{Ancestor, MAX_ANCESTORS};
 
@@ -59,7 +59,7 @@ const _: () = {
     assert!(size_of::<Watch>() == 16);
 };
 
-/// A sender of signals and its ancestors, as they were a moment ago.
+/// A sender of signals and its ancestors, as they were a moment ago. Only the kernel side uses it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Kin {

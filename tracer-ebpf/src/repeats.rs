@@ -1,8 +1,8 @@
-//! While the reader is behind: a signal that is like the one before is counted, not recorded.
+//! A signal that is like the one before is counted, not recorded: while the reader is behind, and in a flood but for one
+//! each [`COUNTED_FOR_NS`].
 //!
-//! A flood fills the ring buffer faster than anybody can read it. The reader looks at bytes and finds repeats
-//! by itself as long as it keeps up (`tracer/src/kernel/repeats.rs`); here only what makes a signal
-//! another one is compared, and only when much is waiting.
+//! A flood fills the ring buffer faster than anybody can read it. The reader looks at bytes and finds repeats by itself
+//! (`tracer/src/kernel/repeats.rs`); here only what makes a signal another one is compared.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use killtrace_ebpf::{REPEATS_TOLD, RepeatKey, Repeats, SignalRecord};

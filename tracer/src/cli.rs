@@ -1,5 +1,7 @@
 //! The flags. One definition yields `-h`, `--help`, the man page and the completions.
 
+#![forbid(unsafe_code)]
+
 mod completions;
 mod duration;
 mod man;
@@ -38,6 +40,9 @@ const EXAMPLES: &str = "  Who keeps killing tmux?
   Wait for it overnight, keep the evidence, tell the story again elsewhere:
       sudo killtrace --target tmux --once --record tmux.kill.zst
       killtrace replay tmux.kill.zst
+
+  Across your own logout, where it must not go as well: in a unit of its own
+      sudo systemd-run killtrace --target tmux --once --record /var/tmp/tmux.kill.zst
 
   For a bug report, without names and addresses:
       killtrace replay tmux.kill.zst --redact --format markdown";

@@ -172,6 +172,14 @@ mod tests {
 
     use super::*;
 
+    /// Makes a file another user's. Nobody but root can, and root has to be able to.
+    fn given_away(path: &Path) -> bool {
+        let given = lchown(path, Some(12345), None);
+        // SAFETY: geteuid takes nothing and cannot fail.
+        assert_eq!(given.is_ok(), unsafe { libc::geteuid() } == 0, "{given:?}");
+        given.is_ok()
+    }
+
     fn create(path: &Path) -> io::Result<Destination> {
         Destination::create(path, 0o600)
     }
@@ -215,8 +223,7 @@ mod tests {
         symlink(".", &sub).expect("a link");
         assert!(create(&far).expect("made where it leads").is_new);
         assert!(folder.path().join("missing").exists());
-        // Only root can give a link away.
-        if [&link, &far, &sub].into_iter().all(|link| lchown(link, Some(12345), None).is_ok()) {
+        if [&link, &far, &sub].into_iter().all(|link| given_away(link)) {
             fs::remove_file(folder.path().join("missing")).expect("removed");
             for path in [&link, &far, &sub.join("real"), &sub.join("new")] {
                 let why = refused(path);
@@ -238,8 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a");
         fs::write(&path, "theirs").expect("written");
-        // Only root can give a file away.
-        if lchown(&path, Some(12345), None).is_ok() {
+        if given_away(&path) {
             let why = refused(&path);
             assert!(why.contains("the file in its place") && why.contains("uid 12345"), "{why}");
             assert_eq!(fs::read(&path).expect("read"), b"theirs");
@@ -276,7 +282,7 @@ mod tests {
         // More than a pipe holds: writing waits for the reader.
         create(&path).expect("the FIFO").file.write_all(&[0; 1 << 20]).expect("written");
         assert_eq!(reader.join().expect("the reader"), 1 << 20);
-        if lchown(&path, Some(12345), None).is_ok() {
+        if given_away(&path) {
             assert!(refused(&path).contains("FIFO in its place"));
         }
         let socket = folder.path().join("socket");

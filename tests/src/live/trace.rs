@@ -47,7 +47,7 @@ impl Trace {
         Self::spawn(name, nsenter, args)
     }
 
-    /// Starts killtrace with what selects the scene's victims, as `args` of the stage says.
+    /// Starts killtrace with what selects the scene's victims.
     pub fn of(stage: &Stage, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         Self::start(stage.scene.name, &args)
@@ -189,7 +189,7 @@ impl Trace {
     }
 }
 
-/// A running killtrace that writes for people.
+/// A running killtrace whose report goes to a file.
 #[derive(Debug)]
 pub struct QuietTrace {
     child: Child,

@@ -1,4 +1,4 @@
-//! One file a verb: what the arguments ask for, done.
+//! What the arguments ask for, done: a file or folder a verb, and what verbs share.
 
 pub mod doctor;
 pub mod limits;

@@ -186,7 +186,7 @@ mod tests {
             ..ProcessSnapshot::default()
         };
         let alice = User { uid: 1000, name: "alice".into(), home: None, linger: None };
-        let end = End { reason: "targets-gone".into() };
+        let end = End { reason: "targets gone".into() };
         let at = samples::at;
         vec![
             Fact::Target(Target { id: victim.id, reason: TargetReason::Pid })
@@ -270,7 +270,7 @@ mod tests {
         let records = Files::of(&header, evidence).replay("in", |_| ());
         assert_eq!(kinds(&records), ["header", "signal", "exit", "death", "summary"]);
         let Record::Summary(summary) = &records[4] else { panic!("{records:?}") };
-        assert_eq!((summary.reason.as_str(), summary.at), ("targets-gone", samples::at(14)));
+        assert_eq!((summary.reason.as_str(), summary.at), ("targets gone", samples::at(14)));
     }
 
     #[test]

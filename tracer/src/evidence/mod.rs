@@ -4,6 +4,8 @@
 //! tells is computed from values of these types and from nothing else, so that a recording of them
 //! repeats the verdict on any machine.
 
+#![forbid(unsafe_code)]
+
 mod cgroup_container;
 pub mod cgroup_path;
 mod facts;

@@ -89,6 +89,7 @@ impl Moment {
         Self { time: Time::from_unix_ns(self.time.unix_ns() + delta), boot_ns }
     }
 }
+
 /// A span that systemd gives in microseconds, as its own tools write it (`1min 30s`).
 pub fn systemd_span(micros: u64) -> String {
     if micros == u64::MAX {

@@ -148,7 +148,7 @@ impl Kernel {
     /// Where there are too many.
     pub fn add_cgroup(&mut self, id: u64) -> io::Result<()> {
         self.cgroups.insert(id, 1, 0).map_err(io::Error::other)?;
-        self.switch(mode::CGROUPS)
+        self.add_mode(mode::CGROUPS)
     }
 
     /// Has the ends of connections on a local TCP port reported.
@@ -157,7 +157,7 @@ impl Kernel {
     /// Where there are too many.
     pub fn add_port(&mut self, port: u16) -> io::Result<()> {
         self.ports.insert(u32::from(port), 1, 0).map_err(io::Error::other)?;
-        self.switch(mode::PORTS)
+        self.add_mode(mode::PORTS)
     }
 
     /// Makes a process neither target nor witness any more.
@@ -166,8 +166,8 @@ impl Kernel {
         let _ = self.watched.remove(&pid);
     }
 
-    /// Has the next record wake the reader, or not; true where that was so before.
-    pub(super) fn sleeps(&mut self, asleep: bool) -> io::Result<bool> {
+    /// Has the next record wake the reader, or not. Returns whether it was so already.
+    pub(super) fn set_asleep(&mut self, asleep: bool) -> io::Result<bool> {
         let before = self.mode & mode::ASLEEP != 0;
         if before != asleep {
             self.mode ^= mode::ASLEEP;
@@ -176,7 +176,7 @@ impl Kernel {
         Ok(before == asleep)
     }
 
-    fn switch(&mut self, bit: u32) -> io::Result<()> {
+    fn add_mode(&mut self, bit: u32) -> io::Result<()> {
         self.mode |= bit;
         self.modes.set(0, State::of(self.mode), 0).map_err(io::Error::other)
     }

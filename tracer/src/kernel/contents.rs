@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_mapped_is_what_is_read() {
         let path = Path::new("/sys/kernel/btf/vmlinux");
-        let Ok(read) = Contents::of_file(path) else { return };
+        let read = Contents::of_file(path).expect("a kernel with BTF");
         let kernel = Contents::of_kernel(path).expect("it has just been read");
         assert!(*read == *kernel);
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! preflight ─▶ offsets (from btf) ─▶ load ─▶ attach     the kernel side is running
-//! ring buffer ─▶ stream ─▶ wire ─▶ decode ─▶ Evidence   with clock, cgroups, symbols, syscalls
+//! ring buffer ─▶ stream ─▶ intake (with repeats) ─▶ wire ─▶ decode ─▶ Evidence
+//!                          with clock, cgroups, symbols, syscalls
 //! ```
 
 use std::{io, path::PathBuf};

@@ -193,7 +193,7 @@ impl Kernel {
         let before = out.len();
         loop {
             self.stream.drain(out)?;
-            let known = self.sleeps(self.stream.is_quiet())?;
+            let known = self.set_asleep(self.stream.is_quiet())?;
             if out.len() > before {
                 return Ok(());
             }

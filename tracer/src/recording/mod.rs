@@ -4,6 +4,8 @@
 //! in `.zst` is compressed, in frames that each hold whole lines; readers look at the content, not
 //! at the name.
 
+#![forbid(unsafe_code)]
+
 mod bounds;
 mod reader;
 mod writer;

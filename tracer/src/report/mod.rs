@@ -1,5 +1,7 @@
 //! The report: records of the story in, text, JSON or Markdown out. Nothing here looks at the machine.
 
+#![forbid(unsafe_code)]
+
 pub mod checkup;
 pub mod escape;
 mod json;

@@ -4,6 +4,8 @@
 //! the signal that decided a death, `mechanism` says how that signal came about, `causes` why, and
 //! `judge` puts the verdict together.
 
+#![forbid(unsafe_code)]
+
 mod actor;
 mod case;
 mod causes;

@@ -138,6 +138,7 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
         let lines = world.journal.iter().filter(|line| {
             line.value.fields.get("JOB_ID") == Some(&id)
                 && line.value.about_unit.as_deref() == Some(&job.value.unit)
+                && is_from(&line.value, job.value.manager)
                 && line.ns().abs_diff(job.ns()) < 90 * S
         });
         lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))

@@ -1,7 +1,8 @@
 //! The world: evidence folded into what was true when.
 //!
 //! Everything is bounded: of what can come without end (execs, exits, journal lines) the newest
-//! [`KEPT`] are kept, which is minutes on a busy machine.
+//! [`KEPT`] are kept, which is minutes on a busy machine; units and their settings by their bytes; of targets and their
+//! signals there is what lives and has just ended, of terminals as many as the system has names for.
 
 mod remembered;
 mod seen;
@@ -78,7 +79,7 @@ pub struct World {
     pub unavailable: Recent<Unavailable>,
     /// Targets and why they are.
     pub targets: HashMap<ProcessId, TargetReason>,
-    /// Targets that have ended.
+    /// Those among them that have ended.
     pub ended: HashSet<ProcessId>,
     /// The newest piece of evidence, where it was a signal.
     signalled: Option<Arc<SignalSent>>,
@@ -128,6 +129,11 @@ impl World {
             Fact::CgroupLimits(limits) => {
                 let seen = Seen { at, source, value: limits.clone() };
                 self.limits.insert(limits.cgroup.clone(), seen);
+                if self.limits.len() > KEPT {
+                    let oldest = self.limits.values().min_by_key(|limits| limits.ns());
+                    let oldest = oldest.map(|limits| limits.value.cgroup.clone());
+                    oldest.and_then(|cgroup| self.limits.remove(&cgroup));
+                }
             }
             Fact::Terminal(terminal) => {
                 let known = self.terminals.entry(terminal.tty.clone()).or_default();
@@ -193,6 +199,7 @@ impl World {
     pub fn retire(&mut self, id: ProcessId) {
         self.signals.retire(id);
         self.targets.remove(&id);
+        self.ended.remove(&id);
     }
 
     /// Forgets the signals to a process.
@@ -200,6 +207,7 @@ impl World {
         self.signalled = None;
         self.signals.forget(id);
         self.targets.remove(&id);
+        self.ended.remove(&id);
     }
 
     /// Forgets what is too old to matter.

@@ -31,8 +31,8 @@ impl AsUser {
     /// Does this in a thread that has that user's rights, when what was to be done as this user before is done.
     ///
     /// # Errors
-    /// Where the user's ids cannot be taken on, or it takes longer than three seconds; then also whatever is asked
-    /// until it is over.
+    /// Where the user's ids cannot be taken on, or it takes longer than three seconds from when it is its turn; then also
+    /// whatever is asked until it is over.
     pub async fn run<T: Send + 'static>(
         &self,
         uid: u32,

@@ -35,7 +35,7 @@ impl Aside {
     /// still waits.
     ///
     /// # Errors
-    /// Where it takes longer than three seconds.
+    /// Where it takes longer than three seconds, or no thread is free for it for as long.
     pub async fn run<T: Send + 'static>(
         &self,
         what: &str,

@@ -102,13 +102,13 @@ pub struct Context {
 #[derive(Debug)]
 struct Watched {
     why: Why,
-    /// Its properties are about to be asked.
-    busy: bool,
+    /// That its properties are asked for is planned: whatever is heard of it until then changes nothing.
+    refresh_planned: bool,
 }
 
 impl Watched {
     const fn since(why: Why) -> Self {
-        Self { why, busy: false }
+        Self { why, refresh_planned: false }
     }
 }
 
@@ -358,19 +358,18 @@ impl Context {
                 || invocations.entry(None).or_default().admits(second, MAX_USERS_INVOCATIONS))
     }
 
-    /// Whether it is a watched unit whose properties should be asked again now. Until
-    /// [`Context::refreshed`], others need not ask for the same.
-    pub fn wants_refresh(&self, manager: Manager, unit: &str) -> bool {
+    /// Plans to ask for the properties of a watched unit again. Returns whether that was not planned yet.
+    pub fn plan_refresh(&self, manager: Manager, unit: &str) -> bool {
         let mut watched = lock(&self.watched);
         watched
             .get_mut(&(manager, unit.to_owned()))
-            .is_some_and(|unit| !std::mem::replace(&mut unit.busy, true))
+            .is_some_and(|unit| !std::mem::replace(&mut unit.refresh_planned, true))
     }
 
-    /// The properties are about to be asked.
-    pub fn refreshed(&self, manager: Manager, unit: &str) {
+    /// The properties are asked for now: what is heard from here on needs another time.
+    pub fn begin_refresh(&self, manager: Manager, unit: &str) {
         if let Some(unit) = lock(&self.watched).get_mut(&(manager, unit.to_owned())) {
-            unit.busy = false;
+            unit.refresh_planned = false;
         }
     }
 }

@@ -174,7 +174,7 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
     match matcher {
         Matcher::Pid(pid) => {
             let found = processes.look(*pid).map_err(|_| gone_or_hidden(*pid))?;
-            if is_zombie(processes, &found) {
+            if has_ended(processes, &found) {
                 let comm = found.comm.clone();
                 return Err(TargetError::Zombie { pid: *pid, comm, parent: found.ppid });
             }
@@ -195,8 +195,8 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetErr
     }
 }
 
-/// Whether it has ended and only its entry is left.
-fn is_zombie(processes: &Processes, process: &ProcessSnapshot) -> bool {
+/// Whether it has ended: at most its entry is left.
+fn has_ended(processes: &Processes, process: &ProcessSnapshot) -> bool {
     processes.is_gone(ProcessId { pid: process.pid, start_ns: process.start_ns })
 }
 
@@ -223,7 +223,7 @@ fn all(processes: &Processes, matcher: &Matcher) -> Found {
     let looked = pids.filter_map(|pid| processes.look(pid).ok());
     Found {
         processes: looked
-            .filter(|process| matcher.matches(process) && !is_zombie(processes, process))
+            .filter(|process| matcher.matches(process) && !has_ended(processes, process))
             .collect(),
         ..Found::default()
     }

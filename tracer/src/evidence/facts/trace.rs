@@ -97,7 +97,8 @@ pub struct Settled {
 /// The trace ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
-    /// Why: `interrupted`, `duration`, `once`, `targets-gone`, `command-ended`.
+    /// Why: `interrupted`, `terminated` (SIGTERM), `hung up` (SIGHUP), `nobody reads the report`, `once`, `duration`,
+    /// `command ended`, `the command did not start`, `targets gone`.
     pub reason: String,
 }
 

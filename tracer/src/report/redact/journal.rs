@@ -1,6 +1,6 @@
 //! Lines of the journal: what a known writer says of whom is kept, but for the names.
 
-use crate::evidence::JournalLine;
+use crate::evidence::{JournalLine, is_comm_of};
 
 use super::Redactor;
 
@@ -9,7 +9,6 @@ const WRITERS: &[&str] = &[
     "systemd",
     "systemd-logind",
     "systemd-oomd",
-    "systemd-coredump",
     "systemd-shutdown",
     "(systemd)",
     "(sd-pam)",
@@ -168,10 +167,9 @@ impl Redactor {
 fn before_user(line: &JournalLine) -> Option<&'static [&'static str]> {
     let name = line.comm.as_deref().or(line.identifier.as_deref())?;
     // Anybody can set the identifier; only both together are believed.
-    let known = [line.comm.as_deref(), line.identifier.as_deref()]
-        .into_iter()
-        .flatten()
-        .all(|name| WRITERS.contains(&name));
+    let is_called = |comm: &str| WRITERS.iter().any(|writer| is_comm_of(comm, writer));
+    let known = line.comm.as_deref().is_none_or(is_called)
+        && line.identifier.as_deref().is_none_or(|name| WRITERS.contains(&name));
     let sshd = name.starts_with("sshd") || name == "login";
     // Who calls a program of theirs sshd is not believed; a user's service manager is, but names nobody.
     let root = line.uid == Some(0);

@@ -287,6 +287,11 @@ fn journal_lines_lose_users_even_those_seen_first_there() {
         .map(|(comm, message)| shown(comm, message))
         .join("\n")
     );
+    // The kernel cuts names.
+    let message = "Sending SIGKILL to remaining processes...";
+    let identifier = Some("systemd-shutdown".into());
+    let line = JournalLine { identifier, ..journal_line("systemd-shutdow", message) };
+    assert!(clean(&mut redactor, Fact::Journal(line)).contains(message));
     let forged = JournalLine {
         message: "s3cret".into(),
         comm: Some("sh".into()),

@@ -16,8 +16,8 @@ use crate::story::verdict::{CauseId, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, newborn, units, words};
 
-/// Programs whose purpose is to send signals.
-pub const KILLERS: [&str; 12] = [
+/// Programs that people send signals by.
+pub const KILLERS: [&str; 11] = [
     "kill",
     "pkill",
     "killall",
@@ -26,7 +26,6 @@ pub const KILLERS: [&str; 12] = [
     "xkill",
     "fuser",
     "slay",
-    "pkexec",
     "htop",
     "top",
     "start-stop-daem",

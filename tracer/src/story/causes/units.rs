@@ -30,27 +30,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     if let Some(because) = unit_timeouts::ran_out(case, &stop) {
         return is_not(ID, because);
     }
-    let Some(job) = stop.job else {
-        // A command that names the unit, and nothing else that can have ended it.
-        let command = stop.asked_for(case).filter(|asked| asked.call.is_none());
-        if let Some(command) = command.filter(|_| stop.main_exit.is_none()) {
-            let name = stop.manager_name(case);
-            let what = format!(
-                "{} was ended by {name}, which stopped {}",
-                case.victim_name(),
-                words::unit(&stop.unit)
-            );
-            return requested(case, &stop, command, &what)
-                .links(units::stop_links(case, &stop))
-                .gap(format!("the job of {} was not seen", stop.unit))
-                .fixes(fixes::look_at_unit(&stop.at()))
-                .answer();
-        }
-        if stop.request.is_none() {
-            return is_not(ID, format!("no stop job for {} was seen", stop.unit));
-        }
-        return None;
-    };
+    let Some(job) = stop.job else { return without_job(case, &stop) };
     let verb = match job_type(case.world, job) {
         Some("restart" | "try-restart" | "start") => "restarted",
         _ => "stopped",
@@ -87,6 +67,31 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
                 .fixes(fixes::look_at_unit(&stop.at()))
                 .answer()
         })
+}
+
+/// As [`stop_requested`], where the job was not seen: by a command that names the unit, and nothing else that can have
+/// ended it.
+fn without_job(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
+    let command = stop.asked_for(case).filter(|asked| asked.call.is_none());
+    let Some(command) = command.filter(|_| stop.main_exit.is_none()) else {
+        let because = || format!("no stop job for {} was seen", stop.unit);
+        return stop
+            .request
+            .is_none()
+            .then(because)
+            .and_then(|why| is_not(CauseId::UnitStopRequested, why));
+    };
+    let what = format!(
+        "{} was ended by {}, which stopped {}",
+        case.victim_name(),
+        stop.manager_name(case),
+        words::unit(&stop.unit)
+    );
+    requested(case, stop, command, &what)
+        .links(units::stop_links(case, stop))
+        .gap(format!("the job of {} was not seen", stop.unit))
+        .fixes(fixes::look_at_unit(&stop.at()))
+        .answer()
 }
 
 /// Somebody had whatever was marked for it restarted, as upgrades of packages do. A dependency that was seen tells more.
@@ -352,11 +357,28 @@ fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     }
 }
 
+/// The job by which the unit was being stopped as the victim ended, or had been, in words: `while {by} was stopping`.
+fn job_meanwhile<'a>(
+    case: &Case<'a>,
+    manager: Manager,
+    unit: &str,
+) -> Option<(&'a Seen<Job>, &'static str)> {
+    /// How long after the end of a main process others have noticed that and ended; later ends have other reasons.
+    const NOTICED: u64 = S;
+    let (ended_ns, born_ns) = (case.exit.ns(), case.victim.start_ns);
+    let at = |ns: u64| stop_job(case.world, manager, unit, ns, born_ns);
+    if let Some(job) = at(ended_ns) {
+        return Some((job, "while {by} was stopping"));
+    }
+    // What the manager leaves alone (`KillMode=process`) may hear of the stop when that is over.
+    let main = main_end(case.world, manager, unit, ended_ns, born_ns, &[case.victim])?;
+    let job = (main.ns() + NOTICED >= ended_ns).then(|| at(main.ns())).flatten()?;
+    Some((job, "right after {by} had stopped"))
+}
+
 /// It exited, and no signal had made it, while its unit was being stopped: told by what the unit runs to stop, or by the
 /// end of another of its processes, or of its own accord. Nobody killed it; that the stop led to it is a conclusion.
 pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
-    /// How long after the end of a main process others have noticed that and ended; later ends have other reasons.
-    const NOTICED: u64 = S;
     let Outcome::Exited { status } = case.outcome else { return None };
     if case.blow.is_some() {
         return None;
@@ -364,16 +386,7 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let (manager, unit) = case.unit()?;
     let ended_ns = case.exit.ns();
     let born_ns = case.victim.start_ns;
-    let at = |ns: u64| stop_job(case.world, manager, unit, ns, born_ns);
-    // What the manager leaves alone (`KillMode=process`) may hear of the stop when that is over.
-    let over = || {
-        let main = main_end(case.world, manager, unit, ended_ns, born_ns, &[case.victim])?;
-        (main.ns() + NOTICED >= ended_ns).then(|| at(main.ns())).flatten()
-    };
-    let (job, stopping) = match at(ended_ns) {
-        Some(job) => (job, "while {by} was stopping"),
-        None => (over()?, "right after {by} had stopped"),
-    };
+    let (job, stopping) = job_meanwhile(case, manager, unit)?;
     let request = Request::for_job(case, Wish::Stop, job, job.ns());
     let ran = request.and_then(|request| request.ran_ns(case));
     let heard_ns =

@@ -109,78 +109,91 @@ pub fn cgroup_memory(limits: Option<&CgroupLimits>) -> Fix {
 pub fn container_memory(container: &Container, max: Option<u64>) -> Fix {
     const GIB: u64 = 1 << 30;
     let max = max.map_or(2 * GIB, |max| max.saturating_mul(2));
-    let value = size(max);
     let name = container.name.as_deref().unwrap_or(&container.id);
-    let word = quoted(name);
-    let runtime = container.runtime.as_str();
-    let (commands, check, see) = if let Some(pod) = &container.pod {
-        let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
-        (
-            vec![remark(&format!(
-                "in the pod's template, spec.containers[].resources:  limits: {{memory: {}}}",
-                if value.ends_with(char::is_alphabetic) {
-                    format!("{value}i")
-                } else {
-                    value.clone()
-                }
-            ))],
-            format!(
-                "kubectl get pod {}{} -o jsonpath='{{.spec.containers[*].resources}}'",
-                quoted(pod),
-                namespace.unwrap_or_default()
-            ),
-            "the Kubernetes documentation on resources of containers",
-        )
-    } else {
-        match runtime {
-            "docker" | "podman" => {
-                // docker refuses a limit above that of memory and swap together.
-                let swap = if runtime == "docker" {
-                    format!(" --memory-swap={}", size(max.saturating_mul(2)))
-                } else {
-                    String::new()
-                };
-                let options = format!("--memory={value}{swap}");
-                (
-                    vec![
-                        format!("{runtime} update {options} {word}"),
-                        remark(&format!(
-                            "for one that is made anew: {runtime} run {options} …, or in a compose file: mem_limit: {value}"
-                        )),
-                    ],
-                    format!("{runtime} inspect -f '{{{{.HostConfig.Memory}}}}' {word}"),
-                    "docker-update(1), podman-update(1)",
-                )
-            }
-            "nspawn" => (
-                vec![remark(&format!(
-                    "where it is started: systemd-nspawn --property=MemoryMax={value} …, or MemoryMax= of the service that runs it"
-                ))],
-                format!("machinectl status {word}"),
-                "systemd-nspawn(1)",
-            ),
-            "lxc" => (
-                vec![remark(&format!(
-                    "in the container's configuration: lxc.cgroup2.memory.max = {value}; of LXD or Incus: limits.memory"
-                ))],
-                format!("lxc-cgroup -n {word} memory.max"),
-                "lxc.container.conf(5)",
-            ),
-            _ => (
-                vec![remark(&format!("by what starts the container: a memory limit of {value}"))],
-                format!("systemd-cgtop --order=memory | grep {word}"),
-                "cgroups(7)",
-            ),
-        }
+    let how = match &container.pod {
+        Some(pod) => in_pod(pod, container.namespace.as_deref(), max),
+        None => in_runtime(&container.runtime, &quoted(name), max),
     };
     fix(
         &format!("raise the memory limit of container {name}"),
-        commands,
-        &format!("what is in it may use {value} together before the kernel kills there"),
+        how.commands,
+        &format!("what is in it may use {} together before the kernel kills there", size(max)),
     )
     .but("a leak in it takes as much more from the machine")
-    .check(check)
-    .see(see)
+    .check(how.check)
+    .see(how.see)
+}
+
+/// How a limit is raised by what made a container.
+struct Raise {
+    commands: Vec<String>,
+    check: String,
+    see: &'static str,
+}
+
+/// A limit of so many bytes for the containers of a pod.
+fn in_pod(pod: &str, namespace: Option<&str>, max: u64) -> Raise {
+    let namespace = namespace.map(|it| format!(" -n {}", quoted(it))).unwrap_or_default();
+    let value = size(max);
+    // Kubernetes' units of 1024 have an `i`.
+    let binary = if value.ends_with(char::is_alphabetic) { "i" } else { "" };
+    Raise {
+        commands: vec![remark(&format!(
+            "in the pod's template, spec.containers[].resources:  limits: {{memory: {value}{binary}}}"
+        ))],
+        check: format!(
+            "kubectl get pod {}{namespace} -o jsonpath='{{.spec.containers[*].resources}}'",
+            quoted(pod)
+        ),
+        see: "the Kubernetes documentation on resources of containers",
+    }
+}
+
+/// A limit of so many bytes for the container that a runtime knows by this word.
+fn in_runtime(runtime: &str, word: &str, max: u64) -> Raise {
+    let value = size(max);
+    match runtime {
+        "docker" | "podman" => {
+            // docker refuses a limit above that of memory and swap together.
+            let swap = if runtime == "docker" {
+                format!(" --memory-swap={}", size(max.saturating_mul(2)))
+            } else {
+                String::new()
+            };
+            let options = format!("--memory={value}{swap}");
+            Raise {
+                commands: vec![
+                    format!("{runtime} update {options} {word}"),
+                    remark(&format!(
+                        "for one that is made anew: {runtime} run {options} …, or in a compose file: mem_limit: {value}"
+                    )),
+                ],
+                check: format!("{runtime} inspect -f '{{{{.HostConfig.Memory}}}}' {word}"),
+                see: "docker-update(1), podman-update(1)",
+            }
+        }
+        "nspawn" => Raise {
+            commands: vec![remark(&format!(
+                "where it is started: systemd-nspawn --property=MemoryMax={value} …, or MemoryMax= of the service that runs it"
+            ))],
+            check: format!("machinectl status {word}"),
+            see: "systemd-nspawn(1)",
+        },
+        "lxc" => Raise {
+            commands: vec![remark(&format!(
+                "in the container's configuration: lxc.cgroup2.memory.max = {value}; of LXD or Incus: limits.memory"
+            ))],
+            check: format!("lxc-cgroup -n {word} memory.max"),
+            see: "lxc.container.conf(5)",
+        },
+        _ => Raise {
+            commands: vec![remark(&format!(
+                "by what starts the container: a memory limit of {value}"
+            ))],
+            check: format!("systemd-cgtop --order=memory | grep {word}"),
+            see: "cgroups(7)",
+        },
+    }
 }
 
 /// Bytes as systemd and container runtimes read them: `48M`.

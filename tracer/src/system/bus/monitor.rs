@@ -1,4 +1,4 @@
-//! Reads along on a bus: who called which method of systemd and logind, and what those announced.
+//! Reads along on a bus: who called which method of systemd, logind, machined and oomd, and what those announced.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::peers::Peers;
 use super::values;
 use crate::evidence::{BusCall, BusPeer, BusReply, Fact, Manager, Moment, Source};
 
-/// What the monitor asks to see. Replies only to learn which calls were refused.
+/// What the monitor asks to see. Replies tell which calls were refused, when the others were granted, and their jobs.
 pub const RULES: [&str; 9] = [
     "path_namespace='/org/freedesktop/systemd1'",
     "path_namespace='/org/freedesktop/login1'",

@@ -68,7 +68,7 @@ const WANTED: &[&str] = &[
     "InvocationID", "Transient", "Slice", "ControlGroup", "ControlGroupId", "StateChangeTimestamp",
     "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "Job",
     "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
-    "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
+    "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP", "SendSIGKILL",
     "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
@@ -375,13 +375,13 @@ fn tell_cut(context: &Context, unit: &str, told: &BTreeMap<String, Value>, cut: 
 
 /// Asks again for the properties of a target's unit, a moment after something was heard of it.
 pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
-    if !context.wants_refresh(manager, unit) {
+    if !context.plan_refresh(manager, unit) {
         return;
     }
     let (context, unit) = (Arc::clone(context), unit.to_owned());
     tokio::spawn(async move {
         tokio::time::sleep(REFRESH_AFTER).await;
-        context.refreshed(manager, &unit);
+        context.begin_refresh(manager, &unit);
         // Asking for a unit that is gone makes the manager load an empty one of that name.
         let gone =
             |all: &BTreeMap<String, Value>| all.get("LoadState") == Some(&Value::from("not-found"));
