@@ -211,8 +211,8 @@ fn killtrace_is_not_to_hear_of_a_hangup() {
 fn children_that_nobody_is_to_hear_of() {
     let (output, kept) = script(
         "children",
-        "trap '' CHLD; \"$killtrace\" --format json -w \"$kept\" -- \
-         sh -c 'grep SigIgn /proc/$$/status >&2; kill -KILL $$'; echo status $?",
+        "ignoring='env --ignore-signal=CHLD'; $ignoring \"$killtrace\" --format json -w \"$kept\" -- \
+         sh -c 'kill -KILL $$'; echo status $?; $ignoring \"$killtrace\" -q -- grep SigIgn /proc/self/status",
     );
     let told = said(&output);
     assert!(told.contains("status 137") && told.contains("\"type\":\"death\""), "{told}");
