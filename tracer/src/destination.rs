@@ -2,7 +2,7 @@
 //! place of the file: links are followed, and files and FIFOs written to, only where they are root's or the caller's.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
@@ -31,7 +31,8 @@ impl Destination {
     ///
     /// # Errors
     /// As the kernel gives them, and one that says it in a clause where the path leads over a link, or to a file or a
-    /// FIFO, that is neither root's nor the caller's, to a FIFO that nobody reads within five seconds, or to what is no file.
+    /// FIFO, that is neither root's nor the caller's, to a FIFO that nobody reads within five seconds, to what is no file, or
+    /// to one that another killtrace writes to.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
         let opened = fs::symlink_metadata("/proc/self")?.dev();
         let mut folder = start(path)?;
@@ -42,7 +43,10 @@ impl Destination {
             if left.is_empty() {
                 let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(&here);
                 match made {
-                    Ok(file) => return Ok(Self { file, is_new: true }),
+                    Ok(file) => {
+                        hold(&file)?;
+                        return Ok(Self { file, is_new: true });
+                    }
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(error),
                 }
@@ -105,10 +109,23 @@ fn write(path: &Path, is_own: bool) -> io::Result<Destination> {
         }
     };
     if kind.is_file() {
+        if !is_own {
+            hold(&file)?;
+        }
         file.set_len(0)?;
     }
     block(&file)?;
     Ok(Destination { file, is_new: false })
+}
+
+/// Keeps another killtrace from writing to the file as long as it is open. Not every file system can do that.
+fn hold(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::other("another killtrace is writing to it"))
+        }
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(()),
+    }
 }
 
 /// Where a path begins.
@@ -202,6 +219,7 @@ mod tests {
         let made = create(&path).expect("made");
         assert!(made.is_new);
         assert_eq!(made.file.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+        drop(made);
         fs::write(&path, "old").expect("written");
         let mut again = create(&path).expect("emptied");
         assert!(!again.is_new);
@@ -250,6 +268,19 @@ mod tests {
             assert!(why.contains("the file in its place") && why.contains("uid 12345"), "{why}");
             assert_eq!(fs::read(&path).expect("read"), b"theirs");
         }
+    }
+
+    #[test]
+    fn what_another_writes_to_stays_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a");
+        let mut first = create(&path).expect("made");
+        first.file.write_all(b"first").expect("written");
+        let why = refused(&path);
+        assert!(why.contains("another killtrace is writing"), "{why}");
+        drop(first);
+        assert_eq!(fs::read(&path).expect("read"), b"first");
+        assert!(create(&path).is_ok());
     }
 
     #[test]

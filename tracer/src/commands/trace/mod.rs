@@ -134,7 +134,7 @@ fn say_unlikely(targets: &[TargetSpec]) {
     use TargetSpec::{Cgroup, Container, Unit};
     if targets.iter().any(|target| matches!(target, Unit(_))) && !presence::is_run_by_systemd() {
         tell(&format!(
-            "{}, so that units cannot be waited for: end this with Ctrl-C; `killtrace doctor` says what to do",
+            "{}, so that no unit is likely to come: Ctrl-C ends this, and `killtrace doctor` says what to do",
             presence::no_systemd()
         ));
     }
@@ -158,10 +158,7 @@ fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
     };
     tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
     for name in waiting {
-        // Of units that cannot come more is said.
-        let in_vain = name.starts_with("unit:") && !presence::is_run_by_systemd();
-        let waits = if in_vain { "" } else { " yet; waiting for it" };
-        tell(&format!("nothing matches {}{waits}", one_line(name)));
+        tell(&format!("nothing matches {} yet; waiting for it", one_line(name)));
     }
 }
 
