@@ -5,7 +5,7 @@ use super::unit_jobs::stop_job;
 use super::units::{template, unit_signalled_for, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::world::{Seen, SeenSignal, World};
-use super::{mechanism, signals, words};
+use super::{fixes, mechanism, signals, words};
 use crate::evidence::{
     BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, S,
     Source, Task,
@@ -189,6 +189,12 @@ impl<'a> Case<'a> {
     /// What the victim is called, for a command line.
     pub fn program(&self) -> String {
         self.victim_process().name().unwrap_or("PROGRAM").to_owned()
+    }
+
+    /// What starts the victim's program again, for a shell: its whole command line where that can be told.
+    pub fn command(&self) -> String {
+        let line = words::shell_command(&self.victim_process());
+        line.unwrap_or_else(|| fixes::operand(&self.program()))
     }
 
     /// The signal that decided it, where it came about like this.

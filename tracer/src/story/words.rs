@@ -65,6 +65,19 @@ pub fn command_line(process: &Process) -> String {
 /// Characters of a command line that a sentence can bear.
 const MAX_COMMAND: usize = 120;
 
+/// The command line as a shell understands it, to run the same again; `None` where it is a title, names its program by
+/// another name than that goes by, or is too long to be read.
+pub fn shell_command(process: &Process) -> Option<String> {
+    let args = process.cmdline.as_deref()?;
+    let program = args.first()?;
+    let is_path = program.starts_with('/') && !program.contains(char::is_whitespace);
+    let is_name = || process.name() == Some(program.as_str()) && quoted(program) == *program;
+    let plain = args.iter().all(|arg| !arg.contains(char::is_control));
+    let known = plain && !program.starts_with('-') && (is_path || is_name());
+    let line = args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ");
+    (known && line.chars().count() <= MAX_COMMAND).then_some(line)
+}
+
 fn shortened(args: &[String]) -> String {
     // A rewritten title leaves empty arguments behind, or blanks.
     let is_blank = |arg: &String| arg.bytes().all(|byte| byte == b' ');
@@ -206,6 +219,33 @@ mod tests {
         assert_eq!(line(&["/opt/a b", "c", ""]), "'/opt/a b' c ''");
         assert_eq!(line(&["grep", "-r", ""]), "grep -r ''");
         assert_eq!(line(&[" "]), "");
+    }
+
+    #[test]
+    fn a_command_can_be_run_again_where_it_is_one() {
+        let again = |comm: &str, args: &[&str]| {
+            let cmdline = Some(args.iter().map(|arg| (*arg).to_owned()).collect());
+            shell_command(&Process { comm: Some(comm.to_owned()), cmdline, ..Process::default() })
+        };
+        let line = |text: &str| Some(text.to_owned());
+        assert_eq!(again("sleep", &["sleep", "1000"]), line("sleep 1000"));
+        assert_eq!(
+            again("work", &["/bin/sh", "/opt/work", "a b"]),
+            line("/bin/sh /opt/work 'a b'")
+        );
+        assert_eq!(again("v", &["/opt/v", "it's"]), line(r"/opt/v 'it'\''s'"));
+        for (comm, args) in [
+            ("bash", &["-bash"][..]),
+            ("nginx", &["nginx: worker process"]),
+            ("npm start", &["npm start", ""]),
+            ("sleep", &["worker", "1000"]),
+            ("v", &["./v"]),
+            ("v", &["v", "a\nreboot"]),
+            ("v", &["v", &"x".repeat(200)]),
+            ("v", &[]),
+        ] {
+            assert_eq!(again(comm, args), None, "{args:?}");
+        }
     }
 
     #[test]

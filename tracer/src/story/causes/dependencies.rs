@@ -10,6 +10,7 @@ use super::{Finding, Fit, Opinion, is_not, unit_timeouts};
 use crate::evidence::{Grade, Job, Moment};
 use crate::story::actor::STARTS;
 use crate::story::case::Case;
+use crate::story::fixes::UnitAt;
 use crate::story::manager::UnitStop;
 use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull, starts_before};
 use crate::story::requests::{Request, Wish};
@@ -67,19 +68,29 @@ fn related<'a>(case: &Case<'a>, stop: &UnitStop<'a>, pull: &Pull<'_>) -> Option<
     let fix = match setting.as_ref() {
         // What a program made has no file of its own, and one that the manager wrote itself is not for editing.
         Some(line) if is_transient(line) || at.transient && line.file.is_none() => {
-            fixes::without_dependency(&at, &line.name, other)
+            made_otherwise(case, &at, &line.name, other)
         }
         // No line says so any more: the files have only to be read again.
         Some(line) if line.unread.is_some() => None,
         Some(line) => Some(fixes::loosen_dependency(&at, property, line, [&stop.unit, other])),
         None if at.transient => {
-            pull.relation.own.and_then(|name| fixes::without_dependency(&at, name, other))
+            pull.relation.own.and_then(|name| made_otherwise(case, &at, name, other))
         }
         None if property == "Slice" => Some(fixes::other_slice(&at, other)),
         None => None,
     };
     let fixes = direct_restart(case, stop, &pull.trigger).into_iter().chain(fix);
     finding(case, stop, &pull.trigger, &why, setting, fixes)
+}
+
+/// What to do where a program made the unit with that dependency. A login session's is made by logind, in a way of its own:
+/// what runs there can run elsewhere.
+fn made_otherwise(case: &Case<'_>, at: &UnitAt, name: &str, other: &str) -> Option<Fix> {
+    if !at.is_of_session() {
+        return Some(fixes::without_dependency(at, name, other));
+    }
+    let user = case.victim_process().user?;
+    Some(fixes::system_unit_of_user(&user, &case.program()))
 }
 
 /// `RestartMode=direct` for the other unit, where its manager knows that setting and restarts it by itself: nothing that
@@ -93,7 +104,7 @@ fn direct_restart(case: &Case<'_>, stop: &UnitStop<'_>, trigger: &Trigger<'_>) -
     let near = |ns: u64| ns.abs_diff(trigger.at.boot_ns) <= TOGETHER;
     let restarts = || history.changes.iter().any(|seen| near(seen.ns()) && state(seen));
     let by_itself = trigger.by_itself || trigger.job.is_none() && restarts();
-    let at = fixes::UnitAt::of(stop.manager, &trigger.unit, Some(history));
+    let at = UnitAt::of(stop.manager, &trigger.unit, Some(history));
     (by_itself && !at.transient && history.text("RestartMode") == Some("normal"))
         .then(|| fixes::direct_restart(&at, &stop.unit))
 }

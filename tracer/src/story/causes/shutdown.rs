@@ -9,7 +9,7 @@ pub use self::of_user::user_manager;
 use self::reasons::{
     EndAction, idle_action, is_of_a_job, reason_said, settings_behind, signaller, words_of,
 };
-use self::requests::{client_call, command, logind_call};
+use self::requests::{SCHEDULE, client_call, command, logind_call};
 use self::targets::fate;
 pub use self::targets::going_down;
 use super::{Finding, Fit, Opinion, unit_remedies};
@@ -61,7 +61,7 @@ pub fn system(case: &Case<'_>) -> Option<Opinion> {
     finding.settings(behind.settings.into_iter().map(Some)).fixes(remedies).answer()
 }
 
-/// What to do about it: hold it up, see who may, let the service survive where that can be.
+/// What to do about it: take its reason away, hold it up, see who may, let the service survive where that can be.
 fn remedies(case: &Case<'_>, behind: &Behind<'_>, fate: &str) -> Vec<Fix> {
     const POWER_OFF: &str = "org.freedesktop.login1.power-off";
     let actor = behind.actor.as_ref();
@@ -75,7 +75,14 @@ fn remedies(case: &Case<'_>, behind: &Behind<'_>, fate: &str) -> Vec<Fix> {
     // What somebody has run can be run under a lock; a service is to be stopped in an orderly way.
     let of_user = case.placement.session.is_some() || case.placement.user_unit.is_some();
     let held = of_user.then(|| fixes::hold_up_shutdown(&case.program()));
-    survives.into_iter().chain(held).chain(allowed).collect()
+    let reason = match (&behind.action, behind.said) {
+        (Some(action), _) => Some(action.remedy()),
+        (None, said) => said.and_then(|line| reasons::remedy(case, &line.value)),
+    };
+    let planned = behind.call.filter(|call| call.value.member == SCHEDULE);
+    let cancelled = planned.map(|_| fixes::cancel_shutdown());
+    let first = reason.into_iter().chain(cancelled);
+    first.chain(survives).chain(held).chain(allowed).collect()
 }
 
 /// Whether all that was heard is a reason for the system to go down: PID 1, which had the victim's unit stopped without

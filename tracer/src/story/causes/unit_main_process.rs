@@ -54,7 +54,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         _ => "",
     };
     let process = case.victim_process();
-    let program = case.program();
+    let (program, command) = (case.program(), case.command());
     let user = process.user.filter(|_| process.uid != Some(0));
     let at = stop.at();
     let mut ended: Vec<Link> = end.iter().flat_map(|end| end.links(case, stop.first.at)).collect();
@@ -84,7 +84,10 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .fixes(reload.iter().flat_map(|reload| reload.fixes.first().cloned()))
     .fixes(match users_manager(case, &stop.unit) {
         Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
-        None => vec![fixes::own_unit(&at, &program, user.as_deref()), fixes::kill_mode_process(&at)],
+        None => vec![
+            fixes::own_unit(&at, &program, &command, user.as_deref()),
+            fixes::kill_mode_process(&at),
+        ],
     });
     for gap in reload.into_iter().flat_map(|reload| reload.gaps) {
         finding = finding.gap(gap);

@@ -1,5 +1,7 @@
 //! Deaths since one of a unit's time limits ran out: for its start, its stop, its run time, its watchdog.
 
+use std::collections::BTreeSet;
+
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, JournalLine, Process, S, Source, base_name, sig, signal_name};
 use crate::story::actor::Actor;
@@ -96,6 +98,7 @@ impl Limit {
     fn fix(&self, stop: &UnitStop<'_>) -> Fix {
         let (at, then) = (stop.at(), signal_name(stop.first.value.number));
         match self.id {
+            CauseId::UnitStartTimeout if self.said == RELOAD => fixes::reload_timeout(&at),
             CauseId::UnitStartTimeout => fixes::start_timeout(&at),
             CauseId::UnitStopTimeout if self.name == "TimeoutAbortSec" => {
                 fixes::abort_timeout(&at, &then)
@@ -111,6 +114,9 @@ impl Limit {
 /// The values of `Type=` by which a service is started only when it is ready.
 const GETS_READY: [&str; 4] = ["notify", "notify-reload", "forking", "dbus"];
 
+/// Logged in capitals where another operation is not.
+const RELOAD: &str = "Reload operation timed out";
+
 /// `service_force_watchdog`
 const REQUEST: &str = "Watchdog request";
 
@@ -119,7 +125,7 @@ const STOPPING: &str = "State 'stop-sigterm' timed out";
 
 /// `service_dispatch_timer`, `scope_dispatch_timer`, `service_dispatch_watchdog`; of several the first counts.
 const LIMITS: [Limit; 11] = [
-    Limit::start("Reload operation timed out", "took longer to reload than it may"),
+    Limit::start(RELOAD, "took longer to reload than it may"),
     // start, start-pre, start-post, condition
     Limit::start("operation timed out", "took longer to start than it may"),
     Limit::stop(
@@ -251,12 +257,17 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let no_pid_file =
         pid_file_missed(case, &stop, line).filter(|_| limit.name == "TimeoutStartSec");
     let pid_file = no_pid_file.and_then(|_| units::unit_setting(case, &stop, "PIDFile", "PIDFile"));
-    let waited_for = no_pid_file.map_or_else(String::new, |_| {
-        format!(
-            " It was waiting for a PID file that was not written{}.",
-            units::in_brackets(pid_file.as_ref())
-        )
-    });
+    let hanging = hanging_command(case, &stop, line).filter(|_| own.is_none());
+    let waited_for = match (no_pid_file, &hanging) {
+        (Some(_), _) => "a PID file that was not written",
+        (None, Some(_)) => "a command of its own that had not ended",
+        (None, None) => "",
+    };
+    let awaited = units::in_brackets(pid_file.as_ref().or(hanging.as_ref()));
+    let waited_for = match waited_for {
+        "" => String::new(),
+        what => format!(" It was waiting for {what}{awaited}."),
+    };
     let (made_by, made_link) = scope_made(case, &stop).unzip();
     let finding = Finding::new(
         limit.id,
@@ -285,7 +296,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             );
             case.link(line.at, LinkEvent::UnitState, line.source, None, said)
         }))
-        .settings([pid_file])
+        .settings([pid_file, hanging])
         .settings([setting, own.and_then(|own| own.line)])
         .settings(limit.others(case, &stop))
         .links(ran)
@@ -321,6 +332,24 @@ fn scope_made(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Link)> {
     let at = case.exit.at.shifted(ran_ns);
     let link = case.link(at, LinkEvent::Command, Source::Kernel, None, told.clone());
     Some((told, link))
+}
+
+/// The command before or after the start that had not ended when the time for it was up (`service_dispatch_timer`), where
+/// there is only one.
+fn hanging_command(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    timed_out: &Seen<JournalLine>,
+) -> Option<DecidingSetting> {
+    const STATES: [(&str, &str); 2] =
+        [("start-pre operation", "ExecStartPre"), ("start-post operation", "ExecStartPost")];
+    let said = |state: &str| timed_out.value.message.contains(state);
+    let (_, name) = STATES.iter().find(|(state, _)| said(state))?;
+    let scopes = [stop.unit.clone(), units::template(&stop.unit)];
+    let all = case.world.setting_lines(stop.manager).map(|seen| &seen.value);
+    let its = all.filter(|line| scopes.contains(&line.scope) && line.name == *name);
+    let places: BTreeSet<_> = its.map(|line| (line.file.as_deref(), line.line)).collect();
+    units::unit_setting(case, stop, name, name).filter(|_| places.len() == 1)
 }
 
 /// What the manager logged when it did not find the PID file of a unit that it was starting (`service_load_pid_file`).

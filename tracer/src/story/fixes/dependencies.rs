@@ -65,9 +65,8 @@ pub enum Asker<'n> {
     Unit(&'n str),
 }
 
-/// A unit that a program made, with a dependency that stopped it: there is no line to change. None of a login session's,
-/// which logind makes in a way of its own.
-pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Option<Fix> {
+/// A unit that a program made, with a dependency that stopped it: there is no line to change.
+pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Fix {
     let (option, side_effect) = match name {
         "Slice" => (format!("--slice={other}"), "its resource limits change with its slice"),
         _ => (format!("-p {name}={other}"), "it has to cope with the other's absence"),
@@ -76,16 +75,14 @@ pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Option<Fix> {
         "the unit is made anew each time; where {} makes it, leave out {option}",
         at.run()
     ));
-    (at.drop_in_name() == at.unit).then(|| {
-        fix(
-            &format!("make it without {name}={other}"),
-            vec![made],
-            &format!("what happens to {other} no longer takes it down"),
-        )
-        .but(side_effect)
-        .check(at.show(name))
-        .see("systemd-run(1), systemd.unit(5)")
-    })
+    fix(
+        &format!("make it without {name}={other}"),
+        vec![made],
+        &format!("what happens to {other} no longer takes it down"),
+    )
+    .but(side_effect)
+    .check(at.show(name))
+    .see("systemd-run(1), systemd.unit(5)")
 }
 
 /// A dependency that stops a unit, made one that does not, where this line made it. A drop-in cannot take a dependency

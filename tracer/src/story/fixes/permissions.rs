@@ -44,6 +44,32 @@ pub fn hold_up_shutdown(program: &str) -> Fix {
     .see("systemd-inhibit(1)")
 }
 
+/// `shutdown -c`
+pub fn cancel_shutdown() -> Fix {
+    const SHOW: &str = "busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager ScheduledShutdown";
+    fix(
+        "see what is planned, and cancel it in time",
+        vec![SHOW.to_owned(), "sudo shutdown -c".to_owned()],
+        "shows how and when the system is to go down; cancelled, it stays up",
+    )
+    .but("whoever planned it may have had a reason; everybody at a terminal is told that it is cancelled")
+    .check(SHOW)
+    .see("shutdown(8), org.freedesktop.login1(5)")
+}
+
+/// `FailureAction=none` and its kind, for the unit whose end takes everything down.
+pub fn no_end_action(at: &UnitAt, name: &str) -> Fix {
+    let unit = &at.unit;
+    fix(
+        &format!("let nothing else go down with {unit}"),
+        at.set("Unit", &format!("{name}=none")),
+        &format!("whatever becomes of {unit}, its service manager does nothing more about it"),
+    )
+    .but("somebody wanted that: a machine that cannot do its work is no longer started anew")
+    .check(at.show(name))
+    .see("systemd.unit(5)")
+}
+
 /// `SurviveFinalKillSignal=yes`
 pub fn survive_soft_reboot(at: &UnitAt) -> Fix {
     const THERE: &str = "under [Unit]: DefaultDependencies=no, IgnoreOnIsolate=yes, SurviveFinalKillSignal=yes, Conflicts=reboot.target kexec.target poweroff.target halt.target";

@@ -29,6 +29,15 @@ fn show_logind(name: &str) -> String {
     )
 }
 
+/// The terminal multiplexer that a program is, by the name of its executable or its server's own.
+pub(super) fn multiplexer(program: &str) -> Option<&'static str> {
+    match program {
+        "tmux" | "tmux: server" => Some("tmux"),
+        "screen" | "SCREEN" => Some("screen"),
+        _ => None,
+    }
+}
+
 /// Start it below the user's service manager, which outlives the sessions when lingering.
 pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     let user = quoted(user);
@@ -47,9 +56,15 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
 
 /// A unit of the system's, which outlives the user's service manager.
 pub fn system_unit_of_user(user: &str, program: &str) -> Fix {
+    // A multiplexer's server needs to be told that there is no terminal, and goes on without what started it.
+    let run = match multiplexer(program) {
+        Some("tmux") => "--service-type=forking tmux new-session -d".to_owned(),
+        Some(screen) => format!("--service-type=forking {screen} -d -m"),
+        None => operand(program),
+    };
     fix(
         "run it as a unit of the system's, under the user's name",
-        vec![format!("sudo systemd-run --uid={} --unit=my-job {}", quoted(user), operand(program))],
+        vec![format!("sudo systemd-run --uid={} --unit=my-job {run}", quoted(user))],
         "it no longer depends on the user's service manager",
     )
     .but("it has none of the user's session around it: no session bus, no keyring, no XDG_RUNTIME_DIR")
@@ -115,6 +130,18 @@ pub fn no_idle_stop() -> Fix {
     )
     .but("idle logins stay open; a security policy may demand the limit")
     .check(show_logind("StopIdleSessionSec"))
+    .see("logind.conf(5)")
+}
+
+/// `IdleAction=ignore`, `HandlePowerKey=ignore` and their kind.
+pub fn no_logind_action(name: &str) -> Fix {
+    fix(
+        "have logind do nothing then",
+        set_logind(name, "ignore"),
+        &format!("{name}= no longer takes the system down"),
+    )
+    .but("whoever relies on that has to switch the machine off in another way")
+    .check(show_logind(name))
     .see("logind.conf(5)")
 }
 

@@ -48,7 +48,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
     let mut all = vec![
         kill_mode_process(at),
         reload(at, "TimeoutStopSec", &unread),
-        own_unit(at, "worker", Some("alice")),
+        own_unit(at, "worker", "worker 7", Some("alice")),
         survivable_reload(at),
         survivable_reload_signal(at, "SIGHUP"),
         failing_command(at, "ExecStartPre"),
@@ -59,6 +59,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         stop_timeout(at, "SIGKILL"),
         abort_timeout(at, "SIGKILL"),
         start_timeout(at),
+        reload_timeout(at),
         runtime_max(at),
         watchdog(at),
         oom_policy(at),
@@ -73,6 +74,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         keep_when_unneeded(at),
         ignore_on_isolate(at),
         refuse_manual_stop(at),
+        no_end_action(at, "FailureAction"),
         survive_soft_reboot(at),
     ];
     all.extend(loosened);
@@ -80,7 +82,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
     all.extend(kept.map(|kept| start_again(at, kept)));
     all.extend(choices.iter().filter_map(|choice| other_choice(at, choice)));
     all.extend(look_at_unit(at));
-    all.extend(without_dependency(at, "PartOf", "base.service"));
+    all.push(without_dependency(at, "PartOf", "base.service"));
     all
 }
 
@@ -115,13 +117,16 @@ fn of_no_unit() -> Vec<Fix> {
         who_may("org.freedesktop.login1.manage", None),
         who_may("org.freedesktop.login1.manage", Some("alice")),
         hold_up_shutdown("rsync"),
+        cancel_shutdown(),
         linger_and_scope("alice", "tmux"),
         system_unit_of_user("alice", "v"),
+        system_unit_of_user("alice", "tmux: server"),
         linger("alice"),
         keep_user_processes(),
         reload_logind("KillUserProcesses", &unread),
         exclude_user("alice"),
         no_idle_stop(),
+        no_logind_action("IdleAction"),
         pam_systemd("ssh.service"),
         pam_systemd("sshd.service"),
         long_running_sshd("ssh.socket"),

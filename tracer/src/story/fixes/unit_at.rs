@@ -66,14 +66,15 @@ impl UnitAt {
         if self.of_user { command.to_owned() } else { format!("sudo {command}") }
     }
 
+    /// Whether it is the scope of a login session, which logind makes.
+    pub fn is_of_session(&self) -> bool {
+        self.unit.starts_with("session-") && self.unit.ends_with(".scope")
+    }
+
     /// The name whose drop-ins apply to it: session scopes are made by logind, one for each login, and share
     /// the drop-ins of their prefix.
     pub(super) fn drop_in_name(&self) -> String {
-        if self.unit.starts_with("session-") && self.unit.ends_with(".scope") {
-            "session-.scope".to_owned()
-        } else {
-            self.unit.clone()
-        }
+        if self.is_of_session() { "session-.scope".to_owned() } else { self.unit.clone() }
     }
 
     /// The commands that set one line.

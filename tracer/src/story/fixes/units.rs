@@ -3,6 +3,7 @@
 use super::super::stopping::Choice;
 use super::super::unit_command::UnitCommand;
 use super::super::verdict::Fix;
+use super::sessions::multiplexer;
 use super::unit_at::{UnitAt, journal};
 use super::{LOOKS, fix, operand, quoted, remark};
 use crate::evidence::Written;
@@ -69,8 +70,9 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
     })
 }
 
-/// A unit of its own for a helper, which runs as `user` where that is not root.
-pub fn own_unit(at: &UnitAt, program: &str, user: Option<&str>) -> Fix {
+/// A unit of its own for a helper, which runs as `user` where that is not root. `program`: its name; `command`: what
+/// starts it, for a shell.
+pub fn own_unit(at: &UnitAt, program: &str, command: &str, user: Option<&str>) -> Fix {
     let user = match user {
         _ if at.of_user => "--user ".to_owned(),
         Some(user) => format!("--uid={} ", quoted(user)),
@@ -78,18 +80,14 @@ pub fn own_unit(at: &UnitAt, program: &str, user: Option<&str>) -> Fix {
     };
     // A multiplexer's server calls itself otherwise than the program that starts it, which needs the terminal and does
     // not wait: of a service it would be the main process that ends at once.
-    let multiplexer = match program {
-        "tmux" | "tmux: server" => Some("tmux"),
-        "screen" | "SCREEN" => Some("screen"),
-        _ => None,
-    };
-    let (kind, program) = match multiplexer {
+    let multiplexer = multiplexer(program);
+    let (kind, command) = match multiplexer {
         Some(name) => ("--scope ", name),
-        None => ("", program),
+        None => ("", command),
     };
     fix(
         "run it as a unit of its own",
-        vec![at.sudo(&format!("systemd-run {user}{kind}--unit=my-job {}", operand(program)))],
+        vec![at.sudo(&format!("systemd-run {user}{kind}--unit=my-job {command}"))],
         "it no longer depends on the unit that started it",
     )
     .but("it has none of that unit's settings, as Environment=, WorkingDirectory= and its limits: say what it needs with -p")
@@ -271,6 +269,18 @@ pub fn start_timeout(at: &UnitAt) -> Fix {
     .but("one that never gets ready is noticed later: of Type=notify it has to send READY=1, of Type=forking to return")
     .check(at.show("TimeoutStartUSec"))
     .see("systemd.service(5), sd_notify(3)")
+}
+
+/// A longer `TimeoutStartSec=`, which a reload has as well.
+pub fn reload_timeout(at: &UnitAt) -> Fix {
+    fix(
+        "give it more time to reload",
+        at.set("Service", "TimeoutStartSec=5min"),
+        "systemd waits five minutes for what ExecReload= runs, or for READY=1 of Type=notify-reload",
+    )
+    .but("its start may take that long, too; a reload that hangs is noticed later")
+    .check(at.show("TimeoutStartUSec"))
+    .see("systemd.service(5)")
 }
 
 /// No `RuntimeMaxSec=`.

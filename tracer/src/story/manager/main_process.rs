@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{is_manager, reload_by_signal};
+use super::{BUS_LAG, is_manager, reload_by_signal};
 use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::requests::{Request, Wish};
@@ -86,6 +86,25 @@ impl<'a> Mains<'a> {
         });
         !given_up && !followed
     }
+}
+
+/// The signal by which a manager asked the main process of its unit to end, for a job of then, before it struck everything
+/// in the unit.
+pub fn asked_to_end<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    job_ns: u64,
+    blow: &SeenSignal,
+) -> Option<&'a SeenSignal> {
+    let mains = Mains::of(world, manager, unit);
+    let (_, pid) = mains.pids.iter().rfind(|(heard_ns, _)| *heard_ns <= blow.ns())?;
+    let main = world.people.at(*pid, blow.ns())?;
+    world.signals_to(main).iter().find(|signal| {
+        signal.value.sender.id == blow.value.sender.id
+            && signal.value.number != sig::SIGCONT
+            && (job_ns.saturating_sub(BUS_LAG)..blow.ns()).contains(&signal.ns())
+    })
 }
 
 /// Whether a manager said that a process was the main one of its unit.

@@ -3,6 +3,7 @@
 use super::{abort_timeout_setting, aborts, signal_setting, timeout_setting};
 use crate::evidence::{Grade, JournalLine, MS, S, Source, sig, signal_name};
 use crate::story::case::Case;
+use crate::story::manager::main_process::asked_to_end;
 use crate::story::manager::{UnitStop, is_last_resort};
 use crate::story::units::{in_brackets, manager_said};
 use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
@@ -14,6 +15,8 @@ use crate::story::{fixes, mechanism, words};
 pub struct Overrun<'a> {
     /// The signal that had not helped: to the victim itself, or only to the unit's main process.
     first: Option<&'a SeenSignal>,
+    /// The signal to the unit's main process, where only that was asked to end, as far as it was seen.
+    main: Option<&'a SeenSignal>,
     /// The signal that was to abort it when the first had not helped, and did not help either.
     abort: Option<&'a SeenSignal>,
     /// Which limit had run out when the deciding signal came.
@@ -49,19 +52,22 @@ impl<'a> Overrun<'a> {
             let early = limit_ns(stop).is_some_and(|limit| waited.saturating_add(SLACK) < limit);
             let is_it = said.is_some() || !early;
             let abort = aborting_signal(case, stop).filter(|_| limit == Limit::Abort);
-            return is_it.then_some(Self { first: Some(stop.first), abort, limit, said });
+            return is_it.then_some(Self {
+                first: Some(stop.first),
+                main: None,
+                abort,
+                limit,
+                said,
+            });
         }
         // With KillMode=mixed only the main process is asked first; the last resort is all that the others get, and what
         // was born meanwhile.
         let timed_out = said?.value.message.contains("State 'stop-sigterm' timed out");
         let number = blow.signal.value.number;
         let last = number == sig::SIGKILL || is_last_resort(stop.history, number);
-        (timed_out && stop.job.is_some() && last).then_some(Self {
-            first: None,
-            abort: None,
-            limit,
-            said,
-        })
+        let job = stop.job.filter(|_| timed_out && last)?;
+        let main = asked_to_end(case.world, stop.manager, &stop.unit, job.ns(), blow.signal);
+        Some(Self { first: None, main, abort: None, limit, said })
     }
 
     /// How long the last signal but one had been given.
@@ -156,7 +162,7 @@ impl<'a> Overrun<'a> {
     /// The signals that had not helped, and that the time ran out.
     pub fn links(&self, case: &Case<'a>, stop: &UnitStop<'a>) -> Vec<Link> {
         let Some(blow) = case.blow else { return Vec::new() };
-        let asked = [self.first, self.abort].into_iter().flatten();
+        let asked = [self.first, self.main, self.abort].into_iter().flatten();
         let mut links: Vec<Link> =
             asked.map(|signal| case.signal_link(signal, mechanism::of(&signal.value))).collect();
         let waited = self.waited(case);

@@ -90,6 +90,29 @@ fn over_slices_that_are_in_each_other() {
     assert!(death.gaps.is_empty(), "{death:#?}");
 }
 
+/// logind makes a session's scope, in the user's slice: what runs in it can run elsewhere.
+#[test]
+fn a_session_goes_with_its_users_slice() {
+    const SCOPE: &str = "session-7.scope";
+    let victim = task_in(500, "work", &format!("/user.slice/user-1000.slice/{SCOPE}"));
+    let file = Some(("/run/systemd/transient/session-7.scope", 6));
+    let death = Scene::default()
+        .user(0, "root")
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Running)
+        .unit(1, SCOPE, &[("Slice", json!("user-1000.slice")), ("Transient", true.into())])
+        .setting(SCOPE, "Slice", "user-1000.slice", file)
+        .exec(4900, client(), &["systemctl", "stop", "user-1000.slice"], &[])
+        .job(4999, 699, "stop", "user-1000.slice")
+        .job(5000, 700, "stop", SCOPE)
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5003, victim, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitDependency, "{death:#?}");
+    let fix = &death.fixes[0].commands;
+    assert_eq!(*fix, ["sudo systemd-run --uid=alice --unit=my-job work"], "{death:#?}");
+}
+
 /// A start is followed to who wants it, a stop to who is bound: never the one by the other.
 #[test]
 fn a_start_is_not_explained_by_a_stop() {

@@ -173,6 +173,19 @@ fn a_cancelled_reboot_takes_nothing_down() {
     assert_going_down(&death, Grade::Observed);
 }
 
+/// What was planned can be cancelled; what was asked for at once can not.
+#[test]
+fn a_planned_shutdown_can_be_cancelled() {
+    let client = || crate::evidence::BusPeer { uid: Some(0), ..Default::default() };
+    let cancelled = |member: &str| {
+        let death = reboots(begin().call(1000, client(), member, &["reboot"]));
+        assert_going_down(&death, Grade::Observed);
+        death.fixes.iter().any(|fix| fix.commands.concat().contains("shutdown -c"))
+    };
+    assert!(cancelled("ScheduleShutdown"));
+    assert!(!cancelled("Reboot"));
+}
+
 fn logind_logged(scene: Scene, ms: u64, message: &str) -> Scene {
     let line = JournalLine {
         message: message.to_owned(),
@@ -198,6 +211,7 @@ fn the_setting_that_has_logind_do_so_when_nobody_is_active() {
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
     assert_eq!(death.cause.settings[0].name, "IdleAction");
     assert!(death.gaps.is_empty(), "{death:#?}");
+    assert!(death.fixes[0].commands.concat().contains("IdleAction=ignore"), "{death:#?}");
     // It was put to sleep, and rebooted by somebody else.
     let death = idle("suspend");
     assert!(!death.cause.explanation.contains("idle"), "{}", death.cause.explanation);
@@ -216,6 +230,7 @@ fn the_setting_of_a_unit_that_has_systemd_do_so() {
     let with = |name: &str| begin().setting("bad.service", name, "reboot", file);
     let ended = |state: &str, scene: Scene| unit(state, 4995, unit("active", 1000, scene));
     let death = reboots(ended("inactive", with("SuccessAction")));
+    assert!(death.fixes[0].commands.concat().contains("SuccessAction=none"), "{death:#?}");
     let words = ": bad.service had just ended, which seems to be why (SuccessAction=reboot, set in /etc/systemd/system/bad.service:3)";
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
     assert_going_down(&death, Grade::Inferred);
@@ -232,6 +247,9 @@ fn the_setting_of_a_unit_that_has_systemd_do_so() {
     let death = reboots(logged(with("FailureAction"), 4995, "Rebooting: unit bad.service failed"));
     let words = "(FailureAction=reboot, set in /etc/systemd/system/bad.service:3)";
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    let fix = death.fixes[0].commands.concat();
+    assert!(fix.contains("/etc/systemd/system/bad.service.d"), "{death:#?}");
+    assert!(fix.contains("FailureAction=none"), "{death:#?}");
 }
 
 /// systemd-reboot.service and its kind are how it is done, not why.

@@ -138,6 +138,7 @@ fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
         let death = Scene::watching(&victim)
             .user(0, "root")
             .unit(1, unit, &[("MainPID", Value::from(142))])
+            .exec(50, victim.clone(), &[comm, "7"], &[])
             .exit(4990, task_in(142, "main", cgroup), 9, false)
             .ended_by(systemd(), victim);
         assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
@@ -145,7 +146,7 @@ fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
     };
     let left_over = |unit: &str, cgroup: &str, comm: &str| left_over_of(0, unit, cgroup, comm);
     let fixes = left_over_of(1000, "v.service", CGROUP, "work");
-    assert_eq!(fixes[0], "sudo systemd-run --uid=alice --unit=my-job work");
+    assert_eq!(fixes[0], "sudo systemd-run --uid=alice --unit=my-job work 7");
     let manager = "/user.slice/user-1000.slice/user@1000.service";
     let below = format!("{manager}/app.slice/job.service");
     let fixes = left_over("user@1000.service", &below, "work");
@@ -153,7 +154,7 @@ fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
     let fixes = left_over("v.service", CGROUP, "tmux: server");
     assert_eq!(fixes[0], "sudo systemd-run --scope --unit=my-job tmux");
     let fixes = left_over("v.service", CGROUP, "screensaver");
-    assert_eq!(fixes[0], "sudo systemd-run --unit=my-job screensaver");
+    assert_eq!(fixes[0], "sudo systemd-run --unit=my-job screensaver 7");
 }
 
 /// A call is the request for the job that systemd made for it, and for no later one.
@@ -364,6 +365,31 @@ fn a_pid_file_that_is_not_written() {
     assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
     assert!(death.cause.explanation.contains("PIDFile=/run/v.pid"), "{}", death.cause.explanation);
     assert!(death.fixes[0].commands.concat().contains("PIDFile="), "{death:#?}");
+}
+
+/// The program itself ran, and goes with the command that was to follow it.
+#[test]
+fn a_command_after_the_start_that_hangs() {
+    let victim = task_in(142, "v", CGROUP);
+    let line = logged("v.service: start-post operation timed out. Stopping.");
+    let scene = own("ExecStartPost", "/opt/wait").add(2000, Source::Journal, line);
+    let death = unexplained(scene, &victim);
+    assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
+    let words = "It was waiting for a command of its own that had not ended (ExecStartPost=/opt/wait, set in ";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(death.cause.settings.iter().any(|it| it.name == "ExecStartPost"), "{death:#?}");
+}
+
+/// What has more time is the reload, and nothing that the start has to send.
+#[test]
+fn a_reload_that_took_too_long() {
+    let victim = task_in(142, "v", CGROUP);
+    let line = logged("v.service: Reload operation timed out. Killing reload process.");
+    let scene = own("TimeoutStartSec", "3").add(2000, Source::Journal, line);
+    let death = unexplained(scene, &victim);
+    assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
+    assert_eq!(death.fixes[0].title, "give it more time to reload", "{death:#?}");
+    assert!(death.fixes[0].commands.concat().contains("TimeoutStartSec=5min"), "{death:#?}");
 }
 
 /// A target is started and much is stopped with it, by jobs of one transaction.

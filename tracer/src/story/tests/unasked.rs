@@ -140,6 +140,9 @@ fn what_a_users_manager_could_not_end() {
         "{text}"
     );
     assert!(death.chain.iter().any(|link| link.text.contains("which ignores it")), "{death:#?}");
+    // Of a mixed unit the main process alone is asked.
+    let asked = "systemd[1] sent SIGTERM to systemd[90]";
+    assert!(death.chain.iter().any(|link| link.text == asked), "{death:#?}");
     let harmful =
         |death: &Death| death.fixes.iter().any(|fix| fix.commands.concat().contains("KillMode="));
     let in_time = play(false);

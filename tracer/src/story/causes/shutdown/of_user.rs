@@ -73,6 +73,7 @@ fn exited_by_setting(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> O
         ),
     )
     .settings([Some(action.setting.clone())])
+    .fixes([action.remedy()])
     .links([action.link.before(effect)])
     .links([units::job_link(case, job).before(effect)])
     .links(units::stop_links(case, stop))

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::targets::is_way;
 use crate::evidence::{Job, JournalLine, Manager, ProcessId, S};
 use crate::story::case::Case;
+use crate::story::fixes::{self, UnitAt};
 use crate::story::pulls::TOGETHER;
-use crate::story::verdict::{DecidingSetting, Link, LinkEvent};
+use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, UnitHistory};
 use crate::story::{units, words};
 
@@ -104,6 +105,21 @@ pub fn settings_behind(case: &Case<'_>, line: &JournalLine) -> Vec<DecidingSetti
     if fits { all } else { Vec::new() }
 }
 
+/// What to do about it: the setting behind it, made to do nothing.
+pub fn remedy(case: &Case<'_>, line: &JournalLine) -> Option<Fix> {
+    let setting = settings_behind(case, line).into_iter().next()?;
+    Some(match unit_named(&line.message) {
+        Some((unit, _)) => {
+            fixes::no_end_action(&unit_at(case, Manager::System, unit), &setting.name)
+        }
+        None => fixes::no_logind_action(&setting.name),
+    })
+}
+
+fn unit_at(case: &Case<'_>, manager: Manager, unit: &str) -> UnitAt {
+    UnitAt::of(manager, unit, case.world.unit_of(manager, unit))
+}
+
 /// That logind would do so when nobody is active, where it is set so.
 pub fn idle_action(case: &Case<'_>) -> Option<String> {
     let setting = case.setting(LOGIND, "IdleAction")?;
@@ -147,7 +163,9 @@ const MEANS: [&str; 6] = [
 /// A unit that had just ended when everything began to go down, or a job that had timed out, and a setting that has its
 /// manager do so then: of `SuccessAction=` nothing is logged.
 pub struct EndAction {
-    /// What happened to the unit.
+    /// The unit.
+    at: UnitAt,
+    /// What happened to it.
     happened: String,
     /// What has its manager do so.
     pub setting: DecidingSetting,
@@ -168,8 +186,9 @@ impl EndAction {
             }
             let text = format!("{unit} {}", if failed { "failed" } else { "had ended" });
             let link = case.link(change.at, LinkEvent::UnitState, change.source, None, text);
+            let at = unit_at(case, *manager, unit);
             let happened = format!("{unit} had just ended");
-            Some(Self { happened, setting, link: link.said_over(*manager) })
+            Some(Self { at, happened, setting, link: link.said_over(*manager) })
         });
         let mut found = ended.chain(Self::timed_out(case, job));
         found.next().filter(|_| found.next().is_none())
@@ -189,9 +208,15 @@ impl EndAction {
             let setting = set.filter(|it| it.file.is_some() && it.value != "none")?;
             let text = format!("job {} for {unit} timed out", other.value.id);
             let link = case.link(other.at, LinkEvent::Timeout, other.source, None, text);
+            let at = unit_at(case, manager, unit);
             let happened = format!("the job for {unit} had just timed out");
-            Some(Self { happened, setting, link: link.said_over(manager) })
+            Some(Self { at, happened, setting, link: link.said_over(manager) })
         })
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Fix {
+        fixes::no_end_action(&self.at, &self.setting.name)
     }
 
     /// How it reads: `x.service had just ended, which seems to be why (FailureAction=reboot, set in FILE:LINE)`

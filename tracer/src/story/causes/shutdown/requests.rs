@@ -18,7 +18,7 @@ const METHODS: [&str; 6] =
     ["PowerOff", "Reboot", "Halt", "KExec", "SoftReboot", "ScheduleShutdown"];
 
 /// The one that takes a time.
-const SCHEDULE: &str = "ScheduleShutdown";
+pub const SCHEDULE: &str = "ScheduleShutdown";
 
 /// The request of whoever is behind it, rather than what logind then asks of systemd. A shutdown can have been
 /// scheduled long ago.
