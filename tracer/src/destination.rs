@@ -10,6 +10,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::lent;
+
 /// How long a FIFO's reader is waited for.
 const READER_LIMIT: Duration = Duration::from_secs(5);
 /// How many links are followed (`MAXSYMLINKS` in `include/linux/namei.h`).
@@ -27,13 +29,17 @@ pub struct Destination {
 impl Destination {
     /// Makes a file with these permissions, or empties the one that is there, whose owner would read what is written.
     /// Devices such as `/dev/null`, what is open already (`/dev/stdout`, `/dev/fd/63`), and FIFOs are written to as
-    /// well.
+    /// well. What a user may not find without this program is not found with it.
     ///
     /// # Errors
     /// As the kernel gives them, and one that says it in a clause where the path leads over a link, or to a file or a
     /// FIFO, that is neither root's nor the caller's, to a FIFO that nobody reads within five seconds, to what is no file, or
     /// to one that another killtrace writes to.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        lent::without(|| Self::find(path, mode))
+    }
+
+    fn find(path: &Path, mode: u32) -> io::Result<Self> {
         let opened = fs::symlink_metadata("/proc/self")?.dev();
         let mut folder = start(path)?;
         let mut left = names(path);

@@ -15,6 +15,7 @@ pub mod commands;
 mod destination;
 pub mod evidence;
 pub mod kernel;
+mod lent;
 pub mod recording;
 pub mod report;
 pub mod story;

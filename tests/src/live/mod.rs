@@ -72,6 +72,14 @@ pub fn run(argv: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// The first two numbers of the running kernel's release.
+pub fn kernel_release() -> (u32, u32) {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("readable");
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut next = || numbers.next().flatten().unwrap_or_else(|| panic!("a release: {text}"));
+    (next(), next())
+}
+
 /// These tests load programs into the kernel.
 pub fn require_root() {
     // SAFETY: takes nothing.

@@ -107,25 +107,30 @@ fn journald_keeps_nothing() {
     heals(&lab, "journal", command);
 }
 
-/// A container with the pids of the machine, and with neither its `/run` nor its journal.
+/// A container with the pids of the machine, and with neither its `/run` nor its journal, in a cgroup namespace of its
+/// own.
 #[test]
 fn a_container_beside_systemd() {
     let lab = lab(&Options::default());
     let inside = |words: &str| {
         format!(
-            "unshare -m sh -ec 'mount -t tmpfs none /run; mount -t tmpfs none /var/log; {words}'"
+            "mkdir -p /sys/fs/cgroup/container && echo $$ > /sys/fs/cgroup/container/cgroup.procs && \
+             unshare -mC sh -ec 'mount -t tmpfs none /run; mount -t tmpfs none /var/log; \
+             umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; {words}'"
         )
     };
+    let cgroup2 = row_by(&lab, &inside(DOCTOR), "cgroup2");
+    assert!(cgroup2["detail"].as_str().is_some_and(|why| why.contains("private cgroup namespace")));
     for name in ["bus", "journal", "logind", "systemd"] {
         let row = row_by(&lab, &inside(DOCTOR), name);
         let why = row["detail"].as_str().unwrap_or_default();
         assert!(why.starts_with("systemd runs this machine, but"), "{row:#}");
     }
     let remedy = remedy(&row_by(&lab, &inside(DOCTOR), "bus"));
-    assert!(remedy.contains("-v /run:/run "), "{remedy}");
-    let (_, command) = remedy.split_once("PID 1: ").expect("a command");
+    assert_eq!(cgroup2["remedy"], remedy, "one is right for all");
+    let (_, command) = remedy.split_once(": ").expect("a command");
     let command = command.replace("doctor", "doctor --format json");
-    for name in ["bus", "journal", "logind", "systemd"] {
+    for name in ["bus", "journal", "logind", "systemd", "cgroup2"] {
         let row = row_by(&lab, &inside(&command), name);
         assert_eq!(row["state"], "works", "{row:#}");
     }

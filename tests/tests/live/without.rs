@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use killtrace::evidence::Mechanism;
 use killtrace::story::verdict::{CauseId, Death, KillerKind, Record};
-use killtrace_tests::live::{Stage, keepsakes, program, require_root};
+use killtrace_tests::live::{Stage, keepsakes, kernel_release, program, require_root};
 use serde_json::Value;
 
 /// Where the kernel keeps its types.
@@ -27,6 +27,8 @@ struct Machine {
     arguments: Vec<String>,
     /// Error with which bpf(2) fails, and the only one of its commands that does.
     no_bpf: Option<(i32, Option<u64>)>,
+    /// A copy of killtrace, which is run in its place.
+    program: Option<PathBuf>,
 }
 
 impl Machine {
@@ -52,7 +54,7 @@ impl Machine {
 
     fn run(&self, arguments: &[&str]) -> Output {
         require_root();
-        let killtrace = program("killtrace");
+        let killtrace = self.program.clone().unwrap_or_else(|| program("killtrace"));
         let mut words = self.wrapper.iter().map(String::as_str).collect::<Vec<_>>();
         let own = killtrace.to_str().expect("a path in UTF-8");
         words.push(own);
@@ -117,7 +119,12 @@ impl Machine {
 
     /// The rows of `doctor`, and its exit status.
     fn doctor(&self) -> (Vec<Value>, Option<i32>) {
-        let output = self.run(&["doctor", "--format", "json"]);
+        self.doctor_with(&[])
+    }
+
+    /// The same with more arguments.
+    fn doctor_with(&self, arguments: &[&str]) -> (Vec<Value>, Option<i32>) {
+        let output = self.run(&[&["doctor", "--format", "json"], arguments].concat());
         let text = String::from_utf8_lossy(&output.stdout);
         let mut rows = text.lines().map(|line| {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
@@ -135,7 +142,7 @@ impl Machine {
     }
 }
 
-fn only_death(report: &[u8]) -> Death {
+fn deaths(report: &[u8]) -> Vec<Death> {
     let text = String::from_utf8_lossy(report);
     let records = text
         .lines()
@@ -144,8 +151,12 @@ fn only_death(report: &[u8]) -> Death {
         Record::Death(death) => Some(*death),
         _ => None,
     });
-    let deaths: Vec<Death> = deaths.collect();
-    assert_eq!(deaths.len(), 1, "{text}");
+    deaths.collect()
+}
+
+fn only_death(report: &[u8]) -> Death {
+    let deaths = deaths(report);
+    assert_eq!(deaths.len(), 1, "{}", String::from_utf8_lossy(report));
     deaths.into_iter().next().expect("one")
 }
 
@@ -320,14 +331,6 @@ fn little_locked_memory() {
     limited("65536:65536").and(&NOBODY).and(&resource).traces(&[]);
 }
 
-/// The first two numbers of the running kernel's release.
-fn kernel_release() -> (u32, u32) {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").expect("readable");
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
-    let mut next = || numbers.next().flatten().unwrap_or_else(|| panic!("a release: {text}"));
-    (next(), next())
-}
-
 /// And a `/proc` that shows nobody but oneself.
 #[test]
 fn hidden_processes() {
@@ -453,6 +456,84 @@ fn a_recording_that_is_another_users() {
     assert!(said.contains("Permission denied"), "{said}");
 }
 
+/// Nor a file of types, nor what there is in a folder that is closed to them.
+#[test]
+fn types_that_are_another_users() {
+    const LENT: [&str; 2] = [
+        "--inh-caps=+bpf,+perfmon,+dac_read_search",
+        "--ambient-caps=+bpf,+perfmon,+dac_read_search",
+    ];
+    let place = tempfile::tempdir().expect("a directory, which is root's alone");
+    for name in ["types", "no-such-file"] {
+        fs::write(place.path().join("types"), "secret").expect("written");
+        let path = place.path().join(name);
+        let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&LENT);
+        machine.with(&["--btf", text(&path)]).refuses("BTF", &["Permission denied"]);
+    }
+    for name in ["report", "no-such-folder/report"] {
+        let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&LENT);
+        let refused = machine.run(&["-o", text(&place.path().join(name)), "--", "true"]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("Permission denied"), "{said}");
+    }
+}
+
+/// Rights that belong to the program's file (setcap(8)), as is said to who has none; its command has none of them.
+#[test]
+fn rights_of_the_file() {
+    // Where everybody may look: the place of the programs.
+    let place = tempfile::tempdir_in(keepsakes()).expect("a directory");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("everybody's");
+    let copy = place.path().join("killtrace");
+    let copied = Command::new("cp").arg(program("killtrace")).arg(&copy).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy of killtrace");
+    let machine = |before: Machine| Machine { program: Some(copy.clone()), ..before.and(&NOBODY) };
+    let refused = machine(Machine::mounts(ROOMY)).run(&["--", "true"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    let remedy = format!(
+        "sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {}",
+        text(&copy)
+    );
+    assert!(said.contains(&remedy) || kernel_release() < (5, 11), "{said}");
+    give_rights(&copy);
+    machine(Machine::mounts(ROOMY)).traces(&["root", "bus"]);
+    let status = machine(Machine::mounts(ROOMY)).run(&[
+        "-q",
+        "-o",
+        "/dev/null",
+        "--",
+        "cat",
+        "/proc/self/status",
+    ]);
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
+    let (rows, code) = machine(Machine::mounts(ROOMY)).doctor_with(&["--self-test"]);
+    assert_eq!(code, Some(0), "{rows:#?}");
+    let remedy = remedy_of(&rows, "died with the init of its pid namespace");
+    assert!(!remedy.contains("setcap"), "what unshare(1) takes is not among them: {remedy}");
+    let words = ["which do not count here", "no_new_privs"];
+    machine(Machine::of(&["setpriv", "--no-new-privs"])).refuses("capabilities", &words);
+    let nosuid =
+        format!("mount --bind {0} {0}; mount -o remount,bind,nosuid {0}", text(place.path()));
+    let words = ["nosuid forbids that", "=ep /usr/local/bin/killtrace"];
+    machine(Machine::mounts(&nosuid)).refuses("capabilities", &words);
+}
+
+/// As setcap(8) gives `cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep` (`struct vfs_cap_data` of
+/// `linux/capability.h`).
+fn give_rights(file: &Path) {
+    let set: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
+    let [low, high] = [set & u64::from(u32::MAX), set >> 32].map(|half| half as u32);
+    // The second revision, with the effective bit.
+    let rights = [0x0200_0001, low, 0, high, 0].map(u32::to_le_bytes).concat();
+    let path = std::ffi::CString::new(text(file)).expect("a path");
+    let name = c"security.capability".as_ptr();
+    // SAFETY: the names are C strings, and `rights` has as many bytes as is said.
+    let set =
+        unsafe { libc::setxattr(path.as_ptr(), name, rights.as_ptr().cast(), rights.len(), 0) };
+    assert_eq!(set, 0, "{}: {}", file.display(), io::Error::last_os_error());
+}
+
 /// The values of a map that each CPU has for itself are as many as the CPUs.
 #[test]
 fn no_sys() {
@@ -554,11 +635,117 @@ fn no_cgroups_at_all() {
     assert!(said.contains("cgroup2 is not to be seen"), "{said}");
 }
 
-/// It is in the list of mounts all the same.
+/// It is in the list of mounts all the same. What hides it may be mounted above it, and is found.
 #[test]
 fn a_hidden_cgroup2() {
-    Machine::mounts("mount -t tmpfs none \"$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\"")
-        .traces(&["cgroup2"]);
+    let point = "$(findmnt -n -t cgroup2 -o TARGET | head -n 1)";
+    for hide in
+        [format!("mount -t tmpfs none \"{point}\""), "mount -t tmpfs none /sys/fs".to_owned()]
+    {
+        let hidden = Machine::mounts(&hide);
+        hidden.traces(&["cgroup2"]);
+        let remedy = remedy_of(&hidden.doctor().0, "cgroup2");
+        let healed = Machine::mounts(&format!("{hide}\n{remedy}")).doctor().0;
+        assert!(
+            healed.iter().any(|row| row["name"] == "cgroup2" && row["state"] == "works"),
+            "{remedy}"
+        );
+    }
+}
+
+/// The remedy in a row of `doctor`.
+fn remedy_of(rows: &[Value], name: &str) -> String {
+    let row = rows.iter().find(|row| row["name"] == name && row["state"] != "works");
+    let remedy = row.and_then(|row| row["remedy"].as_str());
+    remedy.unwrap_or_else(|| panic!("nothing to do about {name}: {rows:#?}")).to_owned()
+}
+
+/// As docker and podman give one to a container: a cgroup2 of its own, in which PID 1's cgroups are not. `name`: of the
+/// cgroup that is the top there; `and`: what else is done inside.
+fn cgroup_namespace(name: &str, and: &str) -> Machine {
+    let script = format!(
+        "point=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\nown=$point/{name}-{}\nmkdir $own\n\
+         trap 'rmdir $own' EXIT\nexport point\n\
+         (echo 0 > $own/cgroup.procs; exec unshare -mC sh -ec 'umount -l $point; mount -t cgroup2 none $point; {and}\n\
+         exec \"$@\"' sh \"$@\") || exit $?\nexit 0",
+        std::process::id()
+    );
+    Machine::of(&["sh", "-ec", &script, "sh"])
+}
+
+#[test]
+fn a_cgroup_namespace_of_its_own() {
+    let machine = cgroup_namespace("killtrace-own", ":");
+    let said = machine.traces(&["cgroup2"]);
+    assert!(said.contains("cgroup2: this is a private cgroup namespace"), "{said}");
+    let remedy = remedy_of(&machine.doctor().0, "cgroup2");
+    assert!(remedy.contains("nsenter -t 1 -m -C "), "{remedy}");
+    let healed = cgroup_namespace("killtrace-healed", "exec nsenter -t 1 -m -C \"$@\"").doctor().0;
+    let works = |row: &Value| row["name"] == "cgroup2" && row["state"] == "works";
+    assert!(healed.iter().any(works), "{healed:#?}");
+    let waits = machine.run(&["--duration", "100ms", "--target", "cgroup:/no-such-cgroup"]);
+    let said = String::from_utf8_lossy(&waits.stderr);
+    assert!(said.contains("cgroup2 is not to be seen"), "{said}");
+}
+
+/// Who was in a unit before is told so; of who comes later no unit is told, rather than one that is not true.
+#[test]
+fn units_outside_of_a_cgroup_namespace() {
+    let slice = format!("killtrace{}.slice", std::process::id());
+    let inside = cgroup_namespace("killtrace-beside", ":");
+    let script = format!(
+        "point=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\nunit=$point/{slice}/napper.service\n\
+         report=$(mktemp)\nmkdir -p $unit\ntrap 'rmdir $unit ${{unit%/*}}; rm $report' EXIT\n\
+         (echo 0 > $unit/cgroup.procs; exec sleep 1000) & before=$!\n\
+         (echo 0 > $point/cgroup.procs; exec sleep 1001) & later=$!\n\
+         until grep -q . $unit/cgroup.procs && grep -q 1001 /proc/$later/cmdline; do sleep 0.01; done\n\
+         \"$@\" --duration 60s -p $before,$later > $report & tracer=$!\n\
+         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
+         echo $later > $unit/cgroup.procs\nkill -TERM $before $later; wait $tracer; cat $report; exit 0"
+    );
+    let inside: Vec<&str> = inside.wrapper.iter().map(String::as_str).collect();
+    let machine = Machine::of(&["sh", "-ec", &script, "sh"]).and(&inside);
+    let output = machine.run(&["--format", "json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let deaths = deaths(&output.stdout);
+    let of = |argument: &str| {
+        let is_it = |death: &&Death| {
+            let words = death.victim.cmdline.as_deref().unwrap_or_default();
+            words.iter().any(|word| word == argument)
+        };
+        deaths.iter().find(is_it).unwrap_or_else(|| panic!("no {argument}: {deaths:#?} {said}"))
+    };
+    let before = &of("1000").victim;
+    assert_eq!(before.unit.as_deref(), Some("napper.service"), "{before:#?}");
+    assert_eq!(before.cgroup, Some(format!("/{slice}/napper.service")));
+    let later = of("1001");
+    assert_eq!((&later.victim.cgroup, &later.victim.unit), (&None, &None), "{later:#?}");
+    let tells = |gap: &String| gap.contains("private cgroup namespace");
+    assert!(later.gaps.iter().any(tells), "{:?}", later.gaps);
+}
+
+/// A container with the machine's pids and files of its own: whose names and settings are told is said.
+#[test]
+fn files_of_its_own() {
+    let hide = "names=$(mktemp); sed s/nobody/mallory/ /etc/passwd > \"$names\"; \
+                mount --bind \"$names\" /etc/passwd; rm \"$names\"";
+    let machine = Machine::mounts(hide);
+    let said = machine.traces(&["files"]);
+    assert!(said.contains("files: PID 1 has other files"), "{said}");
+    let mut words = vec!["--format", "json", "--"];
+    words.extend(NOBODY);
+    words.extend(["sh", "-c", "kill -KILL $$; :"]);
+    let death = only_death(&machine.run(&words).stdout);
+    assert_eq!(death.victim.user.as_deref(), Some("nobody"), "{death:#?}");
+    assert!(
+        death.gaps.iter().any(|gap| gap.contains("as this container has them")),
+        "{:?}",
+        death.gaps
+    );
+    let remedy = remedy_of(&machine.doctor().0, "files");
+    assert!(remedy.contains("nsenter -t 1 -m -C "), "{remedy}");
+    let healed = machine.and(&["nsenter", "-t", "1", "-m", "-C"]).doctor().0;
+    assert!(!healed.iter().any(|row| row["name"] == "files"), "{healed:#?}");
 }
 
 /// A `/proc` of processes alone.

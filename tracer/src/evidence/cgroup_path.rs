@@ -73,7 +73,10 @@ impl CgroupOwner {
         // "/../" leads out of this cgroup namespace; what follows is still named by the same rules.
         let parts: Vec<&str> =
             path.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
-        Self::of_parts(&parts, 0)
+        let mut owner = Self::of_parts(&parts, 0);
+        // Nor does it tell in which slices that is.
+        owner.slice = owner.slice.filter(|slice| !leads_out(path) || slice != "-.slice");
+        owner
     }
 
     fn of_parts(parts: &[&str], depth: usize) -> Self {
@@ -131,6 +134,16 @@ impl CgroupOwner {
             .and_then(|inside| inside.innermost_container())
             .or(self.container.as_ref())
     }
+}
+
+/// Whether a path leads out of its reader's cgroup namespace: `/..`, `/../system.slice`.
+pub fn leads_out(path: &str) -> bool {
+    path.split('/').nth(1) == Some("..")
+}
+
+/// Whether a path is the top of what its reader's cgroup namespace shows, or one above it: `/`, `/..`, `/../..`.
+pub fn is_top(path: &str) -> bool {
+    path.split('/').all(|part| part.is_empty() || part == "..")
 }
 
 /// The cgroup that was made for the innermost container.

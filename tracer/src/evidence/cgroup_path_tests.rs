@@ -23,6 +23,7 @@ const UNITS: &[Row] = &[
     ("/user.slice/user-1000.slice", "", "", "user-1000.slice", "", Some(1000)),
     ("/system.slice/_cpu.service", "cpu.service", "", "system.slice", "", None),
     ("/../../system.slice/cron.service", "cron.service", "", "system.slice", "", None),
+    ("/../cron.service", "cron.service", "", "", "", None),
     ("/-bad.slice/x.service", "", "", "", "", None),
     ("/system.slice/not a unit.service", "", "", "system.slice", "", None),
     ("/", "", "", "", "", None),

@@ -4,7 +4,8 @@
 //! over in the background; after that the kernel tells of each that is made, with its parent.
 //!
 //! Where cgroup v1 is mounted as well, whoever is at the top of cgroup2 may live in a hierarchy of v1: the top has
-//! no path then, and what `/proc` says counts.
+//! no path then, and what `/proc` says counts. In a private cgroup namespace the paths below its own top would be taken
+//! for the machine's: without a mount that reaches above, none is known.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,6 +18,8 @@ use std::{
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
+
+use crate::evidence::cgroup_path::is_top;
 
 /// How many removed cgroups are remembered: a verdict comes shortly after the end of its scope.
 const KEPT: usize = 4096;
@@ -41,7 +44,8 @@ impl Cgroups {
         let walk = thread::Builder::new().name("cgroups".to_owned()).spawn(|| {
             let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
             let mut paths = Paths::new();
-            if let Some(root) = mount_point(&mounts) {
+            let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+            if let Some(root) = mount_point(&mounts, is_private(&init)) {
                 if let Ok(metadata) = fs::metadata(&root) {
                     let top = if has_v1(&mounts) { "" } else { "/" };
                     paths.insert(metadata.ino(), top.to_owned());
@@ -112,10 +116,17 @@ fn visit(directory: &Path, path: &str, depth: usize, paths: &mut Paths) {
     }
 }
 
-/// Where cgroup2 is mounted: the mount that shows most of it.
-fn mount_point(mountinfo: &[u8]) -> Option<PathBuf> {
+/// Whether PID 1 is outside of this cgroup namespace, by the text of `/proc/1/cgroup`.
+fn is_private(init: &str) -> bool {
+    init.lines().any(|line| line.starts_with("0::/.."))
+}
+
+/// Where cgroup2 is mounted: the mount that shows most of it. In a private namespace one that reaches above its top.
+fn mount_point(mountinfo: &[u8], is_private: bool) -> Option<PathBuf> {
+    let reaches_above = |root: &[u8]| root != b"/" && is_top(&String::from_utf8_lossy(root));
     let unified = mounts(mountinfo).filter(|(kind, ..)| *kind == b"cgroup2");
-    unified.map(|(_, root, point)| (root.len(), unescape(point))).min().map(|(_, point)| point)
+    let known = unified.filter(|(_, root, _)| !is_private || reaches_above(root));
+    known.map(|(_, root, point)| (root.len(), unescape(point))).min().map(|(_, point)| point)
 }
 
 /// Whether a hierarchy of cgroup v1 is mounted.
@@ -194,8 +205,20 @@ mod tests {
                        32 23 0:27 / /sys/fs/cgroup\\040two rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
                        33 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                        broken\n";
-        assert_eq!(mount_point(mounts), Some(PathBuf::from("/sys/fs/cgroup two")));
-        assert_eq!(mount_point(b""), None);
+        assert_eq!(mount_point(mounts, false), Some(PathBuf::from("/sys/fs/cgroup two")));
+        assert_eq!(mount_point(b"", false), None);
+    }
+
+    #[test]
+    fn a_private_namespace_s_own_mount_tells_no_paths_of_the_machine() {
+        assert!(is_private("9:name=systemd:/\n0::/../../init.scope\n"));
+        assert!(!is_private("9:name=systemd:/..\n0::/init.scope\n") && !is_private("0::/\n"));
+        let own = b"32 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                    33 23 0:27 /../beside /mnt/beside rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(own, true), None);
+        let machine = b"31 23 0:27 /../.. /mnt/machine rw - cgroup2 cgroup2 rw\n";
+        let both = [&own[..], machine].concat();
+        assert_eq!(mount_point(&both, true), Some(PathBuf::from("/mnt/machine")));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use clock::Clock;
 pub use hooks::{ATTACHED, HOOKS, Hook, Place};
 pub use load::event_on_ends;
 pub use offsets::Missing;
-pub use preflight::{capabilities, privileged};
+pub use preflight::{capabilities, privileged, under_pid_1, version};
 pub use symbols::{Nameless, function_names};
 
 /// What to trace.

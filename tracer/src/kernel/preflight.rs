@@ -1,8 +1,15 @@
 //! What has to be true before anything is loaded, so that a refusal can be explained.
 
+use std::ffi::CStr;
 use std::{fs, io};
 
 use super::AttachError;
+
+/// This program's file, whatever it is called by now.
+const OWN_FILE: &CStr = c"/proc/self/exe";
+
+/// Where it is put to be found by everybody.
+const INSTALLED: &str = "/usr/local/bin/killtrace";
 
 /// Bits of the effective capability set (`linux/capability.h`).
 const CAP_SYS_ADMIN: u32 = 21;
@@ -12,12 +19,26 @@ const CAP_BPF: u32 = 39;
 /// Which CPUs there can be: where aya looks.
 const PROCESSORS: &str = "/sys/devices/system/cpu/possible";
 
-/// How root, who was deprived of capabilities in a container, comes by them.
-const CONTAINER: &str = "root is deprived here, as in a container: run killtrace on the host, or the container with \
-    --privileged --pid=host -v /run:/run -v /etc/systemd:/etc/systemd:ro -v /var/log/journal:/var/log/journal:ro";
+/// The command that runs the static program from a container with the machine's pids as if on the machine itself: with
+/// PID 1's files, sockets and cgroups.
+pub fn under_pid_1(arguments: &str) -> String {
+    let program = program();
+    format!("cp {program} /proc/1/root{INSTALLED} && nsenter -t 1 -m -C {INSTALLED} {arguments}")
+}
+
+/// Where this program is.
+fn program() -> String {
+    std::env::current_exe()
+        .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string())
+}
 
 /// How whoever runs this comes by capabilities that are not held.
 pub fn privileged() -> String {
+    if !is_root() && are_own_rights_refused() {
+        return "run it as root (sudo killtrace …): its file has rights of its own, which do not count here (no_new_privs, \
+                as NoNewPrivileges= of a unit sets it, or a bounding set without them)"
+            .to_owned();
+    }
     if !is_root() {
         return format!(
             "run it as root (sudo killtrace …), or give it its rights once: {}",
@@ -26,7 +47,13 @@ pub fn privileged() -> String {
     }
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     own_service(&cgroups).map_or_else(
-        || CONTAINER.to_owned(),
+        || {
+            format!(
+                "root is deprived here, as in a container: run killtrace on the host, or in a container with --privileged \
+                 --pid=host, there by `{}`",
+                under_pid_1("…")
+            )
+        },
         |unit| {
             format!(
                 "root is deprived here by the settings of {unit}, or by a container around it: run killtrace outside of \
@@ -44,14 +71,51 @@ fn own_service(cgroups: &str) -> Option<&str> {
 
 /// The command that gives this program what it needs to be run by others than root, and what that means.
 pub fn setcap() -> String {
-    let program = std::env::current_exe()
-        .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
+    let (first, program) = if is_nosuid() {
+        (format!("sudo cp {} {INSTALLED} && ", program()), INSTALLED.to_owned())
+    } else {
+        (String::new(), program())
+    };
+    let after = if is_nosuid() { "where it is now, nosuid forbids that; " } else { "" };
     format!(
-        "sudo setcap {}=ep {program} (whoever may execute that file can then watch everybody's processes, and while it \
+        "{first}sudo setcap {}=ep {program} ({after}whoever may execute that file can then watch everybody's processes, and while it \
          traces it reads settings past the permissions of their files; replay and the other verbs but doctor have their \
          user's rights alone)",
         helpful(memory_counts_as_locked())
     )
+}
+
+/// Whether files on the file system that this program is on give nobody rights.
+fn is_nosuid() -> bool {
+    // SAFETY: a structure of integers, for all of which zero is a valid value.
+    let mut about: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure is valid for writes for the call.
+    let told = unsafe { libc::statvfs(OWN_FILE.as_ptr(), &raw mut about) } == 0;
+    told && about.f_flag & libc::ST_NOSUID != 0
+}
+
+/// Whether this program's file gives capabilities that are not held, though its file system would let it.
+fn are_own_rights_refused() -> bool {
+    let mut rights = [0; 24];
+    // SAFETY: both names are C strings, and `rights` is valid for writes of its length.
+    let length = unsafe {
+        libc::getxattr(
+            OWN_FILE.as_ptr(),
+            c"security.capability".as_ptr(),
+            rights.as_mut_ptr().cast(),
+            rights.len(),
+        )
+    };
+    let given = usize::try_from(length).ok().and_then(|length| permitted(rights.get(..length)?));
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    !is_nosuid()
+        && given.zip(set(&status, "CapPrm:")).is_some_and(|(given, held)| given & !held != 0)
+}
+
+/// The permitted set of a file (`struct vfs_cap_data` of `linux/capability.h`, from its second revision on).
+fn permitted(rights: &[u8]) -> Option<u64> {
+    let word = |at: usize| Some(u32::from_le_bytes(rights.get(at..at + 4)?.try_into().ok()?));
+    Some(u64::from(word(4)?) | u64::from(word(12)?) << 32)
 }
 
 /// The capabilities that somebody needs who is not root. `counts`: maps are locked memory, and the limit of that
@@ -78,7 +142,7 @@ pub fn capabilities() -> Result<(), AttachError> {
         return Err(AttachError::UserNamespace);
     }
     // Where /proc cannot be read, the kernel's own refusal has to do.
-    let Some(set) = effective(&status) else { return Ok(()) };
+    let Some(set) = set(&status, "CapEff:") else { return Ok(()) };
     let missing = missing(set);
     if missing.is_empty() {
         return Ok(());
@@ -173,14 +237,14 @@ pub fn programs_are_preemptible() -> bool {
 }
 
 /// The first two numbers of a release; `7.0-rc3` and the like have only those.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// The effective set of `/proc/PID/status`.
-fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+/// A set of capabilities in `/proc/PID/status`.
+fn set(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -265,6 +329,18 @@ mod tests {
         assert!(root.contains("--ulimit memlock=-1") && !root.contains("sudo"), "{root}");
     }
 
+    /// As `setcap cap_bpf,cap_syslog=ep` has them (both above 31).
+    #[test]
+    fn the_rights_of_a_file_are_read() {
+        let mut rights = [0; 20];
+        rights[..4].copy_from_slice(&0x0200_0001_u32.to_le_bytes());
+        rights[12..16].copy_from_slice(&(1_u32 << (39 - 32) | 1 << (34 - 32)).to_le_bytes());
+        assert_eq!(permitted(&rights), Some(1 << 39 | 1 << 34));
+        rights[4] = 4;
+        assert_eq!(permitted(&rights), Some(1 << 39 | 1 << 34 | 1 << 2));
+        assert_eq!(permitted(&rights[..12]), None, "of the first revision, or cut off");
+    }
+
     #[test]
     fn a_hardened_unit_is_told_from_a_container() {
         assert_eq!(
@@ -278,13 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_set_is_found() {
-        assert_eq!(
-            effective("CapPrm:\t0000000000000001\nCapEff:\t000000c000000000\n"),
-            Some(3 << 38)
-        );
-        assert_eq!(effective("CapEff:\tnonsense\n"), None);
-        assert_eq!(effective(""), None);
+    fn sets_of_capabilities_are_found() {
+        let status = "CapPrm:\t0000000000000001\nCapEff:\t000000c000000000\n";
+        assert_eq!((set(status, "CapEff:"), set(status, "CapPrm:")), (Some(3 << 38), Some(1)));
+        assert_eq!(set("CapEff:\tnonsense\n", "CapEff:"), None);
+        assert_eq!(set("", "CapEff:"), None);
     }
 
     #[test]

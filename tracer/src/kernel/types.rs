@@ -13,6 +13,7 @@ use std::{
 use object::{File as ObjectFile, Object as _, ObjectSection as _, ReadCache};
 
 use super::{AttachError, btf::BtfError, contents::Contents};
+use crate::lent;
 
 /// Where the running kernel keeps it.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -43,7 +44,7 @@ pub fn read(file: Option<&Path>) -> Result<(PathBuf, Contents), AttachError> {
             }
         };
     };
-    match of_file(path) {
+    match lent::without(|| of_file(path)) {
         Ok(Ok(contents)) => Ok((path.to_owned(), contents)),
         Ok(Err(error)) => Err(AttachError::BadBtf { path: path.to_owned(), error }),
         Err(error) => Err(AttachError::NoBtfFile { path: path.to_owned(), error }),

@@ -369,6 +369,8 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
             }
         }
     }
+    // Told where they are not as they have to be only.
+    gaps.extend(["cgroup2", "files"].iter().filter_map(|name| header.sources.get(*name)).cloned());
     let unexplained = case.blow.is_some_and(|blow| {
         blow.mechanism == Mechanism::UnknownKernel && blow.signal.value.stack.is_empty()
     });

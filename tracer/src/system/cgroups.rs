@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::evidence::CgroupLimits;
+use crate::evidence::cgroup_path::{is_top, leads_out};
 
 /// `memory.limit_in_bytes` of v1 is the largest page-aligned number where there is no limit.
 const NO_LIMIT_V1: u64 = 1 << 62;
@@ -23,6 +24,8 @@ struct Mount {
     point: PathBuf,
     /// Which directory of the hierarchy is mounted there; paths are relative to it.
     root: String,
+    /// It shows a part of the hierarchy that the paths of this namespace do not begin at.
+    is_partial: bool,
 }
 
 /// The mounted hierarchies of this machine.
@@ -31,8 +34,10 @@ pub struct Cgroups {
     unified: Option<Mount>,
     systemd: Option<Mount>,
     memory: Option<Mount>,
-    /// Where cgroup2 is mounted, and something else is mounted over it.
-    hidden: Option<PathBuf>,
+    /// Where cgroup2 is mounted, and something else is mounted over it: that place, or one above.
+    hidden: Option<(PathBuf, PathBuf)>,
+    /// PID 1 lives outside of this cgroup namespace.
+    is_private: bool,
     /// The service manager keeps its units in cgroup v1: whatever mounted cgroup2, they are not in it.
     keeps_units_in_v1: bool,
     /// Where the service manager's own tree begins: not `/` in a container without a cgroup namespace.
@@ -45,14 +50,27 @@ impl Cgroups {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut cgroups = Self::of_shown(&mounts, is_shown);
         let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
-        cgroups.keeps_units_in_v1 = keeps_units_in_v1(&init);
-        let root = cgroups.path(&init).unwrap_or_default();
+        cgroups.consider_init(&init);
+        cgroups
+    }
+
+    /// Takes in where PID 1 lives, by the text of `/proc/1/cgroup`.
+    fn consider_init(&mut self, init: &str) {
+        self.keeps_units_in_v1 = keeps_units_in_v1(init);
+        let root = self.path(init).unwrap_or_default();
+        self.is_private = leads_out(&root);
+        for mount in [&mut self.unified, &mut self.systemd, &mut self.memory].into_iter().flatten()
+        {
+            // Paths are told from PID 1's top.
+            let reaches_it = is_top(&mount.root) && mount.root != "/";
+            mount.is_partial = self.is_private && !reaches_it;
+        }
         // As cg_get_root_path: PID 1's cgroup without its own scope.
-        let root = ["/init.scope", "/system.slice", "/system"]
+        let above = ["/init.scope", "/system.slice", "/system"]
             .iter()
             .find_map(|suffix| root.strip_suffix(suffix));
-        cgroups.manager_root = root.unwrap_or_default().to_owned();
-        cgroups
+        let above = above.or(Some(root.as_str()).filter(|root| self.is_private && is_top(root)));
+        self.manager_root = above.unwrap_or_default().to_owned();
     }
 
     /// The hierarchies that `/proc/PID/mountinfo` lists.
@@ -76,7 +94,10 @@ impl Cgroups {
             if is_shown(&mount.point, kind) {
                 slot.get_or_insert(mount);
             } else if kind == "cgroup2" {
-                found.hidden = Some(mount.point);
+                let mut mounts = mountinfo.lines().filter_map(parse_mount);
+                let cover = mounts.rfind(|(cover, ..)| mount.point.starts_with(&cover.point));
+                let cover = cover.map(|(cover, ..)| cover.point);
+                found.hidden = Some((mount.point.clone(), cover.unwrap_or(mount.point)));
             }
         }
         found
@@ -86,9 +107,13 @@ impl Cgroups {
     ///
     /// That is the cgroup2 path where cgroup2 is mounted (systemd on a unified, and from v233 on a hybrid
     /// machine), else the `name=systemd` hierarchy; where those say only `/`, a controller that knows better, or
-    /// cgroup2 where it is not mounted, or hidden.
+    /// cgroup2 where it is not mounted, or hidden. In a private cgroup namespace only what leads out of it tells where on
+    /// the machine that is, and whoever is at the machine's top may be about to be moved, which is not seen.
     pub fn systemd_path(&self, text: &str) -> Option<String> {
         let path = self.path(text)?;
+        if self.is_private && (is_top(&path) || !leads_out(&path)) {
+            return None;
+        }
         let below =
             path.strip_prefix(self.manager_root.as_str()).filter(|below| below.starts_with('/'));
         Some(below.unwrap_or(&path).to_owned())
@@ -99,7 +124,7 @@ impl Cgroups {
         let named = || hierarchy(text, "name=systemd");
         let others = ["memory", "pids", ""].map(|controller| hierarchy(text, controller));
         let candidates = [&[unified, named()], others.as_slice()].concat();
-        let known = candidates.iter().flatten().find(|path| **path != "/");
+        let known = candidates.iter().flatten().find(|path| !is_top(path));
         let path = known.or(candidates.iter().flatten().next())?;
         Some(path.strip_suffix(" (deleted)").unwrap_or(path).to_owned())
     }
@@ -111,8 +136,8 @@ impl Cgroups {
     }
 
     /// Whether cgroup2 is mounted, and units are in it.
-    pub const fn is_unified_used(&self) -> bool {
-        self.unified.is_some() && !self.keeps_units_in_v1
+    pub fn is_unified_used(&self) -> bool {
+        self.unified.as_ref().is_some_and(|mount| !mount.is_partial) && !self.keeps_units_in_v1
     }
 
     /// Whether the service manager keeps its units in cgroup v1, as it was told to when it booted.
@@ -120,9 +145,16 @@ impl Cgroups {
         self.keeps_units_in_v1
     }
 
-    /// Where cgroup2 is mounted without being seen there, and nowhere else.
-    pub fn hidden(&self) -> Option<&Path> {
-        self.hidden.as_deref().filter(|_| self.unified.is_none() && !self.keeps_units_in_v1)
+    /// Whether PID 1 lives outside of this cgroup namespace, and its cgroups are not to be seen from here.
+    pub fn is_private(&self) -> bool {
+        self.is_private && !self.is_unified_used()
+    }
+
+    /// Where cgroup2 is mounted without being seen there, and nowhere else; and where the mount is that covers it.
+    pub fn hidden(&self) -> Option<(&Path, &Path)> {
+        let is_lacking = self.unified.is_none() && !self.keeps_units_in_v1 && !self.is_private;
+        let (point, cover) = self.hidden.as_ref().filter(|_| is_lacking)?;
+        Some((point, cover))
     }
 
     /// Whether systemd's own hierarchy or the memory controller is cgroup v1's.
@@ -216,7 +248,7 @@ impl Cgroups {
 
 /// By the text of `/proc/1/cgroup`: on a hybrid machine systemd has each of its cgroups in cgroup2 as well.
 fn keeps_units_in_v1(init: &str) -> bool {
-    let is_below = |path: &str| path != "/";
+    let is_below = |path: &str| !is_top(path);
     hierarchy(init, "name=systemd").is_some_and(is_below)
         && !hierarchy(init, "").is_some_and(is_below)
 }
@@ -254,7 +286,8 @@ fn parse_mount(line: &str) -> Option<(Mount, &str, &str)> {
     let (root, point) = (left.next()?, left.next()?);
     let mut right = right.split(' ');
     let (kind, _, options) = (right.next()?, right.next()?, right.next()?);
-    Some((Mount { point: PathBuf::from(unescape(point)), root: unescape(root) }, kind, options))
+    let (point, root) = (PathBuf::from(unescape(point)), unescape(root));
+    Some((Mount { point, root, is_partial: false }, kind, options))
 }
 
 /// Undoes the kernel's octal escapes for space, tab, newline and backslash.
@@ -263,9 +296,9 @@ fn unescape(text: &str) -> String {
     codes.iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
-/// The directory of a cgroup; `None` for a path that leads out of the mount.
+/// The directory of a cgroup; `None` for a path that leads out of the mount, or begins elsewhere.
 fn directory(mount: &Mount, path: &str) -> Option<PathBuf> {
-    if path.split('/').any(|part| part == "..") {
+    if mount.is_partial || path.split('/').any(|part| part == "..") {
         return None;
     }
     let below =
@@ -332,7 +365,12 @@ mod tests {
     fn what_is_mounted_over_hides_a_hierarchy() {
         let point = Path::new("/sys/fs/cgroup");
         let hidden = Cgroups::of_shown(UNIFIED, |_, _| false);
-        assert!(!hidden.is_unified_used() && hidden.hidden() == Some(point));
+        assert!(!hidden.is_unified_used() && hidden.hidden() == Some((point, point)));
+        // What covers it may be mounted above.
+        let tmpfs = "41 20 0:41 / /sys/fs/cgroup/a rw - tmpfs none rw\n42 20 0:42 / /sys rw - tmpfs none rw";
+        let mounts = format!("20 1 0:20 / /sys rw - sysfs sysfs rw\n{UNIFIED}\n{tmpfs}\n");
+        let hidden = Cgroups::of_shown(&mounts, |_, _| false);
+        assert_eq!(hidden.hidden(), Some((point, Path::new("/sys"))));
         let twice = format!("{UNIFIED}\n31 23 0:26 / /elsewhere rw - cgroup2 cgroup2 rw\n");
         let seen = Cgroups::of_shown(&twice, |path, _| path != point);
         assert!(seen.is_unified_used() && seen.hidden().is_none());
@@ -396,6 +434,41 @@ mod tests {
             cgroups.systemd_path("0::/docker/abcdef/x").as_deref(),
             Some("/docker/abcdef/x")
         );
+    }
+
+    #[test]
+    fn of_a_private_namespace_only_what_leads_out_is_told() {
+        let of = |mounts: &str, init| {
+            let mut cgroups = Cgroups::of_mounts(mounts);
+            cgroups.consider_init(init);
+            cgroups
+        };
+        let told = |cgroups: &Cgroups, path| cgroups.systemd_path(&format!("0::{path}\n"));
+        // With a cgroup2 of its own, two levels below the machine's top.
+        let own = of(UNIFIED, "0::/../../init.scope\n");
+        assert!(own.is_private() && !own.is_unified_used() && own.hidden().is_none());
+        for (path, known) in [
+            ("/../../system.slice/a.service", Some("/system.slice/a.service")),
+            ("/../docker-b.scope", Some("/../docker-b.scope")),
+            ("/../..", None),
+            ("/..", None),
+            ("/", None),
+            ("/inside", None),
+        ] {
+            assert_eq!(told(&own, path).as_deref(), known, "{path}");
+        }
+        assert_eq!(own.unified_directory("/system.slice"), None, "another one");
+        // Where no systemd runs, PID 1 is at the top.
+        let mut plain = of(HYBRID, "9:name=systemd:/\n0::/..\n");
+        assert_eq!(told(&plain, "/../a/b.service").as_deref(), Some("/a/b.service"));
+        assert!(plain.is_private());
+        plain = of(HYBRID, "9:name=systemd:/\n0::/\n");
+        assert!(!plain.is_private() && plain.is_unified_used());
+        // The machine's own mount is to be seen.
+        let whole = of(&UNIFIED.replace(" / ", " /../.. "), "0::/../../init.scope\n");
+        assert!(!whole.is_private() && whole.is_unified_used());
+        let directory = whole.unified_directory("/system.slice/a.service");
+        assert_eq!(directory, Some("/sys/fs/cgroup/system.slice/a.service".into()));
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
 
 /// Tells who a user is, once. The lookup may go over the network, so it has a thread of its own.
 pub async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
-    let user = tokio::task::spawn_blocking(move || users::by_uid(uid)).await.ok().flatten();
+    let user = tokio::task::spawn_blocking(move || users::on_machine(uid)).await.ok().flatten();
     if context.outbox.first_time(("user", uid)) {
         match user.clone() {
             Some(user) => context.outbox.say(Source::File, Fact::User(user)),

@@ -41,6 +41,15 @@ pub const NO_BOOT_ID: &str =
 pub const PRIVATE_PIDS: &str =
     "this is a private pid namespace: processes outside of it are not seen";
 
+/// What is said where the cgroups of the rest of the machine are not to be seen.
+pub const PRIVATE_CGROUPS: &str = "this is a private cgroup namespace: who comes into a unit, cgroup or container outside of it is not seen to";
+
+/// What is said where PID 1, whose machine this is, has other files.
+pub const OTHER_FILES: &str = "PID 1 has other files than are seen here: settings of units and defaults are told as this container has them";
+
+/// Files and folders by which it is known whether the files here are the machine's.
+const MACHINES_FILES: [&str; 3] = ["etc/passwd", "etc/systemd", "usr/lib/systemd"];
+
 /// The initial pid namespace, as `/proc/PID/ns/pid` names it: `PROC_PID_INIT_INO` of `linux/proc_ns.h`.
 const INITIAL_PIDS: &str = "pid:[4026531836]";
 
@@ -106,6 +115,19 @@ pub fn hidden_processes() -> Option<&'static str> {
 /// Whether the pids of this process's namespace are only some of the machine's, as in a container.
 pub fn has_private_pids() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name != Path::new(INITIAL_PIDS))
+}
+
+/// Whether the files here are others than those of PID 1, as in a container with the machine's pids; `false` where
+/// PID 1's must not be looked at, which takes `CAP_SYS_PTRACE`.
+pub fn has_other_files() -> bool {
+    are_others(Path::new("/"), Path::new("/proc/1/root"))
+}
+
+fn are_others(own: &Path, machine: &Path) -> bool {
+    let identity = |path: PathBuf| fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    let differs = |name: &&str| identity(own.join(name)) != identity(machine.join(name));
+    // It ends in `/.`: the link itself can be seen by everybody.
+    fs::metadata(machine.join(".")).is_ok() && MACHINES_FILES.iter().any(differs)
 }
 
 /// Whether this thread has a capability.
@@ -258,6 +280,16 @@ mod tests {
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::NotMounted));
         fs::write(folder.path().join("version"), "Linux").expect("written");
         assert_eq!(proc_at(folder.path(), own), Err(ProcTrouble::OtherNamespace));
+    }
+
+    #[test]
+    fn the_files_of_another_tree_are_others() {
+        assert!(!are_others(Path::new("/"), Path::new("/")));
+        assert!(!are_others(Path::new("/"), Path::new("/no/such/root")), "it cannot be told");
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        assert!(are_others(folder.path(), Path::new("/")));
+        let empty = tempfile::tempdir().expect("a temporary directory");
+        assert!(!are_others(folder.path(), empty.path()), "neither has any");
     }
 
     #[test]

@@ -14,10 +14,11 @@ use seccompiler::{
     SeccompRule,
 };
 
+use super::machine::Machine;
+use crate::kernel::version;
+
 /// What is still needed, and for what.
-const KEPT: [Capability; 5] = [
-    // New targets are put into the kernel's maps; before 5.19 that took it.
-    Capability::CAP_BPF,
+const KEPT: [Capability; 4] = [
     // Executables and environments of other users' processes; `hidepid`.
     Capability::CAP_SYS_PTRACE,
     // Users' own directories and settings that only root may read.
@@ -27,7 +28,10 @@ const KEPT: [Capability; 5] = [
     Capability::CAP_SETGID,
 ];
 
-/// What `CAP_SYS_PTRACE` would allow besides reading `/proc`.
+/// The first kernel on which whoever holds a map may change it without `CAP_BPF` (`__sys_bpf` in `kernel/bpf/syscall.c`).
+const FREE_MAPS: (u32, u32) = (5, 19);
+
+/// System calls that `CAP_SYS_PTRACE` would allow besides reading `/proc`.
 const INTRUSIONS: [libc::c_long; 4] = [
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -71,10 +75,15 @@ pub fn give_up_lent() -> io::Result<()> {
         .map_err(io::Error::other)
 }
 
+/// What is needed on this kernel: new targets are put into its maps.
+fn kept() -> impl Iterator<Item = Capability> {
+    let are_free = version(&Machine::here().kernel).is_some_and(|kernel| kernel >= FREE_MAPS);
+    KEPT.into_iter().chain((!are_free).then_some(Capability::CAP_BPF))
+}
+
 fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
     let held = caps::read(None, CapSet::Permitted)?;
-    let kept: HashSet<Capability> =
-        KEPT.into_iter().filter(|capability| held.contains(capability)).collect();
+    let kept: HashSet<Capability> = kept().filter(|capability| held.contains(capability)).collect();
     // journalctl as another user than root: what is neither inheritable nor ambient ends with exec.
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
@@ -83,7 +92,9 @@ fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
     caps::set(None, CapSet::Permitted, &kept)
 }
 
-/// Others' memory and descriptors cannot be touched, and no more programs loaded.
+/// The system calls that reach into other processes are refused, and no more programs are loaded. Their memory and what
+/// they have open could still be reached through `/proc/PID/mem` and `/proc/PID/fd`, which `CAP_SYS_PTRACE` opens as well
+/// as what is read there: no filter tells paths apart.
 fn forbid_intrusions() -> Result<(), Box<dyn std::error::Error>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         INTRUSIONS.iter().map(|call| (*call, Vec::new())).collect();
@@ -104,30 +115,58 @@ fn forbid_intrusions() -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::presence;
 
     /// In a thread of its own, which takes the losses with it.
     #[test]
     fn a_thread_is_left_with_what_tracing_needs() {
         let thread = std::thread::spawn(|| {
             give_up();
-            let status = std::fs::read_to_string("/proc/thread-self/status").expect("readable");
-            // SAFETY: asks for the memory of nobody: pid 0 is none.
-            let read =
-                unsafe { libc::process_vm_readv(0, std::ptr::null(), 0, std::ptr::null(), 0, 0) };
-            (status, read, io::Error::last_os_error().raw_os_error())
+            std::fs::read_to_string("/proc/thread-self/status").expect("readable")
         });
-        let (status, read, error) = thread.join().expect("it ends");
+        let status = thread.join().expect("it ends");
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.expect("a field").trim().to_owned()
         };
         assert_eq!(field("NoNewPrivs:"), "1");
         assert_eq!(field("Seccomp:"), "2");
-        assert_eq!((read, error), (-1, Some(libc::EPERM)));
-        let kept = KEPT.iter().fold(0, |set, capability| set | capability.bitmask());
+        let kept = kept().fold(0, |set, capability| set | capability.bitmask());
         for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
             let held = u64::from_str_radix(&field(set), 16).expect("a set");
             assert_eq!(held & !kept, 0, "{set} {held:x}");
+        }
+    }
+
+    /// By the filter alone: the capabilities stay, where there are any.
+    #[test]
+    fn each_call_that_is_over_is_refused() {
+        let calls = || {
+            let intrusions = INTRUSIONS.into_iter().map(|call| (call, -1));
+            let commands = BPF_DONE.map(|command| libc::c_long::try_from(command).expect("small"));
+            intrusions.chain(commands.map(|command| (libc::SYS_bpf, command)))
+        };
+        let error = |(call, first): (libc::c_long, libc::c_long)| {
+            let none: libc::c_long = 0;
+            // SAFETY: each is asked for nothing that there is: no process or descriptor -1, attributes of no length.
+            let done = unsafe { libc::syscall(call, first, none, none, none, none, none) };
+            (call, first, io::Error::last_os_error().raw_os_error().filter(|_| done == -1))
+        };
+        let thread = std::thread::spawn(move || {
+            // SAFETY: PR_SET_NO_NEW_PRIVS takes integers only.
+            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            forbid_intrusions().expect("it is forbidden");
+            // Looking into a map is not over.
+            let look_up = error((libc::SYS_bpf, 1));
+            (calls().map(error).collect::<Vec<_>>(), look_up)
+        });
+        let (refused, look_up) = thread.join().expect("it ends");
+        assert_eq!(refused.len(), INTRUSIONS.len() + BPF_DONE.len());
+        for (call, first, error) in refused {
+            assert_eq!(error, Some(libc::EPERM), "{call} {first}");
+        }
+        if presence::is_root() {
+            assert_ne!(look_up.2, Some(libc::EPERM));
         }
     }
 }

@@ -395,7 +395,7 @@ fn is_id(id: &str, wanted: &str) -> bool {
 }
 
 fn uid_of(user: &str) -> Option<u32> {
-    user.parse().ok().or_else(|| users::by_name(user).map(|user| user.uid))
+    user.parse().ok().or_else(|| users::named_on_machine(user).map(|user| user.uid))
 }
 
 #[cfg(test)]

@@ -5,10 +5,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::ptr;
 
+use super::{files, presence};
 use crate::evidence::User;
 
 /// Where logind keeps one empty file for each user with lingering (`loginctl enable-linger`).
 const LINGER: &str = "/var/lib/systemd/linger";
+
+/// PID 1's tree, in which the machine's files are where those seen here are others.
+const MACHINE: &str = "/proc/1/root";
+
+/// Largest user database that is read there.
+const MAX_DATABASE: u64 = 16 << 20;
 
 /// How many groups of one user are asked for at most (`NGROUPS_MAX` of Linux).
 const MAX_GROUPS: usize = 1 << 16;
@@ -48,6 +55,34 @@ impl Entry {
 /// The user with this number, where the machine knows it.
 pub fn by_uid(uid: u32) -> Option<User> {
     by_number(uid).map(Entry::user)
+}
+
+/// The machine's user with this number. Where the files here are others than PID 1's, as a container's are, that is who is
+/// in PID 1's: a name from a database of this container's would be somebody else's.
+pub fn on_machine(uid: u32) -> Option<User> {
+    if presence::has_other_files() {
+        in_tree(Path::new(MACHINE), |entry| entry.uid == uid)
+    } else {
+        by_uid(uid)
+    }
+}
+
+/// The machine's user with this name, as [`on_machine`].
+pub fn named_on_machine(name: &str) -> Option<User> {
+    if presence::has_other_files() {
+        in_tree(Path::new(MACHINE), |entry| entry.name == name)
+    } else {
+        by_name(name)
+    }
+}
+
+/// The first such user in the database of a tree.
+fn in_tree(tree: &Path, is_it: impl Fn(&Entry) -> bool) -> Option<User> {
+    let text = files::read(&tree.join("etc/passwd"), MAX_DATABASE).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let entry = text.lines().filter_map(Entry::read).find(is_it)?;
+    let linger = linger(&entry.name, &tree.join(LINGER.trim_start_matches('/')));
+    Some(User { uid: entry.uid, name: entry.name, home: entry.home, linger })
 }
 
 /// The users of this machine's own user database; those of a directory service are found when they turn up.
@@ -193,6 +228,23 @@ mod tests {
         let alice = Entry { name: "alice".to_owned(), uid: 1000, gid: 1001, home };
         assert_eq!(Entry::read(line), Some(alice));
         assert_eq!(Entry::read("+::::::"), None);
+    }
+
+    #[test]
+    fn users_of_another_tree_are_read_in_its_files() {
+        let tree = tempfile::tempdir().expect("temporary directory");
+        let alice = || in_tree(tree.path(), |entry| entry.uid == 1000);
+        assert_eq!(alice(), None);
+        std::fs::create_dir_all(tree.path().join("etc")).expect("directory");
+        std::fs::create_dir_all(tree.path().join("var/lib/systemd/linger")).expect("directory");
+        let lines = "root:x:0:0::/root:/bin/sh\nnonsense\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+        std::fs::write(tree.path().join("etc/passwd"), lines).expect("file");
+        let found = alice().expect("she is there");
+        assert_eq!((found.name.as_str(), found.linger), ("alice", Some(false)));
+        assert_eq!(in_tree(tree.path(), |entry| entry.name == "bob"), None);
+        // In the tree of the machine itself both ways say the same.
+        assert_eq!(on_machine(0).map(|user| user.name).as_deref(), Some("root"));
+        assert_eq!(named_on_machine("no such user"), None);
     }
 
     #[test]

@@ -80,7 +80,14 @@ impl Witnesses {
         if presence::has_private_pids() {
             sources.set("pid-namespace", presence::PRIVATE_PIDS);
         }
-        let processes = Processes::new(Cgroups::detect());
+        let cgroups = Cgroups::detect();
+        if cgroups.is_private() {
+            sources.set("cgroup2", presence::PRIVATE_CGROUPS);
+        }
+        if presence::has_other_files() {
+            sources.set("files", presence::OTHER_FILES);
+        }
+        let processes = Processes::new(cgroups);
         let context = Arc::new(Context::new(Outbox::new(sender), processes, sources));
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use caps::Capability;
 
-use super::check;
+use super::{check, sources::beside};
 use crate::kernel::{
     ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection, capabilities,
     event_on_ends, function_names, privileged,
 };
+use crate::lent;
 use crate::report::checkup::{Check, State};
 use crate::system::{cgroups::Cgroups, presence};
 
@@ -103,8 +104,9 @@ fn without_programs(refusal: Check, is_namespace: bool, btf: Option<&Path>) -> V
     }
     let file = btf.unwrap_or(Path::new(TYPES));
     // A pipe is not waited for.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file);
-    rest.push(match opened {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    rest.push(match lent::without(|| options.open(file)) {
         Ok(_) => check("BTF", State::Works, &format!("{} is there", file.display())),
         Err(error) => Check {
             cost: Some(super::NOTHING.to_owned()),
@@ -301,13 +303,15 @@ pub fn names_remedy(nameless: Nameless) -> String {
 /// Whether cgroups can be told by the ids that the kernel side sees.
 fn cgroups(cgroups: &Cgroups) -> Check {
     let used = cgroups.is_unified_used();
-    let hidden = cgroups.hidden().map(|point| {
-        format!("cgroup2 is mounted on {0}, and something else over it", point.display())
+    let hidden = cgroups.hidden().map(|(point, cover)| {
+        let (point, cover) = (point.display(), cover.display());
+        format!("cgroup2 is mounted on {point}, and hidden by what is mounted on {cover}")
     });
     let detail = match (used, cgroups.is_hybrid(), &hidden) {
         (true, false, _) => "units, containers and jobs, by cgroup",
         (true, true, _) => "units, containers and jobs, by cgroup (with cgroup v1 beside it)",
         (false, ..) if cgroups.keeps_units_in_v1() => "the units are in cgroup v1",
+        (false, ..) if cgroups.is_private() => presence::PRIVATE_CGROUPS,
         (false, _, Some(hidden)) => hidden,
         (false, true, None) => "cgroup2 is not mounted, cgroup v1 is",
         (false, false, None) => "no cgroup file system is mounted",
@@ -333,8 +337,11 @@ fn show_cgroup2(cgroups: &Cgroups) -> String {
     if cgroups.keeps_units_in_v1() {
         return "boot the machine with systemd.unified_cgroup_hierarchy=1 on the kernel's command line".to_owned();
     }
-    if let Some(point) = cgroups.hidden() {
-        return format!("umount {}", point.display());
+    if cgroups.is_private() {
+        return beside();
+    }
+    if let Some((_, cover)) = cgroups.hidden() {
+        return format!("umount {}", cover.display());
     }
     let usual = Path::new("/sys/fs/cgroup");
     let (make, folder) = match (usual.is_dir(), cgroups.is_hybrid()) {

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use caps::Capability;
+
 use super::kernel::names_remedy;
 use crate::commands::limits::ENOUGH_THREADS;
 use crate::evidence::Mechanism;
@@ -16,6 +18,7 @@ use crate::kernel::{function_names, privileged};
 use crate::report::checkup::{Check, State};
 use crate::report::words;
 use crate::story::verdict::{CauseId, Death, KillerKind, Outcome, Record};
+use crate::system::presence;
 
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -46,7 +49,7 @@ pub struct Scenario {
 enum Need {
     /// A program that the script calls.
     Program(&'static str),
-    /// A command that has to succeed, and what to do where it does not; `None`: what gives root its rights.
+    /// A command that has to succeed, and what to do where it does not; `None`: it makes a pid namespace.
     Rehearsal(&'static [&'static str], Option<&'static str>),
     /// Names of the kernel's functions, without which no verdict on it can be right.
     FunctionNames,
@@ -352,13 +355,24 @@ impl Need {
                 why: format!("`{}` fails: {error}", words.join(" ")),
                 remedy: match remedy {
                     Some(remedy) => remedy.to_owned(),
-                    None => privileged(),
+                    None => namespace_remedy(),
                 },
             }),
             Self::FunctionNames => function_names()
                 .err()
                 .map(|nameless| Lack { why: nameless.to_string(), remedy: names_remedy(nameless) }),
         }
+    }
+}
+
+/// How somebody comes to make a pid namespace.
+fn namespace_remedy() -> String {
+    if !presence::is_root() {
+        "run the self-test as root".to_owned()
+    } else if presence::has(Capability::CAP_SYS_ADMIN) {
+        "sysctl user.max_pid_namespaces says how many there may be; a seccomp filter can forbid them as well".to_owned()
+    } else {
+        privileged()
     }
 }
 

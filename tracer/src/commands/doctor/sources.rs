@@ -7,7 +7,7 @@ use caps::Capability;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::check;
-use crate::kernel::privileged;
+use crate::kernel::{privileged, under_pid_1};
 use crate::report::checkup::{Check, State};
 use crate::system::{ATTACHED, CONNECTING, NO_JOURNALCTL, Options, Witnesses, presence};
 
@@ -60,6 +60,11 @@ const KNOWN: &[Known] = &[
         shows: "every process of the machine",
         cost: "what runs outside of it is no target, and who kills from there stays nameless",
     },
+    Known {
+        name: "files",
+        shows: "settings, and users' names",
+        cost: "settings may be told that are not the machine's, and who is in no file of PID 1's has no name",
+    },
 ];
 
 /// What it costs that `/proc` hides others' processes.
@@ -68,15 +73,9 @@ const HIDDEN: &str = "a target of another user is not found, and senders are des
 /// What is to be done where another program than systemd is PID 1.
 const ELSEWHERE: &str = "nothing, unless this is a container: then run killtrace on its host";
 
-/// And where systemd is, outside of this mount namespace.
-fn beside() -> String {
-    let program = std::env::current_exe()
-        .map_or_else(|_| "killtrace".to_owned(), |path| path.display().to_string());
-    let own = "/usr/local/bin/killtrace";
-    format!(
-        "give the container -v /run:/run -v /etc/systemd:/etc/systemd:ro -v /var/log/journal:/var/log/journal:ro as well, or \
-         run the static program in the mount namespace of PID 1: cp {program} /proc/1/root{own} && nsenter -t 1 -m {own} doctor"
-    )
+/// And where systemd is, or PID 1's files are, outside of this mount namespace.
+pub fn beside() -> String {
+    format!("run the static program where PID 1 lives: {}", under_pid_1("doctor"))
 }
 
 /// The units by which D-Bus runs, whichever program is its service.
@@ -104,12 +103,14 @@ pub fn checks() -> anyhow::Result<Vec<Check>> {
         Ok::<_, anyhow::Error>(witnesses.sources())
     })?;
     runtime.shutdown_background();
-    Ok(states.iter().map(|(name, state)| source(name, state)).collect())
+    // That has a row with what the kernel offers.
+    let states = states.iter().filter(|(name, _)| *name != "cgroup2");
+    Ok(states.map(|(name, state)| source(name, state)).collect())
 }
 
 /// The same where there are no files and threads to listen with.
 pub fn not_tried() -> impl Iterator<Item = Check> {
-    let told = KNOWN.iter().filter(|known| known.name != "pid-namespace");
+    let told = KNOWN.iter().filter(|known| !["pid-namespace", "files"].contains(&known.name));
     told.map(|known| {
         check(known.name, State::Missing, "not tried: the limits leave no room for it")
     })
@@ -176,7 +177,7 @@ fn remedy(name: &str, state: &str) -> Option<String> {
     let root = presence::is_root();
     let text = match (name, state) {
         (_, presence::NOT_SYSTEMD) => ELSEWHERE,
-        (_, presence::UNSEEN_SYSTEMD) => return Some(beside()),
+        (_, presence::UNSEEN_SYSTEMD | presence::OTHER_FILES) => return Some(beside()),
         ("bus", _) if state.contains(presence::BUS_TAKES_ROOT) => "run killtrace as root",
         ("bus", _) if !presence::is_installed(&[BUS_UNITS[1], BROKER]) => {
             "install D-Bus (package dbus or dbus-broker), then systemctl start dbus.socket"
@@ -260,7 +261,7 @@ mod tests {
         let remedy = source("systemd", presence::NOT_SYSTEMD).remedy;
         assert!(remedy.is_some_and(|remedy| remedy.contains("on its host")));
         let remedy = source("bus", presence::UNSEEN_SYSTEMD).remedy;
-        assert!(remedy.is_some_and(|remedy| remedy.contains("-v /run:/run")));
+        assert!(remedy.is_some_and(|remedy| remedy.contains("nsenter -t 1 -m -C ")));
         let refused = format!("{}, and was refused: AccessDenied", presence::BUS_TAKES_ROOT);
         assert_eq!(source("bus", &refused).remedy.as_deref(), Some("run killtrace as root"));
         let hidden = source("processes", "/proc hides other users' processes (hidepid)").cost;

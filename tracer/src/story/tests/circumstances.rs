@@ -279,3 +279,13 @@ fn a_bystander_that_ended_is_not_taken_for_the_reader_of_a_pipe() {
     assert!(told(&death).contains(clause), "{}", told(&death));
     assert_eq!(death.chain[0].event, LinkEvent::Signal, "{:#?}", death.chain);
 }
+
+/// Beside PID 1, in a container: what is told of units and users may not be the machine's.
+#[test]
+fn what_a_container_hides_of_the_machine_is_a_gap() {
+    let play = |scene: Scene| scene.ended_by(task(80, "kill"), task(42, "sleep")).gaps;
+    let watching = || Scene::watching(&task(42, "sleep"));
+    assert!(play(watching()).is_empty());
+    let lacking = watching().without("cgroup2", "private").without("files", "its own");
+    assert_eq!(play(lacking), ["private", "its own"]);
+}
