@@ -214,6 +214,9 @@ fn sleep_in_s3() {
             return;
         }
     }
+    panic!(
+        "this kernel has no S3 sleep here that lasts: something woke the machine at once, five times"
+    );
 }
 
 /// While the machine sleeps somebody is about to end who has been asked to; another is killed when it is awake.
@@ -233,7 +236,6 @@ fn the_machine_sleeps() {
     asked.says("caught");
     sleep_in_s3();
     let awake = wall_clock();
-    assert!(awake - before >= ASLEEP - 1, "it slept from {before} to {awake}");
     asked.tell();
     asked.ends();
     run(&["kill", "-KILL", &killed.pid()]);
