@@ -9,12 +9,12 @@ use self::programs::{
     CONTAINER_CLIENTS, changes_user, is_outermost, is_roots, is_scheduler, is_updater, is_wrapper,
     lends_rights, runs_script,
 };
-pub use self::programs::{is_interactive, is_shell, runs_shell};
+pub use self::programs::{asks_daemon, is_interactive, is_shell, runs_shell};
 use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
 use super::words;
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source};
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source, base_name};
 
 /// How many starts of units are followed up: one had another made, which had a third.
 pub const STARTS: usize = 3;
@@ -31,6 +31,8 @@ pub struct Actor {
     pub script: Option<Process>,
     /// What had a shell run the command line that did it (`sh -c`, as system(3) has), where that was no shell itself.
     runner: Option<Process>,
+    /// Those of all these, by pid, whose words are a title of their own making: see [`is_titled`].
+    titled: Vec<u32>,
     /// When that command was executed (`CLOCK_BOOTTIME` nanoseconds), where it was seen.
     pub ran_ns: Option<u64>,
     /// When what it ran in its turn, and what did it, was: a script can have been at work for long before.
@@ -124,6 +126,7 @@ impl Actor {
             through: Some(through),
             script,
             runner: self.runner,
+            titled: [self.titled, who.titled].concat(),
             killed_cgroup: self.killed_cgroup,
             grade,
             links,
@@ -133,7 +136,7 @@ impl Actor {
     /// That a unit ran its command; none of what was typed into a shell there.
     fn run_in(&self, case: &Case<'_>, unit: &str) -> Option<Link> {
         let began_ns = self.ran_ns.filter(|_| self.shell.is_none())?;
-        let text = format!("{unit} ran \"{}\"", words::command_line(&self.command));
+        let text = format!("{unit} ran {}", self.said(&self.command));
         let at = case.exit.at.shifted(began_ns);
         let command = Some(self.command.clone());
         Some(case.link(at, LinkEvent::Command, Source::Kernel, command, text))
@@ -172,6 +175,13 @@ impl Actor {
             acted_ns: people.exec_ns_at(id, at_ns),
             place: place(case, &ids[from..], scheduler.as_deref()),
             service: (!by_hand).then(|| service(case, &ids[from..], &command)).flatten(),
+            titled: ids
+                .iter()
+                .filter(|id| {
+                    people.executed_at(**id, at_ns).is_none() && is_titled(case, **id, at_ns)
+                })
+                .map(|id| id.pid)
+                .collect(),
             process,
             command,
             user,
@@ -250,6 +260,29 @@ impl Above {
     const fn is_by_hand(&self) -> bool {
         self.shell.is_some() || self.scheduler.is_some()
     }
+}
+
+/// Whether the words that a process shows are neither those that it was executed with nor name the program that it runs,
+/// which the kernel knows: it can have written anything over them. A link to a program is mostly named by a part of its
+/// name, or the other way round (`vi` and `vim.basic`, `sh` and `dash`); some programs have many names. Of a script `exe`
+/// may be its own file.
+pub fn is_titled(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
+    const OF_MANY_NAMES: [&str; 3] = ["busybox", "toybox", "coreutils"];
+    let process = case.process_at(id, at_ns);
+    let (Some(exe), Some(shown)) = (&process.exe, &process.cmdline) else { return false };
+    let Some(first) = shown.first() else { return false };
+    let program = base_name(exe.trim_end_matches(" (deleted)")).to_lowercase();
+    let names = |word: &str| {
+        let word = base_name(word).trim_start_matches('-').trim_end_matches(':').to_lowercase();
+        !word.is_empty() && (program.contains(&word) || word.contains(&program))
+    };
+    let is_login_shell = first.starts_with('-') && is_shell(&program);
+    let is_named = is_login_shell || names(first) || first.split(' ').next().is_some_and(names);
+    let is_script =
+        shown.iter().skip(1).take(2).any(|word| base_name(word).to_lowercase() == program);
+    let as_executed = case.world.people.executed_at(id, at_ns) == Some(shown.as_slice());
+    let has_many = OF_MANY_NAMES.iter().any(|name| program.starts_with(name));
+    !as_executed && !is_named && !is_script && !has_many
 }
 
 /// A process with the arguments that it was executed with: nobody ran the title that it may have written over them.

@@ -68,6 +68,9 @@ const SERVICES: &[Service] = &[
         means_program,
     )
     .answering(),
+    // Debian's name, and everybody else's.
+    Service::new("apache2", "apache2", asks_apache, means_configuration),
+    Service::new("httpd", "httpd", asks_apache, means_configuration),
     Service::new("monit", "monit", |args| asks_for(args, &["stop", "restart", "quit"]), |_| true),
     // Windows of terminal emulators, which the X server closes.
     Service::new("", "xkill", |_| true, closes_window).answering(),
@@ -225,6 +228,19 @@ fn means_screen(asked: &Asked<'_>) -> bool {
     // Without a name of its own it is called after a terminal.
     let own = asked.server_args().and_then(|args| option(&args, "-S"));
     own.is_none_or(|own| own.starts_with(name))
+}
+
+/// `apache2 -k graceful-stop`, which sends the signals that apache2 takes for that (SIGWINCH, SIGUSR1), whereupon the server
+/// ends its children and itself.
+fn asks_apache(args: &[&str]) -> bool {
+    let verbs = ["stop", "graceful-stop", "restart", "graceful"];
+    args.windows(2).any(|pair| pair[0] == "-k" && verbs.contains(&pair[1]))
+}
+
+/// Whether the server was started with the same file of settings (`-f`), below the same directory (`-d`).
+fn means_configuration(asked: &Asked<'_>) -> bool {
+    let Some(own) = asked.server_args() else { return true };
+    ["-f", "-d"].iter().all(|name| option(asked.args, name) == option(&own, name))
 }
 
 /// `sv stop /etc/service/web`: what supervises it was started with the directory, or its last part.

@@ -62,13 +62,18 @@ pub fn is_shell(comm: &str) -> bool {
     SHELLS.contains(&comm.trim_start_matches('-'))
 }
 
-/// Whether a process is a shell, or a shell's script. busybox is one where it was called as one: `busybox killall` is
-/// a command.
+/// Whether a process is a shell, or a shell's script: by its words as well, since it can call itself anything. busybox is one
+/// where it was called as one: `busybox killall` is a command.
 pub fn runs_shell(process: &Process) -> bool {
     let comm = process.comm.as_deref().unwrap_or_default();
-    let applet = process.cmdline.as_ref().and_then(|args| args.get(1));
+    let args = process.cmdline.as_deref().unwrap_or_default();
+    let is_called =
+        args.first().is_none_or(|word| word.starts_with('-') || is_shell(base_name(word)));
+    let applet = args.get(1);
     is_shell_script(process)
-        || is_shell(comm) && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
+        || is_shell(comm)
+            && is_called
+            && (comm != "busybox" || applet.is_some_and(|applet| is_shell(applet)))
 }
 
 /// Whether a process is a shell that took its name from the script that it was started by (`#!/bin/sh`, execve(2)).
@@ -136,6 +141,20 @@ fn is_anybodys(updater: &str) -> bool {
 pub fn is_scheduler(comm: &str) -> bool {
     // Debian's cron calls its children CRON.
     CRON.contains(&comm.to_ascii_lowercase().as_str()) || comm == AT
+}
+
+/// Whether it was run to have a daemon end, or read its settings again, by a signal: `nginx -s stop`, `apache2 -k stop`,
+/// `uwsgi --stop FILE`, `pg_ctl stop`.
+pub fn asks_daemon(process: &Process) -> bool {
+    const VERBS: [&str; 6] = ["stop", "quit", "reload", "restart", "graceful", "graceful-stop"];
+    let args = process.cmdline.as_deref().unwrap_or_default();
+    let is_verb = |arg: &String| VERBS.contains(&arg.as_str());
+    let by_option = |pair: &[String]| ["-s", "-k"].contains(&pair[0].as_str()) && is_verb(&pair[1]);
+    // Others have `--reload` as an option of the daemon itself.
+    let is_stop = |arg: &String| arg == "--stop";
+    let is_client = process.comm.as_deref() == Some("pg_ctl");
+    let mut words = args.iter().skip(1);
+    args.windows(2).any(by_option) || words.any(|arg| is_stop(arg) || is_client && is_verb(arg))
 }
 
 /// Whether it only runs another program.

@@ -3,7 +3,7 @@
 use super::Actor;
 use super::place::Service;
 use super::programs::{is_roots, is_shell_script, runs_script, runs_shell};
-use crate::evidence::Grade;
+use crate::evidence::{Grade, Process};
 use crate::story::words;
 
 /// How what was run in between is told.
@@ -71,13 +71,23 @@ impl Actor {
         self.command.pid == self.process.pid || words::command_line(&self.command).contains(base)
     }
 
+    /// What one of its processes ran, in quotes: its words, or, where these are a title of its own making, its executable
+    /// and what it calls itself.
+    pub fn said(&self, process: &Process) -> String {
+        let line = words::command_line(process);
+        let exe = process.exe.as_ref().filter(|_| self.titled.contains(&process.pid));
+        exe.map_or_else(
+            || format!("\"{line}\""),
+            |exe| format!("{} (which calls itself \"{line}\")", words::quotation(exe)),
+        )
+    }
+
     /// When what its sentence ends with was executed, where that was seen: what a script ran, else the command.
     pub fn told_ns(&self) -> Option<u64> {
         self.acted_ns.filter(|_| !self.is_said()).or(self.ran_ns)
     }
 
     fn told_with(&self, started: &str, style: Style) -> String {
-        let what = words::command_line(&self.command);
         let rest = match &self.service {
             Some(service) => {
                 service.user.as_ref().map(|user| format!(" as {user}")).unwrap_or_default()
@@ -93,7 +103,7 @@ impl Actor {
             (Some(between), Style::Aside) if rest.is_empty() => format!(", {between}"),
             (Some(between), Style::Aside) => format!(", {between},"),
         };
-        format!("{} ran \"{what}\"{between}{rest}", self.subject(started))
+        format!("{} ran {}{between}{rest}", self.subject(started), self.said(&self.command))
     }
 
     /// What the process itself ran, where the command does not say it, and through which unit.
@@ -102,12 +112,12 @@ impl Actor {
         if self.is_said() {
             return through;
         }
-        let own = words::command_line(&self.process);
+        let own = self.said(&self.process);
         let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
         let script = self.script.as_ref();
-        let script = script.map(|it| format!("\"{}\", and that ", words::command_line(it)));
+        let script = script.map(|it| format!("{}, and that ", self.said(it)));
         let through = through.map(|through| format!(" {through}")).unwrap_or_default();
-        Some(format!("which ran {}\"{own}\"{whom}{through}", script.unwrap_or_default()))
+        Some(format!("which ran {}{own}{whom}{through}", script.unwrap_or_default()))
     }
 
     /// Who did it: a user, a program of theirs, or a service that nobody ran by hand.
@@ -150,8 +160,8 @@ impl Actor {
     /// Who had the process itself do it, as a clause: `a kill builtin of the shell bash[77], "bash x.sh" (root)`,
     /// `alice ran "kill 42", part of "make stop" from bash[77]`.
     pub fn told(&self) -> String {
-        let command = words::command_line(&self.process);
-        if runs_shell(&self.process) {
+        let command = self.said(&self.process);
+        if runs_shell(&self.process) && !self.titled.contains(&self.process.pid) {
             let name = words::name_pid(&self.process);
             let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
             let started = self.started.as_ref().map(|started| format!(", {started}"));
@@ -161,15 +171,14 @@ impl Actor {
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
             let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
             let runner = self.runner.as_ref().map(|runner| {
-                let (name, line) = (words::name_pid(runner), words::command_line(runner));
-                format!(", run by {name}, \"{line}\"")
+                format!(", run by {}, {}", words::name_pid(runner), self.said(runner))
             });
             let runner = runner.unwrap_or_default();
-            return format!("{by} {kind} {name}, \"{command}\"{runner}{user}{}", self.wrote());
+            return format!("{by} {kind} {name}, {command}{runner}{user}{}", self.wrote());
         }
         let who = self.subject(&self.started());
         // sudo(8) watches what it runs as a child of its own, with the same words.
-        let is_said = words::command_line(&self.command) == command;
+        let is_said = self.said(&self.command) == command;
         let is_same = self.command.pid == self.process.pid || self.command.cmdline.is_none();
         let via = if is_same || is_said && self.script.is_none() {
             String::new()
@@ -177,12 +186,12 @@ impl Actor {
             let script = self
                 .script
                 .as_ref()
-                .map(|script| format!(", part of \"{}\", which is", words::command_line(script)));
+                .map(|script| format!(", part of {}, which is", self.said(script)));
             let script = script.unwrap_or_else(|| ",".to_owned());
-            format!("{script} part of \"{}\"", words::command_line(&self.command))
+            format!("{script} part of {}", self.said(&self.command))
         };
         let through = self.through().map(|through| format!(" {through}")).unwrap_or_default();
-        let ran = format!("{who} ran \"{command}\"{via}{through}");
+        let ran = format!("{who} ran {command}{via}{through}");
         let place = if self.service.is_some() { String::new() } else { self.whereabouts() };
         format!("{}{}", format!("{ran} {place}").trim_end(), self.wrote())
     }

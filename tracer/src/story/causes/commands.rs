@@ -1,8 +1,8 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, signal_name};
-use crate::story::actor::{Actor, is_shell, runs_shell};
+use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, sig, signal_name};
+use crate::story::actor::{Actor, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way, decide};
 use crate::story::ending::exit_link;
@@ -81,7 +81,8 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     if manager_of(sender).is_some() {
         return None;
     }
-    let shell = is_shell(&sender.comm) || runs_shell(&case.task(sender));
+    let process = case.task(sender);
+    let shell = is_shell(&sender.comm) || runs_shell(&process);
     // All of a group that one call hits are told alike: it is what the sender had started.
     let above = case.world.people.parents(case.victim);
     let to_group = group_aimed_at(case).is_some_and(|group| group < -1);
@@ -89,12 +90,13 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     let scripted = scripted(case, sender.id) && !own_child;
     // What writes what it is given where it is told to is somebody's command, too, where that is cgroup.kill.
     let wrote = blow.mechanism == Mechanism::CgroupKill && WRITERS.contains(&sender.comm.as_str());
-    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted && !wrote {
+    let asks = asks_daemon(&process) && !own_child;
+    if !KILLERS.contains(&sender.comm.as_str()) && !shell && !scripted && !wrote && !asks {
         return None;
     }
     let signal = signal_name(blow.signal.value.number);
     let victim = words::name_pid(&case.victim_process());
-    let name = words::name_pid(&case.task(sender));
+    let name = words::name_pid(&process);
     let actor = Actor::behind(case, sender.id);
     let script = InitScript::above(case, sender.id);
     Finding::new(
@@ -159,10 +161,15 @@ pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
     let name = words::name_pid(&process);
     let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
     let relation = if parent { ", its parent" } else { kinship(case, sender) };
-    let command = words::command_line(&process);
+    // What it calls itself is no program where its executable says otherwise.
+    let command = if is_titled(case, sender.id, case.struck_ns()) {
+        actor.said(&actor.process)
+    } else {
+        format!("\"{}\"", words::command_line(&process))
+    };
     let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
     let owner = owner + words::lent_rights(sender);
-    let by = format!("{name}{relation}, the program \"{command}\"{owner} {}", actor.whereabouts());
+    let by = format!("{name}{relation}, the program {command}{owner} {}", actor.whereabouts());
     by.trim_end().to_owned()
 }
 
@@ -261,33 +268,63 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-/// It sent the signal to itself: perhaps since a time limit of its own was up, or to end as its child had.
+/// It sent the signal to itself: perhaps since a time limit of its own was up, to end as its child had, or as its message
+/// bus was gone.
 fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let signal = signal_name(blow.signal.value.number);
     let way = blow.mechanism.words();
     let child = child_ended_alike(case, blow);
     let alarm = own_alarm(case.world, case.victim, blow.signal.ns()).filter(|_| child.is_none());
-    let why = match (&child, alarm) {
-        (Some(child), _) => {
-            format!(" So it seems to end as what it ran had ended: {}.", child.sentence(case))
-        }
-        (None, Some(alarm)) => {
-            let lead = words::span(blow.signal.ns().saturating_sub(alarm.ns()));
-            format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
-        }
-        (None, None) => String::new(),
+    let bus = message_bus_gone(case, blow).filter(|_| child.is_none() && alarm.is_none());
+    let lead = |ns: u64| words::span(blow.signal.ns().saturating_sub(ns));
+    let why = if let Some(child) = &child {
+        format!(" So it seems to end as what it ran had ended: {}.", child.sentence(case))
+    } else if let Some(alarm) = alarm {
+        let lead = lead(alarm.ns());
+        format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
+    } else if let Some(bus) = &bus {
+        format!(
+            " That may be since its message bus was gone: {} before, {}. Programs of GLib's (GTK, GNOME) end themselves \
+             so when they lose that (exit-on-close of GDBus).",
+            lead(bus.ns()),
+            bus.sentence(case)
+        )
+    } else {
+        String::new()
     };
-    let grade = if child.is_some() { Grade::Inferred } else { Grade::Observed };
+    let concluded = child.is_some() || bus.is_some();
+    let grade = if concluded { Grade::Inferred } else { Grade::Observed };
+    let ends = child.into_iter().chain(bus);
     Finding::new(
         CauseId::ProcessSignal,
         Fit::Fallback,
         grade,
-        format!("{victim} sent {signal} to itself ({way}).{why}"),
+        format!("{victim} sent {signal} to itself ({way}).{}{why}", aim(case)),
     )
     .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
-    .links(child.into_iter().flat_map(|child| child.links(case, blow.signal.at)))
+    .links(ends.flat_map(|end| end.links(case, blow.signal.at)))
     .answer()
+}
+
+/// The end of the user's or the system's message bus right before a process raised SIGTERM itself: `exit-on-close` of
+/// GDBus, which is on by default (`on_worker_closed` of gio/gdbusconnection.c).
+fn message_bus_gone<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
+    /// GDBus hears of it at once, by a thread of its own.
+    const HEARD: u64 = 200 * MS;
+    let raised = matches!(blow.mechanism, Mechanism::Tgkill | Mechanism::Tkill);
+    if !raised || blow.signal.value.number != sig::SIGTERM {
+        return None;
+    }
+    let uid = blow.signal.value.sender.uid;
+    let exit = case.world.exits.iter().rev().find(|exit| {
+        let task = &exit.value.task;
+        let is_bus = ["dbus-daemon", "dbus-broker"].contains(&task.comm.as_str());
+        // The system's own runs as a user of the system's.
+        let is_its = task.uid == uid || task.uid < 1000;
+        is_bus && is_its && exit.ns() <= blow.signal.ns() && exit.ns() + HEARD >= blow.signal.ns()
+    })?;
+    End::of(case, exit.value.task.id)
 }
 
 /// The child that had been killed by the same signal right before: timeout, sudo and their kind end as what they ran.

@@ -2,9 +2,10 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{
-    BusPeer, Fact, Grade, SessionState, SignalSent, Source, TargetReason, Task, sig,
+    BusPeer, Fact, Grade, ProcessId, ProcessSnapshot, SessionState, SignalSent, Source,
+    TargetReason, Task, sig,
 };
-use crate::story::verdict::CauseId;
+use crate::story::verdict::{CauseId, Death};
 
 const OPENED: &str = "/user.slice/user-1000.slice/session-c8.scope";
 
@@ -143,6 +144,8 @@ fn a_title_is_not_what_was_run() {
     );
     assert_eq!(id, CauseId::UserCommand);
     assert!(words.contains("ran \"perl -e 'kill 15, shift' 500\" from bash[60]"), "{words}");
+    let (_, words) = told("perl", &["perl", "-e", "kill 15, shift", "500"], "bash", &["bash"]);
+    assert!(words.contains("ran \"perl -e 'kill 15, shift' 500\" from bash[60]"), "{words}");
     let (_, words) =
         told("fuser", &["fuser", "-k", "80/tcp"], "fuser", &["fuser", "-k", "80", "tcp"]);
     assert!(words.contains("ran \"fuser -k 80/tcp\""), "{words}");
@@ -236,5 +239,61 @@ fn a_service_that_its_init_script_stops_is_told_with_its_remedy() {
     ] {
         let (words, commands) = told(script, &words);
         assert!(!words.contains("OpenRC") && !commands.contains("rc-service"), "{commands}");
+    }
+}
+
+/// What is told of a kill by a process that had been there before tracing began: its name, its executable and its words.
+fn killed_by_running(comm: &str, exe: &str, words: &[&str]) -> Death {
+    let victim = task_in(500, "work", "/");
+    let id = ProcessId { pid: 90, start_ns: super::scene::at(10).boot_ns };
+    let killer = Task { id, ..task_in(90, comm, "/") };
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let snapshot = ProcessSnapshot {
+        pid: id.pid,
+        start_ns: id.start_ns,
+        comm: comm.to_owned(),
+        exe: Some(exe.to_owned()),
+        cmdline: words.clone(),
+        uid: 1000,
+        ..ProcessSnapshot::default()
+    };
+    let blow = signal(sig::SIGTERM, killer, victim.clone());
+    Scene::watching(&victim)
+        .add(20, Source::Proc, Fact::Process(Box::new(snapshot)))
+        .signal(30, SignalSent { sender_args: words, ..blow })
+        .exit(31, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+/// Where the execution was not seen, the words are the process's own: the kernel only knows which file it runs.
+#[test]
+fn a_title_that_names_another_program_is_told_as_its_own_word() {
+    let python = "/usr/bin/python3.11";
+    let death = killed_by_running("pkill", python, &["/usr/bin/pkill", "work"]);
+    let words = "alice ran \"/usr/bin/python3.11\" (which calls itself \"/usr/bin/pkill work\")";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    let link = death.chain.iter().find(|link| link.text.contains(words)).expect("a link");
+    assert_eq!(link.evidence, Grade::Reported);
+    let death = killed_by_running("innocent", python, &["[kworker/0:1]"]);
+    let words =
+        "the program \"/usr/bin/python3.11\" (which calls itself \"[kworker/0:1]\") of alice";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+}
+
+#[test]
+fn a_link_to_a_program_and_a_script_have_names_of_their_own() {
+    for (comm, exe, words) in [
+        ("sh", "/usr/bin/dash", ["sh", "-c"].as_slice()),
+        ("bash", "/usr/bin/bash", &["-bash"]),
+        ("vi", "/usr/bin/vim.basic (deleted)", &["/usr/bin/vi", "x"]),
+        ("stop.py", "/usr/bin/python3.11", &["/usr/bin/python3", "/opt/stop.py"]),
+        ("stop.sh", "/opt/stop.sh", &["/bin/sh", "-e", "/opt/stop.sh"]),
+        ("httpd", "/bin/busybox", &["httpd", "-f"]),
+        ("screen", "/usr/bin/screen", &["SCREEN", "-S", "x"]),
+        ("nginx", "/usr/sbin/nginx", &["nginx: worker process"]),
+        ("my prog", "/opt/a b/my prog", &["/opt/a b/my prog"]),
+    ] {
+        let death = killed_by_running(comm, exe, words);
+        assert!(!death.cause.explanation.contains("calls itself"), "{death:#?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Which of several commands can have made a server end somebody, and which cannot.
 
-use super::scene::{Scene, caught, signal, task};
+use super::scene::{Scene, caught, root, signal, task};
 use crate::evidence::{
-    Ancestor, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
+    Ancestor, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
     TargetReason, Task, Terminal, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
@@ -415,4 +415,51 @@ fn the_end_of_the_x_server_is_told_of() {
     assert!(death.chain.iter().any(|link| link.text.contains("Xvfb[60]")), "{death:#?}");
     assert!(!names(&ended("xterm", 20), "Xvfb"));
     assert!(!names(&ended("script", 290), "Xvfb"));
+}
+
+/// apache2 that is asked to stop tells its whole group to end.
+#[test]
+fn apache_that_ends_its_group_had_been_asked_to_by_the_same_configuration() {
+    let told = |configuration: &str| {
+        let [server, client] = [50, 60].map(|pid| root(task(pid, "apache2")));
+        let asks = ["apache2", "-f", configuration, "-k", "graceful-stop"];
+        let group = u64::from(50_u32.wrapping_neg());
+        let blow = SignalSent {
+            syscall: Some(Syscall { name: "kill".to_owned(), args: [group, 15, 0] }),
+            ..caught(sig::SIGTERM, server.clone(), server.clone())
+        };
+        Scene::watching(&server)
+            .exec(1, server.clone(), &["apache2", "-f", "/w/ap.conf", "-k", "start"], &[])
+            .exec(1000, client, &asks, &[])
+            .signal(2000, blow)
+            .exit(2016, server, 0, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let itself =
+        "apache2[50] sent SIGTERM to itself (kill(2)). It went to the whole process group 50.";
+    let asked = "1 s before that, root ran \"apache2 -f /w/ap.conf -k graceful-stop\", which seems to be what made";
+    let words = told("/w/ap.conf");
+    assert!(words.contains(itself) && words.contains(asked), "{words}");
+    let words = told("/w/other.conf");
+    assert!(words.contains(itself) && !words.contains("graceful-stop"), "{words}");
+}
+
+/// What is run to have a daemon end is somebody's command, as kill(1) is.
+#[test]
+fn a_daemons_own_command_to_stop_is_a_command() {
+    for (comm, words, is_command) in [
+        ("nginx", ["nginx", "-s", "quit"], true),
+        ("pg_ctl", ["pg_ctl", "stop", "-D"], true),
+        ("uwsgi", ["uwsgi", "--stop", "x.pid"], true),
+        ("nginx", ["nginx", "-g", "quit"], false),
+        ("uvicorn", ["uvicorn", "--reload", "x"], false),
+    ] {
+        let (victim, client) = (root(task(42, "server")), root(task(60, comm)));
+        let scene = Scene::watching(&victim).exec(4990, client.clone(), &words, &[]);
+        let death = scene.ended_by(client, victim);
+        assert_eq!(death.cause.id == CauseId::UserCommand, is_command, "{death:#?}");
+        assert!(death.cause.explanation.contains(&words.join(" ")), "{death:#?}");
+    }
 }
