@@ -142,17 +142,28 @@ impl<'a> Ending<'a> {
         self.clause().filter(|_| by_peer || killed || self.words.iter().any(said))
     }
 
-    /// How long sshd lets the network be silent, where that and no person ended it, and somebody set it.
+    /// How long sshd lets the network be silent, where that and no person ended it, or how long a channel, where that may
+    /// have; and somebody set it.
     pub fn network_settings(&self, case: &Case<'_>) -> Vec<DecidingSetting> {
         const SILENCE: [&str; 2] = ["ClientAliveInterval", "ClientAliveCountMax"];
         let names = SILENCE.into_iter().filter(|_| self.is_network_failure());
         let found = names.filter_map(|name| case.setting(&["sshd_config"], name));
+        let found = found.chain(self.idle_limit().cloned());
         found.filter(|setting| setting.file.is_some()).collect()
     }
 
-    /// What helps against a network that fails, where that and no person ended it.
+    /// What helps against a network that fails, where that and no person ended it, or against sshd's limit of silence.
     pub fn network_fix(&self) -> Option<Fix> {
-        self.is_network_failure().then(fixes::keep_alive)
+        let failed = self.is_network_failure().then(fixes::keep_alive);
+        failed.or_else(|| self.idle_limit().map(|_| fixes::idle_channels()))
+    }
+
+    /// `ChannelTimeout=`, where the client closed the connection, which it does when sshd has closed its channel.
+    fn idle_limit(&self) -> Option<&DecidingSetting> {
+        let by_peer = self.tcp.is_some_and(|tcp| said(&tcp.value) == Ended::Peer);
+        let by_shell =
+            self.shell.is_some() || self.end.as_ref().is_some_and(|(end, _)| is_killed(end));
+        self.channel_timeout.as_ref().filter(|_| by_peer && !by_shell && !self.is_network_failure())
     }
 
     fn is_network_failure(&self) -> bool {
@@ -196,7 +207,7 @@ impl<'a> Ending<'a> {
         let goodbye = self.said_goodbye();
         match self.tcp.map(|tcp| (&tcp.value, said(&tcp.value))) {
             Some((tcp, Ended::Peer)) => {
-                let idle = self.channel_timeout.as_ref().map(|setting| {
+                let idle = self.idle_limit().map(|setting| {
                     format!(
                         ", by itself or since sshd had closed its idle channel ({})",
                         cited(setting)

@@ -110,6 +110,13 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
             signal_name(number)
         ));
     }
+    if blow.way == Way::Killed && number == sig::SIGKILL && delay >= S {
+        finding.explanation.push_str(&format!(
+            " It ended only {} after that: it was frozen (a cgroup's freezer), waited in the kernel for something (a disk, \
+             a network file system), or the machine was very busy.",
+            words::span(delay)
+        ));
+    }
     if blow.way == Way::Killed
         && let Some(fault) = decide::fault_in_hand(case.world, case.exit, blow)
     {

@@ -85,6 +85,13 @@ pub fn words(signal: &SignalSent, mechanism: Mechanism) -> &'static str {
         Mechanism::PidfdSendSignal if is_pidfd_closed(signal) => {
             "its last pidfd was closed (CLONE_PIDFD_AUTOKILL)"
         }
+        // `__tty_check_change`
+        Mechanism::UnknownKernel if signal.number == sig::SIGTTIN => {
+            "its job read from the terminal in the background"
+        }
+        Mechanism::UnknownKernel if signal.number == sig::SIGTTOU => {
+            "its job wrote to the terminal, or set it, in the background"
+        }
         _ => mechanism.words(),
     }
 }

@@ -122,9 +122,10 @@ impl<'a> End<'a> {
                 Some(blow) => logind::had_it_signal(case, blow.signal).1,
                 None => {
                     let actor = Actor::within(case, sender.id, at_ns, hops);
-                    match at_its_work(&actor, at_ns) {
-                        Some(_) => Vec::new(),
-                        None => command_links(case, &actor),
+                    if at_its_work(&actor, at_ns).is_some() || self.is_hung_up_by_shell(&actor) {
+                        Vec::new()
+                    } else {
+                        command_links(case, &actor)
                     }
                 }
             });
@@ -224,16 +225,21 @@ impl<'a> End<'a> {
                         "{how}{after} from {name} of {unit} (what had it do so was not seen)"
                     );
                 }
-                match actor.is_typed_into() {
-                    // A shell hangs up its jobs of its own accord, too.
-                    true if blow.signal.value.number == sig::SIGHUP => {
-                        format!("{how}{after} from {}", words::name_pid(&actor.process))
-                    }
-                    true => format!("{how}{after}: {}", actor.told()),
-                    false => format!("{how}{after}: {}", actor.sentence()),
+                if self.is_hung_up_by_shell(&actor) {
+                    format!("{how}{after} from {}", words::name_pid(&actor.process))
+                } else if actor.is_typed_into() {
+                    format!("{how}{after}: {}", actor.told())
+                } else {
+                    format!("{how}{after}: {}", actor.sentence())
                 }
             }
         }
+    }
+
+    /// Whether a shell that somebody types into hung it up: it does so with its jobs of its own accord, too.
+    fn is_hung_up_by_shell(&self, sender: &Actor) -> bool {
+        let is_hangup = self.blow.is_some_and(|blow| blow.signal.value.number == sig::SIGHUP);
+        is_hangup && sender.is_typed_into()
     }
 
     /// The command that had just been run to kill it, by its words, and when; where all that was seen is that it ended by

@@ -4,8 +4,9 @@ use super::own_doing::{core, core_fix};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     Area, CodePlace, Grade, MappedFile, Mapping, Mappings, Mechanism, S, SignalInfo, SignalSent,
-    Source, sig, signal_name,
+    Source, base_name, sig, signal_name,
 };
+use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way};
 use crate::story::stopping::AskedToEnd;
@@ -111,6 +112,29 @@ fn area<'a>(case: &Case<'a>, address: u64) -> Option<&'a Area> {
     let mappings = case.world.mappings.iter().rev().find(of_victim)?;
     let there = |mapping: &&Mapping| mapping.address == address;
     mappings.value.found.iter().find(there).map(|mapping| &mapping.area)
+}
+
+/// The command that had just been run to write into a file, by its words: as a sentence, and its link. What writes by
+/// another file and renames that leaves the old one as it is.
+fn overwriter(case: &Case<'_>, file: &MappedFile, fault_ns: u64) -> Option<(String, Link)> {
+    const WRITERS: [&str; 6] = ["cp", "dd", "tee", "truncate", "scp", "curl"];
+    const RECENT: u64 = 60 * S;
+    let commands = case.world.people.iter().filter_map(|(id, known)| {
+        let ran_ns = known.exec_ns.filter(|ran| *ran <= fault_ns && ran + RECENT >= fault_ns)?;
+        let mut words = known.cmdline.as_deref()?.iter().skip(1);
+        // `of=FILE`
+        let names =
+            |word: &String| base_name(word.trim_start_matches("of=")) == base_name(&file.path);
+        (WRITERS.contains(&known.comm.as_deref()?) && words.any(names)).then_some((id, ran_ns))
+    });
+    let (id, ran_ns) = commands.max_by_key(|(_, ran_ns)| *ran_ns)?;
+    let told = Actor::behind_at(case, id, ran_ns).told();
+    let lead = words::span(fault_ns.saturating_sub(ran_ns));
+    let at = case.exit.at.shifted(ran_ns);
+    let link =
+        case.link(at, LinkEvent::Command, Source::Kernel, Some(case.process(id)), told.clone());
+    let words = format!(" {lead} before, {told}, which seems to be why.");
+    Some((words, Link { evidence: Grade::Inferred, ..link }))
 }
 
 /// What is mapped, and how.
@@ -259,12 +283,22 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     } else if number == sig::SIGTRAP {
         " Programs stop at one of their own on purpose, where a check of theirs fails or memory runs out, as V8 (node) \
          and Chromium do; what it wrote to its standard error may say which."
+    } else if number == sig::SIGILL {
+        " Compilers put one in where a program is to stop on purpose (__builtin_trap of gcc and clang, UBSan, aborts of Rust \
+         and Swift); else it was built for another processor."
     } else {
         ""
     };
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
-    let explanation = format!("{text}.{meaning}{place}{end}{meddled}{}{stopped}", core(case));
+    let shortened = missing.filter(|file| file.offset >= file.size);
+    let writer = shortened.and_then(|file| overwriter(case, file, blow.signal.ns()));
+    let written = writer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
+    let explanation =
+        format!("{text}.{meaning}{written}{place}{end}{meddled}{}{stopped}", core(case));
+    // A program's own data is its own affair.
+    let is_code = hit.is_some_and(|hit| hit.permissions.contains('x'));
+    let replaced = shortened.filter(|file| !file.deleted && (is_code || writer.is_some()));
     let limit = match (overflow, grows) {
         (true, true) => fixes::stack_limits(),
         (true, false) => vec![fixes::thread_stack()],
@@ -274,6 +308,8 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .links(stop.iter().flat_map(|stop| stop.links(case)))
         .links([link])
         .links(tracer.map(|(_, link)| link))
+        .links(writer.map(|(_, link)| link))
+        .fixes(replaced.map(|file| fixes::replace_file(&file.path)))
         .fixes(missing.filter(|file| is_huge_pages(file)).map(|_| fixes::huge_pages()))
         .fixes([core_fix(case)])
         .fixes(limit)

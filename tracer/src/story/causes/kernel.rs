@@ -41,7 +41,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} had asked for {signal} when its parent ends (PR_SET_PDEATHSIG): {what}. Nobody called kill(2).",
+            "{} had asked for {signal} when its parent ends (PR_SET_PDEATHSIG): {what}. Nobody sent it.",
             case.victim_name()
         ),
     )

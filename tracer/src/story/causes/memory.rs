@@ -108,7 +108,10 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     } else {
         format!("a request by {trigger_name}")
     };
-    let text_of_size = size(case).map(|size| format!(" It used {size}.")).unwrap_or_default();
+    let own_size = size(case);
+    let text_of_size = own_size
+        .map(|size| format!(" It used {} of memory that no file backs.", words::bytes(size)))
+        .unwrap_or_default();
     let group = log.as_ref().and_then(|(_, summary)| summary.oom_memcg.as_deref());
     let limited = memcg.then(|| Limited::of(case, group));
     let (id, text) = if let Some(limited) = &limited {
@@ -120,7 +123,10 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
         let reached = limited.clause(case);
         (
             CauseId::KernelOomCgroup,
-            format!("{killed}: {reached} when {by} could not be met.{whole}{text_of_size}"),
+            format!(
+                "{killed}: {reached} when {by} could not be met.{whole}{text_of_size}{}",
+                limited.rest(own_size)
+            ),
         )
     } else {
         (
@@ -149,14 +155,14 @@ pub fn kernel_oom(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
-/// How much memory of its own the victim had, by what the kernel logged (`__oom_kill_process`): `Killed process 42 (eater)
-/// total-vm:78008kB, anon-rss:20224kB, …`.
-fn size(case: &Case<'_>) -> Option<String> {
+/// How much memory of its own the victim had, bytes, by what the kernel logged (`__oom_kill_process`): `Killed process 42
+/// (eater) total-vm:78008kB, anon-rss:20224kB, …`.
+fn size(case: &Case<'_>) -> Option<u64> {
     let killed = format!("Killed process {} (", case.victim.pid);
     let line = near_log(case, case.struck_ns(), |message| message.contains(&killed))?;
     let (_, rest) = line.value.message.split_once("anon-rss:")?;
     let kib: u64 = rest.split_once("kB")?.0.parse().ok()?;
-    Some(format!("{} of memory that no file backs", words::bytes(kib.checked_mul(1024)?)))
+    kib.checked_mul(1024)
 }
 
 fn oom_links(

@@ -4,14 +4,15 @@ use super::commands::child_ended_alike;
 use super::crashes::described;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalInfo, sig, signal_name,
+    Disposition, Exit, Grade, MS, Mechanism, Process, ProcessId, S, SignalInfo, sig, signal_name,
 };
-use crate::story::actor::{is_interactive, is_shell};
+use crate::story::actor::{is_interactive, is_shell, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::fault_lived_through;
 use crate::story::ending::Ending;
+use crate::story::fixes::UnitAt;
 use crate::story::patience::Program;
-use crate::story::stopping::AskedToEnd;
+use crate::story::stopping::{AskedToEnd, is_true};
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, units, words};
@@ -97,8 +98,25 @@ fn unit_filter(case: &Case<'_>) -> Option<(DecidingSetting, String, Fix)> {
         .world
         .setting_lines(manager)
         .find(|line| scopes.contains(&line.value.scope) && line.value.name == "SystemCallFilter")?;
-    let at = fixes::UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
     Some(((&line.value).into(), unit.to_owned(), fixes::system_call_fails(&at)))
+}
+
+/// Who may have set the filter that the victim has from its parents: the nearest that has an option for that, or always sets
+/// one.
+fn sandbox(case: &Case<'_>) -> Option<String> {
+    let parents = case.world.people.parents(case.victim);
+    let sets_one = |process: &Process| {
+        // `firejail --seccomp.drop=CALL`, `bwrap --add-seccomp-fd N`, `docker run --security-opt seccomp=FILE`
+        let is_option = |word: &String| {
+            word.starts_with("seccomp=") || word.starts_with('-') && word.contains("seccomp")
+        };
+        let mut words = process.cmdline.iter().flatten();
+        process.comm.as_deref() == Some("firejail") || words.any(is_option)
+    };
+    let process = parents.into_iter().map(|id| case.process(id)).find(sets_one)?;
+    let (name, line) = (words::name_pid(&process), words::command_line(&process));
+    Some(format!(" It ran below {name}, \"{line}\", which may have set that filter."))
 }
 
 /// A system call that seccomp forbids.
@@ -116,6 +134,7 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
         let cited = filter.as_ref().map(|(setting, unit, _)| {
             format!(" {unit} has such a filter ({}).", units::cited(setting))
         });
+        let set_by = cited.or_else(|| sandbox(case));
         return Finding::new(
             ID,
             Fit::Exact,
@@ -123,7 +142,7 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
             format!(
                 "{} made a system call{which} that its seccomp filter forbids, and the kernel ended it.{}{}",
                 case.victim_name(),
-                cited.unwrap_or_default(),
+                set_by.unwrap_or_default(),
                 core(case)
             ),
         )
@@ -157,6 +176,9 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
+/// How long a process whose reader has ended may have had nothing to write.
+const SILENT: u64 = 5 * S;
+
 /// SIGPIPE.
 pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::Pipe)?;
@@ -169,31 +191,82 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
         };
         format!(" (perhaps {name}, which had been started right after it and {when})")
     });
-    let login = login_over(case, blow.signal.ns()).filter(|_| reader.is_none());
+    // At a terminal it writes to that.
+    let has_terminal = case.world.people.get(case.victim).is_none_or(|known| known.tty.is_some());
+    let login = login_above(case, blow.signal.ns()).filter(|_| reader.is_none() && !has_terminal);
     let login = login.and_then(|login| Some((login.clause()?, login)));
     let over = login.as_ref().map(|(clause, _)| format!(" (perhaps its ssh login's: {clause})"));
+    let unit = unit_ends_by_pipe(case);
+    let journal = journald_gone(case, blow.signal.ns()).filter(|_| unit.is_some());
+    let journal = journal.map(|exit| {
+        let name = words::name_pid(&case.task(&exit.value.task));
+        let lead = words::span(blow.signal.ns().saturating_sub(exit.ns()));
+        format!(
+            " (perhaps that was {name}, to which services write what they print, and which had ended {lead} before)"
+        )
+    });
+    let child = ended_child(case, blow.signal.ns()).map(|exit| {
+        let name = words::name_pid(&case.task(&exit.value.task));
+        let lead = words::span(blow.signal.ns().saturating_sub(exit.ns()));
+        format!(" (perhaps that was {name}, its child, which had ended {lead} before)")
+    });
+    let allowed = unit.as_ref().map(|(setting, at)| {
+        format!(" {} has its processes end by that ({}).", at.instance, units::cited(setting))
+    });
     let links = login.iter().flat_map(|(_, login)| login.links(case, blow.signal.at));
     Finding::new(
         CauseId::BrokenPipe,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.",
+            "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.{}",
             case.victim_name(),
-            who.or(over).unwrap_or_default()
+            who.or(over).or(journal).or(child).unwrap_or_default(),
+            allowed.unwrap_or_default()
         ),
     )
+    .settings([unit.as_ref().map(|(setting, _)| setting.clone())])
+    .fixes(unit.map(|(_, at)| fixes::ignore_broken_pipes(&at)))
     .links(links.map(|link| Link { evidence: Grade::Inferred, ..link }))
     .fixes(login.is_some().then(|| fixes::output_to_file(&case.program())))
     .answer()
 }
 
-/// The end of the ssh login, where a command without a terminal was started in one: sshd reads what it writes.
-fn login_over<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<'a>> {
+/// `IgnoreSIGPIPE=no` of the victim's unit, without which a broken pipe is an error that its programs are told of, and where
+/// that unit is.
+fn unit_ends_by_pipe(case: &Case<'_>) -> Option<(DecidingSetting, UnitAt)> {
+    let (manager, unit) = case.unit()?;
+    let setting = case.unit_setting(manager, unit, "IgnoreSIGPIPE")?;
+    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    (!is_true(&setting.value)).then_some((setting, at))
+}
+
+/// The end of the victim's only child to end not long before that time (nanoseconds): made to read from it, perhaps. Shells
+/// have children all the time.
+fn ended_child<'a>(case: &Case<'a>, ns: u64) -> Option<&'a Seen<Exit>> {
+    let mut ended = case.world.exits.iter().filter(|exit| {
+        let task = &exit.value.task;
+        let is_child = task.ppid == case.victim.pid && task.id.start_ns >= case.victim.start_ns;
+        is_child && exit.ns() <= ns && exit.ns() + SILENT >= ns
+    });
+    let only = ended.next().filter(|_| ended.next().is_none())?;
+    (!runs_shell(&case.victim_process())).then_some(only)
+}
+
+/// The end of the journal's daemon, not long before that time (nanoseconds).
+fn journald_gone<'a>(case: &Case<'a>, ns: u64) -> Option<&'a Seen<Exit>> {
+    case.world.exits.iter().rev().find(|exit| {
+        let task = &exit.value.task;
+        task.comm == "systemd-journal"
+            && task.uid == 0
+            && exit.ns() <= ns
+            && exit.ns() + SILENT >= ns
+    })
+}
+
+/// The end of the ssh login that the victim had been started in, by that time (nanoseconds).
+pub(super) fn login_above<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<'a>> {
     let people = &case.world.people;
-    if people.get(case.victim).is_none_or(|known| known.tty.is_some()) {
-        return None;
-    }
     let is_sshd = |id: &ProcessId| {
         let comm = people.get(*id).and_then(|known| known.comm.as_deref());
         comm.is_some_and(|comm| comm.starts_with("sshd"))
@@ -211,8 +284,6 @@ fn login_over<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<'a>> {
 fn likely_reader<'a>(case: &Case<'a>, struck_ns: u64) -> Option<&'a Seen<Exit>> {
     /// How far apart the parts of a pipeline are started at most.
     const TOGETHER: u64 = 100 * MS;
-    /// How long the victim may have had nothing to write.
-    const SILENT: u64 = 5 * S;
     /// How long after a process has closed its files its end is seen: newer kernels tell of it after that.
     const CLOSING: u64 = 5 * MS;
     let people = &case.world.people;

@@ -1,5 +1,6 @@
 //! Deaths through a terminal: hangups, the end of the session's leader, keys.
 
+use super::own_doing::login_above;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
     CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, ProcessId, S, SignalSent,
@@ -77,6 +78,16 @@ fn login_behind<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<Ending<'a>> {
     hangups.into_iter().find_map(|seen| login(case, &seen.value, seen.ns()))
 }
 
+/// The same of a terminal whose holder a shell had hung up with its jobs, as script(1) or the systemd-run of a unit at a
+/// terminal. What a shell catches is not recorded of everybody; one that hangs up its jobs and ends by SIGHUP had got that.
+fn login_of_shell<'a>(case: &Case<'a>, holder: ProcessId) -> Option<Ending<'a>> {
+    let above = Case::new(case.world, case.world.exit_of(holder)?);
+    let let_go = shell_let_go(&above, above.blow?.signal)?;
+    let ended = let_go.ended?;
+    let by_hangup = ended.value.status & 0x7f == u32::from(sig::SIGHUP);
+    (by_hangup || let_go.hung_up.is_some()).then(|| login_above(&above, ended.ns())).flatten()
+}
+
 /// ` after 203.0.113.5:51276 had closed the ssh connection`; empty where that is not known.
 fn after(login: Option<&Ending<'_>>) -> String {
     login.and_then(Ending::outer_clause).map(|end| format!(" after {end}")).unwrap_or_default()
@@ -129,7 +140,8 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     });
     let end = End::of(case, sender.id).filter(|_| sender.exiting);
     let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
-    let login = login_behind(case, blow);
+    let login = login_behind(case, blow)
+        .or_else(|| login_of_shell(case, sender.id).filter(|_| sender.exiting));
     let display = display_end(case, sender, blow.signal.ns()).filter(|_| !vhangup);
     let shown_by = display.as_ref().map(|end| {
         format!(" About then, what may have shown its window ended: {}.", end.sentence(case))
@@ -137,6 +149,8 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let display_links = display.iter().flat_map(|end| end.links(case, blow.signal.at));
     let display_links =
         display_links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect::<Vec<_>>();
+    let own_end = own_end_after(case, sender.id, blow.signal.ns()).filter(|_| !sender.exiting);
+    let expect = own_end.filter(|_| !vhangup && sender.comm == "expect");
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -153,10 +167,12 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         let name = words::name_pid(&case.task(sender));
         (format!("{name}{by_whom}, which held the other end of {tty}, had ended"), Some(sender))
     } else {
-        (
-            format!("{} closed the other end of {tty}", words::name_pid(&case.task(sender))),
-            Some(sender),
-        )
+        let ended = own_end.map(|exit| {
+            let how = ended_words(exit, blow.signal.ns());
+            format!(", and ended itself{how}")
+        });
+        let name = words::name_pid(&case.task(sender));
+        (format!("{name} closed the other end of {tty}{}", ended.unwrap_or_default()), Some(sender))
     };
     Finding::new(
         CauseId::TerminalClosed,
@@ -180,20 +196,44 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(display_links)
     .links(hangup_link(case, how, actor))
-    .fixes([detach(case)])
+    .fixes(expect.map(|_| fixes::expect_eof()))
+    .fixes(detach(case))
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
 
-/// To do without the terminal, or without what held its other end, where that is what people put programs in for this.
-fn detach(case: &Case<'_>) -> Fix {
-    let is_multiplexer = |holder: &Task| ["tmux: server", "screen"].contains(&holder.comm.as_str());
-    // A shell in it may have passed the hangup on.
-    let was_in_one = case.blow.is_some_and(|blow| {
-        is_multiplexer(&blow.signal.value.sender)
-            || Relay::hangups(case, blow).iter().any(|seen| is_multiplexer(&seen.value.sender))
+/// What gives others terminals to run on, which are its own: at none that people sit at.
+const GIVES_TERMINALS: [&str; 6] =
+    ["tmux: server", "tmux: client", "screen", "mosh-server", "expect", "script"];
+
+/// To do without the terminal; in tmux only where the terminal was one that somebody sat at. None for what gives others
+/// theirs.
+fn detach(case: &Case<'_>) -> Option<Fix> {
+    let gives = |task: &Task| GIVES_TERMINALS.contains(&task.comm.as_str());
+    // A shell on one may have passed the hangup on.
+    let was_given = case.blow.is_some_and(|blow| {
+        gives(&blow.signal.value.sender)
+            || Relay::hangups(case, blow).iter().any(|seen| gives(&seen.value.sender))
     });
-    fixes::detach(&case.program(), was_in_one)
+    (!gives(&case.exit.value.task)).then(|| fixes::detach(&case.program(), was_given))
+}
+
+/// How a process ended, and how long after that time (nanoseconds), in brackets; empty where that is not known.
+fn ended_words(exit: &Seen<Exit>, ns: u64) -> String {
+    let delay = words::span(exit.ns().saturating_sub(ns));
+    match Outcome::of(&exit.value) {
+        Outcome::Exited { status } => format!(" (it exited with {status}, {delay} later)"),
+        Outcome::Signaled { signal, .. } => format!(" (it was killed by {signal}, {delay} later)"),
+        Outcome::Unknown => String::new(),
+    }
+}
+
+/// The end of what had closed a terminal, right after that and by itself: it was at its end.
+fn own_end_after<'a>(case: &Case<'a>, holder: ProcessId, closed_ns: u64) -> Option<&'a Seen<Exit>> {
+    let exit = case.world.exit_of(holder)?;
+    let is_after = exit.ns() >= closed_ns && exit.ns() < closed_ns + ENDS;
+    let by_itself = End::of(case, holder).is_some_and(|end| end.is_by_itself());
+    (is_after && by_itself).then_some(exit)
 }
 
 /// The leader of the terminal session ended (or gave the terminal up), or a shell passed SIGHUP on.
@@ -224,7 +264,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
         .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
         .links(hangup_link(case, text, Some(&sent.sender)))
-        .fixes([detach(case)])
+        .fixes(detach(case))
         .fixes(login.iter().filter_map(Ending::network_fix))
         .answer();
     }
@@ -237,17 +277,13 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     let login = direct.or_else(|| login_behind(case, blow).filter(|_| hung_up.is_some()));
     // Nothing hung up: the shell tells its jobs by itself.
     let by_itself = hung_up.is_none() && sent.number == sig::SIGHUP;
-    let exited = ended.filter(|_| by_itself).map(|exit| {
-        let delay = words::span(exit.ns().saturating_sub(blow.signal.ns()));
-        match Outcome::of(&exit.value) {
-            Outcome::Exited { status } => format!(" (it exited with {status}, {delay} later)"),
-            Outcome::Signaled { signal, .. } => {
-                format!(" (it was killed by {signal}, {delay} later)")
-            }
-            Outcome::Unknown => String::new(),
-        }
-    });
-    let remedy = if by_itself { fixes::no_hangup_by_shell(&case.program()) } else { detach(case) };
+    let exited = ended.filter(|_| by_itself).map(|exit| ended_words(exit, blow.signal.ns()));
+    let shell = &sent.sender.comm;
+    let remedy = if by_itself {
+        Some(fixes::no_hangup_by_shell(&case.program(), shell))
+    } else {
+        detach(case)
+    };
     Finding::new(
         CauseId::SessionLeaderExited,
         Fit::Circumstance,
@@ -261,7 +297,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
-    .fixes([remedy])
+    .fixes(remedy)
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
@@ -286,7 +322,7 @@ fn hung_up_by_sudo(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
     )
     .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
-    .fixes([detach(case)])
+    .fixes(detach(case))
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
@@ -493,6 +529,6 @@ pub fn orphaned(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(hangup_link(case, text, Some(&blow.signal.value.sender)))
-    .fixes([detach(case)])
+    .fixes(detach(case))
     .answer()
 }

@@ -196,6 +196,19 @@ pub fn huge_pages() -> Fix {
     .see("sysctl(8), proc(5), mmap(2) MAP_HUGETLB, MAP_NORESERVE")
 }
 
+/// A program or library that was overwritten while it ran.
+pub fn replace_file(path: &str) -> Fix {
+    let path = quoted(path);
+    fix(
+        "put another file in its place rather than write into it",
+        vec![remark(&format!("cp NEW {path}.new && mv {path}.new {path}"))],
+        "what runs keeps the old file, and what is started after that has the new one",
+    )
+    .but("the old one takes its room until the last program that has it ends; hard links to it stay with the old")
+    .check(format!("ls -i {path}"))
+    .see("mv(1), install(1), rename(2)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -192,10 +192,10 @@ pub fn long_running_sshd(socket: &str) -> Fix {
     .see("sshd(8)")
 }
 
-/// Detach from the terminal, by a multiplexer unless that was one's own.
-pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
+/// Detach from the terminal, by a multiplexer unless that terminal was given by one, or by another program.
+pub fn detach(program: &str, was_given: bool) -> Fix {
     let program = quoted(program);
-    let (commands, see) = if was_multiplexer {
+    let (commands, see) = if was_given {
         (vec![format!("setsid -f {program} …")], "setsid(1), nohup(1)")
     } else {
         let there = format!("there, start {program} again; or without tmux: setsid -f {program} …");
@@ -208,21 +208,44 @@ pub fn detach(program: &str, was_multiplexer: bool) -> Fix {
         .see(see)
 }
 
-/// A shell that hangs up its jobs when it ends though its terminal stays (`huponexit` of bash, `HUP` of zsh).
-pub fn no_hangup_by_shell(program: &str) -> Fix {
+/// A shell that hangs up its jobs when it ends though its terminal stays (`huponexit` of bash, `HUP` of zsh, fish).
+pub fn no_hangup_by_shell(program: &str, shell: &str) -> Fix {
     let program = quoted(program);
+    let (own, check, see): (&[&str], _, _) = match shell.trim_start_matches('-') {
+        "bash" => (
+            &["for a job that runs already: disown -h %1", "for all jobs: shopt -u huponexit"],
+            "shopt huponexit",
+            "nohup(1), bash(1)",
+        ),
+        "zsh" => (
+            &["for a job that runs already: disown %1", "for all jobs: setopt NO_HUP"],
+            "setopt | grep -i hup",
+            "nohup(1), zshoptions(1)",
+        ),
+        "fish" => (&["for a job that runs already: disown %1"], "jobs", "nohup(1), disown(1)"),
+        _ => (&[], "jobs", "nohup(1)"),
+    };
+    let start = remark(&format!("when starting it: nohup {program} … &"));
     fix(
         "have the shell end without it",
-        vec![
-            remark(&format!("when starting it: nohup {program} … &")),
-            remark("for a job that runs already, in bash: disown -h %1; in zsh: disown %1"),
-            remark("for all jobs of a shell, in bash: shopt -u huponexit; in zsh: setopt NO_HUP"),
-        ],
+        std::iter::once(start).chain(own.iter().map(|line| remark(line))).collect(),
         "it no longer gets SIGHUP from the shell when that ends",
     )
     .but("what reads from the terminal, or writes to it, still ends or fails when that closes")
-    .check("in bash: shopt huponexit; in zsh: setopt | grep -i hup")
-    .see("nohup(1), bash(1), zshoptions(1)")
+    .check(check)
+    .see(see)
+}
+
+/// An expect(1) script that ends before what it had spawned.
+pub fn expect_eof() -> Fix {
+    fix(
+        "have expect wait for the program's end",
+        vec![remark("as the last lines of the script: set timeout -1; expect eof")],
+        "expect holds the program's terminal until the program is done",
+    )
+    .but("one that hangs keeps expect waiting; with `set timeout 3600` for an hour at most")
+    .check("the next run of the script ends after the program")
+    .see("expect(1)")
 }
 
 /// A command of an ssh login's that writes to a file instead.
@@ -236,6 +259,21 @@ pub fn output_to_file(program: &str) -> Fix {
     .but("the file grows for as long as it runs, and nobody sees the output as it comes")
     .check("tail -f output.log")
     .see("nohup(1)")
+}
+
+/// `ChannelTimeout=none`
+pub fn idle_channels() -> Fix {
+    fix(
+        "have sshd close no idle channel",
+        vec![
+            "sudo sshd -T | grep -i channeltimeout".to_owned(),
+            remark("in the file that sets it (see above): ChannelTimeout none, or a longer time; then: sudo sshd -t && sudo systemctl reload ssh"),
+        ],
+        "a session in which nothing is typed or shown stays open",
+    )
+    .but("forgotten logins stay open; a security policy may demand the limit; logins that are open keep the old limit")
+    .check("sudo sshd -T | grep -i channeltimeout")
+    .see("sshd_config(5)")
 }
 
 /// The client's and the server's keep-alives.
@@ -257,6 +295,22 @@ pub fn keep_alive() -> Fix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_is_told_its_own_words_alone() {
+        for (shell, own, other) in [
+            ("-bash", "huponexit", "NO_HUP"),
+            ("zsh", "NO_HUP", "huponexit"),
+            ("fish", "%1", "HUP"),
+        ] {
+            let told = no_hangup_by_shell("work", shell).commands.join("\n");
+            assert!(told.contains(own) && !told.contains(other), "{told}");
+        }
+        assert_eq!(
+            no_hangup_by_shell("work", "tcsh").commands,
+            ["# when starting it: nohup work … &"]
+        );
+    }
 
     #[test]
     fn what_tmux_ended_is_not_put_into_tmux_again() {

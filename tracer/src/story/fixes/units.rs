@@ -357,6 +357,18 @@ pub fn unit_limit(at: &UnitAt, name: &str) -> Fix {
     .see("systemd.exec(5), setrlimit(2)")
 }
 
+/// `IgnoreSIGPIPE=yes`, which is the default.
+pub fn ignore_broken_pipes(at: &UnitAt) -> Fix {
+    fix(
+        "have a broken pipe be an error instead",
+        at.set("Service", "IgnoreSIGPIPE=yes"),
+        "writing to a pipe without a reader fails, and the process goes on",
+    )
+    .but("programs that rely on being ended by it, as parts of pipelines, may run on")
+    .check(at.show("IgnoreSIGPIPE"))
+    .see("systemd.exec(5)")
+}
+
 /// A system call that fails instead of ending the process.
 pub fn system_call_fails(at: &UnitAt) -> Fix {
     let mut commands = at.set("Service", "SystemCallErrorNumber=EPERM");

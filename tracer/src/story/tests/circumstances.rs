@@ -1,7 +1,7 @@
 //! What belongs to the story of a kill beside the kill itself: who is whose child, why a signal waited, what had failed
 //! right before, who is behind an end that the kernel answered.
 
-use super::scene::{Scene, caught, signal, task};
+use super::scene::{Scene, caught, root, signal, task, task_in};
 use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -288,4 +288,132 @@ fn what_a_container_hides_of_the_machine_is_a_gap() {
     assert!(play(watching()).is_empty());
     let lacking = watching().without("cgroup2", "private").without("files", "its own");
     assert_eq!(play(lacking), ["private", "its own"]);
+}
+
+/// GDBus ends its program by raising SIGTERM when the message bus is gone.
+#[test]
+fn what_ends_itself_with_its_message_bus_is_told_with_that() {
+    let told = |uid: u32| {
+        let victim = task(42, "gdbus");
+        let bus = Task { uid, euid: uid, ..task(50, "dbus-daemon") };
+        let raised = SignalSent {
+            info: SignalInfo::Real { code: -6, errno: 0, fields: [42, 0] },
+            syscall: Some(Syscall { name: "tgkill".to_owned(), args: [42, 42, 15] }),
+            ..signal(sig::SIGTERM, victim.clone(), victim.clone())
+        };
+        let scene = Scene::watching(&victim).exit(4997, bus, 0, false).signal(5000, raised);
+        scene.exit(5001, victim, 15, true).death()
+    };
+    let death = told(1000);
+    let words = "since its message bus was gone: 3 ms before, dbus-daemon[50] exited with 0.";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred);
+    assert!(death.chain[0].text.contains("dbus-daemon[50]"), "{death:#?}");
+    let death = told(1001);
+    assert!(!death.cause.explanation.contains("bus"), "another user's: {death:#?}");
+}
+
+/// A pipe whose reader is gone, and who that may have been.
+fn broken_pipe(victim: &Task, scene: Scene) -> Death {
+    let pipe = SignalSent {
+        info: SignalInfo::None,
+        syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
+        ..signal(sig::SIGPIPE, victim.clone(), victim.clone())
+    };
+    scene.signal(2_000, pipe).exit(2_001, victim.clone(), 13, true).death()
+}
+
+#[test]
+fn a_child_that_had_ended_may_have_been_the_reader() {
+    let child = |pid| Task { ppid: 42, ..task(pid, "reader") };
+    let play = |name: &str, children: &[u32]| {
+        let victim = task(42, name);
+        let scene = children.iter().fold(Scene::watching(&victim), |scene, pid| {
+            scene.exit(1_050, child(*pid), 5 << 8, false)
+        });
+        broken_pipe(&victim, scene)
+    };
+    let death = play("perl", &[50]);
+    let words = "(perhaps that was reader[50], its child, which had ended 950 ms before)";
+    assert!(told(&death).contains(words), "{death:#?}");
+    for death in [play("perl", &[50, 51]), play("bash", &[50])] {
+        assert!(!told(&death).contains("perhaps"), "{death:#?}");
+    }
+}
+
+/// systemd has SIGPIPE ignored, unless a unit says otherwise.
+#[test]
+fn a_unit_that_does_not_ignore_broken_pipes_is_told_with_its_setting() {
+    let victim = task_in(42, "sh", "/system.slice/sp.service");
+    let journald = root(task(61, "systemd-journal"));
+    let place = Some(("/etc/systemd/system/sp.service", 2));
+    let scene = Scene::watching(&victim).setting("sp.service", "IgnoreSIGPIPE", "no", place);
+    let death = broken_pipe(&victim, scene.exit(1_800, journald, 0, false));
+    for words in [
+        "(perhaps that was systemd-journal[61], to which services write what they print, and which had ended 200 ms",
+        "sp.service has its processes end by that (IgnoreSIGPIPE=no, set in /etc/systemd/system/sp.service:2).",
+    ] {
+        assert!(told(&death).contains(words), "{death:#?}");
+    }
+    assert_eq!(death.cause.settings[0].name, "IgnoreSIGPIPE");
+    assert!(death.fixes[0].commands.iter().any(|it| it.contains("IgnoreSIGPIPE=yes")));
+}
+
+/// What set a seccomp filter is seen in nobody's words but its own.
+#[test]
+fn the_sandbox_that_may_have_set_a_filter_is_named() {
+    let play = |words: &[&str]| {
+        let (victim, sandbox) = (task(42, "mkdir"), task(60, words[0]));
+        let forbidden = SignalSent {
+            info: SignalInfo::Real { code: 1, errno: 0, fields: [0, 83] },
+            syscall: Some(Syscall { name: "mkdir".to_owned(), args: [0; 3] }),
+            ..signal(sig::SIGSYS, victim.clone(), victim.clone())
+        };
+        Scene::watching(&victim)
+            .exec(1, sandbox.clone(), words, &[])
+            .exec(2, victim.clone(), &["mkdir", "x"], &[&sandbox])
+            .signal(3, forbidden)
+            .exit(4, victim, 31, true)
+            .death()
+    };
+    let death = play(&["bwrap", "--seccomp", "9", "mkdir", "x"]);
+    let words = "made a system call (mkdir) that its seccomp filter forbids, and the kernel ended it. It ran below \
+                 bwrap[60], \"bwrap --seccomp 9 mkdir x\", which may have set that filter.";
+    assert!(told(&death).contains(words), "{death:#?}");
+    assert!(!told(&play(&["env", "mkdir", "x"])).contains("may have set"));
+}
+
+#[test]
+fn why_a_job_was_stopped_in_the_background_is_told() {
+    let (shell, victim) = (task(60, "bash"), task(42, "cat"));
+    let stop = SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: Some(Syscall { name: "read".to_owned(), args: [0; 3] }),
+        fatal: false,
+        ..signal(sig::SIGTTIN, victim.clone(), victim.clone())
+    };
+    let wake = SignalSent { fatal: false, ..signal(sig::SIGCONT, shell.clone(), victim.clone()) };
+    let death = Scene::watching(&victim)
+        .signal(1, stop)
+        .signal(10, signal(sig::SIGTERM, shell, victim.clone()))
+        .signal(11, wake)
+        .exit(12, victim, 15, true)
+        .death();
+    let words =
+        "it had got SIGTTIN from the kernel (its job read from the terminal in the background).";
+    assert!(told(&death).contains(words), "{death:#?}");
+}
+
+/// kill -9 works on what is frozen only when that thaws.
+#[test]
+fn what_took_long_to_be_killed_is_told_with_what_can_be_why() {
+    let play = |ends_ms: u64| {
+        let (kill, victim) = (root(task(60, "kill")), task(42, "sleep"));
+        let scene = Scene::watching(&victim).signal(10, signal(sig::SIGKILL, kill, victim.clone()));
+        scene.exit(ends_ms, victim, 9, true).death()
+    };
+    let words =
+        "It ended only 2.1 s after that: it was frozen (a cgroup's freezer), waited in the kernel";
+    assert!(told(&play(2_110)).contains(words), "{:#?}", play(2_110));
+    assert!(!told(&play(210)).contains("frozen"));
 }

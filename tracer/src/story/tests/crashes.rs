@@ -224,3 +224,43 @@ fn a_debugger_that_had_hold_of_it_is_named() {
             .any(|link| link.text == "gdb[90] sent SIGSTOP to program[42] (ptrace(2))")
     );
 }
+
+/// Compilers put an invalid instruction where a program is to stop.
+#[test]
+fn an_invalid_instruction_may_be_there_on_purpose() {
+    let words = told(sig::SIGILL, 2, CODE, CODE, &[]);
+    assert!(words.contains("to stop on purpose (__builtin_trap of gcc and clang"), "{words}");
+}
+
+/// cp(1) writes into the file that is there, and what has it mapped finds it too short meanwhile.
+#[test]
+fn who_overwrote_a_library_is_named_with_the_remedy() {
+    let told = |command: &[&str]| {
+        let victim = task(42, "program");
+        let fault = SignalSent {
+            info: SignalInfo::Real { code: 2, errno: 0, fields: [CODE, 0] },
+            syscall: None,
+            place: Some(CodePlace { instruction: CODE, stack: STACK }),
+            ..signal(sig::SIGBUS, victim.clone(), victim.clone())
+        };
+        let area = file("r-xp", "/usr/lib/libfoo.so", 4345, 5);
+        let mappings = Mappings { id: victim.id, found: [Mapping { address: CODE, area }].into() };
+        Scene::watching(&victim)
+            .exec(100, task(60, command[0]), command, &[])
+            .signal(200, fault)
+            .add(200, Source::Kernel, Fact::Mappings(mappings))
+            .exit(201, victim, u32::from(sig::SIGBUS), true)
+            .death()
+    };
+    let death = told(&["cp", "small", "/usr/lib/libfoo.so"]);
+    let words = "100 ms before, alice ran \"cp small /usr/lib/libfoo.so\", which seems to be why.";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    assert_eq!(death.chain[0].evidence, Grade::Inferred, "{death:#?}");
+    let remedy = "# cp NEW /usr/lib/libfoo.so.new && mv /usr/lib/libfoo.so.new /usr/lib/libfoo.so";
+    assert_eq!(death.fixes[0].commands, [remedy]);
+    for other in [["cp", "small", "/usr/lib/libbar.so"], ["ls", "-l", "/usr/lib/libfoo.so"]] {
+        let death = told(&other);
+        assert!(!death.cause.explanation.contains("seems to be why"), "{death:#?}");
+        assert_eq!(death.fixes[0].commands, [remedy], "code is to be replaced as a whole");
+    }
+}

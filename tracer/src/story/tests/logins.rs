@@ -149,6 +149,9 @@ fn a_client_that_may_have_been_made_to_go_is_not_blamed_alone() {
         &death,
         "by itself or since sshd had closed its idle channel (ChannelTimeout=session:*=3s",
     );
+    let limit = death.cause.settings.iter().find(|setting| setting.name == "ChannelTimeout");
+    assert_eq!(limit.and_then(|limit| limit.line), Some(9), "{death:#?}");
+    assert!(death.fixes.iter().any(|fix| fix.title == "have sshd close no idle channel"));
     let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", "none", None));
     says(&death, "203.0.113.5:51276 had closed the ssh connection)");
 }

@@ -184,6 +184,11 @@ fn whom_the_kernel_took_is_known_before_its_end() {
 
 /// An OOM kill of a process in a cgroup, for the limit of 24 MiB of that or of another around.
 fn over_limit(cgroup: &str, limited: &str, settings: &[Setting]) -> Death {
+    over_limit_with(cgroup, limited, settings, 20_480)
+}
+
+/// The same of a process with so many KiB of its own.
+fn over_limit_with(cgroup: &str, limited: &str, settings: &[Setting], own_kib: u64) -> Death {
     let victim = task_in(42, "eater", cgroup);
     let mut sent = signal(sig::SIGKILL, victim.clone(), victim.clone());
     sent.info = SignalInfo::Privileged;
@@ -196,7 +201,9 @@ fn over_limit(cgroup: &str, limited: &str, settings: &[Setting]) -> Death {
         oom_group: None,
         limit_file: Some(format!("/sys/fs/cgroup{limited}/memory.max")),
     };
-    let killed = "Memory cgroup out of memory: Killed process 42 (eater) total-vm:78008kB, anon-rss:20480kB, file-rss:6kB";
+    let killed = format!(
+        "Memory cgroup out of memory: Killed process 42 (eater) total-vm:78008kB, anon-rss:{own_kib}kB, file-rss:6kB"
+    );
     let summary = format!(
         "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg={limited},\
          task_memcg={cgroup},task=eater,pid=42,uid=0"
@@ -210,9 +217,19 @@ fn over_limit(cgroup: &str, limited: &str, settings: &[Setting]) -> Death {
         .signal(5, sent)
         .add(6, Source::KernelLog, log(&summary))
         .add(6, Source::CgroupFs, Fact::CgroupLimits(limits))
-        .add(6, Source::KernelLog, log(killed))
+        .add(6, Source::KernelLog, log(&killed))
         .exit(7, victim, 9, true)
         .death()
+}
+
+/// Files in memory count as well: tmpfs.
+#[test]
+fn memory_that_is_not_the_victims_own_is_asked_for() {
+    let of = |own_kib| over_limit_with("/box", "/box", &[], own_kib).cause.explanation;
+    let rest =
+        "The rest is that of others in the group, or of files in memory (tmpfs, as /dev/shm)";
+    assert!(of(1024).contains(rest) && of(1024).contains("It used 1 MiB"), "{}", of(1024));
+    assert!(!of(20_480).contains("tmpfs"), "{}", of(20_480));
 }
 
 /// `MemoryMax=` in line 2 of a file.

@@ -460,3 +460,65 @@ fn a_broken_pipe_of_an_ssh_login_is_told_with_its_end() {
         assert!(!death.cause.explanation.contains("perhaps"), "{}", death.cause.explanation);
     }
 }
+
+/// A shell in an ssh login hangs up its jobs and ends: one of them, as systemd-run does for a unit, held the terminal of a
+/// program that is no child of that shell's.
+#[test]
+fn the_login_of_the_shell_that_hung_up_a_terminals_holder_is_told() {
+    let (shell, holder) = (task(31, "bash"), task(32, "systemd-run"));
+    let parents = vec![monitor().id];
+    let snapshot = ProcessSnapshot { parents, ..with_connection(&shell, OF_PEER) };
+    let told = |shell_status: u32| {
+        let of = |target: &Task, aim: u32| SignalSent {
+            is_target: false,
+            syscall: Some(Syscall { name: "kill".to_owned(), args: [u64::from(aim), 1, 0] }),
+            ..signal(sig::SIGHUP, shell.clone(), target.clone())
+        };
+        let scene = Scene::watching(&victim())
+            .exec(1, shell.clone(), &["-bash"], &[&monitor()])
+            .exec(2, holder.clone(), &["systemd-run", "--pty", "make"], &[&shell, &monitor()])
+            .add(3, Source::Proc, Fact::Process(Box::new(snapshot.clone())));
+        closes(scene)
+            .signal(5, of(&holder, 32_u32.wrapping_neg()))
+            .signal(5, of(&shell, 31))
+            .exit(5, shell.clone(), shell_status, false)
+            .exit(6, holder.clone(), 1, false)
+            .signal(6, hangup(&holder, &shell))
+            .exit(7, victim(), 1, true)
+            .death()
+    };
+    let death = told(u32::from(sig::SIGHUP));
+    let words = format!(
+        "systemd-run[32] (to which bash[31] had sent SIGHUP), which held the other end of its terminal, had ended \
+         after {PEER}"
+    );
+    assert!(death.cause.explanation.contains(&words), "{death:#?}");
+    let texts: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts[0].contains("closed the connection (FIN)"), "{texts:?}");
+    // Nobody had typed anything.
+    assert!(!texts.iter().any(|text| text.contains("ran \"-bash\"")), "{texts:?}");
+    assert!(!told(0).cause.explanation.contains("connection"), "it had got no hangup itself");
+}
+
+/// What runs others on terminals of its own closes them at its end.
+#[test]
+fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
+    let told = |holder: &Task, victim: Task| {
+        let blow = SignalSent {
+            sender: holder.clone(),
+            target: victim.clone(),
+            ..hangup(holder, &task(1, "systemd"))
+        };
+        let scene = Scene::watching(&victim).signal(6, blow).exit(8, holder.clone(), 3 << 8, false);
+        scene.exit(9, victim, 1, true).death()
+    };
+    let death = told(&task(30, "expect"), victim());
+    let words = "expect[30] closed the other end of its terminal, and ended itself (it exited with 3, 2 ms later)";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    assert_eq!(death.fixes[0].title, "have expect wait for the program's end");
+    assert!(death.fixes[1].commands[0].starts_with("setsid -f "), "{death:#?}");
+    // What gives others a terminal is not told to get one from tmux.
+    let death = told(&task(30, "mosh-server"), task(42, "mosh-server"));
+    assert!(death.cause.explanation.contains("and ended itself"), "{death:#?}");
+    assert!(death.fixes.is_empty(), "{death:#?}");
+}

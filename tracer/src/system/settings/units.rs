@@ -7,7 +7,7 @@ use crate::evidence::{Manager, Setting, template_of};
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 44] = [
+const ONE: [(&str, Kind); 45] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -18,6 +18,7 @@ const ONE: [(&str, Kind); 44] = [
     ("SendSIGHUP", Kind::Truth),
     ("SendSIGKILL", Kind::Truth),
     ("TTYVHangup", Kind::Truth),
+    ("IgnoreSIGPIPE", Kind::Truth),
     ("TimeoutStopSec", Kind::Span),
     ("TimeoutStartSec", Kind::Span),
     ("TimeoutSec", Kind::Span),

@@ -40,6 +40,16 @@ impl<'a> Limited<'a> {
         format!("{group} had reached its memory limit{limit}{set}")
     }
 
+    /// Where the memory may be, as a sentence, where the victim's own is less than half of what the group may have.
+    pub fn rest(&self, own: Option<u64>) -> &'static str {
+        let max = self.limits.and_then(|limits| limits.memory_max);
+        if own.zip(max).is_some_and(|(own, max)| own < max / 2) {
+            " The rest is that of others in the group, or of files in memory (tmpfs, as /dev/shm), which count as well."
+        } else {
+            ""
+        }
+    }
+
     /// The line that sets the limit; where no unit has one, the kernel's own file, which anybody may have written to.
     pub fn setting(&self, case: &Case<'_>) -> Option<DecidingSetting> {
         let by_file = || {
