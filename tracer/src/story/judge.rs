@@ -166,6 +166,7 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.explanation.push_str(&failed.clause(case));
         finding.settings.extend(failed.setting());
         finding.links.extend(failed.links(case, &stop));
+        finding.fixes.push(fixes::failing_stop(&stop.at()));
     }
     let overrun = Overrun::of(case, &stop);
     // That story has said it already; and where the time ran out, that is why.

@@ -1,6 +1,6 @@
 //! Deaths by somebody's command or another program.
 
-use super::{Finding, Fit, Opinion};
+use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, sig, signal_name};
 use crate::story::actor::{Actor, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
@@ -12,7 +12,7 @@ use crate::story::patience::HANDLED;
 use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, Outcome};
+use crate::story::verdict::{CauseId, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, newborn, units, words};
 
@@ -114,8 +114,17 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_links(case, &actor))
-    .fixes(script.map(|script| script.fix()))
+    .fixes(match script {
+        Some(script) => Some(script.fix()),
+        None => look_at_asker(case, &actor),
+    })
     .answer()
+}
+
+/// To look at the job or the unit that did so of its own accord. Among its own processes a unit does as it likes.
+fn look_at_asker(case: &Case<'_>, actor: &Actor) -> Option<Fix> {
+    let own = case.unit().map(|(_, unit)| format!("unit {unit}"));
+    unit_remedies::of_signal(actor).filter(|_| own.is_none() || actor.place != own)
 }
 
 /// Somebody's command, which reached the victim through a program that passes on what it gets: sudo, su,
@@ -263,6 +272,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_links(case, &actor))
+    .fixes(look_at_asker(case, &actor))
     .links(told_link)
     .links(failed.and_then(|failed| failed.link(case)))
     .answer()

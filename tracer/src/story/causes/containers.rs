@@ -18,7 +18,7 @@ use crate::story::manager::BUS_LAG;
 use crate::story::relay::Relay;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
 
@@ -200,6 +200,7 @@ pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
             going.clause(case)
         ),
     )
+    .fixes(machine_again(case))
     .links(going.links(case, signal.at))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)));
     let finding = if request.is_some() { finding } else { finding.gap(super::units::UNSEEN) };
@@ -274,6 +275,13 @@ fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
     )
 }
 
+/// To start a machine again, where it is one that `machinectl start` starts.
+fn machine_again(case: &Case<'_>) -> Option<Fix> {
+    let by_name = case.placement.unit.as_deref()?.starts_with("systemd-nspawn@");
+    let container = case.victim_process().container.filter(|_| by_name)?;
+    fixes::container_again(&container)
+}
+
 /// The call that asked machined to end the victim's machine or to signal it.
 pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
@@ -326,6 +334,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links([link])
+    .fixes(machine_again(case))
     .fixes(unit_remedies::of_act(actor.as_ref(), "org.freedesktop.machine1.manage-machines"));
     // The machine's init got the blow; that the others went with it is the kernel's rule.
     if let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit) {

@@ -2,9 +2,10 @@
 
 mod last_session;
 mod linger;
+mod remedies;
 mod user_stopped;
 
-use super::{Finding, Fit, Opinion, is_not, unit_remedies};
+use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task, base_name};
 use crate::story::actor::Actor;
@@ -13,9 +14,11 @@ use crate::story::ending::{Ending, call_link};
 use crate::story::manager::UnitStop;
 use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
-use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{closed, fixes, units, words};
+use remedies::remedies;
+pub use remedies::{outside_manager, outside_session};
 pub use user_stopped::user_stopped;
 
 const SCOPE: &[&str] = &["logind.conf"];
@@ -214,27 +217,6 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     finding.answer()
 }
 
-/// What to do about an end that logind was asked for, by a method or a verb of loginctl: live outside of the session that was
-/// ended, and see who may. Nobody needs leave for sessions of their own.
-fn remedies(
-    case: &Case<'_>,
-    session: Option<&str>,
-    actor: Option<&Actor>,
-    asked: &str,
-) -> Vec<Fix> {
-    const MANAGE: &str = "org.freedesktop.login1.manage";
-    const OF_SESSION: [&str; 4] =
-        ["TerminateSession", "TerminateSeat", "terminate-session", "terminate-seat"];
-    let by_uid = || Some(case.world.user(case.placement.owner_uid?)?.name.clone());
-    let user = session.map(|session| owner(case, session)).or_else(by_uid);
-    let only_session = session.is_some() && OF_SESSION.contains(&asked);
-    let outside = user.as_ref().filter(|_| only_session);
-    let outside = outside.map(|user| fixes::linger_and_scope(user, &program(case)));
-    let own = actor.is_some_and(|actor| actor.user.is_some() && actor.user == user);
-    let allowed = if own { None } else { unit_remedies::of_act(actor, MANAGE) };
-    outside.into_iter().chain(allowed).collect()
-}
-
 /// What logind had said of the session's end before its scope was stopped. Where it waits for the scope to be empty, it
 /// says that only later.
 fn closing(case: &Case<'_>, session: Option<&str>, stop: &UnitStop<'_>) -> Vec<Link> {
@@ -313,7 +295,7 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
     .links([idle_link(case, said)])
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::no_idle_stop(), fixes::linger_and_scope(&owner(case, session), &program(case))])
+    .fixes([fixes::no_idle_stop(), outside_session(case, session)])
     .answer()
 }
 

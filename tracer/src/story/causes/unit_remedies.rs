@@ -1,5 +1,6 @@
 //! What to do about a stop of a unit that somebody asked for.
 
+use super::logind;
 use crate::evidence::{Manager, Process, ProcessId};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -34,6 +35,9 @@ pub fn of_request(
     // What is run after the unit has ended clears away what is left of it.
     let post = stop.by_command.as_ref().filter(|command| command.setting == "ExecStopPost");
     remedies.extend(post.map(|command| fixes::narrower_command(&at, command)));
+    // What lives under the user's service manager does not go with the session.
+    let session = stop.session_id().filter(|_| stopped);
+    remedies.extend(session.map(|session| logind::outside_session(case, session)));
     // Neither a scope nor what a program made can be started again by its name.
     if stopped && !at.transient && !stop.unit.ends_with(".scope") {
         remedies.push(fixes::start_again(&at, kept(case, stop, request)));
@@ -90,11 +94,15 @@ fn asker(actor: &Actor) -> Option<Asker<'_>> {
         let command = by_shell.and_then(|at| args.get(at + 1)).or(args.first())?;
         return Some(Asker::CronJob(command));
     }
+    if place == "an at job" {
+        return Some(Asker::AtJob);
+    }
     // What systemd-run made is gone, and a scope has no file.
     let unit = place.strip_prefix("unit ")?;
     let has_file =
         unit.ends_with(".service") && !unit.starts_with("run-") && !unit.starts_with("user@");
-    has_file.then_some(Asker::Unit(unit))
+    let of_user = actor.command.user_unit.as_deref() == Some(unit);
+    has_file.then_some(Asker::Unit { unit, of_user })
 }
 
 /// A package manager was removing a package.

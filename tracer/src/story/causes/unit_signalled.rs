@@ -1,12 +1,12 @@
 //! Deaths by a signal that a client had a service manager send to a unit: `systemctl kill` and its methods.
 
-use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies};
+use super::{Finding, Fit, Opinion, containers, is_not, logind, unit_remedies};
 use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, S, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::world::Seen;
 use crate::story::{units, words};
 
@@ -28,6 +28,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     let told = order.told(case);
     // A user's manager takes orders of that user, and of nobody else but root.
     let of_system = stop.manager == Manager::System;
+    let outside = order.outside(case).filter(|_| of_system);
     let remedy =
         of_system.then(|| unit_remedies::of_act(actor.as_ref(), unit_remedies::MANAGE_UNITS));
     Finding::new(
@@ -45,6 +46,7 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(connection.map(|link| link.before(signal.at)))
     .links(told)
+    .fixes(outside)
     .fixes(remedy.flatten())
     .answer()
 }
@@ -105,6 +107,18 @@ impl<'a> Order<'a> {
             (None, Some(_)) => Grade::Reported,
             (None, None) => Grade::Inferred,
         }
+    }
+
+    /// To have the victim outside of what was signalled, where that was a login session, or all that is a user's.
+    fn outside(&self, case: &Case<'_>) -> Option<Fix> {
+        let unit = self.unit.as_str();
+        let session = unit.strip_prefix("session-").and_then(|rest| rest.strip_suffix(".scope"));
+        if let Some(session) = session {
+            return Some(logind::outside_session(case, session));
+        }
+        let of_user =
+            unit.starts_with("user@") || unit.starts_with("user-") || unit == "user.slice";
+        logind::outside_manager(case).filter(|_| of_user)
     }
 
     /// Whether root's systemd-nspawn asked: its name alone anybody can take.

@@ -7,6 +7,7 @@ use crate::evidence::{Grade, JournalLine, Process, S, Source, base_name, sig, si
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::requests::{Request, Wish};
 use crate::story::stopping::{self, Overrun};
 use crate::story::unit_command::UnitCommand;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
@@ -185,7 +186,7 @@ fn limit_said<'a>(
     if stop.by_command.is_some() {
         return None;
     }
-    let (line, limit) = case.world.journal.iter().rev().find_map(|line| {
+    let said = case.world.journal.iter().filter_map(|line| {
         // It is logged right before the first signal; the journal hands it over a little later.
         let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
         if !near || !units::manager_said(&line.value, stop, &stop.unit) {
@@ -193,7 +194,9 @@ fn limit_said<'a>(
         }
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
         Some((line, limit))
-    })?;
+    });
+    // What that signal was to end may have a limit of its own, and a short one.
+    let (line, limit) = said.min_by_key(|(line, _)| line.ns().abs_diff(stop.first.ns()))?;
     if limit.said == STOPPING && !ends_by_itself(case, stop) {
         return None;
     }
@@ -269,12 +272,17 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         what => format!(" It was waiting for {what}{awaited}."),
     };
     let (made_by, made_link) = scope_made(case, &stop).unzip();
+    // What a stop runs may be waited for long after it was asked for.
+    let job = stop.job.filter(|_| limit.id == CauseId::UnitStopTimeout);
+    let asked = job.and_then(|job| Request::for_job(case, Wish::Stop, job, job.ns()));
+    let who = asked.and_then(|asked| asked.sentence(case));
+    let who = who.map(|who| format!(" The stop was asked for: {who}.")).unwrap_or_default();
     let finding = Finding::new(
         limit.id,
         Fit::Exact,
         Grade::Reported,
         format!(
-            "{} was ended by {}: {} {}{}{}.{waited_for}",
+            "{} was ended by {}: {} {}{}{}.{waited_for}{who}",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
@@ -284,7 +292,13 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         ),
     );
     let ending = (limit.said == STOPPING).then(|| ending_link(case, &stop)).flatten();
+    // That call is told with the stop.
+    let call = stop.request.map(|call| {
+        units::asking_link(case, call, stop.job.map(|job| job.value.id), stop.ordered_at())
+    });
+    let requesters = asked.iter().flat_map(|asked| asked.links(case, stop.ordered_at()));
     finding
+        .links(requesters.filter(|link| Some(link) != call.as_ref()))
         .links(made_link)
         .links(ending)
         .fixes(no_pid_file.map(|_| fixes::fitting_type(&stop.at(), "forking")))

@@ -230,6 +230,7 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     .links(request.links(case, above.at))
     .links([above])
     .links(units::stop_links(case, stop))
+    .fixes(super::logind::outside_manager(case))
     .fixes(unit_remedies::of_act(request.actor(case).as_ref(), unit_remedies::MANAGE_UNITS))
     .answer()
 }
@@ -274,6 +275,7 @@ fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option
         .links(units::command_links(case, &actor).into_iter().map(|link| link.before(effect)))
         .links([case.signal_link(got, mechanism).before(effect)])
         .links(units::stop_links(case, stop))
+        .fixes(super::logind::outside_manager(case))
         .fixes(unit_remedies::of_signal(&actor))
         .answer()
 }

@@ -25,35 +25,45 @@ pub fn look_at_unit(at: &UnitAt) -> Option<Fix> {
 
 /// What the job of a scheduler, or a unit, says that had something done to this one.
 pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
-    let (title, commands, see) = match asker {
-        Asker::CronJob(command) => (
+    const WHERE: &str = "shows where it comes from, and so where it can be changed";
+    let looks = match asker {
+        Asker::CronJob(command) => fix(
             "see the cron job that does so",
             vec![format!(
                 "sudo grep -srnF -e {} /etc/crontab /etc/cron.d /var/spool/cron",
                 quoted(command)
             )],
-            "crontab(5), cron(8)",
-        ),
-        // It may be one that a program made, which has no file.
-        Asker::Unit(unit) => (
-            "see what the unit that does so is for",
+            WHERE,
+        )
+        .check("grep CRON /var/log/syslog; journalctl -t CRON -n 20")
+        .see("crontab(5), cron(8)"),
+        Asker::AtJob => fix(
+            "see what else is planned for later",
             vec![
-                format!("journalctl -u {} -n 50", quoted(unit)),
-                remark(&format!("where it has a file: systemctl cat {}", operand(unit))),
+                "sudo atq".to_owned(),
+                remark("for each number that it lists: sudo at -c NUMBER shows the script, sudo atrm NUMBER takes it out"),
             ],
-            "journalctl(1), systemctl(1)",
-        ),
-    };
-    let check = match asker {
-        Asker::CronJob(_) => "grep CRON /var/log/syslog; journalctl -t CRON -n 20".to_owned(),
-        Asker::Unit(unit) => {
-            format!("systemctl list-timers --all; systemctl status {}", operand(unit))
+            "the job that did it ran once and is over; shows those that are still to come",
+        )
+        .check("sudo atq")
+        .see("at(1)"),
+        // It may be one that a program made, which has no file.
+        Asker::Unit { unit, of_user } => {
+            let user = if *of_user { "--user " } else { "" };
+            let name = operand(unit);
+            let file = remark(&format!("where it has a file: systemctl {user}cat {name}"));
+            fix(
+                "see what the unit that does so is for",
+                vec![format!("journalctl {user}-u {} -n 50", quoted(unit)), file],
+                WHERE,
+            )
+            .check(format!(
+                "systemctl {user}list-timers --all; systemctl {user}status {name}"
+            ))
+            .see("journalctl(1), systemctl(1)")
         }
     };
-    fix(title, commands, "shows where it comes from, and so where it can be changed")
-        .but(LOOKS)
-        .check(check)
-        .see(see)
+    looks.but(LOOKS)
 }
 
 /// What, without anybody at a keyboard, had something done.
@@ -61,8 +71,10 @@ pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
 pub enum Asker<'n> {
     /// A cron job, by its command.
     CronJob(&'n str),
-    /// A unit of the system.
-    Unit(&'n str),
+    /// An at job.
+    AtJob,
+    /// A unit, of the system or of a user's service manager.
+    Unit { unit: &'n str, of_user: bool },
 }
 
 /// A unit that a program made, with a dependency that stopped it: there is no line to change.

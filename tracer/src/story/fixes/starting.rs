@@ -132,12 +132,11 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
         });
         let pattern: String = escaped.collect();
         let line = format!("$nrconf{{override_rc}}{{qr(^{pattern})}} = 0;");
+        // A file for each unit: one remedy does not undo another.
+        let file = format!("/etc/needrestart/conf.d/50-killtrace-{}.conf", at.unit);
         return fix(
             "have needrestart leave the unit alone",
-            vec![format!(
-                "printf '%s\\n' {} | sudo tee /etc/needrestart/conf.d/50-killtrace.conf",
-                quoted(&line)
-            )],
+            vec![format!("printf '%s\\n' {} | sudo tee {}", quoted(&line), quoted(&file))],
             "needrestart still lists the unit, but does not restart it after upgrades",
         )
         .but("it goes on using the old libraries until you restart it")

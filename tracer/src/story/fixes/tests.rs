@@ -53,6 +53,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         survivable_reload_signal(at, "SIGHUP"),
         failing_command(at, "ExecStartPre"),
         failing_start(at),
+        failing_stop(at),
         fitting_type(at, "notify"),
         fitting_type(at, "forking"),
         watchdog_request(at),
@@ -142,7 +143,9 @@ fn of_no_unit() -> Vec<Fix> {
         resource_limit("cpu", "the CPU time limit", "LimitCPU"),
         thread_stack(),
         look_at_asker(&Asker::CronJob("true")),
-        look_at_asker(&Asker::Unit("v.service")),
+        look_at_asker(&Asker::AtJob),
+        look_at_asker(&Asker::Unit { unit: "v.service", of_user: false }),
+        look_at_asker(&Asker::Unit { unit: "v.service", of_user: true }),
     ];
     all.extend(stack_limits());
     all.extend([Some("|"), Some("core"), Some("|/lib/systemd/systemd-coredump"), None].map(core));
@@ -199,4 +202,27 @@ fn packages_are_held_by_what_installs_them() {
 #[test]
 fn a_remark_has_one_line() {
     assert_eq!(remark("write Wants=a\nreboot"), "# write Wants=a reboot");
+}
+
+/// Both take effect, though they are written to the same directory.
+#[test]
+fn needrestart_is_told_of_each_unit_by_a_file_of_its_own() {
+    let file = |unit: &str| {
+        let told = updates(&UnitAt::of_system(unit), &["needrestart".to_owned()], None);
+        told.commands[0].rsplit(' ').next().map(str::to_owned)
+    };
+    let one = Some("/etc/needrestart/conf.d/50-killtrace-a.service.conf".to_owned());
+    assert_eq!(file("a.service"), one);
+    assert_ne!(file("b.service"), one);
+}
+
+/// A multiplexer goes to the background, and has no terminal there.
+#[test]
+fn a_multiplexer_is_a_unit_of_the_systems_without_a_terminal() {
+    let run = |program: &str| system_unit_of_user("alice", program).commands[0].clone();
+    let tmux =
+        "sudo systemd-run --uid=alice --unit=my-job --service-type=forking tmux new-session -d";
+    assert_eq!(run("tmux: server"), tmux);
+    assert!(run("screen").ends_with("--service-type=forking screen -d -m"));
+    assert_eq!(run("worker"), "sudo systemd-run --uid=alice --unit=my-job worker");
 }

@@ -145,6 +145,21 @@ pub fn failing_command(at: &UnitAt, setting: &str) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// A command that is to stop a unit, and fails.
+pub fn failing_stop(at: &UnitAt) -> Fix {
+    const THERE: &str = "ExecStop= is what asks the program to end; it has to wait until that has ended, and exit with 0";
+    let mut commands = vec![journal(at)];
+    commands.extend(at.edit("--full ", THERE));
+    fix(
+        "find out why the command that is to stop it fails",
+        commands,
+        "the program ends as it is meant to, before systemd signals it",
+    )
+    .but("a command that waits for too long holds the stop up, until TimeoutStopSec= runs out")
+    .check(at.show("ExecStop,Result"))
+    .see("systemd.service(5)")
+}
+
 /// The command that starts a unit, and fails.
 pub fn failing_start(at: &UnitAt) -> Fix {
     const THERE: &str = "ExecStart= is what starts the program; it has to exit with 0 once that runs (Type=forking)";

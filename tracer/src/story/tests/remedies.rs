@@ -261,3 +261,65 @@ fn a_restart_can_be_refused_from_now_on() {
     assert!(fix.commands[1].contains("[Unit]\\nRefuseManualStop=yes"), "{death:#?}");
     assert!(fix.commands[1].contains("/etc/systemd/system/v.service.d"), "{death:#?}");
 }
+
+/// What ends with a login, and with all that is a user's, is told where it would outlive that.
+#[test]
+fn what_was_ended_with_a_login_is_started_outside_of_it() {
+    const SCOPE: &str = "session-3.scope";
+    let victim = task_in(142, "v", "/user.slice/user-1000.slice/session-3.scope");
+    let play = |args: &[&str]| {
+        let scene = Scene::watching(&victim).exec(1990, root(90, args[0]), args, &[]);
+        let ended = scene
+            .job(1999, 700, "stop", SCOPE)
+            .signal(2001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(2003, victim.clone(), 15, true);
+        commands(&ended.death()).iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
+    };
+    let outside = ["loginctl enable-linger alice", "systemd-run --user --scope v"];
+    assert_eq!(play(&["systemctl", "stop", SCOPE]), outside);
+    assert_eq!(play(&["loginctl", "terminate-session", "3"]), outside);
+    let kills = |args: &[&str]| {
+        let scene = Scene::watching(&victim).exec(1990, root(90, args[0]), args, &[]);
+        let killed = scene.signal(2001, signal(sig::SIGKILL, systemd(), victim.clone())).exit(
+            2003,
+            victim.clone(),
+            9,
+            true,
+        );
+        commands(&killed.death()).iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(kills(&["systemctl", "kill", "-s", "KILL", SCOPE]), outside);
+    assert_eq!(kills(&["loginctl", "kill-session", "-s", "KILL", "3"]), outside);
+    // Her service manager goes as well.
+    let of_system = ["sudo systemd-run --uid=alice --unit=my-job v"];
+    assert_eq!(play(&["loginctl", "terminate-user", "alice"]), of_system);
+    assert_eq!(kills(&["systemctl", "kill", "-s", "KILL", "user-1000.slice"]), of_system);
+}
+
+/// What nobody typed, and comes again by itself, is to be looked for.
+#[test]
+fn what_kills_by_itself_is_looked_at() {
+    let victim = task_in(142, "v", "/user.slice/user-1000.slice/session-3.scope");
+    let by_job = |daemon: &str, script: &[&str]| {
+        let (daemon, shell) = (root(70, daemon), root(80, "sh"));
+        let pkill = root(90, "pkill");
+        Scene::watching(&victim)
+            .exec(1, daemon.clone(), &["/usr/sbin/daemon", "-f"], &[])
+            .exec(1980, shell.clone(), script, &[&daemon])
+            .exec(1990, pkill.clone(), &["pkill", "v"], &[&shell, &daemon])
+            .ended_by(pkill, victim.clone())
+    };
+    let cron = by_job("cron", &["/bin/sh", "-c", "pkill v"]);
+    assert!(commands(&cron)[0].starts_with("sudo grep -srnF -e 'pkill v' /etc/cr"), "{cron:#?}");
+    assert_eq!(commands(&by_job("atd", &["sh"]))[0], "sudo atq");
+    let by_unit = |cgroup: &str| {
+        let reaper = task_in(90, "reaper", cgroup);
+        Scene::watching(&victim)
+            .exec(1, reaper.clone(), &["reaper"], &[])
+            .ended_by(reaper, victim.clone())
+    };
+    let own = by_unit("/user.slice/user-1000.slice/user@1000.service/app.slice/tidy.service");
+    assert_eq!(commands(&own)[0], "journalctl --user -u tidy.service -n 50");
+    let of_system = by_unit("/system.slice/tidy.service");
+    assert_eq!(commands(&of_system)[0], "journalctl -u tidy.service -n 50");
+}

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::scene::{Scene, signal, systemd, task_in};
+use super::scene::{Scene, at, signal, systemd, task_in};
 use crate::evidence::{
-    Disposition, Fact, JournalLine, SignalResult, SignalSent, Source, Task, sig,
+    Disposition, Fact, JournalLine, ProcessId, SignalResult, SignalSent, Source, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -220,4 +220,23 @@ fn a_start_that_fails_is_no_end_of_a_main_process() {
     assert!(!fixes.clone().any(|line| line.contains("KillMode")), "{death:#?}");
     // No other kind of service is started by a control process.
     assert_ne!(play("simple").cause.id, CauseId::UnitFailed);
+}
+
+/// What was run to stop it is ended for its time; whoever had it stopped is told all the same, long after.
+#[test]
+fn who_asked_for_the_stop_that_took_too_long_is_told() {
+    let id = ProcessId { pid: 160, start_ns: at(2001).boot_ns };
+    let helper = Task { id, ..task_in(160, "sleep", CGROUP) };
+    let root = Task { uid: 0, euid: 0, ..task_in(90, "systemctl", "/user.slice/x.scope") };
+    let death = Scene::watching(&helper)
+        .exec(1990, root, &["systemctl", "stop", "v"], &[])
+        .job(2000, 700, "stop", "v.service")
+        .add(92_000, Source::Journal, logged("v.service", "Stopping timed out. Terminating."))
+        .signal(92_001, signal(sig::SIGTERM, systemd(), helper.clone()))
+        .exit(92_003, helper, 15, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopTimeout, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("The stop was asked for: root ran \"systemctl stop v\""), "{text}");
+    assert!(death.chain[0].text.contains("systemctl stop v"), "{death:#?}");
 }

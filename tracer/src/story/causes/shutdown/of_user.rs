@@ -4,7 +4,7 @@ use super::reasons::EndAction;
 use super::requests::RECENT;
 use crate::evidence::{Grade, Job, Manager, S};
 use crate::story::case::Case;
-use crate::story::causes::{Finding, Fit, Opinion};
+use crate::story::causes::{Finding, Fit, Opinion, logind};
 use crate::story::manager::UnitStop;
 use crate::story::requests::Request;
 use crate::story::units;
@@ -53,6 +53,7 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
     .links(request.links(case, effect))
     .links([above])
     .links(units::stop_links(case, &stop))
+    .fixes(logind::outside_manager(case))
     .answer()
 }
 
@@ -77,5 +78,6 @@ fn exited_by_setting(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> O
     .links([action.link.before(effect)])
     .links([units::job_link(case, job).before(effect)])
     .links(units::stop_links(case, stop))
+    .fixes(logind::outside_manager(case))
     .answer()
 }
