@@ -310,7 +310,7 @@ fn what_ends_itself_with_its_message_bus_is_told_with_that() {
     assert_eq!(death.cause.evidence, Grade::Inferred);
     assert!(death.chain[0].text.contains("dbus-daemon[50]"), "{death:#?}");
     let death = told(1001);
-    assert!(!death.cause.explanation.contains("bus"), "another user's: {death:#?}");
+    assert!(!death.cause.explanation.contains("message bus"), "another user's: {death:#?}");
 }
 
 /// A pipe whose reader is gone, and who that may have been.
