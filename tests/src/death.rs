@@ -57,6 +57,25 @@ impl Death {
         assert_eq!(last, Some(Value::from("death")), "{self}");
     }
 
+    /// The story in a sentence or two.
+    pub fn explanation(&self) -> &str {
+        self.0["cause"]["explanation"].as_str().unwrap_or_default()
+    }
+
+    /// Asserts that the story has all of these words, in this order: who asked, for what, and by which setting.
+    pub fn assert_says(&self, words: &[&str]) {
+        let mut rest = self.explanation();
+        for word in words {
+            let found = rest.split_once(word);
+            rest = found.unwrap_or_else(|| panic!("not said in its place: {word:?}: {self}")).1;
+        }
+    }
+
+    /// Asserts that nothing is told to be done: there is nothing that would change it.
+    pub fn assert_no_fix(&self) {
+        assert_eq!(self.0["fixes"], Value::Array(Vec::new()), "{self}");
+    }
+
     /// Asserts that no link of the chain is of this kind.
     pub fn assert_no_link(&self, event: &str) {
         assert!(self.chain().iter().all(|link| link["event"] != event), "a {event} link: {self}");
@@ -69,6 +88,14 @@ impl Death {
         assert_eq!(found.len(), 1, "{id} considered once: {self}");
         assert_eq!(found[0]["ruled_out"], true, "{self}");
         assert!(!found[0]["because"].as_str().unwrap_or_default().is_empty(), "{self}");
+    }
+
+    /// Why a neighbouring cause was ruled out; empty where it was not.
+    pub fn because(&self, id: &str) -> &str {
+        let considered = self.0["considered"].as_array().into_iter().flatten();
+        let found =
+            considered.filter(|other| other["id"] == id).find_map(|it| it["because"].as_str());
+        found.unwrap_or_default()
     }
 
     /// Asserts that a fix has a command, a title or an effect with this text, and returns the fix.
@@ -86,6 +113,12 @@ impl Death {
     pub fn chain(&self) -> &[Value] {
         self.0["chain"].as_array().map_or(&[], Vec::as_slice)
     }
+}
+
+/// What of a fix is for a shell: the other lines are remarks for a reader.
+pub fn commands(fix: &Value) -> Vec<&str> {
+    let lines = fix["commands"].as_array().into_iter().flatten();
+    lines.filter_map(Value::as_str).filter(|line| !line.starts_with('#')).collect()
 }
 
 /// The text of a link.

@@ -126,7 +126,7 @@ type OtherRelease = (&'static str, &'static [&'static str]);
 
 /// Who ends sessions and on whose request: what systemd, logind and sshd do in another way from version to version.
 const OF_13: OtherRelease =
-    ("trixie", &["connections::", "logout::", "requesters::", "sessions::"]);
+    ("trixie", &["connections::", "going_down::", "logout::", "requesters::", "sessions::"]);
 
 /// Tests that run the killtrace just built.
 fn with_killtrace(tests: &[&str], other: Option<OtherRelease>) -> Result<Passed> {

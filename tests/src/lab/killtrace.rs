@@ -60,11 +60,24 @@ impl<'lab> Killtrace<'lab> {
     /// # Errors
     /// Where it ends before that; the message carries its standard error.
     pub fn start(lab: &'lab Lab, args: &[&str]) -> Result<Self> {
+        Self::start_by(lab, ["sh", "exec"], args)
+    }
+
+    /// The same, in a lab that goes down to the end: the last signals spare what root calls by a name that begins with
+    /// `@` (`ignore_proc` in systemd's `src/shared/killall.c`).
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_spared(lab: &'lab Lab, args: &[&str]) -> Result<Self> {
+        Self::start_by(lab, ["bash", "exec -a @killtrace"], args)
+    }
+
+    fn start_by(lab: &'lab Lab, [shell, exec]: [&str; 2], args: &[&str]) -> Result<Self> {
         // The shell tells which pid killtrace has in the lab, and then becomes killtrace.
         let script = format!(
-            "echo $$ >&2 && exec {PROGRAMS}/killtrace --format json --record {RECORDING} \"$@\""
+            "echo $$ >&2 && {exec} {PROGRAMS}/killtrace --format json --record {RECORDING} \"$@\""
         );
-        let mut argv = vec!["sh", "-c", &script, "sh"];
+        let mut argv = vec![shell, "-c", &script, shell];
         argv.extend(args);
         let mut child = lab
             .command(&argv)

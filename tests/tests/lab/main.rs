@@ -8,6 +8,7 @@ mod connections;
 mod containers;
 mod doctor;
 mod faults;
+mod going_down;
 mod hostile;
 mod hostile_files;
 mod itself;
@@ -21,7 +22,10 @@ mod units_commands;
 mod units_dependencies;
 mod units_ends;
 mod units_killing;
+mod units_of_users;
+mod units_remedies;
 mod units_signalled;
+mod units_starting;
 mod units_stopping;
 
 use killtrace_tests::death;

@@ -190,6 +190,7 @@ fn a_scheduled_reboot() {
     let explanation = death.0["cause"]["explanation"].to_string();
     assert!(explanation.contains("is being rebooted"), "{death}");
     assert!(explanation.contains("ScheduleShutdown"), "whoever asked is named: {death}");
+    death.fix_with("sudo shutdown -c");
     assert!(!explanation.contains("root ran \\\"systemd-logind"), "{death}");
 }
 

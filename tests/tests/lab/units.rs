@@ -1,6 +1,7 @@
-//! What the tests of units share: starting one, tracing one of its processes, ending it.
+//! What the tests of units share: starting one, tracing one of its processes, ending it; reading what is said of it.
 
 use killtrace_tests::lab::{Killtrace, Lab, Options};
+use serde_json::Value;
 
 use crate::death::Death;
 
@@ -35,4 +36,22 @@ pub fn verdict(lab: &Lab, pid: u32, end: impl FnOnce()) -> Death {
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
     assert!(killtrace.wait().expect("killtrace ends").status.success());
     death
+}
+
+/// Asserts that a setting decided it that no file sets.
+pub fn assert_default(death: &Death, name: &str, value: &str) {
+    let found = death.setting(name);
+    assert_eq!(found["value"], value, "{death}");
+    assert_eq!((&found["file"], &found["line"]), (&Value::Null, &Value::Null), "{death}");
+}
+
+/// The number of the only line of a file of the lab that begins like this.
+pub fn line_of(lab: &Lab, file: &str, begin: &str) -> u32 {
+    let text = lab.read(file).expect("the file");
+    let found: Vec<u32> = (1..)
+        .zip(text.lines())
+        .filter_map(|(at, it)| it.starts_with(begin).then_some(at))
+        .collect();
+    assert_eq!(found.len(), 1, "{begin} in {text}");
+    found[0]
 }

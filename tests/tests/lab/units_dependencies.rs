@@ -3,7 +3,7 @@
 use killtrace_tests::lab::{Lab, Options};
 
 use crate::death::Death;
-use crate::units::{drop_in, main_pid, start, unit, verdict};
+use crate::units::{assert_default, drop_in, main_pid, start, unit, verdict};
 use crate::{kill_user_processes, lab};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
@@ -49,6 +49,40 @@ fn requires() {
     assert_pulled_down(&stop_base(&lab(&related("Requires"))), "Requires");
 }
 
+#[test]
+fn stop_propagated_from() {
+    assert_pulled_down(&stop_base(&lab(&related("StopPropagatedFrom"))), "StopPropagatedFrom");
+}
+
+#[test]
+fn requisite() {
+    let lab = lab(&related("Requisite"));
+    // That does not start it.
+    start(&lab, &["base.service"]);
+    assert_pulled_down(&stop_base(&lab), "Requisite");
+}
+
+/// What listens for a service is stopped.
+#[test]
+fn requires_a_socket() {
+    let victim = format!("[Unit]\nRequires=victim.socket\n{SLEEPS}");
+    let options = unit(Options::default(), "victim.service", &victim);
+    let lab = lab(&unit(options, "victim.socket", "[Socket]\nListenStream=/run/victim\n"));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.socket"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_setting("Requires", "victim.socket", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.socket"),
+        ("job", "stop victim.socket"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("write Wants=victim.socket instead of Requires=victim.socket");
+}
+
 /// A oneshot that is done, and forgotten by its manager, before anything of it can be asked.
 #[test]
 fn conflicts_with_what_is_soon_gone_again() {
@@ -67,6 +101,9 @@ fn conflicts_with_what_is_soon_gone_again() {
         ("job", "stop victim.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["once.service was started: root ran \"systemctl start once.service\""]);
+    death.fix_with("sudo systemctl edit --full once.service");
+    death.fix_with("take out Conflicts=victim.service");
 }
 
 /// Nobody asks for what a unit has started when it fails.
@@ -89,6 +126,8 @@ fn conflicts_with_what_a_failure_starts() {
         ("job", "start clean.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_setting("Conflicts", "victim.service", "/etc/systemd/system/clean.service", 2);
+    death.fix_with("take out Conflicts=victim.service");
 }
 
 /// Of several lines the one that names the other unit decided.
@@ -115,9 +154,16 @@ fn a_person_behind_the_other_stop_is_named() {
         login.run("sudo systemctl restart base.service").expect("restarted");
     });
     assert_eq!(death.cause(), "unit-dependency", "{death}");
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("alice ran"), "{death}");
-    assert!(explanation.contains("sudo systemctl restart base.service"), "{death}");
+    let person = "alice ran \"sudo systemctl restart base.service\" in ssh session ";
+    death.assert_says(&[&format!("base.service was restarted: {person}")]);
+    death.assert_setting("PartOf", "base.service", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", person),
+        ("job", "restart base.service"),
+        ("job", "restart victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("take out PartOf=base.service");
 }
 
 #[test]
@@ -173,7 +219,36 @@ fn bound_to_a_unit_that_ended_by_itself() {
     });
     assert_eq!(death.cause(), "unit-dependency", "{death}");
     death.assert_setting("BindsTo", "base.service", VICTIM, 2);
-    death.assert_chain(&[("unit-state", "base.service"), ("job", "victim.service")]);
+    death.assert_chain(&[
+        ("process-exit", "exited with 0"),
+        ("unit-state", "base.service"),
+        ("job", "victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("write Wants=base.service instead of BindsTo=base.service");
+}
+
+/// No job for the mount, either: somebody unmounts it.
+#[test]
+fn bound_to_a_mount_that_is_taken_away() {
+    let mount = "[Mount]\nWhat=tmpfs\nWhere=/mnt/x\nType=tmpfs\n";
+    let victim = format!("[Unit]\nBindsTo=mnt-x.mount\nAfter=mnt-x.mount\n{SLEEPS}");
+    let options = unit(Options::default(), "mnt-x.mount", mount);
+    let lab = lab(&unit(options, "victim.service", &victim));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["umount", "/mnt/x"]).expect("unmounted");
+    });
+    assert_eq!(death.cause(), "unit-dependency", "{death}");
+    death.assert_says(&["mnt-x.mount was unmounted: root ran \"umount /mnt/x\""]);
+    death.assert_setting("BindsTo", "mnt-x.mount", VICTIM, 2);
+    death.assert_chain(&[
+        ("command", "umount /mnt/x"),
+        ("unit-state", "mnt-x.mount"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("write Wants=mnt-x.mount instead of BindsTo=mnt-x.mount");
 }
 
 /// The stop came over a unit between: who asked for it is found behind that.
@@ -196,6 +271,7 @@ fn over_another_unit() {
         ("job", "stop victim.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.fix_with("write Wants=base.service instead of Requires=base.service");
 }
 
 /// What was started only wants a unit that the victim conflicts with.
@@ -215,6 +291,8 @@ fn a_conflict_with_what_another_unit_wants() {
         ("job", "start base.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["it is wanted by far.service, and far.service was started: root ran"]);
+    death.fix_with("take out Conflicts=base.service");
 }
 
 /// The line stands in the other's file.
@@ -256,6 +334,7 @@ fn a_unit_with_another_name() {
         ("job", "stop victim.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.fix_with("take out PartOf=second.service");
 }
 
 /// Nobody asks: a timer elapses.
@@ -269,8 +348,13 @@ fn a_conflict_with_what_a_timer_starts() {
     });
     assert_eq!(death.cause(), "unit-dependency", "{death}");
     death.assert_setting("Conflicts", "base.service", VICTIM, 2);
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("base.service was started by base.timer"), "{death}");
+    death.assert_says(&["base.service was started by base.timer"]);
+    death.assert_chain(&[
+        ("job", "start base.service"),
+        ("job", "stop victim.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("take out Conflicts=base.service");
 }
 
 #[test]
@@ -336,5 +420,7 @@ fn isolate() {
         ("job", "stop victim.service"),
         ("signal", "SIGTERM"),
     ]);
-    assert!(death.0["cause"]["explanation"].to_string().contains("isolate"), "{death}");
+    death.assert_says(&["since quiet.target was isolated", "root ran \"systemctl isolate"]);
+    assert_default(&death, "IgnoreOnIsolate", "no");
+    death.fix_with("IgnoreOnIsolate=yes");
 }

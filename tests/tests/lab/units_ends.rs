@@ -3,7 +3,7 @@
 use killtrace_tests::lab::Options;
 
 use crate::lab;
-use crate::units::{drop_in, main_pid, start, unit, verdict};
+use crate::units::{assert_default, drop_in, line_of, main_pid, start, unit, verdict};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
 const DROP_IN: &str = "/etc/systemd/system/victim.service.d/60-lab.conf";
@@ -31,6 +31,8 @@ fn leftovers_of_a_mixed_service_are_killed_at_once() {
     death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGKILL")]);
     death.assert_no_link("job");
     death.assert_ruled_out("unit-stop-requested");
+    death.fix_with("sudo systemd-run --unit=my-job sleep 1000");
+    death.fix_with("KillMode=process");
 }
 
 #[test]
@@ -44,7 +46,30 @@ fn leftovers_of_a_oneshot() {
     });
     assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
     death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGTERM")]);
-    assert!(death.0["cause"]["explanation"].to_string().contains("oneshot"), "{death}");
+    death.assert_says(&[
+        "the oneshot service victim.service",
+        "KillMode=control-group, the default",
+    ]);
+    assert_default(&death, "KillMode", "control-group");
+    death.fix_with("KillMode=process");
+}
+
+/// What it left behind is no part of the service that is started again.
+#[test]
+fn leftovers_of_a_service_that_is_restarted() {
+    let text = format!("[Service]\nRestart=always\nRestartSec=1h\n{WITH_HELPER}");
+    let lab = lab(&unit(Options::default(), "victim.service", &text));
+    start(&lab, &["victim.service"]);
+    let pid = lab.pid_of("sleep").expect("the helper's pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    });
+    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_chain(&[("process-exit", "exited with 0"), ("signal", "SIGTERM")]);
+    death.assert_no_link("job");
+    assert_default(&death, "KillMode", "control-group");
+    death.fix_with("KillMode=process");
 }
 
 #[test]
@@ -65,6 +90,8 @@ fn a_killed_main_process_takes_the_rest_along() {
         ("process-exit", "sh"),
         ("signal", "SIGTERM"),
     ]);
+    assert_default(&death, "KillMode", "control-group");
+    death.fix_with("KillMode=process");
 }
 
 #[test]
@@ -190,13 +217,15 @@ fn a_scope_runs_too_long() {
     let script = "systemd-run --scope --unit=job -p RuntimeMaxSec=3 sleep 1000 >/dev/null 2>&1 &";
     lab.exec(&["sh", "-c", script]).expect("started");
     let pid = lab.pid_of("sleep").expect("its pid");
+    let file = "/run/systemd/transient/job.scope";
+    let line = line_of(&lab, file, "RuntimeMaxSec=");
     let death = verdict(&lab, pid, || ());
     assert_eq!(death.cause(), "unit-runtime-max", "{death}");
     assert_eq!(death.0["victim"]["unit"], "job.scope", "{death}");
-    let setting = &death.0["cause"]["settings"][0];
-    assert_eq!(setting["name"], "RuntimeMaxSec", "{death}");
-    assert_eq!(setting["value"], "3s", "{death}");
+    death.assert_setting("RuntimeMaxSec", "3s", file, line);
     death.assert_chain(&[("timeout", "runtime time limit"), ("signal", "SIGTERM")]);
+    // No file of it is to be changed.
+    death.fix_with("systemd-run --scope -p RuntimeMaxSec=infinity");
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn a_client_of_the_bus_stops_a_unit() {
         ("job", "stop"),
         ("signal", "SIGTERM"),
     ]);
+    death.fix_with("sudo systemctl start victim.service");
 }
 
 /// alice's login, and a unit of hers.

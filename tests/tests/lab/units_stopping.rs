@@ -4,7 +4,7 @@
 use killtrace_tests::lab::{Lab, Options};
 
 use crate::lab;
-use crate::units::{main_pid, start, unit, verdict};
+use crate::units::{line_of, main_pid, start, unit, verdict};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
 /// Does not care about the signals that ask it to end.
@@ -127,6 +127,82 @@ fn the_time_limit_is_the_managers() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     death.assert_setting("DefaultTimeoutStopSec", "1500ms", CONF, 2);
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("job", "stop victim.service"),
+        ("signal", "which ignores it"),
+        ("timeout", "State 'stop-sigterm' timed out"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.fix_with("TimeoutStopSec=5min");
+}
+
+/// A unit that was made at run time, and has a limit of its own.
+#[test]
+fn the_time_limit_is_a_scopes() {
+    let lab = lab(&Options::default());
+    let script = "systemd-run --scope --unit=job -p TimeoutStopSec=1 \
+                  sh -c 'trap \"\" TERM; exec sleep 1000' >/dev/null 2>&1 &";
+    lab.exec(&["sh", "-c", script]).expect("started");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let file = "/run/systemd/transient/job.scope";
+    let line = line_of(&lab, file, "TimeoutStopSec=");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "job.scope"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_setting("TimeoutStopSec", "1s", file, line);
+    death.assert_chain(&[
+        ("command", "systemctl stop job.scope"),
+        ("job", "stop job.scope"),
+        ("signal", "which ignores it"),
+        ("timeout", "Stopping timed out"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.fix_with("systemd-run --scope -p TimeoutStopSec=5min");
+}
+
+/// What does not end in time is to leave a core dump.
+#[test]
+fn it_is_aborted_when_the_time_is_up() {
+    let lab = with(&format!("TimeoutStopSec=1\nTimeoutStopFailureMode=abort\n{STUBBORN}"));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGABRT", "{death}");
+    death.assert_setting("TimeoutStopSec", "1", VICTIM, 2);
+    death.assert_setting("TimeoutStopFailureMode", "abort", VICTIM, 3);
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("job", "stop victim.service"),
+        ("signal", "which ignores it"),
+        ("timeout", "State 'stop-sigterm' timed out. Aborting."),
+        ("signal", "SIGABRT"),
+    ]);
+    death.fix_with("TimeoutStopSec=5min");
+}
+
+/// One signal for a stop, another for a restart.
+#[test]
+fn the_signal_is_that_for_a_restart() {
+    let lab = with("KillSignal=SIGINT\nRestartKillSignal=SIGQUIT\nExecStart=/bin/sleep 1000\n");
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "restart", "victim.service"]).expect("restarted");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGQUIT", "{death}");
+    death.assert_killer(1, "systemd");
+    death.assert_setting("RestartKillSignal", "SIGQUIT", VICTIM, 3);
+    death.assert_chain(&[
+        ("command", "root ran \"systemctl restart victim.service\""),
+        ("job", "restart victim.service"),
+        ("signal", "SIGQUIT"),
+    ]);
+    death.fix_with("RefuseManualStop=yes");
 }
 
 /// Of a mixed service only the main process is asked to end; the others are killed along with it.
@@ -144,7 +220,15 @@ fn the_others_of_a_mixed_service_wait_for_its_main_process() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     death.assert_setting("TimeoutStopSec", "1", VICTIM, 3);
-    death.assert_chain(&[("timeout", "timed out"), ("signal", "SIGKILL")]);
+    death.assert_chain(&[
+        ("command", "systemctl stop victim.service"),
+        ("job", "stop victim.service"),
+        // The main process.
+        ("signal", "SIGTERM to sh["),
+        ("timeout", "timed out"),
+        ("signal", "SIGKILL"),
+    ]);
+    death.fix_with("TimeoutStopSec=5min");
 }
 
 #[test]
@@ -163,4 +247,7 @@ fn a_reload_takes_too_long() {
     death.assert_setting("TimeoutStartSec", "3", VICTIM, 2);
     death.assert_chain(&[("timeout", "Reload operation timed out"), ("signal", "SIGKILL")]);
     assert!(death.0["cause"]["explanation"].to_string().contains("reload"), "{death}");
+    death.assert_setting("ExecReload", "/bin/sleep 1000", VICTIM, 4);
+    death.fix_with("give it more time to reload");
+    death.fix_with("TimeoutStartSec=5min");
 }
