@@ -175,7 +175,14 @@ fn what_a_rule_of_udev_left_running() {
     let death = death::Death(serde_json::to_value(death).expect("a record"));
     assert_eq!(death.cause(), "udev-cleanup", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "systemd-udevd", "{death}");
-    death.fix_with("SYSTEMD_WANTS");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_says(&["a rule for a device must have started it"]);
+    death.assert_chain(&[("signal", "SIGKILL")]);
+    let fix = death.fix_with("SYSTEMD_WANTS");
+    assert!(fix["commands"][0].to_string().contains("/run/udev/rules.d"), "{death}");
+    // The remedy finds the rule.
+    let rules = run(&["sh", "-c", death::commands(fix)[0]]);
+    assert!(rules.contains("/run/udev/rules.d/99-kt.rules:1:"), "{rules}");
 }
 
 /// Writes a service in which one process uses up the unit's memory, once there is a file; another only sits there.
@@ -236,6 +243,31 @@ fn oom_policy_stop() {
         let other = find(&deaths, comm).expect("waited for");
         assert_oom_policy(other, &deaths, "stop", &file);
     }
+    let other = find(&deaths, "sleep").expect("waited for");
+    goes_on_with("kt-stop", &death::Death(serde_json::to_value(other).expect("a record")));
+}
+
+/// What is told to do about it is done, word for word, and the next kill takes the hungry one alone.
+fn goes_on_with(name: &str, death: &death::Death) {
+    for command in death::commands(death.fix_with("OOMPolicy=continue")) {
+        run(&["sh", "-c", command]);
+    }
+    let _ = fs::remove_file(format!("/run/{name}"));
+    let kills = || {
+        run(&["sh", "-c", &format!("journalctl -q -u {name} | grep -c 'by the OOM killer'; true")])
+    };
+    let before: u32 = kills().parse().expect("a number");
+    run(&["systemctl", "restart", name]);
+    fs::write(format!("/run/{name}"), "").expect("a file in /run");
+    wait_for("systemd to hear of the kill", PATIENCE, || {
+        Ok(kills().parse::<u32>().is_ok_and(|now| now > before).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(run(&["systemctl", "is-active", name]), "active");
+    let processes = format!("/sys/fs/cgroup/system.slice/{name}.service/cgroup.procs");
+    let left = fs::read_to_string(&processes).expect("its processes");
+    assert_eq!(left.lines().count(), 2, "the shell and its sleep: {left}");
+    run(&["systemctl", "stop", name]);
 }
 
 /// The kernel kills them all, since systemd has asked for it by `memory.oom.group`. It takes one after the other, and
@@ -271,6 +303,8 @@ fn assert_oom_policy(death: &Death, deaths: &[Death], policy: &str, file: &str) 
     let hungry = find(deaths, "tail").expect("waited for");
     let named = format!("tail[{}]", hungry.victim.pid);
     assert!(death.cause.explanation.contains(&named), "{death:#?}");
+    let death_told = death::Death(serde_json::to_value(death).expect("a record"));
+    death_told.assert_chain(&[("oom", &format!("chose {named}")), ("signal", "SIG")]);
     let goes_on = |command: &String| command.contains("OOMPolicy=continue");
     assert!(death.fixes.iter().any(|fix| fix.commands.iter().any(goes_on)), "{death:#?}");
 }

@@ -96,7 +96,7 @@ pub const LAB: &[LabCase] = &[
     },
     LabCase {
         name: "user-manager-stopped",
-        test: "logout::the_user_manager_takes_its_units_along_after_the_last_logout",
+        test: "last_session::the_user_manager_takes_its_units_along_after_the_last_logout",
     },
 ];
 
@@ -115,7 +115,7 @@ const OF_13: &[LabCase] = &[
     },
     LabCase {
         name: "13-user-manager-stopped",
-        test: "logout::the_user_manager_takes_its_units_along_after_the_last_logout",
+        test: "last_session::the_user_manager_takes_its_units_along_after_the_last_logout",
     },
 ];
 

@@ -26,7 +26,7 @@ use network::ClientComputer;
 pub use killtrace::{Killtrace, RECORDING, Report};
 pub use network::{CLIENT_ADDRESS, LAB_ADDRESS};
 pub use options::Options;
-pub use seed::{OPENRC, SUITE_VARIABLE};
+pub use seed::{EARLYOOM, NEEDRESTART, OPENRC, SUITE_VARIABLE};
 pub use ssh::Login;
 pub use wait::{PATIENCE, wait_for};
 
@@ -122,7 +122,7 @@ impl Lab {
         wait::must_succeed(&mut command, text.as_bytes()).map(drop)
     }
 
-    /// Unpacks packages that the seed does not have, since they conflict with what it has. Nothing is set up. They are
+    /// Unpacks packages that the seed does not have: they conflict with what it has, or act by themselves. Nothing is set up. They are
     /// fetched where they are not there yet.
     ///
     /// # Errors

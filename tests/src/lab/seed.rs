@@ -41,6 +41,19 @@ const PACKAGES: &[&str] = &[
 /// OpenRC's, which conflict with systemd's: fetched with the seed, for [`super::Lab::unpack`].
 pub const OPENRC: &[&str] = &["openrc", "libeinfo1", "librc1"];
 
+/// A daemon that kills when memory runs short: fetched with the seed, and unpacked where a test is about it.
+pub const EARLYOOM: &[&str] = &["earlyoom"];
+
+/// What restarts services after an upgrade, and the modules it needs: kept likewise.
+pub const NEEDRESTART: &[&str] = &[
+    "needrestart",
+    "libintl-perl",
+    "libmodule-find-perl",
+    "libproc-processtable-perl",
+    "libsort-naturally-perl",
+    "libterm-readkey-perl",
+];
+
 /// Made in the seed once its packages are there. Masked: what belongs to the machine and not to the
 /// lab (kernel modules and settings, consoles), and what would start by itself in the midst of a test.
 const FINISH: &str = r#"
@@ -105,7 +118,9 @@ pub fn ensure() -> Result<PathBuf> {
         install(&archive, &unfinished)?;
         fs::rename(&unfinished, &seed).context("cannot move the finished seed into place")?;
         // Where they cannot be fetched, the test that needs them says so.
-        let _ = tree_of(OPENRC, &archive.suite, &directory);
+        for packages in [OPENRC, EARLYOOM, NEEDRESTART] {
+            let _ = tree_of(packages, &archive.suite, &directory);
+        }
     }
     Ok(seed)
 }

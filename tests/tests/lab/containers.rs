@@ -48,11 +48,12 @@ fn an_init_that_does_not_care_about_sigterm_is_stopped() {
     assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     assert_eq!(death.0["victim"]["container"]["id"], ID, "{death}");
-    death.assert_chain(&[("signal", "SIGTERM"), ("signal", "SIGKILL")]);
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("137"), "{death}");
-    assert!(explanation.contains(&ID[..12]), "{death}");
-    death.fix_with("--init");
+    death.assert_chain(&[("command", "runc kill"), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
+    let name = format!("when docker container {} was stopped: root ran", &ID[..12]);
+    death.assert_says(&[&name, "runc kill", "first sent SIGTERM", "137"]);
+    let again = format!("docker stop -t 60 {ID}");
+    assert_eq!(death.fix_with("--init")["commands"][0], again, "{death}");
+    death.fix_with(&format!("docker start {ID}"));
 }
 
 #[test]
@@ -66,6 +67,10 @@ fn an_init_that_ends_on_sigterm_is_stopped() {
     assert_eq!(death.0["signal"]["name"], "SIGTERM", "{death}");
     assert_eq!(death.0["outcome"]["kind"], "exited", "{death}");
     death.assert_chain(&[("command", "runc kill"), ("signal", "SIGTERM")]);
+    death.assert_says(&["was stopped: root ran", "runc kill"]);
+    // It ended as it was asked to.
+    assert!(!death.0["fixes"].to_string().contains("stop -t"), "{death}");
+    death.fix_with(&format!("docker start {ID}"));
 }
 
 #[test]
@@ -78,6 +83,43 @@ fn a_container_is_killed() {
     assert_eq!(death.cause(), "container-kill", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
     death.assert_chain(&[("command", "runc kill"), ("signal", "SIGKILL")]);
+    death.assert_says(&["was killed: root ran", "runc kill", "no sign of too little memory"]);
+    death.fix_with(&format!("docker start {ID}"));
+}
+
+/// Its name is what docker calls it, and what the remedy needs. As `docker rm -f` does it.
+#[test]
+fn a_named_container_is_removed() {
+    let state = format!("/var/lib/docker/containers/{ID}/config.v2.json");
+    let lab = lab(&Options::default().file(&state, "{\"ID\":\"\",\"Name\":\"/prod-db\"}\n"));
+    let pid = start(&lab, "while :; do sleep 1000; done");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["runc", "delete", "--force", ID]).expect("removed");
+    });
+    assert_eq!(death.cause(), "container-kill", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "runc", "{death}");
+    assert_eq!(death.0["victim"]["container"]["name"], "prod-db", "{death}");
+    death.assert_says(&[
+        "when docker container prod-db was killed: root ran",
+        "runc delete --force",
+    ]);
+    death.assert_chain(&[("command", "runc delete --force"), ("signal", "SIGKILL")]);
+    death.fix_with("docker start prod-db");
+}
+
+/// Everything that is in it at once.
+#[test]
+fn all_of_a_container_is_killed() {
+    let lab = lab(&Options::default());
+    start_by("crun", &lab, "tail -f /dev/null & while :; do sleep 1000; done");
+    let pid = lab.pid_of("tail").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["crun", "kill", "--all", ID, "KILL"]).expect("killed");
+    });
+    assert_eq!(death.cause(), "container-kill", "{death}");
+    assert_eq!(death.0["killer"]["process"]["comm"], "crun", "{death}");
+    death.assert_says(&["was killed: root ran", "crun kill --all"]);
+    death.assert_chain(&[("command", "crun kill --all"), ("signal", "SIGKILL")]);
 }
 
 /// podman's usual runtime signals through a pidfd.
@@ -94,6 +136,7 @@ fn crun_stops_a_container() {
     let explanation = death.0["cause"]["explanation"].to_string();
     assert!(explanation.contains("137") && explanation.contains("143"), "{death}");
     death.assert_chain(&[("command", "crun kill"), ("signal", "SIGTERM"), ("signal", "SIGKILL")]);
+    death.assert_says(&["was stopped: root ran", "crun kill"]);
     death.fix_with("--init");
 }
 
@@ -128,4 +171,35 @@ fn dockers_daemon_is_restarted() {
         ("signal", "SIGKILL"),
     ]);
     death.fix_with("live-restore");
+    death.fix_with(&format!("docker start {ID}"));
+}
+
+/// A machine of `machinectl start`, ended by machined, is started again as the remedy has it.
+#[test]
+fn a_machine_of_machinectls_is_started_again() {
+    // As systemd's own, with a program in place of a whole system.
+    let service = "[Service]\nKillMode=mixed\nSlice=machine.slice\nDelegate=yes\n\
+        ExecStart=/usr/bin/systemd-nspawn --quiet --keep-unit -M %i --as-pid2 /bin/sleep 1000\n";
+    let options = Options::default().file("/etc/systemd/system/systemd-nspawn@.service", service);
+    let lab = lab(&options);
+    let make = "for d in usr bin sbin lib lib64 etc; do mkdir -p /var/lib/machines/box/$d && \
+                mount --bind /$d /var/lib/machines/box/$d || exit 1; done; \
+                cd /var/lib/machines/box && mkdir -p proc sys dev run tmp var root && machinectl start box";
+    lab.exec(&["sh", "-c", make]).expect("a machine");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["machinectl", "terminate", "box"]).expect("terminated");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    assert_eq!(death.0["victim"]["container"]["name"], "box", "{death}");
+    death.assert_says(&[
+        "nspawn container box was terminated: root ran \"machinectl terminate box\"",
+    ]);
+    death.assert_chain(&[
+        ("command", "machinectl terminate box"),
+        ("bus-call", "TerminateMachine"),
+        ("signal", "SIG"),
+    ]);
+    crate::remedies::carried_out(&lab, death.fix_with("sudo machinectl start box"));
+    lab.pid_of("sleep").expect("it runs again");
 }

@@ -51,7 +51,7 @@ fn assert_killed_at_logout(lab: &Lab, death: &Death, session: &str) {
 }
 
 /// Has alice log in and start a tmux; returns its server's pid and her session.
-fn tmux_in_session(lab: &Lab) -> (Login, u32, String) {
+pub fn tmux_in_session(lab: &Lab) -> (Login, u32, String) {
     let mut login = lab.login().expect("alice logs in");
     let session = session_of(&mut login);
     let pid = start_tmux(&mut login);
@@ -142,7 +142,7 @@ fn a_unit_at_a_terminal_hears_of_the_lost_connection() {
 
 /// The logout of alice, whose tmux logind ends, with this line in a drop-in that came after logind had started; and the
 /// setting that has not been read, as the verdict has it.
-fn logout_with_unread(lab: &Lab, name: &str, value: &str) -> (Death, Value) {
+pub fn logout_with_unread(lab: &Lab, name: &str, value: &str) -> (Death, Value) {
     let place = "/etc/systemd/logind.conf.d/90-mine.conf";
     let (login, pid, _) = tmux_in_session(lab);
     lab.write(place, &format!("[Login]\n{name}={value}\n")).expect("written");
@@ -213,10 +213,14 @@ fn what_logind_left_alone_is_stopped_later() {
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_ruled_out(CAUSE);
-    let considered = death.0["considered"].as_array().expect("a list");
-    let because =
-        considered.iter().find(|it| it["id"] == CAUSE).map(|it| it["because"].to_string());
-    assert!(because.is_some_and(|because| because.contains(&waits)), "{death}");
+    assert!(death.because(CAUSE).contains(&waits), "{death}");
+    death.assert_killer(1, "systemd");
+    let scope = format!("session-{session}.scope");
+    let command = format!("systemctl stop {scope}");
+    death.assert_says(&["stopped", &scope, "root ran", &command]);
+    death.assert_chain(&[("command", &command), ("job", &scope), ("signal", "SIGTERM")]);
+    // What logind leaves alone in a session goes with that all the same.
+    death.fix_with("systemd-run --user --scope tmux");
     killtrace.stop().expect("killtrace ends");
 }
 
@@ -328,58 +332,6 @@ fn sigterm_then_sigkill_is_one_story() {
     assert_eq!(report.of_type("death").len(), 1, "one story: {report:?}");
 }
 
-#[test]
-fn the_fix_for_killed_user_processes_works() {
-    let lab = lab(&kill_user_processes("yes"));
-    let killtrace = Killtrace::start(&lab, &["--target", "tmux"]).expect("killtrace");
-    let mut login = lab.login().expect("alice logs in");
-    let session = session_of(&mut login);
-    login.run("sudo loginctl enable-linger alice").expect("alice may linger");
-    login
-        .run("systemd-run --user --scope --quiet tmux new-session -d -s work")
-        .expect("tmux starts");
-    let pid: u32 = login
-        .run("tmux display-message -p '#{pid}'")
-        .expect("tmux answers")
-        .parse()
-        .expect("a pid");
-    login.exit().expect("alice logs out");
-    lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
-    assert!(lab.is_alive(pid), "tmux goes on");
-    let report = killtrace.stop().expect("killtrace ends");
-    assert_eq!(report.of_type("death").len(), 0, "{report:?}");
-}
-
-/// The end of alice's last session, and what logind does then: on 252 it stops the unit of her manager, on 257 that of the
-/// directory which the manager needs.
-const STOPPED_AFTER_THE_LAST: [(&str, &str); 5] = [
-    ("process-exit", ""),
-    ("session-closed", "of alice ended"),
-    ("bus-call", "@1000.service"),
-    ("job", "user@1000.service"),
-    ("signal", "SIGTERM"),
-];
-
-/// Not all who log in come by ssh.
-#[test]
-fn the_last_session_was_one_of_su() {
-    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
-    let own = "systemd-run --user --quiet --unit=worker sleep 4000; tail -f /dev/null";
-    let script = format!("su -l alice -c '{own}' > /dev/null 2>&1 < /dev/null &");
-    lab.exec(&["sh", "-c", &script]).expect("alice is there by su");
-    let pid = lab.pid_of("sleep").expect("its pid");
-    let kill = format!("/bin/kill -KILL {}", lab.pid_of("tail").expect("what su waits for"));
-    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", &kill]).expect("killed")));
-    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
-    let said = death.0["cause"]["explanation"].to_string();
-    assert!(said.contains("last session") && said.contains("its command tail["), "{death}");
-    // Nobody sits at it: it has no terminal.
-    assert!(said.contains(", of su-l in the background, had ended"), "{death}");
-    assert!(said.contains(&kill), "{death}");
-    death.assert_chain(&[("command", &kill), ("process-exit", "tail"), ("process-exit", "su")]);
-    death.assert_chain(&STOPPED_AFTER_THE_LAST);
-}
-
 /// What the shell's end takes along there goes by the session's end, too, which somebody asked for.
 #[test]
 fn a_job_of_the_shell_of_a_terminated_session() {
@@ -397,69 +349,6 @@ fn a_job_of_the_shell_of_a_terminated_session() {
     assert!(commands.into_iter().all(|link| text(link).contains("loginctl")), "{death}");
 }
 
-#[test]
-fn the_user_manager_takes_its_units_along_after_the_last_logout() {
-    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
-    let mut login = lab.login().expect("alice logs in");
-    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
-    let pid: u32 = login
-        .run("systemctl --user show -p MainPID --value worker")
-        .expect("asked")
-        .parse()
-        .expect("a pid");
-    let manager: u32 = lab
-        .exec(&["systemctl", "show", "-p", "MainPID", "--value", "user@1000.service"])
-        .expect("asked")
-        .trim()
-        .parse()
-        .expect("a pid");
-    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
-    login.exit().expect("alice logs out");
-    lab.wait_until_gone(pid).expect("her unit ends");
-    lab.wait_for_journal("Stopped user@1000.service").expect("her manager was stopped");
-
-    let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
-    death.assert_killer(manager, "systemd");
-    death.assert_setting("UserStopDelaySec", "1", LOGIND_CONF, 2);
-    death.assert_chain(&STOPPED_AFTER_THE_LAST);
-    // Her shell ended, and with it the connection.
-    let said = death.0["cause"]["explanation"].to_string();
-    assert!(said.contains("last session") && said.contains("exited with 0"), "{death}");
-    assert!(said.contains(CLIENT_ADDRESS), "{death}");
-    death.assert_chain(&[("process-exit", "bash"), ("ssh-disconnect", ""), ("session-closed", "")]);
-    death.fix_with("enable-linger");
-    // It was named by pid, so killtrace ends with it.
-    assert!(killtrace.wait().expect("killtrace ends").status.success());
-}
-
-/// Nobody is logged in any more, and nobody logs out: lingering alone had kept her manager.
-#[test]
-fn lingering_is_taken_away() {
-    let lab = lab(&Options::default().file(LOGIND_CONF, "[Login]\nUserStopDelaySec=1\n"));
-    let mut login = lab.login().expect("alice logs in");
-    login.run("sudo loginctl enable-linger alice").expect("alice may linger");
-    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
-    let session = session_of(&mut login);
-    let pid = lab.pid_of("sleep").expect("its pid");
-    login.exit().expect("alice logs out");
-    lab.wait_for_journal(&format!("Removed session {session}.")).expect("the session ended");
-    let death = verdict(&lab, pid, || {
-        lab.exec(&["loginctl", "disable-linger", "alice"]).expect("taken away");
-    });
-    assert_eq!(death.cause(), "logind-user-stopped", "{death}");
-    let said = death.0["cause"]["explanation"].to_string();
-    assert!(said.contains("loginctl disable-linger alice"), "{death}");
-    death.assert_chain(&[
-        ("command", "loginctl disable-linger alice"),
-        ("bus-call", "SetUserLinger"),
-        ("bus-call", "@1000.service"),
-        ("job", "user@1000.service"),
-        ("signal", "SIGTERM"),
-    ]);
-    death.fix_with("enable-linger");
-}
-
 /// The session's end is told by its leader's, and that by who killed it.
 #[test]
 fn the_leader_of_the_session_is_killed() {
@@ -473,6 +362,40 @@ fn the_leader_of_the_session_is_killed() {
     assert!(death.0["cause"]["explanation"].to_string().contains(&kill), "{death}");
     death.assert_chain(&[("command", &kill), ("signal", "SIGKILL"), ("process-exit", "su")]);
     death.assert_chain(&STOPPED_BY_LOGIND);
+    death.assert_setting("KillUserProcesses", "yes", LOGIND_CONF, KILL_USER_PROCESSES_LINE);
+    death.fix_with("systemd-run --user --scope sleep");
+}
+
+/// Whom the settings spare logind leaves alone, also where it does not say so: of a session of su's it logs that for
+/// debugging alone.
+#[test]
+fn a_spared_user_was_ended_by_somebody_else() {
+    let spares = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=root alice\n";
+    let lab = lab(&Options::default().file(LOGIND_CONF, spares));
+    let script = "su -l alice -c 'sleep 4000 & tail -f /dev/null' > /dev/null 2>&1 < /dev/null &";
+    lab.exec(&["sh", "-c", script]).expect("alice is there by su");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let leader = lab.pid_of("su").expect("the leader");
+    let cgroup = lab.read(&format!("/proc/{pid}/cgroup")).expect("its cgroup");
+    let scope = cgroup.trim().rsplit('/').next().expect("its scope");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["pkill", "--exact", "tail"]).expect("her command ends");
+        lab.wait_until_gone(leader).expect("and her session");
+        assert!(lab.is_alive(pid), "she is spared");
+        lab.exec(&["systemctl", "stop", scope]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(1, "systemd");
+    let command = format!("systemctl stop {scope}");
+    death.assert_says(&["stopped", scope, "root ran", &command]);
+    death.assert_chain(&[("command", &command), ("job", scope), ("signal", "SIGTERM")]);
+    death.assert_ruled_out(CAUSE);
+    let because = death.because(CAUSE);
+    assert!(
+        because.contains("KillExcludeUsers=root alice") && because.contains(LOGIND_CONF),
+        "{death}"
+    );
+    death.fix_with("systemd-run --user --scope sleep");
 }
 
 #[test]
@@ -488,11 +411,13 @@ fn a_terminated_session_names_who_had_it_terminated() {
     assert_eq!(death.cause(), "logind-terminate", "{death}");
     death.assert_killer(1, "systemd");
     death.assert_chain(&[("bus-call", "TerminateSession"), ("bus-call", "StopUnit")]);
-    assert!(
-        death.0["cause"]["explanation"].to_string().contains("loginctl"),
-        "the explanation names who asked: {death}"
-    );
+    death.assert_says(&[
+        "root ran",
+        &format!("loginctl terminate-session {session}"),
+        "(TerminateSession)",
+    ]);
     death.assert_ruled_out(CAUSE);
+    death.fix_with("systemd-run --user --scope tmux");
     killtrace.stop().expect("killtrace ends");
 }
 
@@ -508,7 +433,13 @@ fn only_listed_users_are_ended() {
     prove_scope_stopped(&lab, &session);
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
     assert_eq!(death.cause(), CAUSE, "{death}");
+    death.assert_killer(1, "systemd");
     death.assert_setting("KillOnlyUsers", "alice", LOGIND_CONF, 3);
+    death.assert_chain(&STOPPED_BY_LOGIND);
+    death.assert_chain(&[("process-exit", "sshd"), ("bus-call", "StopUnit")]);
+    death.fix_with("KillExcludeUsers=root alice");
+    // Of those who are listed the general setting is not asked.
+    assert!(!death.0["fixes"].to_string().contains("KillUserProcesses=no"), "{death}");
     let explanation = death.0["cause"]["explanation"].to_string();
     assert!(explanation.contains("because KillOnlyUsers=alice"), "{death}");
     assert!(!explanation.contains("KillUserProcesses=no"), "{death}");

@@ -48,9 +48,10 @@ fn a_panes_scope_is_stopped() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_killer(manager(&lab), "systemd");
     assert_eq!(death.0["victim"]["user_unit"], SCOPE, "{death}");
-    death.assert_chain(&[("command", "systemctl --user stop"), ("signal", "SIGTERM")]);
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("a tmux pane's"), "{death}");
+    let command = format!("systemctl --user stop {SCOPE}");
+    death.assert_chain(&[("command", &command), ("job", SCOPE), ("signal", "SIGTERM")]);
+    death.assert_says(&["a tmux pane's", "alice ran", &command, "in ssh session"]);
+    death.assert_no_fix();
     assert!(lab.is_alive(server), "the server is in another unit");
 }
 

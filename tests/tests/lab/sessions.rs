@@ -29,7 +29,10 @@ fn a_terminated_user() {
         ("job", "stop"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["root ran \"loginctl terminate-user alice\" (TerminateUser)"]);
     death.assert_ruled_out("logind-kill-user-processes");
+    // Her service manager went as well: only what is not hers stays.
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job");
 }
 
 #[test]
@@ -47,9 +50,30 @@ fn a_unit_of_a_terminated_user() {
     death.assert_chain(&[
         ("command", "loginctl terminate-user"),
         ("bus-call", "TerminateUser"),
+        ("job", "stop worker.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["root ran \"loginctl terminate-user alice\" (TerminateUser)"]);
     death.assert_ruled_out("logind-user-stopped");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
+}
+
+/// Of a user is signalled whatever is below the user's slice, units of the user's manager too.
+#[test]
+fn a_signal_to_a_user() {
+    const COMMAND: &str = "loginctl kill-user -s KILL alice";
+    let lab = lab(&kill_user_processes("no"));
+    let mut login = lab.login().expect("alice logs in");
+    login.run("systemd-run --user --quiet --unit=worker sleep 1000").expect("a unit of hers");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", COMMAND]).expect("killed")));
+    assert_eq!(death.cause(), "logind-terminate", "{death}");
+    death.assert_killer(1, "systemd");
+    assert_eq!(death.0["victim"]["user_unit"], "worker.service", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
+    death.assert_says(&["root ran", COMMAND, "(KillUser)"]);
+    death.assert_chain(&[("command", COMMAND), ("bus-call", "KillUser"), ("signal", "SIGKILL")]);
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
 }
 
 #[test]
@@ -66,8 +90,13 @@ fn a_signal_to_a_session() {
         ("bus-call", "KillSession"),
         ("signal", "SIGKILL"),
     ]);
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(!explanation.contains("stopped"), "nothing was stopped: {death}");
+    death.assert_killer(1, "systemd");
+    death.assert_says(&[&format!(
+        "root ran \"loginctl kill-session -s KILL {session}\" (KillSession)"
+    )]);
+    assert!(!death.explanation().contains("stopped"), "nothing was stopped: {death}");
+    death.assert_ruled_out("logind-kill-user-processes");
+    death.fix_with("systemd-run --user --scope tmux");
 }
 
 /// logind sends that one itself.
@@ -89,6 +118,9 @@ fn a_signal_to_a_sessions_leader() {
         ("signal", "SIGKILL"),
     ]);
     death.assert_killer(lab.pid_of("systemd-logind").expect("logind"), "systemd-logind");
+    death.assert_says(&["signals the leader of session", "root ran", "(KillSession)"]);
+    // It was the login itself: nothing would have kept that.
+    death.assert_no_fix();
 }
 
 /// alice starts tmux at a terminal that logind knows: of those that OpenSSH 10 makes it is not told.
@@ -218,7 +250,9 @@ fn a_terminated_seat() {
         ("job", "stop"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["root ran \"loginctl terminate-seat seat0\" (TerminateSeat)"]);
     death.assert_ruled_out("logind-kill-user-processes");
+    death.fix_with("systemd-run --user --scope tmux");
 }
 
 /// Another seat's end is not this session's.
@@ -250,7 +284,10 @@ fn a_kill_by_a_cron_job() {
     });
     assert_eq!(death.cause(), "user-command", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "pkill", "{death}");
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("cron job"), "{death}");
-    assert!(explanation.contains("root ran"), "{death}");
+    let command = "/usr/bin/pkill --exact sleep";
+    death.assert_says(&["root ran", command, "in a cron job"]);
+    death.assert_chain(&[("command", command), ("signal", "SIGTERM")]);
+    // The remedy finds the line that has it.
+    let found = crate::remedies::carried_out(&lab, death.fix_with("cron job that does so"));
+    assert!(found.contains(&format!("/etc/cron.d/reaper:1:@reboot root {command}")), "{found}");
 }

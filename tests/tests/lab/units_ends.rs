@@ -123,7 +123,13 @@ fn the_start_fails_after_it_began() {
     death.assert_killer(1, "systemd");
     let setting = death.setting("ExecStartPost");
     assert_eq!((&setting["file"], &setting["line"]), (&VICTIM.into(), &3.into()), "{death}");
-    death.assert_chain(&[("process-exit", "exited with 3"), ("signal", "SIGTERM")]);
+    death.assert_chain(&[
+        ("command", "for ExecStartPost= of victim.service"),
+        ("process-exit", "exited with 3"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_ruled_out("unit-stop-requested");
+    death.fix_with("in ExecStartPost=, a - before the command");
 }
 
 /// A condition that says no is no failure, whatever its command has left running.
@@ -185,6 +191,9 @@ fn what_is_to_stop_it_fails() {
         ("process-exit", "exited with 3"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["root ran \"systemctl stop victim.service\"", "had failed before"]);
+    death.fix_with("systemctl start victim.service");
+    death.fix_with("ExecStop= is what asks the program to end");
 }
 
 /// The kernel keeps the limit, the unit's file set it.

@@ -25,9 +25,13 @@ fn systemctl_kill_by_root() {
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     death.assert_chain(&[
         ("command", "systemctl kill -s KILL victim.service"),
+        ("unit-state", "on client request"),
         ("signal", "SIGKILL"),
     ]);
+    death.assert_says(&["victim.service: root ran \"systemctl kill -s KILL victim.service\""]);
     death.assert_ruled_out("unit-stop-requested");
+    // Root may, and nothing of the unit's refuses a signal.
+    death.assert_no_fix();
 }
 
 /// A signal whose purpose is not to end a process ends one that does not handle it.
@@ -40,9 +44,38 @@ fn systemctl_kill_by_a_person() {
     });
     assert_eq!(death.cause(), "systemctl-kill", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGUSR1", "{death}");
-    let explanation = death.0["cause"]["explanation"].to_string();
-    assert!(explanation.contains("alice ran"), "{death}");
-    assert!(explanation.contains("systemctl kill --signal=USR1 victim"), "{death}");
+    let command = "sudo systemctl kill --signal=USR1 victim";
+    death.assert_says(&["victim.service: alice ran", command, "in ssh session"]);
+    death.assert_chain(&[
+        ("command", command),
+        ("unit-state", "on client request"),
+        ("signal", "SIGUSR1"),
+    ]);
+    death.assert_ruled_out("unit-stop-requested");
+    death.fix_with("sudo -l -U alice");
+}
+
+/// With a value, which systemd takes since 254: it is queued, and not sent as by kill(2).
+#[test]
+fn a_signal_with_a_value() {
+    const COMMAND: &str = "systemctl kill -s USR1 --kill-value=7 victim.service";
+    let (lab, pid) = victim();
+    let help = lab.exec(&["systemctl", "--help"]).expect("its help");
+    if !help.contains("--kill-value") {
+        let output = lab.output(&COMMAND.split(' ').collect::<Vec<_>>()).expect("asked");
+        assert!(!output.status.success(), "{output:?}");
+        return;
+    }
+    let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", COMMAND]).expect("killed")));
+    assert_eq!(death.cause(), "systemctl-kill", "{death}");
+    death.assert_killer(1, "systemd");
+    assert_eq!(death.0["outcome"]["signal"], "SIGUSR1", "{death}");
+    death.assert_says(&["victim.service: root ran", COMMAND]);
+    death.assert_chain(&[
+        ("command", COMMAND),
+        ("unit-state", "on client request"),
+        ("signal", "SIGUSR1"),
+    ]);
 }
 
 /// A program that speaks to the bus itself, as desktops and configuration tools do.
@@ -97,9 +130,15 @@ fn a_unit_of_a_user_is_stopped() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_killer(manager(&lab), "systemd");
     assert_eq!(death.0["victim"]["user_unit"], "worker.service", "{death}");
-    death.assert_chain(&[("command", "systemctl --user stop worker"), ("signal", "SIGTERM")]);
-    assert!(death.0["cause"]["explanation"].to_string().contains("alice ran"), "{death}");
+    death.assert_chain(&[
+        ("command", "systemctl --user stop worker"),
+        ("job", "stop worker.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_says(&["stopped worker.service: alice ran", "in ssh session"]);
     death.assert_ruled_out("logind-user-stopped");
+    // systemd-run had made it, and it is gone.
+    death.assert_no_fix();
 }
 
 #[test]
@@ -111,7 +150,15 @@ fn a_unit_of_a_user_gets_a_signal() {
     });
     assert_eq!(death.cause(), "systemctl-kill", "{death}");
     death.assert_killer(manager(&lab), "systemd");
-    death.assert_chain(&[("command", "systemctl --user kill"), ("signal", "SIGINT")]);
+    let command = "systemctl --user kill -s INT worker";
+    death.assert_chain(&[
+        ("command", command),
+        ("unit-state", "on client request"),
+        ("signal", "SIGINT"),
+    ]);
+    death.assert_says(&["worker.service: alice ran", command, "in ssh session"]);
+    // Her own manager obeys her.
+    death.assert_no_fix();
 }
 
 #[test]
@@ -133,7 +180,13 @@ fn a_scope_of_a_user_is_stopped() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     death.assert_killer(manager(&lab), "systemd");
     assert_eq!(death.0["victim"]["user_unit"], "job.scope", "{death}");
-    death.assert_chain(&[("command", "systemctl --user stop job.scope"), ("signal", "SIGTERM")]);
+    death.assert_chain(&[
+        ("command", "systemctl --user stop job.scope"),
+        ("job", "stop job.scope"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.assert_says(&["stopped job.scope: alice ran", "in ssh session"]);
+    death.assert_no_fix();
 }
 
 /// Not logind, not the last logout: somebody stopped all that is alice's.
@@ -150,9 +203,12 @@ fn a_users_whole_manager_is_stopped_by_root() {
     death.assert_chain(&[
         ("command", "systemctl stop user@1000.service"),
         ("job", "stop user@1000.service"),
+        ("job", "stop worker.service"),
         ("signal", "SIGTERM"),
     ]);
+    death.assert_says(&["it was itself stopped (user@1000.service): root ran"]);
     death.assert_ruled_out("logind-user-stopped");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
 }
 
 /// So it is of the slice that the unit is in, whether it ran before or comes later.

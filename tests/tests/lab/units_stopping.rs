@@ -1,8 +1,9 @@
 //! How a unit is stopped: by the commands it has for it, the signals its settings choose, and for how long it is
 //! waited for.
 
-use killtrace_tests::lab::{Lab, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Options};
 
+use crate::death::Death;
 use crate::lab;
 use crate::units::{line_of, main_pid, start, unit, verdict};
 
@@ -80,17 +81,29 @@ fn a_command_that_reloads_it_ends_it() {
 #[test]
 fn a_command_that_stops_it_takes_too_long() {
     let lab = with(
-        "TimeoutStopSec=4\nExecStart=/usr/bin/tail -f /dev/null\n\
+        "TimeoutStopSec=2\nExecStart=/usr/bin/tail -f /dev/null\n\
                     ExecStop=/bin/sleep 1000\n",
     );
     start(&lab, &["victim.service"]);
+    let mut killtrace =
+        Killtrace::start(&lab, &["--target", "unit:victim.service"]).expect("killtrace");
     lab.exec(&["systemctl", "stop", "--no-block", "victim.service"]).expect("stopping");
     let pid = lab.pid_of("sleep").expect("its pid");
-    let death = verdict(&lab, pid, || ());
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    killtrace.stop().expect("killtrace ends");
     assert_eq!(death.cause(), "unit-stop-timeout", "{death}");
     death.assert_killer(1, "systemd");
-    death.assert_setting("TimeoutStopSec", "4", VICTIM, 2);
-    death.assert_chain(&[("timeout", "Stopping timed out"), ("signal", "SIGTERM")]);
+    death.assert_setting("TimeoutStopSec", "2", VICTIM, 2);
+    death.assert_setting("ExecStop", "/bin/sleep 1000", VICTIM, 4);
+    let asked = "systemctl stop --no-block victim.service";
+    death.assert_says(&["TimeoutStopSec=2", "The stop was asked for: root ran", asked]);
+    death.assert_chain(&[
+        ("command", asked),
+        ("job", "stop victim.service"),
+        ("command", "for ExecStop= of victim.service"),
+        ("timeout", "Stopping timed out"),
+        ("signal", "SIGTERM"),
+    ]);
     death.fix_with("TimeoutStopSec=");
 }
 

@@ -1,0 +1,32 @@
+//! A daemon that kills when memory runs short.
+
+use killtrace_tests::lab::{EARLYOOM, Options};
+
+use crate::lab;
+use crate::units::{start, unit, verdict};
+
+/// earlyoom is told that whatever there is, is too little. It kills nothing of root's, and not the bus.
+#[test]
+fn earlyoom_ends_what_a_user_runs() {
+    const SETTINGS: &str =
+        "EARLYOOM_ARGS=-m 100,1 -s 100,1 --ignore-root-user --avoid ^dbus-daemon$\n";
+    let text = "[Service]\nUser=alice\nExecStart=/bin/sleep 1000\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    lab.unpack(EARLYOOM).expect("earlyoom");
+    lab.write("/etc/default/earlyoom", SETTINGS).expect("its settings");
+    lab.exec(&["systemctl", "daemon-reload"]).expect("its unit is known");
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "earlyoom.service"]).expect("started");
+    });
+    assert_eq!(death.cause(), "userspace-oom", "{death}");
+    let killer = &death.0["killer"]["process"];
+    assert_eq!(
+        (&killer["comm"], &killer["unit"]),
+        (&"earlyoom".into(), &"earlyoom.service".into())
+    );
+    assert_eq!(death.0["outcome"]["signal"], "SIGTERM", "{death}");
+    death.assert_says(&["ended by earlyoom[", "kills when memory runs short: \"low memory!"]);
+    death.assert_chain(&[("oom", "low memory!"), ("signal", "SIGTERM")]);
+    death.fix_with("--avoid '^(sleep)$'");
+}
