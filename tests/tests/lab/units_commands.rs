@@ -185,6 +185,27 @@ fn a_timers_service_ends_it() {
     ]);
 }
 
+/// What alice's own manager runs she has not typed either.
+#[test]
+fn a_users_timers_service_ends_it() {
+    const TIDY: &str = "/etc/systemd/user/tidy.service";
+    let options = Options::default()
+        .file(TIDY, "[Service]\nType=oneshot\nExecStart=/usr/bin/pkill --exact sleep\n")
+        .file("/etc/systemd/user/tidy.timer", "[Timer]\nOnActiveSec=100ms\nAccuracySec=1ms\n");
+    let lab = lab(&options);
+    let mut login = lab.login().expect("alice logs in");
+    let pid = login.run("(setsid sleep 1000 >/dev/null 2>&1 & echo $!)");
+    let pid: u32 = pid.expect("a victim").parse().expect("its pid");
+    let death = verdict(&lab, pid, || {
+        login.run("systemctl --user start tidy.timer").expect("started");
+    });
+    assert_eq!(death.cause(), "user-command", "{death}");
+    assert_by_line(&death, "ExecStart", "/usr/bin/pkill --exact sleep", TIDY, 3);
+    let told = explanation(&death);
+    let words = "alice's systemd --user ran for ExecStart= of tidy.service";
+    assert!(told.contains(words) && told.contains("tidy.timer"), "{death}");
+}
+
 /// A worker that ends when its main process is gone, which it notices by a pipe.
 const MASTER: &str = "#!/bin/bash\nmkfifo /run/alive\n(exec -a worker bash -c 'read x < /run/alive; exit 7') &\n\
      exec 9> /run/alive\nread end < /run/end\nexit 3\n";

@@ -51,7 +51,7 @@ pub struct Actor {
     killed_cgroup: Option<Option<String>>,
     /// The unit that the user had a service manager make and run the process in, and how well that is proven.
     through: Option<(String, Grade)>,
-    /// The system's service that did it, where nobody ran it by hand.
+    /// The service that did it, where nobody ran it by hand.
     service: Option<Service>,
     /// What had started the unit that it ran in, as a clause.
     started: Option<String>,
@@ -165,6 +165,7 @@ impl Actor {
             .blow_by(Mechanism::CgroupKill)
             .filter(|blow| blow.signal.value.sender.id == id)
             .map(|blow| blow.signal.value.written_cgroup.clone());
+        let service = (!by_hand).then(|| service(case, &ids[from..], &command)).flatten();
         Self {
             script: script(&process, &command, between.split_last().map_or(&[], |it| it.1)),
             runner: parents
@@ -174,7 +175,6 @@ impl Actor {
             ran_ns: command_id.and_then(|id| people.exec_ns_at(id, at_ns)),
             acted_ns: people.exec_ns_at(id, at_ns),
             place: place(case, &ids[from..], scheduler.as_deref()),
-            service: (!by_hand).then(|| service(case, &ids[from..], &command)).flatten(),
             titled: ids
                 .iter()
                 .filter(|id| {
@@ -182,6 +182,8 @@ impl Actor {
                 })
                 .map(|id| id.pid)
                 .collect(),
+            grade: service.as_ref().map_or(Grade::Observed, |service| service.grade),
+            service,
             process,
             command,
             user,
@@ -191,7 +193,6 @@ impl Actor {
             killed_cgroup,
             through: None,
             started: None,
-            grade: Grade::Observed,
             links: Vec::new(),
         }
     }

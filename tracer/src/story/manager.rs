@@ -43,10 +43,14 @@ pub fn is_manager(world: &World, id: ProcessId) -> bool {
     let is_of_user = || {
         let known = world.people.get(id)?;
         let ppid = known.parents.first().map_or(known.ppid, |parent| Some(parent.pid))?;
-        let uid = uid_of_user_manager(known.comm.as_deref()?, ppid, known.cgroup.as_deref()?)?;
-        (known.uid == Some(uid)).then_some(uid)
+        let comm = known.comm.as_deref()?;
+        Some(match known.cgroup.as_deref() {
+            Some(cgroup) => known.uid == Some(uid_of_user_manager(comm, ppid, cgroup)?),
+            // Nobody has looked at it yet: whose it is, the cgroups of what it runs tell.
+            None => comm == "systemd" && ppid == 1,
+        })
     };
-    id.pid == 1 || is_of_user().is_some()
+    id.pid == 1 || is_of_user() == Some(true)
 }
 
 /// The user whose service manager it is, by its name, its parent and its cgroup.

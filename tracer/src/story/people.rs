@@ -122,10 +122,12 @@ impl People {
     }
 
     fn ancestors(&mut self, child: ProcessId, ancestors: &[Ancestor]) {
-        for ancestor in ancestors {
+        for (place, ancestor) in ancestors.iter().enumerate() {
             let known = self.known(ancestor.id);
             known.comm.get_or_insert_with(|| ancestor.comm.clone());
             known.uid.get_or_insert(ancestor.uid);
+            let above = ancestors.get(place + 1).map(|above| above.id.pid);
+            known.ppid = known.ppid.or(above.filter(|pid| *pid != 0));
         }
         if !ancestors.is_empty() {
             let known = self.known(child);

@@ -221,6 +221,12 @@ impl<'a> Found<'_, 'a> {
             .map(DecidingSetting::from)
     }
 
+    /// `Type=` of the unit: by the word of its manager, else by its file, which may have been read before.
+    fn kind(&self, history: Option<&UnitHistory>) -> Option<String> {
+        let told = history.and_then(|history| history.text("Type")).map(str::to_owned);
+        told.or_else(|| Some(self.case.unit_setting(self.manager, self.unit, "Type")?.value))
+    }
+
     /// The only setting whose lines agree best; the start of a long-running service is none.
     fn by_arguments(
         &self,
@@ -236,7 +242,7 @@ impl<'a> Found<'_, 'a> {
             })
             .collect();
         let main = history.is_some_and(|history| was_main(history, command));
-        let oneshot = history.and_then(|history| history.text("Type")) == Some("oneshot");
+        let oneshot = self.kind(history).as_deref() == Some("oneshot");
         if main {
             fits.retain(|(_, name, _)| *name == ONESHOT);
         }

@@ -64,8 +64,8 @@ pub struct Witnesses {
     seen: HashSet<ProcessId>,
     targets: HashSet<ProcessId>,
     users: HashSet<u32>,
-    /// Held by each look-up of a user that is under way.
-    names_asked: Arc<()>,
+    /// Held by each look-up under way that a verdict can wait for.
+    asked: Arc<()>,
 }
 
 impl Witnesses {
@@ -112,7 +112,7 @@ impl Witnesses {
             seen: HashSet::new(),
             targets: HashSet::new(),
             users: HashSet::new(),
-            names_asked: Arc::default(),
+            asked: Arc::default(),
         })
     }
 
@@ -236,19 +236,27 @@ impl Witnesses {
         }
     }
 
-    /// Whether a user's name is being looked up, which takes as long as the machine's name service does.
-    pub fn are_names_asked(&self) -> bool {
-        Arc::strong_count(&self.names_asked) > 1
+    /// Whether something is being looked up that a verdict needs: a user's name, which takes as long as the machine's name
+    /// service does, or the unit of who sent a signal, which takes as long as its manager does.
+    pub fn are_asked(&self) -> bool {
+        Arc::strong_count(&self.asked) > 1
+    }
+
+    /// Looks up what a verdict needs.
+    fn ask(&self, what: impl Future<Output = ()> + Send + 'static) {
+        let under_way = Arc::clone(&self.asked);
+        self.runtime.spawn(async move {
+            what.await;
+            drop(under_way);
+        });
     }
 
     /// Tells a user's name, also of those whose processes are gone before anybody can look.
     fn names(&mut self, uid: u32) {
         if self.users.insert(uid) {
             let context = Arc::clone(&self.context);
-            let under_way = Arc::clone(&self.names_asked);
-            self.runtime.spawn(async move {
+            self.ask(async move {
                 dossier::user(&context, uid).await;
-                drop(under_way);
             });
         }
     }
@@ -318,7 +326,7 @@ impl Witnesses {
         }
         let _inside = self.runtime.enter();
         if self.context.watch(manager, &unit) {
-            self.runtime.spawn(dossier::tell_unit(Arc::clone(&self.context), manager, unit));
+            self.ask(dossier::tell_unit(Arc::clone(&self.context), manager, unit));
         } else {
             // Since it was last looked at it may have been started anew, by something else.
             systemd::refresh(&self.context, manager, &unit);

@@ -35,8 +35,8 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// only every 250 ms (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
 const SETTLE_JOURNAL: Duration = Duration::from_millis(600);
 
-/// How long it waits for the names of users, where they are still being looked up by then.
-const SETTLE_NAMES: Duration = Duration::from_secs(2);
+/// How long it waits for what is still being looked up by then: the names of users, the unit of a signal's sender.
+const SETTLE_ASKED: Duration = Duration::from_secs(2);
 
 /// How long after a row of equal signals began the folded ones are shown where nothing else happens: when all of
 /// its second are there. Nanoseconds.
@@ -382,7 +382,7 @@ impl<'a> Live<'a> {
 
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
-        let asked = self.witnesses.are_names_asked();
+        let asked = self.witnesses.are_asked();
         while let Ok(heard) = self.heard.try_recv() {
             self.take(heard)?;
         }
@@ -393,7 +393,7 @@ impl<'a> Live<'a> {
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
                 let patience = if pending.needs_journal { SETTLE_JOURNAL } else { SETTLE };
-                let is_time = waited >= patience && (!asked || waited >= SETTLE_NAMES);
+                let is_time = waited >= patience && (!asked || waited >= SETTLE_ASKED);
                 is_time || pending.in_haste
             })
             .map(|pending| pending.id)

@@ -1,22 +1,24 @@
 //! Whose doing a command is, and where it was run: by its parents, their logins, sessions and units.
 
 use super::programs::{AT, CHANGES_USER, changes_user, is_roots};
-use crate::evidence::{Process, ProcessId, Session};
+use crate::evidence::{CgroupOwner, Grade, Manager, Process, ProcessId, Session};
 use crate::story::case::Case;
 use crate::story::{unseen, words};
 
 /// The places of what schedulers run.
 pub const JOBS: [&str; 2] = ["a cron job", "an at job"];
 
-/// A service of the system that acts by itself.
+/// A service that acts by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// The unit.
+    /// The unit, and whose it is where it is one of a user's manager: `alice's tidy.service`.
     pub unit: String,
     /// The program of it that ran the command: `monit[868]`.
     pub program: Option<String>,
-    /// Whom it runs as, where that is not root.
+    /// Whom it runs as, where that is not root, nor the user whose it is.
     pub user: Option<String>,
+    /// How well it is proven to be part of it: a user can put what is theirs into any unit of theirs.
+    pub grade: Grade,
 }
 
 /// The user behind a command: of it and its parents, nearest first.
@@ -95,14 +97,22 @@ pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<S
     })
 }
 
-/// The system's service that a command is part of, of it and its parents, nearest first: none where there is a login
+/// The service that a command is part of, of it and its parents, nearest first: none of the system's where there is a login
 /// behind it, or another place than that unit.
 pub fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<Service> {
     let people = &case.world.people;
     let logged_in = |id: &ProcessId| people.get(*id).is_some_and(|known| known.login_uid.is_some());
-    let unit = command.unit.clone().filter(|unit| unit.ends_with(".service"))?;
-    let place = place(case, ids, None)?;
-    if ids.iter().any(logged_in) || place != format!("unit {unit}") {
+    let owner = CgroupOwner::of(command.cgroup.as_deref()?);
+    // What a user's manager runs has the login that the manager was started for, and nobody typed it there.
+    let uid = owner.owner_uid.filter(|_| owner.user_unit.is_some());
+    let is_of_user = uid.is_some();
+    let unit = owner.user_unit.or(owner.unit).filter(|unit| unit.ends_with(".service"))?;
+    let is_elsewhere = if is_of_user {
+        command.container.is_some()
+    } else {
+        place(case, ids, None)? != format!("unit {unit}") || ids.iter().any(logged_in)
+    };
+    if is_elsewhere {
         return None;
     }
     let above = ids
@@ -110,8 +120,11 @@ pub fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<
         .map(|id| case.process(*id))
         .filter(|above| above.pid > 1 && above.comm.as_deref() != Some("systemd"));
     let program = above.as_ref().map(words::name_pid);
-    let user = command.user.clone().filter(|_| !is_roots(command));
-    Some(Service { unit, program, user })
+    let user = command.user.clone().filter(|_| !is_of_user && !is_roots(command));
+    let whose = uid.and_then(|uid| case.world.user(uid));
+    let unit = whose.map_or_else(|| unit.clone(), |user| format!("{}'s {unit}", user.name));
+    let grade = uid.map_or(Manager::System, Manager::User).grade();
+    Some(Service { unit, program, user, grade })
 }
 
 /// The other end of an ssh login, by the variable that sshd sets: what has it can give it any value.

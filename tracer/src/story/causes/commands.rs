@@ -102,7 +102,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
     Finding::new(
         CauseId::UserCommand,
         Fit::Program,
-        if script.is_some() { Grade::Inferred } else { Grade::Observed },
+        if script.is_some() { Grade::Inferred } else { actor.grade },
         format!(
             "{victim} got {signal} from {name}{}: {}.{}{}{}{}",
             kinship(case, sender),

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use super::scene::{Scene, at, signal, systemd, task_in};
-use crate::evidence::{BusCall, BusPeer, Fact, Grade, JournalLine, Manager, Source, Task, sig};
-use crate::story::verdict::Death;
+use super::scene::{Scene, at, signal, systemd, task, task_in};
+use crate::evidence::{
+    BusCall, BusPeer, Fact, Grade, JournalLine, Manager, Setting, Source, Task, sig,
+};
+use crate::story::verdict::{CauseId, Death};
 
 const SESSION: &str = "/user.slice/user-1000.slice/session-c3.scope";
 
@@ -368,4 +370,56 @@ fn the_script_in_a_unit_that_somebody_had_made() {
     let told = &death.cause.explanation;
     let words = "alice ran \"pkill nginx\", part of \"/bin/sh /sbin/reaper\", which is part of \"/bin/sh /deploy\" through nightly.service";
     assert!(told.contains(words), "{told}");
+}
+
+/// alice's systemd --user, which nobody has looked at, runs pkill for a unit of hers.
+fn tidied(scene: Scene) -> Death {
+    const TIDY: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/tidy.service";
+    let manager = task(103, "systemd");
+    let pkill = Task { login_uid: Some(1000), ppid: 103, ..task_in(700, "pkill", TIDY) };
+    let args = ["/usr/bin/pkill", "-x", "nginx"];
+    scene.exec(4000, pkill.clone(), &args, &[&manager, &systemd()]).ended_by(pkill, victim())
+}
+
+#[test]
+fn what_a_users_manager_ran_nobody_typed() {
+    let death = tidied(Scene::watching(&victim()));
+    let (told, words) =
+        (&death.cause.explanation, "alice's tidy.service ran \"/usr/bin/pkill -x nginx\"");
+    assert!(told.contains(words) && !told.contains("alice ran"), "{told}");
+    // A user can put what is theirs into any unit of theirs.
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Reported));
+    assert_eq!((death.chain[0].text.as_str(), death.chain[0].evidence), (words, Grade::Reported));
+}
+
+/// What the unit's file says is there before its manager has answered.
+#[test]
+fn a_users_oneshot_is_known_by_its_file_alone() {
+    const FILE: &str = "/home/alice/.config/systemd/user/tidy.service";
+    let of_file = |name: &str, value: &str, line| {
+        Fact::Setting(Setting {
+            manager: Some(Manager::User(1000)),
+            scope: "tidy.service".to_owned(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+            file: Some(FILE.to_owned()),
+            line: Some(line),
+            unread: None,
+        })
+    };
+    let scene = Scene::watching(&victim())
+        .add(4500, Source::File, of_file("Type", "oneshot", 2))
+        .add(4500, Source::File, of_file("ExecStart", "/usr/bin/pkill -x nginx", 3));
+    let death = tidied(scene);
+    let told = &death.cause.explanation;
+    let words = format!(
+        "pkill[700], a command that alice's systemd --user ran for ExecStart= of tidy.service (ExecStart=/usr/bin/pkill -x nginx, \
+         set in {FILE}:3)"
+    );
+    assert!(told.contains(&words), "{told}");
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Inferred));
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    let ran =
+        "alice's systemd --user ran \"/usr/bin/pkill -x nginx\" for ExecStart= of tidy.service";
+    assert!(texts.contains(&ran), "{texts:?}");
 }
