@@ -4,7 +4,7 @@ use killtrace_tests::lab::{CLIENT_ADDRESS, Killtrace, Lab, OPENRC, Options};
 use serde_json::{Value, json};
 
 use crate::death::{Death, text};
-use crate::units::{assert_default, main_pid};
+use crate::units::{assert_default, main_pid, verdict};
 use crate::{kill_user_processes, lab, session_of};
 
 const VICTIM: &str = "/etc/systemd/system/victim.service";
@@ -69,6 +69,36 @@ fn a_pkill_from_a_timer_names_its_unit() {
         "{death}"
     );
     assert!(killtrace.wait().expect("killtrace ends").status.success());
+}
+
+/// What pam_limits(8) gives to alice's logins.
+#[test]
+fn a_limit_of_logins_is_named() {
+    const FILE: &str = "/etc/security/limits.d/90-size.conf";
+    let lab = lab(&kill_user_processes("no").file(FILE, "alice hard fsize 10\n"));
+    let mut login = lab.login().expect("alice logs in");
+    let script = "read go < /tmp/go; exec dd if=/dev/zero of=/tmp/big bs=1k count=100";
+    login.run("mkfifo /tmp/go").expect("made");
+    let pid = login.run(&format!("(sh -c '{script}' >/dev/null 2>&1 & echo $!)"));
+    let pid: u32 = pid.expect("a victim").parse().expect("its pid");
+    let death = verdict(&lab, pid, || drop(login.run("echo now > /tmp/go").expect("told")));
+    assert_eq!(death.cause(), "file-size-limit", "{death}");
+    death.assert_setting("hard fsize", "10", FILE, 1);
+    death.fix_with("limits.d");
+}
+
+#[test]
+fn a_time_limit_of_sudo_is_named() {
+    let limit = "Defaults command_timeout=5\n";
+    let lab = lab(&kill_user_processes("no").file("/etc/sudoers.d/zz", limit));
+    let mut login = lab.login().expect("alice logs in");
+    login.begin("sudo sleep 1000").expect("begun");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "timeout-command", "{death}");
+    let told = death.0["cause"]["explanation"].to_string();
+    assert!(told.contains("sudo["), "{death}");
+    death.assert_setting("command_timeout", "5", "/etc/sudoers.d/zz", 1);
 }
 
 /// systemctl, run by root, does not speak to systemd over the bus.

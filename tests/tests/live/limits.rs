@@ -46,6 +46,17 @@ fn rlimit_fsize() {
     limit("rlimit-fsize", Mechanism::RlimitFsize, CauseId::FileSizeLimit, "allowed, 4 KiB");
 }
 
+/// Who gave it the limit is found by the words of that command.
+#[test]
+fn rlimit_by_prlimit() {
+    limit(
+        "rlimit-by-prlimit",
+        Mechanism::RlimitCpu,
+        CauseId::CpuLimit,
+        "--cpu=1:1\", which seems to have set that limit",
+    );
+}
+
 /// Who ran while the timer expired is nobody's business.
 fn timer(scene: &str) {
     play(scene).killed(Mechanism::Timer, By::Itself, CauseId::TimerExpired);

@@ -135,6 +135,27 @@ pub fn longer_limit(command: &str) -> Fix {
     .see("timeout(1)")
 }
 
+/// A longer limit of a program that has one for what it runs, as one of its options or in its settings.
+pub fn longer_limit_of(program: &str, limit: &str, command: &str) -> Fix {
+    let commands = match program {
+        "sudo" => vec![
+            "sudo grep -rnE 'command_timeout|TIMEOUT=' /etc/sudoers /etc/sudoers.d".to_owned(),
+            remark(
+                "in that file, by visudo -f FILE: a longer time, or a Defaults!COMMAND line with another one for this command",
+            ),
+        ],
+        _ => vec![remark(&format!("with a longer time, or without the limit, {limit}: {command}"))],
+    };
+    fix("give it more time", commands, "it is ended later, or not at all")
+        .but("one that hangs is there for that much longer, and so is what waits for it")
+        .check("the next run ends by itself")
+        .see(match program {
+            "sudo" => "sudoers(5), sudo(8)",
+            "php-fpm" => "https://www.php.net/manual/en/install.fpm.configuration.php",
+            _ => "the manual of that program",
+        })
+}
+
 /// A longer grace period of a container, or an init that ends on SIGTERM.
 pub fn container_grace(container: &Container) -> Fix {
     const EFFECT: &str = "SIGKILL follows later, or is not needed: process 1 of a container ignores SIGTERM unless it handles it";

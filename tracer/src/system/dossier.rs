@@ -174,13 +174,16 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
 }
 
-/// The settings of logind, of PID 1, and of the kernel, once.
+/// The settings of logind, of PID 1, of the kernel, and of logins, once.
 async fn machine_settings(context: Arc<Context>) {
     if context.outbox.first_time("machine settings") {
         tell_settings(&context, machine::core_pattern());
         let read = |root: &Root| vec![root.default_timeout_stop()];
         let manager = tell_read(Arc::clone(&context), "system.conf", read);
-        tokio::join!(manager, logind_settings(Arc::clone(&context)));
+        let limits =
+            |root: &Root| root.login_limits().into_iter().chain(root.sudo_timeout()).collect();
+        let logins = tell_read(Arc::clone(&context), "logins", limits);
+        tokio::join!(manager, logins, logind_settings(Arc::clone(&context)));
     }
 }
 

@@ -144,6 +144,15 @@ impl Setting {
         self.scope.len() + self.name.len() + self.value.len() + file + unread
     }
 
+    /// What the scope begins with of a limit that pam_limits(8) gives to the sessions of a user.
+    pub const LOGIN_LIMITS: &'static str = "limits.conf ";
+
+    /// The scope of the limits of a user's sessions: `limits.conf alice`; of `*` that of anybody's but root's.
+    #[must_use]
+    pub fn login_limits_of(user: &str) -> String {
+        format!("{}{user}", Self::LOGIN_LIMITS)
+    }
+
     /// Those of units that add up over several lines, dependencies, commands and filters: each line is told.
     pub const ADDED_UP: [&'static str; 16] = [
         "BindsTo",

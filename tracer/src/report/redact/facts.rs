@@ -276,7 +276,10 @@ impl Redactor {
     }
 
     fn setting(&mut self, mut setting: Setting) -> Setting {
-        setting.scope = self.text(&setting.scope);
+        setting.scope = match setting.scope.strip_prefix(Setting::LOGIN_LIMITS) {
+            Some(user) if user != "*" => Setting::login_limits_of(&self.user(user)),
+            _ => self.text(&setting.scope),
+        };
         setting.file = setting.file.map(|file| self.settings_file(&file));
         setting.value = self.setting_value(&setting.name, &setting.value);
         if let Some(unread) = &mut setting.unread {

@@ -184,7 +184,11 @@ pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
 
 /// Who else kill(2) was aimed at: a process group, or everybody. Only its argument tells.
 pub(super) fn aim(case: &Case<'_>) -> String {
+    let contained = |sender: &Task| sender.ns_pid != sender.id.pid;
     match group_aimed_at(case) {
+        Some(-1) if case.sender().is_some_and(contained) => {
+            " It went to every process that the sender may signal in its own pid namespace (kill -1).".to_owned()
+        }
         Some(-1) => " It went to every process that the sender may signal (kill -1).".to_owned(),
         Some(0) => " It went to the sender's whole process group.".to_owned(),
         Some(group) if group < -1 => {

@@ -1,13 +1,12 @@
-//! Deaths that the kernel decided: parent death, namespaces, tracers, limits and the rest.
+//! Deaths that the kernel decided: parent death, namespaces, tracers and the rest.
 
 use super::{Finding, Fit, Opinion, containers};
-use crate::evidence::{Grade, Limits, MS, Mechanism, S, SignalInfo, SignalSent, sig, signal_name};
+use crate::evidence::{Grade, MS, Mechanism, SignalInfo, SignalSent, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
-use crate::story::fixes::UnitAt;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
-use crate::story::{fixes, mechanism, si_code, units, words};
+use crate::story::verdict::{CauseId, Link};
+use crate::story::{fixes, mechanism, si_code, words};
 
 /// The end of the process whose end led to it.
 fn end_of_sender<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<End<'a>> {
@@ -107,115 +106,6 @@ pub fn tracer_exited(case: &Case<'_>) -> Option<Opinion> {
     )
     .links(links)
     .answer()
-}
-
-/// CPU time, file size.
-pub fn limits(case: &Case<'_>) -> Option<Opinion> {
-    let blow = case.blow?;
-    let number = blow.signal.value.number;
-    let limits = blow.signal.value.limits;
-    let (id, what, fix) = match (blow.mechanism, number) {
-        (Mechanism::RlimitCpu, sig::SIGXCPU) => {
-            (CauseId::CpuLimit, cpu_time("soft", limits), cpu_fix(limits))
-        }
-        (Mechanism::RlimitCpu, _) => (CauseId::CpuLimit, cpu_time("hard", limits), cpu_fix(limits)),
-        (Mechanism::RlimitFsize, _) => {
-            let size = limits.and_then(|limits| limits.first).map(words::bytes);
-            let size = size.map(|size| format!(", {size}")).unwrap_or_default();
-            (
-                CauseId::FileSizeLimit,
-                format!("wrote past the largest file size it is allowed{size} (RLIMIT_FSIZE)"),
-                fixes::resource_limit("fsize", "the file size limit", "LimitFSIZE"),
-            )
-        }
-        _ => return None,
-    };
-    let signal = signal_name(number);
-    let of_unit = unit_limit(case, id, number, limits);
-    let whence = match &of_unit {
-        Some((setting, _)) => format!(" ({})", units::cited(setting)),
-        None => {
-            ". It had set that limit, inherited it, or was given it by another process (prlimit(2))"
-                .to_owned()
-        }
-    };
-    Finding::new(
-        id,
-        Fit::Exact,
-        Grade::Observed,
-        format!("{} got {signal} from the kernel: it {what}{whence}.", case.victim_name()),
-    )
-    .settings([of_unit.as_ref().map(|(setting, _)| setting.clone())])
-    .fixes(of_unit.map(|(_, fix)| fix))
-    .fixes([fix])
-    .answer()
-}
-
-/// The line of the victim's unit that sets this limit, where it is as high as the one that was reached: a process
-/// may lower its own.
-fn unit_limit(
-    case: &Case<'_>,
-    id: CauseId,
-    number: u8,
-    limits: Option<Limits>,
-) -> Option<(DecidingSetting, Fix)> {
-    let name = if id == CauseId::CpuLimit { "LimitCPU" } else { "LimitFSIZE" };
-    let (manager, unit) = case.unit()?;
-    let setting = case.unit_setting(manager, unit, name)?;
-    let (soft, hard) = setting.value.split_once(':').unwrap_or((&setting.value, &setting.value));
-    let hard_one = id == CauseId::CpuLimit && number == sig::SIGKILL;
-    let value = in_units_of_the_kernel(if hard_one { hard } else { soft })?;
-    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
-    (setting.file.is_some() && limits?.first == Some(value))
-        .then(|| (setting, fixes::unit_limit(&at, name)))
-}
-
-/// A limit of CPU time in seconds, of a file's size in bytes, as a unit's file says it; `None` of what is written
-/// with more words than one.
-fn in_units_of_the_kernel(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let digits = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let factor = match unit.trim() {
-        "" | "s" | "sec" => 1,
-        "min" | "m" => 60,
-        "h" | "hr" => 3600,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        "T" => 1 << 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-/// What used up a limit of CPU time. Both limits end in the same place of the kernel: which one it was is known
-/// where there is only one.
-fn cpu_time(which: &str, limits: Option<Limits>) -> String {
-    let cpu = limits.and_then(|limits| limits.first).map(|s| words::span(s.saturating_mul(S)));
-    let real_time =
-        limits.and_then(|limits| limits.real_time).map(|us| words::span(us.saturating_mul(1_000)));
-    match (cpu, real_time) {
-        (Some(cpu), None) => format!("used up its {which} limit of {cpu} of CPU time (RLIMIT_CPU)"),
-        (None, Some(time)) => format!(
-            "ran with real-time scheduling for longer than its {which} limit of {time} without a pause \
-             (RLIMIT_RTTIME)"
-        ),
-        (Some(cpu), Some(time)) => format!(
-            "used up its {which} limit of CPU time: {cpu} in all (RLIMIT_CPU), or {time} without a pause with \
-             real-time scheduling (RLIMIT_RTTIME)"
-        ),
-        (None, None) => format!(
-            "used up its {which} limit of CPU time (RLIMIT_CPU, or RLIMIT_RTTIME for real-time scheduling)"
-        ),
-    }
-}
-
-fn cpu_fix(limits: Option<Limits>) -> Fix {
-    if limits.is_some_and(|limits| limits.first.is_none()) {
-        return fixes::resource_limit("rttime", "the real-time limit", "LimitRTTIME");
-    }
-    fixes::resource_limit("cpu", "the CPU time limit", "LimitCPU")
 }
 
 /// Where a page failed, as far as the kernel says.

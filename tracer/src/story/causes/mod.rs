@@ -11,6 +11,7 @@ mod daemons;
 mod dependencies;
 mod isolation;
 mod kernel;
+mod limits;
 pub mod logind;
 mod memory;
 mod nothing;
@@ -171,7 +172,7 @@ pub const ALL: &[Cause] = &[
     kernel::parent_died,
     kernel::pid_namespace,
     kernel::tracer_exited,
-    kernel::limits,
+    limits::limits,
     kernel::others,
     crashes::crash,
     own_doing::abort,

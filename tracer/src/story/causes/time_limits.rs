@@ -1,12 +1,12 @@
-//! Programs that run a command with a time limit: `timeout` and its kind, GNU parallel.
+//! Programs that run a command, or serve requests, with a time limit: `timeout` and its kind, GNU parallel, sudo, uWSGI.
 
 use super::commands::{aim, by_program, dealt, group_aimed_at, way};
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Process, S, base_name, signal_name};
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, S, base_name, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::relay::Relay;
-use crate::story::verdict::CauseId;
+use crate::story::relay::{Relay, own_alarm};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix};
 use crate::story::world::SeenSignal;
 use crate::story::{fixes, units, words};
 
@@ -18,28 +18,37 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
         return passed_on(case, relay.origin()?);
     }
     let limited = Limited::of(case, blow.signal)?;
-    let runs = if limited.runs_it {
-        "which runs it with a time limit"
-    } else {
-        "which ends its whole process group at its time limit"
+    let runs = match limited.limit {
+        Some(limit) if limit.of_requests => "which runs it with a time limit on each request",
+        _ if limited.runs_it => "which runs it with a time limit",
+        _ => "which ends its whole process group at its time limit",
     };
     let signal = signal_name(blow.signal.value.number);
     let after = limited.elapsed_ns.map(|elapsed| format!(" after {}", words::span(elapsed)));
+    let name = match (&limited.setting, limited.limit) {
+        (Some(setting), _) => units::in_brackets(Some(setting)),
+        (None, Some(limit)) => format!(" ({})", limit.name),
+        (None, None) => String::new(),
+    };
     Finding::new(
         CauseId::TimeoutCommand,
         Fit::Exact,
         Grade::Inferred,
         format!(
-            "{} got {signal} from {}{}, {runs}: \"{}\".{}",
+            "{} got {signal} from {}{}, {runs}{}: \"{}\".{}{}",
             words::name_pid(&case.victim_process()),
             words::name_pid(&limited.process),
             after.unwrap_or_default(),
+            name,
             words::command_line(&limited.process),
+            limited.limit.map(|_| aim(case)).unwrap_or_default(),
             way(case)
         ),
     )
+    .settings([limited.setting.clone()])
+    .links(limited.alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
     .links(units::command_links(case, &Actor::behind(case, blow.signal.value.sender.id)))
-    .fixes([fixes::longer_limit(&words::command_line(&limited.process))])
+    .fixes([limited.fix()])
     .answer()
 }
 
@@ -64,22 +73,88 @@ fn passed_on(case: &Case<'_>, origin: &SeenSignal) -> Option<Opinion> {
             way(case)
         ),
     )
-    .fixes([fixes::longer_limit(&words::command_line(&limited.process))])
+    .fixes([limited.fix()])
     .answer()
 }
 
+/// The time limit of a program that can have other reasons to end what it runs.
+#[derive(Clone, Copy, Debug)]
+struct LimitOf {
+    /// What the program's name begins with: php-fpm8.2.
+    program: &'static str,
+    /// What the limit is called.
+    name: &'static str,
+    /// The option that gives it; else it is written in a file.
+    option: Option<&'static str>,
+    /// The signals that come when it is over, in their order, without another before them.
+    sent: &'static [u8],
+    /// It is one of each request, not of all that the process does.
+    of_requests: bool,
+    /// By a timer of its own the program is told that it is over, and by that of nothing else.
+    by_alarm: bool,
+}
+
+impl LimitOf {
+    const fn of_job(
+        program: &'static str,
+        name: &'static str,
+        option: Option<&'static str>,
+        sent: &'static [u8],
+    ) -> Self {
+        Self { program, name, option, sent, of_requests: false, by_alarm: false }
+    }
+
+    const fn of_requests(
+        program: &'static str,
+        name: &'static str,
+        option: Option<&'static str>,
+        sent: &'static [u8],
+    ) -> Self {
+        Self { of_requests: true, ..Self::of_job(program, name, option, sent) }
+    }
+}
+
+/// `terminate_command` of sudo, `murder_workers` of Gunicorn, `fpm_request_check_timed_out` of PHP,
+/// `uwsgi_master_check_workers_deadline` of uWSGI: what is to end for other reasons is asked by other signals.
+const OTHERS: [LimitOf; 5] = [
+    LimitOf {
+        by_alarm: true,
+        ..LimitOf::of_job(
+            "sudo",
+            "command_timeout in sudoers, or sudo -T",
+            None,
+            &[sig::SIGHUP, sig::SIGTERM, sig::SIGKILL],
+        )
+    },
+    LimitOf::of_job("firejail", "--timeout", Some("--timeout"), &[sig::SIGTERM, sig::SIGKILL]),
+    LimitOf::of_requests("uwsgi", "--harakiri", Some("--harakiri"), &[sig::SIGKILL]),
+    LimitOf::of_requests("gunicorn", "--timeout", Some("--timeout"), &[sig::SIGABRT, sig::SIGKILL]),
+    LimitOf::of_requests(
+        "php-fpm",
+        "request_terminate_timeout",
+        None,
+        &[sig::SIGTERM, sig::SIGKILL],
+    ),
+];
+
 /// A program that ended what it runs when its time was up.
-struct Limited {
+struct Limited<'a> {
     process: Process,
     /// It runs what it ended; else that is in its process group only.
     runs_it: bool,
     /// How long it, or the one of its jobs, had run; nanoseconds.
     elapsed_ns: Option<u64>,
+    /// Which limit that is, where the program has other reasons as well.
+    limit: Option<&'static LimitOf>,
+    /// The setting that gives it.
+    setting: Option<DecidingSetting>,
+    /// The timer that told it.
+    alarm: Option<&'a SeenSignal>,
 }
 
-impl Limited {
+impl<'a> Limited<'a> {
     /// The sender of this signal, where it is such a program, and the time was up.
-    fn of(case: &Case<'_>, sent: &SeenSignal) -> Option<Self> {
+    fn of(case: &Case<'a>, sent: &SeenSignal) -> Option<Self> {
         const PROGRAMS: [&str; 4] = ["timeout", "timelimit", "gtimeout", "chrt-timeout"];
         let (sender, target) = (&sent.value.sender, &sent.value.target);
         let process = case.task(sender);
@@ -94,7 +169,7 @@ impl Limited {
         let elapsed = |since: u64| sent.ns().saturating_sub(since);
         let parallel = is_parallel_with_limit(&process, job_since.map_or(0, elapsed));
         if !PROGRAMS.contains(&sender.comm.as_str()) && !parallel && !beside {
-            return None;
+            return Self::of_another(case, sent, elapsed(job_since?));
         }
         // It ends what it has started, which is below it, and whatever else is in its process group.
         let runs_it = beside || place.is_some();
@@ -106,13 +181,78 @@ impl Limited {
         let elapsed_ns = since.map(elapsed);
         // It has run no longer than since its birth.
         let at_most = elapsed_ns.unwrap_or_else(|| sent.ns().saturating_sub(sender.id.start_ns));
-        (!is_early(&process, at_most)).then_some(Self { process, runs_it, elapsed_ns })
+        let is_up = !is_early(limit_ns(&process), at_most);
+        let (limit, setting, alarm) = (None, None, None);
+        is_up.then_some(Self { process, runs_it, elapsed_ns, limit, setting, alarm })
+    }
+
+    /// The same of a program that can have other reasons, and ended by the signals of its limit a job that it has had for so
+    /// many nanoseconds.
+    fn of_another(case: &Case<'a>, sent: &SeenSignal, elapsed_ns: u64) -> Option<Self> {
+        const ENDING: [u8; 6] =
+            [sig::SIGHUP, sig::SIGINT, sig::SIGQUIT, sig::SIGABRT, sig::SIGKILL, sig::SIGTERM];
+        /// uWSGI ends by the same signal what takes too much memory.
+        const OTHER_REASONS: &str = "--evil-reload";
+        let (sender, people) = (&sent.value.sender, &case.world.people);
+        let limit = OTHERS.iter().find(|it| sender.comm.starts_with(it.program))?;
+        let mut told = case.world.signals_to(sent.value.target.id).iter().filter(|signal| {
+            signal.value.sender.id == sender.id && ENDING.contains(&signal.value.number)
+        });
+        let first = told.next()?;
+        if Some(&first.value.number) != limit.sent.first()
+            || !limit.sent.contains(&sent.value.number)
+        {
+            return None;
+        }
+        // On a terminal of its own sudo(8) has a child of it do so.
+        let above = people.parents(sender.id).first().copied();
+        let is_same = |id: &ProcessId| {
+            people.get(*id).is_some_and(|known| known.comm.as_ref() == Some(&sender.comm))
+        };
+        let timed = [Some(sender.id), above.filter(is_same)].into_iter().flatten();
+        let alarm = timed
+            .filter(|_| limit.by_alarm && sender.euid == 0)
+            .find_map(|id| own_alarm(case.world, id, first.ns()));
+        if limit.by_alarm && alarm.is_none() {
+            return None;
+        }
+        // It may go by a title of its own.
+        let process = case.task(sender);
+        let executed = people.executed_at(sender.id, sent.ns()).map(<[String]>::to_vec);
+        let process = Process { cmdline: executed.or(process.cmdline), ..process };
+        if let Some(option) = limit.option {
+            let given = duration_ns(value(&process, option)?)?;
+            let may_be_other =
+                process.cmdline.iter().flatten().any(|arg| arg.starts_with(OTHER_REASONS));
+            if may_be_other || is_early(Some(given), elapsed_ns) {
+                return None;
+            }
+        }
+        let is_given = |arg: &String| arg == "-T" || is_option(arg, "--command-timeout");
+        let setting = alarm.and_then(|_| case.setting(&["sudoers"], "command_timeout"));
+        let setting = setting.filter(|setting| {
+            !process.cmdline.iter().flatten().any(is_given)
+                && !is_early(
+                    duration_ns(&setting.value),
+                    sent.ns().saturating_sub(sender.id.start_ns),
+                )
+        });
+        let elapsed_ns = (!limit.of_requests).then_some(elapsed_ns);
+        Some(Self { process, runs_it: true, elapsed_ns, limit: Some(limit), setting, alarm })
+    }
+
+    fn fix(&self) -> Fix {
+        let command = words::command_line(&self.process);
+        match self.limit {
+            Some(limit) => fixes::longer_limit_of(limit.program, limit.name, &command),
+            None => fixes::longer_limit(&command),
+        }
     }
 }
 
-/// Whether the time limit on its command line was not over yet after so long, nanoseconds. Clocks differ a little.
-fn is_early(process: &Process, elapsed_ns: u64) -> bool {
-    limit_ns(process).is_some_and(|limit| elapsed_ns < limit - limit / 100)
+/// Whether a time limit, where one is known, was not over yet after so long, nanoseconds. Clocks differ a little.
+fn is_early(limit_ns: Option<u64>, elapsed_ns: u64) -> bool {
+    limit_ns.is_some_and(|limit| elapsed_ns < limit - limit / 100)
 }
 
 /// The time limit that its command line gives, nanoseconds; `None` where it gives none that is understood.
@@ -141,9 +281,12 @@ fn limit_ns(process: &Process) -> Option<u64> {
     None
 }
 
-/// `1.5`, `90s`, `2m`, `1h`, `1d`, nanoseconds; 0, which stands for no limit, is `None`.
+/// `1.5`, `90s`, `2m`, `1h`, `1d`, `00:01:30`, nanoseconds; 0, which stands for no limit, is `None`.
 fn duration_ns(text: &str) -> Option<u64> {
     const S: f64 = 1e9;
+    if text.contains(':') {
+        return clock_ns(text);
+    }
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "s" => 1.0,
@@ -155,6 +298,13 @@ fn duration_ns(text: &str) -> Option<u64> {
     let number: f64 = digits.parse().ok().filter(|number| *number > 0.0)?;
     // What is too much for the type is cut off, which is as good as for ever.
     Some((number * unit * S) as u64)
+}
+
+/// `00:01:30`, hours first, nanoseconds.
+fn clock_ns(text: &str) -> Option<u64> {
+    let add = |sum: u64, part: &str| Some(sum * 60 + u64::from(part.parse::<u32>().ok()?));
+    let seconds = text.split(':').take(4).try_fold(0, add)?;
+    seconds.checked_mul(S).filter(|ns| *ns > 0)
 }
 
 /// busybox's timeout becomes the command itself, and has a child of it watch the time: the victim's own command line
@@ -228,6 +378,8 @@ mod tests {
         assert_eq!(limit("parallel", "perl /bin/parallel --timeout=2h x"), Some(7_200_000));
         assert_eq!(limit("parallel", "perl /bin/parallel --timeout 200% x"), None);
         assert_eq!(limit("timeout", "timeout inf sleep"), None);
+        assert_eq!(duration_ns("01:00:02"), Some(3_602_000_000_000));
+        assert_eq!((duration_ns("0:0:0"), duration_ns("1:x")), (None, None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Remedies for crashes and for limits of resources.
 
-use super::super::verdict::Fix;
+use super::super::verdict::{DecidingSetting, Fix};
 use super::{fix, quoted, remark};
 use crate::evidence::base_name;
 
@@ -137,6 +137,31 @@ pub fn resource_limit(option: &str, name: &str, property: &str) -> Fix {
     .but("what runs wild is no longer ended")
     .check(format!("prlimit --pid $$ --{option}"))
     .see("prlimit(1), setrlimit(2), systemd.exec(5)")
+}
+
+/// A limit that a command had set.
+pub fn commanded_limit(command: &str) -> Fix {
+    fix(
+        "give it a higher limit, where that command is written",
+        vec![remark(&format!("with a higher value, or without that limit: {command}"))],
+        "it may use more, or as much as there is",
+    )
+    .but("what runs wild is ended later, or not at all")
+    .check("prlimit --pid PID, with the process id of the next run")
+    .see("prlimit(1), setrlimit(2)")
+}
+
+/// A limit that pam_limits(8) gives to the sessions of a user.
+pub fn login_limit(setting: &DecidingSetting, option: &str) -> Fix {
+    let place = setting.place().unwrap_or_else(|| "/etc/security/limits.conf".to_owned());
+    fix(
+        "raise the limit that logins get",
+        vec![remark(&format!("in {place}: a higher value for {option}, or unlimited"))],
+        "counts for the logins that begin after that",
+    )
+    .but("what runs wild in them is no longer ended")
+    .check(format!("in a new login: prlimit --pid $$ --{option}"))
+    .see("limits.conf(5), pam_limits(8)")
 }
 
 fn raise_limit(option: &str, property: &str) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Which file and which line set a value: configuration as its own daemon would read it.
 
 pub mod daemons;
+mod limits;
 pub mod sshd;
 pub mod unit_files;
 pub mod units;

@@ -1,0 +1,123 @@
+//! Programs that end what they run, or what serves a request, when its time is up.
+
+use super::scene::{Scene, at, caught, root, signal, task};
+use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death};
+
+/// The child of this program, which it has been running since the first second, gets these signals of it, the last of which
+/// ends it at 7 s.
+fn ended_by(scene: Scene, program: &Task, args: &[&str], numbers: &[u8]) -> Death {
+    let mut victim = Task { ppid: program.id.pid, ..task(900, "work") };
+    victim.id.start_ns = at(1000).boot_ns;
+    let mut scene = scene
+        .target(&victim, TargetReason::Running)
+        .exec(1000, program.clone(), args, &[])
+        .exec(1001, victim.clone(), &["work"], &[program]);
+    let (last, before) = numbers.split_last().expect("a signal");
+    for (ms, number) in (6980..).zip(before) {
+        scene = scene.signal(ms, caught(*number, program.clone(), victim.clone()));
+    }
+    scene
+        .signal(7000, signal(*last, program.clone(), victim.clone()))
+        .exit(7001, victim, u32::from(*last), true)
+        .death()
+}
+
+fn users() -> Scene {
+    Scene::default().user(0, "root").user(1000, "alice")
+}
+
+/// sudo has no other use for a timer while its command runs.
+#[test]
+fn sudo_has_a_time_limit() {
+    let sudo = root(task(800, "sudo"));
+    let args = ["sudo", "-n", "work"];
+    let alarm = |sudo: &Task| SignalSent {
+        info: SignalInfo::Privileged,
+        syscall: None,
+        stack: vec!["it_real_fn".to_owned()],
+        ..caught(sig::SIGALRM, task(7, "bystander"), sudo.clone())
+    };
+    let timed = users().signal(6960, alarm(&sudo));
+    for numbers in [&[sig::SIGHUP][..], &[sig::SIGHUP, sig::SIGTERM]] {
+        let death = ended_by(timed.clone(), &sudo, &args, numbers);
+        assert_eq!(
+            (death.cause.id, death.cause.evidence),
+            (CauseId::TimeoutCommand, Grade::Inferred)
+        );
+        let text = &death.cause.explanation;
+        let words = "which runs it with a time limit (command_timeout in sudoers, or sudo -T): \"sudo -n work\"";
+        assert!(text.contains(words), "{text}");
+        assert!(death.chain.iter().any(|link| link.text.contains("SIGALRM")), "{death:#?}");
+        assert!(death.fixes[0].commands[0].contains("/etc/sudoers"), "{death:#?}");
+    }
+    let place = Some(("/etc/sudoers.d/zz", 1));
+    let set = timed.clone().setting("sudoers", "command_timeout", "2", place);
+    let death = ended_by(set.clone(), &sudo, &args, &[sig::SIGHUP]);
+    let text = &death.cause.explanation;
+    assert!(text.contains("(command_timeout=2, set in /etc/sudoers.d/zz:1)"), "{text}");
+    assert_eq!(death.cause.settings[0].line, Some(1), "{death:#?}");
+    let death = ended_by(set, &sudo, &["sudo", "-T", "5", "work"], &[sig::SIGHUP]);
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+    let others = [
+        ended_by(users(), &sudo, &args, &[sig::SIGHUP]),
+        ended_by(timed.clone(), &sudo, &args, &[sig::SIGINT]),
+        // Anybody can call a program so.
+        ended_by(timed, &task(800, "sudo"), &args, &[sig::SIGHUP]),
+    ];
+    for death in others {
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
+    }
+}
+
+#[test]
+fn a_limit_among_other_options() {
+    let of = |comm: &str, args: &[&str], numbers: &[u8]| {
+        ended_by(users(), &root(task(800, comm)), args, numbers)
+    };
+    let limit: [(&str, &[&str], &[u8], &str); 4] = [
+        ("firejail", &["firejail", "--timeout=00:00:02", "work"], &[sig::SIGTERM], "(--timeout)"),
+        ("uwsgi", &["uwsgi", "--harakiri", "2"], &[sig::SIGKILL], "each request (--harakiri)"),
+        (
+            "gunicorn",
+            &["python3", "/bin/gunicorn", "--timeout=3", "a:b"],
+            &[sig::SIGABRT],
+            "(--timeout)",
+        ),
+        ("php-fpm8.2", &["php-fpm8.2"], &[sig::SIGTERM], "(request_terminate_timeout)"),
+    ];
+    for (comm, args, numbers, words) in limit {
+        let death = of(comm, args, numbers);
+        assert_eq!(death.cause.id, CauseId::TimeoutCommand, "{death:#?}");
+        assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    }
+    let other: [(&str, &[&str], &[u8]); 5] = [
+        ("firejail", &["firejail", "--timeout=00:01:00", "work"], &[sig::SIGTERM]),
+        // It had been asked to end before.
+        ("uwsgi", &["uwsgi", "--harakiri", "2"], &[sig::SIGINT, sig::SIGKILL]),
+        ("uwsgi", &["uwsgi", "--harakiri", "2", "--evil-reload-on-rss", "9"], &[sig::SIGKILL]),
+        ("uwsgi", &["uwsgi"], &[sig::SIGKILL]),
+        ("php-fpm8.2", &["php-fpm8.2"], &[sig::SIGQUIT, sig::SIGTERM]),
+    ];
+    for (comm, args, numbers) in other {
+        let death = of(comm, args, numbers);
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{args:?} {death:#?}");
+    }
+}
+
+#[test]
+fn everybody_of_a_pid_namespace_is_not_everybody() {
+    let told = |ns_pid| {
+        let (sender, victim) = (Task { ns_pid, ..root(task(800, "runner")) }, task(900, "work"));
+        let syscall = Some(Syscall { name: "kill".to_owned(), args: [u64::MAX, 15, 0] });
+        let sent = signal(sig::SIGTERM, sender, victim.clone());
+        Scene::watching(&victim)
+            .signal(5000, SignalSent { syscall, ..sent })
+            .exit(5001, victim, 15, true)
+            .death()
+            .cause
+            .explanation
+    };
+    assert!(told(1).contains("may signal in its own pid namespace (kill -1)"), "{}", told(1));
+    assert!(told(800).contains("may signal (kill -1)"), "{}", told(800));
+}
