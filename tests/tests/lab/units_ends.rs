@@ -105,7 +105,23 @@ fn the_start_takes_too_long() {
     death.assert_killer(1, "systemd");
     death.assert_setting("TimeoutStartSec", "2s", DROP_IN, 2);
     death.assert_chain(&[("timeout", "start operation timed out"), ("signal", "SIGTERM")]);
+    assert!(death.0["cause"]["explanation"].to_string().contains("READY=1"), "{death}");
+    death.fix_with("NotifyAccess=");
     death.fix_with("TimeoutStartSec=");
+}
+
+/// The service itself is there and does its work.
+#[test]
+fn what_runs_after_the_start_takes_too_long() {
+    let text = "[Service]\nTimeoutStartSec=3\nExecStart=/usr/bin/tail -f /dev/null\nExecStartPost=/bin/sleep 1000\n";
+    let lab = lab(&unit(Options::default(), "victim.service", text));
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
+    let pid = lab.pid_of("tail").expect("its pid");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "unit-start-timeout", "{death}");
+    death.assert_setting("TimeoutStartSec", "3", VICTIM, 2);
+    death.assert_setting("ExecStartPost", "/bin/sleep 1000", VICTIM, 4);
+    death.fix_with("ExecStartPost=");
 }
 
 /// What runs after the start fails, and the service goes with it.

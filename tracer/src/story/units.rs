@@ -225,6 +225,21 @@ pub fn unit_setting(
     told.or_else(|| property_setting(stop, property))
 }
 
+/// The line of a setting of a unit that may have several, where it has one.
+pub fn only_line(
+    case: &Case<'_>,
+    manager: Manager,
+    unit: &str,
+    name: &str,
+) -> Option<DecidingSetting> {
+    let scopes = [unit.to_owned(), template(unit)];
+    let lines = case.world.setting_lines(manager).map(|seen| &seen.value);
+    let mut lines = lines.filter(|line| scopes.contains(&line.scope) && line.name == name);
+    let line = lines.next()?;
+    // It may have been told again.
+    lines.all(|other| other == line).then(|| line.into())
+}
+
 /// `sshd@.service` of `sshd@x.service`; the unit itself where it is no instance.
 pub fn template(unit: &str) -> String {
     template_of(unit).unwrap_or_else(|| unit.to_owned())

@@ -6,6 +6,7 @@ use crate::evidence::{Exit, Grade, S};
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
 use crate::story::manager::main_process::main_end;
+use crate::story::started::AT_START;
 use crate::story::stopping::Unheeded;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
@@ -63,17 +64,24 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         ended.retain(|link| link.event != LinkEvent::Command);
         ended.splice(..0, reload.links.iter().cloned());
     }
+    let background = left_in_background(case, &stop, main, end.as_ref());
+    let left = background.as_ref().map(|kind| {
+        format!(
+            " The main process left as one does that goes into the background, which ends a service of Type={kind}."
+        )
+    });
     let mut finding = Finding::new(
         ID,
         Fit::Circumstance,
         Grade::Observed,
         format!(
             "{} was ended by {}: the main process of the {kind}service {} was gone ({how_ended}), and \
-             systemd cleaned up{at_once} what was left in the unit{}.",
+             systemd cleaned up{at_once} what was left in the unit{}.{}",
             case.victim_name(),
             stop.manager_name(case),
             stop.unit,
-            units::in_brackets(mode.as_ref())
+            units::in_brackets(mode.as_ref()),
+            left.unwrap_or_default()
         ),
     )
     .settings([mode])
@@ -82,6 +90,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
     .fixes(reload.iter().flat_map(|reload| reload.fixes.first().cloned()))
+    .fixes(background.map(|kind| fixes::fitting_type(&at, &kind)))
     .fixes(match users_manager(case, &stop.unit) {
         Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
         None => vec![
@@ -93,6 +102,28 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         finding = finding.gap(gap);
     }
     finding.answer()
+}
+
+/// `Type=` of a unit that ends with its main process, where that one ended well, soon after its start, and the victim, which it
+/// had started, was in a session of its own: so daemons come about (daemon(7)).
+fn left_in_background(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    main: &Seen<Exit>,
+    end: Option<&End<'_>>,
+) -> Option<String> {
+    const ENDS_WITH_IT: [&str; 3] = ["simple", "exec", "idle"];
+    let id = main.value.task.id;
+    let people = &case.world.people;
+    let kind = units::unit_setting(case, stop, "Type", "Type")?.value;
+    let leader = people.get(case.victim)?.session_leader?;
+    let is_it = ENDS_WITH_IT.contains(&kind.as_str())
+        && end.is_some_and(End::is_by_itself)
+        && main.value.status == 0
+        && main.ns().saturating_sub(id.start_ns) <= AT_START
+        && people.parents(case.victim).contains(&id)
+        && leader != id.pid;
+    is_it.then_some(kind)
 }
 
 /// The story of a main process that did not survive a reload of its unit.

@@ -1,7 +1,6 @@
 //! Deaths since one of a unit's time limits ran out: for its start, its stop, its run time, its watchdog.
 
-use std::collections::BTreeSet;
-
+use super::units::request_links;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, JournalLine, Process, S, Source, base_name, sig, signal_name};
 use crate::story::actor::Actor;
@@ -82,11 +81,7 @@ impl Limit {
                 vec![stopping::signal_setting(case, stop, "WatchdogSignal", number)]
             }
             CauseId::UnitStartTimeout => {
-                // By default a start that takes too long ends by SIGTERM.
-                let mode = setting("TimeoutStartFailureMode")
-                    .filter(|mode| mode.value != "terminate" && number != sig::SIGTERM);
-                let kind = setting("Type").filter(|kind| GETS_READY.contains(&kind.value.as_str()));
-                vec![kind, mode]
+                vec![setting("Type").filter(|kind| GETS_READY.contains(&kind.value.as_str()))]
             }
             CauseId::UnitRuntimeMax => {
                 let extra = setting("RuntimeRandomizedExtraSec");
@@ -257,32 +252,22 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     // Where it is such a command that took too long, its line says which.
     let own = UnitCommand::of(case, &case.exit.value.task);
     let ran = own.as_ref().map(|own| own.link(case, 0, link.at));
-    let no_pid_file =
-        pid_file_missed(case, &stop, line).filter(|_| limit.name == "TimeoutStartSec");
-    let pid_file = no_pid_file.and_then(|_| units::unit_setting(case, &stop, "PIDFile", "PIDFile"));
-    let hanging = hanging_command(case, &stop, line).filter(|_| own.is_none());
-    let waited_for = match (no_pid_file, &hanging) {
-        (Some(_), _) => "a PID file that was not written",
-        (None, Some(_)) => "a command of its own that had not ended",
-        (None, None) => "",
-    };
-    let awaited = units::in_brackets(pid_file.as_ref().or(hanging.as_ref()));
-    let waited_for = match waited_for {
-        "" => String::new(),
-        what => format!(" It was waiting for {what}{awaited}."),
-    };
+    let command = waited_for(case, &stop, line, own.as_ref());
+    let own_line = own.and_then(|own| own.line).filter(|_| command.is_none());
+    let details = [
+        not_ready(case, &stop, line),
+        command,
+        failure_mode(case, &stop, limit),
+        asked_for(case, &stop, limit),
+    ];
     let (made_by, made_link) = scope_made(case, &stop).unzip();
-    // What a stop runs may be waited for long after it was asked for.
-    let job = stop.job.filter(|_| limit.id == CauseId::UnitStopTimeout);
-    let asked = job.and_then(|job| Request::for_job(case, Wish::Stop, job, job.ns()));
-    let who = asked.and_then(|asked| asked.sentence(case));
-    let who = who.map(|who| format!(" The stop was asked for: {who}.")).unwrap_or_default();
-    let finding = Finding::new(
+    let told: String = details.iter().flatten().map(|detail| detail.text.as_str()).collect();
+    let mut finding = Finding::new(
         limit.id,
         Fit::Exact,
         Grade::Reported,
         format!(
-            "{} was ended by {}: {} {}{}{}.{waited_for}{who}",
+            "{} was ended by {}: {} {}{}{}.{told}",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
@@ -290,34 +275,123 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
             units::in_brackets(setting.as_ref()),
             made_by.map(|made| format!("; {made}")).unwrap_or_default()
         ),
-    );
+    )
+    .settings([setting, own_line])
+    .settings(limit.others(case, &stop));
+    for detail in details.into_iter().flatten() {
+        finding = finding.settings([detail.setting]).links(detail.links).fixes(detail.fix);
+    }
     let ending = (limit.said == STOPPING).then(|| ending_link(case, &stop)).flatten();
-    // That call is told with the stop.
-    let call = stop.request.map(|call| {
-        units::asking_link(case, call, stop.job.map(|job| job.value.id), stop.ordered_at())
-    });
-    let requesters = asked.iter().flat_map(|asked| asked.links(case, stop.ordered_at()));
     finding
-        .links(requesters.filter(|link| Some(link) != call.as_ref()))
         .links(made_link)
         .links(ending)
-        .fixes(no_pid_file.map(|_| fixes::fitting_type(&stop.at(), "forking")))
-        .links(no_pid_file.map(|line| {
-            let said = format!(
-                "{} logged {}",
-                stop.manager_name(case),
-                words::quotation(&line.value.message)
-            );
-            case.link(line.at, LinkEvent::UnitState, line.source, None, said)
-        }))
-        .settings([pid_file, hanging])
-        .settings([setting, own.and_then(|own| own.line)])
-        .settings(limit.others(case, &stop))
         .links(ran)
         .links([link])
         .links(units::stop_links(case, &stop))
         .fixes([limit.fix(&stop)])
         .answer()
+}
+
+/// What else there is to tell of a limit that ran out.
+#[derive(Default)]
+struct Detail {
+    /// A sentence, after a space.
+    text: String,
+    setting: Option<DecidingSetting>,
+    links: Vec<Link>,
+    fix: Option<Fix>,
+}
+
+/// What had not happened that the unit's `Type=` has its manager wait for.
+fn not_ready(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    timed_out: &Seen<JournalLine>,
+) -> Option<Detail> {
+    // In the states before and after that commands are run.
+    if !timed_out.value.message.contains(": start operation timed out") {
+        return None;
+    }
+    if let Some(line) = pid_file_missed(case, stop, timed_out) {
+        let said =
+            format!("{} logged {}", stop.manager_name(case), words::quotation(&line.value.message));
+        let file = units::unit_setting(case, stop, "PIDFile", "PIDFile");
+        return Some(Detail {
+            text: format!(
+                " It was waiting for a PID file that was not written{}.",
+                units::in_brackets(file.as_ref())
+            ),
+            setting: file,
+            links: vec![case.link(line.at, LinkEvent::UnitState, line.source, None, said)],
+            fix: Some(fixes::fitting_type(&stop.at(), "forking")),
+        });
+    }
+    let kind = units::unit_setting(case, stop, "Type", "Type")?.value;
+    let missed = match kind.as_str() {
+        "notify" | "notify-reload" => "Nothing had said that it was ready (READY=1, sd_notify(3))",
+        "dbus" => "It had not taken its name on the bus",
+        "forking" => "The command that starts it had not returned",
+        _ => return None,
+    };
+    let text = format!(" {missed}, as Type={kind} has it do.");
+    let fix = Some(fixes::fitting_type(&stop.at(), &kind));
+    Some(Detail { text, fix, ..Detail::default() })
+}
+
+/// The commands that a manager waits for, by what it logs when that takes too long (`service_dispatch_timer`).
+const WAITED_FOR: [(&str, &str); 6] = [
+    ("condition operation timed out", "ExecCondition"),
+    ("start-pre operation timed out", "ExecStartPre"),
+    ("start-post operation timed out", "ExecStartPost"),
+    (RELOAD, "ExecReload"),
+    ("Stopping timed out", "ExecStop"),
+    ("State 'stop-post' timed out", "ExecStopPost"),
+];
+
+/// The command that had not ended, where one was waited for; `own` is the one that the victim is part of.
+fn waited_for(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    timed_out: &Seen<JournalLine>,
+    own: Option<&UnitCommand<'_>>,
+) -> Option<Detail> {
+    let message = &timed_out.value.message;
+    let (_, name) = WAITED_FOR.into_iter().find(|(said, _)| message.contains(said))?;
+    let own = own.filter(|own| own.setting == name).and_then(|own| own.line.clone());
+    let line = own.or_else(|| units::only_line(case, stop.manager, &stop.unit, name));
+    // A reload may be waiting for the service itself; what is run for a stop the limit's own words tell.
+    let is_told = name.starts_with("ExecStop");
+    if line.is_none() && (is_told || name == "ExecReload") {
+        return None;
+    }
+    let cited = units::in_brackets(line.as_ref());
+    let text = format!(" What {name}= runs had not ended{cited}.");
+    let fix = Some(fixes::lasting_command(&stop.at(), name));
+    let text = if is_told { String::new() } else { text };
+    Some(Detail { text, setting: line, fix, ..Detail::default() })
+}
+
+/// What had another signal sent than the usual one when the time was up.
+fn failure_mode(case: &Case<'_>, stop: &UnitStop<'_>, limit: &Limit) -> Option<Detail> {
+    let name = match limit.name {
+        "TimeoutStartSec" => "TimeoutStartFailureMode",
+        "TimeoutStopSec" => "TimeoutStopFailureMode",
+        _ => return None,
+    };
+    let number = stop.first.value.number;
+    let mode = units::unit_setting(case, stop, name, name);
+    let mode = mode.filter(|mode| mode.value != "terminate" && number != sig::SIGTERM)?;
+    let text = format!(" So {} came ({}).", signal_name(number), units::cited(&mode));
+    Some(Detail { text, setting: Some(mode), ..Detail::default() })
+}
+
+/// Who had asked for the stop that took too long.
+fn asked_for(case: &Case<'_>, stop: &UnitStop<'_>, limit: &Limit) -> Option<Detail> {
+    let request = stop.job.filter(|_| limit.id == CauseId::UnitStopTimeout)?;
+    let request = Request::for_job(case, Wish::Stop, request, stop.began_ns)?;
+    let text = format!(" The stop was asked for: {}.", request.sentence(case)?);
+    let links = request_links(case, stop, request);
+    Some(Detail { text, links, ..Detail::default() })
 }
 
 /// Who had a scope made by systemd-run(1), and the link of it: that goes on as the first process of the scope, by executing
@@ -346,24 +420,6 @@ fn scope_made(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Link)> {
     let at = case.exit.at.shifted(ran_ns);
     let link = case.link(at, LinkEvent::Command, Source::Kernel, None, told.clone());
     Some((told, link))
-}
-
-/// The command before or after the start that had not ended when the time for it was up (`service_dispatch_timer`), where
-/// there is only one.
-fn hanging_command(
-    case: &Case<'_>,
-    stop: &UnitStop<'_>,
-    timed_out: &Seen<JournalLine>,
-) -> Option<DecidingSetting> {
-    const STATES: [(&str, &str); 2] =
-        [("start-pre operation", "ExecStartPre"), ("start-post operation", "ExecStartPost")];
-    let said = |state: &str| timed_out.value.message.contains(state);
-    let (_, name) = STATES.iter().find(|(state, _)| said(state))?;
-    let scopes = [stop.unit.clone(), units::template(&stop.unit)];
-    let all = case.world.setting_lines(stop.manager).map(|seen| &seen.value);
-    let its = all.filter(|line| scopes.contains(&line.scope) && line.name == *name);
-    let places: BTreeSet<_> = its.map(|line| (line.file.as_deref(), line.line)).collect();
-    units::unit_setting(case, stop, name, name).filter(|_| places.len() == 1)
 }
 
 /// What the manager logged when it did not find the PID file of a unit that it was starting (`service_load_pid_file`).

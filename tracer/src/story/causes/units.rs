@@ -11,7 +11,7 @@ use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
 use crate::story::unit_jobs::{job_type, stop_job};
-use crate::story::verdict::{CauseId, Outcome};
+use crate::story::verdict::{CauseId, Link, Outcome};
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
 
@@ -188,10 +188,7 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
         )
         .gap("which process asked could not be learned from the bus: it was gone too soon, or not one that the bus can be believed of");
     };
-    let mut links = request.links(case, stop.first.at);
-    // That call is told with the stop.
-    let call = request.call.map(|call| units::asking_link(case, call, request.job, stop.first.at));
-    links.retain(|link| Some(link) != call.as_ref());
+    let links = request_links(case, stop, request);
     let parents = request.process.map(|id| case.world.people.parents(id)).unwrap_or_default();
     let itself = if parents.contains(&case.victim) {
         format!(" It was {} itself that had it done.", words::name_pid(&case.victim_process()))
@@ -200,6 +197,18 @@ fn requested(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>, what: &
     };
     let text = format!("{what}: {who}.{itself}");
     Finding::new(ID, Fit::Exact, request.grade().min(stop.job_grade(case)), text).links(links)
+}
+
+/// The links of a request for a stop but for its call, which is told with the stop.
+pub(super) fn request_links(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    request: Request<'_>,
+) -> Vec<Link> {
+    let mut links = request.links(case, stop.first.at);
+    let call = request.call.map(|call| units::asking_link(case, call, request.job, stop.first.at));
+    links.retain(|link| Some(link) != call.as_ref());
+    links
 }
 
 /// A caller whose process is not known: its name, else its user.

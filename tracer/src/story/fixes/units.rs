@@ -199,6 +199,9 @@ pub fn fitting_type(at: &UnitAt, kind: &str) -> Fix {
         "forking" => {
             "PIDFile= with the file that the program itself writes, or Type=exec where it can stay in the foreground"
         }
+        "simple" | "exec" | "idle" => {
+            "Type=forking, and PIDFile= where the program writes one; or ExecStart= with its option to stay in the foreground, as -F, --foreground, --nodaemon"
+        }
         _ => {
             "BusName= with the name that the program takes and keeps, or Type=exec where it has none"
         }
@@ -248,6 +251,22 @@ pub fn narrower_command(at: &UnitAt, command: &UnitCommand<'_>) -> Fix {
     })
     .check(at.show(setting))
     .see("systemd.service(5), pkill(1)")
+}
+
+/// A command that its unit waits for, and that does not end.
+pub fn lasting_command(at: &UnitAt, setting: &str) -> Fix {
+    let there = format!(
+        "under [Service]: an empty \"{setting}=\" takes away what the unit's own file has; lines after it say what is run instead, \
+         by timeout(1) where it may take too long"
+    );
+    fix(
+        &format!("have what {setting}= runs come to an end"),
+        at.edit("", &there),
+        "the unit goes on as soon as that command has ended",
+    )
+    .but("what the command waited for may not have happened by then")
+    .check(at.show(setting))
+    .see("systemd.service(5), timeout(1)")
 }
 
 /// A longer `TimeoutStopSec=`. `then`: the signal that comes when it has run out.

@@ -90,6 +90,9 @@ impl<'a> Overrun<'a> {
         let mut found = Vec::new();
         if self.abort.is_some() {
             found.extend(timeout_setting(case, stop));
+        }
+        // By a watchdog a unit is aborted that nobody stops.
+        if self.abort.is_some() || self.limit == Limit::Abort && stop.job.is_some() {
             found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
         }
         found.extend(self.setting(case, stop));

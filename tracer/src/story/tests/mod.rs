@@ -29,3 +29,4 @@ mod stops;
 mod terminals;
 mod time_limits;
 mod unasked;
+mod unit_timeouts;

@@ -1,0 +1,160 @@
+//! Units whose time ran out: what had been waited for.
+
+use serde_json::Value;
+
+use super::scene::{Scene, at, root, signal, systemd, task_in};
+use crate::evidence::{Fact, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death};
+
+const FILE: &str = "/etc/systemd/system/v.service";
+
+fn victim() -> Task {
+    task_in(142, "v", "/system.slice/v.service")
+}
+
+/// PID 1 logs this of v.service, whose file has these lines, and ends a process of it by this signal.
+fn timed_out(
+    scene: Scene,
+    victim: &Task,
+    lines: &[(&str, &str)],
+    (message, number): (&str, u8),
+) -> Death {
+    let mut scene = scene.target(victim, TargetReason::Running);
+    for (line, (name, value)) in (2..).zip(lines) {
+        scene = scene.setting("v.service", name, value, Some((FILE, line)));
+    }
+    let line = JournalLine {
+        message: format!("v.service: {message}"),
+        pid: Some(1),
+        uid: Some(0),
+        about_unit: Some("v.service".to_owned()),
+        ..JournalLine::default()
+    };
+    scene
+        .add(5000, Source::Journal, Fact::Journal(line))
+        .signal(5001, signal(number, systemd(), victim.clone()))
+        .exit(5002, victim.clone(), u32::from(number), true)
+        .death()
+}
+
+fn has_setting(death: &Death, name: &str, line: u32) -> bool {
+    death.cause.settings.iter().any(|it| it.name == name && it.line == Some(line))
+}
+
+#[test]
+fn the_command_that_hangs_is_named() {
+    let lines =
+        [("TimeoutStartSec", "3"), ("ExecStart", "/bin/v"), ("ExecStartPost", "/bin/sleep 60")];
+    let told = ("start-post operation timed out. Terminating.", sig::SIGTERM);
+    let death = timed_out(Scene::default(), &victim(), &lines, told);
+    assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
+    let text = &death.cause.explanation;
+    let words = "What ExecStartPost= runs had not ended (ExecStartPost=/bin/sleep 60, set in /etc/systemd/system/v.service:4).";
+    assert!(text.contains(words), "{text}");
+    assert!(has_setting(&death, "ExecStartPost", 4), "{death:#?}");
+    assert!(death.fixes[0].title.contains("ExecStartPost="), "{death:#?}");
+    // Which of several it was is not guessed.
+    let two = [("ExecStartPost", "/bin/true"), ("ExecStartPost", "/bin/sleep 60")];
+    let death = timed_out(Scene::default(), &victim(), &two, told);
+    let text = &death.cause.explanation;
+    assert!(text.ends_with("What ExecStartPost= runs had not ended."), "{text}");
+}
+
+#[test]
+fn what_a_start_waited_for_is_told() {
+    let told = |kind: &str, message: &str| {
+        let lines = [("TimeoutStartSec", "3"), ("Type", kind)];
+        timed_out(Scene::default(), &victim(), &lines, (message, sig::SIGTERM))
+    };
+    let started = "start operation timed out. Terminating.";
+    for (kind, words, remedy) in [
+        (
+            "notify",
+            "Nothing had said that it was ready (READY=1, sd_notify(3)), as Type=notify",
+            "NotifyAccess=",
+        ),
+        ("dbus", "It had not taken its name on the bus, as Type=dbus", "BusName="),
+        ("forking", "The command that starts it had not returned, as Type=forking", "Type=exec"),
+    ] {
+        let death = told(kind, started);
+        assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+        assert!(has_setting(&death, "Type", 3), "{death:#?}");
+        assert!(death.fixes[0].commands.concat().contains(remedy), "{death:#?}");
+    }
+    let before = told("notify", "start-pre operation timed out. Terminating.");
+    assert!(!before.cause.explanation.contains("READY=1"), "{}", before.cause.explanation);
+}
+
+#[test]
+fn why_a_stop_that_hangs_is_aborted_and_who_wanted_it() {
+    let lines = [
+        ("TimeoutStopSec", "2"),
+        ("TimeoutStopFailureMode", "abort"),
+        ("ExecStop", "/bin/sleep 60"),
+    ];
+    let systemctl = root(task_in(90, "systemctl", "/user.slice/x.scope"));
+    let scene = Scene::default()
+        .user(0, "root")
+        .exec(2990, systemctl, &["systemctl", "stop", "v"], &[])
+        .job(3000, 645, "stop", "v.service");
+    // A helper of the stop.
+    let mut helper = victim();
+    helper.id.start_ns = at(3010).boot_ns;
+    let told = ("Stopping timed out. Aborting.", sig::SIGABRT);
+    let death = timed_out(scene, &helper, &lines, told);
+    assert_eq!(death.cause.id, CauseId::UnitStopTimeout, "{death:#?}");
+    let text = &death.cause.explanation;
+    for words in [
+        "So SIGABRT came (TimeoutStopFailureMode=abort, set in /etc/systemd/system/v.service:3).",
+        "The stop was asked for: root ran \"systemctl stop v\"",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(has_setting(&death, "TimeoutStopFailureMode", 3), "{death:#?}");
+    assert!(has_setting(&death, "ExecStop", 4), "{death:#?}");
+    assert!(death.chain[0].text.contains("systemctl stop v"), "{death:#?}");
+}
+
+/// `ExecStart=` goes to the background: with its own exit the service is over.
+#[test]
+fn a_program_that_goes_to_the_background_is_told_as_that() {
+    let mut main = task_in(140, "v", "/system.slice/v.service");
+    main.id.start_ns = at(0).boot_ns;
+    let told = |kind: &str, session_leader| {
+        let mut scene = Scene::default()
+            .setting("v.service", "Type", kind, Some((FILE, 2)))
+            .target(&victim(), TargetReason::Running)
+            .exec(0, main.clone(), &["v"], &[&systemd()])
+            .exec(1, victim(), &["v"], &[&main, &systemd()]);
+        let snapshot = ProcessSnapshot {
+            pid: 142,
+            start_ns: victim().id.start_ns,
+            comm: "v".to_owned(),
+            ppid: 140,
+            session_leader,
+            cgroup: victim().cgroup,
+            ..ProcessSnapshot::default()
+        };
+        scene = scene.add(2, Source::Proc, Fact::Process(Box::new(snapshot))).unit(
+            3,
+            "v.service",
+            &[("MainPID", Value::from(140))],
+        );
+        scene
+            .exit(900, main.clone(), 0, false)
+            .signal(901, signal(sig::SIGTERM, systemd(), victim()))
+            .exit(902, victim(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let death = told("simple", 142);
+    assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains("goes into the background, which ends a service of Type=simple"),
+        "{text}"
+    );
+    assert!(death.fixes[0].commands.concat().contains("Type=forking"), "{death:#?}");
+    for death in [told("simple", 140), told("forking", 142)] {
+        assert!(!death.cause.explanation.contains("background"), "{}", death.cause.explanation);
+    }
+}
