@@ -47,6 +47,14 @@ impl Machine {
         self
     }
 
+    /// Beside a PID 1 that can be looked into: the machine's own cannot where the machine is a container itself.
+    fn beside_init(mut self) -> Self {
+        let init =
+            ["unshare", "-pf", "--mount-proc", "sh", "-c", "\"$@\" || exit $?; exit 0", "sh"];
+        self.wrapper.splice(0..0, init.map(str::to_owned));
+        self
+    }
+
     fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
         self
@@ -512,7 +520,8 @@ fn rights_of_the_file() {
     let remedy = remedy_of(&rows, "died with the init of its pid namespace");
     assert!(!remedy.contains("setcap"), "what unshare(1) takes is not among them: {remedy}");
     let words = ["which do not count here", "no_new_privs"];
-    machine(Machine::of(&["setpriv", "--no-new-privs"])).refuses("capabilities", &words);
+    let refusing = machine(Machine::default()).and(&["setpriv", "--no-new-privs"]);
+    refusing.refuses("capabilities", &words);
     let nosuid =
         format!("mount --bind {0} {0}; mount -o remount,bind,nosuid {0}", text(place.path()));
     let words = ["nosuid forbids that", "=ep /usr/local/bin/killtrace"];
@@ -675,12 +684,13 @@ fn cgroup_namespace(name: &str, and: &str) -> Machine {
 
 #[test]
 fn a_cgroup_namespace_of_its_own() {
-    let machine = cgroup_namespace("killtrace-own", ":");
+    let machine = cgroup_namespace("killtrace-own", ":").beside_init();
     let said = machine.traces(&["cgroup2"]);
     assert!(said.contains("cgroup2: this is a private cgroup namespace"), "{said}");
     let remedy = remedy_of(&machine.doctor().0, "cgroup2");
     assert!(remedy.contains("nsenter -t 1 -m -C "), "{remedy}");
-    let healed = cgroup_namespace("killtrace-healed", "exec nsenter -t 1 -m -C \"$@\"").doctor().0;
+    let heal = "exec nsenter -t 1 -m -C \"$@\"";
+    let healed = cgroup_namespace("killtrace-healed", heal).beside_init().doctor().0;
     let works = |row: &Value| row["name"] == "cgroup2" && row["state"] == "works";
     assert!(healed.iter().any(works), "{healed:#?}");
     let waits = machine.run(&["--duration", "100ms", "--target", "cgroup:/no-such-cgroup"]);
@@ -729,7 +739,7 @@ fn units_outside_of_a_cgroup_namespace() {
 fn files_of_its_own() {
     let hide = "names=$(mktemp); sed s/nobody/mallory/ /etc/passwd > \"$names\"; \
                 mount --bind \"$names\" /etc/passwd; rm \"$names\"";
-    let machine = Machine::mounts(hide);
+    let machine = Machine::mounts(hide).beside_init();
     let said = machine.traces(&["files"]);
     assert!(said.contains("files: PID 1 has other files"), "{said}");
     let mut words = vec!["--format", "json", "--"];

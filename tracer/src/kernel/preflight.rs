@@ -36,7 +36,7 @@ fn program() -> String {
 pub fn privileged() -> String {
     if !is_root() && are_own_rights_refused() {
         return "run it as root (sudo killtrace …): its file has rights of its own, which do not count here (no_new_privs, \
-                as NoNewPrivileges= of a unit sets it, or a bounding set without them)"
+                as NoNewPrivileges= of a unit sets it)"
             .to_owned();
     }
     if !is_root() {

@@ -1,6 +1,6 @@
 //! What ended the process whose end led to this one: one step further up the chain.
 
-use super::actor::{Actor, STARTS, runs_shell};
+use super::actor::{Actor, STARTS, is_interactive, is_shell, runs_shell};
 use super::case::Case;
 use super::causes::{KILLERS, logind};
 use super::decide::{self, Blow};
@@ -16,7 +16,8 @@ use super::verdict::{Link, Outcome};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
+    CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
+    signal_name,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -38,6 +39,28 @@ pub struct End<'a> {
     blow: Option<Blow<'a>>,
     /// The end of another that the kernel answered by that blow.
     above: Option<Box<Self>>,
+    /// The timer by which a shell had ended itself.
+    idle: Option<&'a SeenSignal>,
+}
+
+/// The timer by which an interactive shell had ended itself: nobody typed anything for as long as `TMOUT` says (bash(1),
+/// zshparam(1)). It catches SIGALRM, says so, and ends as by `exit`.
+pub fn idle_alarm<'a>(case: &Case<'a>, exit: &Seen<Exit>) -> Option<&'a SeenSignal> {
+    /// What a shell does at its end: its logout file, and writing its history.
+    const ENDS: u64 = S;
+    let task = &exit.value.task;
+    let process = signals::task_at(case.world, task, exit.ns());
+    let is_shell = process.comm.as_deref().is_some_and(is_shell) && is_interactive(&process);
+    let exited = matches!(Outcome::of(&exit.value), Outcome::Exited { .. });
+    let mut signals = case.world.signals_to(task.id).iter().rev();
+    let ran_out = signals.find(|signal| {
+        mechanism::of(&signal.value) == Mechanism::Timer
+            && signal.value.number == sig::SIGALRM
+            && signal.value.disposition == Some(Disposition::Handler)
+            && signal.ns() <= exit.ns()
+            && signal.ns() + ENDS >= exit.ns()
+    });
+    ran_out.filter(|_| is_shell && exited)
 }
 
 /// How far up ends are followed.
@@ -74,7 +97,9 @@ impl<'a> End<'a> {
             let end = Self::at(case, ended.id, depth - 1)?;
             (end.ns() <= blow.signal.ns() + ANSWERED).then(|| Box::new(end))
         });
-        Some(Self { exit, blow, above })
+        let by_timer = blow.is_none_or(|blow| blow.mechanism == Mechanism::Timer);
+        let idle = idle_alarm(case, exit).filter(|_| by_timer);
+        Some(Self { exit, blow, above, idle })
     }
 
     /// Who ended first of those whose ends led, one after the other, to this one.
@@ -138,7 +163,9 @@ impl<'a> End<'a> {
         let above = self.above.iter().flat_map(|end| end.links_within(case, effect, hops));
         let asked = self.passed_on(case).into_iter().flat_map(|asked| asked.links(case, effect));
         let commands = commands.into_iter().flatten().chain(asked);
-        let own = commands.chain(struck).chain([exit_link(case, self.exit)]);
+        let idle = self.idle.filter(|_| self.blow.is_none());
+        let idle = idle.map(|alarm| case.signal_link(alarm, Mechanism::Timer));
+        let own = commands.chain(struck).chain(idle).chain([exit_link(case, self.exit)]);
         above.chain(own.map(|link| link.before(effect))).collect()
     }
 
@@ -181,6 +208,9 @@ impl<'a> End<'a> {
             Outcome::Signaled { signal, .. } => format!("{name} was killed by {signal}"),
             Outcome::Unknown => format!("{name} was gone"),
         };
+        if self.idle.is_some() {
+            return format!("{how}, having got no input for as long as TMOUT says, it seems");
+        }
         let Some(blow) = self.blow else { return how };
         let signal = signal_name(blow.signal.value.number);
         // An exit after a signal has not named that signal yet.

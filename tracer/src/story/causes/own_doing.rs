@@ -4,18 +4,19 @@ use super::commands::child_ended_alike;
 use super::crashes::described;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Disposition, Exit, Grade, MS, Mechanism, Process, ProcessId, S, SignalInfo, sig, signal_name,
+    Exit, Grade, MS, Mechanism, Process, ProcessId, S, SignalInfo, sig, signal_name,
 };
-use crate::story::actor::{is_interactive, is_shell, runs_shell};
+use crate::story::actor::runs_shell;
 use crate::story::case::Case;
 use crate::story::decide::fault_lived_through;
 use crate::story::ending::Ending;
 use crate::story::fixes::UnitAt;
 use crate::story::patience::Program;
 use crate::story::stopping::{AskedToEnd, is_true};
+use crate::story::upstream::idle_alarm;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, units, words};
+use crate::story::{fixes, units, words};
 
 pub(super) fn core(case: &Case<'_>) -> &'static str {
     match case.outcome {
@@ -341,25 +342,10 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-/// An interactive shell whose own timer ran out exits: nobody typed anything for as long as `TMOUT` says (bash(1),
-/// zshparam(1)). It catches SIGALRM, says so, and ends as by `exit`.
+/// An interactive shell whose own timer ran out exits.
 pub fn idle_shell(case: &Case<'_>) -> Option<Opinion> {
-    /// What a shell does at its end: its logout file, and writing its history.
-    const ENDS: u64 = S;
     let Outcome::Exited { status } = case.outcome else { return None };
-    let process = case.victim_process();
-    let is_shell = process.comm.as_deref().is_some_and(is_shell) && is_interactive(&process);
-    if case.blow.is_some() || !is_shell {
-        return None;
-    }
-    let ran_out = case.world.signals_to(case.victim).iter().rev().find(|signal| {
-        let is_timer = mechanism::of(&signal.value) == Mechanism::Timer;
-        is_timer
-            && signal.value.number == sig::SIGALRM
-            && signal.value.disposition == Some(Disposition::Handler)
-            && signal.ns() <= case.exit.ns()
-            && signal.ns() + ENDS >= case.exit.ns()
-    })?;
+    let ran_out = idle_alarm(case, case.exit).filter(|_| case.blow.is_none())?;
     Finding::new(
         CauseId::TimerExpired,
         Fit::Circumstance,

@@ -1,9 +1,9 @@
 //! What ended a login whose processes logind then ended: its shell, or the connection.
 
-use super::scene::{Scene, signal, systemd, task_in};
+use super::scene::{Scene, caught, signal, systemd, task_in};
 use crate::evidence::{
-    BusPeer, Fact, ProcessId, ProcessSnapshot, SignalSent, Source, TargetReason, Task, TcpChange,
-    TcpState, sig,
+    BusPeer, Fact, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source, TargetReason, Task,
+    TcpChange, TcpState, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -65,6 +65,26 @@ fn a_shell_that_ended_first_is_why_the_client_left() {
     let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
     assert_eq!(texts[0], "bash[2034] \"-bash\" exited with 1", "{texts:?}");
     assert!(texts[1].contains("closed the connection (FIN)"), "{texts:?}");
+}
+
+/// `TMOUT` ended it: what dies with its login is told of that, too.
+#[test]
+fn a_shell_that_got_no_input_is_why_the_client_left() {
+    let death = login(|scene| {
+        let alarm = SignalSent {
+            info: SignalInfo::Privileged,
+            syscall: None,
+            stack: vec!["it_real_fn".to_owned()],
+            is_target: false,
+            ..caught(sig::SIGALRM, task_in(7, "bystander", "/"), shell())
+        };
+        scene.signal(5094, alarm).exit(5095, shell(), 1 << 8, false)
+    });
+    says(
+        &death,
+        "(its shell bash[2034] exited with 1, having got no input for as long as TMOUT says, it seems",
+    );
+    assert!(death.chain[0].text.contains("SIGALRM"), "{death:#?}");
 }
 
 #[test]
