@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use self::calls::request_for;
 use self::main_process::{
-    ends_its_unit, is_passed_on, lives_in, main_end, struck_by_manager, was_named_main,
+    asked_to_end, ends_its_unit, is_passed_on, lives_in, main_end, struck_by_manager,
+    was_named_main,
 };
 use super::case::Case;
 use super::decide::Blow;
@@ -131,6 +132,12 @@ impl<'a> UnitStop<'a> {
         // A service that restarts by itself makes its job when it has been cleaned up.
         let job = stop_job(world, manager, &unit, first.ns(), case.victim.start_ns)
             .filter(|job| main_exit.is_none() || job.ns() <= first.ns());
+        // With `KillMode=mixed` the main process may not have heeded it, and the others are struck with it.
+        let unheeded = job.filter(|_| to_main.is_none() && first.value.number == sig::SIGKILL);
+        let to_main = to_main.or_else(|| {
+            let asked = asked_to_end(world, manager, &unit, unheeded?.ns(), blow.signal);
+            asked.filter(|signal| !is_passed_on(case, manager, &unit, signal))
+        });
         let begun = to_main.map_or(first.at, |signal| signal.at.no_later_than(first.at));
         let began_ns = job.map_or(begun.boot_ns, |job| job.ns().min(begun.boot_ns));
         let last = blow.signal.value.number;
