@@ -375,7 +375,7 @@ fn a_command_after_the_start_that_hangs() {
     let scene = own("ExecStartPost", "/opt/wait").add(2000, Source::Journal, line);
     let death = unexplained(scene, &victim);
     assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
-    let words = "It was waiting for a command of its own that had not ended (ExecStartPost=/opt/wait, set in ";
+    let words = "What ExecStartPost= runs had not ended (ExecStartPost=/opt/wait, set in ";
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
     assert!(death.cause.settings.iter().any(|it| it.name == "ExecStartPost"), "{death:#?}");
 }
