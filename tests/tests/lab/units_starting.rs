@@ -85,7 +85,7 @@ fn a_command_after_it_takes_too_long() {
         "TimeoutStartSec=3\nExecStart=/bin/sleep 1000\nExecStartPost=/usr/bin/tail -f /dev/null\n",
     );
     let death = end_of_start(&lab);
-    death.assert_says(&["a command of its own that had not ended"]);
+    death.assert_says(&["runs had not ended"]);
     death.assert_setting("TimeoutStartSec", "3", VICTIM, 2);
     death.assert_setting("ExecStartPost", "/usr/bin/tail -f /dev/null", VICTIM, 4);
     death.assert_chain(&[("timeout", "start-post operation timed out"), ("signal", "SIGTERM")]);
