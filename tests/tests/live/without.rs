@@ -471,7 +471,8 @@ fn types_that_are_another_users() {
         "--inh-caps=+bpf,+perfmon,+dac_read_search",
         "--ambient-caps=+bpf,+perfmon,+dac_read_search",
     ];
-    let place = tempfile::tempdir().expect("a directory, which is root's alone");
+    let place = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).expect("root's alone");
     for name in ["types", "no-such-file"] {
         fs::write(place.path().join("types"), "secret").expect("written");
         let path = place.path().join(name);
