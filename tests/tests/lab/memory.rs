@@ -5,15 +5,16 @@ use killtrace_tests::lab::{EARLYOOM, Options};
 use crate::lab;
 use crate::units::{start, unit, verdict};
 
-/// earlyoom is told that whatever there is, is too little. It kills nothing of root's, and not the bus.
+/// earlyoom is told that whatever there is, is too little; as alice it can kill nothing but what is hers.
 #[test]
 fn earlyoom_ends_what_a_user_runs() {
-    const SETTINGS: &str =
-        "EARLYOOM_ARGS=-m 100,1 -s 100,1 --ignore-root-user --avoid ^dbus-daemon$\n";
+    const SETTINGS: &str = "EARLYOOM_ARGS=-m 99,1 -s 100,1 --prefer ^sleep$\n";
+    const OWN: &str = "[Service]\nDynamicUser=no\nUser=alice\nAmbientCapabilities=\n";
     let text = "[Service]\nUser=alice\nExecStart=/bin/sleep 1000\n";
     let lab = lab(&unit(Options::default(), "victim.service", text));
     lab.unpack(EARLYOOM).expect("earlyoom");
     lab.write("/etc/default/earlyoom", SETTINGS).expect("its settings");
+    lab.write("/etc/systemd/system/earlyoom.service.d/own.conf", OWN).expect("its user");
     lab.exec(&["systemctl", "daemon-reload"]).expect("its unit is known");
     let pid = start(&lab, &["victim.service"]);
     let death = verdict(&lab, pid, || {

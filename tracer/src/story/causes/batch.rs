@@ -46,9 +46,11 @@ pub fn ended(case: &Case<'_>) -> Option<Opinion> {
         }
         None => (Grade::Inferred, format!("{job} ended, ran out of time or was cancelled")),
     };
+    // It says so before it does it, and journald hears of it a moment later.
+    let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     let link = said.map(|line| {
         let text = format!("slurmd logged {}", words::quotation(line.value.message.trim()));
-        case.link(line.at, LinkEvent::Timeout, line.source, None, text).before(case.exit.at)
+        case.link(line.at, LinkEvent::Timeout, line.source, None, text).before(struck)
     });
     let fix = id.filter(|_| is_slurm).map(|id| fixes::look_at_slurm_job(&id));
     Finding::new(

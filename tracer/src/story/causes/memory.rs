@@ -307,9 +307,11 @@ pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
         }
         None => "by its name a daemon that kills when memory runs short; that memory was short was not seen".to_owned(),
     };
+    // That memory is short comes before the kill; journald may hear of it a moment later.
+    let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     let link = said.map(|said| {
         let text = format!("{name} logged {}", words::quotation(&said.value.message));
-        case.link(said.at, LinkEvent::Oom, said.source, None, text).before(case.exit.at)
+        case.link(said.at, LinkEvent::Oom, said.source, None, text).before(struck)
     });
     Finding::new(
         CauseId::UserspaceOom,
@@ -345,10 +347,12 @@ fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
 /// What it logged about memory when it killed, by the pid that the kernel told journald.
 fn said_so<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<JournalLine>> {
     const ABOUT: [&str; 4] = ["mem", "swap", "oom", "psi"];
-    case.world.journal.iter().rev().find(|line| {
+    let about = case.world.journal.iter().filter(|line| {
         let message = line.value.message.to_lowercase();
         line.value.pid == Some(sender.id.pid)
             && line.ns().abs_diff(case.struck_ns()) <= 5 * S
             && ABOUT.iter().any(|word| message.contains(word))
-    })
+    });
+    // It goes on logging where that did not help.
+    about.min_by_key(|line| line.ns().abs_diff(case.struck_ns()))
 }
