@@ -1,9 +1,10 @@
 //! A daemon that kills when memory runs short.
 
-use killtrace_tests::lab::{EARLYOOM, Options};
+use killtrace_tests::lab::{EARLYOOM, Killtrace, Options};
 
+use crate::death::Death;
 use crate::lab;
-use crate::units::{start, unit, verdict};
+use crate::units::{start, unit};
 
 /// earlyoom is told that whatever there is, is too little; as alice it can kill nothing but what is hers.
 #[test]
@@ -17,9 +18,11 @@ fn earlyoom_ends_what_a_user_runs() {
     lab.write("/etc/systemd/system/earlyoom.service.d/own.conf", OWN).expect("its user");
     lab.exec(&["systemctl", "daemon-reload"]).expect("its unit is known");
     let pid = start(&lab, &["victim.service"]);
-    let death = verdict(&lab, pid, || {
-        lab.exec(&["systemctl", "start", "earlyoom.service"]).expect("started");
-    });
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    killtrace.learns(&["\"source\":\"journal\""]).expect("the journal is read");
+    lab.exec(&["systemctl", "start", "earlyoom.service"]).expect("started");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
     assert_eq!(death.cause(), "userspace-oom", "{death}");
     let killer = &death.0["killer"]["process"];
     assert_eq!(

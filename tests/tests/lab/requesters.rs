@@ -378,9 +378,12 @@ fn a_batch_job_runs_out_of_time() {
     let lab = lab(&unit(Options::default().file(DAEMON, steps), "slurmd.service", &service));
     start(&lab, &["slurmd.service"]);
     let pid = lab.pid_of("sleep").expect("its job");
-    let death = verdict(&lab, pid, || {
-        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("its time is over");
-    });
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    // The start of the service is the last that was logged.
+    killtrace.learns(&["\"source\":\"journal\""]).expect("the journal is read");
+    lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("its time is over");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
     assert_eq!(death.cause(), "batch-job-ended", "{death}");
     assert_eq!(death.0["cause"]["evidence"], "reported", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "slurmstepd", "{death}");

@@ -1,6 +1,6 @@
 //! Services that fail: at their start, and by the word of the watchdog. systemd ends them of its own accord.
 
-use killtrace_tests::lab::{Lab, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Options};
 
 use crate::death::Death;
 use crate::lab;
@@ -62,9 +62,12 @@ fn what_ignores_the_watchdog_is_killed() {
 fn helper_of(lab: &Lab) -> Death {
     lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
     let pid = lab.pid_of("sleep").expect("the helper's pid");
-    let death = verdict(lab, pid, || {
-        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
-    });
+    let mut killtrace = Killtrace::start(lab, &["-p", &pid.to_string()]).expect("killtrace");
+    // Its state is asked for before it ends.
+    killtrace.learns(&["\"unit\":\"victim.service\"", "\"properties\""]).expect("the unit");
+    lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert!(killtrace.wait().expect("killtrace ends").status.success());
     assert_eq!(death.cause(), "unit-failed", "{death}");
     death.assert_killer(1, "systemd");
     death.assert_ruled_out("unit-stop-requested");

@@ -58,7 +58,7 @@ fn systemctl_kill_by_a_person() {
 /// With a value, which systemd takes since 254: it is queued, and not sent as by kill(2).
 #[test]
 fn a_signal_with_a_value() {
-    const COMMAND: &str = "systemctl kill -s USR1 --kill-value=7 victim.service";
+    const COMMAND: &str = "systemctl kill -s RTMIN+1 --kill-value=7 victim.service";
     let (lab, pid) = victim();
     let help = lab.exec(&["systemctl", "--help"]).expect("its help");
     if !help.contains("--kill-value") {
@@ -69,12 +69,12 @@ fn a_signal_with_a_value() {
     let death = verdict(&lab, pid, || drop(lab.exec(&["sh", "-c", COMMAND]).expect("killed")));
     assert_eq!(death.cause(), "systemctl-kill", "{death}");
     death.assert_killer(1, "systemd");
-    assert_eq!(death.0["outcome"]["signal"], "SIGUSR1", "{death}");
+    assert_eq!(death.0["outcome"]["signal"], "SIGRT_3", "{death}");
     death.assert_says(&["victim.service: root ran", COMMAND]);
     death.assert_chain(&[
         ("command", COMMAND),
         ("unit-state", "on client request"),
-        ("signal", "SIGUSR1"),
+        ("signal", "SIGRT_3"),
     ]);
 }
 
