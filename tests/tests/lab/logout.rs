@@ -121,25 +121,6 @@ fn a_job_of_a_shell_in_sudo_hears_of_the_lost_connection() {
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
-/// A unit at the terminal of systemd-run, which alice's shell hangs up with its jobs: it is no child of hers.
-#[test]
-fn a_unit_at_a_terminal_hears_of_the_lost_connection() {
-    let lab = lab(&kill_user_processes("no"));
-    let mut login = lab.login().expect("alice logs in");
-    login.begin("systemd-run --user --pty --quiet sleep 4000").expect("a unit");
-    let pid = lab.pid_of("sleep").expect("its pid");
-    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
-    killtrace.learns(&["\"kind\":\"terminal\"", "holders"]).expect("who holds the terminal");
-    login.kill_client().expect("the client is killed");
-    let death = Death(killtrace.death_of(pid).expect("a verdict"));
-    assert_eq!(death.cause(), "terminal-closed", "{death}");
-    let said = death.0["cause"]["explanation"].to_string();
-    assert!(said.contains("systemd-run[") && said.contains("closed the ssh connection"), "{death}");
-    death.assert_chain(&[("tcp-closed", CLIENT_ADDRESS), ("signal", "SIGHUP")]);
-    death.assert_no_link("command");
-    assert!(killtrace.wait().expect("killtrace ends").status.success());
-}
-
 /// The logout of alice, whose tmux logind ends, with this line in a drop-in that came after logind had started; and the
 /// setting that has not been read, as the verdict has it.
 pub fn logout_with_unread(lab: &Lab, name: &str, value: &str) -> (Death, Value) {

@@ -6,21 +6,29 @@ use crate::death::Death;
 use crate::lab;
 use crate::units::{start, unit};
 
-/// earlyoom is told that whatever there is, is too little; as alice it can kill nothing but what is hers.
+/// earlyoom reads that memory is short; as alice it can kill nothing but what is hers.
 #[test]
 fn earlyoom_ends_what_a_user_runs() {
-    const SETTINGS: &str = "EARLYOOM_ARGS=-m 99,1 -s 100,1 --prefer ^sleep$\n";
-    const OWN: &str = "[Service]\nDynamicUser=no\nUser=alice\nAmbientCapabilities=\n";
+    const OWN: &str = "[Service]\nDynamicUser=no\nUser=alice\nAmbientCapabilities=\n\
+                       BindReadOnlyPaths=/etc/meminfo:/proc/meminfo\n";
+    let memory = |available: u32| {
+        format!(
+            "MemTotal: 1000000 kB\nMemAvailable: {available} kB\nAnonPages: 900000 kB\n\
+             SwapTotal: 0 kB\nSwapFree: 0 kB\n"
+        )
+    };
     let text = "[Service]\nUser=alice\nExecStart=/bin/sleep 1000\n";
     let lab = lab(&unit(Options::default(), "victim.service", text));
     lab.unpack(EARLYOOM).expect("earlyoom");
-    lab.write("/etc/default/earlyoom", SETTINGS).expect("its settings");
+    lab.write("/etc/default/earlyoom", "EARLYOOM_ARGS=--prefer ^sleep$\n").expect("its settings");
+    lab.write("/etc/meminfo", &memory(800_000)).expect("what it reads");
     lab.write("/etc/systemd/system/earlyoom.service.d/own.conf", OWN).expect("its user");
     lab.exec(&["systemctl", "daemon-reload"]).expect("its unit is known");
     let pid = start(&lab, &["victim.service"]);
+    lab.exec(&["systemctl", "start", "earlyoom.service"]).expect("started");
     let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
     killtrace.learns(&["\"source\":\"journal\""]).expect("the journal is read");
-    lab.exec(&["systemctl", "start", "earlyoom.service"]).expect("started");
+    lab.write("/etc/meminfo", &memory(80_000)).expect("less of it");
     let death = Death(killtrace.death_of(pid).expect("a verdict"));
     assert!(killtrace.wait().expect("killtrace ends").status.success());
     assert_eq!(death.cause(), "userspace-oom", "{death}");

@@ -188,10 +188,11 @@ fn a_timers_service_ends_it() {
 /// What alice's own manager runs she has not typed either.
 #[test]
 fn a_users_timers_service_ends_it() {
-    const TIDY: &str = "/etc/systemd/user/tidy.service";
+    // Where the user's manager looks; Debian has a link there to the other place.
+    const TIDY: &str = "/etc/xdg/systemd/user/tidy.service";
     let options = Options::default()
         .file(TIDY, "[Service]\nType=oneshot\nExecStart=/usr/bin/pkill --exact sleep\n")
-        .file("/etc/systemd/user/tidy.timer", "[Timer]\nOnActiveSec=100ms\nAccuracySec=1ms\n");
+        .file("/etc/xdg/systemd/user/tidy.timer", "[Timer]\nOnActiveSec=100ms\nAccuracySec=1ms\n");
     let lab = lab(&options);
     let mut login = lab.login().expect("alice logs in");
     let pid = login.run("(setsid sleep 1000 >/dev/null 2>&1 & echo $!)");

@@ -117,7 +117,7 @@ fn leftovers() {
 #[test]
 fn the_time_for_a_stop() {
     let text = "[Service]\nTimeoutStopSec=1\nRuntimeDirectory=victim\nExecStart=/bin/sh -c \
-                'trap \"sleep 2; exit 0\" TERM; mkfifo /run/victim/ready; while :; do read x < /run/victim/ready; done'\n\
+                'trap \"trap : TERM; sleep 2; sleep 2; exit 0\" TERM; mkfifo /run/victim/ready; while :; do read x < /run/victim/ready; done'\n\
                 ExecStopPost=/bin/sh -c 'echo $$EXIT_CODE $$EXIT_STATUS $$SERVICE_RESULT > /run/how'\n";
     let lab = lab(&unit(Options::default(), "victim.service", text));
     let started = || {

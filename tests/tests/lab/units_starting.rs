@@ -1,6 +1,6 @@
 //! A start that takes too long: which command of it, what it was waited for, and which signal ends it.
 
-use killtrace_tests::lab::{Lab, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Options};
 
 use crate::death::Death;
 use crate::lab;
@@ -45,11 +45,20 @@ fn the_signal_is_that_for_a_start_that_fails() {
 /// The command that starts it has returned, and the file is not written.
 #[test]
 fn it_is_waited_for_a_pid_file() {
-    let lab = starting(
-        "Type=forking\nPIDFile=/run/never.pid\nTimeoutStartSec=3\n\
+    let lab = lab(&unit(
+        Options::default(),
+        "victim.service",
+        "[Service]\nType=forking\nPIDFile=/run/never.pid\nTimeoutStartSec=3\n\
          ExecStart=/bin/sh -c 'setsid sleep 1000 & exit 0'\n",
-    );
-    let death = end_of_start(&lab);
+    ));
+    // What its manager logs at the start is to be heard.
+    let mut killtrace =
+        Killtrace::start(&lab, &["--target", "unit:victim.service"]).expect("killtrace");
+    lab.exec(&["systemctl", "start", "--no-block", "victim.service"]).expect("starting");
+    let pid = lab.pid_of("sleep").expect("its pid");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    killtrace.stop().expect("killtrace ends");
+    assert_eq!(death.cause(), "unit-start-timeout", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGTERM", "{death}");
     death.assert_says(&["It was waiting for a PID file that was not written"]);
     death.assert_setting("PIDFile", "/run/never.pid", VICTIM, 3);

@@ -183,7 +183,12 @@ pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool
 /// Whether a manager logged that it passed this signal on to a process of these numbers, or to the whole unit: `Sent
 /// signal SIGKILL to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
 pub fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
-    let signal = crate::evidence::signal_name(number);
+    // systemd counts real-time signals as glibc does, which keeps two of the kernel's for itself.
+    const SIGRTMIN: u8 = 34;
+    let signal = match number.checked_sub(SIGRTMIN) {
+        Some(above) => format!("SIGRTMIN+{above}"),
+        None => crate::evidence::signal_name(number),
+    };
     let mut words = message.split([' ', ',']);
     let named = words.clone().any(|word| word == signal);
     let pid = words.by_ref().find(|word| *word == "process").and_then(|_| words.next());

@@ -346,18 +346,21 @@ fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
 
 /// What it logged about memory when it killed, by the pid that the kernel told journald.
 fn said_so<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<JournalLine>> {
-    const ABOUT: [&str; 4] = ["mem", "swap", "oom", "psi"];
     /// How much later than the kill its words before that may have been heard, nanoseconds; what it logs after the kill is
     /// later: earlyoom looks again after 100 ms.
     const HEARD: u64 = 50 * MS;
-    let about = case.world.journal.iter().rev().filter(|line| {
-        // Its own name may be in what it says of other things.
-        let message = line.value.message.to_lowercase().replace(&sender.comm, "");
-        line.value.pid == Some(sender.id.pid)
-            && line.ns().abs_diff(case.struck_ns()) <= 5 * S
-            && ABOUT.iter().any(|word| message.contains(word))
-    });
-    let about: Vec<_> = about.collect();
-    let before = about.iter().find(|line| line.ns() <= case.struck_ns() + HEARD);
-    before.or(about.last()).copied()
+    let about = |words: &[&str]| {
+        let lines = case.world.journal.iter().rev().filter(|line| {
+            // Its own name may be in what it says of other things.
+            let message = line.value.message.to_lowercase().replace(&sender.comm, "");
+            line.value.pid == Some(sender.id.pid)
+                && line.ns().abs_diff(case.struck_ns()) <= 5 * S
+                && words.iter().any(|word| message.contains(word))
+        });
+        let lines: Vec<_> = lines.collect();
+        let before = lines.iter().find(|line| line.ns() <= case.struck_ns() + HEARD);
+        before.or(lines.last()).copied()
+    };
+    // Why, rather than whom: that is told with its `oom_score`.
+    about(&["mem", "swap", "psi"]).or_else(|| about(&["oom"]))
 }

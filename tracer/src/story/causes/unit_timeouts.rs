@@ -327,15 +327,36 @@ fn not_ready(
         });
     }
     let kind = units::unit_setting(case, stop, "Type", "Type")?.value;
+    let runs = is_control_running(stop, timed_out);
+    if kind == "forking" && runs == Some(false) {
+        let file = units::unit_setting(case, stop, "PIDFile", "PIDFile")?;
+        let cited = units::cited(&file);
+        return Some(Detail {
+            text: format!(
+                " The command that starts it had returned: it was waiting for a PID file, it seems ({cited})."
+            ),
+            setting: Some(file),
+            fix: Some(fixes::fitting_type(&stop.at(), "forking")),
+            ..Detail::default()
+        });
+    }
     let missed = match kind.as_str() {
         "notify" | "notify-reload" => "Nothing had said that it was ready (READY=1, sd_notify(3))",
         "dbus" => "It had not taken its name on the bus",
-        "forking" => "The command that starts it had not returned",
+        "forking" if runs == Some(true) => "The command that starts it had not returned",
         _ => return None,
     };
     let text = format!(" {missed}, as Type={kind} has it do.");
     let fix = Some(fixes::fitting_type(&stop.at(), &kind));
     Some(Detail { text, fix, ..Detail::default() })
+}
+
+/// Whether a command of the unit's was still running when its time was up; `None` where that was not heard of.
+fn is_control_running(stop: &UnitStop<'_>, timed_out: &Seen<JournalLine>) -> Option<bool> {
+    let changes = stop.history?.changes.iter().rev();
+    let mut before = changes.filter(|change| change.ns() <= timed_out.ns());
+    let pid = before.find_map(|change| change.value.get("ControlPID")?.as_u64())?;
+    Some(pid != 0)
 }
 
 /// The commands that a manager waits for, by what it logs when that takes too long (`service_dispatch_timer`).

@@ -1,6 +1,6 @@
 //! Units whose time ran out: what had been waited for.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::scene::{Scene, at, root, signal, systemd, task_in};
 use crate::evidence::{Fact, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
@@ -62,11 +62,16 @@ fn the_command_that_hangs_is_named() {
 
 #[test]
 fn what_a_start_waited_for_is_told() {
-    let told = |kind: &str, message: &str| {
-        let lines = [("TimeoutStartSec", "3"), ("Type", kind)];
-        timed_out(Scene::default(), &victim(), &lines, (message, sig::SIGTERM))
+    let told_with = |control: u32, kind: &str, message: &str| {
+        let lines = [("TimeoutStartSec", "3"), ("Type", kind), ("PIDFile", "/run/v.pid")];
+        let scene = Scene::default().unit(500, "v.service", &[("ControlPID", json!(control))]);
+        timed_out(scene, &victim(), &lines, (message, sig::SIGTERM))
     };
+    let told = |kind: &str, message: &str| told_with(77, kind, message);
     let started = "start operation timed out. Terminating.";
+    let returned = told_with(0, "forking", started).cause.explanation;
+    let words = "had returned: it was waiting for a PID file, it seems (PIDFile=/run/v.pid";
+    assert!(returned.contains(words), "{returned}");
     for (kind, words, remedy) in [
         (
             "notify",
