@@ -9,8 +9,8 @@ use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, Signa
 use super::world::{KEPT, Seen, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
-    Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism, Moment, Process,
-    ProcessId, S, SignalSent, TICK_NS, TargetReason, sig,
+    CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism,
+    Moment, Process, ProcessId, S, SignalSent, TICK_NS, TargetReason, Task, sig,
 };
 
 /// How many equal signals are shown one by one before further ones are only counted.
@@ -45,8 +45,8 @@ pub struct Pending {
     pub id: ProcessId,
     /// When it ended: `CLOCK_BOOTTIME`, nanoseconds.
     pub ended_ns: u64,
-    /// A service manager had sent it or another a signal, or its terminal may have been lost with a login: journal and
-    /// bus are needed.
+    /// A service manager had sent it or another a signal, or a service of the system's had, which may log why; or its
+    /// terminal may have been lost with a login: journal and bus are needed.
     pub needs_journal: bool,
     /// The system starts anew at once, and leaves nobody time to wait (soft-reboot; 0.1 s seen on 257).
     pub in_haste: bool,
@@ -107,10 +107,11 @@ impl Engine {
             let by_manager =
                 signals.iter().any(|signal| manager::manager_of(&signal.value.sender).is_some());
             let in_haste = by_manager && self.world.jobs.iter().any(soft_reboot);
+            let by_service = signals.iter().any(|signal| is_of_service(&signal.value.sender));
             let hung_up = signals.iter().any(|signal| signal.value.number == sig::SIGHUP);
             // What lived in the same unit may have ended of that.
             let managed = self.managed_ns.is_some_and(|ns| ns.abs_diff(exit.ns()) <= S);
-            let needs_journal = by_manager || managed || hung_up;
+            let needs_journal = by_manager || by_service || managed || hung_up;
             Pending { id, ended_ns: exit.ns(), needs_journal, in_haste }
         })
     }
@@ -449,4 +450,10 @@ fn was_caught(signal: &SignalSent) -> bool {
     signal.disposition == Some(Disposition::Handler)
         && !patience::is_own(signal)
         && !matches!(signal.number, sig::SIGCHLD | sig::SIGURG | sig::SIGWINCH | sig::SIGCONT)
+}
+
+/// Whether a process lives in a service of the system's, as earlyoom, slurmd and kubelet do.
+fn is_of_service(task: &Task) -> bool {
+    let owner = task.cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
+    owner.user_unit.is_none() && owner.unit.is_some_and(|unit| unit.ends_with(".service"))
 }

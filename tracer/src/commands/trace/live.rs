@@ -31,7 +31,7 @@ use crate::system::{ATTACHED, Witnesses, clock, machine, users};
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// How long it waits where the journal may say more, of a service manager or of a login: journald tells of new lines
+/// How long it waits where the journal may say more, of a service, its manager or a login: journald tells of new lines
 /// only every 250 ms (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
 const SETTLE_JOURNAL: Duration = Duration::from_millis(600);
 
