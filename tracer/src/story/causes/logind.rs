@@ -224,6 +224,14 @@ fn closing(case: &Case<'_>, session: Option<&str>, stop: &UnitStop<'_>) -> Vec<L
     session.map(|id| closed::links(case, id, ordered.boot_ns, ordered)).unwrap_or_default()
 }
 
+/// Whether there was a loginctl whose arguments ask for a signal to the victim's session or user.
+pub fn is_asked_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
+    let owner = case.placement.owner_uid.and_then(|uid| case.world.user(uid));
+    let user = owner.map(|user| user.name.as_str());
+    let asked = loginctl(case, stop.session_id(), user, stop.began_ns);
+    asked.is_some_and(|(_, verb)| verb.starts_with("kill"))
+}
+
 /// The request itself was not seen, but a loginctl whose arguments say it.
 fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
     let session = stop.session_id();

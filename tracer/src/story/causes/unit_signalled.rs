@@ -22,6 +22,10 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
         // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
         return is_not(ID, "machined had been asked to end the machine");
     }
+    if who.is_none() && logind::is_asked_by_command(case, &stop) {
+        // What it asks PID 1 for may fail, since somebody was gone already, and have reached the victim all the same.
+        return is_not(ID, "logind had it sent, which had been asked to (loginctl)");
+    }
     let who = who.unwrap_or_else(|| "a client asked for it".to_owned());
     let actor = order.request.and_then(|request| request.actor(case));
     let connection = order.request.and_then(|request| request.connection_link(case));

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::scene::{Scene, at, logind, root, signal, systemd, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, Manager, SessionState, SignalSent, Source, TargetReason,
-    Task, User, sig,
+    BusCall, BusPeer, Fact, Grade, Job, JournalLine, Manager, SessionState, SignalSent, Source,
+    TargetReason, Task, User, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -330,4 +330,26 @@ fn logind_signals_the_leader_itself_and_on_request_alone() {
     let words = ["session 3", "root ran \"loginctl kill-session"];
     says(&killed(true), CauseId::LogindTerminate, Grade::Observed, &words);
     says(&killed(false), CauseId::LogindTerminate, Grade::Inferred, &words);
+}
+
+/// PID 1 tells logind that it failed, since somebody else in the slice was gone already; it had struck all the same.
+#[test]
+fn a_signal_to_a_user_that_did_not_reach_all() {
+    let victim = task_in(142, "v", BELOW_MANAGER);
+    let loginctl = root(task_in(90, "loginctl", "/user.slice/user-0.slice/session-1.scope"));
+    let failed = JournalLine {
+        message: "user-1000.slice: Failed to send signal SIGKILL to auxiliary processes on client request: No such device"
+            .to_owned(),
+        pid: Some(1),
+        about_unit: Some("user-1000.slice".to_owned()),
+        ..JournalLine::default()
+    };
+    let death = Scene::watching(&victim)
+        .exec(1990, loginctl, &["loginctl", "kill-user", "-s", "KILL", "alice"], &[])
+        .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
+        .add(2002, Source::Journal, Fact::Journal(failed))
+        .exit(2003, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::LogindTerminate, "{death:#?}");
+    assert!(death.cause.explanation.contains("loginctl kill-user -s KILL alice"), "{death:#?}");
 }
