@@ -38,8 +38,7 @@ fn earlyoom_ends_what_a_user_runs() {
         (&"earlyoom".into(), &"earlyoom.service".into())
     );
     assert_eq!(death.0["outcome"]["signal"], "SIGTERM", "{death}");
-    // Which of its lines is heard of in time depends on journald.
-    death.assert_says(&["ended by earlyoom[", "a daemon that kills when memory runs short"]);
-    death.assert_chain(&[("signal", "SIGTERM")]);
+    death.assert_says(&["ended by earlyoom[", "kills when memory runs short: \"low memory!"]);
+    death.assert_chain(&[("oom", "low memory!"), ("signal", "SIGTERM")]);
     death.fix_with("--avoid '^(sleep)$'");
 }
