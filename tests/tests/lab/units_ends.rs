@@ -2,6 +2,7 @@
 
 use killtrace_tests::lab::Options;
 
+use crate::death::Death;
 use crate::lab;
 use crate::units::{assert_default, drop_in, line_of, main_pid, start, unit, verdict};
 
@@ -15,9 +16,9 @@ const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
 const STUBBORN: &str = "[Service]\nExecStart=/bin/sh -c 'trap \"\" TERM; while :; do read x < /run/never; done'\n\
      ExecStartPre=/usr/bin/mkfifo /run/never\n";
 
-#[test]
-fn leftovers_of_a_mixed_service_are_killed_at_once() {
-    let text = format!("[Service]\nKillMode=mixed\n{WITH_HELPER}");
+/// The end of the helper of a service with these lines, when its main process has ended by itself.
+fn leftover(lines: &str) -> Death {
+    let text = format!("[Service]\n{lines}\n{WITH_HELPER}");
     let lab = lab(&unit(Options::default(), "victim.service", &text));
     start(&lab, &["victim.service"]);
     let pid = lab.pid_of("sleep").expect("the helper's pid");
@@ -26,6 +27,12 @@ fn leftovers_of_a_mixed_service_are_killed_at_once() {
     });
     assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
     death.assert_killer(1, "systemd");
+    death
+}
+
+#[test]
+fn leftovers_of_a_mixed_service_are_killed_at_once() {
+    let death = leftover("KillMode=mixed");
     death.assert_setting("KillMode", "mixed", VICTIM, 2);
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     death.assert_chain(&[("process-exit", "sh"), ("signal", "SIGKILL")]);
@@ -57,15 +64,7 @@ fn leftovers_of_a_oneshot() {
 /// What it left behind is no part of the service that is started again.
 #[test]
 fn leftovers_of_a_service_that_is_restarted() {
-    let text = format!("[Service]\nRestart=always\nRestartSec=1h\n{WITH_HELPER}");
-    let lab = lab(&unit(Options::default(), "victim.service", &text));
-    start(&lab, &["victim.service"]);
-    let pid = lab.pid_of("sleep").expect("the helper's pid");
-    let death = verdict(&lab, pid, || {
-        lab.exec(&["sh", "-c", "echo now > /run/end"]).expect("told to end");
-    });
-    assert_eq!(death.cause(), "unit-main-process-exited", "{death}");
-    death.assert_killer(1, "systemd");
+    let death = leftover("Restart=always\nRestartSec=1h");
     death.assert_chain(&[("process-exit", "exited with 0"), ("signal", "SIGTERM")]);
     death.assert_no_link("job");
     assert_default(&death, "KillMode", "control-group");

@@ -1,7 +1,9 @@
 //! Machines that lack something: killtrace traces as well as it can and says what is missing, or refuses in
 //! one sentence that says what to do; `doctor` says the same and how to get it.
 
-use std::os::unix::fs::PermissionsExt as _;
+mod cgroups;
+mod rights;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,6 +20,10 @@ const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 /// What killtrace needs at least, for one who is not root.
 const AMBIENT: [&str; 2] = ["--inh-caps=+bpf,+perfmon", "--ambient-caps=+bpf,+perfmon"];
+
+/// Only cgroup v1, as systemd mounted it before v233.
+const CGROUP_V1: &str = "umount -lR /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd && \
+                         mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd";
 
 /// A command line in front of killtrace's, and what else is done to the process before.
 #[derive(Default)]
@@ -277,67 +283,9 @@ fn a_kernel_without_required_fields() {
     machine.refuses("BTF", &["pdeath_signal", "5.10"]);
 }
 
-#[test]
-fn a_user_namespace() {
-    Machine::of(&["unshare", "-Ur"]).refuses("capabilities", &["user namespace", "on the host"]);
-}
-
-#[test]
-fn no_capabilities() {
-    let words = ["CAP_BPF and CAP_PERFMON", "sudo", "setcap"];
-    Machine::of(&NOBODY).refuses("capabilities", &words);
-    let root = Machine::of(&["setpriv", "--bounding-set=-all", "--inh-caps=-all"]);
-    root.refuses("capabilities", &["container", "--privileged"]);
-}
-
 /// Before 5.11 maps are locked memory, of which an ordinary user may have little; since then nobody asks, and a
 /// container's root may not raise the limit.
 const ROOMY: &str = "ulimit -l unlimited 2> /dev/null || :";
-
-/// The two capabilities without root.
-#[test]
-fn two_capabilities() {
-    let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&AMBIENT);
-    let said =
-        machine.traces(&["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYSLOG", "root", "bus"]);
-    assert!(said.contains("not all is seen here") && said.contains("CAP_SYS_PTRACE"), "{said}");
-    assert!(said.contains("\nkilltrace: kallsyms: without CAP_SYSLOG"), "{said}");
-    // What is missing has a line each, and none is a page.
-    assert!(said.lines().all(|line| line.len() < 160) && !said.contains("setcap"), "{said}");
-}
-
-/// The usual limits before systemd 240, and of a login today: since 5.11 nobody asks. Before, killtrace raises the soft
-/// limit itself as far as it may, and what it says to do where that is not enough works.
-#[test]
-fn little_locked_memory() {
-    let limited = |limit: &str| Machine::of(&["prlimit", &format!("--memlock={limit}")]);
-    let counts = kernel_release() < (5, 11);
-    for limit in ["65536:65536", "8388608:8388608"] {
-        let machine = limited(limit).and(&NOBODY).and(&AMBIENT);
-        if counts {
-            let size = if limit.starts_with('6') { "64 KiB" } else { "8192 KiB" };
-            let remedies =
-                ["sudo prlimit --pid $$ --memlock=unlimited", "cap_sys_resource=ep", "16 MiB"];
-            machine.refuses("locked memory", &[&[size], remedies.as_slice()].concat());
-        } else {
-            machine.traces(&[]);
-        }
-    }
-    // A container's root, who may not raise it.
-    let root = limited("65536:65536").and(&["setpriv", "--bounding-set=-sys_resource"]);
-    if !counts {
-        root.traces(&[]);
-        return;
-    }
-    root.refuses("locked memory", &["64 KiB", "--ulimit memlock=-1", "LimitMEMLOCK=infinity"]);
-    limited("65536:16777216").and(&NOBODY).and(&AMBIENT).traces(&[]);
-    // The remedies.
-    let script = "prlimit --pid $$ --memlock=unlimited; exec \"$@\"";
-    limited("65536:65536").and(&["sh", "-ec", script, "sh"]).and(&NOBODY).and(&AMBIENT).traces(&[]);
-    let resource =
-        ["--inh-caps=+bpf,+perfmon,+sys_resource", "--ambient-caps=+bpf,+perfmon,+sys_resource"];
-    limited("65536:65536").and(&NOBODY).and(&resource).traces(&[]);
-}
 
 /// And a `/proc` that shows nobody but oneself.
 #[test]
@@ -435,115 +383,6 @@ fn no_thread() {
     machine.refuses("limits", &["no thread can be started", "ulimit -u", "--pids-limit"]);
 }
 
-/// One who may trace may not be allowed to become another user.
-#[test]
-fn a_user_whom_nobody_cannot_become() {
-    let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&AMBIENT);
-    let refused = machine.run(&["-u", "root", "--", "id"]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot run id as another user"), "{said}");
-}
-
-/// Whoever was lent capabilities for tracing reads no more files with them than before.
-#[test]
-fn a_recording_that_is_another_users() {
-    const READS_ALL: [&str; 2] = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"];
-    let place = tempfile::tempdir().expect("a directory");
-    let file = place.path().join("evidence.jsonl");
-    fs::write(&file, include_str!("../../cases/kill-term/evidence.jsonl")).expect("a recording");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("root's alone");
-    let path = file.to_str().expect("a path in UTF-8");
-    let machine = Machine::of(&NOBODY).and(&READS_ALL);
-    let mut reads = Command::new(NOBODY[0]);
-    reads.args(&NOBODY[1..]).args(READS_ALL).args(["cat", path]);
-    assert!(reads.output().expect("setpriv runs").status.success(), "the capability has its use");
-    let refused = machine.run(&["replay", path]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{said}");
-    assert!(said.contains("Permission denied"), "{said}");
-}
-
-/// Nor a file of types, nor what there is in a folder that is closed to them.
-#[test]
-fn types_that_are_another_users() {
-    const LENT: [&str; 2] = [
-        "--inh-caps=+bpf,+perfmon,+dac_read_search",
-        "--ambient-caps=+bpf,+perfmon,+dac_read_search",
-    ];
-    let place = tempfile::tempdir().expect("a directory");
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).expect("root's alone");
-    for name in ["types", "no-such-file"] {
-        fs::write(place.path().join("types"), "secret").expect("written");
-        let path = place.path().join(name);
-        let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&LENT);
-        machine.with(&["--btf", text(&path)]).refuses("BTF", &["Permission denied"]);
-    }
-    for name in ["report", "no-such-folder/report"] {
-        let machine = Machine::mounts(ROOMY).and(&NOBODY).and(&LENT);
-        let refused = machine.run(&["-o", text(&place.path().join(name)), "--", "true"]);
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(1) && said.contains("Permission denied"), "{said}");
-    }
-}
-
-/// Rights that belong to the program's file (setcap(8)), as is said to who has none; its command has none of them.
-#[test]
-fn rights_of_the_file() {
-    // Where everybody may look: the place of the programs.
-    let place = tempfile::tempdir_in(keepsakes()).expect("a directory");
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("everybody's");
-    let copy = place.path().join("killtrace");
-    let copied = Command::new("cp").arg(program("killtrace")).arg(&copy).status();
-    assert!(copied.is_ok_and(|status| status.success()), "a copy of killtrace");
-    let machine = |before: Machine| Machine { program: Some(copy.clone()), ..before.and(&NOBODY) };
-    let refused = machine(Machine::mounts(ROOMY)).run(&["--", "true"]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    let remedy = format!(
-        "sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep {}",
-        text(&copy)
-    );
-    assert!(said.contains(&remedy) || kernel_release() < (5, 11), "{said}");
-    give_rights(&copy);
-    machine(Machine::mounts(ROOMY)).traces(&["root", "bus"]);
-    let status = machine(Machine::mounts(ROOMY)).run(&[
-        "-q",
-        "-o",
-        "/dev/null",
-        "--",
-        "cat",
-        "/proc/self/status",
-    ]);
-    let status = String::from_utf8_lossy(&status.stdout);
-    assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
-    let (rows, code) = machine(Machine::mounts(ROOMY)).doctor_with(&["--self-test"]);
-    assert_eq!(code, Some(0), "{rows:#?}");
-    let remedy = remedy_of(&rows, "died with the init of its pid namespace");
-    assert!(!remedy.contains("setcap"), "what unshare(1) takes is not among them: {remedy}");
-    let words = ["which do not count here", "no_new_privs"];
-    let refusing = machine(Machine::default()).and(&["setpriv", "--no-new-privs"]);
-    refusing.refuses("capabilities", &words);
-    let nosuid =
-        format!("mount --bind {0} {0}; mount -o remount,bind,nosuid {0}", text(place.path()));
-    let words = ["nosuid forbids that", "=ep /usr/local/bin/killtrace"];
-    machine(Machine::mounts(&nosuid)).refuses("capabilities", &words);
-}
-
-/// As setcap(8) gives `cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_syslog=ep` (`struct vfs_cap_data` of
-/// `linux/capability.h`).
-fn give_rights(file: &Path) {
-    let set: u64 = 1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34;
-    let [low, high] = [set & u64::from(u32::MAX), set >> 32].map(|half| half as u32);
-    // The second revision, with the effective bit.
-    let rights = [0x0200_0001, low, 0, high, 0].map(u32::to_le_bytes).concat();
-    let path = std::ffi::CString::new(text(file)).expect("a path");
-    let name = c"security.capability".as_ptr();
-    // SAFETY: the names are C strings, and `rights` has as many bytes as is said.
-    let set =
-        unsafe { libc::setxattr(path.as_ptr(), name, rights.as_ptr().cast(), rights.len(), 0) };
-    assert_eq!(set, 0, "{}: {}", file.display(), io::Error::last_os_error());
-}
-
 /// The values of a map that each CPU has for itself are as many as the CPUs.
 #[test]
 fn no_sys() {
@@ -589,174 +428,11 @@ fn no_proc() {
         .refuses("/proc", &["not mounted", "mount -t proc"]);
 }
 
-/// Only cgroup v1, as systemd mounted it before v233.
-const CGROUP_V1: &str = "umount -lR /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd && \
-                         mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd";
-
-#[test]
-fn no_cgroup2() {
-    let script = CGROUP_V1;
-    Machine::mounts(script).traces(&["cgroup2"]);
-    // A cgroup there is a target as well.
-    let name = format!("killtrace-v1-{}", std::process::id());
-    let folder = format!("/sys/fs/cgroup/systemd/{name}");
-    let script = format!(
-        "{script}\nreport=$(mktemp)\nmkdir {folder}\ntrap 'rmdir {folder}; rm $report' EXIT\n\
-         (echo 0 > {folder}/cgroup.procs; exec sleep 1000) & victim=$!\n\
-         until grep -q . {folder}/cgroup.procs; do sleep 0.01; done\n\
-         \"$@\" --once --duration 60s --target cgroup:/{name} > $report & tracer=$!\n\
-         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
-         kill -TERM $victim; wait $tracer; cat $report; exit 0"
-    );
-    let output = Machine::mounts(&script).run(&["--format", "json"]);
-    let death = only_death(&output.stdout);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(death.victim.cgroup, Some(format!("/{name}")), "{said}\n{death:#?}");
-    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
-}
-
-/// Somebody mounted cgroup2 where the units are in cgroup v1: nobody is anywhere but at its top.
-#[test]
-fn a_cgroup2_that_nothing_is_in() {
-    let slice = format!("killtrace{}.slice", std::process::id());
-    let folder = format!("/sys/fs/cgroup/systemd/{slice}/napper.service");
-    let script = format!(
-        "{CGROUP_V1}\nmkdir /sys/fs/cgroup/unified\nmount -t cgroup2 none /sys/fs/cgroup/unified\n\
-         report=$(mktemp)\nmkdir -p {folder}\ntrap 'rmdir {folder} ${{folder%/*}}; rm $report' EXIT\nfolder={folder}\n\
-         (echo 0 > {folder}/cgroup.procs; exec sleep 1000) & victim=$!\n\
-         until grep -q . {folder}/cgroup.procs; do sleep 0.01; done\n\
-         \"$@\" --once --duration 60s -p $victim > $report & tracer=$!\n\
-         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
-         kill -TERM $victim; wait $tracer; cat $report; exit 0"
-    );
-    let output = Machine::mounts(&script).run(&["--format", "json"]);
-    let death = only_death(&output.stdout);
-    assert_eq!(death.victim.unit.as_deref(), Some("napper.service"), "{death:#?}");
-    assert_eq!(death.victim.slice.as_deref(), Some(slice.as_str()), "{death:#?}");
-    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
-}
-
-#[test]
-fn no_cgroups_at_all() {
-    let machine = Machine::mounts("umount -lR /sys/fs/cgroup");
-    machine.traces(&["cgroup2"]);
-    let waits = machine.run(&["--duration", "100ms", "--target", "cgroup:/no-such-cgroup"]);
-    let said = String::from_utf8_lossy(&waits.stderr);
-    assert!(said.contains("cgroup2 is not to be seen"), "{said}");
-}
-
-/// It is in the list of mounts all the same. What hides it may be mounted above it, and is found.
-#[test]
-fn a_hidden_cgroup2() {
-    let point = "$(findmnt -n -t cgroup2 -o TARGET | head -n 1)";
-    for hide in
-        [format!("mount -t tmpfs none \"{point}\""), "mount -t tmpfs none /sys/fs".to_owned()]
-    {
-        let hidden = Machine::mounts(&hide);
-        hidden.traces(&["cgroup2"]);
-        let remedy = remedy_of(&hidden.doctor().0, "cgroup2");
-        let healed = Machine::mounts(&format!("{hide}\n{remedy}")).doctor().0;
-        assert!(
-            healed.iter().any(|row| row["name"] == "cgroup2" && row["state"] == "works"),
-            "{remedy}"
-        );
-    }
-}
-
 /// The remedy in a row of `doctor`.
 fn remedy_of(rows: &[Value], name: &str) -> String {
     let row = rows.iter().find(|row| row["name"] == name && row["state"] != "works");
     let remedy = row.and_then(|row| row["remedy"].as_str());
     remedy.unwrap_or_else(|| panic!("nothing to do about {name}: {rows:#?}")).to_owned()
-}
-
-/// As docker and podman give one to a container: a cgroup2 of its own, in which PID 1's cgroups are not. `name`: of the
-/// cgroup that is the top there; `and`: what else is done inside.
-fn cgroup_namespace(name: &str, and: &str) -> Machine {
-    let script = format!(
-        "point=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\nown=$point/{name}-{}\nmkdir $own\n\
-         trap 'rmdir $own' EXIT\nexport point\n\
-         (echo 0 > $own/cgroup.procs; exec unshare -mC sh -ec 'umount -l $point; mount -t cgroup2 none $point; {and}\n\
-         exec \"$@\"' sh \"$@\") || exit $?\nexit 0",
-        std::process::id()
-    );
-    Machine::of(&["sh", "-ec", &script, "sh"])
-}
-
-#[test]
-fn a_cgroup_namespace_of_its_own() {
-    let machine = cgroup_namespace("killtrace-own", ":").beside_init();
-    let said = machine.traces(&["cgroup2"]);
-    assert!(said.contains("cgroup2: this is a private cgroup namespace"), "{said}");
-    let remedy = remedy_of(&machine.doctor().0, "cgroup2");
-    assert!(remedy.contains("nsenter -t 1 -m -C "), "{remedy}");
-    let heal = "exec nsenter -t 1 -m -C \"$@\"";
-    let healed = cgroup_namespace("killtrace-healed", heal).beside_init().doctor().0;
-    let works = |row: &Value| row["name"] == "cgroup2" && row["state"] == "works";
-    assert!(healed.iter().any(works), "{healed:#?}");
-    let waits = machine.run(&["--duration", "100ms", "--target", "cgroup:/no-such-cgroup"]);
-    let said = String::from_utf8_lossy(&waits.stderr);
-    assert!(said.contains("cgroup2 is not to be seen"), "{said}");
-}
-
-/// Who was in a unit before is told so; of who comes later no unit is told, rather than one that is not true.
-#[test]
-fn units_outside_of_a_cgroup_namespace() {
-    let slice = format!("killtrace{}.slice", std::process::id());
-    let inside = cgroup_namespace("killtrace-beside", ":");
-    let script = format!(
-        "point=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)\nunit=$point/{slice}/napper.service\n\
-         report=$(mktemp)\nmkdir -p $unit\ntrap 'rmdir $unit ${{unit%/*}}; rm $report' EXIT\n\
-         (echo 0 > $unit/cgroup.procs; exec sleep 1000) & before=$!\n\
-         (echo 0 > $point/cgroup.procs; exec sleep 1001) & later=$!\n\
-         until grep -q . $unit/cgroup.procs && grep -q 1001 /proc/$later/cmdline; do sleep 0.01; done\n\
-         \"$@\" --duration 60s -p $before,$later > $report & tracer=$!\n\
-         until grep -q '\"header\"' $report; do sleep 0.01; done\n\
-         echo $later > $unit/cgroup.procs\nkill -TERM $before $later; wait $tracer; cat $report; exit 0"
-    );
-    let inside: Vec<&str> = inside.wrapper.iter().map(String::as_str).collect();
-    let machine = Machine::of(&["sh", "-ec", &script, "sh"]).and(&inside);
-    let output = machine.run(&["--format", "json"]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    let deaths = deaths(&output.stdout);
-    let of = |argument: &str| {
-        let is_it = |death: &&Death| {
-            let words = death.victim.cmdline.as_deref().unwrap_or_default();
-            words.iter().any(|word| word == argument)
-        };
-        deaths.iter().find(is_it).unwrap_or_else(|| panic!("no {argument}: {deaths:#?} {said}"))
-    };
-    let before = &of("1000").victim;
-    assert_eq!(before.unit.as_deref(), Some("napper.service"), "{before:#?}");
-    assert_eq!(before.cgroup, Some(format!("/{slice}/napper.service")));
-    let later = of("1001");
-    assert_eq!((&later.victim.cgroup, &later.victim.unit), (&None, &None), "{later:#?}");
-    let tells = |gap: &String| gap.contains("private cgroup namespace");
-    assert!(later.gaps.iter().any(tells), "{:?}", later.gaps);
-}
-
-/// A container with the machine's pids and files of its own: whose names and settings are told is said.
-#[test]
-fn files_of_its_own() {
-    let hide = "names=$(mktemp); sed s/nobody/mallory/ /etc/passwd > \"$names\"; \
-                mount --bind \"$names\" /etc/passwd; rm \"$names\"";
-    let machine = Machine::mounts(hide).beside_init();
-    let said = machine.traces(&["files"]);
-    assert!(said.contains("files: PID 1 has other files"), "{said}");
-    let mut words = vec!["--format", "json", "--"];
-    words.extend(NOBODY);
-    words.extend(["sh", "-c", "kill -KILL $$; :"]);
-    let death = only_death(&machine.run(&words).stdout);
-    assert_eq!(death.victim.user.as_deref(), Some("nobody"), "{death:#?}");
-    assert!(
-        death.gaps.iter().any(|gap| gap.contains("as this container has them")),
-        "{:?}",
-        death.gaps
-    );
-    let remedy = remedy_of(&machine.doctor().0, "files");
-    assert!(remedy.contains("nsenter -t 1 -m -C "), "{remedy}");
-    let healed = machine.and(&["nsenter", "-t", "1", "-m", "-C"]).doctor().0;
-    assert!(!healed.iter().any(|row| row["name"] == "files"), "{healed:#?}");
 }
 
 /// A `/proc` of processes alone.
@@ -802,25 +478,4 @@ fn nothing_to_test_with() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("not tried: there is no program sh"), "{said}");
     assert!(said.contains("no verdict could be tried") && !said.contains("FAILS"), "{said}");
-}
-
-/// A container's seccomp profile, a security module; a kernel without bpf(2).
-#[test]
-fn bpf_is_forbidden() {
-    let machine = |error| Machine { no_bpf: Some((error, None)), ..Machine::default() };
-    machine(libc::EPERM).refuses("kernel", &["forbidden", "seccomp"]);
-    machine(libc::ENOSYS).refuses("kernel", &["CONFIG_BPF_SYSCALL"]);
-}
-
-/// Under lockdown=confidentiality no program that reads kernel memory loads.
-#[test]
-fn lockdown() {
-    const BPF_PROG_LOAD: u64 = 5;
-    let script = "types=$(mktemp) && cp /sys/kernel/btf/vmlinux \"$types\" && \
-                  mount -t tmpfs none /sys/kernel && mkdir /sys/kernel/security /sys/kernel/btf && \
-                  mv \"$types\" /sys/kernel/btf/vmlinux && \
-                  echo 'none integrity [confidentiality]' > /sys/kernel/security/lockdown";
-    let machine =
-        Machine { no_bpf: Some((libc::EINVAL, Some(BPF_PROG_LOAD))), ..Machine::mounts(script) };
-    machine.refuses("lockdown", &["lockdown=confidentiality"]);
 }
