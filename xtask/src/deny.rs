@@ -51,7 +51,8 @@ fn program() -> Result<PathBuf> {
     if let Some(found) = candidates.iter().find(|program| works(program)) {
         return Ok(found.clone());
     }
-    let install = ["install", "cargo-deny", "--locked", "--version", VERSION, "--root"];
+    // It looks at few things: compiling it with optimisation would take many times longer than its work.
+    let install = ["install", "cargo-deny", "--locked", "--debug", "--version", VERSION, "--root"];
     run_command(cargo(&install).arg(&root))?;
     Ok(root.join("bin/cargo-deny"))
 }
