@@ -99,8 +99,10 @@ impl Reader {
         let not =
             |why: &str| RecordingError::NotARecording { path: path.clone(), why: why.to_owned() };
         // The schema first: a later one may have another shape.
-        let head: Head =
-            serde_json::from_slice(&self.line).map_err(|_| not("its first line is no header"))?;
+        let head: Head = serde_json::from_slice(&self.line).map_err(|error| {
+            let is_cut = error.is_eof() && self.line.starts_with(b"{");
+            not(if is_cut { "its first line is cut off" } else { "its first line is no header" })
+        })?;
         if head.kind != "header" {
             return Err(not("its first line is no header"));
         }

@@ -130,6 +130,23 @@ fn a_full_disk_is_told_once_and_tracing_goes_on() {
 }
 
 #[test]
+fn a_recording_that_is_removed_is_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.jsonl");
+    let mut recorder = Recorder::create(&path, &samples::header()).expect("a recording");
+    assert_eq!(recorder.evidence(&user(0)), None, "it waits for its block");
+    assert_eq!(recorder.flush(samples::at(0)), None);
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(recorder.evidence(&user(1)), None, "it waits for its block");
+    let (sentence, lost) = recorder.flush(samples::at(1)).expect("the failure is told");
+    assert!(sentence.ends_with(
+        "cannot be written (it has been removed): tracing goes on without it; trace anew to have another"
+    ), "{sentence}");
+    let Fact::Lost(lost) = lost.fact else { panic!("{lost:?}") };
+    assert_eq!((lost.dropped, lost.place), (1, LossPlace::Recording));
+}
+
+#[test]
 fn what_is_no_recording_is_refused_with_a_remedy() {
     insta::assert_snapshot!(
         [
@@ -137,6 +154,7 @@ fn what_is_no_recording_is_refused_with_a_remedy() {
             b"\n",
             b"\x7fELF\x02\x01",
             b"{\"type\":\"death\"}\n",
+            b"{\"type\":\"header\",\"schema\":1,\"vers",
             b"{\"type\":\"header\",\"schema\":99,\"version\":\"9.9\x1b\",\"new\":true}\n",
             b"{\"type\":\"header\",\"schema\":99,\"version\":\"9.9\",\"new\":true}\n",
             b"{\"type\":\"header\",\"schema\":1,\"version\":\"0.1\"}\n",

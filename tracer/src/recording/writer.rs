@@ -35,6 +35,8 @@ pub struct Recorder {
     compressed: bool,
     /// Length of the file up to the end of its last whole block, where it is a file that has one.
     good: Option<u64>,
+    /// It has a name, so that others can find it.
+    named: bool,
     block: Vec<u8>,
     /// Pieces of evidence in `block`.
     pending: u64,
@@ -59,12 +61,13 @@ impl Recorder {
     pub fn create(path: &Path, header: &Header) -> Result<Self, RecordingError> {
         let fail = |error| RecordingError::Create { path: path.to_owned(), error };
         let file = open(path).map_err(fail)?;
-        let regular = file.metadata().map_err(fail)?.is_file();
+        let made = file.metadata().map_err(fail)?;
         let mut recorder = Self {
             file,
             path: path.to_owned(),
             compressed: path.extension().is_some_and(|extension| extension == "zst"),
-            good: regular.then_some(0),
+            good: made.is_file().then_some(0),
+            named: made.is_file() && made.nlink() > 0,
             block: Vec::new(),
             pending: 0,
             since: Instant::now(),
@@ -139,9 +142,12 @@ impl Recorder {
         }
         self.failed = Some(Failure { dropped, tried: Instant::now() });
         let path = self.path.display();
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "trace anew to have another",
+            _ => "make room to have it continued",
+        };
         let sentence = format!(
-            "the recording {path} cannot be written ({error}): tracing goes on without it; make room to \
-             have it continued"
+            "the recording {path} cannot be written ({error}): tracing goes on without it; {remedy}"
         );
         Some((sentence, lost(at, dropped, &format!("the recording cannot be written: {error}"))))
     }
@@ -160,6 +166,9 @@ impl Recorder {
     }
 
     fn write_block(&mut self) -> io::Result<()> {
+        if self.named && self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it has been removed"));
+        }
         let frame;
         let bytes = if self.compressed {
             frame = zstd::bulk::compress(&self.block, LEVEL)?;
