@@ -1,9 +1,10 @@
 //! `cargo xtask test`: everything that continuous integration runs, stage by stage.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::cargo::{cargo, run as run_command};
@@ -106,9 +107,9 @@ impl Stage {
                 "--test",
                 "corpus",
             ]),
-            Self::Live => return with_killtrace(&["--test", "fixtures", "--test", "live"], None),
-            Self::Lab => return with_killtrace(&["--test", "lab"], None),
-            Self::Lab13 => return with_killtrace(&["--test", "lab"], Some(OF_13)),
+            Self::Live => return with_killtrace(&["fixtures", "live"], None),
+            Self::Lab => return with_killtrace(&["lab"], None),
+            Self::Lab13 => return with_killtrace(&["lab"], Some(OF_13)),
             Self::Vm => vm::run_short(),
             Self::Object => check_ebpf::run(),
             Self::Deny => deny::run(&deny::Arguments::default()),
@@ -131,23 +132,62 @@ const OF_13: OtherRelease =
 /// Tests that run the killtrace just built.
 fn with_killtrace(tests: &[&str], other: Option<OtherRelease>) -> Result<Passed> {
     step(&["build", "--locked", "--package", "killtrace"])?;
-    let mut arguments = vec!["test", "--locked", "--package", "killtrace-tests", "--no-fail-fast"];
-    arguments.extend(tests);
-    arguments.push("--");
-    let step = |arguments: &[&str]| {
-        let mut command = cargo(arguments);
-        if let Some((release, names)) = other {
-            command.env("KILLTRACE_LAB_SUITE", release).args(names);
+    let mut passed = Passed::AtOnce;
+    for test in tests {
+        let command = || {
+            let mut command = cargo(&["test", "--locked", "--package", "killtrace-tests"]);
+            command.args(["--test", test, "--"]);
+            command.envs(other.map(|(release, _)| ("KILLTRACE_LAB_SUITE", release)));
+            command
+        };
+        let mut all = command();
+        all.args(other.map_or(&[][..], |(_, names)| names));
+        let failed = failed_tests(&mut all, &mut std::io::stdout())?;
+        if failed.is_empty() {
+            continue;
         }
-        run_command(&mut command)
-    };
-    let Err(first) = step(&arguments) else { return Ok(Passed::AtOnce) };
-    // Real systems on a busy machine: what failed beside others is tried once more, one test at a time, and
-    // said to have been.
-    writeln!(std::io::stdout(), "=== {first:#}: once more, one test at a time")?;
-    arguments.extend(["--test-threads", "1"]);
-    step(&arguments)?;
-    Ok(Passed::InPartAlone)
+        // Real systems on a busy machine: what failed beside others is tried once more, one test at a time, and
+        // said to have been.
+        writeln!(std::io::stdout(), "=== once more, one at a time: {}", failed.join(", "))?;
+        run_command(command().args(["--test-threads", "1", "--exact"]).args(&failed))?;
+        passed = Passed::InPartAlone;
+    }
+    Ok(passed)
+}
+
+/// Runs a program of tests, whose output goes to `out`; the tests that failed.
+///
+/// # Errors
+/// Where it cannot be built or started, or ends before it has said what failed.
+fn failed_tests(command: &mut Command, out: &mut impl Write) -> Result<Vec<String>> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let (mut failed, mut counted) = (Vec::new(), None);
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line?;
+        out.write_all(&line)?;
+        out.write_all(b"\n")?;
+        let line = String::from_utf8_lossy(&line);
+        failed.extend(failed_test(&line).map(str::to_owned));
+        counted = failures(&line).or(counted);
+    }
+    let status = child.wait()?;
+    if !status.success() && (failed.is_empty() || counted != Some(failed.len())) {
+        bail!("the tests did not come to their end ({status})");
+    }
+    Ok(failed)
+}
+
+/// The name in `test a::b ... FAILED`.
+fn failed_test(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+    (!name.contains(' ')).then_some(name)
+}
+
+/// The number in `test result: FAILED. 217 passed; 5 failed; …`.
+fn failures(line: &str) -> Option<usize> {
+    let (before, _) = line.strip_prefix("test result: FAILED. ")?.split_once(" failed;")?;
+    before.split_once("; ")?.1.parse().ok()
 }
 
 /// Runs every stage that is not left out, also after one that failed, and sums up.
@@ -197,6 +237,24 @@ mod tests {
     struct Line {
         #[command(flatten)]
         arguments: Arguments,
+    }
+
+    fn said(text: &str) -> Result<Vec<String>> {
+        let script = r#"printf '%b' "$1"; [ -z "$1" ]"#;
+        failed_tests(Command::new("sh").args(["-c", script, "sh", text]), &mut std::io::sink())
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_and_nothing_else() {
+        let line = "test a::b ... ok\ntest a::c ... FAILED\n";
+        let result = "test result: FAILED. 1 passed; 1 failed; 0 ignored;\n";
+        assert_eq!(said(&format!("{line}{result}")).expect("an end"), ["a::c"]);
+        let more = "test result: FAILED. 0 passed; 2 failed; 0 ignored;\n";
+        for cut in [line.to_owned(), format!("{line}{more}"), "error: no such thing\n".to_owned()] {
+            let error = said(&cut).expect_err("no end").to_string();
+            assert!(error.contains("did not come to their end"), "{error}");
+        }
+        assert_eq!(said("").expect("success"), [""; 0]);
     }
 
     #[test]
