@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use killtrace::evidence::{Disposition, Mechanism, Process, SignalResult};
+use killtrace::evidence::{Disposition, Mechanism, Process, SignalResult, WaitStatus};
 use killtrace::story::verdict::{CauseId, Death, Killer, KillerKind, LinkEvent, Outcome};
 
 use super::stage::Cast;
@@ -40,7 +40,7 @@ impl Played {
         for (name, pid) in played.cast.victims() {
             let death = played.death_of(name);
             let meant =
-                Outcome::from_wait_status(played.cast.scene.ends.wait_status().cast_unsigned());
+                Outcome::from(WaitStatus(played.cast.scene.ends.wait_status().cast_unsigned()));
             let mut wrong = Differences::default();
             wrong.compare("outcome", &death.outcome, &meant);
             wrong.compare("victim.pid", &death.victim.pid, &pid);

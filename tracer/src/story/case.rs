@@ -102,12 +102,12 @@ impl<'a> Case<'a> {
 
     /// seccomp ended it, without generating a signal: the mode it leaves behind says so.
     fn is_seccomp_dead(&self) -> bool {
-        matches!(self.exit.value.seccomp, 1..=3) && self.exit.value.status & 0x7f != 0
+        matches!(self.exit.value.seccomp, 1..=3) && self.exit.value.killed_by().is_some()
     }
 
     /// The ptrace tracer of a victim that a signal ended which nobody had sent: it can have put it in.
     pub fn injector(&self) -> Option<ProcessId> {
-        let unsent = self.blow.is_none() && self.exit.value.status & 0x7f != 0;
+        let unsent = self.blow.is_none() && self.exit.value.killed_by().is_some();
         let tracer = self.exit.value.ptracer.filter(|_| unsent)?;
         self.world.people.at(tracer, self.exit.ns())
     }
@@ -248,19 +248,17 @@ impl<'a> Case<'a> {
     pub fn death_link(&self) -> Link {
         let victim = self.victim_process();
         let name = words::name_pid(&victim);
-        let text = match (&self.outcome, self.blow) {
-            (Outcome::Signaled { signal, core_dumped }, _) => {
-                let core = if *core_dumped { ", core dumped" } else { "" };
-                format!("{name} was killed by {signal}{core}")
-            }
-            (Outcome::Exited { status }, Some(blow)) if blow.way == Way::CaughtThenExited => {
+        let more = match (&self.outcome, self.blow) {
+            (Outcome::Signaled { core_dumped: true, .. }, _) => ", core dumped".to_owned(),
+            (Outcome::Exited { .. }, Some(blow)) if blow.way == Way::CaughtThenExited => {
                 let delay = words::span(self.exit.ns().saturating_sub(blow.signal.ns()));
                 let signal = crate::evidence::signal_name(blow.signal.value.number);
-                format!("{name} exited with {status}, {delay} after {signal}")
+                format!(", {delay} after {signal}")
             }
-            (Outcome::Exited { status }, _) => format!("{name} exited with {status}"),
-            (Outcome::Unknown, _) => format!("{name} was gone; how it ended was not seen"),
+            (Outcome::Unknown, _) => "; how it ended was not seen".to_owned(),
+            _ => String::new(),
         };
+        let text = format!("{name} {}{more}", self.outcome.clause());
         Link {
             at: self.exit.at,
             event: LinkEvent::Death,

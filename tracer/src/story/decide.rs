@@ -89,15 +89,14 @@ fn likeliest<'a>(world: &'a World, exit: &'a Seen<Exit>) -> Option<Blow<'a>> {
         let condemned = signals.into_iter().find(|signal| signal.value.fatal)?;
         return Some(blow(condemned, Way::Killed, Grade::Inferred));
     }
-    let ended_by = (exit.value.status & 0x7f) as u8;
     let program = Program::of(world, &exit.value);
-    if ended_by != 0 {
-        return killed(world, &signals, ended_by, program);
+    if let Some(number) = exit.value.killed_by() {
+        return killed(world, &signals, number, program);
     }
     // What was still waiting for it, it never took.
     signals.retain(|signal| !exit.value.pending.contains(&signal.value.number));
-    let status = (exit.value.status >> 8 & 0xff) as u8;
-    exited(&signals, OwnEnd { world, ns: exit.ns(), status: Some(status), program })
+    let status = exit.value.exited_with();
+    exited(&signals, OwnEnd { world, ns: exit.ns(), status, program })
 }
 
 /// The process was ended by `number`: the first signal that condemned it.

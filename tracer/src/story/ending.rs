@@ -10,7 +10,7 @@ use super::people::Known;
 use super::requests::{by_arguments, who_called};
 use super::units::{cited, command_links};
 use super::upstream::End;
-use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
+use super::verdict::{DecidingSetting, Fix, Link, LinkEvent, Outcome};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
@@ -477,12 +477,7 @@ pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
     } else {
         format!(" \"{title}\"")
     };
-    let outcome = match super::verdict::Outcome::of(&exit.value) {
-        super::verdict::Outcome::Exited { status } => format!("exited with {status}"),
-        super::verdict::Outcome::Signaled { signal, .. } => format!("was killed by {signal}"),
-        super::verdict::Outcome::Unknown => "was gone".to_owned(),
-    };
-    let text = format!("{name}{title} {outcome}");
+    let text = format!("{name}{title} {}", Outcome::of(&exit.value).clause());
     case.link(exit.at, LinkEvent::ProcessExit, Source::Kernel, Some(process), text)
 }
 

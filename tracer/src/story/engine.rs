@@ -377,7 +377,7 @@ impl Engine {
     /// (runtimes fault and signal their threads all the time) counts where it decided the end.
     fn is_reported(&self, exit: &Seen<Exit>) -> bool {
         let options = &self.header.options;
-        if options.exits || exit.value.unseen || exit.value.status & 0x7f != 0 {
+        if options.exits || exit.value.unseen || exit.value.killed_by().is_some() {
             return true;
         }
         let id = exit.value.task.id;

@@ -119,7 +119,7 @@ impl<'a> End<'a> {
 
     /// Whether no signal ended it.
     pub const fn is_by_itself(&self) -> bool {
-        self.blow.is_none() && self.exit.value.status & 0x7f == 0
+        self.blow.is_none() && self.exit.value.killed_by().is_none()
     }
 
     /// The signal by which another process ended it.
@@ -203,18 +203,15 @@ impl<'a> End<'a> {
     /// The same with no more than so many starts of units followed up.
     pub fn sentence_within(&self, case: &Case<'a>, hops: usize) -> String {
         let name = words::name_pid(&case.task(&self.exit.value.task));
-        let how = match Outcome::of(&self.exit.value) {
-            Outcome::Exited { status } => format!("{name} exited with {status}"),
-            Outcome::Signaled { signal, .. } => format!("{name} was killed by {signal}"),
-            Outcome::Unknown => format!("{name} was gone"),
-        };
+        let outcome = Outcome::of(&self.exit.value);
+        let how = format!("{name} {}", outcome.clause());
         if self.idle.is_some() {
             return format!("{how}, having got no input for as long as TMOUT says, it seems");
         }
         let Some(blow) = self.blow else { return how };
         let signal = signal_name(blow.signal.value.number);
         // An exit after a signal has not named that signal yet.
-        let after = match Outcome::of(&self.exit.value) {
+        let after = match outcome {
             Outcome::Exited { .. } | Outcome::Unknown => format!(" after {signal}"),
             Outcome::Signaled { .. } => String::new(),
         };
@@ -277,7 +274,7 @@ impl<'a> End<'a> {
     fn command_aimed_at_it(&self, case: &Case<'_>) -> Option<(ProcessId, u64)> {
         let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
         let (sent, task) = (&blow.signal.value, &self.exit.value.task);
-        if sent.sender.id != task.id || self.exit.value.status & 0x7f != u32::from(sent.number) {
+        if sent.sender.id != task.id || self.exit.value.killed_by() != Some(sent.number) {
             return None;
         }
         let tty = sent.tty.as_deref().map(|tty| tty.replacen("pts", "pts/", 1));

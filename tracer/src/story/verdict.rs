@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{
-    Exit, Grade, Header, LossPlace, Manager, Moment, Process, Setting, Signal, Source, Written,
+    Exit, Grade, Header, LossPlace, Manager, Moment, Process, Setting, Signal, Source, WaitStatus,
+    Written,
 };
 
 /// One record of the report; one line of `--format json`.
@@ -93,19 +94,27 @@ pub enum Outcome {
 impl Outcome {
     /// How this end was.
     pub fn of(exit: &Exit) -> Self {
-        if exit.unseen { Self::Unknown } else { Self::from_wait_status(exit.status) }
+        if exit.unseen { Self::Unknown } else { WaitStatus(exit.status).into() }
     }
 
-    /// Decodes a wait status.
-    pub fn from_wait_status(status: u32) -> Self {
-        let signal = (status & 0x7f) as u8;
-        if signal == 0 {
-            Self::Exited { status: (status >> 8 & 0xff) as u8 }
-        } else {
-            Self::Signaled {
-                signal: crate::evidence::signal_name(signal),
-                core_dumped: status & 0x80 != 0,
-            }
+    /// What is told after the name of who ended: `was killed by SIGKILL`, `exited with 0`.
+    pub fn clause(&self) -> String {
+        match self {
+            Self::Signaled { signal, .. } => format!("was killed by {signal}"),
+            Self::Exited { status } => format!("exited with {status}"),
+            Self::Unknown => "was gone".to_owned(),
+        }
+    }
+}
+
+impl From<WaitStatus> for Outcome {
+    fn from(status: WaitStatus) -> Self {
+        match status.signal() {
+            Some(number) => Self::Signaled {
+                signal: crate::evidence::signal_name(number),
+                core_dumped: status.dumped_core(),
+            },
+            None => Self::Exited { status: status.code() },
         }
     }
 }

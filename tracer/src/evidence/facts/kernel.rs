@@ -139,6 +139,43 @@ pub struct Exit {
     pub unseen: bool,
 }
 
+impl Exit {
+    /// The signal that ended it; `None` where it exited by itself, or its end was not seen.
+    pub const fn killed_by(&self) -> Option<u8> {
+        if self.unseen { None } else { WaitStatus(self.status).signal() }
+    }
+
+    /// The exit code; `None` where a signal ended it, or its end was not seen.
+    pub const fn exited_with(&self) -> Option<u8> {
+        let status = WaitStatus(self.status);
+        if self.unseen || status.signal().is_some() { None } else { Some(status.code()) }
+    }
+}
+
+/// How a process ended, as `wait(2)` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitStatus(pub u32);
+
+impl WaitStatus {
+    /// The signal that ended it; `None` where it exited by itself.
+    pub const fn signal(self) -> Option<u8> {
+        match (self.0 & 0x7f) as u8 {
+            0 => None,
+            number => Some(number),
+        }
+    }
+
+    /// A core was dumped.
+    pub const fn dumped_core(self) -> bool {
+        self.0 & 0x80 != 0
+    }
+
+    /// The exit code; 0 where a signal ended it.
+    pub const fn code(self) -> u8 {
+        (self.0 >> 8 & 0xff) as u8
+    }
+}
+
 /// A program was executed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exec {

@@ -346,7 +346,7 @@ pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<E
     let exit = case.world.exits.iter().rev().find(|exit| {
         exit.ns() <= blow.signal.ns()
             && exit.ns() + REAPED >= blow.signal.ns()
-            && exit.value.status & 0x7f == u32::from(blow.signal.value.number)
+            && exit.value.killed_by() == Some(blow.signal.value.number)
             && case.world.people.parents(exit.value.task.id).first() == Some(&case.victim)
     })?;
     // What it ended itself it does not end as.
@@ -426,7 +426,7 @@ impl<'a> Failed<'a> {
         })?;
         let right_before = exit.ns() + REAPED >= acted_after(case, sender, exit.ns());
         let ran = exit.ns().saturating_sub(exit.value.task.id.start_ns);
-        let was_job = ran >= JOB || exit.value.status & 0x7f != 0;
+        let was_job = ran >= JOB || exit.value.killed_by().is_some();
         (right_before || was_job).then_some(Self { exit, right_before })
     }
 

@@ -241,10 +241,8 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
 
 /// What the runtime shows as the exit code of what a signal other than SIGKILL ended; empty for another end.
 fn code(case: &Case<'_>) -> String {
-    let number = (case.exit.value.status & 0x7f) as u8;
-    if number == 0 || number == sig::SIGKILL {
-        return String::new();
-    }
+    let other = case.exit.value.killed_by().filter(|number| *number != sig::SIGKILL);
+    let Some(number) = other else { return String::new() };
     let code = 128 + u32::from(number);
     format!(
         " Its exit code is shown as {code}, which is 128 and {}'s {number}.",

@@ -110,15 +110,15 @@ fn convention(case: &Case<'_>, status: u8) -> String {
     let children: Vec<_> = ended.collect();
     let told = children.iter().find_map(|exit| {
         let name = || words::name_pid(&case.task(&exit.value.task));
-        match exit.value.status {
-            killed if killed & 0x7f == u32::from(status - 128) => Some(format!(
+        if exit.value.killed_by() == Some(status - 128) {
+            Some(format!(
                 " {status} stands for {signal}, by which its child {} had been killed.",
                 name()
-            )),
-            passed_on if passed_on == u32::from(status) << 8 => {
-                Some(format!(" Its child {} had exited with the same status.", name()))
-            }
-            _ => None,
+            ))
+        } else if exit.value.exited_with() == Some(status) {
+            Some(format!(" Its child {} had exited with the same status.", name()))
+        } else {
+            None
         }
     });
     // Children of one that is followed are told of; of others only some are.
@@ -127,7 +127,8 @@ fn convention(case: &Case<'_>, status: u8) -> String {
         Some(TargetReason::Command | TargetReason::Child)
     );
     told.unwrap_or_else(|| {
-        if followed && !lost_before(case) && !children.iter().any(|exit| exit.value.status & 0x7f != 0) {
+        let any_killed = children.iter().any(|exit| exit.value.killed_by().is_some());
+        if followed && !lost_before(case) && !any_killed {
             format!(
                 " Shells have {status} for a command that {signal} killed, but no child of its was killed by a signal."
             )
@@ -145,9 +146,8 @@ fn lost_before(case: &Case<'_>) -> bool {
 pub fn unknown(case: &Case<'_>) -> Option<Opinion> {
     let victim = words::name_pid(&case.victim_process());
     let ended = match &case.outcome {
-        Outcome::Signaled { signal, .. } => format!("was killed by {signal}"),
-        Outcome::Exited { status } => format!("exited with {status}"),
         Outcome::Unknown => "is gone".to_owned(),
+        seen => seen.clause(),
     };
     let (text, gap) = match case.blow {
         Some(blow) => {

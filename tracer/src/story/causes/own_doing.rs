@@ -38,7 +38,7 @@ pub(super) fn core_fix(case: &Case<'_>) -> Fix {
         pid: case.victim.pid,
         ns_pid: task.ns_pid,
         uid: Some(task.uid),
-        signal: Some((case.exit.value.status & 0x7f) as u8).filter(|number| *number != 0),
+        signal: case.exit.value.killed_by(),
         dumped,
         pattern: pattern.as_deref(),
     })
@@ -156,11 +156,11 @@ pub fn seccomp(case: &Case<'_>) -> Option<Opinion> {
     }
     // Strict mode, and a filter that ends the last thread, kill without generating a signal: the kernel
     // marks the task dead (SECCOMP_MODE_DEAD, 5.17 and later); before that, only the mode is left.
-    let killed = case.exit.value.status & 0x7f;
+    let killed = case.exit.value.killed_by();
     let dead = case.exit.value.seccomp == 3;
-    let strict = case.exit.value.seccomp == 1 && killed == u32::from(sig::SIGKILL);
-    let filtered = case.exit.value.seccomp == 2 && killed == u32::from(sig::SIGSYS);
-    if killed == 0 || !(dead || strict || filtered) {
+    let strict = case.exit.value.seccomp == 1 && killed == Some(sig::SIGKILL);
+    let filtered = case.exit.value.seccomp == 2 && killed == Some(sig::SIGSYS);
+    if killed.is_none() || !(dead || strict || filtered) {
         return None;
     }
     let grade = if dead { Grade::Observed } else { Grade::Inferred };

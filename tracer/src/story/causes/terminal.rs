@@ -84,7 +84,7 @@ fn login_of_shell<'a>(case: &Case<'a>, holder: ProcessId) -> Option<Ending<'a>> 
     let above = Case::new(case.world, case.world.exit_of(holder)?);
     let let_go = shell_let_go(&above, above.blow?.signal)?;
     let ended = let_go.ended?;
-    let by_hangup = ended.value.status & 0x7f == u32::from(sig::SIGHUP);
+    let by_hangup = ended.value.killed_by() == Some(sig::SIGHUP);
     (by_hangup || let_go.hung_up.is_some()).then(|| login_above(&above, ended.ns())).flatten()
 }
 
@@ -222,9 +222,8 @@ fn detach(case: &Case<'_>) -> Option<Fix> {
 fn ended_words(exit: &Seen<Exit>, ns: u64) -> String {
     let delay = words::span(exit.ns().saturating_sub(ns));
     match Outcome::of(&exit.value) {
-        Outcome::Exited { status } => format!(" (it exited with {status}, {delay} later)"),
-        Outcome::Signaled { signal, .. } => format!(" (it was killed by {signal}, {delay} later)"),
         Outcome::Unknown => String::new(),
+        seen => format!(" (it {}, {delay} later)", seen.clause()),
     }
 }
 

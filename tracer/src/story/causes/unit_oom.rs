@@ -107,9 +107,7 @@ impl<'a> FirstVictim<'a> {
             None => recent(exit.ns()),
         };
         let exit = case.world.exits.iter().find(|exit| {
-            fits(exit)
-                && exit.value.status & 0x7f == u32::from(sig::SIGKILL)
-                && of_unit(&exit.value.task)
+            fits(exit) && exit.value.killed_by() == Some(sig::SIGKILL) && of_unit(&exit.value.task)
         })?;
         Some(Self::Ended { exit, mark })
     }
