@@ -4,15 +4,13 @@ use super::decide::{self, Blow, Way};
 use super::unit_jobs::stop_job;
 use super::units::{template, unit_signalled_for, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
+use super::windows::SEEN_LATE;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, signals, words};
 use crate::evidence::{
-    BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId, S,
+    BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId,
     Source, Task,
 };
-
-/// How late something on a bus may be seen: whoever reads it has to be given the processor.
-pub const SEEN_LATE: u64 = S;
 
 /// One death to be explained.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use super::people::Known;
 use crate::evidence::{MS, Mechanism, ProcessId, S, Task, sig};
 
 /// How long before the server acts the command is run.
-const RECENT: u64 = 3 * S;
+const RUN_BEFORE: u64 = 3 * S;
 
 /// How long after the end of a client that waits for the server's answer the act can still be seen.
-const ANSWERED: u64 = 200 * MS;
+const ACT_SEEN_LATE: u64 = 200 * MS;
 
 /// A server and its command.
 struct Service {
@@ -332,7 +332,7 @@ fn order(
 ) -> Option<Order> {
     let name = server.comm.to_lowercase();
     let owner = case.exit.value.task.uid;
-    let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns && ran + RECENT >= acted_ns)?;
+    let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns && ran + RUN_BEFORE >= acted_ns)?;
     if id == server.id {
         return None;
     }
@@ -349,7 +349,7 @@ fn order(
         };
         let args = &words[at + 1..];
         let ended_before =
-            service.waits && known.ended_ns.is_some_and(|ended| ended + ANSWERED < acted_ns);
+            service.waits && known.ended_ns.is_some_and(|ended| ended + ACT_SEEN_LATE < acted_ns);
         let asked = Asked { case, server, client: id, known, args };
         !ended_before && (service.ends)(args) && (service.can_mean)(&asked)
     };

@@ -24,7 +24,7 @@ use network::{Ended, connection, of_peer, peer, peer_in, said, tcp_link};
 const WINDOW: u64 = 60 * S;
 
 /// How far apart the end of a connection and what says so can be: each is seen in its own way.
-const TOGETHER: u64 = 100 * MS;
+const SAID_WITHIN: u64 = 100 * MS;
 
 /// How long after the last program of a login ended the ssh client closes the connection, which it then does by
 /// itself: an exchange with the server over a slow line.
@@ -327,9 +327,9 @@ fn retain_last(
 ) -> Option<u64> {
     let first = tcp.map(Seen::ns).into_iter().chain(words.iter().map(|line| line.ns())).min();
     if let Some(first) = first
-        && sshd.iter().any(|exit| exit.ns() + TOGETHER >= first)
+        && sshd.iter().any(|exit| exit.ns() + SAID_WITHIN >= first)
     {
-        sshd.retain(|exit| exit.ns() + TOGETHER >= first);
+        sshd.retain(|exit| exit.ns() + SAID_WITHIN >= first);
     }
     first
 }

@@ -8,6 +8,7 @@ use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
+use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
 use crate::evidence::{Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name};
@@ -304,7 +305,7 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
     }
     let before = case.world.signals_to(case.victim).iter().filter(|signal| {
         signal.ns() < blow.signal.ns()
-            && signal.ns() + 600 * S > blow.signal.ns()
+            && signal.ns() + LOOKED_BACK > blow.signal.ns()
             && signal.value.sender.id == sender
             && matches!(
                 signal.value.number,

@@ -17,16 +17,12 @@ use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
 use super::unit_jobs::{is_known_before, reload_job, stop_job};
 use super::units::lost_file;
+use super::windows::{BUS_LAG, LONGEST_JOB};
 use super::words;
 use super::world::{Seen, SeenSignal, UnitHistory, World};
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, MS, Manager, Moment, ProcessId, S, SignalSent, Task,
-    sig,
+    BusCall, CgroupOwner, Exit, Grade, Job, Manager, Moment, ProcessId, SignalSent, Task, sig,
 };
-
-/// How late a bus message can be seen after the signal it led to: both are read by different
-/// processes, and the signal is stamped in the kernel.
-pub const BUS_LAG: u64 = 250 * MS;
 
 /// Which service manager a sender is: by what cannot be forged, its pid or its parent and its cgroup, not by
 /// its name alone. A user may move a process of his into his manager's own cgroup and call it systemd; it is
@@ -340,7 +336,7 @@ fn first_of_round<'a>(
         .filter(|signal| {
             signal.value.sender.id == last.value.sender.id
                 && signal.ns() <= last.ns()
-                && signal.ns() + 600 * S >= last.ns()
+                && signal.ns() + LONGEST_JOB >= last.ns()
                 && signal.value.number != sig::SIGCONT
                 && reload_by_signal(world, manager, signal).is_none()
         })

@@ -37,6 +37,7 @@ mod units;
 mod unseen;
 mod upstream;
 pub mod verdict;
+mod windows;
 mod wishes;
 mod words;
 mod world;

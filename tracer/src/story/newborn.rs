@@ -9,7 +9,7 @@ use super::world::{SeenSignal, Steady};
 use crate::evidence::{Mechanism, ProcessId, S, SignalInfo, SignalSent, sig};
 
 /// How far apart a write and the death of a newborn can be that belong together.
-const TOGETHER: u64 = S;
+const WRITE_TO_DEATH: u64 = S;
 
 /// How many writes and how many orphaned newborns are remembered.
 const KEPT: usize = 256;
@@ -52,7 +52,7 @@ impl Newborns {
         let same = |write: &SeenSignal| {
             write.value.sender.id == signal.value.sender.id
                 && write.value.written_cgroup == signal.value.written_cgroup
-                && write.ns() + TOGETHER >= signal.ns()
+                && write.ns() + WRITE_TO_DEATH >= signal.ns()
         };
         if self.writes.iter().any(same) {
             return;
@@ -88,7 +88,7 @@ fn reaches(write: &SeenSignal, born: &SeenSignal) -> bool {
             .strip_prefix(killed.trim_end_matches('/'))
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    inside && write.ns().abs_diff(born.ns()) <= TOGETHER
+    inside && write.ns().abs_diff(born.ns()) <= WRITE_TO_DEATH
 }
 
 /// Names the writer as the sender.

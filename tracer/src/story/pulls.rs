@@ -15,11 +15,9 @@ use super::unit_jobs::job_type;
 use super::units;
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
+use super::windows::ONE_TRANSACTION;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{Job, MS, Manager, Moment, S};
-
-/// Jobs of one transaction are announced together, nanoseconds.
-pub const TOGETHER: u64 = 500 * MS;
 
 /// How far apart two jobs are heard of that a manager has made at once: it tells of all new ones in one turn of its loop
 /// (`manager_dispatch_dbus_queue` in `src/core/manager.c`), and they are read one after the other.
@@ -319,7 +317,7 @@ fn jobs_before<'a>(
         other.value.manager == manager
             && other.value.result.is_none()
             && other.value.id < job
-            && other.ns().abs_diff(ns) <= TOGETHER
+            && other.ns().abs_diff(ns) <= ONE_TRANSACTION
     })
 }
 
@@ -336,11 +334,11 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
     let history = case.world.unit_of(manager, unit)?;
     let (change, state) = history.changes.iter().find_map(|change| {
         let state = change.value.get("ActiveState")?.as_str()?;
-        let near = change.ns().abs_diff(ns) <= TOGETHER;
+        let near = change.ns().abs_diff(ns) <= ONE_TRANSACTION;
         (near && DOWN.contains(&state)).then_some((change, state))
     })?;
     let mut exits = case.world.exits.iter().rev().filter(|exit| {
-        exit.ns() <= change.ns() + TOGETHER
+        exit.ns() <= change.ns() + ONE_TRANSACTION
             && exit.ns() + 2 * S >= ns
             && exit.value.task.id != case.victim
             && lived_in(case, &exit.value.task, unit)
@@ -375,7 +373,7 @@ pub fn ended<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a
 /// The other unit had ended, and its manager restarted it by itself: that stops what depends on it.
 fn restarted<'a>(case: &Case<'a>, happening: Happening<'_>) -> Option<Trigger<'a>> {
     let Happening { manager, unit, ns, .. } = happening;
-    let near = |at_ns: u64| at_ns.abs_diff(ns) <= TOGETHER;
+    let near = |at_ns: u64| at_ns.abs_diff(ns) <= ONE_TRANSACTION;
     // The manager counts them.
     let history = case.world.unit_of(manager, unit)?;
     let counts = history.changes.iter().filter_map(|change| {

@@ -5,12 +5,13 @@ mod marked;
 
 pub use self::marked::was_marked;
 use super::actor::Actor;
-use super::case::{Case, SEEN_LATE};
+use super::case::Case;
 use super::manager;
 use super::manager::calls::{calls_before, likeliest_call};
 use super::people::Known;
 use super::units::{asking_link, command_links, unit_of_file};
 use super::verdict::{Link, LinkEvent};
+use super::windows::{LOOKED_BACK, SEEN_LATE};
 use super::wishes::Names;
 pub use super::wishes::Wish;
 use super::words;
@@ -19,6 +20,10 @@ use crate::evidence::{
     BusCall, Grade, Job, LossPlace, Manager, ManagerConnection, ProcessId, S, base_name, sig,
     signal_number,
 };
+
+/// How long before something happened the client that asked for it was run, or had connected to the manager: it asks at
+/// once, and waits until that is done.
+const COMMAND_TO_ACT: u64 = 10 * S;
 
 /// A request, as far as it was seen.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +90,7 @@ impl<'a> Request<'a> {
             was_there(case, seen.value.task.id, at_ns)
                 && client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
         };
-        let connected = connections(case, manager, at_ns, 10 * S).rfind(says_so);
+        let connected = connections(case, manager, at_ns, COMMAND_TO_ACT).rfind(says_so);
         if let Some(seen) = connected {
             return Some(Self::by_command(case, seen.value.task.id, manager, at_ns));
         }
@@ -131,7 +136,7 @@ impl<'a> Request<'a> {
                 Manager::User(uid) => known.uid == Some(uid) || known.uid == Some(0),
             };
             let is_it = RUNNERS.contains(&known.comm.as_deref()?)
-                && at.saturating_add(600 * S) >= first.start_ns
+                && at.saturating_add(LOOKED_BACK) >= first.start_ns
                 && may_ask
                 && (names_unit(args, unit)
                     || is_maker(id, known, unit)
@@ -144,8 +149,8 @@ impl<'a> Request<'a> {
 
     /// The request that a process made before `at_ns`, by its arguments.
     pub fn by_command(case: &Case<'a>, process: ProcessId, manager: Manager, at_ns: u64) -> Self {
-        let connection =
-            connections(case, manager, at_ns, 10 * S).rfind(|seen| seen.value.task.id == process);
+        let connection = connections(case, manager, at_ns, COMMAND_TO_ACT)
+            .rfind(|seen| seen.value.task.id == process);
         let proof = connection.map_or(Proof::Arguments, Proof::Connection);
         Self { call: None, process: Some(process), job: None, proof }
     }
@@ -304,7 +309,7 @@ pub fn who_called(case: &Case<'_>, call: &Seen<BusCall>) -> (Option<ProcessId>, 
         let at = known.exec_ns?;
         let client = BUS_CLIENTS.contains(&known.comm.as_deref()?);
         let own = call.value.sender.uid.is_none_or(|uid| known.uid == Some(uid));
-        let in_time = at <= call.ns() && at + 10 * S >= call.ns();
+        let in_time = at <= call.ns() && at + COMMAND_TO_ACT >= call.ns();
         // What is on the bus is seen late, never early.
         let gone = known.ended_ns.is_some_and(|ended| ended + SEEN_LATE < call.ns());
         let args = known.cmdline.as_deref()?;
@@ -358,7 +363,9 @@ pub fn loginctl(
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
-        let fits = known.comm.as_deref() == Some("loginctl") && at <= at_ns && at + 10 * S >= at_ns;
+        let fits = known.comm.as_deref() == Some("loginctl")
+            && at <= at_ns
+            && at + COMMAND_TO_ACT >= at_ns;
         let args = known.cmdline.as_deref()?;
         let verb = verb(args)?;
         let struck = case.blow.map(|blow| blow.signal.value.number);
@@ -474,7 +481,7 @@ fn command(
         let at = known.exec_ns?;
         let args = known.cmdline.as_deref()?;
         let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
-        let in_time = at <= at_ns && at + 10 * S >= at_ns && was_there(case, id, at_ns);
+        let in_time = at <= at_ns && at + COMMAND_TO_ACT >= at_ns && was_there(case, id, at_ns);
         // What is in a container has a manager of its own.
         let is_it = asks && in_time && says(args) && case.process_at(id, at_ns).container.is_none();
         is_it.then_some((at, id))
@@ -487,7 +494,7 @@ fn command(
         && is_bus_heard(case)
         && is_kernel_heard(case, ran_ns, at_ns)
         && !case.world.sees_connections
-        && connections(case, manager, at_ns, 10 * S).next().is_none();
+        && connections(case, manager, at_ns, COMMAND_TO_ACT).next().is_none();
     Some((last, alone))
 }
 

@@ -7,22 +7,20 @@ use super::actor::Actor;
 use super::case::Case;
 use super::ending::call_link;
 use super::manager::calls::unit_of_call;
+use super::manager::is_manager;
 use super::manager::main_process::main_end;
-use super::manager::{BUS_LAG, is_manager};
-use super::pulls::{Happening, Pull, TOGETHER, pull};
+use super::pulls::{Happening, Pull, pull};
 use super::requests::{Request, Wish};
 use super::unit_jobs::job_type;
 use super::units::{job_link, service_that_ran};
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
+use super::windows::{AT_START, BUS_LAG, ONE_TRANSACTION};
 use super::words;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{
     BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId, S,
 };
-
-/// How soon after its start a unit does what it was started for, and not what it is there for.
-pub const AT_START: u64 = 10 * S;
 
 /// What had the unit of a process run.
 #[derive(Debug)]
@@ -153,7 +151,7 @@ impl<'c, 'a> Run<'c, 'a> {
         })?;
         // What was said with an earlier start is of an earlier run.
         let started_ns = self.starts().next_back().map_or(self.first.start_ns, Seen::ns);
-        if told.ns().saturating_add(TOGETHER) < started_ns {
+        if told.ns().saturating_add(ONE_TRANSACTION) < started_ns {
             return None;
         }
         Some((UnitHistory::trigger_in(&told.value)?, told.at))
@@ -245,7 +243,7 @@ impl<'c, 'a> Run<'c, 'a> {
         let begun = job.at.no_later_than(job.at.shifted(self.began_ns()));
         // Who asked for this very unit just before is likelier than a unit of which it is not known what it triggers.
         let of_job = |request: &Request<'_>| {
-            let just_ran = |ran: u64| ran.saturating_add(TOGETHER) >= job.ns();
+            let just_ran = |ran: u64| ran.saturating_add(ONE_TRANSACTION) >= job.ns();
             request.call.is_some_and(|call| call.value.job == Some(job.value.id))
                 || request.ran_ns(case).is_some_and(just_ran)
         };
@@ -358,7 +356,8 @@ impl<'a> Failure<'a> {
         let history = history.filter(|history| history.has("OnFailureOf"));
         let mut said = case.world.journal.iter().filter_map(|line| {
             let about = line.value.about_unit.as_deref().filter(|about| about != unit)?;
-            let is_near = line.ns().abs_diff(job.ns()) <= TOGETHER && line.value.pid == Some(1);
+            let is_near =
+                line.ns().abs_diff(job.ns()) <= ONE_TRANSACTION && line.value.pid == Some(1);
             let setting = triggers(&line.value.message).filter(|_| is_near)?;
             let [name, named_by] = setting;
             let names = |history: &UnitHistory| history.ever_listed(named_by).contains(&about);
@@ -414,7 +413,7 @@ fn is_otherwise_explained(case: &Case<'_>, job: &Seen<Job>, failed: &str, said_n
         let between = other.value.id < job.value.id
             && other.ns() > said_ns
             && other.value.unit != job.value.unit;
-        let near = other.ns().abs_diff(job.ns()) <= TOGETHER;
+        let near = other.ns().abs_diff(job.ns()) <= ONE_TRANSACTION;
         let stopped =
             kind == Some("stop") || kind != Some("start") && other.value.id > job.value.id;
         between && is_start || other.value.unit == failed && near && stopped

@@ -28,7 +28,7 @@ const SETTINGS: [(&str, &str); 6] = [
 const ONESHOT: &str = "ExecStart";
 
 /// How long after a process its manager's word on it may be heard.
-const TOGETHER: u64 = 50 * MS;
+const HEARD_AFTER: u64 = 50 * MS;
 
 /// A command that a manager ran for a unit, and a process of it.
 #[derive(Clone, Debug)]
@@ -166,10 +166,10 @@ fn setting_by_state(history: &UnitHistory, command: ProcessId) -> Option<&'stati
     };
     let at = history.changes.iter().position(|change| {
         control(change) == Some(u64::from(command.pid))
-            && change.ns() + TOGETHER >= command.start_ns
+            && change.ns() + HEARD_AFTER >= command.start_ns
     })?;
     // The unit's own interface follows the service's; what is as it was is not said again.
-    let near = history.changes[at].ns() + TOGETHER;
+    let near = history.changes[at].ns() + HEARD_AFTER;
     let after =
         history.changes.range(at..).take_while(|change| change.ns() <= near).find_map(state);
     let state = after.or_else(|| history.changes.range(..at).rev().find_map(state))?;
@@ -258,7 +258,7 @@ impl<'a> Found<'_, 'a> {
 pub fn was_control(history: &UnitHistory, id: ProcessId) -> bool {
     history.changes.iter().any(|change| {
         change.value.get("ControlPID").and_then(Value::as_u64) == Some(u64::from(id.pid))
-            && change.ns() + TOGETHER >= id.start_ns
+            && change.ns() + HEARD_AFTER >= id.start_ns
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::manager::BUS_LAG;
+use super::windows::BUS_LAG;
 use super::world::{Seen, World};
 use crate::evidence::{Job, JournalLine, MS, Manager, S};
 

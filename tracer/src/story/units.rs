@@ -11,6 +11,7 @@ use super::manager::{self, UnitStop};
 use super::stopping::{self, Overrun};
 use super::unit_jobs;
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
+use super::windows::{BUS_LAG, LOOKED_BACK};
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
@@ -95,7 +96,7 @@ pub fn units_that_ran(
     ended_ns: u64,
 ) -> impl Iterator<Item = &(Manager, String)> {
     // By the time that it is told it may have ended.
-    let alive = process.start_ns..=ended_ns.saturating_add(manager::BUS_LAG);
+    let alive = process.start_ns..=ended_ns.saturating_add(BUS_LAG);
     let is_it = move |change: &Seen<BTreeMap<String, Value>>| {
         let pid = |name: &str| change.value.get(name).and_then(Value::as_u64);
         let named = |name: &str| pid(name) == Some(u64::from(process.pid));
@@ -347,9 +348,6 @@ pub fn cleanup_link(case: &Case<'_>, stop: &UnitStop<'_>, main: &Seen<Exit>) -> 
     }
 }
 
-/// How long before the blow a command can have been started and still be part of the story.
-const RECENT: u64 = 600 * S;
-
 /// The link of the command that somebody ran, after what had started the unit that it was run in; none where it has been
 /// running for long, or where nobody ran it.
 pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
@@ -358,7 +356,7 @@ pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
     }
     let seen_ns = actor.told_ns();
     let began_ns = seen_ns.or(actor.command.start_ns);
-    let is_recent = |began_ns: &u64| began_ns.saturating_add(RECENT) >= case.struck_ns();
+    let is_recent = |began_ns: &u64| began_ns.saturating_add(LOOKED_BACK) >= case.struck_ns();
     let Some(began_ns) = began_ns.filter(is_recent) else { return Vec::new() };
     let source = if seen_ns.is_some() { Source::Kernel } else { Source::Proc };
     let at = case.exit.at.shifted(began_ns);

@@ -9,14 +9,14 @@ use super::manager::manager_of;
 use super::mechanism;
 use super::requests::{Request, Wish};
 use super::signals;
-use super::started::AT_START;
 use super::unit_jobs::stop_job;
 use super::units::command_links;
 use super::verdict::{Link, Outcome};
+use super::windows::{AT_START, END_SEEN_LATE};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
+    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
     signal_name,
 };
 
@@ -80,9 +80,6 @@ pub fn at_its_work(actor: &Actor, at_ns: u64) -> Option<&str> {
     process.unit.as_deref().filter(|_| is_it)
 }
 
-/// How much later than the kernel's answer to it an end may be seen.
-const ANSWERED: u64 = 20 * MS;
-
 impl<'a> End<'a> {
     /// The end of a process, where it was seen.
     pub fn of(case: &Case<'a>, id: ProcessId) -> Option<Self> {
@@ -95,7 +92,7 @@ impl<'a> End<'a> {
         let above = blow.filter(|_| depth > 0).and_then(|blow| {
             let ended = ended_before(blow).filter(|ended| ended.id != id)?;
             let end = Self::at(case, ended.id, depth - 1)?;
-            (end.ns() <= blow.signal.ns() + ANSWERED).then(|| Box::new(end))
+            (end.ns() <= blow.signal.ns() + END_SEEN_LATE).then(|| Box::new(end))
         });
         let by_timer = blow.is_none_or(|blow| blow.mechanism == Mechanism::Timer);
         let idle = idle_alarm(case, exit).filter(|_| by_timer);

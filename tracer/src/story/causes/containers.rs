@@ -14,11 +14,11 @@ use crate::evidence::{
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::call_link;
-use crate::story::manager::BUS_LAG;
 use crate::story::relay::Relay;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
+use crate::story::windows::BUS_LAG;
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
 

@@ -12,11 +12,12 @@ use crate::story::actor::STARTS;
 use crate::story::case::Case;
 use crate::story::fixes::UnitAt;
 use crate::story::manager::UnitStop;
-use crate::story::pulls::{Happening, Pull, TOGETHER, Trigger, ended, pull, starts_before};
+use crate::story::pulls::{Happening, Pull, Trigger, ended, pull, starts_before};
 use crate::story::requests::{Request, Wish};
 use crate::story::started::Failure;
 use crate::story::unit_jobs::job_type;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link};
+use crate::story::windows::ONE_TRANSACTION;
 use crate::story::world::{Seen, UnitHistory};
 use crate::story::{fixes, units, words};
 
@@ -37,7 +38,7 @@ pub fn dependency(case: &Case<'_>) -> Option<Opinion> {
         other.value.manager == stop.manager
             && other.value.unit == "shutdown.target"
             && other.value.id < job.value.id
-            && other.ns().abs_diff(job.ns()) <= TOGETHER
+            && other.ns().abs_diff(job.ns()) <= ONE_TRANSACTION
     });
     if going_down {
         return is_not(ID, "everything was being stopped");
@@ -101,7 +102,7 @@ fn direct_restart(case: &Case<'_>, stop: &UnitStop<'_>, trigger: &Trigger<'_>) -
         let state = seen.value.get("SubState").and_then(Value::as_str);
         state.is_some_and(|state| state.starts_with("auto-restart"))
     };
-    let near = |ns: u64| ns.abs_diff(trigger.at.boot_ns) <= TOGETHER;
+    let near = |ns: u64| ns.abs_diff(trigger.at.boot_ns) <= ONE_TRANSACTION;
     let restarts = || history.changes.iter().any(|seen| near(seen.ns()) && state(seen));
     let by_itself = trigger.by_itself || trigger.job.is_none() && restarts();
     let at = UnitAt::of(stop.manager, &trigger.unit, Some(history));
@@ -156,7 +157,7 @@ fn last_need<'a>(
     let removed = case.world.jobs.iter().filter(of_other).rfind(|seen| {
         seen.value.result.is_some()
             && seen.value.id < job.value.id
-            && seen.ns().abs_diff(job.ns()) <= TOGETHER
+            && seen.ns().abs_diff(job.ns()) <= ONE_TRANSACTION
     });
     let made = removed.and_then(|removed| {
         case.world.jobs.iter().filter(of_other).find(|seen| {

@@ -12,6 +12,7 @@ use crate::story::requests::{Request, Wish};
 use crate::story::started::Failure;
 use crate::story::unit_jobs::job_type;
 use crate::story::verdict::CauseId;
+use crate::story::windows::ONE_TRANSACTION;
 use crate::story::wishes::isolated_by;
 use crate::story::world::Seen;
 use crate::story::{fixes, units};
@@ -83,13 +84,12 @@ fn start_of<'a>(
     unit: &str,
     job: &Seen<Job>,
 ) -> Option<&'a Seen<Job>> {
-    const TOGETHER: u64 = S / 2;
     let names = units::names_of(case.world, manager, unit);
     case.world.jobs.iter().find(|other| {
         other.value.manager == manager
             && other.value.result.is_none()
             && other.value.id < job.value.id
-            && other.ns().abs_diff(job.ns()) <= TOGETHER
+            && other.ns().abs_diff(job.ns()) <= ONE_TRANSACTION
             && names.contains(&other.value.unit.as_str())
             && matches!(job_type(case.world, other), Some("start" | "restart") | None)
     })
@@ -140,13 +140,13 @@ impl<'a> Isolation<'a> {
     /// That which a job is part of.
     pub fn of(case: &Case<'a>, manager: Manager, job: &Seen<Job>) -> Option<Self> {
         /// Jobs of one transaction are told one after the other, and there may be hundreds.
-        const TOGETHER: u64 = S;
+        const ANNOUNCED: u64 = S;
         /// Fewer units can go by dependencies on one another.
         const MANY: usize = 8;
         let part = |other: &&Seen<Job>| {
             other.value.manager == manager
                 && other.value.result.is_none()
-                && other.ns().abs_diff(job.ns()) <= TOGETHER
+                && other.ns().abs_diff(job.ns()) <= ANNOUNCED
         };
         let jobs = || case.world.jobs.iter().filter(part);
         if jobs().any(|other| other.value.unit == "shutdown.target") {

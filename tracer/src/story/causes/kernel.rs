@@ -1,11 +1,12 @@
 //! Deaths that the kernel decided: parent death, namespaces, tracers and the rest.
 
 use super::{Finding, Fit, Opinion, containers};
-use crate::evidence::{Grade, MS, Mechanism, SignalInfo, SignalSent, signal_name};
+use crate::evidence::{Grade, Mechanism, SignalInfo, SignalSent, signal_name};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link};
+use crate::story::windows::END_SEEN_LATE;
 use crate::story::{fixes, mechanism, si_code, words};
 
 /// The end of the process whose end led to it.
@@ -24,7 +25,7 @@ pub fn parent_died(case: &Case<'_>) -> Option<Opinion> {
     let sender = &blow.signal.value.sender;
     let parent = words::name_pid(&case.task(sender));
     // The signal is bound to the parent *thread*: the process may well live on.
-    let end = end_of_sender(case, blow).filter(|end| end.ns() <= blow.signal.ns() + 20 * MS);
+    let end = end_of_sender(case, blow).filter(|end| end.ns() <= blow.signal.ns() + END_SEEN_LATE);
     let (links, by_whom) = told(case, blow, end.as_ref());
     let what = if end.is_none() && sender.tid != sender.id.pid {
         format!(

@@ -284,7 +284,7 @@ pub(super) fn login_above<'a>(case: &Case<'a>, struck_ns: u64) -> Option<Ending<
 /// start the parts of a pipeline, where that one had ended by then.
 fn likely_reader<'a>(case: &Case<'a>, struck_ns: u64) -> Option<&'a Seen<Exit>> {
     /// How far apart the parts of a pipeline are started at most.
-    const TOGETHER: u64 = 100 * MS;
+    const ONE_PIPELINE: u64 = 100 * MS;
     /// How long after a process has closed its files its end is seen: newer kernels tell of it after that.
     const CLOSING: u64 = 5 * MS;
     let people = &case.world.people;
@@ -292,7 +292,7 @@ fn likely_reader<'a>(case: &Case<'a>, struck_ns: u64) -> Option<&'a Seen<Exit>> 
     let order = |id: ProcessId| (id.start_ticks(), id.pid);
     let is_next = |id: &ProcessId| {
         order(*id) > order(case.victim)
-            && id.start_ns <= case.victim.start_ns.saturating_add(TOGETHER)
+            && id.start_ns <= case.victim.start_ns.saturating_add(ONE_PIPELINE)
             && people.parents(*id).first() == Some(&parent)
     };
     let next = people.iter().map(|(id, _)| id).filter(is_next).min_by_key(|id| order(*id))?;

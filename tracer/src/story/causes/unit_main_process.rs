@@ -6,10 +6,10 @@ use crate::evidence::{Exit, Grade, S};
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
 use crate::story::manager::main_process::main_end;
-use crate::story::started::AT_START;
 use crate::story::stopping::Unheeded;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
+use crate::story::windows::AT_START;
 use crate::story::world::Seen;
 use crate::story::{fixes, unit_jobs, units, words};
 

@@ -5,11 +5,12 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, JournalLine, Process, S, Source, base_name, sig, signal_name};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::{self, Overrun};
 use crate::story::unit_command::UnitCommand;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
+use crate::story::windows::{BUS_LAG, LONGEST_JOB};
 use crate::story::world::Seen;
 use crate::story::{fixes, units, words};
 
@@ -451,7 +452,7 @@ fn pid_file_missed<'a>(
 ) -> Option<&'a Seen<JournalLine>> {
     case.world.journal.iter().rev().find(|line| {
         line.ns() <= timed_out.ns()
-            && line.ns() + 600 * S >= timed_out.ns()
+            && line.ns() + LONGEST_JOB >= timed_out.ns()
             && line.value.message.contains("Can't open PID file")
             && units::manager_said(&line.value, stop, &stop.unit)
     })

@@ -6,12 +6,13 @@ use crate::evidence::{BusCall, Grade, Job, Manager, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
-use crate::story::manager::{self, BUS_LAG, UnitStop};
+use crate::story::manager::{self, UnitStop};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
 use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::verdict::{CauseId, Link, Outcome};
+use crate::story::windows::BUS_LAG;
 use crate::story::world::Seen;
 use crate::story::{fixes, mechanism, units, words};
 

@@ -1,10 +1,10 @@
 //! What is asked of a service manager over the bus.
 
-use super::BUS_LAG;
 use crate::evidence::cgroup_path::bus_label_unescape;
 use crate::evidence::{BusCall, Job, Manager, S};
 use crate::story::unit_jobs::{Looked, may_have_been};
 use crate::story::units::names_of;
+use crate::story::windows::BUS_LAG;
 use crate::story::world::{Seen, World};
 
 /// Methods of systemd's manager and units that stop something.

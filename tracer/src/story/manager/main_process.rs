@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{BUS_LAG, is_manager, reload_by_signal};
+use super::{is_manager, reload_by_signal};
 use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
 use crate::story::case::Case;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::was_control;
 use crate::story::unit_jobs::stop_job;
 use crate::story::units::{self, passed_on};
+use crate::story::windows::{BUS_LAG, LONGEST_JOB};
 use crate::story::world::{Seen, SeenSignal, World};
+
+/// How long after its main process ended something may happen in a unit because of that.
+const ACTED_ON: u64 = 10 * S;
 
 /// The end of a unit's main process shortly before something else happened in it, which is none of `others`. What
 /// was still there had been born by `born_ns`, and was that process's: of an earlier one nothing is left by then.
@@ -26,7 +30,7 @@ pub fn main_end<'a>(
     let mains = Mains::of(world, manager, unit);
     let mut recent = world.exits.iter().rev().filter(|exit| {
         exit.ns() <= before_ns
-            && exit.ns() + 10 * S >= before_ns
+            && exit.ns() + ACTED_ON >= before_ns
             && exit.ns() >= born_ns
             && !others.contains(&exit.value.task.id)
     });
@@ -156,7 +160,7 @@ pub fn struck_by_manager<'a>(
         signal.value.sender.id == sender
             && signal.value.number != sig::SIGCONT
             && signal.ns() <= main.ns()
-            && signal.ns() + 600 * S >= main.ns()
+            && signal.ns() + LONGEST_JOB >= main.ns()
             && reload_by_signal(world, manager, signal).is_none()
     })
 }

@@ -2,10 +2,11 @@
 
 use crate::evidence::Exit;
 use crate::story::case::Case;
-use crate::story::manager::{BUS_LAG, UnitStop};
+use crate::story::manager::UnitStop;
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;
 use crate::story::verdict::{DecidingSetting, Link};
+use crate::story::windows::BUS_LAG;
 use crate::story::world::Seen;
 
 /// Such a command, and its end.

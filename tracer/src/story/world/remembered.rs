@@ -3,9 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-/// How long a unit that is over may still be asked for, by a verdict on what it led to.
-pub const NEEDED_NS: u64 = 600 * crate::evidence::S;
-
 /// What is remembered of one unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Remembered {

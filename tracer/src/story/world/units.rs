@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use serde_json::Value;
 
-use super::remembered::{self, NEEDED_NS, Remembered};
+use super::remembered::{self, Remembered};
 use super::settings::Settings;
 use super::{Seen, Steady};
 use crate::evidence::{Manager, Moment, Source, UnitProperties, weight};
+use crate::story::windows::LOOKED_BACK;
 
 /// How much of the units of a manager is remembered, bytes: a user's can tell of units without end, and PID 1 makes new
 /// ones for as long as the trace lasts.
@@ -58,7 +59,7 @@ impl UnitHistory {
         let is_over = matches!(self.text("ActiveState"), Some("inactive" | "failed"))
             || self.text("LoadState") == Some("not-found");
         let last_ns = self.changes.back().map_or(0, Seen::ns);
-        let is_done = is_over && last_ns.saturating_add(NEEDED_NS) < now_ns;
+        let is_done = is_over && last_ns.saturating_add(LOOKED_BACK) < now_ns;
         Remembered { heard: self.heard, weight: self.weight, is_done }
     }
 

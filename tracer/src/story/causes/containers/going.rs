@@ -2,10 +2,11 @@
 
 use crate::evidence::{CgroupOwner, Job, Manager, Moment, S, sig};
 use crate::story::case::Case;
-use crate::story::manager::{BUS_LAG, manager_of};
+use crate::story::manager::manager_of;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::verdict::Link;
+use crate::story::windows::BUS_LAG;
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, units};
 

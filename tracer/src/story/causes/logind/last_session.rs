@@ -5,10 +5,10 @@ use crate::evidence::{Manager, Moment};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
-use crate::story::manager::BUS_LAG;
 use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::unit_jobs::stop_job;
 use crate::story::verdict::{DecidingSetting, Fix, Link};
+use crate::story::windows::BUS_LAG;
 use crate::story::{closed, units};
 
 /// The last session of a user, which logind said was gone.

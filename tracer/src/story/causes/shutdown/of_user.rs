@@ -1,7 +1,7 @@
 //! Deaths since a user's service manager went down.
 
 use super::reasons::EndAction;
-use super::requests::RECENT;
+use super::requests::ASKED_BEFORE;
 use crate::evidence::{Grade, Job, Manager, S};
 use crate::story::case::Case;
 use crate::story::causes::{Finding, Fit, Opinion, logind};
@@ -29,7 +29,7 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
             && known.uid.is_none_or(|own| own == uid || own == 0)
             && said("--user")
             && (said("exit") || said("exit.target"));
-        (fits && at <= job.ns() + S && at + RECENT >= job.ns()).then_some((at, id))
+        (fits && at <= job.ns() + S && at + ASKED_BEFORE >= job.ns()).then_some((at, id))
     });
     let Some((_, process)) = asked.max_by_key(|(at, _)| *at) else {
         return exited_by_setting(case, &stop, job);

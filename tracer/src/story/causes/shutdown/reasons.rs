@@ -8,8 +8,8 @@ use super::targets::is_way;
 use crate::evidence::{Job, JournalLine, Manager, ProcessId, S};
 use crate::story::case::Case;
 use crate::story::fixes::{self, UnitAt};
-use crate::story::pulls::TOGETHER;
 use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
+use crate::story::windows::ONE_TRANSACTION;
 use crate::story::world::{Seen, UnitHistory};
 use crate::story::{units, words};
 
@@ -200,7 +200,7 @@ impl EndAction {
         let removed = case.world.jobs.iter().filter(move |other| {
             other.value.manager == manager
                 && other.value.result.as_deref() == Some("timeout")
-                && other.ns().abs_diff(job.ns()) <= TOGETHER
+                && other.ns().abs_diff(job.ns()) <= ONE_TRANSACTION
         });
         removed.filter_map(move |other| {
             let unit = &other.value.unit;
@@ -236,7 +236,7 @@ fn just_ended<'a>(history: &'a UnitHistory, job: &Seen<Job>) -> Option<(&'a Chan
     history.changes.iter().find_map(|change| {
         let state = change.value.get("ActiveState")?.as_str()?;
         let is_down = ["inactive", "failed"].contains(&state);
-        let just = change.ns().abs_diff(job.ns()) <= TOGETHER;
+        let just = change.ns().abs_diff(job.ns()) <= ONE_TRANSACTION;
         let ended = is_down && just && (was_up || changed_then(change));
         was_up |= !is_down;
         ended.then_some((change, state))
@@ -248,7 +248,7 @@ fn changed_then(change: &Change) -> bool {
     let changed_us = change.value.get("StateChangeTimestamp").and_then(Value::as_u64);
     changed_us.is_some_and(|us| {
         let told_us = change.at.time.unix_ns() / 1_000;
-        told_us.abs_diff(i128::from(us)) <= u128::from(TOGETHER / 1_000)
+        told_us.abs_diff(i128::from(us)) <= u128::from(ONE_TRANSACTION / 1_000)
     })
 }
 

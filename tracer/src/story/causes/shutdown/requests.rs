@@ -7,7 +7,7 @@ use crate::story::causes::logind::from_logind;
 use crate::story::world::Seen;
 
 /// How long before the first job of a shutdown the request for it is looked for.
-pub const RECENT: u64 = 60 * S;
+pub const ASKED_BEFORE: u64 = 60 * S;
 
 /// How long a request may wait until somebody has allowed it with a password.
 const ALLOWED: u64 = 300 * S;
@@ -45,7 +45,7 @@ pub fn logind_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCal
     let mut calls = case.world.calls.iter().rev().filter(|call| asks(&call.value));
     calls.find(|call| {
         call.ns() <= began_ns + S
-            && call.granted_ns() + RECENT >= began_ns
+            && call.granted_ns() + ASKED_BEFORE >= began_ns
             && from_logind(case, &call.value)
     })
 }
@@ -67,7 +67,7 @@ pub fn command(case: &Case<'_>, before_ns: u64) -> Option<ProcessId> {
             .exec_ns?
             .saturating_add(asks_by(known.comm.as_deref()?, known.cmdline.as_deref()?)?);
         let may = known.uid == Some(0);
-        (may && at <= before_ns + S && at + RECENT >= before_ns).then_some((at, id))
+        (may && at <= before_ns + S && at + ASKED_BEFORE >= before_ns).then_some((at, id))
     });
     found.max_by_key(|(at, _)| *at).map(|(_, id)| id)
 }
