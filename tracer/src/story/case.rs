@@ -209,7 +209,15 @@ impl<'a> Case<'a> {
         actor: Option<Process>,
         text: impl Into<String>,
     ) -> Link {
-        Link { at, event, actor, text: text.into(), evidence: source.grade(), source }
+        Link {
+            at,
+            event,
+            actor,
+            text: text.into(),
+            evidence: source.grade(),
+            source,
+            late_ns: None,
+        }
     }
 
     /// The link of one signal.
@@ -264,6 +272,7 @@ impl<'a> Case<'a> {
             text,
             evidence: self.exit.source.grade(),
             source: self.exit.source,
+            late_ns: None,
         }
     }
 }

@@ -282,6 +282,7 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
     links.retain(|link| link.at.boot_ns <= case.exit.ns());
     links.sort_by_key(|link| link.at.boot_ns);
     let mut links = one_link_a_fact(links);
+    links.iter_mut().for_each(Link::tell_lateness);
     links.dedup_by(|later, link| {
         let more = later.text.strip_prefix(&link.text);
         let goes_on = more.is_some_and(|more| more.starts_with(" (") && link.at == later.at);
@@ -347,10 +348,8 @@ fn one_link_a_fact(links: Vec<Link>) -> Vec<Link> {
 }
 
 fn is_same_fact(one: &Link, other: &Link) -> bool {
-    // How late it was heard of says something of what it led to alone.
-    let bare = |link: &Link| link.text.split(" (heard of ").next().map(str::to_owned);
     let at_once = one.at == other.at || is_read_late(one.event);
-    at_once && one.event == other.event && one.source == other.source && bare(one) == bare(other)
+    at_once && one.event == other.event && one.source == other.source && one.text == other.text
 }
 
 fn distinct(fixes: Vec<Fix>) -> Vec<Fix> {

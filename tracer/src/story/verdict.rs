@@ -261,6 +261,10 @@ pub struct Link {
     pub evidence: Grade,
     /// Where it comes from.
     pub source: Source,
+    /// How much later than what it led to it was heard of, nanoseconds, where nothing tells that it was earlier but that
+    /// it led to that; not yet part of the text.
+    #[serde(skip)]
+    pub late_ns: Option<u64>,
 }
 
 impl Link {
@@ -285,10 +289,17 @@ impl Link {
     pub fn concluded_before(mut self, effect: Moment) -> Self {
         let late_ns = self.at.boot_ns.saturating_sub(effect.boot_ns);
         if late_ns > 0 && self.source != Source::Kernel {
-            self.text.push_str(&format!(" (heard of {} later)", super::words::span(late_ns)));
+            self.late_ns = Some(late_ns);
             self.evidence = Grade::Inferred;
         }
         self.before(effect)
+    }
+
+    /// Says in its text how late it was heard of.
+    pub fn tell_lateness(&mut self) {
+        if let Some(late_ns) = self.late_ns.take() {
+            self.text.push_str(&format!(" (heard of {} later)", super::words::span(late_ns)));
+        }
     }
 }
 
