@@ -4,7 +4,8 @@ mod place;
 mod programs;
 mod telling;
 
-use self::place::{JOBS, Service, login_user, place, service};
+pub use self::place::Place;
+use self::place::{Service, login_user, place, service};
 use self::programs::{
     CONTAINER_CLIENTS, changes_user, is_outermost, is_roots, is_scheduler, is_updater, is_wrapper,
     lends_rights, runs_script,
@@ -41,8 +42,8 @@ pub struct Actor {
     pub user: Option<String>,
     /// Whom it had become by the time it did it, by a su(1) below that command; root where that is not told.
     acted_as: Option<String>,
-    /// Where: `ssh session 7 from 203.0.113.9`, `a cron job`, `unit backup.service`.
-    pub place: Option<String>,
+    /// Where.
+    pub place: Option<Place>,
     /// The shell it was run in.
     pub shell: Option<Process>,
     /// The programs between that install software, nearest first.
@@ -78,7 +79,7 @@ impl Actor {
         let own = Self::below_manager(case, id, at_ns);
         let line: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
         // What a scheduler runs is told by that.
-        let scheduled = own.place.as_deref().is_some_and(|place| JOBS.contains(&place));
+        let scheduled = own.place.as_ref().is_some_and(Place::is_job);
         let started = (!scheduled).then(|| Started::of(case, &line, at_ns, hops)).flatten();
         match started {
             Some(Started { by: By::Person { actor, unit, through, grade }, links }) => {

@@ -1,12 +1,47 @@
 //! Whose doing a command is, and where it was run: by its parents, their logins, sessions and units.
 
+use std::fmt;
+
 use super::programs::{AT, CHANGES_USER, changes_user, is_roots};
 use crate::evidence::{CgroupOwner, Grade, Manager, Process, ProcessId, Session};
 use crate::story::case::Case;
 use crate::story::{unseen, words};
 
-/// The places of what schedulers run.
-pub const JOBS: [&str; 2] = ["a cron job", "an at job"];
+/// Where a command was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// cron had it run at its time.
+    CronJob,
+    /// at had it run at its time.
+    AtJob,
+    /// A container, in words.
+    Container(String),
+    /// A login session, in words: `ssh session 7 from 203.0.113.9`.
+    Session(String),
+    /// An ssh login of which no session is known, by the other end.
+    SshLogin(String),
+    /// A unit that no login led to.
+    Unit(String),
+}
+
+impl Place {
+    /// Whether a scheduler ran it.
+    pub const fn is_job(&self) -> bool {
+        matches!(self, Self::CronJob | Self::AtJob)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CronJob => f.write_str("a cron job"),
+            Self::AtJob => f.write_str("an at job"),
+            Self::Container(words) | Self::Session(words) => f.write_str(words),
+            Self::SshLogin(peer) => write!(f, "an ssh login from {peer}"),
+            Self::Unit(unit) => write!(f, "unit {unit}"),
+        }
+    }
+}
 
 /// A service that acts by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,15 +93,13 @@ fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
 }
 
 /// Where a command was run: of it and its parents, nearest first.
-pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<String> {
+pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<Place> {
     if let Some(cron) = cron {
-        let [job, at_job] = JOBS;
-        let kind = if cron == AT { at_job } else { job };
-        return Some(kind.to_owned());
+        return Some(if cron == AT { Place::AtJob } else { Place::CronJob });
     }
     let process = case.process(*ids.first()?);
     if let Some(container) = &process.container {
-        return Some(words::container(container));
+        return Some(Place::Container(words::container(container)));
     }
     if let Some(session) = ids.iter().find_map(|id| session_come_from(case, *id)) {
         let remote = session.remote_host.clone().or_else(|| ssh_peer(case, ids));
@@ -78,22 +111,22 @@ pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<S
         let from = remote.map(|host| format!(" from {host}"));
         let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
         let opened = unseen::opened(case, ids, &session.id).map(|opened| opened.clause());
-        return Some(format!(
+        return Some(Place::Session(format!(
             "{kind} {}{}{}",
             session.id,
             from.or(on).unwrap_or_default(),
             opened.unwrap_or_default()
-        ));
+        )));
     }
     if let Some(peer) = ssh_peer(case, ids) {
-        return Some(format!("an ssh login from {peer}"));
+        return Some(Place::SshLogin(peer));
     }
     // Of a process that opened a session: where it came from is not known any more.
     let unit = process.user_unit.or(process.unit).filter(|_| process.session.is_none());
     unit.filter(|unit| unit != "init.scope").map(|unit| match unit.strip_suffix(".service") {
-        Some("cron" | "crond" | "cronie" | "anacron") => JOBS[0].to_owned(),
-        Some("atd") => JOBS[1].to_owned(),
-        _ => format!("unit {unit}"),
+        Some("cron" | "crond" | "cronie" | "anacron") => Place::CronJob,
+        Some("atd") => Place::AtJob,
+        _ => Place::Unit(unit),
     })
 }
 
@@ -110,7 +143,7 @@ pub fn service(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Option<
     let is_elsewhere = if is_of_user {
         command.container.is_some()
     } else {
-        place(case, ids, None)? != format!("unit {unit}") || ids.iter().any(logged_in)
+        place(case, ids, None)? != Place::Unit(unit.clone()) || ids.iter().any(logged_in)
     };
     if is_elsewhere {
         return None;

@@ -1,7 +1,7 @@
 //! How it is told who is behind a process.
 
 use super::Actor;
-use super::place::Service;
+use super::place::{Place, Service};
 use super::programs::{is_roots, is_shell_script, runs_script, runs_shell};
 use crate::evidence::{Grade, Process};
 use crate::story::words;
@@ -207,9 +207,7 @@ impl Actor {
     pub fn whereabouts(&self) -> String {
         let shell = self.shell.as_ref().map(|shell| format!("from {}", words::name_pid(shell)));
         let place = self.place.as_ref().map(|place| match &self.user {
-            Some(user) if place.starts_with("ssh session") || place.starts_with("session") => {
-                format!("in {user}'s {place}")
-            }
+            Some(user) if matches!(place, Place::Session(_)) => format!("in {user}'s {place}"),
             _ => format!("in {place}"),
         });
         [shell, place].into_iter().flatten().collect::<Vec<_>>().join(" ")

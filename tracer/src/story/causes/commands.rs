@@ -2,7 +2,7 @@
 
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, sig, signal_name};
-use crate::story::actor::{Actor, asks_daemon, is_shell, is_titled, runs_shell};
+use crate::story::actor::{Actor, Place, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way, decide};
 use crate::story::ending::exit_link;
@@ -123,7 +123,7 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
 
 /// To look at the job or the unit that did so of its own accord. Among its own processes a unit does as it likes.
 fn look_at_asker(case: &Case<'_>, actor: &Actor) -> Option<Fix> {
-    let own = case.unit().map(|(_, unit)| format!("unit {unit}"));
+    let own = case.unit().map(|(_, unit)| Place::Unit(unit.to_owned()));
     unit_remedies::of_signal(actor).filter(|_| own.is_none() || actor.place != own)
 }
 

@@ -2,7 +2,7 @@
 
 use super::logind;
 use crate::evidence::{Manager, Process, ProcessId};
-use crate::story::actor::Actor;
+use crate::story::actor::{Actor, Place};
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept};
 use crate::story::manager::UnitStop;
@@ -87,22 +87,24 @@ fn kept(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>) -> Kept {
 
 /// What had it done without anybody at a keyboard.
 fn asker(actor: &Actor) -> Option<Asker<'_>> {
-    let place = actor.place.as_deref()?;
-    if place == "a cron job" {
-        let args = actor.command.cmdline.as_deref()?;
-        let by_shell = args.iter().position(|arg| arg == "-c");
-        let command = by_shell.and_then(|at| args.get(at + 1)).or(args.first())?;
-        return Some(Asker::CronJob(command));
+    match actor.place.as_ref()? {
+        Place::CronJob => {
+            let args = actor.command.cmdline.as_deref()?;
+            let by_shell = args.iter().position(|arg| arg == "-c");
+            let command = by_shell.and_then(|at| args.get(at + 1)).or(args.first())?;
+            Some(Asker::CronJob(command))
+        }
+        Place::AtJob => Some(Asker::AtJob),
+        Place::Unit(unit) => {
+            // What systemd-run made is gone, and a scope has no file.
+            let has_file = unit.ends_with(".service")
+                && !unit.starts_with("run-")
+                && !unit.starts_with("user@");
+            let of_user = actor.command.user_unit.as_ref() == Some(unit);
+            has_file.then_some(Asker::Unit { unit, of_user })
+        }
+        Place::Container(_) | Place::Session(_) | Place::SshLogin(_) => None,
     }
-    if place == "an at job" {
-        return Some(Asker::AtJob);
-    }
-    // What systemd-run made is gone, and a scope has no file.
-    let unit = place.strip_prefix("unit ")?;
-    let has_file =
-        unit.ends_with(".service") && !unit.starts_with("run-") && !unit.starts_with("user@");
-    let of_user = actor.command.user_unit.as_deref() == Some(unit);
-    has_file.then_some(Asker::Unit { unit, of_user })
 }
 
 /// A package manager was removing a package.
