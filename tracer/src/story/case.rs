@@ -1,8 +1,9 @@
 //! The case: one death, the signal that decided it, and the world around it.
 
 use super::decide::{self, Blow, Way};
+use super::journal::unit_signalled_for;
 use super::unit_jobs::stop_job;
-use super::units::{template, unit_signalled_for, units_that_ran};
+use super::units::{template, units_that_ran};
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::windows::SEEN_LATE;
 use super::world::{Seen, SeenSignal, World};
@@ -108,6 +109,13 @@ impl<'a> Case<'a> {
         let unsent = self.blow.is_none() && self.exit.value.killed_by().is_some();
         let tracer = self.exit.value.ptracer.filter(|_| unsent)?;
         self.world.people.at(tracer, self.exit.ns())
+    }
+
+    /// Whether the deciding signal came out of a service of the system's: its cgroup is the kernel's word, a name
+    /// anybody could take.
+    pub fn is_struck_from(&self, service: &str) -> bool {
+        let cgroup = self.sender().and_then(|sender| sender.cgroup.as_deref());
+        cgroup.and_then(|path| CgroupOwner::of(path).unit).as_deref() == Some(service)
     }
 
     /// The unit of a manager that it took the victim for a process of: that it was the main process of, unless

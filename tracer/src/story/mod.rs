@@ -16,6 +16,7 @@ mod ending;
 mod engine;
 mod fixes;
 mod init_script;
+mod journal;
 mod judge;
 mod manager;
 mod mechanism;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::journal::from_manager;
 use super::windows::BUS_LAG;
 use super::world::{Seen, World};
 use crate::evidence::{Job, JournalLine, MS, Manager, S};
@@ -138,7 +139,7 @@ pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {
         let lines = world.journal.iter().filter(|line| {
             line.value.fields.get("JOB_ID") == Some(&id)
                 && line.value.about_unit.as_deref() == Some(&job.value.unit)
-                && is_from(&line.value, job.value.manager)
+                && from_manager(&line.value, job.value.manager)
                 && line.ns().abs_diff(job.ns()) < 90 * S
         });
         lines.filter_map(|line| line.value.fields.get("JOB_TYPE").map(String::as_str))
@@ -331,7 +332,7 @@ impl<'a> Told<'a> {
         self.world.journal.iter().filter(move |line| {
             line.value.about_unit.as_deref() == Some(unit)
                 && line.value.fields.get("JOB_ID") == Some(&id)
-                && is_from(&line.value, manager)
+                && from_manager(&line.value, manager)
                 // Numbers come again when the machine has been restarted.
                 && line.ns() + BUS_LAG >= made_ns
         })
@@ -346,13 +347,5 @@ impl<'a> Told<'a> {
             heard.filter_map(|change| Some((change.ns(), State::of(&change.value)?))).collect();
         states.sort_by_key(|(heard_ns, _)| *heard_ns);
         states
-    }
-}
-
-/// Whether a line of the journal is a service manager's own, by what journald says of the writer.
-fn is_from(line: &JournalLine, manager: Manager) -> bool {
-    match manager {
-        Manager::System => line.pid == Some(1),
-        Manager::User(uid) => line.uid == Some(uid) && line.comm.as_deref() == Some("systemd"),
     }
 }

@@ -15,8 +15,8 @@ use super::windows::{BUS_LAG, LOOKED_BACK};
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, CgroupOwner, Exit, Grade, Job, JournalLine, Manager, Moment, ProcessId, S, Source,
-    Written, systemd_span, template_of,
+    BusCall, Exit, Grade, Job, Manager, Moment, ProcessId, Source, Written, systemd_span,
+    template_of,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -106,29 +106,6 @@ pub fn units_that_ran(
     units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
 }
 
-/// The unit for whose main or control process PID 1 logged that it passed a signal on to it, while that was there: `Sent
-/// signal SIGINT to main process 108 (x) on client request.`
-pub fn unit_signalled_for(world: &World, process: ProcessId, ended_ns: u64) -> Option<&str> {
-    let alive = process.start_ns..=ended_ns.saturating_add(LOGGED);
-    let lines = world.journal.iter().filter(|line| line.value.pid == Some(1));
-    let mut about = lines.filter(|line| {
-        let message = line.value.message.as_str();
-        let words = || message.split([' ', ',']);
-        let names = |kind: &str| {
-            let pid = words().skip_while(|word| *word != kind).skip(1);
-            let mut pid = pid.skip_while(|word| *word != "process").skip(1);
-            pid.next().and_then(|pid| pid.parse().ok()) == Some(process.pid)
-        };
-        alive.contains(&line.ns())
-            && message.contains("Sent signal ")
-            && ["main", "control"].into_iter().any(names)
-    });
-    about.find_map(|line| line.value.about_unit.as_deref())
-}
-
-/// How long after an end what was logged before it may be heard, nanoseconds.
-const LOGGED: u64 = 2 * S;
-
 /// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
 /// session for out of the unit's cgroup (`PAMName=`).
 pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {
@@ -157,45 +134,6 @@ pub fn unit_of_file(path: &str) -> String {
         }
     }
     if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
-}
-
-/// Whether a journal line was written by a daemon of the system: by what journald says of the
-/// writer, not by the identifier, which anybody can choose.
-pub fn from_daemon(line: &JournalLine, comm: &str) -> bool {
-    let own = line.from_unit.as_deref().and_then(|unit| unit.strip_suffix(".service"));
-    // A service's processes cannot leave its cgroup, but any of them can take another's name; only root's is believed.
-    let short = comm.get(..15).unwrap_or(comm);
-    own == Some(comm) || (line.uid == Some(0) && line.comm.as_deref() == Some(short))
-}
-
-/// Whether the deciding signal came out of a service of the system's: its cgroup is the kernel's word, a name
-/// anybody could take.
-pub fn struck_from(case: &Case<'_>, service: &str) -> bool {
-    let cgroup = case.sender().and_then(|sender| sender.cgroup.as_deref());
-    cgroup.and_then(|path| CgroupOwner::of(path).unit).as_deref() == Some(service)
-}
-
-/// Whether a journal line comes from the service manager that made this stop, and is about this unit: by the
-/// pid that the kernel told journald. Whose it says that it is anybody can write.
-pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool {
-    line.pid == Some(stop.first.value.sender.id.pid) && line.about_unit.as_deref() == Some(unit)
-}
-
-/// Whether a manager logged that it passed this signal on to a process of these numbers, or to the whole unit: `Sent
-/// signal SIGKILL to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
-pub fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
-    // systemd counts real-time signals as glibc does, which keeps two of the kernel's for itself.
-    const SIGRTMIN: u8 = 34;
-    let signal = match number.checked_sub(SIGRTMIN) {
-        Some(above) => format!("SIGRTMIN+{above}"),
-        None => crate::evidence::signal_name(number),
-    };
-    let mut words = message.split([' ', ',']);
-    let named = words.clone().any(|word| word == signal);
-    let pid = words.by_ref().find(|word| *word == "process").and_then(|_| words.next());
-    let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
-    let is_it = pid.is_none_or(|pid| process.contains(&Some(pid)));
-    named && message.contains("on client request") && is_it
 }
 
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.
@@ -376,24 +314,6 @@ mod tests {
         assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
         assert_eq!(unit_of_file("/"), "-.mount");
         assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
-    }
-
-    /// A program of the web server's may call itself what it likes.
-    #[test]
-    fn lines_of_daemons() {
-        let line = |comm: &str, uid, unit: &str| JournalLine {
-            comm: Some(comm.to_owned()),
-            uid: Some(uid),
-            from_unit: Some(unit.to_owned()),
-            ..JournalLine::default()
-        };
-        let from = |line: JournalLine| from_daemon(&line, "systemd-logind");
-        assert!(from(line("systemd-logind", 0, "systemd-logind.service")));
-        assert!(from(line("systemd-logind", 0, "init.scope")));
-        assert!(from(line("(d-logind)", 101, "systemd-logind.service")));
-        assert!(!from(line("systemd-logind", 33, "apache2.service")));
-        assert!(!from(line("systemd-logind", 1000, "user@1000.service")));
-        assert!(!from(line("apache2", 0, "apache2.service")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::evidence::{Grade, JournalLine, S};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, words};
 
 /// Daemons that end what they have started.
 const DAEMONS: [&str; 5] = ["slurmstepd", "slurmd", "pbs_mom", "sge_execd", "condor_starter"];
@@ -86,7 +86,7 @@ fn last_words<'a>(case: &Case<'a>, id: &str) -> Option<&'a Seen<JournalLine>> {
     case.world.journal.iter().rev().find(|line| {
         let message = line.value.message.as_str();
         let daemons = ["slurmstepd", "slurmd"];
-        daemons.iter().any(|daemon| units::from_daemon(&line.value, daemon))
+        daemons.iter().any(|daemon| journal::from_daemon(&line.value, daemon))
             && message.contains("CANCELLED AT")
             && (message.contains(&job) || message.contains(&step))
             && line.ns().abs_diff(case.struck_ns()) <= 5 * S

@@ -4,7 +4,7 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, S, sig};
 use crate::story::case::Case;
 use crate::story::verdict::{CauseId, LinkEvent};
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, words};
 
 /// udev ends what a rule's `RUN` started: at once when it took too long, and when udev has nothing more to do, whatever
 /// is left in its cgroup (`cg_kill` in `src/udev/udevd.c`, of which it logs nothing).
@@ -16,14 +16,14 @@ pub fn udev(case: &Case<'_>) -> Option<Opinion> {
     if case.blow?.signal.value.number != sig::SIGKILL || !NAMES.contains(&sender.comm.as_str()) {
         return None;
     }
-    if !units::struck_from(case, SERVICE) || case.placement.unit.as_deref() != Some(SERVICE) {
+    if !case.is_struck_from(SERVICE) || case.placement.unit.as_deref() != Some(SERVICE) {
         return None;
     }
     let name = case.victim_name();
     let udev = words::name_pid(&case.task(sender));
     let pid = format!("[{}]", case.victim.pid);
     let said = case.world.journal.iter().rev().find(|line| {
-        units::from_daemon(&line.value, "systemd-udevd")
+        journal::from_daemon(&line.value, "systemd-udevd")
             && line.value.message.contains(&pid)
             && line.value.message.contains("timed out")
             && line.ns().abs_diff(case.struck_ns()) <= 5 * S

@@ -16,7 +16,7 @@ use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{closed, fixes, units, words};
+use crate::story::{closed, fixes, journal, units, words};
 use remedies::remedies;
 pub use remedies::{outside_manager, outside_session};
 pub use user_stopped::user_stopped;
@@ -266,7 +266,7 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
 /// logind's words when it stops a session for being idle.
 fn idle_said<'a>(case: &Case<'a>, session: &str, at_ns: u64) -> Option<&'a Seen<JournalLine>> {
     case.world.journal.iter().rev().find(|line| {
-        units::from_daemon(&line.value, "systemd-logind")
+        journal::from_daemon(&line.value, "systemd-logind")
             && line.value.message.contains("is idle, stopping")
             && (line.value.fields.get("SESSION_ID").map(String::as_str) == Some(session)
                 || line.value.message.contains(&format!("\"{session}\"")))
@@ -459,7 +459,7 @@ fn refuted(case: &Case<'_>, stop: &UnitStop<'_>, session: &str) -> Option<String
         return Some(format!("{who}, not logind, asked for the stop of {}", stop.unit));
     }
     let waits = case.world.journal.iter().find(|line| {
-        units::from_daemon(&line.value, "systemd-logind")
+        journal::from_daemon(&line.value, "systemd-logind")
             && line.value.message.starts_with(&format!("Session {session} logged out. Waiting"))
             // It says the same of a session whose leader the stop itself has ended.
             && line.ns() <= stop.began_ns

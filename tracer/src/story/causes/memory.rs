@@ -13,7 +13,7 @@ use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, words};
 
 /// The kernel's own summary of one OOM kill (`oom_kill_process`, "oom-kill:constraint=…").
 struct Summary {
@@ -195,11 +195,11 @@ fn oom_links(
 /// systemd-oomd chose the cgroup.
 pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     let sender = case.sender()?;
-    if !units::struck_from(case, "systemd-oomd.service") {
+    if !case.is_struck_from("systemd-oomd.service") {
         return None;
     }
     let said = case.world.journal.iter().rev().find(|line| {
-        units::from_daemon(&line.value, "systemd-oomd")
+        journal::from_daemon(&line.value, "systemd-oomd")
             && line.value.message.starts_with("Killed ")
             && line.ns().abs_diff(case.struck_ns()) <= 5 * S
     });

@@ -12,7 +12,7 @@ use crate::story::unit_jobs::{job_type, stop_job};
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent, Outcome};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, units, words};
 
 const ID: CauseId = CauseId::UnitFailed;
 
@@ -34,7 +34,7 @@ fn said<'a>(case: &Case<'a>, stop: &UnitStop<'_>, words: &str) -> Option<&'a See
     case.world.journal.iter().rev().find(|line| {
         line.ns() <= stop.first.ns() + S
             && line.ns() + 2 * S >= stop.first.ns()
-            && units::manager_said(&line.value, stop, &stop.unit)
+            && journal::manager_said(&line.value, stop, &stop.unit)
             && line.value.message.contains(words)
     })
 }

@@ -7,7 +7,7 @@ use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::UnitStop;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, stopping, units, words};
+use crate::story::{fixes, journal, mechanism, stopping, units, words};
 
 /// systemd stopped the unit since the kernel's OOM killer had struck in it.
 pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
@@ -17,7 +17,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let near = |ns: u64| ns <= stop.first.ns() + S && ns + ACTS >= stop.first.ns();
     let message = case.world.journal.iter().rev().find(|line| {
-        units::manager_said(&line.value, &stop, &stop.unit)
+        journal::manager_said(&line.value, &stop, &stop.unit)
             && line.value.message.contains("killed by the OOM killer")
             && near(line.ns())
     });

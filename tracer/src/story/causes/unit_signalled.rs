@@ -8,7 +8,7 @@ use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{units, words};
+use crate::story::{journal, units, words};
 
 /// `systemctl kill` and its methods.
 pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
@@ -83,8 +83,8 @@ impl<'a> Order<'a> {
         // The signals of a job are near, too.
         let near = if stop.job.is_some() { 100 * MS } else { 2 * S };
         let said = case.world.journal.iter().rev().find(|line| {
-            around.iter().any(|unit| units::manager_said(&line.value, stop, unit))
-                && units::passed_on(&line.value.message, number, &own)
+            around.iter().any(|unit| journal::manager_said(&line.value, stop, unit))
+                && journal::passed_on(&line.value.message, number, &own)
                 && line.ns().abs_diff(case.struck_ns()) <= near
         });
         let at_once = case.blow_by(Mechanism::CgroupKill).is_some();

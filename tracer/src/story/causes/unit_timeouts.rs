@@ -12,7 +12,7 @@ use crate::story::unit_command::UnitCommand;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::windows::{BUS_LAG, LONGEST_JOB};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, units, words};
 
 /// SIGKILL after `TimeoutStopSec=`, where nothing more specific says why the stop was begun.
 pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
@@ -185,7 +185,7 @@ fn limit_said<'a>(
     let said = case.world.journal.iter().filter_map(|line| {
         // It is logged right before the first signal; the journal hands it over a little later.
         let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
-        if !near || !units::manager_said(&line.value, stop, &stop.unit) {
+        if !near || !journal::manager_said(&line.value, stop, &stop.unit) {
             return None;
         }
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
@@ -454,6 +454,6 @@ fn pid_file_missed<'a>(
         line.ns() <= timed_out.ns()
             && line.ns() + LONGEST_JOB >= timed_out.ns()
             && line.value.message.contains("Can't open PID file")
-            && units::manager_said(&line.value, stop, &stop.unit)
+            && journal::manager_said(&line.value, stop, &stop.unit)
     })
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::{is_manager, reload_by_signal};
 use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
 use crate::story::case::Case;
+use crate::story::journal::passed_on;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::was_control;
 use crate::story::unit_jobs::stop_job;
-use crate::story::units::{self, passed_on};
+use crate::story::units;
 use crate::story::windows::{BUS_LAG, LONGEST_JOB};
 use crate::story::world::{Seen, SeenSignal, World};
 

@@ -3,9 +3,10 @@
 use super::{abort_timeout_setting, aborts, signal_setting, timeout_setting};
 use crate::evidence::{Grade, JournalLine, MS, S, Source, sig, signal_name};
 use crate::story::case::Case;
+use crate::story::journal::manager_said;
 use crate::story::manager::main_process::asked_to_end;
 use crate::story::manager::{UnitStop, is_last_resort};
-use crate::story::units::{in_brackets, manager_said};
+use crate::story::units::in_brackets;
 use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, words};

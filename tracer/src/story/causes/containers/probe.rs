@@ -4,7 +4,7 @@ use crate::evidence::{Container, JournalLine, Moment, S};
 use crate::story::case::Case;
 use crate::story::verdict::{Fix, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, journal, words};
 
 /// A probe that a container failed, as kubelet logged right before it had the container stopped.
 pub struct Probe<'a> {
@@ -39,7 +39,7 @@ impl<'a> Probe<'a> {
             let message = &said.value.message;
             let recent = said.ns() <= stopped.boot_ns + S && said.ns() + RECENT >= stopped.boot_ns;
             let kind = WORDS.iter().find(|(_, words)| message.contains(words))?.0;
-            let its = recent && units::from_daemon(&said.value, "kubelet") && is_its(message);
+            let its = recent && journal::from_daemon(&said.value, "kubelet") && is_its(message);
             its.then_some(Self { kind, said })
         })
     }

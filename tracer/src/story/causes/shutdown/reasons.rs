@@ -11,7 +11,7 @@ use crate::story::fixes::{self, UnitAt};
 use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::windows::ONE_TRANSACTION;
 use crate::story::world::{Seen, UnitHistory};
-use crate::story::{units, words};
+use crate::story::{journal, units, words};
 
 /// What a manager told of a unit at one time.
 type Change = Seen<BTreeMap<String, Value>>;
@@ -43,7 +43,7 @@ pub fn reason_said<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<Journa
     case.world.journal.iter().rev().find(|line| {
         (line.value.pid == Some(1)
             && (starts(&line.value, &WORDS) || signal_said(&line.value.message).is_some())
-            || units::from_daemon(&line.value, "systemd-logind")
+            || journal::from_daemon(&line.value, "systemd-logind")
                 && (starts(&line.value, &KEYS)
                     || starts(&line.value, &MAY) && !settings_behind(case, &line.value).is_empty()))
             && line.ns() <= began_ns + S
