@@ -3,14 +3,14 @@
 use super::decide::{self, Blow, Way};
 use super::journal::unit_signalled_for;
 use super::unit_jobs::stop_job;
-use super::units::{template, units_that_ran};
+use super::units::units_that_ran;
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::windows::SEEN_LATE;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, signals, words};
 use crate::evidence::{
     BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId,
-    Source, Task,
+    Source, Task, unit_template,
 };
 
 /// One death to be explained.
@@ -172,7 +172,7 @@ impl<'a> Case<'a> {
         name: &str,
     ) -> Option<DecidingSetting> {
         let told = |of: &str| self.world.unit_setting(manager, of, name, self.exit.ns());
-        told(unit).or_else(|| told(&template(unit))).map(Into::into)
+        told(unit).or_else(|| told(&unit_template(unit))).map(Into::into)
     }
 
     /// The process that made a call on the bus, where the bus could name it.

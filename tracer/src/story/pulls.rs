@@ -17,7 +17,7 @@ use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
 use super::windows::ONE_TRANSACTION;
 use super::world::{Seen, UnitHistory};
-use crate::evidence::{Job, MS, Manager, Moment, S};
+use crate::evidence::{Job, MS, Manager, Moment, S, unit_template};
 
 /// How far apart two jobs are heard of that a manager has made at once: it tells of all new ones in one turn of its loop
 /// (`manager_dispatch_dbus_queue` in `src/core/manager.c`), and they are read one after the other.
@@ -207,7 +207,7 @@ impl<'a> Search<'_, 'a> {
         let others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
         let mut found = Vec::new();
         for other in others.take_while(|_| self.step()) {
-            let scopes = [other, &units::template(other)];
+            let scopes = [other, &unit_template(other)];
             let conflicts =
                 || units::setting_naming(case, manager, &scopes, "Conflicts", &named).is_some();
             if !found.contains(&other) && conflicts() {

@@ -9,7 +9,7 @@ use super::case::Case;
 use super::manager;
 use super::manager::calls::{calls_before, likeliest_call};
 use super::people::Known;
-use super::units::{asking_link, command_links, unit_of_file};
+use super::units::{asking_link, command_links};
 use super::verdict::{Link, LinkEvent};
 use super::windows::{LOOKED_BACK, SEEN_LATE};
 use super::wishes::Names;
@@ -18,7 +18,7 @@ use super::words;
 use super::world::Seen;
 use crate::evidence::{
     BusCall, Grade, Job, LossPlace, Manager, ManagerConnection, ProcessId, S, base_name, sig,
-    signal_number,
+    signal_number, unit_of_file,
 };
 
 /// How long before something happened the client that asked for it was run, or had connected to the manager: it asks at

@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use super::case::Case;
 use super::manager::{self, is_manager};
-use super::units::{cited, service_that_ran, template};
+use super::units::{cited, service_that_ran};
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{
     CgroupOwner, Grade, MS, Manager, Moment, Process, ProcessId, Setting, Source, Task, base_name,
+    unit_template,
 };
 
 /// The settings, and the state in which a unit is while they run (`service_state_table` in
@@ -196,7 +197,7 @@ enum Match {
 
 impl<'a> Found<'_, 'a> {
     fn lines(&self) -> impl Iterator<Item = &'a Setting> {
-        let scopes = [self.unit.to_owned(), template(self.unit)];
+        let scopes = [self.unit.to_owned(), unit_template(self.unit)];
         let all = self.case.world.setting_lines(self.manager).map(|seen| &seen.value);
         all.filter(move |line| scopes.contains(&line.scope))
     }

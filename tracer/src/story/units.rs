@@ -15,8 +15,8 @@ use super::windows::{BUS_LAG, LOOKED_BACK};
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, Exit, Grade, Job, Manager, Moment, ProcessId, Source, Written, systemd_span,
-    template_of,
+    BusCall, Exit, Grade, Job, Manager, Moment, ProcessId, Source, Written, needs_mount,
+    systemd_span, unit_template,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -76,12 +76,6 @@ pub fn setting_naming(
     line.or_else(newest)
 }
 
-/// Whether a path is, or is below, what a unit mounts.
-fn needs_mount(path: &str, unit: &str) -> bool {
-    let ends = path.char_indices().filter(|(_, letter)| *letter == '/').map(|(at, _)| at);
-    path.starts_with('/') && ends.chain([path.len()]).any(|end| unit_of_file(&path[..end]) == unit)
-}
-
 /// The names of a unit: its own first, then the other ones that its manager knows it by.
 pub fn names_of<'n>(world: &'n World, manager: Manager, unit: &'n str) -> Vec<&'n str> {
     let history = world.unit_of(manager, unit);
@@ -114,26 +108,6 @@ pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {
     let of_system =
         units.filter(|(manager, unit)| *manager == Manager::System && unit.ends_with(".service"));
     of_system.map(|(_, unit)| unit).min().cloned()
-}
-
-/// The unit that systemd makes of a path: what is mounted there, or the device (`unit_name_from_path`).
-pub fn unit_of_file(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let kind = match parts.first() {
-        Some(&("dev" | "sys")) => "device",
-        _ => "mount",
-    };
-    let mut name = String::new();
-    for (at, byte) in parts.join("/").bytes().enumerate() {
-        match byte {
-            b'/' => name.push('-'),
-            b'.' if at == 0 => name.push_str("\\x2e"),
-            b':' | b'_' | b'.' => name.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => name.push(char::from(byte)),
-            byte => name.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    if name.is_empty() { format!("-.{kind}") } else { format!("{name}.{kind}") }
 }
 
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.
@@ -176,17 +150,12 @@ pub fn only_line(
     unit: &str,
     name: &str,
 ) -> Option<DecidingSetting> {
-    let scopes = [unit.to_owned(), template(unit)];
+    let scopes = [unit.to_owned(), unit_template(unit)];
     let lines = case.world.setting_lines(manager).map(|seen| &seen.value);
     let mut lines = lines.filter(|line| scopes.contains(&line.scope) && line.name == name);
     let line = lines.next()?;
     // It may have been told again.
     lines.all(|other| other == line).then(|| line.into())
-}
-
-/// `sshd@.service` of `sshd@x.service`; the unit itself where it is no instance.
-pub fn template(unit: &str) -> String {
-    template_of(unit).unwrap_or_else(|| unit.to_owned())
 }
 
 /// The request, the job and, where it came to that, the time-out of a stop.
@@ -302,26 +271,4 @@ pub fn command_links(case: &Case<'_>, actor: &Actor) -> Vec<Link> {
     let mut link = case.link(at, LinkEvent::Command, source, actor_process, actor.deed());
     link.evidence = link.evidence.min(actor.grade);
     actor.links.iter().cloned().chain([link]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_of_paths() {
-        assert_eq!(unit_of_file("/m/data/"), "m-data.mount");
-        assert_eq!(unit_of_file("/dev/sda1"), "dev-sda1.device");
-        assert_eq!(unit_of_file("/"), "-.mount");
-        assert_eq!(unit_of_file("/.a/b-c"), "\\x2ea-b\\x2dc.mount");
-    }
-
-    #[test]
-    fn mounts_that_a_path_needs() {
-        assert!(needs_mount("/m/data", "m.mount"));
-        assert!(needs_mount("/m/data", "m-data.mount"));
-        assert!(needs_mount("/m/data", "-.mount"));
-        assert!(!needs_mount("/m/data", "m-da.mount"));
-        assert!(!needs_mount("m/data", "m.mount"));
-    }
 }

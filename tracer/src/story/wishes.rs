@@ -1,9 +1,9 @@
 //! What can be asked of a service manager, and the words for it: methods of its bus, verbs and arguments of commands.
 
 use super::manager::calls::{same_unit, signals_which, stops_which, unit_of_call};
-use super::units::{names_of, unit_of_file};
+use super::units::names_of;
 use super::world::World;
-use crate::evidence::{BusCall, Manager, base_name};
+use crate::evidence::{BusCall, Manager, base_name, unit_of_file};
 
 /// What can be asked of a service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use super::commands::child_ended_alike;
 use super::crashes::described;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Exit, Grade, MS, Mechanism, Process, ProcessId, S, SignalInfo, sig, signal_name,
+    Exit, Grade, MS, Mechanism, Process, ProcessId, S, SignalInfo, sig, signal_name, unit_template,
 };
 use crate::story::actor::runs_shell;
 use crate::story::case::Case;
@@ -94,7 +94,7 @@ fn fault_before_words(case: &Case<'_>, aborted_ns: u64, fault: &SeenSignal) -> S
 /// `SystemCallFilter=` of the victim's unit, its first line, and what to do about it.
 fn unit_filter(case: &Case<'_>) -> Option<(DecidingSetting, String, Fix)> {
     let (manager, unit) = case.unit()?;
-    let scopes = [unit.to_owned(), units::template(unit)];
+    let scopes = [unit.to_owned(), unit_template(unit)];
     let line = case
         .world
         .setting_lines(manager)

@@ -1,9 +1,8 @@
 //! Where a unit is that a remedy is for, and the commands that look at it and change it.
 
-use super::super::units::template;
 use super::super::world::UnitHistory;
 use super::{operand, quoted, remark};
-use crate::evidence::Manager;
+use crate::evidence::{Manager, unit_template};
 
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ impl UnitAt {
     /// A unit of the system that has files.
     pub fn of_system(unit: &str) -> Self {
         Self {
-            unit: template(unit),
+            unit: unit_template(unit),
             instance: unit.to_owned(),
             of_user: false,
             transient: false,
@@ -36,7 +35,7 @@ impl UnitAt {
     pub fn of(manager: Manager, unit: &str, history: Option<&UnitHistory>) -> Self {
         let transient = history.and_then(|history| history.now.get("Transient"));
         Self {
-            unit: template(unit),
+            unit: unit_template(unit),
             instance: unit.to_owned(),
             of_user: matches!(manager, Manager::User(_)),
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),

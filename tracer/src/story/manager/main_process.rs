@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{is_manager, reload_by_signal};
-use crate::evidence::{CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig};
+use crate::evidence::{
+    CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig, unit_template,
+};
 use crate::story::case::Case;
 use crate::story::journal::passed_on;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::was_control;
 use crate::story::unit_jobs::stop_job;
-use crate::story::units;
 use crate::story::windows::{BUS_LAG, LONGEST_JOB};
 use crate::story::world::{Seen, SeenSignal, World};
 
@@ -140,7 +141,7 @@ pub fn ends_its_unit(
     let remains =
         main.value.status == 0 && now("RemainAfterExit").and_then(Value::as_bool) == Some(true);
     let by_cgroup = now("ExitType").and_then(Value::as_str) == Some("cgroup");
-    let scopes = [unit.to_owned(), units::template(unit)];
+    let scopes = [unit.to_owned(), unit_template(unit)];
     let stopping = ["ExecStop", "ExecStopPost"];
     let runs_more = world.setting_lines(manager).any(|line| {
         scopes.contains(&line.value.scope) && stopping.contains(&line.value.name.as_str())

@@ -1,7 +1,7 @@
 //! How a dependency is told, and the line that made it.
 
 use super::Pull;
-use crate::evidence::{Manager, Written};
+use crate::evidence::{Manager, Written, unit_template};
 use crate::story::case::Case;
 use crate::story::requests::Wish;
 use crate::story::verdict::DecidingSetting;
@@ -19,7 +19,7 @@ impl Pull<'_> {
         let find = |of: &str, name: &str, named: &str| {
             let named = units::names_of(case.world, manager, named);
             let scopes = units::names_of(case.world, manager, of);
-            let template = units::template(of);
+            let template = unit_template(of);
             let scopes: Vec<&str> = scopes.into_iter().chain([template.as_str()]).collect();
             units::setting_naming(case, manager, &scopes, name, &named)
         };
