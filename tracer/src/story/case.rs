@@ -2,8 +2,8 @@
 
 use super::decide::{self, Blow, Way};
 use super::journal::unit_signalled_for;
+use super::manager::main_process::units_that_ran;
 use super::unit_jobs::stop_job;
-use super::units::units_that_ran;
 use super::verdict::{DecidingSetting, Killer, KillerKind, Link, LinkEvent, Outcome};
 use super::windows::SEEN_LATE;
 use super::world::{Seen, SeenSignal, World};

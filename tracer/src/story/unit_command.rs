@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use super::case::Case;
+use super::manager::main_process::service_that_ran;
 use super::manager::{self, is_manager};
-use super::units::{cited, service_that_ran};
+use super::units::cited;
 use super::verdict::{DecidingSetting, Link, LinkEvent};
 use super::words;
 use super::world::{Seen, UnitHistory};

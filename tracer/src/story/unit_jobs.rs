@@ -126,6 +126,20 @@ pub fn may_have_been(world: &World, job: &Seen<Job>, at_ns: u64, looked: Looked)
     })
 }
 
+/// The type of a job by the call that was answered with it.
+pub fn type_by_call(world: &World, job: &Seen<Job>) -> Option<&'static str> {
+    let asked = world
+        .calls
+        .iter()
+        .find(|call| call.value.bus == job.value.manager && call.value.job == Some(job.value.id))?;
+    const KINDS: [(&str, &str); 4] =
+        [("Start", "start"), ("Stop", "stop"), ("Restart", "restart"), ("Reload", "reload")];
+    // `ReloadOrRestartUnit` may be either.
+    let member = asked.value.member.trim_end_matches("WithFlags").trim_end_matches("Replace");
+    let member = member.trim_end_matches("Unit");
+    KINDS.iter().find(|(method, _)| *method == member).map(|(_, kind)| *kind)
+}
+
 /// The type of a job: as it was seen on the bus, else as the manager logged it (a job may be gone
 /// before it can be asked).
 pub fn job_type<'a>(world: &'a World, job: &'a Seen<Job>) -> Option<&'a str> {

@@ -1,6 +1,4 @@
-//! Telling of units: their stops, jobs, states and settings as links and clauses.
-
-use std::collections::BTreeMap;
+//! Telling of units: their stops, jobs and states as links, their settings as clauses.
 
 use serde_json::Value;
 
@@ -9,14 +7,14 @@ use super::case::Case;
 use super::ending::call_link;
 use super::manager::{self, UnitStop};
 use super::stopping::{self, Overrun};
-use super::unit_jobs;
+use super::unit_jobs::{is_known_before, job_type, type_by_call};
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
-use super::windows::{BUS_LAG, LOOKED_BACK};
+use super::windows::LOOKED_BACK;
 use super::words;
 use super::world::{Seen, World};
 use crate::evidence::{
-    BusCall, Exit, Grade, Job, Manager, Moment, ProcessId, Source, Written, needs_mount,
-    systemd_span, unit_template,
+    BusCall, Exit, Grade, Job, Manager, Moment, Source, Written, needs_mount, systemd_span,
+    unit_template,
 };
 
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
@@ -81,33 +79,6 @@ pub fn names_of<'n>(world: &'n World, manager: Manager, unit: &'n str) -> Vec<&'
     let history = world.unit_of(manager, unit);
     let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
     std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect()
-}
-
-/// The units of which their managers said, while a process was there, that it was their main or control process.
-pub fn units_that_ran(
-    world: &World,
-    process: ProcessId,
-    ended_ns: u64,
-) -> impl Iterator<Item = &(Manager, String)> {
-    // By the time that it is told it may have ended.
-    let alive = process.start_ns..=ended_ns.saturating_add(BUS_LAG);
-    let is_it = move |change: &Seen<BTreeMap<String, Value>>| {
-        let pid = |name: &str| change.value.get(name).and_then(Value::as_u64);
-        let named = |name: &str| pid(name) == Some(u64::from(process.pid));
-        alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
-    };
-    let units = world.units();
-    units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
-}
-
-/// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
-/// session for out of the unit's cgroup (`PAMName=`).
-pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {
-    let ended_ns = world.people.get(process)?.ended_ns.unwrap_or(u64::MAX);
-    let units = units_that_ran(world, process, ended_ns);
-    let of_system =
-        units.filter(|(manager, unit)| *manager == Manager::System && unit.ends_with(".service"));
-    of_system.map(|(_, unit)| unit).min().cloned()
 }
 
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.
@@ -175,31 +146,17 @@ pub fn stop_links(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Link> {
 
 /// The link of a job.
 pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
-    let kind = unit_jobs::job_type(case.world, job).or_else(|| type_by_call(case, job));
+    let kind = job_type(case.world, job).or_else(|| type_by_call(case.world, job));
     let kind = kind.unwrap_or("of a type not seen,");
     let manager = manager::name_of(case.world, job.value.manager);
     let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
     case.link(job.at, LinkEvent::Job, job.source, None, text).said_over(job.value.manager)
 }
 
-/// The type of a job by the call that was answered with it.
-fn type_by_call(case: &Case<'_>, job: &Seen<Job>) -> Option<&'static str> {
-    let asked =
-        case.world.calls.iter().find(|call| {
-            call.value.bus == job.value.manager && call.value.job == Some(job.value.id)
-        })?;
-    const KINDS: [(&str, &str); 4] =
-        [("Start", "start"), ("Stop", "stop"), ("Restart", "restart"), ("Reload", "reload")];
-    // `ReloadOrRestartUnit` may be either.
-    let member = asked.value.member.trim_end_matches("WithFlags").trim_end_matches("Replace");
-    let member = member.trim_end_matches("Unit");
-    KINDS.iter().find(|(method, _)| *method == member).map(|(_, kind)| *kind)
-}
-
 /// The link of a job that led to something. Where only the bus told of it, and that later, its place is a conclusion.
 pub fn job_link_before(case: &Case<'_>, job: &Seen<Job>, effect: Moment) -> Link {
     let link = job_link(case, job);
-    if unit_jobs::is_known_before(case.world, job, effect.boot_ns) {
+    if is_known_before(case.world, job, effect.boot_ns) {
         link.before(effect)
     } else {
         link.concluded_before(effect)

@@ -182,3 +182,30 @@ pub fn is_passed_on(case: &Case<'_>, manager: Manager, unit: &str, sent: &SeenSi
     let stopping = || stop_job(case.world, manager, unit, sent.ns(), target.id.start_ns).is_some();
     said || !stopping() && asked().is_some_and(is_its)
 }
+
+/// The units of which their managers said, while a process was there, that it was their main or control process.
+pub fn units_that_ran(
+    world: &World,
+    process: ProcessId,
+    ended_ns: u64,
+) -> impl Iterator<Item = &(Manager, String)> {
+    // By the time that it is told it may have ended.
+    let alive = process.start_ns..=ended_ns.saturating_add(BUS_LAG);
+    let is_it = move |change: &Seen<BTreeMap<String, Value>>| {
+        let pid = |name: &str| change.value.get(name).and_then(Value::as_u64);
+        let named = |name: &str| pid(name) == Some(u64::from(process.pid));
+        alive.contains(&change.ns()) && (named("MainPID") || named("ControlPID"))
+    };
+    let units = world.units();
+    units.filter(move |(_, history)| history.changes.iter().any(&is_it)).map(|(unit, _)| unit)
+}
+
+/// The service of which the system's manager said that a process was its main or control one. PAM moves what it opens a
+/// session for out of the unit's cgroup (`PAMName=`).
+pub fn service_that_ran(world: &World, process: ProcessId) -> Option<String> {
+    let ended_ns = world.people.get(process)?.ended_ns.unwrap_or(u64::MAX);
+    let units = units_that_ran(world, process, ended_ns);
+    let of_system =
+        units.filter(|(manager, unit)| *manager == Manager::System && unit.ends_with(".service"));
+    of_system.map(|(_, unit)| unit).min().cloned()
+}

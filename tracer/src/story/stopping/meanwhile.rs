@@ -3,10 +3,11 @@
 use crate::evidence::{Job, Manager, S, SignalResult, Task, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::lived_in;
+use crate::story::manager::main_process::units_that_ran;
 use crate::story::manager::{self, UnitStop, manager_of};
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_jobs::stop_job;
-use crate::story::units::{cited, job_link_before, units_that_ran};
+use crate::story::units::{cited, job_link_before};
 use crate::story::upstream::End;
 use crate::story::verdict::{DecidingSetting, Link};
 use crate::story::windows::BUS_LAG;
