@@ -9,6 +9,7 @@
 mod cgroup_container;
 pub mod cgroup_path;
 mod facts;
+mod glob;
 mod header;
 mod mapping;
 mod process;
@@ -18,6 +19,7 @@ mod unit_name;
 
 pub use cgroup_path::CgroupOwner;
 pub use facts::*;
+pub use glob::*;
 pub use header::*;
 pub use mapping::*;
 pub use process::*;

@@ -34,6 +34,7 @@ mod stopping;
 mod tests;
 mod unit_command;
 mod unit_jobs;
+mod unit_names;
 mod units;
 mod unseen;
 mod upstream;

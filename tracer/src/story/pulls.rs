@@ -12,6 +12,7 @@ use super::manager::UnitStop;
 use super::manager::main_process::main_end;
 use super::requests::{Request, Wish};
 use super::unit_jobs::job_type;
+use super::unit_names::Names;
 use super::units;
 use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
@@ -203,13 +204,13 @@ impl<'a> Search<'_, 'a> {
     /// Where such a one is soon gone again, the unit's own properties need not have told of it.
     fn adversaries(&mut self, happening: Happening<'_>) -> Vec<&'a str> {
         let (case, manager) = (self.case, happening.manager);
-        let named = units::names_of(case.world, manager, happening.unit);
+        let named = Names::of(case.world, manager, happening.unit);
         let others = jobs_before(case, happening).map(|job| job.value.unit.as_str());
         let mut found = Vec::new();
         for other in others.take_while(|_| self.step()) {
             let scopes = [other, &unit_template(other)];
             let conflicts =
-                || units::setting_naming(case, manager, &scopes, "Conflicts", &named).is_some();
+                || units::setting_naming(case, manager, &scopes, "Conflicts", &named.0).is_some();
             if !found.contains(&other) && conflicts() {
                 found.push(other);
             }

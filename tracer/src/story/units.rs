@@ -11,7 +11,7 @@ use super::unit_jobs::{is_known_before, job_type, type_by_call};
 use super::verdict::{DecidingSetting, Link, LinkEvent, contradicted};
 use super::windows::LOOKED_BACK;
 use super::words;
-use super::world::{Seen, World};
+use super::world::Seen;
 use crate::evidence::{
     BusCall, Exit, Grade, Job, Manager, Moment, Source, Written, needs_mount, systemd_span,
     unit_template,
@@ -72,13 +72,6 @@ pub fn setting_naming(
         told.next().filter(|it| it.value.split_whitespace().any(means)).map(Into::into)
     };
     line.or_else(newest)
-}
-
-/// The names of a unit: its own first, then the other ones that its manager knows it by.
-pub fn names_of<'n>(world: &'n World, manager: Manager, unit: &'n str) -> Vec<&'n str> {
-    let history = world.unit_of(manager, unit);
-    let known = history.map(|history| history.ever_listed("Names")).unwrap_or_default();
-    std::iter::once(unit).chain(known.into_iter().filter(|name| *name != unit)).collect()
 }
 
 /// A setting as the manager itself reports it, where no file says more: `TimeoutStopUSec`, `KillMode`.

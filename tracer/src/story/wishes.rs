@@ -1,9 +1,7 @@
-//! What can be asked of a service manager, and the words for it: methods of its bus, verbs and arguments of commands.
+//! What can be asked of a service manager, and the commands for it: their verbs and arguments.
 
-use super::manager::calls::{same_unit, signals_which, stops_which, unit_of_call};
-use super::units::names_of;
-use super::world::World;
-use crate::evidence::{BusCall, Manager, base_name, unit_of_file};
+use super::unit_names::Names;
+use crate::evidence::{Manager, base_name};
 
 /// What can be asked of a service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,55 +49,6 @@ impl Wish {
                 &["reload", "reload-or-restart", "try-reload-or-restart", "force-reload"]
             }
             Self::Kill => &["kill"],
-        }
-    }
-
-    /// Methods of systemd's manager that start something, and of its units.
-    const STARTING: [&'static str; 15] = [
-        "StartUnit",
-        "StartUnitReplace",
-        "StartUnitWithFlags",
-        "StartTransientUnit",
-        "RestartUnit",
-        "RestartUnitWithFlags",
-        "TryRestartUnit",
-        "ReloadOrRestartUnit",
-        "ReloadOrTryRestartUnit",
-        "Start",
-        "Restart",
-        "TryRestart",
-        "ReloadOrRestart",
-        "ReloadOrTryRestart",
-        "EnqueueUnitJob",
-    ];
-
-    /// Methods of systemd's manager, and of its units, that reload something.
-    const RELOADING: [&'static str; 8] = [
-        "ReloadUnit",
-        "ReloadOrRestartUnit",
-        "ReloadOrTryRestartUnit",
-        "EnqueueUnitJob",
-        "Reload",
-        "ReloadOrRestart",
-        "ReloadOrTryRestart",
-        "EnqueueJob",
-    ];
-
-    /// Whether a call asks for it.
-    pub fn is_call(self, call: &BusCall, unit: &Names<'_>) -> bool {
-        let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
-        match self {
-            Self::Stop => stops_which(call).is_some_and(|stopped| unit.include(&stopped)),
-            Self::Kill => signals_which(call).is_some_and(|struck| unit.include(&struck)),
-            Self::Reload => {
-                Self::RELOADING.contains(&call.member.as_str())
-                    && unit_of_call(call).is_some_and(|reloaded| unit.include(&reloaded))
-            }
-            Self::Start | Self::Isolate => {
-                Self::STARTING.contains(&call.member.as_str())
-                    && (self == Self::Start || said("isolate"))
-                    && unit_of_call(call).is_some_and(|started| unit.include(&started))
-            }
         }
     }
 
@@ -196,34 +145,6 @@ fn runlevel(args: &[String]) -> Option<&'static str> {
     }
 }
 
-/// The names of a unit: its own first, then the other ones that its manager knows it by.
-#[derive(Clone, Debug)]
-pub struct Names<'n>(pub Vec<&'n str>);
-
-impl<'n> Names<'n> {
-    /// Of a unit of this manager.
-    pub fn of(world: &'n World, manager: Manager, unit: &'n str) -> Self {
-        Self(names_of(world, manager, unit))
-    }
-
-    /// Whether this is one of them.
-    pub fn include(&self, said: &str) -> bool {
-        self.0.iter().any(|name| same_unit(said, name))
-    }
-
-    /// Whether an argument of systemctl means it: one of its names, the path of what it mounts, or a pattern, which
-    /// is compared with its own name alone.
-    pub fn are_meant_by(&self, arg: &str) -> bool {
-        let by_path = || {
-            let unit = arg.starts_with('/').then(|| unit_of_file(arg));
-            unit.is_some_and(|unit| self.include(&unit))
-        };
-        let own = self.0.first().map(|name| name.as_bytes()).unwrap_or_default();
-        let is_pattern = arg.contains(['*', '?', '[']);
-        self.include(arg) || by_path() || is_pattern && glob(arg.as_bytes(), own)
-    }
-}
-
 /// Whether a systemctl was told to speak to another machine, or to change files of an image alone.
 fn is_elsewhere(args: &[String]) -> bool {
     // `-M alice@` and `-M alice@.host` are a user of this one.
@@ -260,56 +181,6 @@ fn is_elsewhere(args: &[String]) -> bool {
         }
     }
     false
-}
-
-/// fnmatch(3); linear but for one place to come back to.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let step = match pattern.get(p) {
-            Some(b'*') => {
-                back = Some((p, t));
-                p += 1;
-                continue;
-            }
-            Some(b'[') => in_brackets(&pattern[p..], text[t]),
-            Some(&c) => (c == b'?' || c == text[t]).then_some(1),
-            None => None,
-        };
-        if let Some(step) = step {
-            p += step;
-            t += 1;
-        } else {
-            let Some((star, from)) = back else { return false };
-            back = Some((star, from + 1));
-            p = star + 1;
-            t = from + 1;
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
-}
-
-/// How long an expression in brackets is, where it is one and holds this byte: `[vw]`, `[!a-z]`. One that is not
-/// closed stands for the bracket itself.
-fn in_brackets(pattern: &[u8], byte: u8) -> Option<usize> {
-    let not = matches!(pattern.get(1), Some(b'!' | b'^'));
-    let from = if not { 2 } else { 1 };
-    // A closing bracket that comes first is one of the set.
-    let close = pattern.iter().skip(from + 1).position(|c| *c == b']').map(|at| at + from + 1);
-    let Some(close) = close else { return (byte == b'[').then_some(1) };
-    let mut set = &pattern[from..close];
-    let mut found = false;
-    while let [first, rest @ ..] = set {
-        if let [b'-', last, after @ ..] = rest {
-            found |= (*first..=*last).contains(&byte);
-            set = after;
-        } else {
-            found |= *first == byte;
-            set = rest;
-        }
-    }
-    (found != not).then_some(close + 1)
 }
 
 #[cfg(test)]
@@ -366,11 +237,6 @@ mod tests {
     }
 
     #[test]
-    fn units_of_paths() {
-        assert!(Names(vec!["m.mount"]).are_meant_by("/m"));
-    }
-
-    #[test]
     fn each_wish_has_its_words() {
         let line = args("systemctl isolate rescue.target");
         assert!(Wish::Isolate.is_command(&line, Manager::System, &Names(vec!["rescue.target"])));
@@ -404,20 +270,5 @@ mod tests {
         assert!(!isolates("systemctl default", "var-lib-machines.mount"));
         assert!(!isolates("systemctl stop default", "default.target"));
         assert!(!isolates("/bin/x default", "default.target"));
-    }
-
-    #[test]
-    fn patterns() {
-        assert!(glob(b"*", b""));
-        assert!(glob(b"a*b*c", b"aXbYbZc"));
-        assert!(!glob(b"a*b", b"abc"));
-        assert!(glob(b"a**", b"a"));
-        assert!(!glob(b"?", b""));
-        assert!(glob(b"[vw].s", b"w.s"));
-        assert!(glob(b"*[!a-c]", b"xd"));
-        assert!(!glob(b"[!a-c]", b"b"));
-        assert!(glob(b"[]]", b"]"));
-        assert!(glob(b"a[", b"a["));
-        assert!(!glob(b"[", b"a"));
     }
 }

@@ -11,6 +11,7 @@ use crate::story::manager::calls::unit_of_call;
 use crate::story::requests::{Request, Wish};
 use crate::story::started::Failure;
 use crate::story::unit_jobs::job_type;
+use crate::story::unit_names::Names;
 use crate::story::verdict::CauseId;
 use crate::story::windows::ONE_TRANSACTION;
 use crate::story::wishes::isolated_by;
@@ -84,13 +85,13 @@ fn start_of<'a>(
     unit: &str,
     job: &Seen<Job>,
 ) -> Option<&'a Seen<Job>> {
-    let names = units::names_of(case.world, manager, unit);
+    let names = Names::of(case.world, manager, unit);
     case.world.jobs.iter().find(|other| {
         other.value.manager == manager
             && other.value.result.is_none()
             && other.value.id < job.value.id
             && other.ns().abs_diff(job.ns()) <= ONE_TRANSACTION
-            && names.contains(&other.value.unit.as_str())
+            && names.0.contains(&other.value.unit.as_str())
             && matches!(job_type(case.world, other), Some("start" | "restart") | None)
     })
 }

@@ -1,10 +1,11 @@
-//! What is asked of a service manager over the bus.
+//! What is asked of a service manager over the bus: its methods, and which call led to what.
 
 use crate::evidence::cgroup_path::bus_label_unescape;
 use crate::evidence::{BusCall, Job, Manager, S};
 use crate::story::unit_jobs::{Looked, may_have_been};
-use crate::story::units::names_of;
+use crate::story::unit_names::Names;
 use crate::story::windows::BUS_LAG;
+use crate::story::wishes::Wish;
 use crate::story::world::{Seen, World};
 
 /// Methods of systemd's manager and units that stop something.
@@ -29,6 +30,57 @@ const STOPPING: [&str; 14] = [
 const SIGNALLING: [&str; 6] =
     ["KillUnit", "Kill", "KillUnitSubgroup", "KillSubgroup", "QueueSignalUnit", "QueueSignal"];
 
+/// Methods of systemd's manager that start something, and of its units.
+const STARTING: [&str; 15] = [
+    "StartUnit",
+    "StartUnitReplace",
+    "StartUnitWithFlags",
+    "StartTransientUnit",
+    "RestartUnit",
+    "RestartUnitWithFlags",
+    "TryRestartUnit",
+    "ReloadOrRestartUnit",
+    "ReloadOrTryRestartUnit",
+    "Start",
+    "Restart",
+    "TryRestart",
+    "ReloadOrRestart",
+    "ReloadOrTryRestart",
+    "EnqueueUnitJob",
+];
+
+/// Methods of systemd's manager, and of its units, that reload something.
+const RELOADING: [&str; 8] = [
+    "ReloadUnit",
+    "ReloadOrRestartUnit",
+    "ReloadOrTryRestartUnit",
+    "EnqueueUnitJob",
+    "Reload",
+    "ReloadOrRestart",
+    "ReloadOrTryRestart",
+    "EnqueueJob",
+];
+
+impl Wish {
+    /// Whether a call asks for it.
+    pub fn is_call(self, call: &BusCall, unit: &Names<'_>) -> bool {
+        let said = |word: &str| call.args.iter().any(|arg| arg.as_str() == Some(word));
+        match self {
+            Self::Stop => stops_which(call).is_some_and(|stopped| unit.include(&stopped)),
+            Self::Kill => signals_which(call).is_some_and(|struck| unit.include(&struck)),
+            Self::Reload => {
+                RELOADING.contains(&call.member.as_str())
+                    && unit_of_call(call).is_some_and(|reloaded| unit.include(&reloaded))
+            }
+            Self::Start | Self::Isolate => {
+                STARTING.contains(&call.member.as_str())
+                    && (self == Self::Start || said("isolate"))
+                    && unit_of_call(call).is_some_and(|started| unit.include(&started))
+            }
+        }
+    }
+}
+
 /// Whether a call asks systemd to stop something, and which unit.
 pub fn stops_which(call: &BusCall) -> Option<String> {
     STOPPING.contains(&call.member.as_str()).then(|| unit_of_call(call)).flatten()
@@ -45,11 +97,6 @@ pub fn unit_of_call(call: &BusCall) -> Option<String> {
         return call.args.first()?.as_str().map(str::to_owned);
     }
     call.path.strip_prefix("/org/freedesktop/systemd1/unit/").map(bus_label_unescape)
-}
-
-/// `nginx` and `nginx.service` are the same to systemctl.
-pub fn same_unit(said: &str, unit: &str) -> bool {
-    said == unit || (!said.contains('.') && unit.strip_suffix(".service") == Some(said))
 }
 
 /// The calls on a manager's bus, oldest first, that can have led to what happened at `at_ns`: their job may have been
@@ -112,10 +159,10 @@ pub fn request_for<'a>(
     began_ns: u64,
     job: Option<&Seen<Job>>,
 ) -> Option<&'a Seen<BusCall>> {
-    let names = names_of(world, manager, unit);
+    let names = Names::of(world, manager, unit);
     let calls = calls_before(world, manager, began_ns).filter(|call| {
         let about = stops_which(&call.value).or_else(|| signals_which(&call.value));
-        about.is_some_and(|about| names.iter().any(|name| same_unit(&about, name)))
+        about.is_some_and(|about| names.include(&about))
     });
     likeliest_call(calls, job.map(|job| job.value.id), began_ns)
 }

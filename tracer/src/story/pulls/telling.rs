@@ -4,6 +4,7 @@ use super::Pull;
 use crate::evidence::{Manager, Written, unit_template};
 use crate::story::case::Case;
 use crate::story::requests::Wish;
+use crate::story::unit_names::Names;
 use crate::story::verdict::DecidingSetting;
 use crate::story::{units, words};
 
@@ -17,11 +18,11 @@ impl Pull<'_> {
     ) -> Option<DecidingSetting> {
         let other = self.trigger.unit.as_str();
         let find = |of: &str, name: &str, named: &str| {
-            let named = units::names_of(case.world, manager, named);
-            let scopes = units::names_of(case.world, manager, of);
+            let named = Names::of(case.world, manager, named);
+            let scopes = Names::of(case.world, manager, of);
             let template = unit_template(of);
-            let scopes: Vec<&str> = scopes.into_iter().chain([template.as_str()]).collect();
-            units::setting_naming(case, manager, &scopes, name, &named)
+            let scopes: Vec<&str> = scopes.0.into_iter().chain([template.as_str()]).collect();
+            units::setting_naming(case, manager, &scopes, name, &named.0)
         };
         let own = self.relation.own.and_then(|name| find(unit, name, other));
         let for_path = || {

@@ -5,7 +5,8 @@ use super::{Request, command};
 use crate::evidence::{Manager, S};
 use crate::story::case::Case;
 use crate::story::manager::calls::{calls_before, likeliest_call};
-use crate::story::wishes::{Names, is_for_marked};
+use crate::story::unit_names::Names;
+use crate::story::wishes::is_for_marked;
 
 /// How long before that a unit may have been marked: all of a transaction's packages are, and that may take its time.
 const MARKED: u64 = 3600 * S;
