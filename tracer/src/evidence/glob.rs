@@ -62,11 +62,26 @@ mod tests {
         assert!(!glob(b"a*b", b"abc"));
         assert!(glob(b"a**", b"a"));
         assert!(!glob(b"?", b""));
+        assert!(glob(b"", b""));
+        assert!(glob(b"*.conf", b"a.conf"));
+        assert!(!glob(b"*.conf", b"a.conf~"));
         assert!(glob(b"[vw].s", b"w.s"));
         assert!(glob(b"*[!a-c]", b"xd"));
         assert!(!glob(b"[!a-c]", b"b"));
         assert!(glob(b"[]]", b"]"));
         assert!(glob(b"a[", b"a["));
         assert!(!glob(b"[", b"a"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_pattern_with_stars_in_it_still_matches(name in "[a-c]{0,12}", stars in 0_usize..13) {
+            let mut pattern = name.clone();
+            pattern.insert(stars.min(name.len()), '*');
+            proptest::prop_assert!(glob(pattern.as_bytes(), name.as_bytes()));
+            proptest::prop_assert!(glob(name.as_bytes(), name.as_bytes()));
+            pattern.push('d');
+            proptest::prop_assert!(!glob(pattern.as_bytes(), name.as_bytes()));
+        }
     }
 }

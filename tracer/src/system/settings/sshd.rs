@@ -2,7 +2,7 @@
 
 use super::daemons::default_setting;
 use super::{Root, is_plain};
-use crate::evidence::Setting;
+use crate::evidence::{Setting, glob};
 
 /// The main file, and where relative includes are looked for.
 const MAIN: &str = "/etc/ssh/sshd_config";
@@ -149,7 +149,7 @@ impl Root {
             .list(directory)
             .into_iter()
             .filter(|it| !it.starts_with('.') || name.starts_with('.'));
-        let matching = names.filter(|it| matches(name.as_bytes(), it.as_bytes()));
+        let matching = names.filter(|it| glob(name.as_bytes(), it.as_bytes()));
         matching.map(|it| format!("{directory}/{it}")).collect()
     }
 }
@@ -171,36 +171,9 @@ fn keyword(line: &str) -> Option<(&str, String)> {
     Some((&line[..end], value.replace('"', "").trim().to_owned()))
 }
 
-/// `*` and `?` as in glob(7), without brackets.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((at, from)) = star else {
-                    return false;
-                };
-                star = Some((at, from + 1));
-                p = at + 1;
-                t = from + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::root;
-    use super::*;
 
     #[test]
     fn the_first_value_counts_and_includes_are_read_in_place() {
@@ -257,20 +230,6 @@ mod tests {
         assert_eq!(root.sshd_ports(), [22]);
     }
 
-    #[test]
-    fn wildcards() {
-        for (pattern, text, expected) in [
-            ("*.conf", "a.conf", true),
-            ("*.conf", "a.conf~", false),
-            ("a*b*c", "aXbYbZc", true),
-            ("?", "", false),
-            ("", "", true),
-            ("*", "", true),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
-        }
-    }
-
     proptest::proptest! {
         #[test]
         fn any_configuration_is_survived(
@@ -279,16 +238,6 @@ mod tests {
             let (_tree, root) = root(&[("etc/ssh/sshd_config", &text)]);
             let _ = root.sshd();
             proptest::prop_assert!(!root.sshd_ports().is_empty());
-        }
-
-        #[test]
-        fn a_pattern_with_stars_in_it_still_matches(name in "[a-c]{0,12}", stars in 0_usize..13) {
-            let mut pattern = name.clone();
-            pattern.insert(stars.min(name.len()), '*');
-            proptest::prop_assert!(matches(pattern.as_bytes(), name.as_bytes()));
-            proptest::prop_assert!(matches(name.as_bytes(), name.as_bytes()));
-            pattern.push('d');
-            proptest::prop_assert!(!matches(pattern.as_bytes(), name.as_bytes()));
         }
     }
 }
