@@ -173,8 +173,7 @@ fn without_info(signal: &SignalSent) -> Mechanism {
     }
     if signal.number == sig::SIGKILL && !signal.sender.exiting && !signal.sender.kernel_thread {
         let writes = signal.written_cgroup.is_some() || signal.sender.io_worker;
-        let forks = matches!(syscall(signal), "clone" | "clone3" | "fork" | "vfork");
-        if writes || forks {
+        if writes || signal.is_in_fork() {
             return Mechanism::CgroupKill;
         }
     }

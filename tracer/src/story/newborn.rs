@@ -73,11 +73,7 @@ impl Newborns {
 
 /// Whether it was sent within the clone(2) that made its target.
 pub fn is_at_birth(sent: &SignalSent) -> bool {
-    let forks = sent
-        .syscall
-        .as_ref()
-        .is_some_and(|call| matches!(call.name.as_str(), "clone" | "clone3" | "fork" | "vfork"));
-    forks && mechanism::of(sent) == Mechanism::CgroupKill
+    sent.is_in_fork() && mechanism::of(sent) == Mechanism::CgroupKill
 }
 
 /// Whether that write is what killed the newborn.

@@ -289,13 +289,12 @@ fn before<'a>(world: &'a World, sent: &SeenSignal, known: &[ProcessId]) -> Optio
 /// When the job that a signal was sent to had begun: its target, or what that belongs to, as the sender's child that it
 /// descends from and the leader of the process group that was meant.
 fn job_began(world: &World, sent: &SeenSignal) -> u64 {
-    let SignalSent { sender, target, syscall, .. } = &*sent.value;
+    let SignalSent { sender, target, .. } = &*sent.value;
     let parents = world.people.parents(target.id);
     let below = parents.iter().zip(parents.iter().skip(1)).find(|(_, above)| **above == sender.id);
     // In a pid namespace of its own it counts otherwise.
-    let call =
-        syscall.as_ref().filter(|call| call.name == "kill" && sender.ns_pid == sender.id.pid);
-    let group = call.map(|call| (call.args[0] as u32).cast_signed()).filter(|aim| *aim < -1);
+    let aim = sent.value.aim().filter(|_| sender.ns_pid == sender.id.pid);
+    let group = aim.filter(|aim| *aim < -1);
     let leader = group.and_then(|group| world.people.at(group.unsigned_abs(), sent.ns()));
     let above = below.map(|(child, _)| *child).into_iter().chain(leader);
     above.map(|id| id.start_ns).fold(target.id.start_ns, u64::min)

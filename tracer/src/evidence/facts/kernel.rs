@@ -62,6 +62,21 @@ pub struct SignalSent {
     pub repeats: u64,
 }
 
+impl SignalSent {
+    /// Whether the sender was making a child when it was sent.
+    pub fn is_in_fork(&self) -> bool {
+        let call = self.syscall.as_ref().map(|call| call.name.as_str());
+        matches!(call, Some("clone" | "clone3" | "fork" | "vfork"))
+    }
+
+    /// Whom it was aimed at by kill(2), as the sender counts: a process, minus a process group, 0 for the sender's own
+    /// group, -1 for everybody. `None` where it was sent otherwise.
+    pub fn aim(&self) -> Option<i32> {
+        let call = self.syscall.as_ref().filter(|call| call.name == "kill")?;
+        Some((call.args[0] as u32).cast_signed())
+    }
+}
+
 /// Where a process was in its own code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CodePlace {

@@ -201,8 +201,7 @@ pub(super) fn aim(case: &Case<'_>) -> String {
 /// The first argument of kill(2), where it is no single process's id.
 pub(super) fn group_aimed_at(case: &Case<'_>) -> Option<i32> {
     let blow = case.blow_by(Mechanism::Kill)?;
-    let call = blow.signal.value.syscall.as_ref().filter(|call| call.name == "kill")?;
-    Some((call.args[0] as u32).cast_signed()).filter(|aim| *aim <= 0)
+    blow.signal.value.aim().filter(|aim| *aim <= 0)
 }
 
 /// An interpreter that was told on its command line what to do (`python3 -c …`), typed by somebody. It may call itself

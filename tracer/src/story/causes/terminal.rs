@@ -383,9 +383,7 @@ fn is_job(case: &Case<'_>, sent: &SignalSent) -> bool {
     if parents.first() == Some(&sent.sender.id) {
         return true;
     }
-    let aimed = sent.syscall.as_ref().filter(|call| call.name == "kill");
-    let group = aimed.map(|call| (call.args[0] as u32).cast_signed()).filter(|group| *group < -1);
-    let Some(group) = group else { return false };
+    let Some(group) = sent.aim().filter(|aim| *aim < -1) else { return false };
     let leader = people.at(group.unsigned_abs(), case.struck_ns());
     let is_led = leader.is_some_and(|id| people.parents(id).first() == Some(&sent.sender.id));
     is_led || parents.contains(&sent.sender.id)
