@@ -115,6 +115,23 @@ impl CgroupOwner {
         owner
     }
 
+    /// The units that a process there is of, each with the manager it belongs to: the system's, then the user's within it.
+    pub fn units(&self) -> impl DoubleEndedIterator<Item = (Manager, &str)> {
+        let of_system = self.unit.as_deref().map(|unit| (Manager::System, unit));
+        let of_user = self.user_unit.as_deref().zip(self.owner_uid);
+        [of_system, of_user.map(|(unit, uid)| (Manager::User(uid), unit))].into_iter().flatten()
+    }
+
+    /// The innermost of them.
+    pub fn innermost_unit(&self) -> Option<(Manager, &str)> {
+        self.units().next_back()
+    }
+
+    /// The one that belongs to this manager.
+    pub fn unit_of(&self, manager: Manager) -> Option<&str> {
+        self.units().find(|(its, _)| *its == manager).map(|(_, unit)| unit)
+    }
+
     /// The user whose service manager it is below, where that is not root's: the names there are this user's choice.
     pub fn rootless_uid(&self) -> Option<u32> {
         self.unit.as_deref().and_then(uid_of_manager_unit).filter(|uid| *uid != 0)

@@ -121,10 +121,7 @@ impl<'a> Case<'a> {
     /// The unit of a manager that it took the victim for a process of: that it was the main process of, unless
     /// the one that it lived in was being stopped.
     pub fn unit_of(&self, manager: Manager) -> Option<&str> {
-        let around = match manager {
-            Manager::System => self.placement.unit.as_deref(),
-            Manager::User(_) => self.placement.user_unit.as_deref(),
-        };
+        let around = self.placement.unit_of(manager);
         let main = self.main_of.as_ref().filter(|(its, _)| *its == manager);
         let Some((_, main)) = main else { return around };
         let (ns, born_ns) = (self.struck_ns(), self.victim.start_ns);
@@ -142,10 +139,7 @@ impl<'a> Case<'a> {
 
     /// The innermost unit in whose cgroup the victim lived, and its manager.
     pub fn unit_around(&self) -> Option<(Manager, &str)> {
-        if let (Some(unit), Some(uid)) = (&self.placement.user_unit, self.placement.owner_uid) {
-            return Some((Manager::User(uid), unit));
-        }
-        self.placement.unit.as_deref().map(|unit| (Manager::System, unit))
+        self.placement.innermost_unit()
     }
 
     /// The slices that the victim lived in, and the unit of the system manager: what is done to one of them is

@@ -97,15 +97,12 @@ impl<'c, 'a> Run<'c, 'a> {
         let first = *line.get(above.checked_sub(1)?)?;
         let cgroup = people.get(first)?.cgroup.as_deref()?;
         let owner = CgroupOwner::of(cgroup);
-        let (manager, placed) = match (owner.user_unit, owner.owner_uid) {
-            (Some(unit), Some(uid)) => (Manager::User(uid), Some(unit)),
-            _ => (Manager::System, owner.unit),
-        };
-        let run = Self { case, manager, unit: String::new(), first, at_ns };
-        let placed = placed.filter(|unit| unit.ends_with(".service"));
+        let home = owner.innermost_unit();
+        let manager = home.map_or(Manager::System, |(manager, _)| manager);
+        let placed = home.map(|(_, unit)| unit.to_owned()).filter(|it| it.ends_with(".service"));
         let said = || service_that_ran(case.world, first).filter(|_| line[above].pid == 1);
         let unit = placed.or_else(said)?;
-        Some(Self { unit, ..run })
+        Some(Self { case, manager, unit, first, at_ns })
     }
 
     /// When the manager had its process run the first program that was seen: `/proc` counts its start by hundredths of a

@@ -143,11 +143,8 @@ impl<'a> UnitCommand<'a> {
 /// The unit that a process lives in, where it is one that runs commands, and whose it is.
 fn home(task: &Task) -> Option<(Manager, String)> {
     let owner = CgroupOwner::of(task.cgroup.as_deref()?);
-    let (manager, unit) = match (owner.user_unit, owner.owner_uid) {
-        (Some(unit), Some(uid)) => (Manager::User(uid), unit),
-        _ => (Manager::System, owner.unit?),
-    };
-    unit.ends_with(".service").then_some((manager, unit))
+    let (manager, unit) = owner.innermost_unit()?;
+    unit.ends_with(".service").then(|| (manager, unit.to_owned()))
 }
 
 /// Every program that a process ran until the victim was struck, the newest last.

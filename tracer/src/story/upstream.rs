@@ -16,8 +16,7 @@ use super::windows::{AT_START, END_SEEN_LATE};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
-    signal_name,
+    CgroupOwner, Disposition, Exit, Grade, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -297,17 +296,14 @@ impl<'a> End<'a> {
         let manager = manager_of(sender)?;
         let struck = &self.blow?.signal.value;
         let owner = CgroupOwner::of(struck.target.cgroup.as_deref()?);
-        let unit = match manager {
-            Manager::System => owner.unit,
-            Manager::User(_) => owner.user_unit,
-        }?;
+        let unit = owner.unit_of(manager)?;
         let born_ns = struck.target.id.start_ns;
         // A job that was heard of after that end was made since it had ended.
-        let job = stop_job(case.world, manager, &unit, at_ns, born_ns);
+        let job = stop_job(case.world, manager, unit, at_ns, born_ns);
         if job.is_some_and(|job| job.ns() <= self.ns()) {
             return None;
         }
-        let request = Request::find(case, Wish::Kill, manager, &unit, at_ns)?;
+        let request = Request::find(case, Wish::Kill, manager, unit, at_ns)?;
         let number = struck.number;
         request.signal(case).is_none_or(|asked| asked == number).then_some(request)
     }

@@ -22,7 +22,9 @@ use super::sources::{ATTACHED, NOT_WANTED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
 use super::titles::Titles;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
-use crate::evidence::{Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S, Source};
+use crate::evidence::{
+    CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S, Source,
+};
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
@@ -349,14 +351,10 @@ impl Witnesses {
 
     /// A target ended: what the manager makes of that decides the verdict.
     fn refresh_unit(&self, cgroup: Option<&str>) {
-        let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
-        let units = [
-            owner.unit.map(|unit| (Manager::System, unit)),
-            owner.user_unit.zip(owner.owner_uid).map(|(unit, uid)| (Manager::User(uid), unit)),
-        ];
+        let owner = CgroupOwner::of(cgroup.unwrap_or_default());
         let _inside = self.runtime.enter();
-        for (manager, unit) in units.into_iter().flatten() {
-            systemd::refresh(&self.context, manager, &unit);
+        for (manager, unit) in owner.units() {
+            systemd::refresh(&self.context, manager, unit);
         }
     }
 
@@ -381,12 +379,8 @@ impl Witnesses {
 
 /// The unit of a cgroup, and whose it is.
 fn unit_of(cgroup: Option<&str>) -> Option<(Manager, String)> {
-    let owner = crate::evidence::cgroup_path::CgroupOwner::of(cgroup.unwrap_or_default());
-    match (owner.user_unit, owner.owner_uid, owner.unit) {
-        (Some(unit), Some(uid), _) => Some((Manager::User(uid), unit)),
-        (_, _, Some(unit)) => Some((Manager::System, unit)),
-        _ => None,
-    }
+    let owner = CgroupOwner::of(cgroup.unwrap_or_default());
+    owner.innermost_unit().map(|(manager, unit)| (manager, unit.to_owned()))
 }
 
 impl Drop for Witnesses {

@@ -2,7 +2,7 @@
 //! manager ends the rest then, with no job for that and nobody who asked.
 
 use super::{Finding, Fit, Opinion, unit_timeouts};
-use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, Manager, S, Task};
+use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, S, Task};
 use crate::story::case::Case;
 use crate::story::ending::{exit_link, lived_in};
 use crate::story::manager::UnitStop;
@@ -231,10 +231,7 @@ fn bus_ended(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<(String, Vec<Link>)
     let by = stop.begun.boot_ns;
     let home = |task: &Task| {
         let owner = CgroupOwner::of(task.cgroup.as_deref()?);
-        match stop.manager {
-            Manager::System => owner.unit,
-            Manager::User(uid) => owner.user_unit.filter(|_| owner.owner_uid == Some(uid)),
-        }
+        owner.unit_of(stop.manager).map(str::to_owned)
     };
     let (main, unit) = case.world.exits.iter().rev().find_map(|exit| {
         let task = &exit.value.task;

@@ -122,10 +122,7 @@ pub fn was_named_main(world: &World, manager: Manager, unit: &str, id: ProcessId
 pub fn lives_in(world: &World, task: &Task, manager: Manager) -> Option<String> {
     let known = || world.people.get(task.id)?.cgroup.as_deref();
     let owner = CgroupOwner::of(task.cgroup.as_deref().or_else(known)?);
-    match manager {
-        Manager::System => owner.unit,
-        Manager::User(_) => owner.user_unit,
-    }
+    owner.unit_of(manager).map(str::to_owned)
 }
 
 /// Whether the end of its main process is why a unit was cleaned up: that is done at once but for what `ExecStop=`
