@@ -225,6 +225,7 @@ pub fn is_wanting(state: &str) -> bool {
 
 /// Where events were lost, in words.
 pub const fn place(place: LossPlace) -> &'static str {
+        LossPlace::KernelLog => "in the kernel's log",
     match place {
         LossPlace::RingBuffer => "in the kernel's ring buffer",
         LossPlace::Recursion => "by a hook that was already running on its CPU",

@@ -423,15 +423,13 @@ impl Engine {
     fn lost(&mut self, at: Moment, lost: &Lost, records: &mut Vec<Record>) {
         self.unfold(records);
         self.losses = self.losses.saturating_add(lost.dropped.max(1));
-        let place = serde_json::to_value(lost.place).ok();
-        let place = place.as_ref().and_then(serde_json::Value::as_str).unwrap_or("unknown");
         let detail = lost.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
         let count = match lost.dropped {
             0 => "events were lost".to_owned(),
             1 => "1 event was lost".to_owned(),
             many => format!("{many} events were lost"),
         };
-        self.losses_untold.push(format!("{count}: {place}{detail}"));
+        self.losses_untold.push(format!("{count}: {}{detail}", lost.place.as_str()));
         records.push(Record::Loss(LossRecord {
             at,
             dropped: lost.dropped,

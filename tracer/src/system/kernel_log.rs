@@ -67,11 +67,11 @@ pub async fn follow(context: Arc<Context>, file: File) {
             Ok(size) => tell(&context, &record[..size]),
             // Records were overwritten before they were read; the next read goes on behind the gap.
             Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
-                context.outbox.lost(LossPlace::Journal, 0, "the kernel's log ran over");
+                context.outbox.lost(LossPlace::KernelLog, 0, "the kernel's log ran over");
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 context.outbox.lost(
-                    LossPlace::Journal,
+                    LossPlace::KernelLog,
                     1,
                     "a record of the kernel's log was too long",
                 );

@@ -43,6 +43,8 @@ pub enum LossPlace {
     Bus,
     /// The journal's stream broke.
     Journal,
+    /// The kernel's log was overwritten before it was read, or had a record that was too long.
+    KernelLog,
     /// A map in the kernel was full.
     Map,
     /// The recording could not be written.
@@ -50,6 +52,19 @@ pub enum LossPlace {
 }
 
 impl LossPlace {
+    /// The word for it in every output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RingBuffer => "ring-buffer",
+            Self::Recursion => "recursion",
+            Self::Bus => "bus",
+            Self::Journal => "journal",
+            Self::KernelLog => "kernel-log",
+            Self::Map => "map",
+            Self::Recording => "recording",
+        }
+    }
+
     /// Whether what was lost there are the kernel's own events: signals, ends.
     pub const fn is_in_kernel(self) -> bool {
         matches!(self, Self::RingBuffer | Self::Recursion)
@@ -105,4 +120,17 @@ pub struct End {
 impl End {
     /// There was no such program, or it could not be executed: what would have become the command is no target.
     pub const NOT_STARTED: &str = "the command did not start";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LossPlace::{Bus, Journal, KernelLog, Map, Recording, Recursion, RingBuffer};
+
+    #[test]
+    fn places_have_the_words_that_are_written() {
+        for place in [RingBuffer, Recursion, Bus, Journal, KernelLog, Map, Recording] {
+            let written = serde_json::to_value(place).expect("a word");
+            assert_eq!(written.as_str(), Some(place.as_str()));
+        }
+    }
 }
