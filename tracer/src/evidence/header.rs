@@ -10,6 +10,20 @@ use super::Moment;
 /// Version of the JSON output and of the evidence file. Raised when a field is renamed or dropped.
 pub const SCHEMA: u32 = 1;
 
+/// The state of a hook or source that is in place.
+pub const ATTACHED: &str = "attached";
+
+/// The state of a source that is not there yet.
+pub const CONNECTING: &str = "connecting";
+
+/// How the state of a hook begins that is left out since nothing needs it.
+pub const NOT_NEEDED: &str = "not needed";
+
+/// Whether the state of a hook or source means that something is missing that was wanted.
+pub fn is_missing(state: &str) -> bool {
+    state != ATTACHED && !state.starts_with(NOT_NEEDED)
+}
+
 /// The first record: which tracer, on which machine, with which eyes open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {

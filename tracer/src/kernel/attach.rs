@@ -113,7 +113,7 @@ impl Kernel {
         })
     }
 
-    /// Hook to [`ATTACHED`](super::ATTACHED), or why not.
+    /// Hook to [`ATTACHED`](crate::evidence::ATTACHED), or why not.
     pub const fn hooks(&self) -> &BTreeMap<String, String> {
         &self.hooks
     }

@@ -136,6 +136,3 @@ pub const ATTACHED_TWICE_GROUP: &str = "sched";
 
 /// The hook on connections to the private sockets of service managers.
 pub const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
-
-/// The word for a hook that is in place.
-pub const ATTACHED: &str = "attached";

@@ -14,10 +14,11 @@ use super::{
     AttachError, bpf,
     bpf::Kind,
     event::Event,
-    hooks::{ATTACHED, ATTACHED_TWICE, ATTACHED_TWICE_GROUP, HOOKS, Hook, Place},
+    hooks::{ATTACHED_TWICE, ATTACHED_TWICE_GROUP, HOOKS, Hook, Place},
     preflight, programs_log,
     settings::Settings,
 };
+use crate::evidence::ATTACHED;
 
 /// The programs, as built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KILLTRACE_EBPF_OBJECT"));

@@ -39,7 +39,7 @@ mod wire;
 pub use attach::Kernel;
 pub use btf::BtfError;
 pub use clock::Clock;
-pub use hooks::{ATTACHED, HOOKS, Hook, Place};
+pub use hooks::{HOOKS, Hook, Place};
 pub use load::event_on_ends;
 pub use offsets::Missing;
 pub use preflight::{capabilities, privileged, under_pid_1, version};

@@ -9,6 +9,7 @@ use super::{
     AttachError, HOOKS, Hook, Place, Selection, btf::Btf, current, hooks::PRIVATE_SOCKET, offsets,
     offsets::Missing, syscalls, types,
 };
+use crate::evidence::NOT_NEEDED;
 
 /// Inode number of the initial pid namespace (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
@@ -109,7 +110,7 @@ fn architecture(offsets: &Offsets) -> u32 {
 /// Whether a hook is wanted here, or why not.
 pub fn applies(hook: &Hook, selection: &Selection, offsets: &Offsets) -> Result<(), String> {
     if hook.names_only && selection.names.is_empty() {
-        return Err("not needed: no target is given by name".to_owned());
+        return Err(format!("{NOT_NEEDED}: no target is given by name"));
     }
     let sockets = [
         offsets.sock_family,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::evidence::Header;
+use crate::evidence::{Header, is_missing};
 use crate::story::verdict::{
     Death, DecidingSetting, Fix, LossRecord, Record, SignalRecord, Summary, contradicted,
 };
@@ -113,12 +113,8 @@ impl Markdown {
             ("systemd", header.systemd.clone().unwrap_or_else(|| "none".to_owned())),
             ("traced", header.targets.join(", ")),
         ];
-        let missing: Vec<_> = header
-            .hooks
-            .iter()
-            .chain(&header.sources)
-            .filter(|(_, s)| words::is_wanting(s))
-            .collect();
+        let missing: Vec<_> =
+            header.hooks.iter().chain(&header.sources).filter(|(_, s)| is_missing(s)).collect();
         rows.extend(
             missing.iter().map(|(name, state)| ("not attached", format!("{name}: {state}"))),
         );

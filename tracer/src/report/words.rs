@@ -218,19 +218,14 @@ pub fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// Whether the state of a hook or source means that something is missing that was wanted.
-pub fn is_wanting(state: &str) -> bool {
-    state != "attached" && !state.starts_with("not needed")
-}
-
 /// Where events were lost, in words.
 pub const fn place(place: LossPlace) -> &'static str {
-        LossPlace::KernelLog => "in the kernel's log",
     match place {
         LossPlace::RingBuffer => "in the kernel's ring buffer",
         LossPlace::Recursion => "by a hook that was already running on its CPU",
         LossPlace::Bus => "on the bus",
         LossPlace::Journal => "in the journal's stream",
+        LossPlace::KernelLog => "in the kernel's log",
         LossPlace::Map => "for want of room in a kernel map",
         LossPlace::Recording => "in the recording",
     }

@@ -9,8 +9,8 @@ use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, Signa
 use super::world::{KEPT, Seen, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
-    CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager, Mechanism,
-    Moment, Process, ProcessId, S, SignalSent, TICK_NS, TargetReason, Task, sig,
+    ATTACHED, CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager,
+    Mechanism, Moment, Process, ProcessId, S, SignalSent, TICK_NS, TargetReason, Task, sig,
 };
 
 /// How many equal signals are shown one by one before further ones are only counted.
@@ -77,7 +77,7 @@ impl Engine {
         const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
         let last = header.at;
         let hook = header.hooks.get(PRIVATE_SOCKET);
-        let sees_connections = hook.is_some_and(|state| state == "attached");
+        let sees_connections = hook.is_some_and(|state| state == ATTACHED);
         Self {
             header,
             world: World::new(sees_connections),

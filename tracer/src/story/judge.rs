@@ -11,7 +11,9 @@ use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Ou
 use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
-use crate::evidence::{Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name};
+use crate::evidence::{
+    ATTACHED, CONNECTING, Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name,
+};
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
 pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String>) -> Death {
@@ -370,8 +372,8 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
         gaps.extend(settings.and_then(|what| Some(format!("{what}: {}", why_not(&what)?))));
         for source in ["bus", "journal"] {
             let seen_later = why_not(source);
-            let at_start = header.sources.get(source).filter(|state| *state != "attached");
-            let at_start = at_start.filter(|state| *state != "connecting").cloned();
+            let at_start = header.sources.get(source).filter(|state| *state != ATTACHED);
+            let at_start = at_start.filter(|state| *state != CONNECTING).cloned();
             if let Some(why) = seen_later.or(at_start) {
                 gaps.push(format!("{source} not readable: {why}"));
             }
@@ -382,7 +384,7 @@ fn blind_spots(case: &Case<'_>, header: &Header) -> Vec<String> {
     let unexplained = case.blow.is_some_and(|blow| {
         blow.mechanism == Mechanism::UnknownKernel && blow.signal.value.stack.is_empty()
     });
-    let names = header.sources.get("kallsyms").filter(|state| *state != "attached");
+    let names = header.sources.get("kallsyms").filter(|state| *state != ATTACHED);
     if let Some(why) = names.filter(|_| unexplained) {
         gaps.push(format!("how the kernel came to send the signal cannot be told: {why}"));
     }

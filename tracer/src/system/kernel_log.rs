@@ -9,8 +9,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::context::Context;
-use super::sources::ATTACHED;
-use crate::evidence::{Fact, KernelLogLine, LossPlace, Source};
+use crate::evidence::{ATTACHED, Fact, KernelLogLine, LossPlace, Source};
 
 /// Where it is.
 const PATH: &str = "/dev/kmsg";

@@ -12,9 +12,8 @@ use super::bus::values;
 use super::context::Context;
 use super::files;
 use super::presence;
-use super::sources::ATTACHED;
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape};
-use crate::evidence::{Fact, Moment, SessionState, Source};
+use crate::evidence::{ATTACHED, Fact, Moment, SessionState, Source};
 
 const SERVICE: &str = "org.freedesktop.login1";
 const PATH: &str = "/org/freedesktop/login1";

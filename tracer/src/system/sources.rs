@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The word for a witness that listens.
-pub const ATTACHED: &str = "attached";
+use crate::evidence::{ATTACHED, CONNECTING};
 
-/// The word for one that is not there yet.
-pub const CONNECTING: &str = "connecting";
-
-/// The word for one that nobody wants.
+/// The word for a witness that nobody wants.
 pub const NOT_WANTED: &str = "not asked for";
 
 /// State of every witness, shared between them.

@@ -18,12 +18,13 @@ use super::context::Context;
 use super::outbox::Outbox;
 use super::privileges::give_up;
 use super::processes::Processes;
-use super::sources::{ATTACHED, NOT_WANTED, Sources};
+use super::sources::{NOT_WANTED, Sources};
 use super::targets::{self, Found, Matcher, TargetError};
 use super::titles::Titles;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{
-    CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S, Source,
+    ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
+    Source,
 };
 
 /// How many processes are remembered as seen; beyond that some are looked at again.

@@ -9,8 +9,9 @@ use std::path::Path;
 use caps::Capability;
 
 use super::{check, sources::beside};
+use crate::evidence::ATTACHED;
 use crate::kernel::{
-    ATTACHED, AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection, capabilities,
+    AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection, capabilities,
     event_on_ends, function_names, privileged,
 };
 use crate::lent;

@@ -7,9 +7,10 @@ use caps::Capability;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::check;
+use crate::evidence::{ATTACHED, CONNECTING};
 use crate::kernel::{privileged, under_pid_1};
 use crate::report::checkup::{Check, State};
-use crate::system::{ATTACHED, CONNECTING, NO_JOURNALCTL, Options, Witnesses, presence};
+use crate::system::{NO_JOURNALCTL, Options, Witnesses, presence};
 
 /// How long the sources may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

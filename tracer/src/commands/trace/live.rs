@@ -19,14 +19,15 @@ use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
 use crate::evidence::{
-    End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled, Source, TargetReason,
+    ATTACHED, End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled, Source,
+    TargetReason,
 };
 use crate::kernel::{Kernel, function_names};
 use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
 use crate::story::verdict::{LossRecord, Record};
-use crate::system::{ATTACHED, Witnesses, clock, machine, users};
+use crate::system::{Witnesses, clock, machine, users};
 
 /// How long a verdict waits for late witnesses, read by other processes than the one that died.
 const SETTLE: Duration = Duration::from_millis(250);

@@ -15,10 +15,10 @@ use super::limits::{self, Inherited};
 use super::plan::{Command, Plan};
 use super::{Failure, output, tell};
 use crate::cli::TargetSpec;
+use crate::evidence::{ATTACHED, CONNECTING};
 use crate::kernel::Kernel;
 use crate::system::{
-    ATTACHED, CONNECTING, Options, Witnesses, cgroups::Cgroups, give_up, hurry, presence,
-    processes, users,
+    Options, Witnesses, cgroups::Cgroups, give_up, hurry, presence, processes, users,
 };
 use child::{Child, RunAs};
 use live::Live;

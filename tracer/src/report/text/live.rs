@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::evidence::{Header, Process, Signal};
+use crate::evidence::{Header, Process, Signal, is_missing};
 use crate::report::{escape, words};
 use crate::story::verdict::{ExitRecord, LossRecord, Outcome, SignalRecord, Summary};
 
@@ -180,7 +180,7 @@ pub fn header(header: &Header) -> Line {
         text.push_str(&format!(", systemd {}", show(systemd)));
     }
     for (name, state) in header.hooks.iter().chain(&header.sources) {
-        if words::is_wanting(state) {
+        if is_missing(state) {
             text.push_str(&format!("; without {}: {}", show(name), show(state)));
         }
     }

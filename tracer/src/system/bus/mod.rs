@@ -18,9 +18,8 @@ use zbus::{Connection, DBusError as _, MessageStream};
 
 use super::context::Context;
 use super::presence;
-use super::sources::ATTACHED;
 use super::systemd::private_socket::BusSocket;
-use crate::evidence::{LossPlace, Manager};
+use crate::evidence::{ATTACHED, LossPlace, Manager};
 use limited::{Ended, Limited};
 use monitor::Monitor;
 use peers::Peers;

@@ -13,8 +13,7 @@ use tokio::process::{Child, Command};
 use super::clock;
 use super::context::Context;
 use super::presence;
-use super::sources::ATTACHED;
-use crate::evidence::{Evidence, Fact, KernelLogLine, LossPlace, Moment, Source};
+use crate::evidence::{ATTACHED, Evidence, Fact, KernelLogLine, LossPlace, Moment, Source};
 use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,

@@ -25,12 +25,13 @@ use super::context::{Context, Link};
 use super::dossier;
 use super::journal;
 use super::presence;
-use super::sources::ATTACHED;
 use super::targets::told_to_run;
 use private_socket::PrivateSocket;
 
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape, is_unit_name};
-use crate::evidence::{Fact, Job, LossPlace, Manager, Moment, S, Source, UnitProperties, weight};
+use crate::evidence::{
+    ATTACHED, Fact, Job, LossPlace, Manager, Moment, S, Source, UnitProperties, weight,
+};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
