@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::cargo::{run as run_command, target_directory, workspace};
 use crate::toolchain::{self, Toolchain};
 
 /// Where the object is kept, and what made it, from the workspace's root.
@@ -18,12 +19,12 @@ const MADE_BY: &str = "tracer/ebpf/toolchain.txt";
 
 /// The committed object.
 pub fn committed() -> PathBuf {
-    toolchain::workspace().join(OBJECT)
+    workspace().join(OBJECT)
 }
 
 /// The committed note of what made it.
 pub fn committed_made_by() -> PathBuf {
-    toolchain::workspace().join(MADE_BY)
+    workspace().join(MADE_BY)
 }
 
 /// Compiles the programs; returns the object.
@@ -32,7 +33,7 @@ pub fn committed_made_by() -> PathBuf {
 /// Where it fails.
 pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     let mut command = cargo(toolchain, "build");
-    toolchain::run(&mut command).context("the eBPF programs could not be built")?;
+    run_command(&mut command).context("the eBPF programs could not be built")?;
     Ok(target().join(toolchain::TARGET).join("release/killtrace"))
 }
 
@@ -42,15 +43,14 @@ pub fn build(toolchain: &Toolchain) -> Result<PathBuf> {
 /// Where there is one.
 pub fn lint(toolchain: &Toolchain) -> Result<()> {
     let mut command = cargo(toolchain, "clippy");
-    toolchain::run(command.args(["--", "-D", "warnings"])).context("clippy of the eBPF programs")
+    run_command(command.args(["--", "-D", "warnings"])).context("clippy of the eBPF programs")
 }
 
 fn cargo(toolchain: &Toolchain, verb: &str) -> Command {
-    let workspace = toolchain::workspace();
     let mut command = toolchain.cargo(verb);
     command
-        .current_dir(&workspace)
-        .env("CARGO_ENCODED_RUSTFLAGS", toolchain.flags(&workspace))
+        .current_dir(workspace())
+        .env("CARGO_ENCODED_RUSTFLAGS", toolchain.flags(workspace()))
         .args(["--locked", "--package", "killtrace-ebpf", "--bin", "killtrace"])
         .args(["--features", "programs", "--target-dir"])
         .arg(target());
@@ -59,7 +59,7 @@ fn cargo(toolchain: &Toolchain, verb: &str) -> Command {
 
 /// A directory of its own: it neither waits for a build that runs this, nor undoes its results.
 fn target() -> PathBuf {
-    toolchain::target_directory().join("ebpf")
+    target_directory().join("ebpf")
 }
 
 /// Runs the verb: it takes no arguments.

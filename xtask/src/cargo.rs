@@ -1,6 +1,6 @@
 //! Running cargo and other programs from the top of the workspace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +9,12 @@ use anyhow::{Context, Result, bail};
 pub fn workspace() -> &'static Path {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR"));
     ours.parent().unwrap_or(ours)
+}
+
+/// Cargo's target directory.
+pub fn target_directory() -> PathBuf {
+    let given = std::env::var_os("CARGO_TARGET_DIR");
+    given.map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
 /// `cargo ARGS…`, with the cargo that runs us, as the lock file says.
@@ -44,6 +50,14 @@ pub fn output(command: &mut Command) -> Result<Vec<u8>> {
         bail!("`{name}` failed ({}): {}", output.status, said.trim());
     }
     Ok(output.stdout)
+}
+
+/// The same as text, without the end of the line.
+///
+/// # Errors
+/// As [`output`].
+pub fn said(command: &mut Command) -> Result<String> {
+    Ok(String::from_utf8_lossy(&output(command)?).trim().to_owned())
 }
 
 fn words(command: &Command) -> String {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::cargo::{cargo, run as run_command};
+use crate::cargo::{cargo, run as run_command, workspace};
 use crate::toolchain;
 
 /// The release of cargo-deny that is installed where there is none.
@@ -26,7 +26,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let program = program()?;
     let mut command = Command::new(program);
-    command.current_dir(toolchain::workspace()).args([
+    command.current_dir(workspace()).args([
         "--locked",
         "check",
         "--hide-inclusion-graph",

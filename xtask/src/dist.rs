@@ -9,9 +9,8 @@ use anyhow::{Context, Result, ensure};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
-use crate::cargo::{cargo, output, run as run_command, workspace};
+use crate::cargo::{cargo, output, run as run_command, target_directory, workspace};
 use crate::man;
-use crate::toolchain::target_directory;
 
 /// Documents that go along.
 const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];

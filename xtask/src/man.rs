@@ -7,8 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::cargo::{cargo, output, run as run_command, workspace};
-use crate::toolchain::target_directory;
+use crate::cargo::{cargo, output, run as run_command, target_directory, workspace};
 
 /// Shell, and the name its completions are installed under.
 const COMPLETIONS: [(&str, &str); 3] =

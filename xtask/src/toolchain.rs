@@ -11,7 +11,9 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+
+use crate::cargo::{run as run_command, said, target_directory};
 
 /// What the programs are compiled for.
 pub const TARGET: &str = "bpfel-unknown-none";
@@ -136,8 +138,8 @@ impl Toolchain {
             }
         };
         clean(&mut rustc);
-        let rustc = output(rustc.arg("--version"))?;
-        let linker = output(Command::new(&self.linker).arg("--version"))?;
+        let rustc = said(rustc.arg("--version"))?;
+        let linker = said(Command::new(&self.linker).arg("--version"))?;
         Ok(format!("{rustc}\n{linker}\n"))
     }
 }
@@ -147,12 +149,12 @@ impl Compiler {
         let (cargo, rustc) = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
         let mut probe = Command::new(&rustc);
         clean(&mut probe);
-        let libraries = output(probe.args(["--print", "target-libdir", "--target", TARGET]));
+        let libraries = said(probe.args(["--print", "target-libdir", "--target", TARGET]));
         if cargo.is_file() && libraries.is_ok_and(|directory| has_core(Path::new(&directory))) {
             return Some(Self::Packaged { cargo, rustc });
         }
         let sysroot =
-            output(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
+            said(Command::new("rustup").args(["run", "nightly", "rustc", "--print", "sysroot"]));
         let sources = PathBuf::from(sysroot.ok()?).join("lib/rustlib/src/rust/library/core");
         sources.is_dir().then_some(Self::Nightly)
     }
@@ -176,7 +178,7 @@ fn linker() -> Option<PathBuf> {
         .chain(env::split_paths(&path))
         .map(|directory| directory.join("bpf-linker"))
         .find(|linker| {
-            output(Command::new(linker).arg("--version"))
+            said(Command::new(linker).arg("--version"))
                 .is_ok_and(|version| version.ends_with(LINKER_VERSION))
         })
 }
@@ -184,17 +186,6 @@ fn linker() -> Option<PathBuf> {
 /// Where `cargo xtask setup` puts bpf-linker: it is made once and kept with the other build results.
 pub fn directory() -> PathBuf {
     target_directory().join("killtrace-toolchain")
-}
-
-/// The workspace.
-pub fn workspace() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package).to_owned()
-}
-
-/// Cargo's target directory.
-pub fn target_directory() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
 /// Keeps what surrounds this process from having a say.
@@ -207,27 +198,6 @@ pub fn clean(command: &mut Command) {
             command.env_remove(name);
         }
     }
-}
-
-/// What a command prints, without the end of the line.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// Runs a command to its end.
-///
-/// # Errors
-/// Where it cannot be run, or fails.
-pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    if !status.success() {
-        bail!("{command:?} failed: {status}");
-    }
-    Ok(())
 }
 
 /// Whether everything is there that [`install`] would install.
@@ -252,9 +222,11 @@ pub fn install() -> Result<()> {
     let mut err = std::io::stderr();
     if !has_packages() {
         writeln!(err, "installing the packages {}", PACKAGES.join(" "))?;
-        run(Command::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(PACKAGES))
+        run_command(
+            Command::new("apt-get")
+                .args(["install", "--yes", "--no-install-recommends"])
+                .args(PACKAGES),
+        )
         .context(
             "the packages could not be installed: run this as root, on Debian 12 or later; \
                  elsewhere `rustup toolchain install nightly --component rust-src`",
@@ -266,14 +238,16 @@ pub fn install() -> Result<()> {
         clean(&mut command);
         // Left to itself, its build looks for LLVM beside whatever `llvm-config` comes first in PATH.
         if env::var_os("LLVM_PREFIX").is_none()
-            && let Ok(prefix) = output(Command::new("llvm-config-22").arg("--prefix"))
+            && let Ok(prefix) = said(Command::new("llvm-config-22").arg("--prefix"))
         {
             command.env("LLVM_PREFIX", prefix);
         }
-        run(command
-            .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
-            .args(["--no-default-features", "--features", "llvm-22", "--root"])
-            .arg(directory()))
+        run_command(
+            command
+                .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
+                .args(["--no-default-features", "--features", "llvm-22", "--root"])
+                .arg(directory()),
+        )
         .context(
             "bpf-linker could not be built: it takes LLVM 22 (llvm-22-dev, libpolly-22-dev)",
         )?;

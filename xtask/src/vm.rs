@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cargo::{cargo, output, run as run_command, workspace};
-use crate::toolchain::{self, target_directory};
+use crate::cargo::{cargo, output, run as run_command, target_directory, workspace};
+use crate::toolchain;
 
 /// The test programs that every virtual machine runs, but for that with a whole system; in this order, and there is
 /// no way back from the last.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cargo::{cargo, run as run_command, workspace};
+use crate::cargo::{cargo, run as run_command, target_directory, workspace};
 use columns::{Bench, Results};
 use load::Load;
 use tools::Tool;
@@ -70,9 +70,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for name in &missing {
         say(&format!("{name} is not installed"))?;
     }
-    let directory = workspace().join("target/bench");
-    fs::create_dir_all(&directory).context("cannot make target/bench")?;
-    let load = Load::start(&workspace().join("target/debug/killtrace-load"))?;
+    let directory = target_directory().join("bench");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let load = Load::start(&target_directory().join("debug/killtrace-load"))?;
     let mut bench = Bench { tools: all, load, directory, arguments, results: Results::default() };
     bench.measure()?;
     let machine = machine::Facts::of(&bench.tools, &missing);
@@ -93,7 +94,7 @@ fn build(given: Option<&Path>) -> Result<PathBuf> {
         return Ok(given.to_owned());
     }
     run_command(&mut cargo(&["build", "--locked", "--release", "--package", "killtrace"]))?;
-    Ok(workspace().join("target/release/killtrace"))
+    Ok(target_directory().join("release/killtrace"))
 }
 
 fn names(tools: &[Tool]) -> String {
