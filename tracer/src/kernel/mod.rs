@@ -44,6 +44,7 @@ pub use load::event_on_ends;
 pub use offsets::Missing;
 pub use preflight::{capabilities, privileged, under_pid_1, version};
 pub use symbols::{Nameless, function_names};
+pub use types::KERNEL_BTF;
 
 /// What to trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

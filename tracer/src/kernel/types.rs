@@ -16,7 +16,7 @@ use super::{AttachError, btf::BtfError, contents::Contents};
 use crate::lent;
 
 /// Where the running kernel keeps it.
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The section of an ELF file.
 const SECTION: &str = ".BTF";
 /// Largest that is read: what kernels have is some MiB.

@@ -10,6 +10,7 @@ mod memory;
 mod permissions;
 mod sessions;
 mod starting;
+mod time_limits;
 mod unit_at;
 mod units;
 
@@ -22,6 +23,7 @@ pub use memory::*;
 pub use permissions::*;
 pub use sessions::*;
 pub use starting::*;
+pub use time_limits::*;
 pub use unit_at::*;
 pub use units::*;
 
@@ -75,85 +77,6 @@ pub fn operand(word: &str) -> String {
 /// A remark for a reader, in one line whatever is in it: what came after it would be a command.
 fn remark(text: &str) -> String {
     format!("# {}", text.replace(char::is_control, " "))
-}
-
-/// What a device needs running is a service of its own.
-pub fn udev_unit() -> Fix {
-    fix(
-        "have the device's rule start a service instead",
-        vec![
-            "grep -rns 'RUN' /etc/udev/rules.d /run/udev/rules.d /usr/lib/udev/rules.d".to_owned(),
-            remark("in that rule, for a NAME.service of yours in place of RUN: TAG+=\"systemd\", ENV{SYSTEMD_WANTS}+=\"NAME.service\""),
-            "sudo udevadm control --reload".to_owned(),
-        ],
-        "systemd runs it in a unit of its own, which outlives udev's work on the device",
-    )
-    .but("udev no longer waits for it, and it is not started again while it runs")
-    .check("systemctl status NAME.service")
-    .see("udev(7), systemd.device(5)")
-}
-
-/// Where systemd does not start services; `is_openrcs`: OpenRC does.
-pub fn start_service_again(service: &str, is_openrcs: bool) -> Fix {
-    let name = operand(service);
-    let (program, manual) =
-        if is_openrcs { ("rc-service", "rc-service(8)") } else { ("service", "service(8)") };
-    fix(
-        "start the service again",
-        vec![format!("sudo {program} {name} start")],
-        &format!("{service} runs again, as its init script starts it"),
-    )
-    .check(format!("{program} {name} status"))
-    .see(manual)
-}
-
-/// `sacct -j 5`
-pub fn look_at_slurm_job(id: &str) -> Fix {
-    let id = quoted(id);
-    fix(
-        "see why the job ended, and give it more time if that was it",
-        vec![
-            format!("sacct -j {id} --format=JobID,State,ExitCode,Elapsed,Timelimit,Reason"),
-            remark("for the next one: sbatch --time=HH:MM:SS, and --signal=B:TERM@60 to be warned a minute before"),
-        ],
-        "shows whether it was cancelled, ran out of time or failed",
-    )
-    .but("a longer job is started later, and holds what it uses for longer")
-    .check(format!("scontrol show job {id}"))
-    .see("sbatch(1), scancel(1), slurm.conf(5) KillWait")
-}
-
-/// A longer limit of `timeout` and its kind.
-pub fn longer_limit(command: &str) -> Fix {
-    fix(
-        "give it more time, where that command is written",
-        vec![remark(&format!("with a longer time, or without the limit: {command}"))],
-        "it is ended later, or not at all",
-    )
-    .but("one that hangs is there for that much longer, and so is what waits for it")
-    .check("the next run ends by itself, with another status than 124")
-    .see("timeout(1)")
-}
-
-/// A longer limit of a program that has one for what it runs, as one of its options or in its settings.
-pub fn longer_limit_of(program: &str, limit: &str, command: &str) -> Fix {
-    let commands = match program {
-        "sudo" => vec![
-            "sudo grep -rnE 'command_timeout|TIMEOUT=' /etc/sudoers /etc/sudoers.d".to_owned(),
-            remark(
-                "in that file, by visudo -f FILE: a longer time, or a Defaults!COMMAND line with another one for this command",
-            ),
-        ],
-        _ => vec![remark(&format!("with a longer time, or without the limit, {limit}: {command}"))],
-    };
-    fix("give it more time", commands, "it is ended later, or not at all")
-        .but("one that hangs is there for that much longer, and so is what waits for it")
-        .check("the next run ends by itself")
-        .see(match program {
-            "sudo" => "sudoers(5), sudo(8)",
-            "php-fpm" => "https://www.php.net/manual/en/install.fpm.configuration.php",
-            _ => "the manual of that program",
-        })
 }
 
 /// A longer grace period of a container, or an init that ends on SIGTERM.

@@ -11,8 +11,8 @@ use caps::Capability;
 use super::{check, sources::beside};
 use crate::evidence::ATTACHED;
 use crate::kernel::{
-    AttachError, HOOKS, Hook, Kernel, Missing, Nameless, Place, Selection, capabilities,
-    event_on_ends, function_names, privileged,
+    AttachError, HOOKS, Hook, KERNEL_BTF, Kernel, Missing, Nameless, Place, Selection,
+    capabilities, event_on_ends, function_names, privileged,
 };
 use crate::lent;
 use crate::report::checkup::{Check, State};
@@ -37,9 +37,6 @@ const USEFUL: &[(Capability, &str, &str)] = &[
         "how the kernel came to a signal is told without its functions, and OOM kills without their numbers",
     ),
 ];
-
-/// Where the kernel keeps its types.
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
 /// What root does without `CAP_DAC_READ_SEARCH`: its own files it reads all the same.
 const OTHERS_FILES: &str =
@@ -103,7 +100,7 @@ fn without_programs(refusal: Check, is_namespace: bool, btf: Option<&Path>) -> V
             check.remedy = Some(ON_HOST.to_owned());
         }
     }
-    let file = btf.unwrap_or(Path::new(TYPES));
+    let file = btf.unwrap_or(Path::new(KERNEL_BTF));
     // A pipe is not waited for.
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);

@@ -1,4 +1,5 @@
-//! Remedies where somebody had a unit stopped: start it again, install it again, keep updates from it.
+//! Remedies where somebody had a unit or a service stopped, or where none was started: start it again, install it again,
+//! keep updates from it.
 
 use super::super::verdict::Fix;
 use super::unit_at::UnitAt;
@@ -176,4 +177,34 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
     .check(at.about("status"))
     .see(see)
+}
+
+/// Where systemd does not start services; `is_openrcs`: OpenRC does.
+pub fn start_service_again(service: &str, is_openrcs: bool) -> Fix {
+    let name = operand(service);
+    let (program, manual) =
+        if is_openrcs { ("rc-service", "rc-service(8)") } else { ("service", "service(8)") };
+    fix(
+        "start the service again",
+        vec![format!("sudo {program} {name} start")],
+        &format!("{service} runs again, as its init script starts it"),
+    )
+    .check(format!("{program} {name} status"))
+    .see(manual)
+}
+
+/// What a device needs running is a service of its own.
+pub fn udev_unit() -> Fix {
+    fix(
+        "have the device's rule start a service instead",
+        vec![
+            "grep -rns 'RUN' /etc/udev/rules.d /run/udev/rules.d /usr/lib/udev/rules.d".to_owned(),
+            remark("in that rule, for a NAME.service of yours in place of RUN: TAG+=\"systemd\", ENV{SYSTEMD_WANTS}+=\"NAME.service\""),
+            "sudo udevadm control --reload".to_owned(),
+        ],
+        "systemd runs it in a unit of its own, which outlives udev's work on the device",
+    )
+    .but("udev no longer waits for it, and it is not started again while it runs")
+    .check("systemctl status NAME.service")
+    .see("udev(7), systemd.device(5)")
 }
