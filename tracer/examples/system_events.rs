@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use killtrace::evidence::{Fact, ProcessId, Source, Target, TargetReason};
-use killtrace::system::{Matcher, Options, Witnesses, clock};
+use killtrace::system::{Matcher, Options, Witnesses, clock, machine};
 
 fn matcher(argument: &str) -> Matcher {
     match argument.split_once(':') {
@@ -45,7 +45,7 @@ async fn main() -> anyhow::Result<()> {
     writeln!(out, "# ports {:?} after {:?}", witnesses.ports(), begin.elapsed())?;
     witnesses.ready(Duration::from_secs(5)).await;
     writeln!(out, "# ready after {:?}: {:?}", begin.elapsed(), witnesses.sources())?;
-    writeln!(out, "# systemd {:?}", witnesses.systemd_version().await)?;
+    writeln!(out, "# systemd {:?}", machine::systemd_version())?;
     let end = tokio::time::sleep(Duration::from_secs(seconds));
     tokio::pin!(end);
     loop {

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::presence;
 use crate::evidence::Setting;
 
 /// What a header says of the machine.
@@ -90,7 +91,7 @@ fn utc_offset() -> i32 {
 /// The version of the systemd that is installed, from the name of its shared library; `None` where
 /// systemd does not run this system.
 pub fn systemd_version() -> Option<String> {
-    if !Path::new("/run/systemd/system").is_dir() {
+    if !presence::is_run_by_systemd() {
         return None;
     }
     // Debian keeps it below the directory of the architecture.

@@ -139,12 +139,6 @@ impl Witnesses {
         ssh::ports(&self.context.root, &self.context.processes)
     }
 
-    /// Version of the running systemd; `None` where there is none.
-    pub async fn systemd_version(&self) -> Option<String> {
-        let context = Arc::clone(&self.context);
-        self.runtime.spawn(async move { systemd::version(&context).await }).await.ok().flatten()
-    }
-
     /// The processes that a target means.
     ///
     /// # Errors

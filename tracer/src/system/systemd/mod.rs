@@ -477,12 +477,6 @@ async fn property(
     Some(values::json(&value, 0))
 }
 
-/// Version of the manager, as it calls itself.
-pub async fn version(context: &Arc<Context>) -> Option<String> {
-    let value = property(context, Manager::System, PATH, MANAGER, "Version").await?;
-    value.as_str().map(str::to_owned)
-}
-
 /// The best connection to a manager: its own socket, else for PID 1 the bus.
 async fn connection(context: &Arc<Context>, manager: Manager) -> Result<Connection, String> {
     match link(context, manager).get().await {
