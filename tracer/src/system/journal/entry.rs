@@ -18,12 +18,11 @@ const MAX_FIELD: usize = 1 << 10;
 /// How long journald may have taken to get to an entry; a source time further back is not believed.
 const MAX_DELAY_US: i64 = 10_000_000;
 
-/// The fields of [`JournalLine::fields`].
-const FIELDS: [&str; 17] = [
-    "JOB_ID",
-    "JOB_TYPE",
-    "JOB_RESULT",
-    "SESSION_ID",
+/// The fields of [`JournalLine::fields`] that the story reads.
+const READ: [&str; 4] = ["JOB_ID", "JOB_TYPE", "JOB_RESULT", "SESSION_ID"];
+
+/// Those of which nothing is concluded: they are there for whoever reads a recording.
+const SHOWN: [&str; 13] = [
     "USER_ID",
     "LEADER",
     "EXIT_CODE",
@@ -63,8 +62,11 @@ pub(super) fn parse(line: &[u8]) -> Option<Entry> {
     };
     let short = |name: &str| text(&all, name, MAX_FIELD);
     let realtime_us = number(&all, "__REALTIME_TIMESTAMP")?;
-    let fields: BTreeMap<String, String> =
-        FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), short(name)?))).collect();
+    let fields: BTreeMap<String, String> = READ
+        .iter()
+        .chain(&SHOWN)
+        .filter_map(|name| Some(((*name).to_owned(), short(name)?)))
+        .collect();
     Some(Entry {
         at: moment(&all, realtime_us),
         cursor: short("__CURSOR"),

@@ -24,8 +24,9 @@ const KEYWORDS: [(&str, &str); 7] = [
     ("ChannelTimeout", "none"),
     ("ClientAliveInterval", "0"),
     ("ClientAliveCountMax", "3"),
-    ("TCPKeepAlive", "yes"),
     ("UsePAM", "no"),
+    // For whoever reads a recording.
+    ("TCPKeepAlive", "yes"),
     ("UnusedConnectionTimeout", "none"),
 ];
 

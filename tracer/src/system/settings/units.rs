@@ -16,6 +16,7 @@ const ONE: [(&str, Kind); 45] = [
     ("WatchdogSignal", Kind::Text),
     ("ReloadSignal", Kind::Text),
     ("SendSIGHUP", Kind::Truth),
+    // For whoever reads a recording.
     ("SendSIGKILL", Kind::Truth),
     ("TTYVHangup", Kind::Truth),
     ("IgnoreSIGPIPE", Kind::Truth),
@@ -27,6 +28,7 @@ const ONE: [(&str, Kind); 45] = [
     ("TimeoutStartFailureMode", Kind::Word(&FAILURE_MODES)),
     ("RuntimeMaxSec", Kind::Span),
     ("RuntimeRandomizedExtraSec", Kind::Span),
+    // For whoever reads a recording.
     ("JobTimeoutSec", Kind::Span),
     ("JobTimeoutAction", Kind::Text),
     ("SuccessAction", Kind::Text),

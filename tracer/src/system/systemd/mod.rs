@@ -62,19 +62,25 @@ const REFRESH_AFTER: Duration = Duration::from_millis(40);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
-/// The properties of a unit that a verdict can need.
+/// The properties of a unit that the story reads.
 #[rustfmt::skip]
-const WANTED: &[&str] = &[
-    "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FreezerState", "FragmentPath", "DropInPaths",
-    "InvocationID", "Transient", "Slice", "ControlGroup", "ControlGroupId", "StateChangeTimestamp",
-    "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "Job",
-    "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "ConsistsOf", "Conflicts", "ConflictedBy",
-    "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "JobTimeoutUSec", "NeedDaemonReload",
-    "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP", "SendSIGKILL",
-    "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result", "Controller",
-    "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy",
-    "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainPID", "ExecMainCode", "ExecMainStatus",
-    "ActivationDetails", "WatchdogTimestamp", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
+const READ: &[&str] = &[
+    "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths",
+    "InvocationID", "Transient", "Slice", "StateChangeTimestamp",
+    "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "Conflicts", "ConflictedBy",
+    "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "NeedDaemonReload",
+    "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP",
+    "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result",
+    "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy", "ExecMainPID",
+    "ActivationDetails", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
+];
+
+/// Those of which nothing is concluded: they are there for whoever reads a recording.
+#[rustfmt::skip]
+const SHOWN: &[&str] = &[
+    "FreezerState", "ControlGroup", "ControlGroupId", "Controller", "ConsistsOf", "Job", "JobTimeoutUSec", "SendSIGKILL",
+    "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "WatchdogTimestamp",
+    "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainCode", "ExecMainStatus",
 ];
 
 /// The name of a manager's connection among the sources.
@@ -341,13 +347,17 @@ async fn job_new(
     context.outbox.say_at(at, Source::Bus, Fact::Job(job));
 }
 
+fn is_wanted(property: &str) -> bool {
+    READ.contains(&property) || SHOWN.contains(&property)
+}
+
 /// The properties that matter, as many as there is room for; and the names of the others that do.
 fn wanted(
     all: impl IntoIterator<Item = (String, Value)>,
 ) -> (BTreeMap<String, Value>, Vec<String>) {
     let (mut kept, mut cut) = (BTreeMap::new(), Vec::new());
     let mut room = MAX_PROPERTIES;
-    for (name, value) in all.into_iter().filter(|(name, _)| WANTED.contains(&name.as_str())) {
+    for (name, value) in all.into_iter().filter(|(name, _)| is_wanted(name)) {
         match room.checked_sub(weight(&value)) {
             Some(left) => {
                 room = left;
@@ -424,7 +434,7 @@ pub(super) fn read_properties(
     let body = reply.body();
     let all =
         body.deserialize::<BTreeMap<String, OwnedVariant>>().map_err(|error| error.to_string())?;
-    let kept = all.iter().filter(|(name, _)| WANTED.contains(&name.as_str()));
+    let kept = all.iter().filter(|(name, _)| is_wanted(name));
     Ok(wanted(kept.map(|(name, value)| (name.clone(), values::json(value, 0)))))
 }
 
