@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::evidence::cgroup_path::is_unit_name;
+use crate::evidence::cgroup_path::{UNIT_TYPES, is_unit_name};
 
 /// Highest number that can be a pid (`pid_t` is signed). Linux hands out fewer; that nobody has a pid is
 /// seen when it is looked for.
@@ -64,21 +64,6 @@ pub enum TargetError {
     #[error("it contains a zero byte, which no name has: leave it out")]
     Zero,
 }
-
-/// Suffixes of unit names, systemd.unit(5).
-const UNIT_SUFFIXES: [&str; 11] = [
-    ".service",
-    ".scope",
-    ".slice",
-    ".socket",
-    ".target",
-    ".mount",
-    ".automount",
-    ".swap",
-    ".path",
-    ".timer",
-    ".device",
-];
 
 impl FromStr for TargetSpec {
     type Err = TargetError;
@@ -159,8 +144,8 @@ fn name(text: &str) -> Result<TargetSpec, TargetError> {
 
 /// Completes a unit's name as systemctl does.
 fn unit(text: &str) -> Result<TargetSpec, TargetError> {
-    let complete =
-        UNIT_SUFFIXES.iter().any(|suffix| text.len() > suffix.len() && text.ends_with(suffix));
+    let is_type = |(stem, kind): (&str, &str)| !stem.is_empty() && UNIT_TYPES.contains(&kind);
+    let complete = text.rsplit_once('.').is_some_and(is_type);
     let name = if complete { text.to_owned() } else { format!("{text}.service") };
     if is_unit_name(&name) { Ok(TargetSpec::Unit(name)) } else { Err(TargetError::Unit(name)) }
 }

@@ -9,7 +9,7 @@ use super::cgroup_container::{batch_job, container, machine};
 use super::{BatchJob, Container, Manager};
 
 /// Suffixes of unit names (`unit_type_table` in `src/basic/unit-def.c`).
-const UNIT_TYPES: [&str; 11] = [
+pub const UNIT_TYPES: [&str; 11] = [
     "service",
     "socket",
     "target",

@@ -33,6 +33,6 @@ mod witnesses;
 
 pub use journal::NO_JOURNALCTL;
 pub use privileges::{give_up, give_up_lent};
-pub use targets::{Found, Matcher, TargetError, told_to_run};
+pub use targets::{Found, Matcher, NoTarget, told_to_run};
 pub use titles::Titles;
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

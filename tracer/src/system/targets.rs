@@ -31,7 +31,7 @@ pub enum Matcher {
     Name(String),
     /// Process id.
     Pid(u32),
-    /// Unit of the system manager or of a user's, with or without its suffix.
+    /// Unit of the system manager or of a user's, by its full name.
     Unit(String),
     /// Path of a cgroup; what is below it belongs to it.
     Cgroup(String),
@@ -55,9 +55,9 @@ pub struct Found {
     pub empty_services: Vec<String>,
 }
 
-/// A target that cannot be.
+/// Why there is no such target, and none can come.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum TargetError {
+pub enum NoTarget {
     /// Nobody has this pid.
     #[error("there is no process {0}; see `ps -e` for those that run")]
     NoProcess(u32),
@@ -113,7 +113,7 @@ impl Matcher {
     /// The unit that is the target, with its suffix.
     pub fn unit(&self) -> Option<String> {
         match self {
-            Self::Unit(unit) => Some(full_unit(unit)),
+            Self::Unit(unit) => Some(unit.clone()),
             _ => None,
         }
     }
@@ -135,11 +135,8 @@ impl Matcher {
         match self {
             Self::Name(_) | Self::Pid(_) | Self::User(_) => false,
             Self::Unit(unit) => {
-                let (unit, owner) = (full_unit(unit), owner());
-                [owner.unit, owner.user_unit, owner.slice]
-                    .into_iter()
-                    .flatten()
-                    .any(|it| it == unit)
+                let owner = owner();
+                [owner.unit, owner.user_unit, owner.slice].iter().flatten().any(|it| it == unit)
             }
             Self::Cgroup(path) => is_below(cgroup, path),
             Self::Container(wanted) => {
@@ -170,22 +167,22 @@ pub fn told_to_run(told: &UnitProperties) -> Option<(&str, Vec<u32>)> {
 /// # Errors
 /// Where the target cannot exist: no such pid or user, no name of a unit. What may come yet, such as a unit
 /// made by `systemd-run`, a cgroup or a container, is no error.
-pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, TargetError> {
+pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, NoTarget> {
     match matcher {
         Matcher::Pid(pid) => {
             let found = processes.look(*pid).map_err(|_| gone_or_hidden(*pid))?;
             if has_ended(processes, &found) {
                 let comm = found.comm.clone();
-                return Err(TargetError::Zombie { pid: *pid, comm, parent: found.ppid });
+                return Err(NoTarget::Zombie { pid: *pid, comm, parent: found.ppid });
             }
             Ok(Found { processes: vec![found], ..Found::default() })
         }
         Matcher::User(user) => {
-            let uid = uid_of(user).ok_or_else(|| TargetError::NoUser(user.clone()))?;
+            let uid = uid_of(user).ok_or_else(|| NoTarget::NoUser(user.clone()))?;
             Ok(Found { uid: Some(uid), ..all(processes, matcher) })
         }
         Matcher::Name(_) => Ok(all(processes, matcher)),
-        Matcher::Unit(unit) => of_unit(processes, matcher, &full_unit(unit)),
+        Matcher::Unit(unit) => of_unit(processes, matcher, unit),
         Matcher::Cgroup(path) => {
             let path = processes.cgroups().normalize(path);
             let cgroups = subtree(processes, &path);
@@ -201,16 +198,16 @@ fn has_ended(processes: &Processes, process: &ProcessSnapshot) -> bool {
 }
 
 /// Why a process cannot be seen.
-fn gone_or_hidden(pid: u32) -> TargetError {
-    let Ok(number) = libc::pid_t::try_from(pid) else { return TargetError::NoProcess(pid) };
+fn gone_or_hidden(pid: u32) -> NoTarget {
+    let Ok(number) = libc::pid_t::try_from(pid) else { return NoTarget::NoProcess(pid) };
     // SAFETY: signal 0 is none; the kernel only says whether there is such a process.
     let asked = unsafe { libc::kill(number, 0) };
     let error = std::io::Error::last_os_error().raw_os_error();
     let there = asked == 0 || error == Some(libc::EPERM);
     if there && !Path::new(&format!("/proc/{pid}")).exists() {
-        TargetError::Hidden(pid)
+        NoTarget::Hidden(pid)
     } else {
-        TargetError::NoProcess(pid)
+        NoTarget::NoProcess(pid)
     }
 }
 
@@ -245,9 +242,9 @@ fn may_match(processes: &Processes, matcher: &Matcher, pid: u32) -> bool {
     )
 }
 
-fn of_unit(processes: &Processes, matcher: &Matcher, unit: &str) -> Result<Found, TargetError> {
+fn of_unit(processes: &Processes, matcher: &Matcher, unit: &str) -> Result<Found, NoTarget> {
     if !is_unit_name(unit) {
-        return Err(TargetError::NoUnit(unit.to_owned()));
+        return Err(NoTarget::NoUnit(unit.to_owned()));
     }
     let mut found = all(processes, matcher);
     let paths: BTreeSet<String> = found
@@ -299,11 +296,7 @@ fn empty_services(processes: &Processes, matcher: &Matcher, slice: &str) -> Vec<
     services
 }
 
-fn of_container(
-    processes: &Processes,
-    matcher: &Matcher,
-    wanted: &str,
-) -> Result<Found, TargetError> {
+fn of_container(processes: &Processes, matcher: &Matcher, wanted: &str) -> Result<Found, NoTarget> {
     let mut found = all(processes, matcher);
     // What a user gave the same id does not stand in the way of the system's.
     let cgroup = |process: &ProcessSnapshot| process.cgroup.clone().unwrap_or_default();
@@ -320,7 +313,7 @@ fn of_container(
         }
     }
     if ids.len() > 1 {
-        return Err(TargetError::AmbiguousContainer(wanted.to_owned()));
+        return Err(NoTarget::AmbiguousContainer(wanted.to_owned()));
     }
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
     Ok(found)
@@ -380,11 +373,6 @@ fn is_called(name: &str, comm: &str, exe: Option<&str>, title: Option<&str>) -> 
     base == Some(name) || is_comm_of(comm, name) || titled
 }
 
-/// `ssh` → `ssh.service`, as systemctl completes it.
-fn full_unit(unit: &str) -> String {
-    if is_unit_name(unit) { unit.to_owned() } else { format!("{unit}.service") }
-}
-
 fn is_below(path: &str, top: &str) -> bool {
     let top = top.trim_end_matches('/');
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -430,10 +418,10 @@ mod tests {
         let id = "ab12".repeat(16);
         let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service";
         let one = process("x", "/x", "x", user);
-        for unit in ["x", "x.service", "user@1000.service", "user-1000.slice"] {
+        for unit in ["x.service", "user@1000.service", "user-1000.slice"] {
             assert!(Matcher::Unit(unit.to_owned()).matches(&one), "{unit}");
         }
-        assert!(!Matcher::Unit("app".to_owned()).matches(&one));
+        assert!(!Matcher::Unit("x".to_owned()).matches(&one));
         assert!(Matcher::Cgroup("/user.slice/user-1000.slice".to_owned()).matches(&one));
         assert!(!Matcher::Cgroup("/user.slice/user-100".to_owned()).matches(&one));
         let contained = process("x", "/x", "x", &format!("/system.slice/docker-{id}.scope/sub"));
@@ -478,14 +466,14 @@ mod tests {
         assert_eq!(told_to_run(&told(Manager::System, &[("MainPID", 0)])), None);
         // A user's manager could name anybody's.
         assert_eq!(told_to_run(&told(Manager::User(1000), &both)), None);
-        assert_eq!(Matcher::Unit("x".to_owned()).unit().as_deref(), Some("x.service"));
+        assert_eq!(Matcher::Unit("x.service".to_owned()).unit().as_deref(), Some("x.service"));
     }
 
     #[test]
     fn what_cannot_be_is_said() {
         let processes = Processes::new(Cgroups::detect());
         let error = |matcher| find(&processes, &matcher).expect_err("cannot exist");
-        assert_eq!(error(Matcher::Pid(u32::MAX)), TargetError::NoProcess(u32::MAX));
+        assert_eq!(error(Matcher::Pid(u32::MAX)), NoTarget::NoProcess(u32::MAX));
         let mut child = std::process::Command::new("true").spawn().expect("a child");
         let id = child.id();
         while !fs::read_to_string(format!("/proc/{id}/stat"))
@@ -495,16 +483,16 @@ mod tests {
             std::thread::yield_now();
         }
         let zombie =
-            TargetError::Zombie { pid: id, comm: "true".to_owned(), parent: std::process::id() };
+            NoTarget::Zombie { pid: id, comm: "true".to_owned(), parent: std::process::id() };
         assert_eq!(error(Matcher::Pid(id)), zombie);
         let named = find(&processes, &Matcher::Name("true".to_owned())).expect("a name can be");
         assert!(!named.processes.iter().any(|it| it.pid == id), "{named:?}");
         child.wait().expect("it has ended");
         let user = "no such user".to_owned();
-        assert_eq!(error(Matcher::User(user.clone())), TargetError::NoUser(user));
+        assert_eq!(error(Matcher::User(user.clone())), NoTarget::NoUser(user));
         assert_eq!(
             error(Matcher::Unit("no such/".to_owned())),
-            TargetError::NoUnit("no such/.service".to_owned())
+            NoTarget::NoUnit("no such/".to_owned())
         );
     }
 
@@ -514,7 +502,7 @@ mod tests {
         let name = || "no-such-name".to_owned();
         for matcher in [
             Matcher::Name(name()),
-            Matcher::Unit(name()),
+            Matcher::Unit(format!("{}.service", name())),
             Matcher::Cgroup(name()),
             Matcher::Container(name()),
         ] {

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::privileges::give_up;
 use super::processes::Processes;
 use super::sources::{NOT_WANTED, Sources};
-use super::targets::{self, Found, Matcher, TargetError};
+use super::targets::{self, Found, Matcher, NoTarget};
 use super::titles::Titles;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{
@@ -143,7 +143,7 @@ impl Witnesses {
     ///
     /// # Errors
     /// Where the target cannot exist.
-    pub fn find(&self, matcher: &Matcher) -> Result<Found, TargetError> {
+    pub fn find(&self, matcher: &Matcher) -> Result<Found, NoTarget> {
         targets::find(&self.context.processes, matcher)
     }
 
@@ -395,7 +395,7 @@ impl Drop for Witnesses {
 ///
 /// # Errors
 /// Where the target cannot exist.
-pub fn running_processes(matcher: &Matcher) -> Result<Found, TargetError> {
+pub fn running_processes(matcher: &Matcher) -> Result<Found, NoTarget> {
     targets::find(&Processes::new(Cgroups::detect()), matcher)
 }
 

@@ -9,7 +9,7 @@ use crate::evidence::{
     COMM_LEN, Exec, Fact, Manager, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
 };
 use crate::kernel::Selection;
-use crate::system::{Found, Matcher, TargetError, Titles, running_processes, told_to_run};
+use crate::system::{Found, Matcher, NoTarget, Titles, running_processes, told_to_run};
 
 use super::one_line;
 
@@ -62,7 +62,7 @@ impl Wanted {
         let specs: Vec<_> =
             plan.targets.iter().map(|spec| (spec.to_string(), matcher(spec))).collect();
         // One line, whatever is in a name.
-        let told = |error: TargetError| anyhow::anyhow!(one_line(&error.to_string()));
+        let told = |error: NoTarget| anyhow::anyhow!(one_line(&error.to_string()));
         let find = |matcher: &Matcher| running_processes(matcher).map_err(told);
         let first: Vec<Found> =
             specs.iter().map(|(_, matcher)| find(matcher)).collect::<Result<_, _>>()?;
