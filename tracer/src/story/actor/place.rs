@@ -5,7 +5,7 @@ use std::fmt;
 use super::programs::{AT, CHANGES_USER, changes_user, is_roots};
 use crate::evidence::{CgroupOwner, Grade, Manager, Process, ProcessId, Session};
 use crate::story::case::Case;
-use crate::story::{unseen, words};
+use crate::story::{sessions, words};
 
 /// Where a command was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub fn place(case: &Case<'_>, ids: &[ProcessId], cron: Option<&str>) -> Option<P
         };
         let from = remote.map(|host| format!(" from {host}"));
         let on = session.tty.filter(|_| from.is_none()).map(|tty| format!(" on {tty}"));
-        let opened = unseen::opened(case, ids, &session.id).map(|opened| opened.clause());
+        let opened = sessions::opened(case, ids, &session.id).map(|opened| opened.clause());
         return Some(Place::Session(format!(
             "{kind} {}{}{}",
             session.id,

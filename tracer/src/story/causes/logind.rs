@@ -16,7 +16,7 @@ use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{closed, fixes, journal, units, words};
+use crate::story::{fixes, journal, sessions, units, words};
 use remedies::remedies;
 pub use remedies::{outside_manager, outside_session};
 pub use user_stopped::user_stopped;
@@ -221,7 +221,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
 /// says that only later.
 fn closing(case: &Case<'_>, session: Option<&str>, stop: &UnitStop<'_>) -> Vec<Link> {
     let ordered = stop.ordered_at();
-    session.map(|id| closed::links(case, id, ordered.boot_ns, ordered)).unwrap_or_default()
+    session.map(|id| sessions::links(case, id, ordered.boot_ns, ordered)).unwrap_or_default()
 }
 
 /// Whether there was a loginctl whose arguments ask for a signal to the victim's session or user.

@@ -16,7 +16,7 @@ use crate::story::world::Seen;
 use crate::story::{fixes, journal, words};
 
 /// The kernel's own summary of one OOM kill (`oom_kill_process`, "oom-kill:constraint=…").
-struct Summary {
+struct OomLine {
     memcg: bool,
     oom_memcg: Option<String>,
 }
@@ -25,16 +25,16 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-fn summary<'a>(case: &Case<'a>) -> Option<(&'a Seen<KernelLogLine>, Summary)> {
+fn summary<'a>(case: &Case<'a>) -> Option<(&'a Seen<KernelLogLine>, OomLine)> {
     summary_at(case, case.struck_ns())
 }
 
-fn summary_at<'a>(case: &Case<'a>, ns: u64) -> Option<(&'a Seen<KernelLogLine>, Summary)> {
+fn summary_at<'a>(case: &Case<'a>, ns: u64) -> Option<(&'a Seen<KernelLogLine>, OomLine)> {
     let line = near_log(case, ns, |message| message.contains("oom-kill:constraint="))?;
     let message = line.value.message.split_once("oom-kill:").map_or("", |(_, rest)| rest);
     let memcg = field(message, "constraint") == Some("CONSTRAINT_MEMCG");
     let oom_memcg = field(message, "oom_memcg").map(str::to_owned);
-    Some((line, Summary { memcg, oom_memcg }))
+    Some((line, OomLine { memcg, oom_memcg }))
 }
 
 fn near_log<'a>(

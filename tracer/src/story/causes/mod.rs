@@ -135,10 +135,10 @@ fn is_not(id: CauseId, because: impl Into<String>) -> Option<Opinion> {
 }
 
 /// One cause: looks at the case, answers or has nothing to say.
-pub type Cause = fn(&Case<'_>) -> Option<Opinion>;
+pub type Ask = fn(&Case<'_>) -> Option<Opinion>;
 
 /// Every cause. The order decides only between equals.
-pub const ALL: &[Cause] = &[
+pub const ALL: &[Ask] = &[
     logind::terminated,
     logind::idle,
     logind::kill_user_processes,

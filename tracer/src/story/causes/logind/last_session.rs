@@ -9,7 +9,7 @@ use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::unit_jobs::stop_job;
 use crate::story::verdict::{DecidingSetting, Fix, Link};
 use crate::story::windows::BUS_LAG;
-use crate::story::{closed, units};
+use crate::story::{sessions, units};
 
 /// The last session of a user, which logind said was gone.
 pub struct LastSession<'a> {
@@ -31,12 +31,12 @@ impl<'a> LastSession<'a> {
     pub fn of(case: &Case<'a>, uid: u32, stopped: Moment, asked_by_logind: bool) -> Option<Self> {
         let lag = if asked_by_logind { BUS_LAG } else { 0 };
         let until_ns = stopped.boot_ns.saturating_add(lag);
-        let gone = closed::last_of(case.world, uid, until_ns)?;
+        let gone = sessions::last_of(case.world, uid, until_ns)?;
         let id = gone.value.id.clone();
         let ended = gone.at.no_later_than(stopped);
         let ended_ns = ended.boot_ns;
         let session = case.world.session(&id);
-        let background = session.as_ref().map(closed::background).unwrap_or_default();
+        let background = session.as_ref().map(sessions::background).unwrap_or_default();
         let scope = session.and_then(|session| session.scope);
         let scope = scope.unwrap_or_else(|| format!("session-{id}.scope"));
         let ending = Ending::of(case, &scope, Some(&id), ended_ns);
@@ -58,7 +58,7 @@ impl<'a> LastSession<'a> {
     pub fn links(&self, case: &Case<'a>) -> Vec<Link> {
         let by_logind = self.by_logind.iter().flat_map(|(_, links)| links.iter().cloned());
         let ending = self.ending.links(case, self.ended);
-        let gone = closed::links(case, &self.id, self.until_ns, self.ended);
+        let gone = sessions::links(case, &self.id, self.until_ns, self.ended);
         by_logind.chain(ending).chain(gone).collect()
     }
 

@@ -8,7 +8,7 @@ use crate::story::ending::call_link;
 use crate::story::requests::by_arguments;
 use crate::story::verdict::{DecidingSetting, Link};
 use crate::story::world::Seen;
-use crate::story::{closed, units};
+use crate::story::{sessions, units};
 
 /// Whether a user's service manager outlives the user's sessions.
 pub enum Linger<'a> {
@@ -163,6 +163,6 @@ fn has_logged_out(case: &Case<'_>, uid: u32, from_ns: u64, until_ns: u64) -> boo
         let session = case.world.session(&seen.value.id);
         seen.value.removed
             && (from_ns..=until_ns).contains(&seen.ns())
-            && session.is_some_and(|session| closed::holds_manager_of(&session, uid))
+            && session.is_some_and(|session| sessions::holds_manager_of(&session, uid))
     })
 }

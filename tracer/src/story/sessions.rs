@@ -1,9 +1,13 @@
-//! The ends of login sessions, by logind's own word.
+//! Login sessions: their ends by logind's own word, and those that a service manager opened for somebody.
 
+use super::actor::is_shell;
 use super::case::Case;
 use super::verdict::{Link, LinkEvent};
 use super::world::{Seen, World};
-use crate::evidence::{Moment, SessionState};
+use crate::evidence::{Moment, ProcessId, SessionState};
+
+/// The PAM service of run0(1).
+const RUN0: &str = "systemd-run0";
 
 /// The PAM service of the session that a user's manager has since systemd 256: it is no login.
 const OF_MANAGER: &str = "systemd-user";
@@ -76,4 +80,55 @@ pub fn background(session: &SessionState) -> String {
     let is_it = session.class.as_deref().is_some_and(|class| class.starts_with("background"));
     let service = session.service.as_deref().filter(|_| is_it);
     service.map(|service| format!(", of {service} in the background,")).unwrap_or_default()
+}
+
+/// A session that a service manager opened for a process of a unit's (`PAMName=`): whoever wanted that is no parent of
+/// what runs in it.
+pub struct Opened {
+    /// run0(1) had it made.
+    by_run0: bool,
+    /// `SUDO_USER` of the session's first process: who called run0, by a variable that root can give any value.
+    named: Option<String>,
+}
+
+impl Opened {
+    /// What had opened it, for the end of a sentence; empty where that is not told.
+    pub fn clause(&self) -> String {
+        let named = self
+            .named
+            .as_ref()
+            .map(|user| format!(" for {user} (by SUDO_USER in its environment)"));
+        let by_run0 = format!(", which run0 had opened{}", named.unwrap_or_default());
+        if self.by_run0 { by_run0 } else { String::new() }
+    }
+
+    /// What had opened it, for the subject of a sentence.
+    pub const fn by(&self) -> &'static str {
+        if self.by_run0 { "run0" } else { "systemd, as machinectl shell has it do" }
+    }
+
+    /// Whom its first process's environment names as who asked for it, as a clause.
+    pub fn named(&self) -> Option<String> {
+        let user = self.named.as_ref()?;
+        Some(format!(
+            "SUDO_USER in its environment, which can be set to anything there, names {user}"
+        ))
+    }
+}
+
+/// Whether a service manager opened a session, and what is known of that. `line`: a process there and its parents,
+/// nearest first.
+pub fn opened(case: &Case<'_>, line: &[ProcessId], session: &str) -> Option<Opened> {
+    let state = case.world.session(session)?;
+    let people = &case.world.people;
+    let leader = people.at(state.leader?, case.struck_ns())?;
+    let above = line.iter().skip_while(|id| **id != leader).nth(1).copied();
+    let parent = above.or_else(|| people.parents(leader).first().copied());
+    let known = people.get(leader)?;
+    let by_run0 = state.service.as_deref() == Some(RUN0);
+    // login(1) is run by a manager as well, but asks itself who is there.
+    let is_shell = known.comm.as_deref().is_some_and(is_shell);
+    let by_manager = parent.is_some_and(|parent| parent.pid == 1);
+    let named = known.environment.get("SUDO_USER").filter(|_| by_run0 && known.uid == Some(0));
+    (by_manager && (by_run0 || is_shell)).then(|| Opened { by_run0, named: named.cloned() })
 }
