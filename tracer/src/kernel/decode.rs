@@ -19,6 +19,7 @@ use crate::evidence::{
     Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
     Manager, ManagerConnection, MappedFile, Mapping, Mappings, OomVictim, ProcessId, SignalInfo,
     SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState,
+    sig,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -346,21 +347,30 @@ fn code_place(record: &wire_types::SignalRecord) -> Option<CodePlace> {
 /// SIGKILL tells of a limit only where the kernel sends it to whom it runs.
 fn limits(record: &wire_types::SignalRecord) -> Option<Limits> {
     let own = record.sender.pid == record.target.pid && record.info != info::REAL;
-    let tells = matches!(record.signal, 24 | 25) || record.signal == 9 && own;
+    let tells = match u8::try_from(record.signal) {
+        Ok(sig::SIGXCPU | sig::SIGXFSZ) => true,
+        Ok(sig::SIGKILL) => own,
+        _ => false,
+    };
     let known = |limit: u64| Some(limit).filter(|limit| *limit != u64::MAX);
     let limits = Limits { first: known(record.limits[0]), real_time: known(record.limits[1]) };
     Some(limits).filter(|limits| tells && (limits.first.is_some() || limits.real_time.is_some()))
 }
 
-/// `TRACE_SIGNAL_*`. A signal without its siginfo is delivered all the same.
+/// `TRACE_SIGNAL_*` in `include/trace/events/signal.h`. A signal without its siginfo is delivered all the same.
 fn result(record: &wire_types::SignalRecord) -> Result<SignalResult, Malformed> {
+    const DELIVERED: u32 = 0;
+    const IGNORED: u32 = 1;
+    const ALREADY_PENDING: u32 = 2;
+    const OVERFLOW_FAIL: u32 = 3;
+    const LOSE_INFO: u32 = 4;
     let waits = record.flags & (flag::BLOCKED | flag::FATAL) == flag::BLOCKED;
     match record.result {
-        0 | 4 if waits => Ok(SignalResult::Blocked),
-        0 | 4 => Ok(SignalResult::Delivered),
-        1 => Ok(SignalResult::Ignored),
-        2 => Ok(SignalResult::AlreadyPending),
-        3 => Ok(SignalResult::Lost),
+        DELIVERED | LOSE_INFO if waits => Ok(SignalResult::Blocked),
+        DELIVERED | LOSE_INFO => Ok(SignalResult::Delivered),
+        IGNORED => Ok(SignalResult::Ignored),
+        ALREADY_PENDING => Ok(SignalResult::AlreadyPending),
+        OVERFLOW_FAIL => Ok(SignalResult::Lost),
         _ => Err(Malformed),
     }
 }

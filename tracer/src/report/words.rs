@@ -109,10 +109,19 @@ pub fn fate(signal: &Signal) -> Cow<'static, str> {
 const fn default_action(number: u8) -> &'static str {
     match number {
         0 => "a mere probe",
-        17 | 23 | 28 => "by default ignored",
-        18 => "by default continues",
-        19..=22 => "by default stops",
-        3..=8 | 11 | 24 | 25 | 31 => "by default fatal, with a core dump",
+        sig::SIGCHLD | sig::SIGURG | sig::SIGWINCH => "by default ignored",
+        sig::SIGCONT => "by default continues",
+        sig::SIGSTOP | sig::SIGTSTP | sig::SIGTTIN | sig::SIGTTOU => "by default stops",
+        sig::SIGQUIT
+        | sig::SIGILL
+        | sig::SIGTRAP
+        | sig::SIGABRT
+        | sig::SIGBUS
+        | sig::SIGFPE
+        | sig::SIGSEGV
+        | sig::SIGXCPU
+        | sig::SIGXFSZ
+        | sig::SIGSYS => "by default fatal, with a core dump",
         _ => "by default fatal",
     }
 }

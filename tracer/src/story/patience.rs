@@ -4,6 +4,7 @@
 use super::actor::is_shell;
 use super::manager::manager_of;
 use super::mechanism;
+use super::si_code::SEGV_ACCERR;
 use super::world::World;
 use crate::evidence::{
     Disposition, Exit, MS, Mechanism, S, SignalInfo, SignalResult, SignalSent, base_name, sig,
@@ -12,10 +13,6 @@ use crate::evidence::{
 /// How long after a signal a process is gone whose handler does nothing but end it: microseconds, and a few slices of the
 /// scheduler (4 ms) where others are to run as well. What takes longer has done something else meanwhile.
 pub const HANDLED: u64 = 20 * MS;
-
-/// `SEGV_ACCERR`: memory that is there and protected, as runtimes protect pages to stop their threads or to check
-/// bounds.
-const SEGV_ACCERR: i32 = 2;
 
 /// A program, as far as it matters for what it does with signals.
 #[derive(Clone, Copy, Debug, Default)]
@@ -164,6 +161,7 @@ fn with_own(signal: &SignalSent, status: u8, survived: bool) -> u64 {
     }
 }
 
+/// Whether it is of memory that is there and protected, as runtimes protect pages to stop their threads or to check bounds.
 fn is_guard(signal: &SignalSent) -> bool {
     let protected = matches!(signal.info, SignalInfo::Real { code, .. } if code == SEGV_ACCERR);
     signal.number == sig::SIGSEGV && protected

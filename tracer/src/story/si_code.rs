@@ -20,6 +20,10 @@ pub const SI_TKILL: i32 = -6;
 pub const CLD_EXITED: i32 = 1;
 /// `CLD_CONTINUED`, the last of them
 pub const CLD_CONTINUED: i32 = 6;
+/// `SEGV_MAPERR`: nothing is mapped there.
+pub const SEGV_MAPERR: i32 = 1;
+/// `SEGV_ACCERR`: it is there, and protected.
+pub const SEGV_ACCERR: i32 = 2;
 /// `SYS_SECCOMP`
 pub const SYS_SECCOMP: i32 = 1;
 /// `SYS_USER_DISPATCH`

@@ -18,9 +18,6 @@ use crate::story::{fixes, mechanism, si_code, signals, words};
 /// pointer, with the place of a field added to it.
 const LOWEST: u64 = 65_536;
 
-/// `SEGV_MAPERR`: nothing is mapped there.
-const SEGV_MAPERR: i32 = 1;
-
 /// How far below the stack pointer code may still write: a call, the red zone, the frame of a `push`.
 const BELOW_STACK: u64 = 65_536;
 
@@ -274,7 +271,7 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let (end, tracer) = (end_words(case, blow), attached(case, blow));
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
     // Where a guard page was hit, the thread has a stack of a size of its own.
-    let grows = overflow && code == SEGV_MAPERR;
+    let grows = overflow && code == si_code::SEGV_MAPERR;
     let meaning = if let Some(file) = missing {
         missing_page_reason(file)
     } else if grows {
