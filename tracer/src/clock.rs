@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use crate::evidence::TICK_NS;
+
 /// Wall clock, nanoseconds since the epoch.
 pub fn wall_ns() -> i64 {
     read(libc::CLOCK_REALTIME)
@@ -37,7 +39,7 @@ static PROC_SHIFT: LazyLock<i64> = LazyLock::new(|| {
 fn own_start_ns(stat: &str) -> Option<i64> {
     // The name before it may hold anything.
     let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    Some(ticks.saturating_mul(10_000_000))
+    Some(ticks.saturating_mul(TICK_NS.cast_signed()))
 }
 
 /// The shift of a start time that is recent by a clock ahead by `shift`; 0 where it is more recent without.

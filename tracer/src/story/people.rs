@@ -193,7 +193,7 @@ impl People {
     }
 
     fn snapshot(&mut self, snapshot: &ProcessSnapshot, at_ns: u64) {
-        let id = ProcessId { pid: snapshot.pid, start_ns: snapshot.start_ns };
+        let id = snapshot.id();
         let texts = snapshot.cmdline.iter().chain(snapshot.environment.values());
         self.unweighed += weight(texts.chain(&snapshot.exe).chain(&snapshot.cgroup));
         let known = self.known(id);

@@ -355,7 +355,7 @@ pub async fn tell_conflicts(context: Arc<Context>, manager: Manager, unit: Strin
 /// Tells what the files of those units set that had just ended, or had a job that timed out, when everything began to go
 /// down: it may be why (`FailureAction=` and its kind). There is no time to ask for more.
 pub async fn tell_ended(context: Arc<Context>, manager: Manager, at: Moment) {
-    const JUST: u64 = 2_000_000_000;
+    const JUST: u64 = 2 * S;
     let known = context.watched(manager);
     for unit in context.ended_since(manager, at.boot_ns.saturating_sub(JUST)) {
         if !known.contains(&unit) {

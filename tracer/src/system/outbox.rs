@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock;
+use super::context::lock;
 use crate::evidence::{Evidence, Fact, LossPlace, Lost, Moment, Source, Unavailable};
 
 /// How many different statements are remembered as said; beyond that they may be repeated.
@@ -61,7 +62,7 @@ impl Outbox {
     }
 
     fn said(&self) -> MutexGuard<'_, HashSet<u64>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.said)
     }
 }
 

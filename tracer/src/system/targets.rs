@@ -16,7 +16,7 @@ use super::users;
 use crate::evidence::cgroup_path::{
     CgroupOwner, cgroup_of_container, is_unit_name, slices, unescape,
 };
-use crate::evidence::{Manager, ProcessId, ProcessSnapshot, UnitProperties, is_comm_of};
+use crate::evidence::{Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 
 /// How many cgroups below a target's are entered by id.
 const MAX_CGROUPS: usize = 4096;
@@ -194,7 +194,7 @@ pub fn find(processes: &Processes, matcher: &Matcher) -> Result<Found, NoTarget>
 
 /// Whether it has ended: at most its entry is left.
 fn has_ended(processes: &Processes, process: &ProcessSnapshot) -> bool {
-    processes.is_gone(ProcessId { pid: process.pid, start_ns: process.start_ns })
+    processes.is_gone(process.id())
 }
 
 /// Why a process cannot be seen.

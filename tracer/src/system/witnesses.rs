@@ -291,7 +291,7 @@ impl Witnesses {
             return Vec::new();
         }
         let line = match self.context.processes.look_up(id.pid) {
-            Ok(line) if identity(&line[0]) == id => line,
+            Ok(line) if line[0].id() == id => line,
             _ => {
                 let why = "it was gone before it could be looked at, or it is hidden";
                 self.context.outbox.unavailable(format!("process {}", id.pid), why);
@@ -300,7 +300,7 @@ impl Witnesses {
         };
         let at = clock::now();
         for (place, process) in line.iter().enumerate() {
-            if place == 0 || self.seen.insert(identity(process)) {
+            if place == 0 || self.seen.insert(process.id()) {
                 let fact = Fact::Process(Box::new(process.clone()));
                 self.context.outbox.say_at(at, Source::Proc, fact);
             }
@@ -406,10 +406,6 @@ pub fn hurry() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, HURRIED) };
 }
 
-fn identity(process: &ProcessSnapshot) -> ProcessId {
-    ProcessId { pid: process.pid, start_ns: process.start_ns }
-}
-
 /// Starts every witness that is wanted; to be called inside of the runtime.
 fn start_all(context: &Arc<Context>, options: Options) {
     if options.kernel_log {
@@ -463,12 +459,12 @@ mod tests {
         let mut witnesses = Witnesses::start(sender, options).expect("a thread");
         let pid = std::process::id();
         let found = witnesses.find(&Matcher::Pid(pid)).expect("this process");
-        let id = identity(&found.processes[0]);
+        let id = found.processes[0].id();
         let fact = Fact::Target(Target { id, reason: TargetReason::Pid });
         witnesses.consider(&fact.at(clock::now(), Source::Tracer));
         let first = receiver.try_recv().expect("a snapshot, at once");
         let Fact::Process(process) = first.fact else { panic!("{first:?}") };
-        assert_eq!(identity(&process), id);
+        assert_eq!(process.id(), id);
         witnesses.ready(Duration::from_secs(5)).await;
         let mut sources = witnesses.sources();
         sources.remove("processes");

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::child::{Child, Ended, Refused};
 use super::roll_call::RollCall;
 use super::stops::{Stops, either, perhaps};
-use super::targets::{Running, Wanted, identity};
+use super::targets::{Running, Wanted};
 use super::{say_missing, say_tracing, say_unlikely};
 use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
@@ -136,7 +136,7 @@ impl<'a> Live<'a> {
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
         live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
         let (running, seen) = live.look_at_running()?;
-        live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|(id, ..)| *id));
+        live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|it| it.id));
         if let Some(path) = plan.report.record.as_deref() {
             live.recorder = Some(Recorder::create(path, &header)?);
         }
@@ -161,7 +161,7 @@ impl<'a> Live<'a> {
         let waiting = self.wanted.wait(running);
         let found: Vec<String> = running
             .iter()
-            .filter_map(|(.., process)| process.as_ref())
+            .filter_map(|it| it.found.as_ref())
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
@@ -327,7 +327,7 @@ impl<'a> Live<'a> {
         self.show(&records)?;
         self.trouble(trouble)?;
         for process in elsewhere {
-            for evidence in self.target(identity(&process), TargetReason::Matched) {
+            for evidence in self.target(process.id(), TargetReason::Matched) {
                 self.take(evidence)?;
             }
         }

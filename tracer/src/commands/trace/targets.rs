@@ -16,9 +16,16 @@ use super::one_line;
 /// How many services of slices that are targets are kept.
 const MAX_WITHIN: usize = 4096;
 
-/// A process that runs when tracing begins: why it is a target, and what it looked like where a
-/// `--target` found it.
-pub type Running = (ProcessId, TargetReason, Option<ProcessSnapshot>);
+/// A process that runs when tracing begins.
+#[derive(Debug)]
+pub struct Running {
+    /// Which.
+    pub id: ProcessId,
+    /// Why it is a target.
+    pub reason: TargetReason,
+    /// What it looked like where a `--target` found it.
+    pub found: Option<ProcessSnapshot>,
+}
 
 /// A main or control process of a target's unit.
 #[derive(Debug)]
@@ -71,7 +78,7 @@ impl Wanted {
             found
                 .processes
                 .first()
-                .map(identity)
+                .map(ProcessSnapshot::id)
                 .ok_or_else(|| anyhow::anyhow!("process {pid} ended before it could be traced"))
         };
         let mut within = HashMap::new();
@@ -96,7 +103,8 @@ impl Wanted {
     /// What the kernel side looks for.
     pub fn selection(&self, plan: &Plan) -> Selection {
         let names = names(&self.specs).map(str::to_owned);
-        let running = self.first.iter().flat_map(|found| found.processes.iter().map(identity));
+        let running =
+            self.first.iter().flat_map(|found| found.processes.iter().map(ProcessSnapshot::id));
         let pids = self.pids.iter().copied().chain(self.command).chain(running);
         Selection {
             names: names.collect(),
@@ -113,16 +121,20 @@ impl Wanted {
     /// The processes that run, each once, with why they are targets; and the cgroups that are there.
     pub fn running(&self) -> (Vec<Running>, Vec<u64>) {
         let mut known = HashSet::new();
-        let named = self.pids.iter().map(|id| (*id, TargetReason::Pid, None));
-        let command = self.command.iter().map(|id| (*id, TargetReason::Command, None));
+        let given = |reason| move |id: &ProcessId| Running { id: *id, reason, found: None };
+        let named = self.pids.iter().map(given(TargetReason::Pid));
+        let command = self.command.iter().map(given(TargetReason::Command));
         // Once more: what has come since the first look was missed by it, and may have been there
         // before the hooks were.
         let found = self.specs.iter().filter_map(|(_, matcher)| running_processes(matcher).ok());
         let (processes, cgroups): (Vec<_>, Vec<_>) =
             found.map(|found| (found.processes, found.cgroups)).unzip();
-        let found = processes.into_iter().flatten();
-        let found = found.map(|process| (identity(&process), TargetReason::Running, Some(process)));
-        let running = named.chain(command).chain(found).filter(|(id, ..)| known.insert(*id));
+        let found = processes.into_iter().flatten().map(|process| Running {
+            id: process.id(),
+            reason: TargetReason::Running,
+            found: Some(process),
+        });
+        let running = named.chain(command).chain(found).filter(|it| known.insert(it.id));
         (running.collect(), cgroups.concat())
     }
 
@@ -132,9 +144,8 @@ impl Wanted {
             let unit = matcher.unit();
             let runs =
                 unit.is_some_and(|unit| self.unit_processes.values().any(|it| it.unit == unit));
-            runs || running.iter().any(|(.., process)| {
-                process.as_ref().is_some_and(|process| matcher.matches(process))
-            })
+            let mut found = running.iter().filter_map(|it| it.found.as_ref());
+            runs || found.any(|process| matcher.matches(process))
         };
         let unmatched = self.specs.iter().enumerate().filter(|(_, (_, matcher))| !matches(matcher));
         self.waiting = unmatched.map(|(at, _)| at).collect();
@@ -263,11 +274,6 @@ fn names(specs: &[(String, Matcher)]) -> impl Iterator<Item = &str> {
         Matcher::Name(name) => Some(name.as_str()),
         _ => None,
     })
-}
-
-/// A process's identity.
-pub fn identity(process: &ProcessSnapshot) -> ProcessId {
-    ProcessId { pid: process.pid, start_ns: process.start_ns }
 }
 
 fn matcher(spec: &TargetSpec) -> Matcher {

@@ -43,6 +43,13 @@ pub struct ProcessSnapshot {
     pub parents: Vec<ProcessId>,
 }
 
+impl ProcessSnapshot {
+    /// Which process it is.
+    pub const fn id(&self) -> ProcessId {
+        ProcessId { pid: self.pid, start_ns: self.start_ns }
+    }
+}
+
 /// Properties of a unit: those that changed, or those that were asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UnitProperties {

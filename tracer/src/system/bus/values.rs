@@ -113,8 +113,7 @@ fn list(elements: &[Variant<'_>], depth: usize) -> Value {
 }
 
 fn shortened(text: &str) -> String {
-    let end = (0..=text.len().min(MAX_TEXT)).rev().find(|at| text.is_char_boundary(*at));
-    text[..end.unwrap_or(0)].to_owned()
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
 }
 
 #[cfg(test)]

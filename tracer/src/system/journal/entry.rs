@@ -165,10 +165,7 @@ fn text(all: &Map<String, Value>, name: &str, limit: usize) -> Option<String> {
         one => one,
     };
     match value {
-        Value::String(text) => {
-            let end = (0..=limit.min(text.len())).rev().find(|at| text.is_char_boundary(*at))?;
-            Some(text[..end].to_owned())
-        }
+        Value::String(text) => Some(text[..text.floor_char_boundary(limit)].to_owned()),
         Value::Array(bytes) => {
             let byte = |value: &Value| u8::try_from(value.as_u64()?).ok();
             let bytes: Option<Vec<u8>> = bytes.iter().take(limit).map(byte).collect();

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use super::context::lock;
 use super::files;
 use crate::evidence::Setting;
 
@@ -90,7 +91,7 @@ impl Root {
 
     /// What was there and is not in what was told since this was made; `None` where all is.
     pub fn missed(&self) -> Option<String> {
-        let missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = lock(&self.missed);
         let more = match missed.len() {
             0 | 1 => String::new(),
             others => format!("; so it is with {} more", others - 1),
@@ -99,7 +100,7 @@ impl Root {
     }
 
     fn miss(&self, what: String) {
-        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missed = lock(&self.missed);
         if missed.len() < MAX_MISSED && !missed.contains(&what) {
             missed.push(what);
         }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::super::one_line;
-use super::super::targets::{Running, identity};
+use super::super::targets::Running;
 use super::Live;
 use crate::commands::{Failure, tell};
 use crate::evidence::{Evidence, Fact, ProcessId, ProcessSnapshot, Source, Target, TargetReason};
@@ -17,19 +17,19 @@ impl Live<'_> {
             self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
         }
         let mut seen = Vec::new();
-        for (id, ..) in &running {
-            self.add_target(*id, self.plan.follow)?;
+        for process in &running {
+            self.add_target(process.id, self.plan.follow)?;
         }
         while let Ok(heard) = self.heard.try_recv() {
             for process in self.run_elsewhere(&heard.fact)? {
-                let id = identity(&process);
-                running.retain(|(known, ..)| *known != id);
-                running.push((id, TargetReason::Running, Some(process)));
+                let id = process.id();
+                running.retain(|known| known.id != id);
+                running.push(Running { id, reason: TargetReason::Running, found: Some(process) });
             }
             seen.push(heard);
         }
-        for (id, reason, _) in &running {
-            seen.extend(self.target(*id, *reason));
+        for process in &running {
+            seen.extend(self.target(process.id, process.reason));
         }
         Ok((running, seen))
     }
@@ -45,17 +45,17 @@ impl Live<'_> {
         let Some((unit, pids)) = self.wanted.run_by_unit(fact) else { return Ok(elsewhere) };
         for pid in pids {
             let Some(process) = self.witnesses.process(pid) else { continue };
-            if self.wanted.add_unit_process(identity(&process), &unit) {
+            if self.wanted.add_unit_process(process.id(), &unit) {
                 continue;
             }
             if process.cgroup.as_deref().is_some_and(|path| self.wanted.has_cgroup(path)) {
                 // It may be about to be moved. What it forks is the unit's by where that lives.
-                self.add_target(identity(&process), self.plan.follow)?;
+                self.add_target(process.id(), self.plan.follow)?;
                 continue;
             }
-            self.wanted.follows(identity(&process));
+            self.wanted.follows(process.id());
             for process in self.witnesses.with_children(pid) {
-                self.add_target(identity(&process), true)?;
+                self.add_target(process.id(), true)?;
                 elsewhere.push(process);
             }
             for spec in self.wanted.arrived(|matcher| matcher.unit().as_deref() == Some(&unit)) {
@@ -143,7 +143,7 @@ impl Live<'_> {
     /// Follows what has come to be called like a target by writing over its arguments.
     pub(super) fn look_at_titles(&mut self) -> Result<(), Failure> {
         for process in self.witnesses.titled(&mut self.wanted.titles) {
-            let id = identity(&process);
+            let id = process.id();
             if self.announced.contains(&id) {
                 continue;
             }
