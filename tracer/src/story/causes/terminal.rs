@@ -239,37 +239,14 @@ fn own_end_after<'a>(case: &Case<'a>, holder: ProcessId, closed_ns: u64) -> Opti
 pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow?;
     let sent = &blow.signal.value;
-    let by_kernel = blow.mechanism == Mechanism::TtyHangup && has(case, "disassociate_ctty");
-    let victim = words::name_pid(&case.victim_process());
-    let leader = case.task(&sent.sender);
-    let name = words::name_pid(&leader);
-    if by_kernel {
-        let tty = tty(case);
-        let did = if sent.sender.exiting { "ended" } else { "gave up its terminal" };
-        let end = End::of(case, sent.sender.id).filter(|_| sent.sender.exiting);
-        let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
-        let text = format!("{name}{by_whom}, the leader of the session on {tty}, {did}");
-        let login = login_behind(case, blow).filter(|_| sent.sender.exiting);
-        let after = after(login.as_ref());
-        return Finding::new(
-            CauseId::SessionLeaderExited,
-            Fit::Exact,
-            Grade::Observed,
-            format!(
-                "{victim} got SIGHUP: {text}{after}, and the kernel told the processes in its foreground."
-            ),
-        )
-        .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
-        .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
-        .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
-        .links(hangup_link(case, text, Some(&sent.sender)))
-        .fixes(detach(case))
-        .fixes(login.iter().filter_map(Ending::network_fix))
-        .answer();
+    if blow.mechanism == Mechanism::TtyHangup && has(case, "disassociate_ctty") {
+        return left_by_leader(case, blow);
     }
     if runs_as_another(&sent.sender) {
         return hung_up_by_sudo(case, blow);
     }
+    let victim = words::name_pid(&case.victim_process());
+    let name = words::name_pid(&case.task(&sent.sender));
     let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
     let signal = signal_name(sent.number);
     let direct = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
@@ -297,6 +274,34 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes(remedy)
+    .fixes(login.iter().filter_map(Ending::network_fix))
+    .answer()
+}
+
+/// The leader of the session ended, or gave up the terminal, and the kernel itself told those in its foreground.
+fn left_by_leader(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
+    let leader = &blow.signal.value.sender;
+    let (name, tty) = (words::name_pid(&case.task(leader)), tty(case));
+    let did = if leader.exiting { "ended" } else { "gave up its terminal" };
+    let end = End::of(case, leader.id).filter(|_| leader.exiting);
+    let by_whom = end.as_ref().map(|end| end.by_whom(case)).unwrap_or_default();
+    let text = format!("{name}{by_whom}, the leader of the session on {tty}, {did}");
+    let login = login_behind(case, blow).filter(|_| leader.exiting);
+    Finding::new(
+        CauseId::SessionLeaderExited,
+        Fit::Exact,
+        Grade::Observed,
+        format!(
+            "{} got SIGHUP: {text}{}, and the kernel told the processes in its foreground.",
+            words::name_pid(&case.victim_process()),
+            after(login.as_ref())
+        ),
+    )
+    .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
+    .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
+    .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
+    .links(hangup_link(case, text, Some(leader)))
+    .fixes(detach(case))
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()
 }
