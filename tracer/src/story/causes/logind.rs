@@ -1,5 +1,6 @@
 //! Deaths that systemd-logind asked for: at logout, on request, for idleness.
 
+mod elogind;
 mod last_session;
 mod linger;
 mod remedies;
@@ -11,12 +12,14 @@ use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
+use crate::story::fixes::Logind;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, journal, sessions, units, words};
+pub use elogind::ended_by_elogind;
 use remedies::remedies;
 pub use remedies::{outside_manager, outside_session};
 pub use user_stopped::user_stopped;
@@ -177,15 +180,7 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
     let Some(call) = terminate_call(case, session, uid, stop.began_ns) else {
         return terminated_by_command(case, &stop);
     };
-    let (process, by_name) = who_called(case, call);
-    let actor = process.map(|id| Actor::behind(case, id));
-    let who = match (&actor, call.value.sender.uid) {
-        (Some(actor), _) => actor.sentence(),
-        (None, Some(uid)) => {
-            format!("a process of {} asked logind to", case.world.user_name(uid))
-        }
-        (None, None) => "somebody asked logind to".to_owned(),
-    };
+    let asker = Asker::of(case, call);
     let victim = words::name_pid(&case.victim_process());
     // Kill… only sends a signal, Terminate… ends the session or the user.
     let only_signals = call.value.member.starts_with("Kill");
@@ -201,20 +196,52 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{victim} was ended by {}: {who} ({}), and {what}.",
+            "{victim} was ended by {}: {} ({}), and {what}.",
             stop.manager_name(case),
+            asker.clause,
             call.value.member
         ),
     )
-    .links(actor.iter().flat_map(|actor| units::command_links(case, actor)))
+    .links(asker.links(case))
     .links([told])
     .links(closing(case, session, &stop))
     .links(units::stop_links(case, &stop))
-    .fixes(remedies(case, session, actor.as_ref(), &call.value.member));
-    if by_name {
-        finding = finding.gap("the caller was gone before the bus could name its process; who it was is taken from the arguments of what was being run");
-    }
+    .fixes(remedies(case, session, asker.actor.as_ref(), &call.value.member));
+    finding.gaps.extend(asker.gap());
     finding.answer()
+}
+
+/// Who asked logind for something.
+struct Asker {
+    actor: Option<Actor>,
+    /// It, as a clause.
+    clause: String,
+    /// Known by the arguments of what was being run.
+    by_name: bool,
+}
+
+impl Asker {
+    fn of(case: &Case<'_>, call: &Seen<BusCall>) -> Self {
+        let (process, by_name) = who_called(case, call);
+        let actor = process.map(|id| Actor::behind(case, id));
+        let clause = match (&actor, call.value.sender.uid) {
+            (Some(actor), _) => actor.sentence(),
+            (None, Some(uid)) => {
+                format!("a process of {} asked logind to", case.world.user_name(uid))
+            }
+            (None, None) => "somebody asked logind to".to_owned(),
+        };
+        Self { actor, clause, by_name }
+    }
+
+    fn links(&self, case: &Case<'_>) -> Vec<Link> {
+        self.actor.iter().flat_map(|actor| units::command_links(case, actor)).collect()
+    }
+
+    fn gap(&self) -> Option<String> {
+        let gap = "the caller was gone before the bus could name its process; who it was is taken from the arguments of what was being run";
+        self.by_name.then(|| gap.to_owned())
+    }
 }
 
 /// What logind had said of the session's end before its scope was stopped. Where it waits for the scope to be empty, it
@@ -351,10 +378,13 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .links(ending.links(case, stop.first.at))
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::linger_and_scope(&user, &program(case)), fixes::exclude_user(&user)]);
+    .fixes([
+        fixes::linger_and_scope(&user, &program(case)),
+        fixes::exclude_user(Logind::OfSystemd, &user),
+    ]);
     // Where KillOnlyUsers= names the user, the general setting changes nothing.
     if rule.decided.as_ref().is_none_or(|setting| setting.name == "KillUserProcesses") {
-        finding.fixes.push(fixes::keep_user_processes());
+        finding.fixes.push(fixes::keep_user_processes(Logind::OfSystemd));
     }
     finding.settings.extend(ending.network_settings(case));
     finding.fixes.extend(ending.network_fix());

@@ -143,6 +143,7 @@ pub const ALL: &[Ask] = &[
     logind::idle,
     logind::kill_user_processes,
     logind::user_stopped,
+    logind::ended_by_elogind,
     sshd::per_connection_unit,
     shutdown::system,
     shutdown::user_manager,

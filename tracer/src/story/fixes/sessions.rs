@@ -4,23 +4,58 @@ use super::super::verdict::Fix;
 use super::{fix, operand, quoted, remark, takes_effect};
 use crate::evidence::Written;
 
-/// Has logind read its configuration again.
-const RELOAD_LOGIND: &str = "sudo systemctl kill -s HUP systemd-logind";
+/// Who looks after logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logind {
+    /// systemd-logind.
+    OfSystemd,
+    /// elogind, where systemd does not run.
+    Elogind,
+}
+
+impl Logind {
+    /// Where files add to its configuration.
+    const fn drop_ins(self) -> &'static str {
+        match self {
+            Self::OfSystemd => "/etc/systemd/logind.conf.d",
+            Self::Elogind => "/etc/elogind/logind.conf.d",
+        }
+    }
+
+    /// Has it read its configuration again.
+    const fn reload(self) -> &'static str {
+        match self {
+            Self::OfSystemd => "sudo systemctl kill -s HUP systemd-logind",
+            Self::Elogind => "sudo pkill -HUP -u root -x elogind-daemon",
+        }
+    }
+}
 
 /// The commands that give a setting of logind's another value. Each has a file of its own: one remedy does not undo
 /// another.
 fn set_logind(name: &str, value: &str) -> Vec<String> {
-    const DROP_INS: &str = "/etc/systemd/logind.conf.d";
+    set(Logind::OfSystemd, name, value)
+}
+
+fn set(logind: Logind, name: &str, value: &str) -> Vec<String> {
+    let drop_ins = logind.drop_ins();
     // A value can hold what printf(1) would read as an escape: `CORP\\alice`.
     let line = quoted(&format!("{name}={value}"));
     vec![
-        format!("sudo mkdir -p {DROP_INS}"),
-        format!("printf '%s\\n' '[Login]' {line} | sudo tee {DROP_INS}/zz-killtrace-{name}.conf"),
-        RELOAD_LOGIND.to_owned(),
+        format!("sudo mkdir -p {drop_ins}"),
+        format!("printf '%s\\n' '[Login]' {line} | sudo tee {drop_ins}/zz-killtrace-{name}.conf"),
+        logind.reload().to_owned(),
     ]
 }
 
-/// The command that shows what logind goes by.
+/// The command that shows what logind goes by; elogind comes without busctl.
+fn show(logind: Logind, name: &str) -> String {
+    match logind {
+        Logind::OfSystemd => show_logind(name),
+        Logind::Elogind => format!("loginctl show-user -p {name}"),
+    }
+}
+
 fn show_logind(name: &str) -> String {
     let property = name.strip_suffix("Sec").map(|stem| format!("{stem}USec"));
     let property = property.as_deref().unwrap_or(name);
@@ -86,14 +121,14 @@ pub fn linger(user: &str) -> Fix {
 }
 
 /// `KillUserProcesses=no`
-pub fn keep_user_processes() -> Fix {
+pub fn keep_user_processes(logind: Logind) -> Fix {
     fix(
         "let processes survive the logout, for every user",
-        set_logind("KillUserProcesses", "no"),
+        set(logind, "KillUserProcesses", "no"),
         "logind leaves the processes of ended sessions alone (KillUserProcesses=no)",
     )
     .but("forgotten processes of every user stay, and their sessions remain in state \"closing\"; a file sorted after this one may still say otherwise")
-    .check(show_logind("KillUserProcesses"))
+    .check(show(logind, "KillUserProcesses"))
     .see("logind.conf(5)")
 }
 
@@ -101,7 +136,7 @@ pub fn keep_user_processes() -> Fix {
 pub fn reload_logind(name: &str, unread: &Written) -> Fix {
     fix(
         "have logind read the files that have changed",
-        vec![RELOAD_LOGIND.to_owned()],
+        vec![Logind::OfSystemd.reload().to_owned()],
         &takes_effect(name, unread),
     )
     .but("whatever else has changed in logind's files counts from then on, too")
@@ -110,14 +145,14 @@ pub fn reload_logind(name: &str, unread: &Written) -> Fix {
 }
 
 /// `KillExcludeUsers=`
-pub fn exclude_user(user: &str) -> Fix {
+pub fn exclude_user(logind: Logind, user: &str) -> Fix {
     fix(
         "let this user's processes survive the logout",
-        set_logind("KillExcludeUsers", &format!("root {user}")),
+        set(logind, "KillExcludeUsers", &format!("root {user}")),
         "logind leaves this user's processes alone; root stays listed since naming anybody drops the default",
     )
     .but("forgotten processes of this user stay")
-    .check(show_logind("KillExcludeUsers"))
+    .check(show(logind, "KillExcludeUsers"))
     .see("logind.conf(5)")
 }
 
@@ -321,7 +356,7 @@ mod tests {
     #[test]
     fn a_name_stays_a_word_whatever_it_holds() {
         for user in [r"CORP\alice", "it's", "a$(reboot)", "a\nb"] {
-            let fix = exclude_user(user);
+            let fix = exclude_user(Logind::OfSystemd, user);
             let script = fix.commands[1].replace("| sudo tee", "| cat -; : >/dev/null");
             let output = std::process::Command::new("sh").args(["-c", &script]).output();
             let told = String::from_utf8(output.expect("sh").stdout).expect("UTF-8");

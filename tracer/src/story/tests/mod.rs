@@ -9,6 +9,7 @@ mod containers;
 mod crashes;
 mod daemons;
 mod dependencies;
+mod elogind;
 mod going_down;
 mod hostile;
 mod last_session;

@@ -6,6 +6,10 @@ use crate::evidence::{Manager, Setting};
 /// Where systemd's configuration lives, strongest first.
 pub(super) const TREES: [&str; 5] = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
 
+/// What the daemons' configuration lies in, in each tree.
+const SYSTEMD: &str = "systemd";
+const ELOGIND: &str = "elogind";
+
 /// What these settings take; others are lists, or not read closely.
 const KINDS: [(&str, Kind); 8] = [
     ("KillUserProcesses", Kind::Truth),
@@ -54,7 +58,8 @@ pub(in crate::system) fn compiled_logind(name: &str) -> Option<&'static str> {
 impl Root {
     /// What decides at the end of a session and when the machine goes down, with the file and line that set it; scope `logind.conf`.
     pub fn logind(&self) -> Vec<Setting> {
-        let assignments = self.daemon(None, "logind.conf");
+        let directory = self.logind_directory();
+        let assignments = self.daemon_in(directory, None, "logind.conf");
         let of_default = |(name, default): (&str, Option<&str>)| {
             let found = match name {
                 "KillExcludeUsers" | "KillOnlyUsers" => joined(&assignments, "Login", name),
@@ -64,7 +69,7 @@ impl Root {
                 return Some(found.setting("logind.conf"));
             }
             let value = match name {
-                "KillUserProcesses" => self.default_kill_user_processes()?,
+                "KillUserProcesses" => self.default_kill_user_processes(directory)?,
                 _ => default?.to_owned(),
             };
             Some(default_setting("logind.conf", name, value))
@@ -114,13 +119,23 @@ impl Root {
     /// Compiled-in `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`: 90 s upstream, 45 s on Fedora; the
     /// shipped file shows it.
     pub(super) fn compiled_timeout(&self) -> String {
-        self.shipped("system.conf", "DefaultTimeoutStopSec").unwrap_or_else(|| "90s".to_owned())
+        self.shipped(SYSTEMD, "system.conf", "DefaultTimeoutStopSec")
+            .unwrap_or_else(|| "90s".to_owned())
+    }
+
+    /// Where in the trees logind's configuration lies: elogind takes its place where systemd does not run.
+    fn logind_directory(&self) -> &'static str {
+        let runs_systemd = self.exists("/run/systemd/system");
+        if !runs_systemd && self.exists("/etc/elogind") { ELOGIND } else { SYSTEMD }
     }
 
     /// The compiled-in `KillUserProcesses`, from the commented line that is shipped, else from who built it.
-    fn default_kill_user_processes(&self) -> Option<String> {
-        if let Some(value) = self.shipped("logind.conf", "KillUserProcesses") {
+    fn default_kill_user_processes(&self, directory: &str) -> Option<String> {
+        if let Some(value) = self.shipped(directory, "logind.conf", "KillUserProcesses") {
             return Some(value);
+        }
+        if directory == ELOGIND {
+            return None;
         }
         let release =
             self.read("/etc/os-release").or_else(|_| self.read("/usr/lib/os-release")).ok()?;
@@ -135,18 +150,22 @@ impl Root {
     }
 
     /// What the commented-out line of the shipped main file says.
-    fn shipped(&self, file: &str, name: &str) -> Option<String> {
+    fn shipped(&self, directory: &str, file: &str, name: &str) -> Option<String> {
         TREES.iter().find_map(|tree| {
-            commented_default(&self.read(&format!("{tree}/systemd/{file}")).ok()?, name)
+            commented_default(&self.read(&format!("{tree}/{directory}/{file}")).ok()?, name)
         })
     }
 
     /// Every assignment that counts for one of systemd's daemons, weakest first. Of the main files the first alone
     /// is read, a user's own before all others (`manager_find_user_config_paths` in `src/core/main.c`).
     fn daemon(&self, home: Option<&str>, file: &str) -> Vec<Assignment> {
+        self.daemon_in(SYSTEMD, home, file)
+    }
+
+    fn daemon_in(&self, directory: &str, home: Option<&str>, file: &str) -> Vec<Assignment> {
         let own = home.map(|home| format!("{home}/.config"));
         let trees = own.into_iter().chain(TREES.map(str::to_owned));
-        let mains: Vec<String> = trees.map(|tree| format!("{tree}/systemd/{file}")).collect();
+        let mains: Vec<String> = trees.map(|tree| format!("{tree}/{directory}/{file}")).collect();
         let directories: Vec<String> = mains.iter().map(|main| format!("{main}.d")).collect();
         let main = mains.into_iter().find(|path| self.exists(path));
         let files: Vec<String> = main.into_iter().chain(self.drop_ins(&directories)).collect();
@@ -213,6 +232,26 @@ mod tests {
 
     fn set(value: &str, file: &str, line: u32) -> Option<(String, Option<String>, Option<u32>)> {
         Some((value.to_owned(), Some(file.to_owned()), Some(line)))
+    }
+
+    #[test]
+    fn elogind_has_files_of_its_own_where_systemd_does_not_run() {
+        let tree = Tree::new(&[
+            ("etc/systemd/logind.conf", "[Login]\nKillUserProcesses=no\n"),
+            ("etc/elogind/logind.conf", "[Login]\nKillUserProcesses=yes\n"),
+        ]);
+        assert_eq!(tree.kill_user_processes(), set("yes", "/etc/elogind/logind.conf", 2));
+        let added = "[Login]\nKillUserProcesses=no\n";
+        fs::write(tree.path("etc/elogind/logind.conf.d/a.conf"), added).expect("file");
+        assert_eq!(tree.kill_user_processes(), set("no", "/etc/elogind/logind.conf.d/a.conf", 2));
+        fs::create_dir_all(tree.path("run/systemd/system")).expect("directory");
+        assert_eq!(tree.kill_user_processes(), set("no", "/etc/systemd/logind.conf", 2));
+    }
+
+    #[test]
+    fn elogind_is_built_as_each_distribution_likes() {
+        let tree = Tree::new(&[("etc/elogind/logind.conf", ""), ("etc/os-release", "ID=debian\n")]);
+        assert_eq!(tree.kill_user_processes(), None);
     }
 
     #[test]
