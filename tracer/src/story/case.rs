@@ -1,5 +1,6 @@
 //! The case: one death, the signal that decided it, and the world around it.
 
+use super::actor::is_titled;
 use super::decide::{self, Blow, Way};
 use super::journal::unit_signalled_for;
 use super::manager::main_process::units_that_ran;
@@ -191,9 +192,15 @@ impl<'a> Case<'a> {
         self.victim_process().name().unwrap_or("PROGRAM").to_owned()
     }
 
-    /// What starts the victim's program again, for a shell: its whole command line where that can be told.
+    /// What starts the victim's program again, for a shell: its whole command line where that can be told. What it may have
+    /// written over that by itself is not for anybody to run.
     pub fn command(&self) -> String {
-        let line = words::shell_command(&self.victim_process());
+        let (process, ended_ns) = (self.victim_process(), self.exit.ns());
+        let executed = self.world.people.executed_at(self.victim, ended_ns).map(<[String]>::to_vec);
+        let is_its =
+            executed.is_some() || process.exe.is_some() && !is_titled(self, self.victim, ended_ns);
+        let process = Process { cmdline: executed.or(process.cmdline), ..process };
+        let line = words::shell_command(&process).filter(|_| is_its);
         line.unwrap_or_else(|| fixes::operand(&self.program()))
     }
 

@@ -56,7 +56,9 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     };
     let process = case.victim_process();
     let (program, command) = (case.program(), case.command());
-    let user = process.user.filter(|_| process.uid != Some(0));
+    // What nobody has a name for does not become root's.
+    let named = |uid: u32| process.user.clone().unwrap_or_else(|| uid.to_string());
+    let user = process.uid.filter(|uid| *uid != 0).map(named);
     let at = stop.at();
     let mut ended: Vec<Link> = end.iter().flat_map(|end| end.links(case, stop.first.at)).collect();
     if let Some(reload) = &reload {

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, caught, signal, systemd, task_in};
-use crate::evidence::{Fact, Grade, JournalLine, SignalSent, Source, TargetReason, Task, sig};
+use crate::evidence::{
+    Fact, Grade, JournalLine, ProcessSnapshot, SignalSent, Source, TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const CGROUP: &str = "/system.slice/v.service";
@@ -155,6 +157,29 @@ fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
     assert_eq!(fixes[0], "sudo systemd-run --scope --unit=my-job tmux");
     let fixes = left_over("v.service", CGROUP, "screensaver");
     assert_eq!(fixes[0], "sudo systemd-run --unit=my-job screensaver 7");
+}
+
+/// A process can write what it likes over its arguments, and may be nobody's that has a name.
+#[test]
+fn what_a_program_calls_itself_is_not_given_to_root_to_run() {
+    let victim = Task { uid: 64_123, euid: 64_123, ..task_in(150, "work", CGROUP) };
+    let snapshot = ProcessSnapshot {
+        pid: victim.id.pid,
+        start_ns: victim.id.start_ns,
+        comm: victim.comm.clone(),
+        exe: Some("/opt/work".to_owned()),
+        cmdline: ["/bin/sh", "-c", "reboot"].map(str::to_owned).into(),
+        uid: victim.uid,
+        cgroup: victim.cgroup.clone(),
+        ..ProcessSnapshot::default()
+    };
+    let death = Scene::watching(&victim)
+        .unit(1, "v.service", &[("MainPID", Value::from(142))])
+        .add(2, Source::Proc, Fact::Process(Box::new(snapshot)))
+        .exit(4990, task_in(142, "main", CGROUP), 9, false)
+        .ended_by(systemd(), victim);
+    let run = &death.fixes[0].commands;
+    assert_eq!(*run, ["sudo systemd-run --uid=64123 --unit=my-job work"], "{death:#?}");
 }
 
 /// A call is the request for the job that systemd made for it, and for no later one.
