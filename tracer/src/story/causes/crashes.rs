@@ -114,15 +114,18 @@ fn area<'a>(case: &Case<'a>, address: u64) -> Option<&'a Area> {
 /// The command that had just been run to write into a file, by its words: as a sentence, and its link. What writes by
 /// another file and renames that leaves the old one as it is.
 fn overwriter(case: &Case<'_>, file: &MappedFile, fault_ns: u64) -> Option<(String, Link)> {
-    const WRITERS: [&str; 6] = ["cp", "dd", "tee", "truncate", "scp", "curl"];
     const RECENT: u64 = 60 * S;
-    let commands = case.world.people.iter().filter_map(|(id, known)| {
+    let container = case.victim_process().container;
+    let people = &case.world.people;
+    let commands = people.iter().filter_map(|(id, known)| {
         let ran_ns = known.exec_ns.filter(|ran| *ran <= fault_ns && ran + RECENT >= fault_ns)?;
-        let mut words = known.cmdline.as_deref()?.iter().skip(1);
-        // `of=FILE`
-        let names =
-            |word: &String| base_name(word.trim_start_matches("of=")) == base_name(&file.path);
-        (WRITERS.contains(&known.comm.as_deref()?) && words.any(names)).then_some((id, ran_ns))
+        let args = people.executed_at(id, ran_ns)?;
+        // Where that was refused it failed; in another container that is another file.
+        let may_have = || {
+            case.world.exit_of(id).is_none_or(|exit| exit.value.status == 0)
+                && case.process(id).container == container
+        };
+        (writes_into(args, &file.path) && may_have()).then_some((id, ran_ns))
     });
     let (id, ran_ns) = commands.max_by_key(|(_, ran_ns)| *ran_ns)?;
     let told = Actor::behind_at(case, id, ran_ns).told();
@@ -132,6 +135,46 @@ fn overwriter(case: &Case<'_>, file: &MappedFile, fault_ns: u64) -> Option<(Stri
         case.link(at, LinkEvent::Command, Source::Kernel, Some(case.process(id)), told.clone());
     let words = format!(" {lead} before, {told}, which seems to be why.");
     Some((words, Link { evidence: Grade::Inferred, ..link }))
+}
+
+/// Whether a command with these arguments writes into the file of this path, as far as they say: where it is run in is not
+/// known.
+fn writes_into(args: &[String], path: &str) -> bool {
+    let is_file = |word: &str| match word.trim_start_matches("./") {
+        whole if whole.starts_with('/') => whole == path,
+        below if below.contains("../") => base_name(below) == base_name(path),
+        below => path.ends_with(&format!("/{below}")),
+    };
+    // `host:FILE` has that name as well.
+    let in_folder = |folder: &str, source: &str| {
+        let name = source.rsplit(['/', ':']).next().unwrap_or_default();
+        is_file(&format!("{}/{name}", folder.trim_end_matches('/')))
+    };
+    let Some((program, args)) = args.split_first() else { return false };
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // What an option is given is no file that is written to.
+    let after = |options: &[&str]| {
+        args.windows(2).find(|pair| options.contains(&pair[0])).map(|pair| pair[1])
+    };
+    let operands: Vec<&str> = args.iter().copied().filter(|arg| !arg.starts_with('-')).collect();
+    match base_name(program) {
+        "cp" | "scp" => {
+            let long = args.iter().find_map(|arg| arg.strip_prefix("--target-directory="));
+            let Some((last, sources)) = operands.split_last() else { return false };
+            match after(&["-t", "--target-directory"]).or(long) {
+                Some(folder) => operands.iter().any(|source| in_folder(folder, source)),
+                None => is_file(last) || sources.iter().any(|source| in_folder(last, source)),
+            }
+        }
+        "dd" => args.iter().filter_map(|arg| arg.strip_prefix("of=")).any(is_file),
+        "tee" => operands.into_iter().any(is_file),
+        "truncate" => {
+            let reference = after(&["-r", "--reference"]);
+            operands.into_iter().any(|word| Some(word) != reference && is_file(word))
+        }
+        "curl" => after(&["-o", "--output"]).is_some_and(is_file),
+        _ => false,
+    }
 }
 
 /// What is mapped, and how.
@@ -295,7 +338,10 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         format!("{text}.{meaning}{written}{place}{end}{meddled}{}{stopped}", core(case));
     // A program's own data is its own affair.
     let is_code = hit.is_some_and(|hit| hit.permissions.contains('x'));
+    // Of a path that could not be taken whole the beginning is missing.
+    let is_whole = |file: &&MappedFile| file.path.starts_with('/');
     let replaced = shortened.filter(|file| !file.deleted && (is_code || writer.is_some()));
+    let replaced = replaced.filter(is_whole);
     let limit = match (overflow, grows) {
         (true, true) => fixes::stack_limits(),
         (true, false) => vec![fixes::thread_stack()],

@@ -256,10 +256,32 @@ fn who_overwrote_a_library_is_named_with_the_remedy() {
     let words = "100 ms before, alice ran \"cp small /usr/lib/libfoo.so\", which seems to be why.";
     assert!(death.cause.explanation.contains(words), "{death:#?}");
     assert_eq!(death.chain[0].evidence, Grade::Inferred, "{death:#?}");
+    let writers: [&[&str]; 5] = [
+        &["cp", "build/libfoo.so", "/usr/lib/"],
+        &["cp", "--target-directory=/usr/lib", "build/libfoo.so"],
+        &["scp", "host:libfoo.so", "."],
+        &["dd", "if=x", "of=../lib/libfoo.so"],
+        &["truncate", "-s", "0", "libfoo.so"],
+    ];
+    for writer in writers {
+        let death = told(writer);
+        assert!(death.cause.explanation.contains("seems to be why"), "{death:#?}");
+    }
     let remedy = "# cp NEW /usr/lib/libfoo.so.new && mv /usr/lib/libfoo.so.new /usr/lib/libfoo.so";
     assert_eq!(death.fixes[0].commands, [remedy]);
-    for other in [["cp", "small", "/usr/lib/libbar.so"], ["ls", "-l", "/usr/lib/libfoo.so"]] {
-        let death = told(&other);
+    let others: [&[&str]; 8] = [
+        &["cp", "small", "/usr/lib/libbar.so"],
+        &["ls", "-l", "/usr/lib/libfoo.so"],
+        // It is read alone, or another one of that name.
+        &["cp", "/usr/lib/libfoo.so", "/backup/"],
+        &["cp", "-t", "/backup", "libfoo.so"],
+        &["dd", "if=/usr/lib/libfoo.so", "of=/tmp/x"],
+        &["scp", "/usr/lib/libfoo.so", "host:"],
+        &["cp", "small", "/home/bob/libfoo.so"],
+        &["truncate", "-r", "/usr/lib/libfoo.so", "x"],
+    ];
+    for other in others {
+        let death = told(other);
         assert!(!death.cause.explanation.contains("seems to be why"), "{death:#?}");
         assert_eq!(death.fixes[0].commands, [remedy], "code is to be replaced as a whole");
     }
