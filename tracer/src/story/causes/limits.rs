@@ -46,6 +46,8 @@ struct Reached {
     hard: bool,
     /// Seconds of CPU time, microseconds of real-time scheduling, or bytes of a file.
     value: Option<u64>,
+    /// There is no other limit that may have been it.
+    is_only: bool,
 }
 
 impl Reached {
@@ -63,7 +65,10 @@ impl Reached {
                     _ => ("cpu", "the CPU time limit", "LimitCPU", first),
                 };
                 let what = cpu_time(if hard { "hard" } else { "soft" }, limits);
-                Some(Self { id: CauseId::CpuLimit, what, option, name, property, hard, value })
+                let is_only =
+                    first.is_none() || limits.is_some_and(|limits| limits.real_time.is_none());
+                let id = CauseId::CpuLimit;
+                Some(Self { id, what, option, name, property, hard, value, is_only })
             }
             Mechanism::RlimitFsize => {
                 let size = first.map(words::bytes).map(|size| format!(", {size}"));
@@ -78,6 +83,7 @@ impl Reached {
                     property: "LimitFSIZE",
                     hard: false,
                     value: first,
+                    is_only: true,
                 })
             }
             _ => None,
@@ -108,9 +114,13 @@ struct Origin {
 
 impl Origin {
     fn of(case: &Case<'_>, reached: &Reached) -> Self {
-        Self::unit(case, reached)
-            .or_else(|| Self::command(case, reached))
-            .or_else(|| Self::login(case, reached))
+        let known = || {
+            Self::unit(case, reached)
+                .or_else(|| Self::command(case, reached))
+                .or_else(|| Self::login(case, reached))
+        };
+        // Which of two limits it was is not guessed by who set one of them.
+        reached.is_only.then(known).flatten()
             .unwrap_or_else(|| Self {
                 clause: ". It had set that limit, inherited it, or was given it by another process (prlimit(2))"
                     .to_owned(),
@@ -129,7 +139,7 @@ impl Origin {
     fn unit(case: &Case<'_>, reached: &Reached) -> Option<Self> {
         let (manager, unit) = case.unit()?;
         let setting = case.unit_setting(manager, unit, reached.property)?;
-        let value = in_units_of_the_kernel(reached.part(&setting.value))?;
+        let value = in_units_of_the_kernel(reached.property, reached.part(&setting.value))?;
         let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
         let fix = fixes::unit_limit(&at, reached.property);
         (setting.file.is_some() && reached.value == Some(value))
@@ -153,7 +163,8 @@ impl Origin {
         let sets = |&(client, ran_ns): &(ProcessId, u64)| {
             let args = people.executed_at(client, ran_ns).unwrap_or_default();
             let Some((pid, value)) = set_by(args, reached.option) else { return false };
-            let is_meant = |id: &ProcessId| pid.map_or(*id == client, |pid| id.pid == pid);
+            let is_meant =
+                |id: &ProcessId| pid.map_or(*id == client, |pid| can_set(case, client, pid, *id));
             let place = line.iter().position(is_meant);
             let limit = reached.part(value).parse::<u64>().ok();
             place.is_some_and(|place| (line[place].start_ns..=until(place)).contains(&ran_ns))
@@ -199,6 +210,22 @@ impl Origin {
     }
 }
 
+/// Whether a prlimit(1) that names a process by this number means that one, and may set its limits, as far as is known:
+/// those of others root alone may (prlimit(2)), and in a pid namespace of its own it counts otherwise.
+fn can_set(case: &Case<'_>, client: ProcessId, pid: u32, other: ProcessId) -> bool {
+    let people = &case.world.people;
+    let inside = |id: ProcessId| people.get(id).and_then(|known| known.ns_pid).unwrap_or(id.pid);
+    let uid = |id: ProcessId| people.get(id).and_then(|known| known.uid);
+    let is_it = if inside(client) == client.pid {
+        other.pid == pid
+    } else {
+        let container = |id: ProcessId| case.process(id).container;
+        inside(other) == pid && other.pid != pid && container(client) == container(other)
+    };
+    let failed = case.world.exit_of(client).is_some_and(|exit| exit.value.status != 0);
+    is_it && !failed && (uid(client) == Some(0) || uid(client) == uid(other))
+}
+
 /// The value that these arguments of prlimit(1) give to a limit, and the process that it is for: itself, and so what it goes
 /// on as, where they name none.
 fn set_by<'a>(args: &'a [String], option: &str) -> Option<(Option<u32>, &'a str)> {
@@ -227,16 +254,22 @@ fn set_by<'a>(args: &'a [String], option: &str) -> Option<(Option<u32>, &'a str)
     (base_name(program) == "prlimit").then_some((pid, value?))
 }
 
-/// A limit of CPU time in seconds, of a file's size in bytes, as a unit's file says it; `None` of what is written
-/// with more words than one.
-fn in_units_of_the_kernel(value: &str) -> Option<u64> {
+/// A limit of CPU time in seconds, of real-time scheduling in microseconds, of a file's size in bytes, as a unit's file says
+/// it; `None` of what is written with more words than one.
+fn in_units_of_the_kernel(property: &str, value: &str) -> Option<u64> {
+    // What has no unit is in the kernel's (`rlimit_parse_sec`, `rlimit_parse_usec`).
+    let second = if property == "LimitRTTIME" { 1_000_000 } else { 1 };
     let value = value.trim();
     let digits = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
     let (number, unit) = value.split_at(digits);
     let factor = match unit.trim() {
-        "" | "s" | "sec" => 1,
-        "min" | "m" => 60,
-        "h" | "hr" => 3600,
+        "" => 1,
+        "us" | "ms" if second == 1 => return None,
+        "us" => 1,
+        "ms" => 1000,
+        "s" | "sec" => second,
+        "min" | "m" => 60 * second,
+        "h" | "hr" => 3600 * second,
         "K" => 1 << 10,
         "M" => 1 << 20,
         "G" => 1 << 30,
@@ -286,5 +319,14 @@ mod tests {
         assert_eq!(told("prlimit --pid x --fsize=1", "fsize"), None);
         assert_eq!(told("ulimit --fsize=1", "fsize"), None);
         assert_eq!(told("prlimit - --fsize=1", "fsize"), None);
+    }
+
+    #[test]
+    fn limits_of_units_have_units_of_their_own() {
+        let of = in_units_of_the_kernel;
+        assert_eq!((of("LimitCPU", "5"), of("LimitRTTIME", "5")), (Some(5), Some(5)));
+        assert_eq!((of("LimitCPU", "5min"), of("LimitRTTIME", "5s")), (Some(300), Some(5_000_000)));
+        assert_eq!((of("LimitCPU", "5ms"), of("LimitRTTIME", "200ms")), (None, Some(200_000)));
+        assert_eq!((of("LimitFSIZE", "1G"), of("LimitCPU", "infinity")), (Some(1 << 30), None));
     }
 }

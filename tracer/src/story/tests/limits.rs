@@ -46,6 +46,64 @@ fn who_set_a_limit_from_outside_is_named() {
     }
 }
 
+/// What is refused, and what means another process of that number, has set nothing.
+#[test]
+fn who_could_not_set_a_limit_is_not_named() {
+    let args = ["prlimit", "--pid", "42", "--cpu=1:2"];
+    let told = |victim: &Task, prlimit: Task| {
+        let scene = Scene::watching(victim).exec(3000, prlimit, &args, &[]);
+        at_limit(scene, victim, CPU, 2).cause.explanation
+    };
+    let busy = || task(42, "busy");
+    let bob = Task { uid: 1001, euid: 1001, ..task(80, "prlimit") };
+    let inside = |pid| Task { ns_pid: 9, ..root(task(pid, "prlimit")) };
+    for (victim, prlimit) in [
+        (root(busy()), task(80, "prlimit")),
+        (busy(), bob),
+        (busy(), inside(80)),
+        (Task { ns_pid: 7, ..busy() }, inside(80)),
+    ] {
+        let text = told(&victim, prlimit);
+        assert!(text.contains("inherited it"), "{text}");
+    }
+    // In the same pid namespace it is that one.
+    let own = Task { id: task(142, "busy").id, ns_pid: 42, ..busy() };
+    for text in [told(&busy(), task(80, "prlimit")), told(&own, inside(80))] {
+        assert!(text.contains("which seems to have set that limit"), "{text}");
+    }
+    let scene = Scene::watching(&busy()).exec(3000, root(task(80, "prlimit")), &args, &[]);
+    let scene = scene.exit(3001, root(task(80, "prlimit")), 1 << 8, false);
+    let text = at_limit(scene, &busy(), CPU, 2).cause.explanation;
+    assert!(text.contains("inherited it"), "it failed: {text}");
+}
+
+/// Both limits end in the same place of the kernel.
+#[test]
+fn which_of_two_limits_it_was_is_not_told_by_one_setting() {
+    let victim = super::scene::task_in(42, "busy", "/system.slice/v.service");
+    let told = |real_time| {
+        let sent = SignalSent {
+            info: SignalInfo::Privileged,
+            syscall: None,
+            stack: vec!["posix_cpu_timers_work".to_owned()],
+            limits: Some(Limits { first: Some(3600), real_time }),
+            ..signal(sig::SIGXCPU, victim.clone(), victim.clone())
+        };
+        Scene::watching(&victim)
+            .setting("v.service", "LimitCPU", "1h", Some(("/etc/v.service", 4)))
+            .signal(5000, sent)
+            .exit(5001, victim.clone(), u32::from(sig::SIGXCPU), true)
+            .death()
+    };
+    assert_eq!(told(None).cause.settings[0].name, "LimitCPU");
+    let death = told(Some(200_000));
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+    assert!(
+        death.cause.explanation.contains("60 min in all (RLIMIT_CPU), or 200 ms"),
+        "{death:#?}"
+    );
+}
+
 /// A child has the limits that its parent had when it was made.
 #[test]
 fn a_limit_is_inherited_from_a_parent() {
