@@ -258,7 +258,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let details = [
         not_ready(case, &stop, line),
         command,
-        failure_mode(case, &stop, limit),
+        failure_mode(case, &stop, limit, line),
         asked_for(case, &stop, limit),
     ];
     let (made_by, made_link) = scope_made(case, &stop).unzip();
@@ -393,16 +393,28 @@ fn waited_for(
     Some(Detail { text, setting: line, fix, ..Detail::default() })
 }
 
-/// What had another signal sent than the usual one when the time was up.
-fn failure_mode(case: &Case<'_>, stop: &UnitStop<'_>, limit: &Limit) -> Option<Detail> {
+/// What had another signal sent than the usual one when the time was up, by what the manager logged that it would do. A
+/// reload has no such mode, and after the signal that asks to end SIGKILL comes in any case (`service_dispatch_timer`).
+fn failure_mode(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    limit: &Limit,
+    timed_out: &Seen<JournalLine>,
+) -> Option<Detail> {
     let name = match limit.name {
+        _ if limit.said == RELOAD => return None,
         "TimeoutStartSec" => "TimeoutStartFailureMode",
         "TimeoutStopSec" => "TimeoutStopFailureMode",
         _ => return None,
     };
-    let number = stop.first.value.number;
+    let (number, message) = (stop.first.value.number, &timed_out.value.message);
+    let is_it = |mode: &DecidingSetting| match mode.value.as_str() {
+        "abort" => message.contains("timed out. Aborting"),
+        "kill" => message.contains("timed out. Killing") && !message.contains("-sigterm' timed"),
+        _ => false,
+    };
     let mode = units::unit_setting(case, stop, name, name);
-    let mode = mode.filter(|mode| mode.value != "terminate" && number != sig::SIGTERM)?;
+    let mode = mode.filter(|mode| is_it(mode) && number != sig::SIGTERM)?;
     let text = format!(" So {} came ({}).", signal_name(number), units::cited(&mode));
     Some(Detail { text, setting: Some(mode), ..Detail::default() })
 }

@@ -120,6 +120,28 @@ fn why_a_stop_that_hangs_is_aborted_and_who_wanted_it() {
     assert!(death.chain[0].text.contains("systemctl stop v"), "{death:#?}");
 }
 
+/// A mode that had no part in it is not told.
+#[test]
+fn a_mode_of_failure_is_told_where_it_chose_the_signal() {
+    let told = |name: &str, mode: &str, message: &str, number: u8| {
+        timed_out(Scene::default(), &victim(), &[(name, mode)], (message, number))
+    };
+    let [start, stop] = ["TimeoutStartFailureMode", "TimeoutStopFailureMode"];
+    let killed = told(start, "kill", "start operation timed out. Killing.", sig::SIGKILL);
+    assert!(has_setting(&killed, start, 2), "{killed:#?}");
+    for (name, mode, message) in [
+        (start, "abort", "Reload operation timed out. Killing reload process."),
+        (start, "kill", "Reload operation timed out. Killing reload process."),
+        // It may have been changed since.
+        (start, "abort", "start operation timed out. Killing."),
+        (stop, "kill", "State 'final-sigterm' timed out. Killing."),
+    ] {
+        let death = told(name, mode, message, sig::SIGKILL);
+        assert!(!has_setting(&death, name, 2), "{death:#?}");
+        assert!(!death.cause.explanation.contains("FailureMode"), "{death:#?}");
+    }
+}
+
 /// `ExecStart=` goes to the background: with its own exit the service is over.
 #[test]
 fn a_program_that_goes_to_the_background_is_told_as_that() {
