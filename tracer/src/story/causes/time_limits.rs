@@ -228,14 +228,17 @@ impl<'a> Limited<'a> {
                 return None;
             }
         }
-        let is_given = |arg: &String| arg == "-T" || is_option(arg, "--command-timeout");
+        let is_given = |arg: &String| arg.starts_with("-T") || is_option(arg, "--command-timeout");
+        /// How long after its time was up sudo may act, at most.
+        const LATE: u64 = S;
         let setting = alarm.and_then(|_| case.setting(&["sudoers"], "command_timeout"));
+        // Another one, of a rule for that command, may have run out.
+        let ran = elapsed_ns.saturating_sub(sent.ns().saturating_sub(first.ns()));
         let setting = setting.filter(|setting| {
+            let limit = duration_ns(&setting.value);
             !process.cmdline.iter().flatten().any(is_given)
-                && !is_early(
-                    duration_ns(&setting.value),
-                    sent.ns().saturating_sub(sender.id.start_ns),
-                )
+                && !is_early(limit, ran)
+                && limit.is_some_and(|limit| ran <= limit.saturating_add(limit / 100 + LATE))
         });
         let elapsed_ns = (!limit.of_requests).then_some(elapsed_ns);
         Some(Self { process, runs_it: true, elapsed_ns, limit: Some(limit), setting, alarm })

@@ -52,13 +52,22 @@ fn sudo_has_a_time_limit() {
         assert!(death.fixes[0].commands[0].contains("/etc/sudoers"), "{death:#?}");
     }
     let place = Some(("/etc/sudoers.d/zz", 1));
-    let set = timed.clone().setting("sudoers", "command_timeout", "2", place);
+    let set = timed.clone().setting("sudoers", "command_timeout", "6", place);
     let death = ended_by(set.clone(), &sudo, &args, &[sig::SIGHUP]);
     let text = &death.cause.explanation;
-    assert!(text.contains("(command_timeout=2, set in /etc/sudoers.d/zz:1)"), "{text}");
+    assert!(text.contains("(command_timeout=6, set in /etc/sudoers.d/zz:1)"), "{text}");
     assert_eq!(death.cause.settings[0].line, Some(1), "{death:#?}");
-    let death = ended_by(set, &sudo, &["sudo", "-T", "5", "work"], &[sig::SIGHUP]);
-    assert!(death.cause.settings.is_empty(), "{death:#?}");
+    // Of another time, or one that is its own.
+    let shorter = timed.clone().setting("sudoers", "command_timeout", "2", place);
+    let others = [
+        ended_by(set.clone(), &sudo, &["sudo", "-T", "5", "work"], &[sig::SIGHUP]),
+        ended_by(set, &sudo, &["sudo", "-T6", "work"], &[sig::SIGHUP]),
+        ended_by(shorter, &sudo, &args, &[sig::SIGHUP]),
+    ];
+    for death in others {
+        assert_eq!(death.cause.id, CauseId::TimeoutCommand, "{death:#?}");
+        assert!(death.cause.settings.is_empty(), "{death:#?}");
+    }
     let others = [
         ended_by(users(), &sudo, &args, &[sig::SIGHUP]),
         ended_by(timed.clone(), &sudo, &args, &[sig::SIGINT]),
