@@ -116,7 +116,7 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
     if blow.way == Way::Killed && number == sig::SIGKILL && delay >= S {
         finding.explanation.push_str(&format!(
             " It ended only {} after that: it was frozen (a cgroup's freezer), waited in the kernel for something (a disk, \
-             a network file system), or the machine was very busy.",
+             a network file system), had much memory to give back, or the machine was very busy.",
             words::span(delay)
         ));
     }

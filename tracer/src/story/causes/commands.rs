@@ -333,9 +333,10 @@ fn message_bus_gone<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
     let exit = case.world.exits.iter().rev().find(|exit| {
         let task = &exit.value.task;
         let is_bus = ["dbus-daemon", "dbus-broker"].contains(&task.comm.as_str());
-        // The system's own runs as a user of the system's.
+        // The system's own runs as a user of the system's; a container has another one.
         let is_its = task.uid == uid || task.uid < 1000;
-        is_bus && is_its && exit.ns() <= blow.signal.ns() && exit.ns() + HEARD >= blow.signal.ns()
+        let near = exit.ns() <= blow.signal.ns() && exit.ns() + HEARD >= blow.signal.ns();
+        is_bus && is_its && near && case.task(task).container == case.victim_process().container
     })?;
     End::of(case, exit.value.task.id)
 }

@@ -262,6 +262,7 @@ fn journald_gone<'a>(case: &Case<'a>, ns: u64) -> Option<&'a Seen<Exit>> {
             && task.uid == 0
             && exit.ns() <= ns
             && exit.ns() + SILENT >= ns
+            && case.task(task).container == case.victim_process().container
     })
 }
 

@@ -290,12 +290,15 @@ fn what_a_container_hides_of_the_machine_is_a_gap() {
     assert_eq!(play(lacking), ["private", "its own"]);
 }
 
+const CONTAINER: &str =
+    "/system.slice/docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope";
+
 /// GDBus ends its program by raising SIGTERM when the message bus is gone.
 #[test]
 fn what_ends_itself_with_its_message_bus_is_told_with_that() {
-    let told = |uid: u32| {
-        let victim = task(42, "gdbus");
-        let bus = Task { uid, euid: uid, ..task(50, "dbus-daemon") };
+    let told_in = |uid: u32, cgroup: &str| {
+        let victim = task_in(42, "gdbus", "/user.slice/user-1000.slice/session-3.scope");
+        let bus = Task { uid, euid: uid, ..task_in(50, "dbus-daemon", cgroup) };
         let raised = SignalSent {
             info: SignalInfo::Real { code: -6, errno: 0, fields: [42, 0] },
             syscall: Some(Syscall { name: "tgkill".to_owned(), args: [42, 42, 15] }),
@@ -304,6 +307,7 @@ fn what_ends_itself_with_its_message_bus_is_told_with_that() {
         let scene = Scene::watching(&victim).exit(4997, bus, 0, false).signal(5000, raised);
         scene.exit(5001, victim, 15, true).death()
     };
+    let told = |uid| told_in(uid, "/system.slice/dbus.service");
     let death = told(1000);
     let words = "since its message bus was gone: 3 ms before, dbus-daemon[50] exited with 0.";
     assert!(death.cause.explanation.contains(words), "{death:#?}");
@@ -311,6 +315,9 @@ fn what_ends_itself_with_its_message_bus_is_told_with_that() {
     assert!(death.chain[0].text.contains("dbus-daemon[50]"), "{death:#?}");
     let death = told(1001);
     assert!(!death.cause.explanation.contains("message bus"), "another user's: {death:#?}");
+    assert!(told(101).cause.explanation.contains("message bus"), "the system's");
+    let death = told_in(101, CONTAINER);
+    assert!(!death.cause.explanation.contains("message bus"), "a container's: {death:#?}");
 }
 
 /// A pipe whose reader is gone, and who that may have been.
@@ -348,6 +355,9 @@ fn a_unit_that_does_not_ignore_broken_pipes_is_told_with_its_setting() {
     let journald = root(task(61, "systemd-journal"));
     let place = Some(("/etc/systemd/system/sp.service", 2));
     let scene = Scene::watching(&victim).setting("sp.service", "IgnoreSIGPIPE", "no", place);
+    let inside = Task { cgroup: Some(CONTAINER.to_owned()), ..journald.clone() };
+    let death = broken_pipe(&victim, scene.clone().exit(1_800, inside, 0, false));
+    assert!(!told(&death).contains("perhaps"), "a container's: {death:#?}");
     let death = broken_pipe(&victim, scene.exit(1_800, journald, 0, false));
     for words in [
         "(perhaps that was systemd-journal[61], to which services write what they print, and which had ended 200 ms",
