@@ -231,8 +231,10 @@ impl<'a> Search<'_, 'a> {
             Wish::Start => matches!(kind, Some("start" | "restart")) || kind.is_none() && conflicts,
             _ => matches!(kind, Some("stop" | "restart") | None),
         };
+        // One before that is over.
         let other = jobs_before(case, happening)
-            .find(|other| other.value.unit == unit && fits(job_type(case.world, other)));
+            .filter(|other| other.value.unit == unit && fits(job_type(case.world, other)))
+            .max_by_key(|other| other.value.id);
         let Some(job) = other else {
             let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
             return if when == Wish::Start { None } else { by_itself() };

@@ -364,7 +364,14 @@ impl<'a> Failure<'a> {
             *manager == Manager::System && said.all(|(about, ..)| about == *unit)
         })?;
         let is_named = history.is_some();
-        if said.ns() > job.ns() || !is_named && is_otherwise_explained(case, job, unit, said.ns()) {
+        // The line may be about a start before this one.
+        let is_again = case.world.jobs.iter().any(|other| {
+            let Job { manager, unit, id, result, .. } = &other.value;
+            let same = (manager, unit) == (&job.value.manager, &job.value.unit);
+            same && *id < job.value.id && result.is_none() && other.ns() >= said.ns()
+        });
+        let is_other = is_again || !is_named && is_otherwise_explained(case, job, unit, said.ns());
+        if said.ns() > job.ns() || is_other {
             return None;
         }
         let main = main_end(case.world, *manager, unit, said.ns(), 0, &[case.victim]);

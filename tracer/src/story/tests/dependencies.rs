@@ -180,6 +180,12 @@ fn a_failure_started_what_conflicts() {
         &["base.service was started by OnFailure= of bad.service: sleep[637]"],
     );
     says(&two("good.service"), &["base.service was started; who asked for that was not seen"]);
+    // It had been started for that, and ended; this start is another.
+    let again = failed("bad.service")
+        .unit(1, "base.service", &[("OnFailureOf", json!(["bad.service"]))])
+        .job(4991, 690, "start", "base.service")
+        .job(4999, 699, "start", "base.service");
+    says(&stopped(again), &["base.service was started; who asked for that was not seen"]);
     // What was stopped was started by nothing.
     let death = stopped(
         failed("bad.service")
