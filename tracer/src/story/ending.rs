@@ -163,7 +163,16 @@ impl<'a> Ending<'a> {
         let by_peer = self.tcp.is_some_and(|tcp| said(&tcp.value) == Ended::Peer);
         let by_shell =
             self.shell.is_some() || self.end.as_ref().is_some_and(|(end, _)| is_killed(end));
-        self.channel_timeout.as_ref().filter(|_| by_peer && !by_shell && !self.is_network_failure())
+        // In a login that lasted for less nothing can have been idle for so long.
+        let began_ns = self.sshd.iter().map(|exit| exit.value.task.id.start_ns).min();
+        let lasted = began_ns.zip(self.tcp).map(|(began, tcp)| tcp.ns().saturating_sub(began));
+        let is_over = |setting: &&DecidingSetting| {
+            session_timeout(&setting.value)
+                .zip(lasted)
+                .is_none_or(|(limit, lasted)| limit <= lasted)
+        };
+        let found = self.channel_timeout.as_ref().filter(is_over);
+        found.filter(|_| by_peer && !by_shell && !self.is_network_failure())
     }
 
     fn is_network_failure(&self) -> bool {
@@ -340,9 +349,42 @@ fn aborter(case: &Case<'_>, tcp: Option<&Seen<TcpChange>>) -> Option<Actor> {
     Some(Actor::behind_at(case, tcp.value.task.id, tcp.ns()))
 }
 
-/// The setting by which sshd closes idle channels, where it does.
+/// The setting by which sshd closes idle sessions, where it does.
 fn channel_timeout(case: &Case<'_>) -> Option<DecidingSetting> {
-    case.setting(&["sshd_config"], "ChannelTimeout").filter(|setting| setting.value != "none")
+    let setting = case.setting(&["sshd_config"], "ChannelTimeout");
+    setting.filter(|setting| session_timeout(&setting.value).is_some())
+}
+
+/// The shortest time, nanoseconds, after which a value of `ChannelTimeout=` ends a session in which nothing happens:
+/// `session:*=5m direct-tcpip=1h30m` (sshd_config(5), TIME FORMATS).
+fn session_timeout(value: &str) -> Option<u64> {
+    let limits = value.split_whitespace().filter_map(|pair| {
+        let (kind, limit) = pair.trim_matches('"').split_once('=')?;
+        let is_its = ["session", "*", "global"].iter().any(|start| kind.starts_with(start));
+        ssh_span(limit).filter(|ns| is_its && *ns > 0)
+    });
+    limits.min()
+}
+
+/// `300`, `5m`, `1h30m`, nanoseconds.
+fn ssh_span(text: &str) -> Option<u64> {
+    let (mut sum, mut number) = (0_u64, None);
+    for letter in text.chars() {
+        if let Some(digit) = letter.to_digit(10) {
+            number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit.into())?);
+            continue;
+        }
+        let seconds = match letter.to_ascii_lowercase() {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 7 * 86_400,
+            _ => return None,
+        };
+        sum = sum.checked_add(number.take()?.checked_mul(seconds)?)?;
+    }
+    sum.checked_add(number.unwrap_or(0))?.checked_mul(S)
 }
 
 /// Whether a process that ended lived in a unit.
@@ -524,4 +566,21 @@ fn call_link_by(
         link.evidence = Grade::Inferred;
     }
     link
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_session_may_be_idle() {
+        let of = |value: &str| session_timeout(value).map(|ns| ns / S);
+        assert_eq!(of("session:*=3s direct-tcpip=1s"), Some(3));
+        assert_eq!(of("*=300 session=1h30m"), Some(300));
+        assert_eq!(of("session:shell=1h30m"), Some(5400));
+        for value in ["none", "", "session=0", "x11-connection=5m", "session=5y", "session=m"] {
+            assert_eq!(of(value), None, "{value}");
+        }
+        let _ = of(&format!("session={}", u64::MAX));
+    }
 }

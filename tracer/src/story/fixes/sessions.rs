@@ -302,7 +302,7 @@ pub fn idle_channels() -> Fix {
         "have sshd close no idle channel",
         vec![
             "sudo sshd -T | grep -i channeltimeout".to_owned(),
-            remark("in the file that sets it (see above): ChannelTimeout none, or a longer time; then: sudo sshd -t && sudo systemctl reload ssh"),
+            remark("in the file that sets it (see above): ChannelTimeout none, or a longer time; then: sudo sshd -t && sudo systemctl reload ssh (or sshd, where the unit is called so)"),
         ],
         "a session in which nothing is typed or shown stays open",
     )

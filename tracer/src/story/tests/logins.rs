@@ -172,8 +172,12 @@ fn a_client_that_may_have_been_made_to_go_is_not_blamed_alone() {
     let limit = death.cause.settings.iter().find(|setting| setting.name == "ChannelTimeout");
     assert_eq!(limit.and_then(|limit| limit.line), Some(9), "{death:#?}");
     assert!(death.fixes.iter().any(|fix| fix.title == "have sshd close no idle channel"));
-    let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", "none", None));
-    says(&death, "203.0.113.5:51276 had closed the ssh connection)");
+    // Of none, of other channels, and of more time than the login lasted (16 min) that cannot be.
+    for limit in ["none", "direct-tcpip=3s", "session:*=1h30m"] {
+        let death = login(|scene| scene.setting("sshd_config", "ChannelTimeout", limit, file));
+        says(&death, "203.0.113.5:51276 had closed the ssh connection)");
+        assert!(death.cause.settings.iter().all(|it| it.name != "ChannelTimeout"), "{death:#?}");
+    }
 }
 
 /// Without PAM a login stays in the cgroup of sshd, and ends with it where its `KillMode=` says so.
