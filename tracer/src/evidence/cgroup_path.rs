@@ -163,6 +163,11 @@ pub fn is_top(path: &str) -> bool {
     path.split('/').all(|part| part.is_empty() || part == "..")
 }
 
+/// How many levels above the top of its reader's cgroup namespace a path goes: 2 for `/../..` and `/../../init.scope`.
+pub fn levels_above(path: &str) -> usize {
+    path.split('/').skip(1).take_while(|part| *part == "..").count()
+}
+
 /// The cgroup that was made for the innermost container.
 pub fn cgroup_of_container(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();

@@ -19,7 +19,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::evidence::cgroup_path::is_top;
+use crate::evidence::cgroup_path::{is_top, levels_above};
 
 /// How many removed cgroups are remembered: a verdict comes shortly after the end of its scope.
 const KEPT: usize = 4096;
@@ -45,7 +45,7 @@ impl Cgroups {
             let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
             let mut paths = Paths::new();
             let init = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
-            if let Some(root) = mount_point(&mounts, is_private(&init)) {
+            if let Some(root) = mount_point(&mounts, private_depth(&init)) {
                 if let Ok(metadata) = fs::metadata(&root) {
                     let top = if has_v1(&mounts) { "" } else { "/" };
                     paths.insert(metadata.ino(), top.to_owned());
@@ -116,16 +116,20 @@ fn visit(directory: &Path, path: &str, depth: usize, paths: &mut Paths) {
     }
 }
 
-/// Whether PID 1 is outside of this cgroup namespace, by the text of `/proc/1/cgroup`.
-fn is_private(init: &str) -> bool {
-    init.lines().any(|line| line.starts_with("0::/.."))
+/// How many levels PID 1 lives above the top of this cgroup namespace, by the text of `/proc/1/cgroup`: 0 in it.
+fn private_depth(init: &str) -> usize {
+    init.lines().find_map(|line| line.strip_prefix("0::")).map_or(0, levels_above)
 }
 
-/// Where cgroup2 is mounted: the mount that shows most of it. In a private namespace one that reaches above its top.
-fn mount_point(mountinfo: &[u8], is_private: bool) -> Option<PathBuf> {
-    let reaches_above = |root: &[u8]| root != b"/" && is_top(&String::from_utf8_lossy(root));
+/// Where cgroup2 is mounted: the mount that shows most of it. In a private namespace the one that reaches so many levels
+/// above its top, where the paths of the machine begin.
+fn mount_point(mountinfo: &[u8], private_depth: usize) -> Option<PathBuf> {
+    let reaches_it = |root: &[u8]| {
+        let root = String::from_utf8_lossy(root);
+        is_top(&root) && levels_above(&root) == private_depth
+    };
     let unified = mounts(mountinfo).filter(|(kind, ..)| *kind == b"cgroup2");
-    let known = unified.filter(|(_, root, _)| !is_private || reaches_above(root));
+    let known = unified.filter(|(_, root, _)| private_depth == 0 || reaches_it(root));
     known.map(|(_, root, point)| (root.len(), unescape(point))).min().map(|(_, point)| point)
 }
 
@@ -205,20 +209,23 @@ mod tests {
                        32 23 0:27 / /sys/fs/cgroup\\040two rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
                        33 23 0:28 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                        broken\n";
-        assert_eq!(mount_point(mounts, false), Some(PathBuf::from("/sys/fs/cgroup two")));
-        assert_eq!(mount_point(b"", false), None);
+        assert_eq!(mount_point(mounts, 0), Some(PathBuf::from("/sys/fs/cgroup two")));
+        assert_eq!(mount_point(b"", 0), None);
     }
 
     #[test]
     fn a_private_namespace_s_own_mount_tells_no_paths_of_the_machine() {
-        assert!(is_private("9:name=systemd:/\n0::/../../init.scope\n"));
-        assert!(!is_private("9:name=systemd:/..\n0::/init.scope\n") && !is_private("0::/\n"));
+        assert_eq!(private_depth("9:name=systemd:/\n0::/../../init.scope\n"), 2);
+        let own = ["9:name=systemd:/..\n0::/init.scope\n", "0::/\n"].map(private_depth);
+        assert_eq!(own, [0, 0]);
         let own = b"32 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
                     33 23 0:27 /../beside /mnt/beside rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(own, true), None);
+        assert_eq!(mount_point(own, 2), None);
+        let half = b"31 23 0:27 /.. /mnt/half rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(half, 2), None, "not as far as PID 1");
         let machine = b"31 23 0:27 /../.. /mnt/machine rw - cgroup2 cgroup2 rw\n";
-        let both = [&own[..], machine].concat();
-        assert_eq!(mount_point(&both, true), Some(PathBuf::from("/mnt/machine")));
+        let both = [&own[..], half, machine].concat();
+        assert_eq!(mount_point(&both, 2), Some(PathBuf::from("/mnt/machine")));
     }
 
     #[test]

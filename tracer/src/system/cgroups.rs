@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::evidence::CgroupLimits;
-use crate::evidence::cgroup_path::{is_top, leads_out};
+use crate::evidence::cgroup_path::{is_top, leads_out, levels_above};
 
 /// `memory.limit_in_bytes` of v1 is the largest page-aligned number where there is no limit.
 const NO_LIMIT_V1: u64 = 1 << 62;
@@ -62,7 +62,8 @@ impl Cgroups {
         for mount in [&mut self.unified, &mut self.systemd, &mut self.memory].into_iter().flatten()
         {
             // Paths are told from PID 1's top.
-            let reaches_it = is_top(&mount.root) && mount.root != "/";
+            let reaches_it =
+                is_top(&mount.root) && levels_above(&mount.root) == levels_above(&root);
             mount.is_partial = self.is_private && !reaches_it;
         }
         // As cg_get_root_path: PID 1's cgroup without its own scope.
@@ -467,6 +468,8 @@ mod tests {
         // The machine's own mount is to be seen.
         let whole = of(&UNIFIED.replace(" / ", " /../.. "), "0::/../../init.scope\n");
         assert!(!whole.is_private() && whole.is_unified_used());
+        let half = of(&UNIFIED.replace(" / ", " /.. "), "0::/../../init.scope\n");
+        assert!(half.is_private() && !half.is_unified_used(), "it does not reach as far");
         let directory = whole.unified_directory("/system.slice/a.service");
         assert_eq!(directory, Some("/sys/fs/cgroup/system.slice/a.service".into()));
     }
