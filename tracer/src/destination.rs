@@ -124,11 +124,12 @@ fn write(path: &Path, is_own: bool) -> io::Result<Destination> {
     Ok(Destination { file, is_new: false })
 }
 
-/// Keeps another killtrace from writing to the file as long as it is open. Not every file system can do that.
+/// Keeps another killtrace from writing to the file as long as it is open. Not every file system can do that; whoever may read
+/// the file can lock it as well.
 fn hold(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::other("another killtrace is writing to it"))
+            Err(io::Error::other("it is locked: another killtrace is writing to it, it seems"))
         }
         Err(TryLockError::Error(_)) | Ok(()) => Ok(()),
     }
