@@ -342,7 +342,8 @@ fn signal_named(args: &[String]) -> Option<u8> {
 }
 
 /// A loginctl that was told to end or to signal a session or a user, where its call was not seen. What was signalled is
-/// struck at once, and by that signal.
+/// struck at once, and by that signal. Root may ask for all, others for what is their own; what is in a container has a logind
+/// of its own.
 pub fn loginctl(
     case: &Case<'_>,
     session: Option<&str>,
@@ -350,6 +351,8 @@ pub fn loginctl(
     at_ns: u64,
 ) -> Option<(ProcessId, String)> {
     let seat = session.and_then(|id| case.world.session(id)?.seat);
+    let owner = session.and_then(|id| case.world.session(id)?.uid).or(case.placement.owner_uid);
+    let may_ask = |known: &Known| known.uid.is_some_and(|uid| uid == 0 || Some(uid) == owner);
     let verb = |args: &[String]| -> Option<String> {
         let has = |word: Option<&str>| args.iter().any(|arg| Some(arg.as_str()) == word);
         args.iter()
@@ -363,14 +366,15 @@ pub fn loginctl(
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {
         let at = known.exec_ns?;
-        let fits = known.comm.as_deref() == Some("loginctl")
-            && at <= at_ns
-            && at + COMMAND_TO_ACT >= at_ns;
+        let in_time = at <= at_ns && at + COMMAND_TO_ACT >= at_ns;
+        let fits = known.comm.as_deref() == Some("loginctl") && in_time && may_ask(known);
         let args = known.cmdline.as_deref()?;
         let verb = verb(args)?;
         let struck = case.blow.map(|blow| blow.signal.value.number);
         let strikes = || signal_named(args) == struck && at + 2 * S >= case.struck_ns();
-        let fits = fits && (!verb.starts_with("kill-") || strikes());
+        let fits = fits
+            && (!verb.starts_with("kill-") || strikes())
+            && case.process_at(id, at_ns).container.is_none();
         fits.then_some((at, id, verb))
     });
     found.max_by_key(|(at, ..)| *at).map(|(_, id, verb)| (id, verb))

@@ -336,7 +336,7 @@ fn logind_signals_the_leader_itself_and_on_request_alone() {
 #[test]
 fn a_signal_to_a_user_that_did_not_reach_all() {
     let victim = task_in(142, "v", BELOW_MANAGER);
-    let loginctl = root(task_in(90, "loginctl", "/user.slice/user-0.slice/session-1.scope"));
+    let loginctl = task_in(90, "loginctl", "/user.slice/user-0.slice/session-1.scope");
     let failed = JournalLine {
         message: "user-1000.slice: Failed to send signal SIGKILL to auxiliary processes on client request: No such device"
             .to_owned(),
@@ -344,12 +344,25 @@ fn a_signal_to_a_user_that_did_not_reach_all() {
         about_unit: Some("user-1000.slice".to_owned()),
         ..JournalLine::default()
     };
-    let death = Scene::watching(&victim)
-        .exec(1990, loginctl, &["loginctl", "kill-user", "-s", "KILL", "alice"], &[])
-        .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
-        .add(2002, Source::Journal, Fact::Journal(failed))
-        .exit(2003, victim, 9, true)
-        .death();
-    assert_eq!(death.cause.id, CauseId::LogindTerminate, "{death:#?}");
-    assert!(death.cause.explanation.contains("loginctl kill-user -s KILL alice"), "{death:#?}");
+    let told = |loginctl: &Task| {
+        Scene::watching(&victim)
+            .exec(1990, loginctl.clone(), &["loginctl", "kill-user", "-s", "KILL", "alice"], &[])
+            .signal(2001, signal(sig::SIGKILL, systemd(), victim.clone()))
+            .add(2002, Source::Journal, Fact::Journal(failed.clone()))
+            .exit(2003, victim.clone(), 9, true)
+            .death()
+    };
+    for loginctl in [root(loginctl.clone()), loginctl.clone()] {
+        let death = told(&loginctl);
+        assert_eq!(death.cause.id, CauseId::LogindTerminate, "{death:#?}");
+        assert!(death.cause.explanation.contains("loginctl kill-user -s KILL alice"), "{death:#?}");
+    }
+    // Who may not, and who asks another logind.
+    let bob = Task { uid: 1001, euid: 1001, ..loginctl.clone() };
+    let container = format!("/system.slice/docker-{}.scope", "0123456789abcdef".repeat(4));
+    for loginctl in [bob, root(Task { cgroup: Some(container), ..loginctl })] {
+        let death = told(&loginctl);
+        assert_eq!(death.cause.id, CauseId::SystemctlKill, "{death:#?}");
+        assert!(!death.cause.explanation.contains("loginctl"), "{death:#?}");
+    }
 }
