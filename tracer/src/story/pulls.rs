@@ -231,10 +231,11 @@ impl<'a> Search<'_, 'a> {
             Wish::Start => matches!(kind, Some("start" | "restart")) || kind.is_none() && conflicts,
             _ => matches!(kind, Some("stop" | "restart") | None),
         };
-        // One before that is over.
-        let other = jobs_before(case, happening)
-            .filter(|other| other.value.unit == unit && fits(job_type(case.world, other)))
-            .max_by_key(|other| other.value.id);
+        // The newest: one before that is over.
+        let mut own: Vec<_> =
+            jobs_before(case, happening).filter(|other| other.value.unit == unit).collect();
+        own.sort_by_key(|other| std::cmp::Reverse(other.value.id));
+        let other = own.into_iter().find(|other| fits(job_type(case.world, other)));
         let Some(job) = other else {
             let by_itself = || restarted(case, happening).or_else(|| ended(case, happening));
             return if when == Wish::Start { None } else { by_itself() };

@@ -110,7 +110,9 @@ fn sandbox(case: &Case<'_>) -> Option<String> {
     let sets_one = |process: &Process| {
         // `firejail --seccomp.drop=CALL`, `bwrap --add-seccomp-fd N`, `docker run --security-opt seccomp=FILE`
         let is_option = |word: &String| {
-            word.starts_with("seccomp=") || word.starts_with('-') && word.contains("seccomp")
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let by_name = name.starts_with('-') && name.contains("seccomp");
+            by_name || word.starts_with("seccomp=") || value.starts_with("seccomp=")
         };
         let mut words = process.cmdline.iter().flatten();
         process.comm.as_deref() == Some("firejail") || words.any(is_option)

@@ -390,7 +390,10 @@ fn the_sandbox_that_may_have_set_a_filter_is_named() {
     let words = "made a system call (mkdir) that its seccomp filter forbids, and the kernel ended it. It ran below \
                  bwrap[60], \"bwrap --seccomp 9 mkdir x\", which may have set that filter.";
     assert!(told(&death).contains(words), "{death:#?}");
-    assert!(!told(&play(&["env", "mkdir", "x"])).contains("may have set"));
+    assert!(told(&play(&["run", "--security-opt=seccomp=/x"])).contains("may have set"));
+    for words in [&["env", "mkdir", "x"][..], &["grep", "--include=seccomp.c", "x"]] {
+        assert!(!told(&play(words)).contains("may have set"), "{words:?}");
+    }
 }
 
 #[test]
