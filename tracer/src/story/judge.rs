@@ -113,7 +113,9 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
             signal_name(number)
         ));
     }
-    if blow.way == Way::Killed && number == sig::SIGKILL && delay >= S {
+    // An end that was lost is heard of late.
+    let is_late = delay >= S && !case.exit.value.unseen;
+    if blow.way == Way::Killed && number == sig::SIGKILL && is_late {
         finding.explanation.push_str(&format!(
             " It ended only {} after that: it was frozen (a cgroup's freezer), waited in the kernel for something (a disk, \
              a network file system), had much memory to give back, or the machine was very busy.",

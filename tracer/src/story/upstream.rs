@@ -113,9 +113,9 @@ impl<'a> End<'a> {
         self.sender().map(|(task, _)| task)
     }
 
-    /// Whether no signal ended it.
+    /// Whether no signal ended it, as far as its end was seen.
     pub const fn is_by_itself(&self) -> bool {
-        self.blow.is_none() && self.exit.value.killed_by().is_none()
+        self.blow.is_none() && self.exit.value.killed_by().is_none() && !self.exit.value.unseen
     }
 
     /// The signal by which another process ended it.

@@ -2,7 +2,9 @@
 //! right before, who is behind an end that the kernel answered.
 
 use super::scene::{Scene, caught, root, signal, task, task_in};
-use crate::evidence::{Grade, SignalInfo, SignalSent, Syscall, TargetReason, Task, sig};
+use crate::evidence::{
+    Fact, Gone, Grade, SignalInfo, SignalSent, Source, Syscall, TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 fn told(death: &Death) -> &str {
@@ -420,13 +422,21 @@ fn why_a_job_was_stopped_in_the_background_is_told() {
 /// kill -9 works on what is frozen only when that thaws.
 #[test]
 fn what_took_long_to_be_killed_is_told_with_what_can_be_why() {
-    let play = |ends_ms: u64| {
+    let killed = || {
         let (kill, victim) = (root(task(60, "kill")), task(42, "sleep"));
-        let scene = Scene::watching(&victim).signal(10, signal(sig::SIGKILL, kill, victim.clone()));
+        let sent = signal(sig::SIGKILL, kill, victim.clone());
+        (Scene::watching(&victim).signal(10, sent), victim)
+    };
+    let play = |ends_ms: u64| {
+        let (scene, victim) = killed();
         scene.exit(ends_ms, victim, 9, true).death()
     };
     let words =
         "It ended only 2.1 s after that: it was frozen (a cgroup's freezer), waited in the kernel";
     assert!(told(&play(2_110)).contains(words), "{:#?}", play(2_110));
     assert!(!told(&play(210)).contains("frozen"));
+    // Its end was lost, and is only heard of then.
+    let (scene, victim) = killed();
+    let lost = scene.add(2_110, Source::Proc, Fact::Gone(Gone { id: victim.id })).death();
+    assert!(!told(&lost).contains("frozen"), "{lost:#?}");
 }

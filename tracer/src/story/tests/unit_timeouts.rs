@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, at, root, signal, systemd, task_in};
-use crate::evidence::{Fact, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
+use crate::evidence::{Fact, Gone, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death};
 
 const FILE: &str = "/etc/systemd/system/v.service";
@@ -147,7 +147,7 @@ fn a_mode_of_failure_is_told_where_it_chose_the_signal() {
 fn a_program_that_goes_to_the_background_is_told_as_that() {
     let mut main = task_in(140, "v", "/system.slice/v.service");
     main.id.start_ns = at(0).boot_ns;
-    let told = |kind: &str, session_leader| {
+    let told_where = |is_seen: bool, kind: &str, session_leader| {
         let mut scene = Scene::default()
             .setting("v.service", "Type", kind, Some((FILE, 2)))
             .target(&victim(), TargetReason::Running)
@@ -167,12 +167,21 @@ fn a_program_that_goes_to_the_background_is_told_as_that() {
             "v.service",
             &[("MainPID", Value::from(140))],
         );
-        scene
-            .exit(900, main.clone(), 0, false)
-            .signal(901, signal(sig::SIGTERM, systemd(), victim()))
-            .exit(902, victim(), u32::from(sig::SIGTERM), true)
-            .death()
+        scene = if is_seen {
+            scene.exit(900, main.clone(), 0, false)
+        } else {
+            let gone = Fact::Gone(Gone { id: main.id });
+            scene.target(&main, TargetReason::Running).add(900, Source::Proc, gone)
+        };
+        let ended = scene.signal(901, signal(sig::SIGTERM, systemd(), victim())).exit(
+            902,
+            victim(),
+            u32::from(sig::SIGTERM),
+            true,
+        );
+        ended.deaths().pop().expect("its death")
     };
+    let told = |kind: &str, session_leader| told_where(true, kind, session_leader);
     let death = told("simple", 142);
     assert_eq!(death.cause.id, CauseId::UnitMainProcessExited, "{death:#?}");
     let text = &death.cause.explanation;
@@ -181,7 +190,9 @@ fn a_program_that_goes_to_the_background_is_told_as_that() {
         "{text}"
     );
     assert!(death.fixes[0].commands.concat().contains("Type=forking"), "{death:#?}");
-    for death in [told("simple", 140), told("forking", 142)] {
+    // How it ended was not seen.
+    let lost = told_where(false, "simple", 142);
+    for death in [told("simple", 140), told("forking", 142), lost] {
         assert!(!death.cause.explanation.contains("background"), "{}", death.cause.explanation);
     }
 }
