@@ -171,6 +171,23 @@ impl Process {
             comm.len() >= COMM_LEN && begin.len() >= COMM_LEN - MAX_PART && whole.len() <= MAX_NAME;
         Some(if is_cut && rest.is_some_and(is_name) { whole } else { comm })
     }
+
+    /// What its program is called by whoever starts it: its name where that is the program's or one of the words that it was
+    /// started by, as of a script; else it has given itself that name, as the first thread of Node (`MainThread`) and the
+    /// server of tmux do, and its executable's counts.
+    #[must_use]
+    pub fn program(&self) -> Option<&str> {
+        /// The interpreter of a script, an option of that, the script.
+        const WORDS: usize = 3;
+        let name = self.name()?;
+        let exe = self.exe.as_deref().map(base_name).filter(|exe| !exe.is_empty());
+        let exe = exe.map(|exe| exe.strip_suffix(" (deleted)").unwrap_or(exe));
+        let words = self.cmdline.iter().flatten().take(WORDS);
+        let words = words.map(|word| base_name(word.trim_start_matches('-')));
+        let comm = self.comm.as_deref().unwrap_or_default();
+        let is_given = exe.into_iter().chain(words).any(|word| is_comm_of(comm, word));
+        Some(exe.filter(|_| !is_given).unwrap_or(name))
+    }
 }
 
 /// A parent as the report shows it.
@@ -281,6 +298,34 @@ mod tests {
         called(&none, "/tmp/systemd", &none);
         let few = format!("sys{}", "\u{fffd}".repeat(4));
         called(&few, "/tmp/systemd", &few);
+    }
+
+    #[test]
+    fn a_program_is_called_as_whoever_starts_it_does() {
+        let called = |comm: &str, exe: &str, line: &str| {
+            let words = line.split(' ').map(str::to_owned).collect();
+            let process = Process {
+                comm: Some(comm.to_owned()),
+                exe: Some(exe.to_owned()).filter(|exe| !exe.is_empty()),
+                cmdline: Some(words),
+                ..Process::default()
+            };
+            process.program().map(str::to_owned)
+        };
+        for (comm, exe, line, program) in [
+            ("MainThread", "/usr/bin/node", "node /srv/app.js", "node"),
+            ("tmux: server", "/usr/bin/tmux (deleted)", "tmux new -d", "tmux"),
+            ("sh", "/usr/bin/dash", "/bin/sh -c x", "sh"),
+            ("bash", "/usr/bin/bash", "-bash", "bash"),
+            ("sleep", "/bin/busybox", "sleep 5", "sleep"),
+            ("job.py", "/usr/bin/python3.11", "/usr/bin/python3 -u /srv/job.py", "job.py"),
+            ("sshd", "/usr/sbin/sshd", "sshd: alice@pts/0", "sshd"),
+            ("gnome-session-b", "/usr/libexec/gnome-session-binary", "x", "gnome-session-binary"),
+            ("MainThread", "", "node x.js", "MainThread"),
+        ] {
+            assert_eq!(called(comm, exe, line).as_deref(), Some(program), "{line}");
+        }
+        assert_eq!(Process::default().program(), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, signals, words};
 use crate::evidence::{
     BusCall, CgroupOwner, Disposition, Exit, Manager, Mechanism, Moment, Process, ProcessId,
-    Source, Task, unit_template,
+    Source, Task, set_off, unit_template,
 };
 
 /// One death to be explained.
@@ -187,9 +187,14 @@ impl<'a> Case<'a> {
         words::name_pid(&self.victim_process())
     }
 
-    /// What the victim is called, for a command line.
+    /// What the victim calls itself, in a sentence.
+    pub fn name(&self) -> String {
+        set_off(self.victim_process().name().unwrap_or("it")).into_owned()
+    }
+
+    /// What the victim's program is called, for a command line.
     pub fn program(&self) -> String {
-        self.victim_process().name().unwrap_or("PROGRAM").to_owned()
+        self.victim_process().program().unwrap_or("PROGRAM").to_owned()
     }
 
     /// What starts the victim's program again, for a shell: its whole command line where that can be told. What it may have

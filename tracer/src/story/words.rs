@@ -71,7 +71,7 @@ pub fn shell_command(process: &Process) -> Option<String> {
     let args = process.cmdline.as_deref()?;
     let program = args.first()?;
     let is_path = program.starts_with('/') && !program.contains(char::is_whitespace);
-    let is_name = || process.name() == Some(program.as_str()) && quoted(program) == *program;
+    let is_name = || process.program() == Some(program.as_str()) && quoted(program) == *program;
     let plain = args.iter().all(|arg| !arg.contains(char::is_control));
     let known = plain && !program.starts_with('-') && (is_path || is_name());
     let line = args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ");
@@ -234,6 +234,14 @@ mod tests {
             line("/bin/sh /opt/work 'a b'")
         );
         assert_eq!(again("v", &["/opt/v", "it's"]), line(r"/opt/v 'it'\''s'"));
+        // It calls itself otherwise than its program.
+        let node = Process {
+            exe: Some("/usr/bin/node".to_owned()),
+            cmdline: Some(["node", "/srv/app.js"].map(str::to_owned).to_vec()),
+            comm: Some("MainThread".to_owned()),
+            ..Process::default()
+        };
+        assert_eq!(shell_command(&node), line("node /srv/app.js"));
         for (comm, args) in [
             ("bash", &["-bash"][..]),
             ("nginx", &["nginx: worker process"]),

@@ -91,7 +91,7 @@ fn made_otherwise(case: &Case<'_>, at: &UnitAt, name: &str, other: &str) -> Opti
         return Some(fixes::without_dependency(at, name, other));
     }
     let user = case.victim_process().user?;
-    Some(fixes::system_unit_of_user(&user, &case.program()))
+    Some(fixes::system_unit_of_user(&user, &case.program(), &case.command()))
 }
 
 /// `RestartMode=direct` for the other unit, where its manager knows that setting and restarts it by itself: nothing that

@@ -8,7 +8,7 @@ mod user_stopped;
 
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task, base_name};
+use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
@@ -334,12 +334,6 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-fn program(case: &Case<'_>) -> String {
-    let process = case.victim_process();
-    let exe = process.exe.as_deref().map(|exe| base_name(exe).to_owned());
-    exe.or(process.comm).unwrap_or_else(|| "PROGRAM".to_owned())
-}
-
 /// `KillUserProcesses=yes`
 pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::LogindKillUserProcesses;
@@ -349,7 +343,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if case.placement.session.is_some() {
             return is_not(ID, format!("it was a process of {}, not of the session", stop.unit));
         }
-        let name = case.program();
+        let name = case.name();
         return is_not(ID, format!("{name} was in {}, not in a login session's scope", stop.unit));
     };
     if let Some(because) = refuted(case, &stop, session) {
@@ -379,7 +373,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
     .fixes([
-        fixes::linger_and_scope(&user, &program(case)),
+        fixes::linger_and_scope(&user, &case.program()),
         fixes::exclude_user(Logind::OfSystemd, &user),
     ]);
     // Where KillOnlyUsers= names the user, the general setting changes nothing.

@@ -22,7 +22,7 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::SshdPerConnectionUnit;
     let stop = UnitStop::of(case)?;
     if !is_per_connection(&stop.unit) {
-        let name = case.program();
+        let name = case.name();
         let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
         // Worth saying only where an ssh login is behind it at all.
         return case

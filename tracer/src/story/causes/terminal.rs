@@ -215,7 +215,8 @@ fn detach(case: &Case<'_>) -> Option<Fix> {
         gives(&blow.signal.value.sender)
             || Relay::hangups(case, blow).iter().any(|seen| gives(&seen.value.sender))
     });
-    (!gives(&case.exit.value.task)).then(|| fixes::detach(&case.program(), was_given))
+    let task = &case.exit.value.task;
+    (!gives(task)).then(|| fixes::detach(&case.program(), &task.comm, was_given))
 }
 
 /// How a process ended, and how long after that time (nanoseconds), in brackets; empty where that is not known.

@@ -94,7 +94,7 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .fixes(reload.iter().flat_map(|reload| reload.fixes.first().cloned()))
     .fixes(background.map(|kind| fixes::fitting_type(&at, &kind)))
     .fixes(match users_manager(case, &stop.unit) {
-        Some(user) => vec![fixes::system_unit_of_user(&user, &program)],
+        Some(user) => vec![fixes::system_unit_of_user(&user, &program, &command)],
         None => vec![
             fixes::own_unit(&at, &program, &command, user.as_deref()),
             fixes::kill_mode_process(&at),

@@ -89,20 +89,20 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
     .see("loginctl(1), systemd-run(1)")
 }
 
-/// A unit of the system's, which outlives the user's service manager.
-pub fn system_unit_of_user(user: &str, program: &str) -> Fix {
+/// A unit of the system's, which outlives the user's service manager; `command` is what starts the program again, for a shell.
+pub fn system_unit_of_user(user: &str, program: &str, command: &str) -> Fix {
     // A multiplexer's server needs to be told that there is no terminal, and goes on without what started it.
     let run = match multiplexer(program) {
         Some("tmux") => "--service-type=forking tmux new-session -d".to_owned(),
         Some(screen) => format!("--service-type=forking {screen} -d -m"),
-        None => operand(program),
+        None => command.to_owned(),
     };
     fix(
         "run it as a unit of the system's, under the user's name",
         vec![format!("sudo systemd-run --uid={} --unit=my-job {run}", quoted(user))],
         "it no longer depends on the user's service manager",
     )
-    .but("it has none of the user's session around it: no session bus, no keyring, no XDG_RUNTIME_DIR")
+    .but("it has none of the user's session around it: no session bus, no keyring, no XDG_RUNTIME_DIR; it starts in /")
     .check("systemctl status my-job")
     .see("systemd-run(1)")
 }
@@ -227,8 +227,9 @@ pub fn long_running_sshd(socket: &str) -> Fix {
     .see("sshd(8)")
 }
 
-/// Detach from the terminal, by a multiplexer unless that terminal was given by one, or by another program.
-pub fn detach(program: &str, was_given: bool) -> Fix {
+/// Detach from the terminal, by a multiplexer unless that terminal was given by one, or by another program. `comm` is what
+/// the kernel calls the process.
+pub fn detach(program: &str, comm: &str, was_given: bool) -> Fix {
     let program = quoted(program);
     let (commands, see) = if was_given {
         (vec![format!("setsid -f {program} …")], "setsid(1), nohup(1)")
@@ -239,7 +240,7 @@ pub fn detach(program: &str, was_given: bool) -> Fix {
     const EFFECT: &str = "it no longer gets SIGHUP when the terminal closes";
     fix("run it detached from the terminal", commands, EFFECT)
         .but("it runs on unseen until it ends by itself or somebody ends it; logind's KillUserProcesses= still applies")
-        .check(format!("ps -o pid,sid,tty,comm -C {program}"))
+        .check(format!("ps -o pid,sid,tty,comm -C {}", quoted(comm)))
         .see(see)
 }
 
@@ -349,8 +350,8 @@ mod tests {
 
     #[test]
     fn what_tmux_ended_is_not_put_into_tmux_again() {
-        assert!(!detach("sleep", true).commands[0].contains("tmux"));
-        assert!(detach("sleep", false).commands[0].contains("tmux"));
+        assert!(!detach("sleep", "sleep", true).commands[0].contains("tmux"));
+        assert!(detach("sleep", "sleep", false).commands[0].contains("tmux"));
     }
 
     #[test]

@@ -121,8 +121,8 @@ fn of_no_unit() -> Vec<Fix> {
         hold_up_shutdown("rsync"),
         cancel_shutdown(),
         linger_and_scope("alice", "tmux"),
-        system_unit_of_user("alice", "v"),
-        system_unit_of_user("alice", "tmux: server"),
+        system_unit_of_user("alice", "v", "v"),
+        system_unit_of_user("alice", "tmux", "tmux new"),
         linger("alice"),
         keep_user_processes(Logind::OfSystemd),
         keep_user_processes(Logind::Elogind),
@@ -133,8 +133,8 @@ fn of_no_unit() -> Vec<Fix> {
         pam_systemd("ssh.service"),
         pam_systemd("sshd.service"),
         long_running_sshd("ssh.socket"),
-        detach("v", false),
-        detach("v", true),
+        detach("v", "v", false),
+        detach("v", "v", true),
         no_hangup_by_shell("v", "bash"),
         expect_eof(),
         output_to_file("v"),
@@ -220,10 +220,15 @@ fn needrestart_is_told_of_each_unit_by_a_file_of_its_own() {
 /// A multiplexer goes to the background, and has no terminal there.
 #[test]
 fn a_multiplexer_is_a_unit_of_the_systems_without_a_terminal() {
-    let run = |program: &str| system_unit_of_user("alice", program).commands[0].clone();
+    let run = |program: &str| {
+        let command = format!("/opt/{program} --do it");
+        system_unit_of_user("alice", program, &command).commands[0].clone()
+    };
     let tmux =
         "sudo systemd-run --uid=alice --unit=my-job --service-type=forking tmux new-session -d";
+    assert_eq!(run("tmux"), tmux);
     assert_eq!(run("tmux: server"), tmux);
     assert!(run("screen").ends_with("--service-type=forking screen -d -m"));
-    assert_eq!(run("worker"), "sudo systemd-run --uid=alice --unit=my-job worker");
+    let worker = "sudo systemd-run --uid=alice --unit=my-job /opt/worker --do it";
+    assert_eq!(run("worker"), worker);
 }

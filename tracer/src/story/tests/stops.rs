@@ -152,7 +152,7 @@ fn a_unit_of_its_own_fits_whose_it_is_and_what_it_runs() {
     let manager = "/user.slice/user-1000.slice/user@1000.service";
     let below = format!("{manager}/app.slice/job.service");
     let fixes = left_over("user@1000.service", &below, "work");
-    assert_eq!(fixes, ["sudo systemd-run --uid=alice --unit=my-job work"]);
+    assert_eq!(fixes, ["sudo systemd-run --uid=alice --unit=my-job work 7"]);
     let fixes = left_over("v.service", CGROUP, "tmux: server");
     assert_eq!(fixes[0], "sudo systemd-run --scope --unit=my-job tmux");
     let fixes = left_over("v.service", CGROUP, "screensaver");

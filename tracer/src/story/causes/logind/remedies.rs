@@ -1,6 +1,6 @@
 //! What to do about an end that logind was asked for.
 
-use super::{owner, program};
+use super::owner;
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::causes::unit_remedies;
@@ -37,11 +37,11 @@ pub(super) fn remedies(
 
 /// To have the victim outlive this session, of which it was.
 pub fn outside_session(case: &Case<'_>, session: &str) -> Fix {
-    fixes::linger_and_scope(&owner(case, session), &program(case))
+    fixes::linger_and_scope(&owner(case, session), &case.program())
 }
 
 /// To have the victim outlive all that is its user's, the user's service manager too.
 pub fn outside_manager(case: &Case<'_>) -> Option<Fix> {
     let user = case.world.user(case.placement.owner_uid?)?;
-    Some(fixes::system_unit_of_user(&user.name, &program(case)))
+    Some(fixes::system_unit_of_user(&user.name, &case.program(), &case.command()))
 }

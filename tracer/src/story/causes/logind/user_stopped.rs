@@ -21,7 +21,7 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
     let uid = case.placement.owner_uid?;
     let manager_unit = format!("user@{uid}.service");
     if case.placement.unit.as_deref() != Some(manager_unit.as_str()) {
-        let name = case.program();
+        let name = case.name();
         let around = case.placement.unit.as_deref().unwrap_or(&stop.unit);
         return is_not(ID, format!("{name} was in {around}, not below {manager_unit}"));
     }
