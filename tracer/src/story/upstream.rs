@@ -1,10 +1,11 @@
 //! What ended the process whose end led to this one: one step further up the chain.
 
-use super::actor::{Actor, STARTS, is_interactive, is_shell, runs_shell};
+use super::actor::{Actor, STARTS, runs_shell};
 use super::case::Case;
 use super::causes::{KILLERS, logind};
 use super::decide::{self, Blow};
 use super::ending::exit_link;
+use super::idle::{self, idle_alarm};
 use super::manager::manager_of;
 use super::mechanism;
 use super::requests::{Request, Wish};
@@ -16,7 +17,8 @@ use super::windows::{AT_START, END_SEEN_LATE};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
+    CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
+    signal_name,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -40,26 +42,6 @@ pub struct End<'a> {
     above: Option<Box<Self>>,
     /// The timer by which a shell had ended itself.
     idle: Option<&'a SeenSignal>,
-}
-
-/// The timer by which an interactive shell had ended itself: nobody typed anything for as long as `TMOUT` says (bash(1),
-/// zshparam(1)). It catches SIGALRM, says so, and ends as by `exit`.
-pub fn idle_alarm<'a>(case: &Case<'a>, exit: &Seen<Exit>) -> Option<&'a SeenSignal> {
-    /// What a shell does at its end: its logout file, and writing its history.
-    const ENDS: u64 = S;
-    let task = &exit.value.task;
-    let process = signals::task_at(case.world, task, exit.ns());
-    let is_shell = process.comm.as_deref().is_some_and(is_shell) && is_interactive(&process);
-    let exited = matches!(Outcome::of(&exit.value), Outcome::Exited { .. });
-    let mut signals = case.world.signals_to(task.id).iter().rev();
-    let ran_out = signals.find(|signal| {
-        mechanism::of(&signal.value) == Mechanism::Timer
-            && signal.value.number == sig::SIGALRM
-            && signal.value.disposition == Some(Disposition::Handler)
-            && signal.ns() <= exit.ns()
-            && signal.ns() + ENDS >= exit.ns()
-    });
-    ran_out.filter(|_| is_shell && exited)
 }
 
 /// How far up ends are followed.
@@ -201,8 +183,9 @@ impl<'a> End<'a> {
         let name = words::name_pid(&case.task(&self.exit.value.task));
         let outcome = Outcome::of(&self.exit.value);
         let how = format!("{name} {}", outcome.clause());
-        if self.idle.is_some() {
-            return format!("{how}, having got no input for as long as TMOUT says, it seems");
+        if let Some(alarm) = self.idle {
+            let limit = idle::Limit::of(case, &self.exit.value.task, alarm);
+            return format!("{how}, having got no input for {limit}, it seems");
         }
         let Some(blow) = self.blow else { return how };
         let signal = signal_name(blow.signal.value.number);

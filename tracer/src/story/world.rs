@@ -296,6 +296,11 @@ impl World {
         self.settings.lines(None).chain(self.settings.lines(Some(manager)))
     }
 
+    /// Every line of those settings of no unit of which every line is told, oldest first.
+    pub fn lines_of_no_unit(&self) -> impl DoubleEndedIterator<Item = &Setting> {
+        self.settings.lines(None).map(|seen| &seen.value)
+    }
+
     /// Of how many of a manager's units more was heard than could be remembered.
     pub fn units_forgotten(&self, manager: Manager) -> usize {
         self.units.forgotten(manager).max(self.settings.forgotten(manager))

@@ -52,6 +52,7 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
         context.add_homeless(process.pid);
     }
     tokio::spawn(machine_settings(Arc::clone(&context)));
+    tokio::spawn(login_settings(Arc::clone(&context), process.uid, process.tty.is_some()));
     if process.environment.contains_key("SSH_CONNECTION") {
         tokio::spawn(ssh_settings(Arc::clone(&context)));
     }
@@ -174,16 +175,38 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
 }
 
-/// The settings of logind, of PID 1, of the kernel, and of logins, once.
+/// The settings of logind, of PID 1, of the kernel, of sudo and of shells, once.
 async fn machine_settings(context: Arc<Context>) {
     if context.outbox.first_time("machine settings") {
         tell_settings(&context, machine::core_pattern());
         let read = |root: &Root| vec![root.default_timeout_stop()];
         let manager = tell_read(Arc::clone(&context), "system.conf", read);
-        let limits =
-            |root: &Root| root.login_limits().into_iter().chain(root.sudo_timeout()).collect();
-        let logins = tell_read(Arc::clone(&context), "logins", limits);
-        tokio::join!(manager, logins, logind_settings(Arc::clone(&context)));
+        let sudo = tell_read(Arc::clone(&context), "sudo", Root::sudo_timeouts);
+        let shells = tell_read(Arc::clone(&context), "shells", Root::idle_limits);
+        tokio::join!(manager, sudo, shells, logind_settings(Arc::clone(&context)));
+    }
+}
+
+/// What a user's logins and shells are set up with, once; the user's own files are read with the user's rights.
+async fn login_settings(context: Arc<Context>, uid: u32, on_terminal: bool) {
+    let Some(user) = user(&context, uid).await else { return };
+    if context.outbox.first_time(("login limits", uid)) {
+        let (name, whose) = (user.name.clone(), format!("logins of uid {uid}"));
+        let limits = move |root: &Root| {
+            root.login_limits(&name, uid, |group| users::is_in(uid, &name, group))
+        };
+        tell_read(Arc::clone(&context), &whose, limits).await;
+    }
+    let home = user.home.filter(|_| on_terminal);
+    if let Some(home) = home.filter(|_| context.outbox.first_time(("own shells", uid))) {
+        let root = context.root.again();
+        let read = move || (root.own_idle_limits(uid, &home), root.missed());
+        let read = context.user_files.run(uid, read).await;
+        let (settings, missed) = read.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
+        if let Some(why) = missed {
+            context.outbox.unavailable(format!("settings of the shells of uid {uid}"), why);
+        }
+        tell_settings(&context, settings);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::ptr;
 
+use super::settings::limits::Group;
 use super::{files, presence};
 use crate::evidence::User;
 
@@ -142,6 +143,51 @@ pub fn groups(name: &str, own: u32) -> Vec<u32> {
     }
 }
 
+/// Whether the machine's user with this number and name is in a group, where that can be known: the database of this
+/// container says nothing of the machine's users.
+pub fn is_in(uid: u32, name: &str, group: Group<'_>) -> Option<bool> {
+    if presence::has_other_files() {
+        return None;
+    }
+    let own = primary_group(uid)?;
+    Some(match group {
+        Group::Own(least, most) => (least..=most).contains(&own),
+        Group::Number(number) => groups(name, own).contains(&number),
+        // A group that nobody knows has nobody in it.
+        Group::Named(group) => {
+            group_named(group).is_some_and(|number| groups(name, own).contains(&number))
+        }
+    })
+}
+
+/// The number of the group with this name.
+fn group_named(name: &str) -> Option<u32> {
+    if ASKS_GETENT {
+        let told = answer(Command::new("getent").args(["group", "--", name]))?;
+        let mut fields = told.lines().next()?.split(':');
+        // A number would be looked up as one.
+        return fields.next().filter(|found| *found == name).and(fields.nth(1)?.parse().ok());
+    }
+    let name = CString::new(name).ok()?;
+    let mut buffer: Vec<libc::c_char> = vec![0; 1 << 10];
+    loop {
+        // SAFETY: `group` consists of an integer and raw pointers, for all of which zero is a valid value.
+        let mut entry: libc::group = unsafe { std::mem::zeroed() };
+        let mut result: *mut libc::group = ptr::null_mut();
+        let (place, size) = (buffer.as_mut_ptr(), buffer.len());
+        // SAFETY: the name is NUL-terminated, `place` has `size` bytes, and both, the entry and the result are valid for the
+        // call.
+        let error = unsafe {
+            libc::getgrnam_r(name.as_ptr(), &raw mut entry, place, size, &raw mut result)
+        };
+        if error == libc::ERANGE && size < MAX_BUFFER {
+            buffer.resize(size * 4, 0);
+            continue;
+        }
+        return (error == 0 && !result.is_null()).then_some(entry.gr_gid);
+    }
+}
+
 fn by_number(uid: u32) -> Option<Entry> {
     if ASKS_GETENT {
         return getent(&uid.to_string()).filter(|entry| entry.uid == uid);
@@ -223,6 +269,10 @@ mod tests {
         let own = primary_group(0).expect("root has a group");
         assert!(groups("root", own).contains(&own));
         assert_eq!(groups("no such user", 7), [7]);
+        assert_eq!((group_named("root"), group_named("no such group")), (Some(0), None));
+        assert_eq!(is_in(0, "root", Group::Named("root")), Some(true));
+        assert_eq!(is_in(0, "root", Group::Named("no such group")), Some(false));
+        assert_eq!(is_in(0, "root", Group::Own(1, 9)), Some(false));
         let line = "alice:x:1000:1001:Alice,,,:/home/alice:/bin/sh";
         let home = Some("/home/alice".to_owned());
         let alice = Entry { name: "alice".to_owned(), uid: 1000, gid: 1001, home };

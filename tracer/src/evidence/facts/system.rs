@@ -154,10 +154,33 @@ impl Setting {
     /// What the scope begins with of a limit that pam_limits(8) gives to the sessions of a user.
     pub const LOGIN_LIMITS: &'static str = "limits.conf ";
 
-    /// The scope of the limits of a user's sessions: `limits.conf alice`; of `*` that of anybody's but root's.
+    /// The scope of the limits of a user's sessions: `limits.conf alice`; in older recordings of `*` that of anybody's but
+    /// root's.
     #[must_use]
     pub fn login_limits_of(user: &str) -> String {
         format!("{}{user}", Self::LOGIN_LIMITS)
+    }
+
+    /// The scope of what the files set that every shell may read at its start.
+    pub const SHELLS: &'static str = "shell";
+
+    /// The scope of the same of a user's own files: `shell 1000`.
+    #[must_use]
+    pub fn shells_of(uid: u32) -> String {
+        format!("{} {uid}", Self::SHELLS)
+    }
+
+    /// The scope of what sudoers(5) sets; where that is for some alone, with whom: `sudoers :alice`.
+    pub const SUDOERS: &'static str = "sudoers";
+
+    /// Those of no unit of which every line is told: which of them counts is decided when it matters.
+    const EACH_LINE: [&'static str; 3] = ["TMOUT", "command_timeout", "TIMEOUT"];
+
+    /// Whether every line of it is told, not only the one that counts.
+    #[must_use]
+    pub fn has_lines(&self) -> bool {
+        let name = self.name.as_str();
+        Self::ADDED_UP.contains(&name) || self.manager.is_none() && Self::EACH_LINE.contains(&name)
     }
 
     /// Those of units that add up over several lines, dependencies, commands and filters: each line is told.

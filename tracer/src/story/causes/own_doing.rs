@@ -11,9 +11,9 @@ use crate::story::case::Case;
 use crate::story::decide::fault_lived_through;
 use crate::story::ending::Ending;
 use crate::story::fixes::UnitAt;
+use crate::story::idle::{self, idle_alarm};
 use crate::story::patience::Program;
 use crate::story::stopping::{AskedToEnd, is_true};
-use crate::story::upstream::idle_alarm;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
@@ -349,18 +349,21 @@ pub fn timer(case: &Case<'_>) -> Option<Opinion> {
 pub fn idle_shell(case: &Case<'_>) -> Option<Opinion> {
     let Outcome::Exited { status } = case.outcome else { return None };
     let ran_out = idle_alarm(case, case.exit).filter(|_| case.blow.is_none())?;
+    let limit = idle::Limit::of(case, &case.exit.value.task, ran_out);
     Finding::new(
         CauseId::TimerExpired,
         Fit::Circumstance,
         Grade::Inferred,
         format!(
             "{} exited with status {status} by itself, {} after SIGALRM from a timer of its own: as an interactive shell \
-             does that got no input for as long as TMOUT says.",
+             does that got no input for {limit}.",
             case.victim_name(),
             words::span(case.exit.ns().saturating_sub(ran_out.ns())),
         ),
     )
+    .settings([limit.line().cloned()])
     .links([case.signal_link(ran_out, Mechanism::Timer)])
+    .fixes([fixes::longer_idle(limit.name, limit.line())])
     .answer()
 }
 

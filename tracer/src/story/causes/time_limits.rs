@@ -1,5 +1,7 @@
 //! Programs that run a command, or serve requests, with a time limit: `timeout` and its kind, GNU parallel, sudo, uWSGI.
 
+mod sudoers;
+
 use super::commands::{aim, by_program, dealt, group_aimed_at, way};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, Process, ProcessId, S, base_name, sig, signal_name};
@@ -229,17 +231,13 @@ impl<'a> Limited<'a> {
             }
         }
         let is_given = |arg: &String| arg.starts_with("-T") || is_option(arg, "--command-timeout");
-        /// How long after its time was up sudo may act, at most.
-        const LATE: u64 = S;
-        let setting = alarm.and_then(|_| case.setting(&["sudoers"], "command_timeout"));
-        // Another one, of a rule for that command, may have run out.
-        let ran = elapsed_ns.saturating_sub(sent.ns().saturating_sub(first.ns()));
-        let setting = setting.filter(|setting| {
-            let limit = duration_ns(&setting.value);
-            !process.cmdline.iter().flatten().any(is_given)
-                && !is_early(limit, ran)
-                && limit.is_some_and(|limit| ran <= limit.saturating_add(limit / 100 + LATE))
+        let is_written = alarm.is_some() && !process.cmdline.iter().flatten().any(is_given);
+        let setting = is_written.then(|| {
+            let command = case.task(&sent.value.target);
+            let ran_ns = elapsed_ns.saturating_sub(sent.ns().saturating_sub(first.ns()));
+            sudoers::Run::of(case, sender, &process, &command).deciding(case, ran_ns)
         });
+        let setting = setting.flatten();
         let elapsed_ns = (!limit.of_requests).then_some(elapsed_ns);
         Some(Self { process, runs_it: true, elapsed_ns, limit: Some(limit), setting, alarm })
     }

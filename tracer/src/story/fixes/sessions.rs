@@ -1,6 +1,6 @@
 //! Remedies around logins: logind, lingering, sshd, terminals.
 
-use super::super::verdict::Fix;
+use super::super::verdict::{DecidingSetting, Fix};
 use super::{fix, operand, quoted, remark, takes_effect};
 use crate::evidence::Written;
 
@@ -241,6 +241,35 @@ pub fn detach(program: &str, comm: &str, was_given: bool) -> Fix {
     fix("run it detached from the terminal", commands, EFFECT)
         .but("it runs on unseen until it ends by itself or somebody ends it; logind's KillUserProcesses= still applies")
         .check(format!("ps -o pid,sid,tty,comm -C {}", quoted(comm)))
+        .see(see)
+}
+
+/// A shell that ends itself where it gets no input for long; `line` is what sets how long, where that is known.
+pub fn longer_idle(name: &str, line: Option<&DecidingSetting>) -> Fix {
+    let place = line.and_then(DecidingSetting::place);
+    let (commands, see) = match (place, name) {
+        (Some(place), _) => (
+            vec![remark(&format!("in {place}: more seconds, or 0 to wait without end"))],
+            "bash(1), zshparam(1)",
+        ),
+        (None, "autologout") => {
+            (vec![remark("in the shell, or at the end of ~/.tcshrc: unset autologout")], "tcsh(1)")
+        }
+        (None, _) => (
+            vec![
+                format!(
+                    "grep -n {name} /etc/environment /etc/profile /etc/profile.d/*.sh /etc/*bashrc ~/.*profile ~/.*rc"
+                ),
+                remark(&format!(
+                    "in the file that sets it: more seconds, or 0; where it is not read-only, in the shell: unset {name}"
+                )),
+            ],
+            "bash(1), zshparam(1)",
+        ),
+    };
+    fix("have the shell wait longer", commands, "counts for the shells that are started after that")
+        .but("a terminal that somebody left is open for that much longer to whoever comes by")
+        .check(format!("in a new shell: echo ${name}"))
         .see(see)
 }
 

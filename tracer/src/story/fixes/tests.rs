@@ -136,6 +136,8 @@ fn of_no_unit() -> Vec<Fix> {
         detach("v", "v", false),
         detach("v", "v", true),
         no_hangup_by_shell("v", "bash"),
+        longer_idle("TMOUT", None),
+        longer_idle("autologout", None),
         expect_eof(),
         output_to_file("v"),
         keep_alive(),

@@ -12,6 +12,7 @@ mod dependencies;
 mod elogind;
 mod going_down;
 mod hostile;
+mod idle;
 mod last_session;
 mod limits;
 mod logind;

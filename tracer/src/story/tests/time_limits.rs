@@ -79,6 +79,55 @@ fn sudo_has_a_time_limit() {
     }
 }
 
+/// Which of several lines of sudoers gave the limit, or that nobody can tell.
+#[test]
+fn sudoers_has_time_limits_for_some() {
+    const FILE: &str = "/etc/sudoers";
+    let shell = task(700, "bash");
+    let mut sudo = Task { ppid: 700, ..root(task(800, "sudo")) };
+    sudo.id.start_ns = at(900).boot_ns;
+    let args = ["sudo", "work", "-a"];
+    let of = |lines: &[(&str, &str, &str)]| {
+        let alarm = SignalSent {
+            info: SignalInfo::Privileged,
+            syscall: None,
+            stack: vec!["it_real_fn".to_owned()],
+            ..caught(sig::SIGALRM, task(7, "bystander"), sudo.clone())
+        };
+        let mut scene = users().exec(900, sudo.clone(), &args, &[&shell]).signal(6960, alarm);
+        for ((whom, name, value), line) in lines.iter().zip(1..) {
+            scene = scene.setting(&format!("sudoers{whom}"), name, value, Some((FILE, line)));
+        }
+        let mut victim = Task { ppid: 800, ..task(900, "work") };
+        victim.id.start_ns = at(1000).boot_ns;
+        let death = scene
+            .target(&victim, TargetReason::Running)
+            .exec(1001, victim.clone(), &["work", "-a"], &[&sudo, &shell])
+            .signal(7000, signal(sig::SIGHUP, sudo.clone(), victim.clone()))
+            .exit(7001, victim, 1, true)
+            .death();
+        assert_eq!(death.cause.id, CauseId::TimeoutCommand, "{death:#?}");
+        death.cause.settings.first().and_then(|setting| setting.line)
+    };
+    const ALL: (&str, &str, &str) = ("", "command_timeout", "2");
+    assert_eq!(of(&[ALL, (" :alice", "command_timeout", "3")]), Some(2));
+    assert_eq!(of(&[(" :alice", "command_timeout", "3"), ALL]), Some(2));
+    assert_eq!(of(&[ALL, (" :bob,#1001", "command_timeout", "3")]), Some(1));
+    // It would not have been over yet; so it is neither this one nor what it takes the place of.
+    assert_eq!(of(&[ALL, (" :#1000", "command_timeout", "60")]), None);
+    assert_eq!(of(&[ALL, (" :alice", "command_timeout", "0")]), None);
+    // Whether it is for this one, nobody knows: where it was not over, it was not.
+    assert_eq!(of(&[ALL, (" :%staff", "command_timeout", "3")]), None);
+    assert_eq!(of(&[ALL, (" :%staff", "command_timeout", "60")]), Some(1));
+    assert_eq!(of(&[(" @box", "command_timeout", "3")]), Some(1));
+    assert_eq!(of(&[(" !/opt/work", "command_timeout", "3"), ALL]), None);
+    assert_eq!(of(&[(" !/opt/work", "command_timeout", "3")]), Some(1));
+    assert_eq!(of(&[(" !/opt/other", "command_timeout", "3"), ALL]), Some(2));
+    assert_eq!(of(&[("", "TIMEOUT", "60"), (" >root", "command_timeout", "1m"), ALL]), Some(3));
+    assert_eq!(of(&[(" !/usr/bin/work", "command_timeout", "3"), ALL]), Some(1));
+    assert_eq!(of(&[("", "TIMEOUT", "4"), (" :alice", "command_timeout", "1m")]), Some(1));
+}
+
 #[test]
 fn a_limit_among_other_options() {
     let of = |comm: &str, args: &[&str], numbers: &[u8]| {

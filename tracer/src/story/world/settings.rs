@@ -21,7 +21,7 @@ pub struct Settings(BTreeMap<Option<Manager>, Known>);
 struct Known {
     /// By scope and name, in the order in which they were learned.
     values: HashMap<String, Scope>,
-    /// Every line of those that add up over several lines.
+    /// Every line of those of which every line is told.
     lines: Recent<Setting>,
     /// About how many bytes all of that takes.
     weight: usize,
@@ -45,7 +45,7 @@ impl Settings {
     pub fn add(&mut self, at: Moment, source: Source, setting: &Setting) {
         let known = self.0.entry(setting.manager).or_default();
         known.learned += 1;
-        if Setting::ADDED_UP.contains(&setting.name.as_str()) {
+        if setting.has_lines() {
             known.weight += weight(setting);
             let oldest = known.lines.push_out(at, source, setting.clone());
             known.weight -= oldest.map_or(0, |oldest| weight(&oldest.value));
@@ -88,7 +88,7 @@ impl Settings {
         Some(&seen.value)
     }
 
-    /// Every line of those that add up over several lines, oldest first.
+    /// Every line of those of which every line is told, oldest first.
     pub fn lines(
         &self,
         manager: Option<Manager>,

@@ -1,8 +1,10 @@
 //! Which file and which line set a value: configuration as its own daemon would read it.
 
 pub mod daemons;
-mod limits;
+pub mod limits;
+mod shells;
 pub mod sshd;
+mod sudoers;
 pub mod unit_files;
 pub mod units;
 
