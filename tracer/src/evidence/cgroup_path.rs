@@ -188,6 +188,13 @@ pub fn slices(path: &str) -> Vec<String> {
     std::iter::once("-.slice".to_owned()).chain(slices).collect()
 }
 
+/// The slices, services and scopes in which a cgroup is, its own too, outermost first, each with its manager; without the root
+/// slice, in which all are.
+pub fn units_around(path: &str) -> impl Iterator<Item = (Manager, String)> {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+    ends.filter_map(|end| unit_of_cgroup(&path[..end]))
+}
+
 /// The slice, service or scope that this very cgroup was made for, and whose manager it is one of. `None` of what no
 /// service manager made: what is below a unit that has others in its cgroup, say.
 pub fn unit_of_cgroup(path: &str) -> Option<(Manager, String)> {

@@ -21,7 +21,9 @@ use super::settings::Root;
 use super::settings::daemons::default_setting;
 use super::settings::unit_files::UnitFiles;
 use super::{bus, clock, containers, logind, machine, systemd, terminals, users};
-use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unit_of_cgroup};
+use crate::evidence::cgroup_path::{
+    CgroupOwner, cgroup_of_container, unit_of_cgroup, units_around,
+};
 use crate::evidence::{
     ContainerFound, Fact, Manager, Moment, ProcessSnapshot, S, Setting, Source, UnitProperties,
     User, template_of,
@@ -78,9 +80,12 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
             tokio::spawn(tell_read(Arc::clone(&context), "oomd.conf", Root::oomd));
         }
         // Which of them it watches, and how closely, is a setting of theirs.
-        for slice in slices(process.cgroup.as_deref().unwrap_or_default()) {
-            if context.outbox.first_time(("neighbour", Manager::System, &slice)) {
-                tokio::spawn(tell_neighbour(Arc::clone(&context), Manager::System, slice));
+        let root = (Manager::System, "-.slice".to_owned());
+        let around = units_around(process.cgroup.as_deref().unwrap_or_default());
+        let slices = around.filter(|(_, unit)| unit.ends_with(".slice"));
+        for (manager, slice) in std::iter::once(root).chain(slices) {
+            if context.outbox.first_time(("neighbour", manager, &slice)) {
+                tokio::spawn(tell_neighbour(Arc::clone(&context), manager, slice));
             }
         }
     }

@@ -231,7 +231,8 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     .fixes(avoid);
     match watched {
         Some(watched) => {
-            let at = fixes::UnitAt::of_system(&watched.unit);
+            let Watched { manager, unit, .. } = &watched;
+            let at = fixes::UnitAt::of(*manager, unit, case.world.unit_of(*manager, unit));
             finding.settings.extend(watched.settings(case));
             finding = finding.fixes([fixes::oomd_unwatched(&at, watched.switch())]);
         }
@@ -242,6 +243,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
 
 /// What systemd-oomd watched when it killed, by its own words (`src/oom/oomd-manager.c`).
 struct Watched {
+    manager: Manager,
     unit: String,
     /// It was about swap, not about memory pressure.
     swap: bool,
@@ -249,28 +251,31 @@ struct Watched {
 
 impl Watched {
     fn of(case: &Case<'_>, message: &str) -> Option<Self> {
+        let root = || (Manager::System, "-.slice".to_owned());
         if let Some((_, rest)) = message.split_once(" due to memory pressure for ") {
-            let owner = crate::evidence::CgroupOwner::of(rest.split_once(" being ")?.0);
-            let unit = owner.unit.or(owner.slice).unwrap_or_else(|| "-.slice".to_owned());
-            return Some(Self { unit, swap: false });
+            let (cgroup, _) = rest.split_once(" being ")?;
+            let around = cgroup_path::units_around(cgroup).last();
+            let (manager, unit) = around.unwrap_or_else(root);
+            return Some(Self { manager, unit, swap: false });
         }
         // Of swap it does not say whose setting had it look: the nearest that asks for it.
         message.split_once(" due to memory used ")?;
         let cgroup = case.victim_process().cgroup?;
-        let own = crate::evidence::CgroupOwner::of(&cgroup).unit;
-        let units = cgroup_path::slices(&cgroup).into_iter().chain(own).rev();
-        let asks = |unit: &String| {
-            case.unit_setting(Manager::System, unit, "ManagedOOMSwap")
+        let units = std::iter::once(root()).chain(cgroup_path::units_around(&cgroup));
+        let asks = |(manager, unit): &(Manager, String)| {
+            case.unit_setting(*manager, unit, "ManagedOOMSwap")
                 .is_some_and(|setting| setting.value == "kill")
         };
-        units.into_iter().find(asks).map(|unit| Self { unit, swap: true })
+        units.filter(asks).last().map(|(manager, unit)| Self { manager, unit, swap: true })
     }
 
     /// Whether it is a user's own, and watched for memory pressure: systemd-oomd then heeds the preferences of what the
     /// same user owns below it (`oomd_fetch_cgroup_oom_preference` in `src/oom/oomd-util.c`). Of what root owns, and for
     /// swap, it heeds those of root alone.
     fn is_users(&self) -> bool {
-        !self.swap && cgroup_path::uid_of_manager_unit(&self.unit).is_some()
+        let of_user = matches!(self.manager, Manager::User(_))
+            || cgroup_path::uid_of_manager_unit(&self.unit).is_some();
+        !self.swap && of_user
     }
 
     /// The setting that has systemd-oomd look at all.
@@ -279,7 +284,7 @@ impl Watched {
     }
 
     fn settings(&self, case: &Case<'_>) -> Vec<DecidingSetting> {
-        let own = |name: &str| case.unit_setting(Manager::System, &self.unit, name);
+        let own = |name: &str| case.unit_setting(self.manager, &self.unit, name);
         let general = |name: &str| case.setting(&["oomd.conf"], name);
         let limits = if self.swap {
             vec![general("SwapUsedLimit")]

@@ -21,6 +21,7 @@ pub struct UnitAt {
 
 impl UnitAt {
     /// A unit of the system that has files.
+    #[cfg(test)]
     pub fn of_system(unit: &str) -> Self {
         Self {
             unit: unit_template(unit),

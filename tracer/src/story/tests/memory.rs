@@ -112,6 +112,42 @@ fn systemd_oomd_is_told_with_what_it_watched_and_from_when_on_it_kills() {
     );
 }
 
+/// A user can have systemd-oomd watch a unit of the user's own manager.
+#[test]
+fn systemd_oomd_is_told_with_the_users_unit_that_it_watched() {
+    const CGROUP: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/eater.service";
+    let pressure = format!(
+        "Killed {CGROUP} due to memory pressure for {CGROUP} being 71.29% > 50.00% for > 20s with reclaim activity"
+    );
+    let death = oomd(
+        CGROUP,
+        &pressure,
+        &[
+            ("user@1000.service", "ManagedOOMMemoryPressure", "auto"),
+            ("eater.service", "ManagedOOMMemoryPressure", "kill"),
+            ("oomd.conf", "DefaultMemoryPressureLimit", "50%"),
+        ],
+    );
+    let told = ["ManagedOOMMemoryPressure=kill", "DefaultMemoryPressureLimit=50%"];
+    assert_eq!(values(&death), told);
+    let commands = format!("{:?}", death.fixes);
+    let own = "~/.config/systemd/user/eater.service.d/zz-killtrace-ManagedOOMMemoryPressure";
+    assert!(commands.contains(own), "{commands}");
+    let swap = format!(
+        "Killed {CGROUP} due to memory used (1) / total (1) and swap used (9) / total (9) being more than 90.00%"
+    );
+    let settings = [
+        ("-.slice", "ManagedOOMSwap", "kill"),
+        ("app.slice", "ManagedOOMSwap", "kill"),
+        ("eater.service", "ManagedOOMSwap", "auto"),
+    ];
+    let death = oomd(CGROUP, &swap, &settings);
+    assert_eq!(values(&death), ["ManagedOOMSwap=kill"]);
+    let commands = format!("{:?}", death.fixes);
+    let own = "~/.config/systemd/user/app.slice.d/zz-killtrace-ManagedOOMSwap";
+    assert!(commands.contains(own), "{commands}");
+}
+
 #[test]
 fn systemd_oomd_is_told_with_the_swap_that_was_used_up() {
     let settings = [
