@@ -143,17 +143,48 @@ fn who_asks_over_the_private_socket() {
     ]);
 }
 
+/// alice's service manager, which runs for as long as this is kept.
+struct OwnManager {
+    uid: String,
+    runtime: String,
+}
+
+impl OwnManager {
+    /// Where the units of every user's manager are.
+    const UNITS: &str = "/etc/systemd/user";
+
+    fn start() -> Self {
+        let uid = run(&["id", "-u", "alice"]);
+        run(&["loginctl", "enable-linger", "alice"]);
+        run(&["systemctl", "start", &format!("user@{uid}.service")]);
+        Self { runtime: format!("XDG_RUNTIME_DIR=/run/user/{uid}"), uid }
+    }
+
+    /// What alice asks it with.
+    fn systemctl(&self) -> [&str; 8] {
+        ["runuser", "-u", "alice", "--", "env", &self.runtime, "systemctl", "--user"]
+    }
+
+    fn pid(&self) -> u32 {
+        let unit = format!("user@{}.service", self.uid);
+        let pid = run(&["systemctl", "show", "--value", "--property=MainPID", &unit]);
+        pid.parse().expect("a pid")
+    }
+}
+
+impl Drop for OwnManager {
+    fn drop(&mut self) {
+        run(&["loginctl", "disable-linger", "alice"]);
+    }
+}
+
 /// So does everybody's to his own manager.
 #[test]
 #[ignore = "needs a kernel that lets programs watch its functions: cargo xtask vm runs it"]
 fn who_asks_over_the_private_socket_of_a_user() {
-    let uid = run(&["id", "-u", "alice"]);
-    run(&["loginctl", "enable-linger", "alice"]);
-    run(&["systemctl", "start", &format!("user@{uid}.service")]);
-    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{uid}");
-    let systemctl = ["runuser", "-u", "alice", "--", "env", &runtime, "systemctl", "--user"];
-    let death = stopped_over_the_private_socket("/etc/systemd/user", "kt-own-private", &systemctl);
-    run(&["loginctl", "disable-linger", "alice"]);
+    let own = OwnManager::start();
+    let death =
+        stopped_over_the_private_socket(OwnManager::UNITS, "kt-own-private", &own.systemctl());
     death.assert_chain(&[
         ("command", "systemctl --user stop kt-own-private"),
         ("manager-connection", "private socket"),
@@ -185,26 +216,36 @@ fn what_a_rule_of_udev_left_running() {
     assert!(rules.contains("/run/udev/rules.d/99-kt.rules:1:"), "{rules}");
 }
 
-/// Writes a service in which one process uses up the unit's memory, once there is a file; another only sits there.
-fn hungry_service(name: &str, policy: &str) -> String {
-    let file = format!("/etc/systemd/system/{name}.service");
+/// Starts a service in which one process uses up the unit's memory, once there is a file; another only sits there. Its fourth
+/// line is this one.
+fn hungry_service(name: &str, line: &str) -> String {
+    hungry_service_of("/etc/systemd/system", &["systemctl"], name, line)
+}
+
+/// The same of the manager that has its units in this directory and is asked by this command.
+fn hungry_service_of(directory: &str, systemctl: &[&str], name: &str, line: &str) -> String {
+    let file = format!("{directory}/{name}.service");
     let unit = format!(
-        "[Service]\nMemoryMax=48M\nMemorySwapMax=0\nOOMPolicy={policy}\n\
+        "[Service]\nMemoryMax=48M\nMemorySwapMax=0\n{line}\n\
          ExecStart=/bin/bash -c 'sleep 1000 & until [ -e /run/{name} ]; do sleep 0.1; done; \
          tail /dev/zero & wait %%1'\n"
     );
-    fs::write(&file, unit).unwrap_or_else(|error| panic!("{file}: {error}"));
+    write(&file, &unit);
     // Nothing of an earlier attempt is left.
     let _ = fs::remove_file(format!("/run/{name}"));
-    run(&["systemctl", "daemon-reload"]);
-    run(&["systemctl", "start", name]);
+    run(&[systemctl, &["daemon-reload"]].concat());
+    run(&[systemctl, &["start", name]].concat());
     file
 }
 
 /// The three processes of the service end; their verdicts, by name.
 fn hunger(name: &str) -> Vec<Death> {
-    let target = format!("unit:{name}.service");
-    let mut trace = Trace::start(name, &["--target".to_owned(), target]);
+    hunger_of(&format!("{name}.service"), name)
+}
+
+/// The same of any unit.
+fn hunger_of(unit: &str, name: &str) -> Vec<Death> {
+    let mut trace = Trace::start(name, &["--target".to_owned(), format!("unit:{unit}")]);
     fs::write(format!("/run/{name}"), "").expect("a file in /run");
     let mut deaths = Vec::new();
     while !["bash", "tail", "sleep"].iter().all(|comm| find(&deaths, comm).is_some()) {
@@ -226,7 +267,7 @@ fn find<'d>(deaths: &'d [Death], comm: &str) -> Option<&'d Death> {
 #[test]
 #[ignore = "needs systemd with the memory controller of cgroup2: cargo xtask vm runs it"]
 fn oom_policy_stop() {
-    let file = hungry_service("kt-stop", "stop");
+    let file = hungry_service("kt-stop", "OOMPolicy=stop");
     let deaths = hunger("kt-stop");
     let hungry = find(&deaths, "tail").expect("waited for");
     assert_eq!(hungry.cause.id, CauseId::KernelOomCgroup, "{hungry:#?}");
@@ -241,7 +282,7 @@ fn oom_policy_stop() {
     assert!(hungry.fixes.iter().any(|fix| fix.commands.iter().any(fixed)), "{hungry:#?}");
     for comm in ["sleep", "bash"] {
         let other = find(&deaths, comm).expect("waited for");
-        assert_oom_policy(other, &deaths, "stop", &file);
+        assert_oom_policy(other, &deaths, 1, ("OOMPolicy", "stop", &file, 4));
     }
     let other = find(&deaths, "sleep").expect("waited for");
     goes_on_with("kt-stop", &death::Death(serde_json::to_value(other).expect("a record")));
@@ -276,7 +317,7 @@ fn goes_on_with(name: &str, death: &death::Death) {
 #[test]
 #[ignore = "needs systemd with the memory controller of cgroup2: cargo xtask vm runs it"]
 fn oom_policy_kill() {
-    let file = hungry_service("kt-kill", "kill");
+    let file = hungry_service("kt-kill", "OOMPolicy=kill");
     let deaths = hunger("kt-kill");
     for comm in ["tail", "sleep", "bash"] {
         let death = find(&deaths, comm).expect("waited for");
@@ -286,20 +327,97 @@ fn oom_policy_kill() {
             assert_eq!(death.cause.id, CauseId::KernelOomCgroup, "{death:#?}");
             assert!(death.cause.explanation.contains("memory.oom.group"), "{death:#?}");
         } else {
-            assert_oom_policy(death, &deaths, "kill", &file);
+            assert_oom_policy(death, &deaths, 1, ("OOMPolicy", "kill", &file, 4));
         }
     }
 }
 
-/// systemd ended it, since the kernel had killed the hungry one.
-fn assert_oom_policy(death: &Death, deaths: &[Death], policy: &str, file: &str) {
+/// What a service says nothing of is as its manager has it for all.
+#[test]
+#[ignore = "needs systemd with the memory controller of cgroup2: cargo xtask vm runs it"]
+fn oom_policy_of_the_manager() {
+    const CONF: &str = "/etc/systemd/system.conf.d/60-oom.conf";
+    write(CONF, "[Manager]\nDefaultOOMPolicy=stop\n");
+    hungry_service("kt-default", "");
+    let deaths = hunger("kt-default");
+    for comm in ["sleep", "bash"] {
+        let other = find(&deaths, comm).expect("waited for");
+        assert_oom_policy(other, &deaths, 1, ("DefaultOOMPolicy", "stop", CONF, 2));
+    }
+    fs::remove_file(CONF).expect("it is there");
+    run(&["systemctl", "daemon-reload"]);
+}
+
+/// A scope has had a policy since systemd 253, and none of its manager's for all.
+#[test]
+#[ignore = "needs systemd with the memory controller of cgroup2: cargo xtask vm runs it"]
+fn oom_policy_of_a_scope() {
+    let version = run(&["sh", "-c", "systemctl --version | head -n 1 | cut -d ' ' -f 2"]);
+    if version.parse::<u32>().is_ok_and(|version| version < 253) {
+        return;
+    }
+    let name = "kt-scope";
+    let _ = fs::remove_file(format!("/run/{name}"));
+    let script = format!(
+        "sleep 1000 & until [ -e /run/{name} ]; do sleep 0.1; done; tail /dev/zero & wait %1"
+    );
+    let unit = format!("--unit={name}");
+    let limits = ["-p", "MemoryMax=48M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=stop"];
+    let mut scope = Command::new("systemd-run");
+    scope.args(["--scope", &unit]).args(limits).args(["bash", "-c", &script]);
+    let mut scope = scope.spawn().expect("systemd-run");
+    let active = || {
+        Ok((run(&["sh", "-c", "systemctl is-active kt-scope.scope; true"]) == "active")
+            .then_some(()))
+    };
+    wait_for("the scope", PATIENCE, active).unwrap_or_else(|error| panic!("{error:#}"));
+    let deaths = hunger_of("kt-scope.scope", name);
+    scope.wait().expect("it has ended");
+    for comm in ["sleep", "bash"] {
+        let other = find(&deaths, comm).expect("waited for");
+        assert_eq!(other.cause.id, CauseId::UnitOomPolicy, "{other:#?}");
+        let policy = other.cause.settings.iter().find(|setting| setting.name == "OOMPolicy");
+        assert_eq!(policy.map(|setting| setting.value.as_str()), Some("stop"), "{other:#?}");
+    }
+}
+
+/// So it is with a unit of a user's.
+#[test]
+#[ignore = "needs systemd with the memory controller of cgroup2: cargo xtask vm runs it"]
+fn oom_policy_of_a_users_unit() {
+    let own = OwnManager::start();
+    let pid = own.pid();
+    let systemctl = own.systemctl();
+    let file = hungry_service_of(OwnManager::UNITS, &systemctl, "kt-own-stop", "OOMPolicy=stop");
+    let deaths = hunger("kt-own-stop");
+    let hungry = find(&deaths, "tail").expect("waited for");
+    assert_eq!(hungry.cause.id, CauseId::KernelOomCgroup, "{hungry:#?}");
+    let limit = hungry.cause.settings.iter().find(|setting| setting.name == "MemoryMax");
+    assert_eq!(limit.and_then(|setting| setting.file.as_ref()), Some(&file), "{hungry:#?}");
+    for comm in ["sleep", "bash"] {
+        let other = find(&deaths, comm).expect("waited for");
+        assert_oom_policy(other, &deaths, pid, ("OOMPolicy", "stop", &file, 4));
+        let fix = death::Death(serde_json::to_value(other).expect("a record"));
+        let commands = fix.fix_with("OOMPolicy=continue")["commands"].to_string();
+        assert!(commands.contains("~/.config/systemd/user/kt-own-stop.service.d"), "{other:#?}");
+    }
+}
+
+/// The service manager with this pid ended it, since the kernel had killed the hungry one and by a setting of this name, value,
+/// file and line.
+fn assert_oom_policy(
+    death: &Death,
+    deaths: &[Death],
+    manager: u32,
+    (name, policy, file, line): (&str, &str, &str, u32),
+) {
     assert_eq!(death.cause.id, CauseId::UnitOomPolicy, "{death:#?}");
     let killer = death.killer.process.as_ref().map(|process| process.pid);
-    assert_eq!(killer, Some(1), "{death:#?}");
-    let setting = death.cause.settings.iter().find(|setting| setting.name == "OOMPolicy");
-    let setting = setting.unwrap_or_else(|| panic!("no OOMPolicy: {death:#?}"));
+    assert_eq!(killer, Some(manager), "{death:#?}");
+    let setting = death.cause.settings.iter().find(|setting| setting.name == name);
+    let setting = setting.unwrap_or_else(|| panic!("no {name}: {death:#?}"));
     assert_eq!((setting.value.as_str(), setting.file.as_deref()), (policy, Some(file)));
-    assert!(setting.line == Some(4), "{death:#?}");
+    assert!(setting.line == Some(line), "{death:#?}");
     let hungry = find(deaths, "tail").expect("waited for");
     let named = format!("tail[{}]", hungry.victim.pid);
     assert!(death.cause.explanation.contains(&named), "{death:#?}");
@@ -359,52 +477,77 @@ fn tmux_at_the_end_of_an_ssh_session() {
     death.fix_with("enable-linger");
 }
 
+/// systemd-oomd, which runs for as long as this is kept.
+struct Oomd;
+
+impl Oomd {
+    const CONF: &str = "/etc/systemd/oomd.conf.d/60-vm.conf";
+    const SWAP: &str = "/dev/nvme0n1";
+
+    fn start() -> Self {
+        write(Self::CONF, "[OOM]\nDefaultMemoryPressureDurationSec=2s\n");
+        // What its package does when it is installed.
+        run(&["systemd-sysusers"]);
+        run(&["systemctl", "daemon-reload"]);
+        run(&["systemctl", "reload", "dbus"]);
+        run(&["mkswap", Self::SWAP]);
+        run(&["swapon", Self::SWAP]);
+        run(&["systemctl", "restart", "systemd-oomd"]);
+        Self
+    }
+
+    /// What this unit runs presses for memory, and is killed; its verdict.
+    fn kills(name: &str) -> death::Death {
+        let unit = format!("{name}.service");
+        let mut trace = Trace::start("oomd", &["--target".to_owned(), format!("unit:{unit}")]);
+        fs::write(format!("/run/{name}"), "").expect("a file in /run");
+        let death = loop {
+            let death = trace.next_death();
+            if death.signal.is_some() {
+                break death;
+            }
+        };
+        trace.stop();
+        let death = death::Death(serde_json::to_value(death).expect("a record"));
+        assert_eq!(death.cause(), "systemd-oomd", "{death}");
+        assert_eq!(death.0["cause"]["evidence"], "observed", "{death}");
+        let killer = &death.0["killer"]["process"];
+        assert_eq!(killer["unit"], "systemd-oomd.service", "{death}");
+        assert_eq!(death.0["victim"]["comm"], "tail", "{death}");
+        death.assert_setting("DefaultMemoryPressureDurationSec", "2s", Self::CONF, 2);
+        death
+    }
+}
+
+impl Drop for Oomd {
+    fn drop(&mut self) {
+        run(&["systemctl", "stop", "systemd-oomd.service", "systemd-oomd.socket"]);
+        run(&["swapoff", Self::SWAP]);
+    }
+}
+
+/// A service that presses for memory once there is a file, with these lines at its begin.
+fn pressing_service(directory: &str, name: &str, lines: &str) -> String {
+    let file = format!("{directory}/{name}.service");
+    let script = format!("until [ -e /run/{name} ]; do sleep 0.1; done; exec tail /dev/zero");
+    write(&file, &format!("[Service]\n{lines}MemoryHigh=24M\nExecStart=/bin/bash -c '{script}'\n"));
+    let _ = fs::remove_file(format!("/run/{name}"));
+    file
+}
+
 /// systemd-oomd watches a slice, and kills what presses for memory in it.
 #[test]
 #[ignore = "needs systemd-oomd and a disk to swap to: cargo xtask vm runs it"]
 fn systemd_oomd() {
     const SLICE: &str = "/etc/systemd/system/kt-oomd.slice";
-    const OOMD_CONF: &str = "/etc/systemd/oomd.conf.d/60-vm.conf";
     write(SLICE, "[Slice]\nManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit=5%\n");
-    write(OOMD_CONF, "[OOM]\nDefaultMemoryPressureDurationSec=2s\n");
-    write(
-        "/etc/systemd/system/kt-pressing.service",
-        "[Service]\nSlice=kt-oomd.slice\nMemoryHigh=24M\n\
-         ExecStart=/bin/bash -c 'until [ -e /run/kt-pressing ]; do sleep 0.1; done; exec tail /dev/zero'\n",
-    );
-    let _ = fs::remove_file("/run/kt-pressing");
-    // What its package does when it is installed.
-    run(&["systemd-sysusers"]);
-    run(&["systemctl", "daemon-reload"]);
-    run(&["systemctl", "reload", "dbus"]);
-    run(&["mkswap", "/dev/nvme0n1"]);
-    run(&["swapon", "/dev/nvme0n1"]);
-    run(&["systemctl", "restart", "systemd-oomd"]);
+    pressing_service("/etc/systemd/system", "kt-pressing", "Slice=kt-oomd.slice\n");
+    let _oomd = Oomd::start();
     run(&["systemctl", "start", "kt-pressing"]);
-
-    let mut trace =
-        Trace::start("oomd", &["--target", "unit:kt-pressing.service"].map(str::to_owned));
-    fs::write("/run/kt-pressing", "").expect("a file in /run");
-    let death = loop {
-        let death = trace.next_death();
-        if death.signal.is_some() {
-            break death;
-        }
-    };
-    trace.stop();
-    run(&["systemctl", "stop", "systemd-oomd.service", "systemd-oomd.socket"]);
-    run(&["swapoff", "/dev/nvme0n1"]);
-
-    let death = death::Death(serde_json::to_value(death).expect("a record"));
-    assert_eq!(death.cause(), "systemd-oomd", "{death}");
-    assert_eq!(death.0["cause"]["evidence"], "observed", "{death}");
-    let killer = &death.0["killer"]["process"];
-    assert_eq!(killer["unit"], "systemd-oomd.service", "{death}");
-    assert_eq!(death.0["victim"]["comm"], "tail", "{death}");
+    let death = Oomd::kills("kt-pressing");
     assert_eq!(death.0["victim"]["unit"], "kt-pressing.service", "{death}");
     death.assert_setting("ManagedOOMMemoryPressure", "kill", SLICE, 2);
     death.assert_setting("ManagedOOMMemoryPressureLimit", "5%", SLICE, 3);
-    death.assert_setting("DefaultMemoryPressureDurationSec", "2s", OOMD_CONF, 2);
     death.assert_chain(&[
         ("signal", "SIGKILL"),
         ("oom", "due to memory pressure for /kt.slice/kt-oomd.slice"),
@@ -413,4 +556,23 @@ fn systemd_oomd() {
     assert!(commands.contains("kt-pressing.service.d"), "{death}");
     let commands = death.fix_with("ManagedOOMMemoryPressure=auto")["commands"].to_string();
     assert!(commands.contains("kt-oomd.slice.d"), "{death}");
+}
+
+/// A user has it watch a unit of the user's own.
+#[test]
+#[ignore = "needs systemd-oomd and a disk to swap to: cargo xtask vm runs it"]
+fn systemd_oomd_for_a_user() {
+    let watched = "ManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit=5%\n";
+    let file = pressing_service(OwnManager::UNITS, "kt-own-pressing", watched);
+    let _oomd = Oomd::start();
+    let own = OwnManager::start();
+    run(&[&own.systemctl()[..], &["daemon-reload"]].concat());
+    run(&[&own.systemctl()[..], &["start", "kt-own-pressing"]].concat());
+    let death = Oomd::kills("kt-own-pressing");
+    assert_eq!(death.0["victim"]["user_unit"], "kt-own-pressing.service", "{death}");
+    death.assert_setting("ManagedOOMMemoryPressure", "kill", &file, 2);
+    death.assert_setting("ManagedOOMMemoryPressureLimit", "5%", &file, 3);
+    death.assert_chain(&[("signal", "SIGKILL"), ("oom", "due to memory pressure for ")]);
+    let commands = death.fix_with("ManagedOOMMemoryPressure=auto")["commands"].to_string();
+    assert!(commands.contains("~/.config/systemd/user/kt-own-pressing.service.d"), "{death}");
 }
