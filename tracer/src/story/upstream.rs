@@ -17,8 +17,7 @@ use super::windows::{AT_START, END_SEEN_LATE};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Disposition, Exit, Grade, MS, Manager, Mechanism, Moment, ProcessId, S, Task, sig,
-    signal_name,
+    CgroupOwner, Exit, Grade, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
 };
 
 /// Whose end the kernel answered by a signal.

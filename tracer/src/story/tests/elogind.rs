@@ -74,7 +74,7 @@ fn what_is_left_of_a_login_is_ended_by_elogind_itself() {
         "{text}"
     );
     assert!(text.contains("KillUserProcesses=yes (/etc/elogind/logind.conf:15)"), "{text}");
-    assert_eq!(death.settings[0].file.as_deref(), Some("/etc/elogind/logind.conf"));
+    assert_eq!(death.cause.settings[0].file.as_deref(), Some("/etc/elogind/logind.conf"));
     let commands: Vec<&String> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
     assert!(
         commands.iter().any(|line| line.contains("/etc/elogind/logind.conf.d/")),

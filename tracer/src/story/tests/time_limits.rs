@@ -109,23 +109,25 @@ fn sudoers_has_time_limits_for_some() {
         assert_eq!(death.cause.id, CauseId::TimeoutCommand, "{death:#?}");
         death.cause.settings.first().and_then(|setting| setting.line)
     };
-    const ALL: (&str, &str, &str) = ("", "command_timeout", "2");
-    assert_eq!(of(&[ALL, (" :alice", "command_timeout", "3")]), Some(2));
-    assert_eq!(of(&[(" :alice", "command_timeout", "3"), ALL]), Some(2));
-    assert_eq!(of(&[ALL, (" :bob,#1001", "command_timeout", "3")]), Some(1));
+    const ALL: (&str, &str, &str) = ("", "command_timeout", "6");
+    assert_eq!(of(&[ALL, (" :alice", "command_timeout", "6")]), Some(2));
+    assert_eq!(of(&[(" :alice", "command_timeout", "6"), ALL]), Some(2));
+    assert_eq!(of(&[ALL, (" :bob,#1001", "command_timeout", "6")]), Some(1));
+    // Its time had been over for long.
+    assert_eq!(of(&[("", "command_timeout", "2")]), None);
     // It would not have been over yet; so it is neither this one nor what it takes the place of.
     assert_eq!(of(&[ALL, (" :#1000", "command_timeout", "60")]), None);
     assert_eq!(of(&[ALL, (" :alice", "command_timeout", "0")]), None);
     // Whether it is for this one, nobody knows: where it was not over, it was not.
-    assert_eq!(of(&[ALL, (" :%staff", "command_timeout", "3")]), None);
+    assert_eq!(of(&[ALL, (" :%staff", "command_timeout", "6")]), None);
     assert_eq!(of(&[ALL, (" :%staff", "command_timeout", "60")]), Some(1));
-    assert_eq!(of(&[(" @box", "command_timeout", "3")]), Some(1));
-    assert_eq!(of(&[(" !/opt/work", "command_timeout", "3"), ALL]), None);
-    assert_eq!(of(&[(" !/opt/work", "command_timeout", "3")]), Some(1));
-    assert_eq!(of(&[(" !/opt/other", "command_timeout", "3"), ALL]), Some(2));
+    assert_eq!(of(&[(" @box", "command_timeout", "6")]), Some(1));
+    assert_eq!(of(&[(" !/opt/work", "command_timeout", "6"), ALL]), None);
+    assert_eq!(of(&[(" !/opt/work", "command_timeout", "6")]), Some(1));
+    assert_eq!(of(&[(" !/opt/other", "command_timeout", "6"), ALL]), Some(2));
     assert_eq!(of(&[("", "TIMEOUT", "60"), (" >root", "command_timeout", "1m"), ALL]), Some(3));
-    assert_eq!(of(&[(" !/usr/bin/work", "command_timeout", "3"), ALL]), Some(1));
-    assert_eq!(of(&[("", "TIMEOUT", "4"), (" :alice", "command_timeout", "1m")]), Some(1));
+    assert_eq!(of(&[(" !/usr/bin/work", "command_timeout", "6"), ALL]), Some(1));
+    assert_eq!(of(&[("", "TIMEOUT", "6"), (" :alice", "command_timeout", "1m")]), Some(1));
 }
 
 #[test]
