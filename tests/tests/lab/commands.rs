@@ -71,11 +71,12 @@ fn a_pkill_from_a_timer_names_its_unit() {
     assert!(killtrace.wait().expect("killtrace ends").status.success());
 }
 
-/// What pam_limits(8) gives to alice's logins.
+/// What pam_limits(8) gives to alice's logins, as one of her group.
 #[test]
 fn a_limit_of_logins_is_named() {
     const FILE: &str = "/etc/security/limits.d/90-size.conf";
-    let lab = lab(&kill_user_processes("no").file(FILE, "alice hard fsize 10\n"));
+    let limits = "@root hard fsize 10\n@alice hard fsize 10\n* hard fsize 20\n";
+    let lab = lab(&kill_user_processes("no").file(FILE, limits));
     let mut login = lab.login().expect("alice logs in");
     let script = "read go < /tmp/go; exec dd if=/dev/zero of=/tmp/big bs=1k count=100";
     login.run("mkfifo /tmp/go").expect("made");
@@ -83,13 +84,13 @@ fn a_limit_of_logins_is_named() {
     let pid: u32 = pid.expect("a victim").parse().expect("its pid");
     let death = verdict(&lab, pid, || drop(login.run("echo now > /tmp/go").expect("told")));
     assert_eq!(death.cause(), "file-size-limit", "{death}");
-    death.assert_setting("hard fsize", "10", FILE, 1);
+    death.assert_setting("hard fsize", "10", FILE, 2);
     death.fix_with("limits.d");
 }
 
 #[test]
 fn a_time_limit_of_sudo_is_named() {
-    let limit = "Defaults command_timeout=5\n";
+    let limit = "Defaults command_timeout=2\nDefaults:root command_timeout=3\nDefaults:alice command_timeout=5\n";
     let lab = lab(&kill_user_processes("no").file("/etc/sudoers.d/zz", limit));
     let mut login = lab.login().expect("alice logs in");
     login.begin("sudo sleep 1000").expect("begun");
@@ -98,7 +99,21 @@ fn a_time_limit_of_sudo_is_named() {
     assert_eq!(death.cause(), "timeout-command", "{death}");
     let told = death.0["cause"]["explanation"].to_string();
     assert!(told.contains("sudo["), "{death}");
-    death.assert_setting("command_timeout", "5", "/etc/sudoers.d/zz", 1);
+    death.assert_setting("command_timeout", "5", "/etc/sudoers.d/zz", 3);
+}
+
+/// What makes a login shell end itself that nobody types into.
+#[test]
+fn an_idle_shells_time_limit_is_named() {
+    const FILE: &str = "/etc/profile.d/idle.sh";
+    let lab = lab(&kill_user_processes("no").file(FILE, "# Seconds.\nTMOUT=8\n"));
+    let mut login = lab.login().expect("alice logs in");
+    let pid = login.run("echo $$").expect("her shell").parse().expect("its pid");
+    let death = verdict(&lab, pid, || ());
+    assert_eq!(death.cause(), "timer-expired", "{death}");
+    death.assert_setting("TMOUT", "8", FILE, 2);
+    death.assert_says(&["the only such line in the files that shells read at their start"]);
+    death.fix_with("idle.sh:2");
 }
 
 /// systemctl, run by root, does not speak to systemd over the bus.

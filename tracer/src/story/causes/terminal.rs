@@ -216,7 +216,9 @@ fn detach(case: &Case<'_>) -> Option<Fix> {
             || Relay::hangups(case, blow).iter().any(|seen| gives(&seen.value.sender))
     });
     let task = &case.exit.value.task;
-    (!gives(task)).then(|| fixes::detach(&case.program(), &task.comm, was_given))
+    let process = case.victim_process();
+    let name = process.name().unwrap_or(&task.comm);
+    (!gives(task)).then(|| fixes::detach(&case.program(), name, was_given))
 }
 
 /// How a process ended, and how long after that time (nanoseconds), in brackets; empty where that is not known.

@@ -227,9 +227,9 @@ pub fn long_running_sshd(socket: &str) -> Fix {
     .see("sshd(8)")
 }
 
-/// Detach from the terminal, by a multiplexer unless that terminal was given by one, or by another program. `comm` is what
-/// the kernel calls the process.
-pub fn detach(program: &str, comm: &str, was_given: bool) -> Fix {
+/// Detach from the terminal, by a multiplexer unless that terminal was given by one, or by another program. `name` is what
+/// the process calls itself.
+pub fn detach(program: &str, name: &str, was_given: bool) -> Fix {
     let program = quoted(program);
     let (commands, see) = if was_given {
         (vec![format!("setsid -f {program} …")], "setsid(1), nohup(1)")
@@ -240,7 +240,7 @@ pub fn detach(program: &str, comm: &str, was_given: bool) -> Fix {
     const EFFECT: &str = "it no longer gets SIGHUP when the terminal closes";
     fix("run it detached from the terminal", commands, EFFECT)
         .but("it runs on unseen until it ends by itself or somebody ends it; logind's KillUserProcesses= still applies")
-        .check(format!("ps -o pid,sid,tty,comm -C {}", quoted(comm)))
+        .check(format!("ps -o pid,sid,tty,comm -C {}", quoted(name)))
         .see(see)
 }
 

@@ -93,7 +93,7 @@ fn value(line: &str) -> Option<&str> {
         let (_, value) = line.split_once(begin)?;
         value.split('}').next()
     });
-    let assigned = line.split([';', '&', '|', '(', ')', '{', '}']).filter_map(assigned).last();
+    let assigned = line.split([';', '&', '|', '(', ')', '{', '}']).filter_map(assigned).next_back();
     assigned.or(default)
 }
 

@@ -131,13 +131,13 @@ fn timeouts(line: &str) -> Vec<(String, &'static str, String)> {
         Some(' ' | '\t') => (String::new(), rest),
         _ => return Vec::new(),
     };
-    let value = settings.split(',').filter_map(|setting| {
+    let mut values = settings.split(',').filter_map(|setting| {
         let (name, value) = setting.split_once('=').unwrap_or((setting, "0"));
         // Without a value it can only be switched off.
         let name = name.trim().trim_start_matches('!').trim();
         (name == "command_timeout").then(|| value.trim().trim_matches('"'))
     });
-    value.last().map(|value| (whom, "command_timeout", short(value))).into_iter().collect()
+    values.next_back().map(|value| (whom, "command_timeout", short(value))).into_iter().collect()
 }
 
 /// Names with commas between them, without blanks, and what follows.
