@@ -2,6 +2,7 @@
 //! sockets and pipes of their own, which nobody hears; that the command was run is seen. Which of the servers it
 //! meant, and which of what that one runs, its words tell.
 
+pub mod containers;
 mod tmux;
 
 use super::case::Case;
@@ -292,7 +293,10 @@ pub struct Order {
 /// The commands that can have made a server act at `acted_ns`, run by who may ask that, oldest first. Of those that
 /// ask for the same the newest.
 pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
-    of_services(SERVICES, case, server, acted_ns)
+    let mut found = of_services(SERVICES, case, server, acted_ns);
+    found.extend(containers::execs(case, server, acted_ns));
+    without_parents(case, &mut found);
+    found
 }
 
 /// The same for who holds the other end of a terminal and wrote the victim's interrupt key into it.
@@ -308,17 +312,21 @@ fn of_services(services: &[Service], case: &Case<'_>, server: &Task, acted_ns: u
         .filter_map(|(id, known)| order(services, case, server, acted_ns, id, known))
         .collect();
     found.sort_by_key(|order| order.ran_ns);
-    // sudo has the same words before it.
-    let clients: Vec<ProcessId> = found.iter().map(|order| order.client).collect();
-    let starts = |id: ProcessId| {
-        clients.iter().any(|client| case.world.people.parents(*client).contains(&id))
-    };
-    found.retain(|order| !starts(order.client));
+    without_parents(case, &mut found);
     let newer = found.clone();
     found.retain(|order| {
         !newer.iter().any(|other| other.args == order.args && other.ran_ns > order.ran_ns)
     });
     found
+}
+
+/// Leaves out what ran another of them: sudo has the same words before it.
+fn without_parents(case: &Case<'_>, found: &mut Vec<Order>) {
+    let clients: Vec<ProcessId> = found.iter().map(|order| order.client).collect();
+    let starts = |id: ProcessId| {
+        clients.iter().any(|client| case.world.people.parents(*client).contains(&id))
+    };
+    found.retain(|order| !starts(order.client));
 }
 
 /// Whether this process was a client whose command can have made the server act.

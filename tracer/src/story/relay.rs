@@ -4,6 +4,7 @@
 
 use super::actor::Actor;
 use super::case::Case;
+use super::causes::containers::Asker;
 use super::causes::{Finding, logind};
 use super::clients::Order;
 use super::decide::Blow;
@@ -151,6 +152,9 @@ impl<'a> Relay<'a> {
             let origin = hop.originator().filter(ran)?;
             if logind::is_logind(origin) {
                 return Some(logind::had_it_signal(case, hop.got).1);
+            }
+            if let Some(asker) = Asker::behind_daemon(case, hop.got) {
+                return Some(asker.links(case, hop.got.at));
             }
             let actor = Actor::behind_at(case, origin.id, hop.got.ns());
             at_its_work(&actor, hop.got.ns()).is_none().then(|| command_links(case, &actor))
@@ -344,6 +348,9 @@ fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> St
         }
         (Some(origin), false) => {
             let name = words::name_pid(&case.task(origin));
+            if let Some(asker) = Asker::behind_daemon(case, got) {
+                return format!("{name}{on}{}", asker.clause(case, got));
+            }
             let actor = Actor::behind_at(case, origin.id, got.ns());
             match at_its_work(&actor, got.ns()) {
                 Some(unit) => {

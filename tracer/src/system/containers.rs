@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::files;
-use crate::evidence::Container;
+use crate::evidence::{Container, Setting};
 
 /// State files larger than this are not read. Docker's are a few KiB for each container, containers/storage has less
 /// than one KiB in its list for each.
@@ -37,7 +37,30 @@ struct DockerState {
 struct DockerConfig {
     #[serde(rename = "Labels")]
     labels: Option<Labels>,
+    #[serde(rename = "StopSignal")]
+    stop_signal: Option<String>,
+    #[serde(rename = "StopTimeout")]
+    stop_timeout: Option<i64>,
 }
+
+/// What docker was told of a container that is not part of its image (`container.HostConfig` in moby).
+#[derive(Deserialize)]
+struct DockerHostConfig {
+    #[serde(rename = "AutoRemove")]
+    auto_remove: Option<bool>,
+    #[serde(rename = "RestartPolicy")]
+    restart: Option<DockerRestart>,
+}
+
+#[derive(Deserialize)]
+struct DockerRestart {
+    #[serde(rename = "Name")]
+    name: Option<String>,
+}
+
+/// The grace period of `docker stop` where nothing else is set, seconds (`defaultStopTimeout` in moby's
+/// `container/container_unix.go`).
+const DOCKER_STOP_TIMEOUT: i64 = 10;
 
 /// An OCI configuration.
 #[derive(Deserialize)]
@@ -75,6 +98,49 @@ struct Labels {
 /// runtime it is, which alone is believed then; without it, it is one of the system's.
 pub fn describe(container: &Container, home: Option<&str>) -> (Container, Option<String>) {
     describe_in(Path::new("/"), home.map(PathBuf::from), container)
+}
+
+/// How one of the system's docker's containers is stopped, and what becomes of it: `StopTimeout` in seconds, `StopSignal`,
+/// `RestartPolicy`, `AutoRemove`. Empty for what is none of these.
+pub fn settings(container: &Container) -> Vec<Setting> {
+    settings_in(Path::new("/"), container)
+}
+
+fn settings_in(root: &Path, container: &Container) -> Vec<Setting> {
+    if container.runtime != "docker" || !is_safe(&container.id) {
+        return Vec::new();
+    }
+    let places = Places { root: root.to_owned(), home: None, missed: RefCell::default() };
+    let directory = places.state_of("docker").join("containers").join(&container.id);
+    let config_file = directory.join("config.v2.json");
+    let host_file = directory.join("hostconfig.json");
+    let config = places.json::<DockerState>(&config_file).and_then(|state| state.config);
+    let host = places.json::<DockerHostConfig>(&host_file);
+    let setting = |name: &str, value: String, file: Option<&Path>| Setting {
+        manager: None,
+        scope: Setting::of_container(&container.id),
+        name: name.to_owned(),
+        value,
+        file: file.map(|file| file.display().to_string()),
+        line: None,
+        unread: None,
+    };
+    let mut found = Vec::new();
+    if let Some(config) = config {
+        let own = config.stop_timeout.map(|_| config_file.as_path());
+        let timeout = config.stop_timeout.unwrap_or(DOCKER_STOP_TIMEOUT);
+        found.push(setting("StopTimeout", timeout.to_string(), own));
+        let signal = config.stop_signal.filter(|it| !it.is_empty() && it.len() <= MAX_NAME);
+        found.extend(signal.map(|signal| setting("StopSignal", signal, Some(&config_file))));
+    }
+    if let Some(host) = host {
+        let policy = host.restart.and_then(|restart| restart.name);
+        let policy = policy.filter(|it| !it.is_empty() && it.len() <= MAX_NAME);
+        found.extend(policy.map(|policy| setting("RestartPolicy", policy, Some(&host_file))));
+        let removed = host.auto_remove.map(|it| it.to_string());
+        found.extend(removed.map(|it| setting("AutoRemove", it, Some(&host_file))));
+    }
+    found
 }
 
 /// The same by what is below that directory.
@@ -238,6 +304,40 @@ mod tests {
         );
         assert_eq!(described(&tree, true, "p1").name.as_deref(), Some("db"));
         assert_eq!(described(&tree, false, "bad").name, None);
+    }
+
+    /// As docker 20.10 and 28 write it.
+    #[test]
+    fn how_docker_stops_a_container_is_in_its_state() {
+        let tree = tree(&[
+            (
+                "var/lib/docker/containers/d1/config.v2.json",
+                r#"{"Name":"/web","Config":{"Labels":{},"StopSignal":"QUIT","StopTimeout":2}}"#,
+            ),
+            (
+                "var/lib/docker/containers/d1/hostconfig.json",
+                r#"{"RestartPolicy":{"Name":"always","MaximumRetryCount":0},"AutoRemove":false}"#,
+            ),
+            ("var/lib/docker/containers/d2/config.v2.json", r#"{"Name":"/db","Config":{}}"#),
+        ]);
+        let told = |runtime: &str, id: &str| {
+            let (runtime, id) = (runtime.to_owned(), id.to_owned());
+            let container = Container { runtime, id, ..Container::default() };
+            let told = settings_in(tree.path(), &container).into_iter();
+            told.map(|it| format!("{}={} {}", it.name, it.value, it.file.is_some()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("docker", "d1"),
+            [
+                "StopTimeout=2 true",
+                "StopSignal=QUIT true",
+                "RestartPolicy=always true",
+                "AutoRemove=false true"
+            ]
+        );
+        assert_eq!(told("docker", "d2"), ["StopTimeout=10 false"]);
+        assert!(told("podman", "d1").is_empty() && told("docker", "../d1").is_empty());
     }
 
     #[test]

@@ -174,6 +174,13 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
             .map_err(io::Error::other),
     };
     let (container, missed) = described.unwrap_or_else(|error| (named, Some(error.to_string())));
+    if container.named_by.is_none() {
+        let of = container.clone();
+        let read = tokio::task::spawn_blocking(move || containers::settings(&of)).await;
+        for setting in read.unwrap_or_default() {
+            context.outbox.say(Source::File, Fact::Setting(setting));
+        }
+    }
     if let Some(why) = missed {
         context.outbox.unavailable(format!("container {id}"), why);
     }

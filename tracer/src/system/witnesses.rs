@@ -30,9 +30,19 @@ use crate::evidence::{
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
 
-/// Programs that ask a service manager or logind for something. What they are part of is looked up at once, and not only
-/// when it has led to an end: it may be gone by then.
-const ASKERS: [&str; 3] = ["systemctl", "loginctl", "busctl"];
+/// Programs that ask a service manager, logind or the daemon of containers for something. Whose they are and what they are
+/// part of is looked up at once, and not only when it has led to an end: it may be gone by then.
+const ASKERS: [&str; 9] = [
+    "systemctl",
+    "loginctl",
+    "busctl",
+    "docker",
+    "docker-compose",
+    "podman",
+    "nerdctl",
+    "ctr",
+    "crictl",
+];
 
 /// How long the thread that listens may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -200,6 +210,7 @@ impl Witnesses {
                     self.witness(exec.task.id);
                 }
                 if asks {
+                    self.names(exec.task.uid);
                     self.unit_of_asker(exec.task.cgroup.as_deref());
                 }
             }

@@ -126,7 +126,7 @@ pub struct Setting {
     /// where the recording is of a version that did not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manager: Option<Manager>,
-    /// Whose: `logind.conf`, `system.conf`, `sshd_config`, `sysctl`, or a unit's name.
+    /// Whose: `logind.conf`, `system.conf`, `sshd_config`, `sysctl`, `container ID`, or a unit's name.
     pub scope: String,
     /// Its name: `KillUserProcesses`.
     pub name: String,
@@ -181,6 +181,12 @@ impl Setting {
     pub fn has_lines(&self) -> bool {
         let name = self.name.as_str();
         Self::ADDED_UP.contains(&name) || self.manager.is_none() && Self::EACH_LINE.contains(&name)
+    }
+
+    /// The scope of what docker keeps of a container, by its whole id: `container 4fa6…`.
+    #[must_use]
+    pub fn of_container(id: &str) -> String {
+        format!("container {id}")
     }
 
     /// Those of units that add up over several lines, dependencies, commands and filters: each line is told.

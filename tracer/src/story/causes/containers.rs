@@ -1,9 +1,13 @@
 //! Deaths by a container's runtime.
 
+mod asked;
 mod going;
+mod manner;
 mod probe;
 
+pub use self::asked::Asker;
 use self::going::UnitGoing;
+use self::manner::Manner;
 use self::probe::Probe;
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
@@ -80,22 +84,23 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     });
     let killed_only = number == sig::SIGKILL && earlier.is_none();
     let id = if killed_only { CauseId::ContainerKill } else { CauseId::ContainerStop };
-    let actor = Actor::behind_at(case, sender.id, signal.ns());
     let name = container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
     let runtime = words::name_pid(&case.task(sender));
     let what = if killed_only { "killed" } else { "stopped" };
     let escalation = earlier.filter(|_| number == sig::SIGKILL);
+    let first = earlier.unwrap_or(signal);
+    let asker = Asker::of(case, container.as_ref(), signal, first);
+    let manner = Manner::of(case, container.as_ref(), asker.order(), signal, first);
     let told = match escalation {
-        Some(first) => escalated(signal, first),
+        Some(first) => escalated(signal, first, &manner.patience_told()),
         None if killed_only => code_137(init.is_some()),
         None => code(case),
     };
-    let first = earlier.unwrap_or(signal);
     let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first.at));
     let patience = probe.as_ref().zip(container.as_ref()).map(|(probe, it)| probe.remedy(it));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
-        .filter(|first| first.value.sender.id != sender.id)
+        .filter(|first| first.value.sender.id != sender.id && matches!(asker, Asker::Person(..)))
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
     let going = daemon_going(case, container.as_ref(), first);
     // The runtime was run for that, where it is not the daemon itself that forked.
@@ -104,7 +109,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let acted = ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at));
     let who = match &going {
         Some(going) => format!(", as {}", going.clause(case)),
-        None => format!(": {}", actor.sentence()),
+        None => asker.clause(case, first),
     };
     let by = match &init {
         Some(end) => through_init(case, end, &runtime),
@@ -112,27 +117,39 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     };
     let is_docker = container.as_ref().is_some_and(|container| container.runtime == DOCKER);
     let is_dockerd = is_docker && going.as_ref().is_some_and(|going| going.is_of(DOCKERD));
-    Finding::new(
+    let gap = asker.gap().filter(|_| going.is_none());
+    let finding = Finding::new(
         id,
         Fit::Program,
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {by} when {name} was {what}{who}.{}{told}",
+            "{} was ended by {by} when {name} was {what}{who}.{}{}{told}{}",
             words::name_pid(&victim),
             probe.as_ref().map(Probe::sentence).unwrap_or_default(),
+            manner.signal_told(),
+            manner.after_told(),
         ),
     )
+    .settings(manner.settings())
     .links(probe.map(|probe| probe.link(case, first.at)))
     .links(going.iter().flat_map(|going| going.links(case, acted)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
-    .links(units::command_links(case, &actor))
+    .links(asker.links(case, first.at))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
     .fixes(patience)
-    .fixes(is_dockerd.then(fixes::live_restore))
+    .fixes(
+        asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …")),
+    )
+    .fixes((is_dockerd || asker.is_daemons_own()).then(fixes::live_restore))
     .fixes(container.iter().filter(|_| escalation.is_some()).map(fixes::container_grace))
-    .fixes(container.iter().filter_map(fixes::container_again))
+    .fixes(container.as_ref().and_then(|container| manner.remedy(container)))
+    .fixes(container.as_ref().filter(|_| gap.is_some()).and_then(fixes::who_asked_docker));
+    match gap {
+        Some(gap) => finding.gap(gap),
+        None => finding,
+    }
     .answer()
 }
 
@@ -211,17 +228,28 @@ pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
 pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|_| super::commands::dealt(case))?;
     let relay = Relay::of(case, blow)?;
-    let origin = &relay.origin()?.value.sender;
+    let told = relay.origin()?;
+    let origin = &told.value.sender;
     if !is_runtime(origin) {
         return None;
     }
     let victim = case.victim_process();
+    let asker = Asker::behind_daemon(case, told);
+    let manner = asker
+        .as_ref()
+        .map(|asker| Manner::of(case, victim.container.as_ref(), asker.order(), told, told));
     if victim.container.is_none() && blow.signal.value.target.pid_ns == origin.pid_ns {
         return None;
     }
     let name =
         victim.container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
-    Finding::new(
+    let again = victim.container.as_ref().and_then(|container| match &manner {
+        Some(manner) => manner.remedy(container),
+        None => fixes::container_again(container),
+    });
+    let gap = asker.as_ref().and_then(Asker::gap);
+    let look = victim.container.as_ref().filter(|_| gap.is_some());
+    let finding = Finding::new(
         CauseId::ContainerStop,
         Fit::Program,
         Grade::Inferred,
@@ -235,7 +263,12 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(relay.links(case))
-    .fixes(victim.container.as_ref().and_then(fixes::container_again))
+    .fixes(again)
+    .fixes(look.and_then(fixes::who_asked_docker));
+    match gap {
+        Some(gap) => finding.gap(gap),
+        None => finding,
+    }
     .answer()
 }
 
@@ -259,7 +292,7 @@ fn code_137(with_init: bool) -> String {
 }
 
 /// SIGKILL came since the first signal had not helped.
-fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
+fn escalated(last: &SeenSignal, first: &SeenSignal, patience: &str) -> String {
     let name = signal_name(first.value.number);
     let waited = words::span(last.ns().saturating_sub(first.ns()));
     let ignored = if first.value.namespace_init && first.value.result == SignalResult::Ignored {
@@ -268,7 +301,7 @@ fn escalated(last: &SeenSignal, first: &SeenSignal) -> String {
         ""
     };
     format!(
-        " It had first sent {name}{ignored}; {waited} later came SIGKILL. That is why the exit code is 137 \
+        " It had first sent {name}{ignored}; {waited} later came SIGKILL{patience}. That is why the exit code is 137 \
          (128 and SIGKILL's 9) rather than 143 (128 and SIGTERM's 15) or the program's own."
     )
 }

@@ -5,7 +5,7 @@
 
 mod batch;
 mod commands;
-mod containers;
+pub mod containers;
 mod crashes;
 mod daemons;
 mod dependencies;

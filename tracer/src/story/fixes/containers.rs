@@ -36,6 +36,51 @@ pub fn container_again(container: &Container) -> Option<Fix> {
     Some(again)
 }
 
+/// One that is gone, or will be as soon as it ends, cannot be started.
+pub fn container_anew(container: &Container) -> Fix {
+    let name = container.name.as_deref().unwrap_or(&container.id);
+    let runtime = if container.runtime == "podman" { "podman" } else { "docker" };
+    let filter = quoted(&format!("container={name}"));
+    fix(
+        "make the container anew: it was removed when it had ended",
+        vec![
+            format!("{runtime} events --since 1h --until 0s --filter {filter}"),
+            remark(&format!(
+                "the same {runtime} run again, with --name {}, and without --rm where it is to stay; or, where compose made it: {runtime} compose up -d",
+                quoted(name)
+            )),
+        ],
+        "shows what was done to it, of which image it was; then it runs again, without what it had written outside of volumes",
+    )
+    .but("whoever ended it may have had a reason: ask first")
+    .check(format!("{runtime} ps --all --filter {}", quoted(&format!("name={name}"))))
+    .see("docker-run(1), podman-run(1)")
+}
+
+/// Who may speak with docker's daemon.
+pub fn who_asked_docker(container: &Container) -> Option<Fix> {
+    if container.runtime != "docker" || container.pod.is_some() {
+        return None;
+    }
+    let name = container.name.as_deref().unwrap_or(&container.id);
+    let filter = quoted(&format!("container={name}"));
+    let looks = fix(
+        "see what docker was asked, and who can ask it",
+        vec![
+            format!("docker events --since 1h --until 0s --filter {filter}"),
+            "docker ps -q | xargs -r docker inspect -f '{{.Name}} {{range .Mounts}}{{.Source}} {{end}}' | grep docker.sock".to_owned(),
+            "sudo ss -xp | grep docker.sock".to_owned(),
+            "getent group docker".to_owned(),
+        ],
+        "shows when it was killed, stopped or removed; the containers that have docker's socket (watchtower, Portainer, …); \
+         who is connected to it now; and the users who may",
+    )
+    .but(LOOKS)
+    .check(format!("docker inspect -f '{{{{.State.Status}}}} {{{{.State.FinishedAt}}}}' {}", operand(name)))
+    .see("docker-events(1)");
+    Some(looks)
+}
+
 /// `kubectl describe pod`
 fn look_at_pod(container: &Container) -> Fix {
     let pod = quoted(container.pod.as_deref().unwrap_or_default());

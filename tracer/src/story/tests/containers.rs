@@ -1,8 +1,11 @@
 //! Deaths of what runs in containers.
 
-use super::scene::{Scene, signal, task, task_in};
-use crate::evidence::{Fact, JournalLine, Source, TargetReason, Task, sig};
-use crate::story::verdict::{CauseId, Death};
+use super::scene::{Scene, caught, root, signal, task, task_in};
+use crate::evidence::{
+    Ancestor, Container, ContainerFound, Fact, Grade, JournalLine, ProcessId, ProcessSnapshot,
+    Setting, SignalResult, SignalSent, Source, TargetReason, Task, sig,
+};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
 const POD: &str = "1c2d3e4f-0000-1111-2222-333344445555";
@@ -49,5 +52,369 @@ fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
         let death = stopped(&message, from);
         assert!(!death.cause.explanation.contains("probe"), "{death:#?}");
         assert!(death.fixes[0].commands[0].starts_with("kubectl describe pod"), "{death:#?}");
+    }
+}
+
+const SHIM: &str = "containerd-shim";
+
+/// How docker is asked: the runtime is run by the container's shim, which is nobody's child.
+struct Docker {
+    victim: Task,
+    scene: Scene,
+}
+
+impl Docker {
+    /// A container `web` of docker's.
+    fn new() -> Self {
+        let cgroup = format!("/docker/{ID}");
+        let victim = Task { uid: 0, euid: 0, pid_ns: 2, ns_pid: 1, ..task_in(42, "web", &cgroup) };
+        let container = Container {
+            runtime: "docker".to_owned(),
+            id: ID.to_owned(),
+            name: Some("web".to_owned()),
+            ..Container::default()
+        };
+        let found = ContainerFound { cgroup, container };
+        let snapshot = ProcessSnapshot {
+            pid: victim.id.pid,
+            start_ns: victim.id.start_ns,
+            comm: victim.comm.clone(),
+            cgroup: victim.cgroup.clone(),
+            parents: vec![shim().id],
+            ..ProcessSnapshot::default()
+        };
+        let scene = Scene::watching(&victim)
+            .add(0, Source::Proc, Fact::Process(Box::new(snapshot)))
+            .add(0, Source::CgroupFs, Fact::Container(found));
+        Self { victim, scene }
+    }
+
+    fn with(self, change: impl FnOnce(Scene) -> Scene) -> Self {
+        Self { scene: change(self.scene), ..self }
+    }
+
+    fn setting(self, name: &str, value: &str, file: Option<&str>) -> Self {
+        let scope = Setting::of_container(ID);
+        self.with(|scene| scene.setting(&scope, name, value, file.map(|file| (file, 1))))
+    }
+
+    /// The runtime is run, and sends this.
+    fn acts(self, ms: u64, pid: u32, number: u8) -> Self {
+        let runc = root(task(pid, "runc"));
+        let (shim, init) = (shim(), task(1, "init"));
+        let parents =
+            [&shim, &init].map(|above| Ancestor { id: above.id, comm: above.comm.clone(), uid: 0 });
+        let ignored = number == sig::SIGTERM;
+        let sent = SignalSent {
+            ancestors: parents.to_vec().into(),
+            result: if ignored { SignalResult::Ignored } else { SignalResult::Delivered },
+            fatal: !ignored,
+            namespace_init: true,
+            ..signal(number, runc.clone(), self.victim.clone())
+        };
+        self.with(|scene| {
+            scene
+                .exec(
+                    ms - 20,
+                    runc,
+                    &["runc", "--root", "/var/run/docker", "kill"],
+                    &[&shim, &init],
+                )
+                .signal(ms, sent)
+        })
+    }
+
+    /// Its end by SIGKILL.
+    fn dies(self, ms: u64) -> Death {
+        self.scene.exit(ms, self.victim, 9, true).death()
+    }
+}
+
+fn shim() -> Task {
+    root(task(30, SHIM))
+}
+
+/// Alice, at her shell, runs a command line.
+fn runs(scene: Scene, ms: u64, line: &str) -> Scene {
+    let words: Vec<&str> = line.split(' ').collect();
+    scene.exec(ms, task(80, words[0]), &words, &[&task(79, "bash")])
+}
+
+#[test]
+fn who_ran_dockers_client_is_told_and_not_root_whose_daemon_ran_the_runtime() {
+    let killed = |line: &str| {
+        Docker::new().with(|scene| runs(scene, 4900, line)).acts(5000, 90, 9).dies(5005)
+    };
+    for line in ["docker kill web", "docker rm -f web"] {
+        let death = killed(line);
+        assert_eq!(death.cause.id, CauseId::ContainerKill, "{death:#?}");
+        let told = format!("100 ms before, alice ran \"{line}\"");
+        assert!(death.cause.explanation.contains(&told), "{death:#?}");
+        assert!(death.cause.explanation.contains("which seems to be why"), "{death:#?}");
+        assert!(!death.cause.explanation.contains("root ran"), "{death:#?}");
+        let command = death.chain.iter().find(|link| link.event == LinkEvent::Command);
+        assert!(command.is_some_and(|it| it.evidence == Grade::Inferred && it.text.contains(line)));
+        assert!(death.gaps.is_empty(), "{death:#?}");
+    }
+    // What is removed cannot be started.
+    let [killed_again, removed_again] = ["docker kill web", "docker rm -f web"].map(|line| {
+        let fixes = killed(line).fixes;
+        fixes.iter().any(|fix| fix.commands.iter().any(|it| it == "docker start web"))
+    });
+    assert!(killed_again && !removed_again);
+    // Of another container, by another signal, or not meant to end it.
+    for line in ["docker kill other", "docker kill -s TERM web", "docker logs -f web"] {
+        let death = killed(line);
+        let explanation = &death.cause.explanation;
+        assert!(explanation.contains("who asked docker for that was not seen"), "{death:#?}");
+        assert!(!explanation.contains("ran"), "{death:#?}");
+        assert!(death.gaps.iter().any(|gap| gap.contains("docker")), "{death:#?}");
+        assert!(death.fixes.iter().any(|fix| fix.commands[0].starts_with("docker events")));
+    }
+}
+
+/// One that docker would not talk with has ended long before anything happens.
+#[test]
+fn a_client_that_had_ended_by_then_did_not_have_it_done() {
+    let client = task(80, "docker");
+    let death = Docker::new()
+        .with(|scene| runs(scene, 4900, "docker kill web").exit(4950, client, 256, false))
+        .acts(5000, 90, 9)
+        .dies(5005);
+    assert!(death.cause.explanation.contains("was not seen"), "{death:#?}");
+}
+
+#[test]
+fn whose_the_time_was_after_which_docker_killed_is_told() {
+    let stopped = |docker: Docker, line: &str| {
+        docker.with(|scene| runs(scene, 4900, line)).acts(5000, 90, 15).acts(7100, 91, 9).dies(7105)
+    };
+    let own = stopped(Docker::new(), "docker stop -t 2 web");
+    assert!(own.cause.explanation.contains("since that command gave it 2 s"), "{own:#?}");
+    let file = "/var/lib/docker/containers/x/config.v2.json";
+    let set = Docker::new().setting("StopTimeout", "2", Some(file));
+    let set = stopped(set, "docker stop web");
+    assert!(set.cause.explanation.contains("since its StopTimeout is 2 s"), "{set:#?}");
+    assert_eq!(set.cause.settings[0].name, "StopTimeout", "{set:#?}");
+    // It was not that time that ran out.
+    let other = Docker::new().setting("StopTimeout", "10", None);
+    let other = stopped(other, "docker stop web");
+    assert!(!other.cause.explanation.contains("10 s"), "{other:#?}");
+    assert!(other.cause.settings.is_empty(), "{other:#?}");
+}
+
+#[test]
+fn what_becomes_of_it_is_told() {
+    let killed = |docker: Docker, line: &str| {
+        docker.with(|scene| runs(scene, 4900, line)).acts(5000, 90, 9).dies(5005)
+    };
+    let removed = Docker::new().setting("AutoRemove", "true", Some("/x"));
+    let removed = killed(removed, "docker kill web");
+    assert!(removed.cause.explanation.ends_with("removed when it ends (--rm)."), "{removed:#?}");
+    assert!(!removed.fixes.iter().any(|fix| fix.commands[0] == "docker start web"));
+    let always = Docker::new().setting("RestartPolicy", "always", Some("/x"));
+    let always = killed(always, "docker kill web");
+    assert!(always.cause.explanation.contains("--restart always"), "{always:#?}");
+    let quit = Docker::new()
+        .setting("StopSignal", "SIGQUIT", Some("/x"))
+        .with(|scene| runs(scene, 4900, "docker restart web"))
+        .acts(5000, 90, sig::SIGQUIT);
+    let quit = quit.scene.exit(5005, quit.victim, 3, true).death();
+    assert!(quit.cause.explanation.contains("SIGQUIT is its stop signal"), "{quit:#?}");
+    assert!(quit.cause.explanation.ends_with("docker starts it again."), "{quit:#?}");
+    assert!(quit.fixes.is_empty(), "{quit:#?}");
+}
+
+#[test]
+fn a_shim_that_was_killed_is_why_containerd_ends_its_container() {
+    let (killer, bash) = (root(task(70, "pkill")), root(task(69, "bash")));
+    let death = Docker::new()
+        .with(|scene| {
+            scene
+                .exec(4700, killer.clone(), &["pkill", "containerd-shim"], &[&bash])
+                .signal(4800, SignalSent { is_target: false, ..signal(9, killer, shim()) })
+                .exit(4801, shim(), 9, false)
+        })
+        .acts(5000, 90, 9)
+        .dies(5005);
+    let explanation = &death.cause.explanation;
+    assert!(explanation.contains("containerd-shim[30] was killed by SIGKILL"), "{death:#?}");
+    assert!(explanation.contains("root ran \"pkill containerd-shim\""), "{death:#?}");
+    assert!(death.gaps.is_empty(), "{death:#?}");
+}
+
+#[test]
+fn a_daemon_that_starts_or_ends_stops_what_runs() {
+    let dockerd = root(task(60, "dockerd"));
+    let init = task(1, "init");
+    let started = Docker::new()
+        .with(|scene| scene.exec(4000, dockerd.clone(), &["dockerd"], &[&init]))
+        .acts(5000, 90, 9)
+        .dies(5005);
+    assert!(started.cause.explanation.contains("had been started 1 s before"), "{started:#?}");
+    let ending = Docker::new().acts(5000, 90, 9);
+    let ending = ending
+        .scene
+        .exit(5005, ending.victim.clone(), 9, true)
+        .exit(5100, dockerd, 0, false)
+        .settled(5300, &ending.victim)
+        .death();
+    assert!(ending.cause.explanation.contains("before it ends itself"), "{ending:#?}");
+    for death in [started, ending] {
+        let live = "have docker's containers go on while its daemon is stopped or restarted";
+        assert_eq!(death.fixes[0].title, live, "{death:#?}");
+    }
+}
+
+/// `docker run --init`: what is behind the signal that an init passes on is the same.
+#[test]
+fn who_asked_docker_is_told_of_what_an_init_passes_on_too() {
+    let docker = Docker::new();
+    let cgroup = format!("/docker/{ID}");
+    let child = Task { pid_ns: 2, ns_pid: 7, ppid: 42, ..task_in(43, "sleep", &cgroup) };
+    let runc = root(task(90, "runc"));
+    let parent = Ancestor { id: shim().id, comm: SHIM.to_owned(), uid: 0 };
+    let told = SignalSent {
+        ancestors: vec![parent].into(),
+        blocked: true,
+        ..caught(sig::SIGTERM, runc.clone(), docker.victim.clone())
+    };
+    let deaths = runs(docker.scene, 4900, "docker stop web")
+        .target(&child, TargetReason::Running)
+        .exec(4980, runc, &["runc", "kill"], &[&shim()])
+        .signal(5000, told)
+        .signal(5001, signal(sig::SIGTERM, docker.victim, child.clone()))
+        .exit(5002, child, 15, true)
+        .deaths();
+    let death = &deaths[0];
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    assert!(death.cause.explanation.contains("alice ran \"docker stop web\""), "{death:#?}");
+    assert!(!death.cause.explanation.contains("root ran"), "{death:#?}");
+}
+
+/// `docker exec web kill 1`, as alice: root's inside of the container is nobody who ran it.
+#[test]
+fn who_had_a_command_run_in_a_container_is_told() {
+    let docker = Docker::new();
+    let cgroup = format!("/docker/{ID}");
+    let killer = root(Task { pid_ns: 2, ns_pid: 9, ..task_in(95, "kill", &cgroup) });
+    let killed = |line: &str| {
+        let sent = signal(9, killer.clone(), docker.victim.clone());
+        runs(docker.scene.clone(), 4900, line)
+            .exec(4980, killer.clone(), &["kill", "-9", "1"], &[&root(task(94, "runc")), &shim()])
+            .signal(5000, sent)
+            .exit(5001, docker.victim.clone(), 9, true)
+            .death()
+    };
+    let death = killed("docker exec -i web kill -9 1");
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    let told = "alice ran \"docker exec -i web kill -9 1\"";
+    assert!(death.cause.explanation.contains(told), "{death:#?}");
+    for line in ["docker exec other kill -9 1", "docker exec web kill -9 2", "docker ps"] {
+        let death = killed(line);
+        assert!(!death.cause.explanation.contains("docker exec"), "{death:#?}");
+    }
+}
+
+/// `podman run --timeout 5`: the monitor of the container ends it.
+#[test]
+fn the_time_that_podman_gave_a_container_is_told() {
+    let killed_after = |ms: u64| {
+        let cgroup = format!("/libpod_parent/libpod-{ID}");
+        let victim = Task { ppid: 30, pid_ns: 2, ns_pid: 1, ..task_in(42, "sleep", &cgroup) };
+        let conmon = root(task(30, "conmon"));
+        let words = ["/usr/bin/conmon", "--api-version", "1", "-c", ID, "--timeout=5"];
+        let snapshot = ProcessSnapshot {
+            pid: 30,
+            start_ns: conmon.id.start_ns,
+            comm: "conmon".to_owned(),
+            cmdline: words.map(str::to_owned).to_vec(),
+            ..ProcessSnapshot::default()
+        };
+        let born_ms = 1_005_000 - ms;
+        let id = ProcessId { start_ns: born_ms * 1_000_000, ..victim.id };
+        let victim = Task { id, ..victim };
+        Scene::watching(&victim)
+            .add(0, Source::Proc, Fact::Process(Box::new(snapshot)))
+            .signal(5000, signal(9, conmon, victim.clone()))
+            .exit(5001, victim, 9, true)
+            .death()
+    };
+    let death = killed_after(5200);
+    assert_eq!(death.cause.id, CauseId::ContainerKill, "{death:#?}");
+    assert!(death.cause.explanation.contains("5 s (podman run --timeout)"), "{death:#?}");
+    assert!(!death.cause.explanation.contains("ran \""), "{death:#?}");
+    // It was there for much longer: that is not why.
+    assert!(!killed_after(60_000).cause.explanation.contains("--timeout)"));
+}
+
+/// What podman itself runs is told of whoever ran podman, and with what that was asked for.
+#[test]
+fn what_podman_was_asked_for_counts_as_well() {
+    let cgroup = format!("/libpod_parent/libpod-{ID}");
+    let victim = Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "sleep", &cgroup) };
+    let (runc, podman, bash) = (task(90, "runc"), task(80, "podman"), task(79, "bash"));
+    let parents = [&podman, &bash].map(|above| Ancestor {
+        id: above.id,
+        comm: above.comm.clone(),
+        uid: 1000,
+    });
+    let sent = SignalSent {
+        ancestors: parents.to_vec().into(),
+        ..signal(9, runc.clone(), victim.clone())
+    };
+    let short = &ID[..12];
+    let death = Scene::watching(&victim)
+        .exec(4900, podman.clone(), &["podman", "rm", "-f", short], &[&bash])
+        .exec(4980, runc, &["runc", "kill", ID, "9"], &[&podman, &bash])
+        .signal(5000, sent)
+        .exit(5001, victim, 9, true)
+        .death();
+    assert!(death.cause.explanation.contains("alice ran \"podman rm -f"), "{death:#?}");
+    assert!(death.cause.explanation.ends_with("It is removed then."), "{death:#?}");
+    assert!(!death.fixes.iter().any(|fix| fix.commands[0].starts_with("podman start")));
+}
+
+/// `podman system service`, asked by docker's client or by podman's own.
+#[test]
+fn who_asked_podmans_service_is_told() {
+    let cgroup = format!("/libpod_parent/libpod-{ID}");
+    let victim = Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "sleep", &cgroup) };
+    let (runc, service) = (root(task(90, "runc")), root(task(60, "podman")));
+    let parent = Ancestor { id: service.id, comm: "podman".to_owned(), uid: 0 };
+    let sent =
+        SignalSent { ancestors: vec![parent].into(), ..signal(9, runc.clone(), victim.clone()) };
+    let line = format!("docker kill {}", &ID[..12]);
+    let scene = Scene::watching(&victim).exec(
+        1000,
+        service.clone(),
+        &["podman", "system", "service", "-t", "0"],
+        &[&task(1, "init")],
+    );
+    let death = runs(scene, 4900, &line)
+        .exec(4980, runc, &["runc", "kill", ID, "9"], &[&service])
+        .signal(5000, sent)
+        .exit(5001, victim, 9, true)
+        .death();
+    assert!(death.cause.explanation.contains("alice ran \"docker kill"), "{death:#?}");
+    assert!(!death.cause.explanation.contains("root ran"), "{death:#?}");
+}
+
+/// Ctrl-C at `docker run` without `-t`, as seen where killtrace was there before it.
+#[test]
+fn what_a_client_in_the_foreground_passes_on_is_told() {
+    let stopped = |line: &str, number: u8| {
+        let docker = Docker::new().with(|scene| runs(scene, 1000, line)).acts(5000, 90, number);
+        docker.scene.exit(5005, docker.victim, u32::from(number), true).death()
+    };
+    let death = stopped("docker run --name web bb", sig::SIGINT);
+    let explanation = &death.cause.explanation;
+    assert!(explanation.contains("alice ran \"docker run --name web bb\""), "{death:#?}");
+    assert!(explanation.contains("Ctrl-C"), "{death:#?}");
+    for (line, number) in
+        [("docker run --name web bb", sig::SIGKILL), ("docker run --name db bb", sig::SIGINT)]
+    {
+        let death = stopped(line, number);
+        assert!(death.cause.explanation.contains("was not seen"), "{death:#?}");
     }
 }

@@ -1,0 +1,300 @@
+//! Who had a container's runtime act: whoever ran it, or a daemon that somebody had asked.
+
+use super::{DOCKER, is_runtime};
+use crate::evidence::{
+    Container, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig, signal_name,
+};
+use crate::story::actor::Actor;
+use crate::story::case::Case;
+use crate::story::clients::containers::{ContainerOrder, above, orders};
+use crate::story::people::Known;
+use crate::story::units::command_links;
+use crate::story::upstream::End;
+use crate::story::verdict::{Link, LinkEvent};
+use crate::story::words;
+use crate::story::world::{Seen, SeenSignal};
+
+/// Who it was.
+pub enum Asker<'a> {
+    /// Somebody who ran the runtime, or what ran that, and what that was asked for.
+    Person(Box<Actor>, Option<ContainerOrder>),
+    /// What watches it for podman: it had been given so many seconds.
+    TimeUp(u64),
+    /// A daemon ran it: the process that a container hangs on, its shim, had just ended.
+    Shim(End<'a>),
+    /// A daemon ran it: the commands that can have asked for that, oldest first, never none.
+    Clients(Vec<ContainerOrder>),
+    /// A daemon ran it of its own accord: it had just been started, and found what an earlier one had left.
+    Started(ProcessId),
+    /// A daemon ran it of its own accord: it ended itself right after that.
+    Ending(&'a Seen<Exit>),
+    /// A daemon ran it, and who asked that one was not seen.
+    Unseen {
+        /// What it is called: docker, containerd.
+        daemon: &'static str,
+    },
+}
+
+impl<'a> Asker<'a> {
+    /// Who had the sender of a signal to a container's process send it; `first` is the first one of several.
+    pub fn of(
+        case: &Case<'a>,
+        container: Option<&Container>,
+        signal: &SeenSignal,
+        first: &SeenSignal,
+    ) -> Self {
+        let sender = &signal.value.sender;
+        if let Some(seconds) = time_up(case, signal) {
+            return Self::TimeUp(seconds);
+        }
+        let actor = Actor::behind_at(case, sender.id, signal.ns());
+        let Some(daemon) = daemon_of(&actor, sender, container) else {
+            let order =
+                container.and_then(|it| above(case, it, first.value.number, first.ns(), sender.id));
+            return Self::Person(Box::new(actor), order);
+        };
+        let Some(container) = container else { return Self::Unseen { daemon } };
+        if let Some(end) = shims_end(case, first) {
+            return Self::Shim(end);
+        }
+        let asked = orders(case, container, first.value.number, first.ns());
+        if !asked.is_empty() {
+            return Self::Clients(asked);
+        }
+        let dockers = || Some(daemon).filter(|daemon| *daemon == DOCKER);
+        let started = dockers().and_then(|_| just_started(case, first)).map(Self::Started);
+        let ending = || dockers().and_then(|_| ending(case, first)).map(Self::Ending);
+        started.or_else(ending).unwrap_or(Self::Unseen { daemon })
+    }
+
+    /// The same where it was a daemon that ran it; `None` where it was somebody.
+    pub fn behind_daemon(case: &Case<'a>, signal: &SeenSignal) -> Option<Self> {
+        let container = case.task(&signal.value.target).container;
+        let asker = Self::of(case, container.as_ref(), signal, signal);
+        (!matches!(asker, Self::Person(..))).then_some(asker)
+    }
+
+    /// It as the end of a sentence that tells what was done: `: alice ran "runc kill x"`.
+    pub fn clause(&self, case: &Case<'a>, first: &SeenSignal) -> String {
+        match self {
+            Self::Person(actor, _) => format!(": {}", actor.sentence()),
+            Self::TimeUp(seconds) => {
+                format!(
+                    ", since the time was over that it may run for: {seconds} s (podman run --timeout)"
+                )
+            }
+            Self::Shim(end) => {
+                format!(
+                    ", since its shim, which holds it for the runtime, had ended: {}",
+                    end.sentence(case)
+                )
+            }
+            Self::Started(daemon) => {
+                let name = words::name_pid(&case.process(*daemon));
+                let ran_ns = case.world.people.exec_ns_at(*daemon, first.ns()).unwrap_or_default();
+                let lead = words::span(first.ns().saturating_sub(ran_ns));
+                format!(
+                    ", as {name}, which had been started {lead} before, stops what an earlier one has left running (it does \
+                     so without live-restore)"
+                )
+            }
+            Self::Ending(exit) => {
+                let name = words::name_pid(&case.task(&exit.value.task));
+                let lag = words::span(exit.ns().saturating_sub(first.ns()));
+                format!(
+                    ", as {name} stops what it runs before it ends itself, as it did {lag} later (without live-restore); \
+                     who ended it was not seen"
+                )
+            }
+            Self::Clients(asked) => told_clients(case, asked, first),
+            Self::Unseen { daemon } => {
+                let passed_on = match first.value.number {
+                    sig::SIGINT => " (a docker run in the foreground passes on Ctrl-C like this)",
+                    sig::SIGHUP => {
+                        " (a docker run in the foreground passes on that its terminal was closed like this)"
+                    }
+                    _ => "",
+                };
+                format!(
+                    ", which {daemon} had it do; who asked {daemon} for that was not seen{passed_on}"
+                )
+            }
+        }
+    }
+
+    /// The commands, and what had ended the shim.
+    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+        match self {
+            Self::Person(actor, _) => command_links(case, actor),
+            Self::Shim(end) => end.links(case, effect),
+            Self::Clients(asked) => {
+                let links = asked.iter().flat_map(|asked| {
+                    let actor = Actor::behind_at(case, asked.order.client, effect.boot_ns);
+                    let at = case.exit.at.shifted(asked.order.ran_ns);
+                    let client = Some(actor.command.clone());
+                    let text = actor.deed();
+                    let own = case.link(at, LinkEvent::Command, Source::Kernel, client, text);
+                    actor.links.into_iter().chain([own])
+                });
+                // That it led to this is a conclusion.
+                links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect()
+            }
+            Self::Started(daemon) => {
+                let actor = Actor::behind_at(case, *daemon, effect.boot_ns);
+                let links = command_links(case, &actor).into_iter();
+                links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect()
+            }
+            Self::TimeUp(_) | Self::Ending(_) | Self::Unseen { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether its time was over.
+    pub const fn is_time_up(&self) -> bool {
+        matches!(self, Self::TimeUp(_))
+    }
+
+    /// Whether the daemon had it done since it was itself started or ended.
+    pub const fn is_daemons_own(&self) -> bool {
+        matches!(self, Self::Started(_) | Self::Ending(_))
+    }
+
+    /// What is not known of it.
+    pub fn gap(&self) -> Option<String> {
+        let Self::Unseen { daemon } = self else { return None };
+        Some(format!(
+            "who asked {daemon} was not seen: what speaks with it over its socket (a program that uses its API, a container \
+             that has the socket, a client on another machine) is known only where it is a command that names the container; \
+             {daemon} itself stops what it runs when it is ended"
+        ))
+    }
+
+    /// The only command that can have asked.
+    pub fn order(&self) -> Option<&ContainerOrder> {
+        match self {
+            Self::Clients(asked) => asked.last().filter(|_| asked.len() == 1),
+            Self::Person(_, order) => order.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The commands that can have asked, as the end of a sentence.
+fn told_clients(case: &Case<'_>, asked: &[ContainerOrder], first: &SeenSignal) -> String {
+    let sentence = |asked: &ContainerOrder| {
+        let lead = words::span(first.ns().saturating_sub(asked.order.ran_ns));
+        let sentence = Actor::behind_at(case, asked.order.client, first.ns()).sentence();
+        (lead, sentence)
+    };
+    if let [one] = asked
+        && one.is_in_foreground()
+    {
+        let signal = signal_name(first.value.number);
+        let (_, sentence) = sentence(one);
+        return format!(
+            ", which seems to have been passed on: {sentence}, which has it get what signals come to that, \
+             as {signal} does by {}",
+            match first.value.number {
+                sig::SIGINT => "Ctrl-C",
+                sig::SIGHUP => "a closed terminal",
+                _ => "a kill of it",
+            }
+        );
+    }
+    let told: Vec<String> = asked
+        .iter()
+        .map(|asked| {
+            let (lead, sentence) = sentence(asked);
+            format!("{lead} before, {sentence}")
+        })
+        .collect();
+    let which = if told.len() == 1 { "which" } else { "one of which" };
+    format!(": {}, {which} seems to be why", words::list(&told))
+}
+
+/// The daemon that had this runtime act, where nobody ran it: docker and containerd have the shim of a container do it,
+/// which is nobody's child, or run one for that.
+fn daemon_of(actor: &Actor, sender: &Task, container: Option<&Container>) -> Option<&'static str> {
+    let is_shim = |comm: &str| comm.starts_with("containerd-shim");
+    let parent = actor.process.ancestors.first();
+    let by_shim = is_shim(&sender.comm) || parent.is_some_and(|above| is_shim(&above.comm));
+    // `podman system service`, which answers those that speak as docker's clients do.
+    let words = parent.and_then(|it| it.cmdline.as_deref()).unwrap_or_default();
+    let serves = words.iter().any(|word| word == "service");
+    if is_runtime(sender) && serves && parent.is_some_and(|it| it.comm == PODMAN) {
+        return Some(PODMAN);
+    }
+    let is_daemon =
+        |process: &Process| process.comm.as_deref().is_some_and(|it| DAEMONS.contains(&it));
+    let own = actor.shell.is_none()
+        && actor.command.pid == actor.process.pid
+        && (is_daemon(&actor.process)
+            || parent.is_some_and(|it| DAEMONS.contains(&it.comm.as_str())));
+    if !is_runtime(sender) || sender.euid != 0 || !(by_shim || own) {
+        return None;
+    }
+    let is_of = |comm: &str| sender.comm == comm || parent.is_some_and(|above| above.comm == comm);
+    Some(match container {
+        Some(container) if container.runtime == DOCKER => DOCKER,
+        _ if is_of("crio") => "cri-o",
+        _ => "containerd",
+    })
+}
+
+/// root's dockerds, as far as they are known.
+fn dockerds<'a>(case: &Case<'a>) -> impl Iterator<Item = (ProcessId, &'a Known)> {
+    let people = case.world.people.iter();
+    people.filter(|(_, known)| known.uid == Some(0) && known.comm.as_deref() == Some("dockerd"))
+}
+
+/// The dockerd that had been started right before.
+fn just_started(case: &Case<'_>, first: &SeenSignal) -> Option<ProcessId> {
+    const AT_START: u64 = 60 * S;
+    let born_ns = first.value.target.id.start_ns;
+    let started = dockerds(case).filter_map(|(id, known)| {
+        let ran_ns = known.exec_ns.filter(|ran| *ran <= first.ns() && *ran > born_ns)?;
+        let is_there = known.ended_ns.is_none_or(|ended| ended > first.ns());
+        (is_there && ran_ns + AT_START >= first.ns()).then_some((ran_ns, id))
+    });
+    started.max_by_key(|(ran_ns, id)| (*ran_ns, id.pid)).map(|(_, id)| id)
+}
+
+/// The end of the dockerd that ended by itself right after that: those that it forks for its work end by a status of their
+/// own.
+fn ending<'a>(case: &Case<'a>, first: &SeenSignal) -> Option<&'a Seen<Exit>> {
+    let exits = dockerds(case).filter_map(|(id, _)| case.world.exit_of(id));
+    exits
+        .filter(|exit| exit.value.status == 0 && exit.ns() >= first.ns())
+        .min_by_key(|exit| (exit.ns(), exit.value.task.id.pid))
+}
+
+/// The time that podman let a container run for, seconds, where what watches it ended it because of that.
+fn time_up(case: &Case<'_>, signal: &SeenSignal) -> Option<u64> {
+    const LATE: u64 = 5 * S;
+    let (sender, target) = (&signal.value.sender, &signal.value.target);
+    let is_its = sender.comm == "conmon" && target.ppid == sender.id.pid;
+    let words = case.world.people.get(sender.id).filter(|_| is_its)?.cmdline.as_deref()?;
+    let seconds = words.iter().find_map(|word| word.strip_prefix("--timeout="))?;
+    let seconds: u64 = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
+    let ran_ns = signal.ns().saturating_sub(target.id.start_ns);
+    let least_ns = seconds.saturating_mul(S);
+    (ran_ns + S >= least_ns && ran_ns <= least_ns.saturating_add(LATE)).then_some(seconds)
+}
+
+const PODMAN: &str = "podman";
+
+/// Daemons that end containers when they are asked.
+const DAEMONS: [&str; 3] = ["containerd", "dockerd", "crio"];
+
+/// The end of the shim that a container's first process hangs on, where that was right before: containerd ends the
+/// container then.
+fn shims_end<'a>(case: &Case<'a>, first: &SeenSignal) -> Option<End<'a>> {
+    const CLEANED: u64 = 10 * S;
+    let target = first.value.target.id;
+    let parents = case.world.people.parents(target);
+    let comm = |id| case.world.people.get(id).and_then(|known| known.comm.as_deref());
+    let shim = parents
+        .into_iter()
+        .find(|id| comm(*id).is_some_and(|it| it.starts_with("containerd-shim")))?;
+    let end = End::of(case, shim)?;
+    (end.ns() <= first.ns() && end.ns() + CLEANED >= first.ns()).then_some(end)
+}
