@@ -70,8 +70,9 @@ impl Cgroups {
         let above = ["/init.scope", "/system.slice", "/system"]
             .iter()
             .find_map(|suffix| root.strip_suffix(suffix));
-        let above = above.or(Some(root.as_str()).filter(|root| self.is_private && is_top(root)));
-        self.manager_root = above.unwrap_or_default().to_owned();
+        // Outside of this namespace where it lives below the top, as `/../init`: no more than the way up to that is known.
+        let top = || "/..".repeat(levels_above(&root));
+        self.manager_root = above.map_or_else(top, str::to_owned);
     }
 
     /// The hierarchies that `/proc/PID/mountinfo` lists.
@@ -470,6 +471,9 @@ mod tests {
         assert!(!whole.is_private() && whole.is_unified_used());
         let half = of(&UNIFIED.replace(" / ", " /.. "), "0::/../../init.scope\n");
         assert!(half.is_private() && !half.is_unified_used(), "it does not reach as far");
+        // Where something else than systemd keeps PID 1 below the top.
+        let moved = of(UNIFIED, "0::/../init\n");
+        assert_eq!(told(&moved, "/../x.slice/w.service").as_deref(), Some("/x.slice/w.service"));
         let directory = whole.unified_directory("/system.slice/a.service");
         assert_eq!(directory, Some("/sys/fs/cgroup/system.slice/a.service".into()));
     }
