@@ -170,7 +170,7 @@ fn a_user_has_the_own_manager_exit() {
     ]);
     death.assert_says(&["which was told to exit", "alice ran", "in ssh session"]);
     death.assert_ruled_out("logind-user-stopped");
-    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job /usr/bin/sleep 1000");
 }
 
 /// polkit lets alice do what she likes, and she has the victim's unit stopped by this command.

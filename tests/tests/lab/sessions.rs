@@ -55,7 +55,7 @@ fn a_unit_of_a_terminated_user() {
     ]);
     death.assert_says(&["root ran \"loginctl terminate-user alice\" (TerminateUser)"]);
     death.assert_ruled_out("logind-user-stopped");
-    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job /usr/bin/sleep 1000");
 }
 
 /// Of a user is signalled whatever is below the user's slice, units of the user's manager too.
@@ -74,7 +74,7 @@ fn a_signal_to_a_user() {
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
     death.assert_says(&["root ran", COMMAND, "(KillUser)"]);
     death.assert_chain(&[("command", COMMAND), ("bus-call", "KillUser"), ("signal", "SIGKILL")]);
-    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job /usr/bin/sleep 1000");
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn a_users_whole_manager_is_stopped_by_root() {
     ]);
     death.assert_says(&["it was itself stopped (user@1000.service): root ran"]);
     death.assert_ruled_out("logind-user-stopped");
-    death.fix_with("sudo systemd-run --uid=alice --unit=my-job sleep");
+    death.fix_with("sudo systemd-run --uid=alice --unit=my-job /usr/bin/sleep 1000");
 }
 
 /// So it is of the slice that the unit is in, whether it ran before or comes later.
