@@ -193,6 +193,18 @@ fn who_asks_over_the_private_socket_of_a_user() {
     ]);
 }
 
+/// The next end by a signal, and of the trace.
+fn next_by_signal(mut trace: Trace) -> death::Death {
+    let death = loop {
+        let death = trace.next_death();
+        if death.signal.is_some() {
+            break death;
+        }
+    };
+    trace.stop();
+    death::Death(serde_json::to_value(death).expect("a record"))
+}
+
 /// udev kills what its rules have left running, and says nothing of it.
 #[test]
 #[ignore = "has udev run a program: cargo xtask vm runs it"]
@@ -200,17 +212,10 @@ fn what_a_rule_of_udev_left_running() {
     let rule = "ACTION==\"change\", KERNEL==\"null\", RUN+=\"/bin/sh -c 'sleep 1000 &'\"\n";
     write("/run/udev/rules.d/99-kt.rules", rule);
     run(&["udevadm", "control", "--reload"]);
-    let mut trace = Trace::start("udev", &["--target", "sleep"].map(str::to_owned));
+    let trace = Trace::start("udev", &["--target", "sleep"].map(str::to_owned));
     run(&["udevadm", "trigger", "--action=change", "--sysname-match=null"]);
-    let death = loop {
-        let death = trace.next_death();
-        // Others sleep on this machine, and end when they have.
-        if death.signal.is_some() {
-            break death;
-        }
-    };
-    trace.stop();
-    let death = death::Death(serde_json::to_value(death).expect("a record"));
+    // Others sleep on this machine, and end when they have.
+    let death = next_by_signal(trace);
     assert_eq!(death.cause(), "udev-cleanup", "{death}");
     assert_eq!(death.0["killer"]["process"]["comm"], "systemd-udevd", "{death}");
     assert_eq!(death.0["outcome"]["signal"], "SIGKILL", "{death}");
@@ -504,16 +509,9 @@ impl Oomd {
     /// What this unit runs presses for memory, and is killed; its verdict.
     fn kills(name: &str) -> death::Death {
         let unit = format!("{name}.service");
-        let mut trace = Trace::start("oomd", &["--target".to_owned(), format!("unit:{unit}")]);
+        let trace = Trace::start("oomd", &["--target".to_owned(), format!("unit:{unit}")]);
         fs::write(format!("/run/{name}"), "").expect("a file in /run");
-        let death = loop {
-            let death = trace.next_death();
-            if death.signal.is_some() {
-                break death;
-            }
-        };
-        trace.stop();
-        let death = death::Death(serde_json::to_value(death).expect("a record"));
+        let death = next_by_signal(trace);
         assert_eq!(death.cause(), "systemd-oomd", "{death}");
         assert_eq!(death.0["cause"]["evidence"], "observed", "{death}");
         let killer = &death.0["killer"]["process"];

@@ -130,15 +130,7 @@ pub fn header() -> Header {
 }
 
 fn link(ms: i64, event: LinkEvent, actor: Option<Process>, text: &str, source: Source) -> Link {
-    Link {
-        at: at(ms),
-        event,
-        actor,
-        text: text.into(),
-        evidence: source.grade(),
-        source,
-        late_ns: None,
-    }
+    Link::new(at(ms), event, source, actor, text)
 }
 
 /// The case of the contract: a session ends, and KillUserProcesses=yes takes tmux with it.

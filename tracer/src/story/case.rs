@@ -223,15 +223,7 @@ impl<'a> Case<'a> {
         actor: Option<Process>,
         text: impl Into<String>,
     ) -> Link {
-        Link {
-            at,
-            event,
-            actor,
-            text: text.into(),
-            evidence: source.grade(),
-            source,
-            late_ns: None,
-        }
+        Link::new(at, event, source, actor, text)
     }
 
     /// The link of one signal.

@@ -268,6 +268,18 @@ pub struct Link {
 }
 
 impl Link {
+    /// One that is as well proven as what comes from there.
+    pub fn new(
+        at: Moment,
+        event: LinkEvent,
+        source: Source,
+        actor: Option<Process>,
+        text: impl Into<String>,
+    ) -> Self {
+        let evidence = source.grade();
+        Self { at, event, actor, text: text.into(), evidence, source, late_ns: None }
+    }
+
     /// Said by a service manager or over its bus: no better proven than such words are.
     #[must_use]
     pub fn said_over(mut self, manager: Manager) -> Self {

@@ -1,9 +1,7 @@
 //! elogind, where systemd does not run.
 
-use serde_json::Value;
-
-use super::scene::{Scene, at, root, signal, task_in};
-use crate::evidence::{BusCall, BusPeer, Fact, Grade, Manager, Source, TargetReason, Task, sig};
+use super::scene::{Scene, by, root, signal, task_in};
+use crate::evidence::{Grade, TargetReason, Task, sig};
 use crate::story::verdict::{CauseId, Death};
 
 /// alice's session 3, which elogind names the cgroup by.
@@ -27,29 +25,6 @@ fn scene(kills: &str) -> Scene {
         .target(&victim(), TargetReason::Running)
 }
 
-fn calls(scene: Scene, ms: u64, sender: &Task, member: &str, args: Vec<Value>) -> Scene {
-    let call = BusCall {
-        bus: Manager::System,
-        sender: BusPeer {
-            process: Some(sender.id),
-            uid: Some(sender.uid),
-            comm: Some(sender.comm.clone()),
-            ..BusPeer::default()
-        },
-        destination: BusPeer {
-            well_known: Some("org.freedesktop.login1".to_owned()),
-            comm: Some("elogind-daemon".to_owned()),
-            ..BusPeer::default()
-        },
-        path: "/org/freedesktop/login1".to_owned(),
-        member: member.to_owned(),
-        args,
-        granted_ns: Some(at(ms).boot_ns),
-        ..BusCall::default()
-    };
-    scene.add(ms, Source::Bus, Fact::BusCall(call))
-}
-
 fn ended_by(scene: Scene, sender: Task) -> Death {
     scene
         .signal(5020, signal(sig::SIGTERM, sender, victim()))
@@ -59,7 +34,7 @@ fn ended_by(scene: Scene, sender: Task) -> Death {
 
 fn released(scene: Scene) -> Scene {
     let sshd = root(task_in(1900, "sshd", SESSION));
-    let scene = calls(scene, 5000, &sshd, "ReleaseSession", vec!["3".into()]);
+    let scene = scene.calls_logind(5000, by(&sshd), "ReleaseSession", vec!["3".into()]);
     scene.exit(5010, sshd, 0xff00, false)
 }
 
@@ -88,8 +63,10 @@ fn a_session_that_somebody_ends_is_laid_to_whoever_asked() {
     let loginctl = root(task_in(3000, "loginctl", "/"));
     let scene =
         scene("no").exec(4900, loginctl.clone(), &["loginctl", "terminate-session", "3"], &[]);
-    let death =
-        ended_by(calls(scene, 5000, &loginctl, "TerminateSession", vec!["3".into()]), elogind());
+    let death = ended_by(
+        scene.calls_logind(5000, by(&loginctl), "TerminateSession", vec!["3".into()]),
+        elogind(),
+    );
     assert_eq!(death.cause.id, CauseId::LogindTerminate, "{death:#?}");
     let text = &death.cause.explanation;
     assert!(text.contains("root ran \"loginctl terminate-session 3\""), "{text}");

@@ -1,10 +1,8 @@
 //! What logind does to sessions and users, on request or by itself.
 
-use serde_json::Value;
-
-use super::scene::{Scene, at, logind, root, signal, systemd, task_in};
+use super::scene::{Scene, by, logind, root, signal, systemd, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Job, JournalLine, Manager, SessionState, SignalSent, Source,
+    BusPeer, Fact, Grade, Job, JournalLine, Manager, SessionState, SignalSent, Source,
     TargetReason, Task, User, sig,
 };
 use crate::story::verdict::{CauseId, Death};
@@ -12,23 +10,6 @@ use crate::story::verdict::{CauseId, Death};
 const BELOW_MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/w.service";
 const MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service/init.scope";
 const SCOPE: &str = "/user.slice/user-1000.slice/session-3.scope";
-
-fn calls_logind(scene: Scene, ms: u64, sender: BusPeer, member: &str, args: Vec<Value>) -> Scene {
-    let call = BusCall {
-        bus: Manager::System,
-        sender,
-        path: "/org/freedesktop/login1".to_owned(),
-        member: member.to_owned(),
-        args,
-        granted_ns: Some(at(ms).boot_ns),
-        ..BusCall::default()
-    };
-    scene.add(ms, Source::Bus, Fact::BusCall(call))
-}
-
-fn by(task: &Task) -> BusPeer {
-    BusPeer { process: Some(task.id), uid: Some(task.uid), ..BusPeer::default() }
-}
 
 fn loginctl(args: &[&str], scene: Scene, ms: u64) -> (Scene, Task) {
     let loginctl = root(task_in(3000, "loginctl", "/"));
@@ -58,8 +39,7 @@ fn user_stopped(scene: Scene, by: BusPeer) -> Death {
 
 fn disabled() -> Scene {
     let (scene, loginctl) = loginctl(&["loginctl", "disable-linger", "alice"], lingering(), 3000);
-    calls_logind(
-        scene,
+    scene.calls_logind(
         3010,
         by(&loginctl),
         "SetUserLinger",
@@ -118,8 +98,7 @@ fn what_no_bus_heard_of_lingering_is_concluded() {
 #[test]
 fn lingering_that_was_given_back_speaks_against_logind() {
     let systemctl = root(task_in(3001, "systemctl", "/"));
-    let scene = calls_logind(
-        disabled(),
+    let scene = disabled().calls_logind(
         3020,
         by(&systemctl),
         "SetUserLinger",
@@ -148,7 +127,7 @@ fn logged_out_after(number: u8, asked_ms: u64, seen_by_bus: bool) -> Death {
     let (mut scene, loginctl) = loginctl(&args, scene, asked_ms);
     if seen_by_bus {
         let args = vec!["3".into(), "all".into(), number.into()];
-        scene = calls_logind(scene, asked_ms + 10, by(&loginctl), "KillSession", args);
+        scene = scene.calls_logind(asked_ms + 10, by(&loginctl), "KillSession", args);
     }
     scene
         .call(5000, logind(), "StopUnit", &["session-3.scope", "fail"])
@@ -291,7 +270,7 @@ fn who_had_logind_signal_the_leader_is_named() {
     let got = "sshd[29] had itself got SIGTERM 10 ms before from systemd-logind[640]";
     let ran_by = "root ran \"loginctl kill-session --kill-whom=leader -s TERM 3\"";
     let args = vec!["3".into(), "leader".into(), 15.into()];
-    let called = calls_logind(ran.clone(), 5005, by(&client), "KillSession", args.clone());
+    let called = ran.clone().calls_logind(5005, by(&client), "KillSession", args.clone());
     let by_hint = " (by its arguments; the request itself was not seen)";
     for (scene, hint) in [(called, " (KillSession)"), (ran, by_hint)] {
         let death = died(scene);
@@ -303,7 +282,7 @@ fn who_had_logind_signal_the_leader_is_named() {
     // Of another session, and of another signal.
     let (other, client) = loginctl(&["loginctl", "kill-session", "-s", "TERM", "4"], users(), 5000);
     let args = vec!["4".into(), "leader".into(), 15.into()];
-    let other = calls_logind(other, 5005, by(&client), "KillSession", args);
+    let other = other.calls_logind(5005, by(&client), "KillSession", args);
     let told = died(other).cause.explanation;
     assert!(told.contains(&format!("{got}; who had it do so was not seen.")), "{told}");
     assert!(!told.contains("loginctl"), "{told}");
@@ -319,7 +298,7 @@ fn logind_signals_the_leader_itself_and_on_request_alone() {
         let (scene, loginctl) = loginctl(&words, scene, 4900);
         let args = vec!["3".into(), "leader".into(), 9.into()];
         let scene = match called {
-            true => calls_logind(scene, 4950, by(&loginctl), "KillSession", args),
+            true => scene.calls_logind(4950, by(&loginctl), "KillSession", args),
             false => scene,
         };
         scene

@@ -71,6 +71,11 @@ pub fn logind() -> BusPeer {
     }
 }
 
+/// A process, as the bus names it.
+pub fn by(task: &Task) -> BusPeer {
+    BusPeer { process: Some(task.id), uid: Some(task.uid), ..BusPeer::default() }
+}
+
 /// The same in a cgroup.
 pub fn task_in(pid: u32, comm: &str, cgroup: &str) -> Task {
     Task { cgroup: Some(cgroup.to_owned()), ..task(pid, comm) }
@@ -258,6 +263,20 @@ impl Scene {
             member: member.to_owned(),
             args: args.iter().map(|arg| Value::from(*arg)).collect(),
             serial: 7,
+            ..BusCall::default()
+        };
+        self.add(ms, Source::Bus, Fact::BusCall(call))
+    }
+
+    /// The same of logind, granted at once.
+    pub fn calls_logind(self, ms: u64, sender: BusPeer, member: &str, args: Vec<Value>) -> Self {
+        let call = BusCall {
+            bus: Manager::System,
+            sender,
+            path: "/org/freedesktop/login1".to_owned(),
+            member: member.to_owned(),
+            args,
+            granted_ns: Some(at(ms).boot_ns),
             ..BusCall::default()
         };
         self.add(ms, Source::Bus, Fact::BusCall(call))

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::scene::{Scene, at, signal, systemd, task, task_in};
+use super::scene::{Scene, at, by, signal, systemd, task, task_in};
 use crate::evidence::{
     BusCall, BusPeer, Fact, Grade, JournalLine, Manager, Setting, Source, Task, sig,
 };
@@ -26,10 +26,6 @@ fn acting(cgroup: &str) -> Task {
 
 fn asker(comm: &str) -> Task {
     Task { login_uid: Some(1000), ..task_in(243, comm, SESSION) }
-}
-
-fn peer(task: &Task) -> BusPeer {
-    BusPeer { process: Some(task.id), uid: Some(task.uid), ..BusPeer::default() }
 }
 
 /// alice is logged in by ssh, and has run this.
@@ -63,7 +59,7 @@ fn stopped(scene: Scene, actor: Task) -> Death {
 #[test]
 fn who_called_run0_is_behind_what_it_runs() {
     let scene = asked(&["run0", "systemctl", "stop", "nginx"]);
-    let scene = transient(scene, 1200, peer(&asker("run0")), "run-p243-i1.service");
+    let scene = transient(scene, 1200, by(&asker("run0")), "run-p243-i1.service");
     // PAM has moved it into a session of its own.
     let scene = scene.unit(1510, "run-p243-i1.service", &[("MainPID", json!(700))]);
     let death = stopped(scene, acting("/user.slice/user-0.slice/session-c4.scope"));
@@ -79,7 +75,7 @@ fn who_called_run0_is_behind_what_it_runs() {
 #[test]
 fn a_session_that_no_unit_opened_is_roots() {
     let scene = asked(&["run0", "systemctl", "stop", "nginx"]);
-    let scene = transient(scene, 1200, peer(&asker("run0")), "run-p243-i1.service");
+    let scene = transient(scene, 1200, by(&asker("run0")), "run-p243-i1.service");
     let death = stopped(scene, acting("/user.slice/user-0.slice/session-c4.scope"));
     assert!(death.cause.explanation.contains("root ran"), "{}", death.cause.explanation);
 }
@@ -105,7 +101,7 @@ fn a_timer_of_systemd_run_is_whose_ran_that() {
 #[test]
 fn a_job_is_of_the_type_that_was_asked_for() {
     let client = asker("systemctl");
-    let by_bus = BusPeer { name: ":1.7".to_owned(), ..peer(&client) };
+    let by_bus = BusPeer { name: ":1.7".to_owned(), ..by(&client) };
     let scene = asked(&["systemctl", "start", "clean"])
         .call(1300, by_bus, "StartUnit", &["clean.service", "replace"])
         .reply(1310, ":1.7", true, Some(600))
@@ -144,7 +140,7 @@ fn machined_opens_shells_for_others() {
     let scene = asked(&["machinectl", "shell", ".host", "/usr/bin/systemctl", "stop", "nginx"]);
     let machined = root(task_in(389, "systemd-machine", "/system.slice/systemd-machined.service"));
     let open = BusCall {
-        sender: peer(&asker("machinectl")),
+        sender: by(&asker("machinectl")),
         path: "/org/freedesktop/machine1".to_owned(),
         member: "OpenMachineShell".to_owned(),
         args: vec![json!(".host"), json!("root")],
@@ -152,7 +148,7 @@ fn machined_opens_shells_for_others() {
         ..BusCall::default()
     };
     let well_known = Some("org.freedesktop.machine1".to_owned());
-    let by_machined = BusPeer { well_known, ..peer(&machined) };
+    let by_machined = BusPeer { well_known, ..by(&machined) };
     let scene = scene.add(1100, Source::Bus, Fact::BusCall(open.clone()));
     let shell = "container-shell@0.service";
     let told = |scene: Scene| {
@@ -171,7 +167,7 @@ fn machined_opens_shells_for_others() {
 fn a_unit_that_made_itself() {
     let unit = "run-p700-i1.service";
     let actor = acting("/system.slice/run-p700-i1.service");
-    let scene = transient(Scene::watching(&victim()), 1200, peer(&actor), unit);
+    let scene = transient(Scene::watching(&victim()), 1200, by(&actor), unit);
     let death = stopped(scene, actor);
     assert!(death.cause.explanation.contains(unit), "{}", death.cause.explanation);
 }
