@@ -140,8 +140,9 @@ fn units_outside_of_a_cgroup_namespace() {
 /// A container with the machine's pids and files of its own: whose names and settings are told is said.
 #[test]
 fn files_of_its_own() {
-    let hide = "names=$(mktemp); sed s/nobody/mallory/ /etc/passwd > \"$names\"; \
-                mount --bind \"$names\" /etc/passwd; rm \"$names\"";
+    let hide = "names=$(mktemp); while IFS= read -r line; do \
+                case $line in nobody:*) line=mallory${line#nobody};; esac; echo \"$line\"; \
+                done < /etc/passwd > \"$names\"; mount --bind \"$names\" /etc/passwd; rm \"$names\"";
     let machine = Machine::mounts(hide).beside_init();
     let said = machine.traces(&["files"]);
     assert!(said.contains("files: PID 1 has other files"), "{said}");
