@@ -12,8 +12,8 @@ use self::probe::Probe;
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, SignalResult, Task, sig,
-    signal_name,
+    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, Setting, SignalResult, Task, sig,
+    signal_name, signal_number,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -77,11 +77,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     if container.is_none() && target.pid_ns == sender.pid_ns {
         return None;
     }
-    let earlier = case.world.signals_to(target.id).iter().find(|first| {
-        first.ns() < signal.ns()
-            && first.value.number != sig::SIGKILL
-            && is_runtime(&first.value.sender)
-    });
+    let earlier = asked_before(case, container.as_ref(), signal);
     let killed_only = number == sig::SIGKILL && earlier.is_none();
     let id = if killed_only { CauseId::ContainerKill } else { CauseId::ContainerStop };
     let name = container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
@@ -90,7 +86,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let escalation = earlier.filter(|_| number == sig::SIGKILL);
     let first = earlier.unwrap_or(signal);
     let asker = Asker::of(case, container.as_ref(), signal, first);
-    let manner = Manner::of(case, container.as_ref(), asker.order(), signal, first);
+    let manner = Manner::of(case, container.as_ref(), &asker, signal, first);
     let told = match escalation {
         Some(first) => escalated(signal, first, &manner.patience_told()),
         None if killed_only => code_137(init.is_some()),
@@ -151,6 +147,33 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         None => finding,
     }
     .answer()
+}
+
+/// The signal by which a runtime had asked for the end that it then brought about by SIGKILL: the last one that a container
+/// is stopped by, and not one that has it read its files anew.
+fn asked_before<'a>(
+    case: &Case<'a>,
+    container: Option<&Container>,
+    last: &SeenSignal,
+) -> Option<&'a SeenSignal> {
+    /// The longest grace period that is believed.
+    const GRACE: u64 = 3600 * S;
+    if last.value.number != sig::SIGKILL {
+        return None;
+    }
+    let scope = container.map(|container| Setting::of_container(&container.id));
+    let own = scope.as_deref().and_then(|scope| case.setting(&[scope], "StopSignal"));
+    let own = own.and_then(|signal| signal_number(&signal.value));
+    let stops = |number: u8| match own {
+        Some(own) => number == own || number == sig::SIGTERM,
+        None => !matches!(number, sig::SIGHUP | sig::SIGUSR1 | sig::SIGUSR2 | sig::SIGKILL),
+    };
+    case.world.signals_to(last.value.target.id).iter().rev().find(|first| {
+        first.ns() < last.ns()
+            && first.ns() + GRACE >= last.ns()
+            && stops(first.value.number)
+            && is_runtime(&first.value.sender)
+    })
 }
 
 /// The init of the victim's pid namespace, where the victim went with it.
@@ -235,9 +258,8 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
     }
     let victim = case.victim_process();
     let asker = Asker::behind_daemon(case, told);
-    let manner = asker
-        .as_ref()
-        .map(|asker| Manner::of(case, victim.container.as_ref(), asker.order(), told, told));
+    let manner =
+        asker.as_ref().map(|asker| Manner::of(case, victim.container.as_ref(), asker, told, told));
     if victim.container.is_none() && blow.signal.value.target.pid_ns == origin.pid_ns {
         return None;
     }
@@ -325,9 +347,24 @@ pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
         call.is_to_machined()
             && METHODS.contains(&call.member.as_str())
             && (first == Some(&name) || call.path == object)
+            && ends_a_machine(call)
             && seen.ns() <= case.exit.ns() + BUS_LAG
             && seen.granted_ns() + RECENT >= case.exit.ns()
     })
+}
+
+/// Whether it asks for an end, or for a signal that an init may go down by.
+fn ends_a_machine(call: &BusCall) -> bool {
+    const RTMIN: u64 = 34;
+    const ENDING: [u8; 5] = [sig::SIGKILL, sig::SIGTERM, sig::SIGINT, sig::SIGQUIT, sig::SIGABRT];
+    const SIGPWR: u64 = 30;
+    let number = call.args.last().and_then(serde_json::Value::as_u64);
+    !call.member.starts_with("Kill")
+        || number.is_none_or(|number| {
+            number >= RTMIN
+                || number == SIGPWR
+                || ENDING.iter().any(|ending| u64::from(*ending) == number)
+        })
 }
 
 /// machined was asked to end the machine or to signal it (`machinectl terminate`, `poweroff`, `kill`).

@@ -244,7 +244,14 @@ impl<'a> Limited<'a> {
 
     fn fix(&self) -> Fix {
         let command = words::command_line(&self.process);
+        let is_given = |arg: &String| arg.starts_with("-T") || is_option(arg, "--command-timeout");
         match self.limit {
+            Some(limit)
+                if limit.program == "sudo"
+                    && self.process.cmdline.iter().flatten().any(is_given) =>
+            {
+                fixes::longer_limit_of("sudo -T", "-T (sudoers may set a shorter one)", &command)
+            }
             Some(limit) => fixes::longer_limit_of(limit.program, limit.name, &command),
             None => fixes::longer_limit(&command),
         }

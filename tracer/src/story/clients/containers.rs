@@ -78,6 +78,12 @@ const CHOOSING: [&str; 6] = ["-a", "--all", "-l", "--latest", "--filter", "--cid
 struct Asked<'a> {
     /// Of several containers that belong together, by the names of services or of pods.
     of_many: bool,
+    /// Of pods.
+    is_of_pods: bool,
+    /// The project of compose that is named.
+    project: Option<&'a str>,
+    /// Of another machine's daemon, or one that only the client's configuration knows.
+    is_elsewhere: bool,
     verb: &'a str,
     options: Vec<&'a str>,
     operands: Vec<&'a str>,
@@ -90,30 +96,56 @@ impl<'a> Asked<'a> {
     fn of(client: &str, words: &[&'a str]) -> Option<Self> {
         let mut words = words.iter().copied();
         let mut of_many = client.ends_with("-compose");
+        let (mut is_of_pods, mut project, mut is_elsewhere) = (false, None, false);
         let verb = loop {
             let word = words.next()?;
-            if GLOBAL_VALUES.contains(&word) {
-                words.next();
-            } else if GROUPS.contains(&word) {
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None if GLOBAL_VALUES.contains(&word) => (word, words.next()),
+                None => (word, None),
+            };
+            match option {
+                "-H" | "--host" | "--url" => {
+                    is_elsewhere |= value.is_some_and(|it| !it.starts_with("unix:"));
+                }
+                "--context" | "--connection" => is_elsewhere = true,
+                "-p" | "--project-name" => project = value,
+                _ => {}
+            }
+            if option.starts_with('-') {
+                continue;
+            }
+            if GROUPS.contains(&word) {
                 of_many |= matches!(word, "compose" | "pod");
-            } else if !word.starts_with('-') {
+                is_of_pods |= word == "pod";
+            } else {
                 break word;
             }
         };
-        // `docker run -t` is about a terminal, and what follows the name of its image is somebody's own.
-        let valued = if FOREGROUND.contains(&verb) { &["--name"][..] } else { &VALUES[..] };
-        let mut asked = Self { of_many, verb, options: vec![], operands: vec![], values: vec![] };
+        let is_run = verb == "run";
+        // `docker start -a` is about no time, nor `docker run -t`.
+        let takes_value = |word: &str| match is_run {
+            true => word.starts_with('-') && !is_switch_of_run(word),
+            false => !FOREGROUND.contains(&verb) && VALUES.contains(&word),
+        };
+        let (options, operands, values) = (vec![], vec![], vec![]);
+        let mut asked =
+            Self { of_many, is_of_pods, project, is_elsewhere, verb, options, operands, values };
         while let Some(word) = words.next() {
             if let Some((name, value)) = word.split_once('=').filter(|_| word.starts_with('-')) {
                 asked.options.push(name);
                 asked.values.push((name, value));
-            } else if valued.contains(&word) {
+            } else if takes_value(word) {
                 asked.options.push(word);
                 asked.values.extend(words.next().map(|value| (word, value)));
             } else if word.starts_with('-') && word.len() > 1 {
                 asked.options.push(word);
             } else {
                 asked.operands.push(word);
+                // What follows the name of the image is somebody's own.
+                if is_run {
+                    break;
+                }
             }
         }
         Some(asked)
@@ -132,7 +164,9 @@ impl<'a> Asked<'a> {
         };
         match self.verb {
             "stop" | "restart" | "stopp" => true,
-            "down" | "up" => self.of_many,
+            "down" => self.of_many,
+            // In the foreground it stops what it has started when it is itself asked to end.
+            "up" => self.of_many && number != sig::SIGKILL,
             // In the foreground it passes on what it gets itself.
             _ if FOREGROUND.contains(&self.verb) => !matches!(number, sig::SIGKILL | sig::SIGSTOP),
             "rm" | "remove" | "delete" | "rmp" => is_forced(),
@@ -153,14 +187,50 @@ impl<'a> Asked<'a> {
         if !is_in_foreground && self.options.iter().any(|option| CHOOSING.contains(option)) {
             return true;
         }
+        // compose calls the container of a service PROJECT-SERVICE-1.
+        let parts = || container.name.as_deref().unwrap_or_default().split(['-', '_']);
         if self.of_many && self.verb != "kill" && self.operands.is_empty() {
-            return true;
+            let is_numbered = parts().next_back().is_some_and(|it| it.parse::<u32>().is_ok());
+            let begins = |project: &str| {
+                let rest = container.name.as_deref().and_then(|it| it.strip_prefix(project));
+                rest.is_some_and(|rest| rest.starts_with(['-', '_']))
+            };
+            return self.is_of_pods || is_numbered && self.project.is_none_or(begins);
         }
-        let name = container.name.as_deref();
         self.operands.iter().any(|word| {
-            // compose calls the container of a service PROJECT-SERVICE-1.
-            is_called(word, container) || self.of_many && name.is_some_and(|it| it.contains(word))
+            is_called(word, container) || self.of_many && parts().any(|part| part == *word)
         })
+    }
+}
+
+/// Whether an option of `docker run` stands by itself; all others take a value.
+fn is_switch_of_run(option: &str) -> bool {
+    const LONG: [&str; 13] = [
+        "--detach",
+        "--disable-content-trust",
+        "--help",
+        "--init",
+        "--interactive",
+        "--no-healthcheck",
+        "--oom-kill-disable",
+        "--privileged",
+        "--publish-all",
+        "--quiet",
+        "--read-only",
+        "--rm",
+        "--tty",
+    ];
+    let is_short =
+        |rest: &str| !rest.starts_with('-') && rest.chars().all(|it| "ditPq".contains(it));
+    LONG.contains(&option) || option.strip_prefix('-').is_some_and(is_short)
+}
+
+/// Whether a client speaks with the daemon that has this container. podman may be there by docker's name.
+fn is_its_own(client: &str, container: &Container) -> bool {
+    match client {
+        "podman" | "podman-remote" | "podman-compose" => container.runtime == "podman",
+        "docker" | "docker-compose" => matches!(container.runtime.as_str(), "docker" | "podman"),
+        _ => container.runtime != "podman",
     }
 }
 
@@ -308,6 +378,9 @@ fn order(
     }
     CLIENTS.into_iter().find_map(|(name, by_kill)| {
         let asked = Asked::of(name, &words[at(name)? + 1..])?;
+        if asked.is_elsewhere || !is_its_own(name, container) {
+            return None;
+        }
         let patience = asked.value(&["-t", "--time", "--timeout"]).and_then(|it| it.parse().ok());
         let verb = Some(asked.verb.to_owned());
         let found = ContainerOrder { order: order.clone(), verb, patience };
@@ -346,7 +419,7 @@ mod tests {
             "docker-compose up -d",
             "docker kill -s TERM 4fa6e0f0c678",
             "ctr -n moby task kill 4fa6e0f0c678",
-            "podman stop --all",
+            "docker run -dit -p 80:80 -e A=1 -v /a:/b --name shop-web-1 nginx",
             "docker run -t --name shop-web-1 --rm web",
             "docker run --name=shop-web-1 web",
             "docker start -a shop-web-1",
@@ -369,6 +442,9 @@ mod tests {
             "docker start -a other",
             "docker run --name stop shop-web-1",
             "docker compose stop db",
+            "docker compose stop e",
+            "docker compose -p other down",
+            "docker run -i alpine report --name shop-web-1",
             "docker compose ps",
             "docker",
         ] {

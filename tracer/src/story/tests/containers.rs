@@ -104,7 +104,7 @@ impl Docker {
         let (shim, init) = (shim(), task(1, "init"));
         let parents =
             [&shim, &init].map(|above| Ancestor { id: above.id, comm: above.comm.clone(), uid: 0 });
-        let ignored = number == sig::SIGTERM;
+        let ignored = matches!(number, sig::SIGTERM | sig::SIGHUP);
         let sent = SignalSent {
             ancestors: parents.to_vec().into(),
             result: if ignored { SignalResult::Ignored } else { SignalResult::Delivered },
@@ -204,6 +204,35 @@ fn whose_the_time_was_after_which_docker_killed_is_told() {
 }
 
 #[test]
+fn who_asked_for_something_else_is_not_named() {
+    for line in [
+        "podman kill web",
+        "docker -H ssh://prod kill web",
+        "docker --context=prod kill web",
+        "docker compose up",
+        "docker run --name web nginx",
+    ] {
+        let other =
+            Docker::new().with(|scene| runs(scene, 4900, line)).acts(5000, 90, 9).dies(5005);
+        let text = &other.cause.explanation;
+        assert!(text.contains("who asked docker for that was not seen"), "{line}: {other:#?}");
+        assert!(!other.gaps.is_empty(), "{line}: {other:#?}");
+    }
+}
+
+#[test]
+fn a_signal_to_read_files_anew_is_not_the_beginning_of_a_stop() {
+    let death = Docker::new()
+        .acts(1000, 78, sig::SIGHUP)
+        .with(|scene| runs(scene, 4900, "docker kill web"))
+        .acts(5000, 90, 9)
+        .dies(5005);
+    assert_eq!(death.cause.id, CauseId::ContainerKill, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("100 ms before") && !text.contains("SIGHUP"), "{death:#?}");
+}
+
+#[test]
 fn what_becomes_of_it_is_told() {
     let killed = |docker: Docker, line: &str| {
         docker.with(|scene| runs(scene, 4900, line)).acts(5000, 90, 9).dies(5005)
@@ -221,7 +250,7 @@ fn what_becomes_of_it_is_told() {
         .acts(5000, 90, sig::SIGQUIT);
     let quit = quit.scene.exit(5005, quit.victim, 3, true).death();
     assert!(quit.cause.explanation.contains("SIGQUIT is its stop signal"), "{quit:#?}");
-    assert!(quit.cause.explanation.ends_with("docker starts it again."), "{quit:#?}");
+    assert!(quit.cause.explanation.ends_with("It is started again then."), "{quit:#?}");
     assert!(quit.fixes.is_empty(), "{quit:#?}");
 }
 

@@ -57,7 +57,11 @@ impl<'a> Asker<'a> {
         if let Some(end) = shims_end(case, first) {
             return Self::Shim(end);
         }
-        let asked = orders(case, container, first.value.number, first.ns());
+        let mut asked = orders(case, container, first.value.number, first.ns());
+        // A client passes on no SIGKILL: the grace period that was over is the daemon's.
+        if first.ns() != signal.ns() {
+            asked.retain(|asked| !asked.is_in_foreground());
+        }
         if !asked.is_empty() {
             return Self::Clients(asked);
         }
@@ -160,6 +164,15 @@ impl<'a> Asker<'a> {
 
     /// What is not known of it.
     pub fn gap(&self) -> Option<String> {
+        if let Self::Clients(asked) = self
+            && asked.iter().all(ContainerOrder::is_in_foreground)
+        {
+            return Some(
+                "that the signal came by way of that command was not seen: a docker stop, by whoever may use docker's \
+                 socket, looks the same"
+                    .to_owned(),
+            );
+        }
         let Self::Unseen { daemon } = self else { return None };
         Some(format!(
             "who asked {daemon} was not seen: what speaks with it over its socket (a program that uses its API, a container \
@@ -191,7 +204,7 @@ fn told_clients(case: &Case<'_>, asked: &[ContainerOrder], first: &SeenSignal) -
         let signal = signal_name(first.value.number);
         let (_, sentence) = sentence(one);
         return format!(
-            ", which seems to have been passed on: {sentence}, which has it get what signals come to that, \
+            ", which may have been passed on: {sentence}, which has it get what signals come to that, \
              as {signal} does by {}",
             match first.value.number {
                 sig::SIGINT => "Ctrl-C",
@@ -240,10 +253,14 @@ fn daemon_of(actor: &Actor, sender: &Task, container: Option<&Container>) -> Opt
     })
 }
 
-/// root's dockerds, as far as they are known.
+/// root's dockerds, as far as they are known; one in a container has containers of its own.
 fn dockerds<'a>(case: &Case<'a>) -> impl Iterator<Item = (ProcessId, &'a Known)> {
     let people = case.world.people.iter();
-    people.filter(|(_, known)| known.uid == Some(0) && known.comm.as_deref() == Some("dockerd"))
+    people.filter(|(id, known)| {
+        known.uid == Some(0)
+            && known.comm.as_deref() == Some("dockerd")
+            && case.process(*id).container.is_none()
+    })
 }
 
 /// The dockerd that had been started right before.
@@ -261,9 +278,12 @@ fn just_started(case: &Case<'_>, first: &SeenSignal) -> Option<ProcessId> {
 /// The end of the dockerd that ended by itself right after that: those that it forks for its work end by a status of their
 /// own.
 fn ending<'a>(case: &Case<'a>, first: &SeenSignal) -> Option<&'a Seen<Exit>> {
+    /// One container after the other, each with its grace period.
+    const LONGEST: u64 = 120 * S;
     let exits = dockerds(case).filter_map(|(id, _)| case.world.exit_of(id));
     exits
         .filter(|exit| exit.value.status == 0 && exit.ns() >= first.ns())
+        .filter(|exit| exit.ns() <= first.ns() + LONGEST)
         .min_by_key(|exit| (exit.ns(), exit.value.task.id.pid))
 }
 

@@ -1,6 +1,7 @@
 //! How docker ended a container, by what that was set to and what was asked for: by which signal, after how long, and what
 //! becomes of it then.
 
+use super::asked::Asker;
 use crate::evidence::{Container, S, Setting, sig, signal_name, signal_number};
 use crate::story::case::Case;
 use crate::story::clients::containers::ContainerOrder;
@@ -31,10 +32,13 @@ impl<'a> Manner<'a> {
     pub fn of(
         case: &Case<'_>,
         container: Option<&Container>,
-        order: Option<&'a ContainerOrder>,
+        asker: &'a Asker<'_>,
         last: &SeenSignal,
         first: &SeenSignal,
     ) -> Self {
+        let order = asker.order();
+        // Whatever else ends it, docker starts it again at once.
+        let is_asked = matches!(asker, Asker::Clients(_) | Asker::Unseen { .. });
         let scope = container.map(|container| Setting::of_container(&container.id));
         let setting = |name: &str| case.setting(&[scope.as_deref()?], name);
         let waited_ns = last.ns().saturating_sub(first.ns());
@@ -55,7 +59,7 @@ impl<'a> Manner<'a> {
             timeout: setting("StopTimeout").filter(is_its),
             signal: setting("StopSignal").filter(|it| is_by_signal(it) && !is_kill),
             removed: setting("AutoRemove").filter(|it| it.value == "true"),
-            restarted: setting("RestartPolicy").filter(|it| it.value == "always"),
+            restarted: setting("RestartPolicy").filter(|it| it.value == "always" && is_asked),
         }
     }
 
@@ -84,7 +88,7 @@ impl<'a> Manner<'a> {
     /// What becomes of it.
     pub fn after_told(&self) -> String {
         let told = match self.verb() {
-            Some("restart") => "docker starts it again.",
+            Some("restart") => "It is started again then.",
             Some("rm" | "remove" | "down") => "It is removed then.",
             _ if self.removed.is_some() => "It is removed when it ends (--rm).",
             // One that ends otherwise docker starts at once.
@@ -103,6 +107,9 @@ impl<'a> Manner<'a> {
 
     /// To have it again.
     pub fn remedy(&self, container: &Container) -> Option<Fix> {
+        if container.pod.is_some() || !matches!(container.runtime.as_str(), "docker" | "podman") {
+            return fixes::container_again(container);
+        }
         match self.verb() {
             Some("restart" | "up") => None,
             Some("rm" | "remove" | "down") => Some(fixes::container_anew(container)),
