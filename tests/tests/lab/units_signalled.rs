@@ -55,6 +55,22 @@ fn systemctl_kill_by_a_person() {
     death.fix_with("sudo -l -U alice");
 }
 
+/// As logrotate has a daemon open its log anew, and somebody stops it later.
+#[test]
+fn a_stop_after_a_signal_that_was_asked_for() {
+    const HEEDS: &str =
+        "[Service]\nExecStart=/bin/bash -c 'trap : HUP; while :; do read -t 60 <> <(:); done'\n";
+    let lab = lab(&unit(kill_user_processes("no"), "victim.service", HEEDS));
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "kill", "-s", "HUP", "victim.service"]).expect("signalled");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        lab.exec(&["systemctl", "stop", "victim.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_says(&["root ran \"systemctl stop victim.service\""]);
+}
+
 /// With a value, which systemd takes since 254: it is queued, and not sent as by kill(2).
 #[test]
 fn a_signal_with_a_value() {

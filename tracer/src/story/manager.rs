@@ -109,7 +109,7 @@ impl<'a> UnitStop<'a> {
     fn by_manager(case: &Case<'a>, manager: Manager, blow: Blow<'a>) -> Option<Self> {
         let unit = case.unit_of(manager)?.to_owned();
         let world = case.world;
-        let first = first_of_round(world, manager, case.victim, blow.signal);
+        let first = first_of_round(case, manager, &unit, blow.signal);
         let history = world.unit_of(manager, &unit);
         // A scope has no main process: its processes were not started by the manager.
         let main_end = (!unit.ends_with(".scope"))
@@ -323,22 +323,27 @@ pub fn reload_by_signal<'a>(
 }
 
 /// The first signal that the same sender sent to the victim in one go: a stop takes `TimeoutStopSec`
-/// (90 s by default, more where set) between SIGTERM and SIGKILL.
+/// (90 s by default, more where set) between SIGTERM and SIGKILL. What a client had it send, to have a log opened anew
+/// say, is no part of that.
 fn first_of_round<'a>(
-    world: &'a World,
+    case: &Case<'a>,
     manager: Manager,
-    victim: ProcessId,
+    unit: &str,
     last: &'a SeenSignal,
 ) -> &'a SeenSignal {
-    world
-        .signals_to(victim)
+    let of_stop = |signal: &SeenSignal| {
+        reload_by_signal(case.world, manager, signal).is_none()
+            && !is_passed_on(case, manager, unit, signal)
+    };
+    case.world
+        .signals_to(case.victim)
         .iter()
         .filter(|signal| {
             signal.value.sender.id == last.value.sender.id
-                && signal.ns() <= last.ns()
+                && signal.ns() < last.ns()
                 && signal.ns() + LONGEST_JOB >= last.ns()
                 && signal.value.number != sig::SIGCONT
-                && reload_by_signal(world, manager, signal).is_none()
+                && of_stop(signal)
         })
         .min_by_key(|signal| signal.ns())
         .unwrap_or(last)

@@ -375,7 +375,8 @@ fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
     let why = match sent.value.number {
         sig::SIGHUP if hung_up.is_some() => "hung up its jobs",
         sig::SIGHUP if ended.is_some() => "was ending and hung up its jobs",
-        sig::SIGTERM if ended.is_some() && is_stopped(case, sent) => {
+        // The job may be gone before the shell is.
+        sig::SIGTERM if (ended.is_some() || hung_up.is_some()) && is_stopped(case, sent) => {
             "was ending and ended its stopped jobs"
         }
         _ => return None,

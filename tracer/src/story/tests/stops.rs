@@ -229,6 +229,32 @@ fn hanging(then: impl FnOnce(Scene, &Task) -> Scene) -> Death {
     death
 }
 
+/// logrotate has a daemon open its log anew, and somebody stops it minutes later.
+#[test]
+fn a_signal_that_a_client_had_sent_before_is_no_part_of_a_stop() {
+    let victim = task_in(160, "v", CGROUP);
+    for number in [sig::SIGHUP, sig::SIGSTOP] {
+        let name = crate::evidence::signal_name(number);
+        let line =
+            format!("v.service: Sent signal {name} to main process 160 (v) on client request.");
+        let death = Scene::default()
+            .user(0, "root")
+            .unit(1, "v.service", &[("MainPID", Value::from(160))])
+            .target(&victim, TargetReason::Running)
+            .exec(900, root(90, "systemctl"), &["systemctl", "kill", "-s", &name, "v"], &[])
+            .signal(951, caught(number, systemd(), victim.clone()))
+            .add(951, Source::Journal, logged(&line))
+            .exec(120_900, root(91, "systemctl"), &["systemctl", "stop", "v"], &[])
+            .job(120_950, 701, "stop", "v.service")
+            .signal(120_951, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(120_953, victim.clone(), 15, true)
+            .death();
+        assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+        let text = &death.cause.explanation;
+        assert!(text.contains("systemctl stop v") && !text.contains(&name), "{text}");
+    }
+}
+
 #[test]
 fn a_kill_by_systemctl_over_a_stop_that_hangs() {
     let death = hanging(|scene, victim| {

@@ -228,6 +228,12 @@ fn a_stopped_job_is_ended_by_its_shell_that_ends() {
     let stopped = jobs.cause(jobs.scene().signal(5, stop.clone()), sig::SIGTERM, Some(12));
     assert_eq!(stopped.cause.id, CauseId::SessionLeaderExited, "{stopped:#?}");
     assert!(stopped.cause.explanation.contains("ended its stopped jobs"), "{stopped:#?}");
+    // The job can be gone before the shell, which had been hung up.
+    let hangup = signal(sig::SIGHUP, task(1, "init"), jobs.shell.clone());
+    let hung_up =
+        jobs.scene().signal(5, stop.clone()).signal(8, SignalSent { is_target: false, ..hangup });
+    let first = jobs.cause(hung_up, sig::SIGTERM, None);
+    assert!(first.cause.explanation.contains("ended its stopped jobs"), "{first:#?}");
     let continued = SignalSent { fatal: false, ..jobs.to_group(sig::SIGCONT) };
     let running = jobs.scene().signal(5, stop).signal(6, continued);
     let death = jobs.cause(running, sig::SIGTERM, Some(12));
