@@ -99,10 +99,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         .filter(|first| first.value.sender.id != sender.id && matches!(asker, Asker::Person(..)))
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
     let going = daemon_going(case, container.as_ref(), first);
-    // The runtime was run for that, where it is not the daemon itself that forked.
-    let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
-    let ran_ns = ran_ns.filter(|ns| going.as_ref().is_none_or(|going| *ns >= going.asked_ns()));
-    let acted = ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at));
+    let acted = acted(case, first, going.as_ref());
     let who = match &going {
         Some(going) => format!(", as {}", going.clause(case)),
         None => asker.clause(case, first),
@@ -135,18 +132,36 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
     .fixes(patience)
-    .fixes(
-        asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …")),
-    )
-    .fixes((is_dockerd || asker.is_daemons_own()).then(fixes::live_restore))
-    .fixes(container.iter().filter(|_| escalation.is_some()).map(fixes::container_grace))
-    .fixes(container.as_ref().and_then(|container| manner.remedy(container)))
+    .fixes(remedies(container.as_ref(), &asker, &manner, escalation.is_some(), is_dockerd))
     .fixes(container.as_ref().filter(|_| gap.is_some()).and_then(fixes::who_asked_docker));
     match gap {
         Some(gap) => finding.gap(gap),
         None => finding,
     }
     .answer()
+}
+
+/// When the runtime was run for that first signal, where it is not the daemon itself that forked.
+fn acted(case: &Case<'_>, first: &SeenSignal, going: Option<&UnitGoing<'_>>) -> Moment {
+    let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
+    let ran_ns = ran_ns.filter(|ns| going.is_none_or(|going| *ns >= going.asked_ns()));
+    ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at))
+}
+
+/// The remedies for a container that its runtime stopped; `escalated` where its grace period was over.
+fn remedies(
+    container: Option<&Container>,
+    asker: &Asker<'_>,
+    manner: &Manner<'_>,
+    escalated: bool,
+    of_dockerd: bool,
+) -> Vec<Fix> {
+    let time_up =
+        asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …"));
+    let live = (of_dockerd || asker.is_daemons_own()).then(fixes::live_restore);
+    let grace = container.filter(|_| escalated).map(fixes::container_grace);
+    let again = container.and_then(|container| manner.remedy(container));
+    [time_up, live, grace, again].into_iter().flatten().collect()
 }
 
 /// The signal by which a runtime had asked for the end that it then brought about by SIGKILL: the last one that a container
@@ -339,7 +354,7 @@ fn machine_again(case: &Case<'_>) -> Option<Fix> {
 pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const METHODS: [&str; 4] = ["TerminateMachine", "KillMachine", "Terminate", "Kill"];
     const RECENT: u64 = 120 * S;
-    let name = case.placement.machine.clone()?;
+    let name = case.placement.machine.clone().filter(|_| !is_by_its_own(case))?;
     let object = format!("/org/freedesktop/machine1/machine/{}", bus_label_escape(&name));
     case.world.calls.iter().rev().find(|seen| {
         let call = &seen.value;
@@ -350,6 +365,14 @@ pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
             && ends_a_machine(call)
             && seen.ns() <= case.exit.ns() + BUS_LAG
             && seen.granted_ns() + RECENT >= case.exit.ns()
+    })
+}
+
+/// Whether a process of the machine itself struck, and not its init, which goes down by machined's request.
+fn is_by_its_own(case: &Case<'_>) -> bool {
+    case.blow.filter(|blow| !blow.mechanism.is_kernels_own()).is_some_and(|blow| {
+        let (sender, target) = (&blow.signal.value.sender, &blow.signal.value.target);
+        sender.pid_ns == target.pid_ns && sender.ns_pid != 1
     })
 }
 

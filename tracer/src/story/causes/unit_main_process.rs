@@ -8,7 +8,7 @@ use crate::story::manager::UnitStop;
 use crate::story::manager::main_process::main_end;
 use crate::story::stopping::Unheeded;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Link, LinkEvent, Outcome};
+use crate::story::verdict::{CauseId, Fix, Link, LinkEvent, Outcome};
 use crate::story::windows::AT_START;
 use crate::story::world::Seen;
 use crate::story::{fixes, unit_jobs, units, words};
@@ -54,12 +54,6 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
         Some("mixed") => ", with SIGKILL at once,",
         _ => "",
     };
-    let process = case.victim_process();
-    let (program, command) = (case.program(), case.command());
-    // What nobody has a name for does not become root's.
-    let named = |uid: u32| process.user.clone().unwrap_or_else(|| uid.to_string());
-    let user = process.uid.filter(|uid| *uid != 0).map(named);
-    let at = stop.at();
     let mut ended: Vec<Link> = end.iter().flat_map(|end| end.links(case, stop.first.at)).collect();
     if let Some(reload) = &reload {
         // What the reload ran is told as that.
@@ -92,18 +86,26 @@ pub fn main_process_exited(case: &Case<'_>) -> Option<Opinion> {
     .links([units::cleanup_link(case, &stop, main)])
     .links(units::stop_links(case, &stop))
     .fixes(reload.iter().flat_map(|reload| reload.fixes.first().cloned()))
-    .fixes(background.map(|kind| fixes::fitting_type(&at, &kind)))
-    .fixes(match users_manager(case, &stop.unit) {
-        Some(user) => vec![fixes::system_unit_of_user(&user, &program, &command)],
-        None => vec![
-            fixes::own_unit(&at, &program, &command, user.as_deref()),
-            fixes::kill_mode_process(&at),
-        ],
-    });
+    .fixes(background.map(|kind| fixes::fitting_type(&stop.at(), &kind)))
+    .fixes(outliving(case, &stop));
     for gap in reload.into_iter().flat_map(|reload| reload.gaps) {
         finding = finding.gap(gap);
     }
     finding.answer()
+}
+
+/// To have the victim outlive the main process of its unit.
+fn outliving(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Fix> {
+    let (program, command) = (case.program(), case.command());
+    if let Some(user) = users_manager(case, &stop.unit) {
+        return vec![fixes::system_unit_of_user(&user, &program, &command)];
+    }
+    let process = case.victim_process();
+    // What nobody has a name for does not become root's.
+    let named = |uid: u32| process.user.clone().unwrap_or_else(|| uid.to_string());
+    let user = process.uid.filter(|uid| *uid != 0).map(named);
+    let at = stop.at();
+    vec![fixes::own_unit(&at, &program, &command, user.as_deref()), fixes::kill_mode_process(&at)]
 }
 
 /// `Type=` of a unit that ends with its main process, where that one ended well, soon after its start, and the victim, which it

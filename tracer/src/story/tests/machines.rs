@@ -108,15 +108,18 @@ fn what_machined_passes_on_is_told_by_who_asked_it() {
         "KillUnit",
         "machine-box.scope",
     );
-    let death = Scene::watching(&victim)
+    let scene = Scene::watching(&victim)
         .exec(100, machined, &["systemd-machined"], &[])
         .exec(4900, machinectl, &["machinectl", "kill", "-s", "TERM", "box"], &[])
         .add(4950, Source::Bus, asked)
-        .add(4960, Source::Bus, passed_on)
-        .ended_by(systemd(), victim);
+        .add(4960, Source::Bus, passed_on);
+    let death = scene.clone().ended_by(systemd(), victim.clone());
     assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
     let words = "root ran \"machinectl kill -s TERM box\"";
     assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    // What another process of the machine's does is not what was asked for.
+    let death = scene.ended_by(machine(172, "guard"), victim);
+    assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
 }
 
 /// Without `live-restore` docker's daemon stops its containers when it is itself stopped.
