@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use killtrace::evidence::{Grade, Mechanism};
+use killtrace::evidence::{Engine, Fact, Grade, Mechanism};
+use killtrace::recording::Reader;
 use killtrace::story::verdict::{CauseId, Death, KillerKind, Outcome};
 use killtrace_tests::live::{By, Trace, play, run};
 
@@ -268,4 +270,59 @@ fn the_machine_sleeps() {
         assert!((from..=to).contains(&shown), "{from} {shown} {to}");
     }
     assert!(deaths.into_iter().cloned().eq(ended.replayed()), "{}", ended.complaint());
+}
+
+/// Binds a socket there, connects to it and removes it.
+fn connect_to(path: &str) {
+    let parent = Path::new(path).parent().expect("a folder");
+    fs::create_dir_all(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+    let listener = UnixListener::bind(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    UnixStream::connect(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    drop(listener);
+    fs::remove_file(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// Who connects to a daemon that runs containers is recorded; who does to another's socket is not, nor to one at such a
+/// path that does not belong to whom it should.
+#[test]
+#[ignore = "binds the sockets of container engines: cargo xtask vm runs it"]
+fn connections_to_container_engines() {
+    let mut victim = Shell::run(&[], "echo ready; read -r _");
+    victim.says("ready");
+    let trace = Trace::start("engines", &["-p".to_owned(), victim.pid()]);
+    for path in [
+        "/run/docker.sock",
+        "/run/docker.sock.d",
+        "/run/user/1000/docker.sock",
+        "/var/run/docker.sock",
+        "/run/podman/podman.sock",
+        "/run/user/0/podman/podman.sock",
+        "/run/containerd/containerd.sock",
+        "/run/containerd/containerd.sock.ttrpc",
+        "/run/user/0/docker.sock",
+    ] {
+        connect_to(path);
+    }
+    run(&["kill", "-KILL", &victim.pid()]);
+    victim.ends();
+    let ended = trace.finish();
+    assert_eq!(ended.losses().count(), 0, "nothing is lost\n{}", ended.complaint());
+    let (_, mut reader) = Reader::open(&ended.recording).expect("a recording");
+    let mut seen = Vec::new();
+    while let Some(evidence) = reader.next_evidence().expect("a line") {
+        if let Fact::EngineConnection(to) = evidence.fact
+            && to.task.id.pid == std::process::id()
+        {
+            seen.push((to.engine, to.owner));
+        }
+    }
+    let expected = [
+        (Engine::Docker, None),
+        (Engine::Docker, None),
+        (Engine::Podman, None),
+        (Engine::Podman, Some(0)),
+        (Engine::Containerd, None),
+        (Engine::Docker, Some(0)),
+    ];
+    assert_eq!(seen, expected, "{}", ended.complaint());
 }

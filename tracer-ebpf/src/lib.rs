@@ -441,19 +441,31 @@ pub struct Place {
     pub path: [[u8; COMPONENT_LEN]; PATH_DEPTH],
 }
 
-/// [`ConnectRecord::manager`] of PID 1: no user has this id.
-pub const SYSTEM_MANAGER: u32 = u32::MAX;
+/// [`ConnectRecord::owner`] of what belongs to the whole system: no user has this id.
+pub const OF_SYSTEM: u32 = u32::MAX;
 
-/// A process connected to a service manager's private socket (`security_unix_stream_connect`).
+/// Values of [`ConnectRecord::listener`].
+pub mod listener {
+    /// A service manager, at its private socket.
+    pub const MANAGER: u32 = 0;
+    /// Docker's daemon.
+    pub const DOCKER: u32 = 1;
+    /// Podman's service, which speaks as Docker's daemon does, too.
+    pub const PODMAN: u32 = 2;
+    /// containerd.
+    pub const CONTAINERD: u32 = 3;
+}
+
+/// A process connected to the socket of what ends processes when it is asked to (`security_unix_stream_connect`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectRecord {
     /// Kind [`kind::CONNECT`].
     pub header: Header,
-    /// Whose manager: a user id, or [`SYSTEM_MANAGER`].
-    pub manager: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Whose it is that listens: a user id, or [`OF_SYSTEM`].
+    pub owner: u32,
+    /// What it is: see [`listener`].
+    pub listener: u32,
     /// Who connected.
     pub task: Task,
     /// Its parents, nearest first.

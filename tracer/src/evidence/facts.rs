@@ -36,6 +36,8 @@ pub enum Fact {
     Tcp(TcpChange),
     /// A process connected to a service manager's private socket.
     ManagerConnection(ManagerConnection),
+    /// A process connected to the socket of a daemon that runs containers.
+    EngineConnection(EngineConnection),
     /// A cgroup was made or removed.
     Cgroup(CgroupChange),
     /// What `/proc` said of a process when it was looked at.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use killtrace_ebpf::{self as wire_types, flag, info};
+use killtrace_ebpf::{self as wire_types, flag, info, listener};
 
 use super::{
     cgroups::Cgroups,
@@ -16,10 +16,10 @@ use super::{
     wire::{Record, is_text, text},
 };
 use crate::evidence::{
-    Ancestor, Area, CgroupChange, CodePlace, Disposition, Evidence, Exec, Exit, Fact, Fork, Limits,
-    Manager, ManagerConnection, MappedFile, Mapping, Mappings, OomVictim, ProcessId, SignalInfo,
-    SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task, TcpChange, TcpState,
-    sig,
+    Ancestor, Area, CgroupChange, CodePlace, Disposition, Engine, EngineConnection, Evidence, Exec,
+    Exit, Fact, Fork, Limits, Manager, ManagerConnection, MappedFile, Mapping, Mappings, OomVictim,
+    ProcessId, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task,
+    TcpChange, TcpState, sig,
 };
 
 /// `task_struct.flags`: it is ending.
@@ -79,7 +79,7 @@ impl Decoder {
             Record::Cgroup(record) => (record.header.boot_ns, self.cgroup(&record)),
             Record::Rename(record) => (record.header.boot_ns, rename(&record)),
             Record::Mapping(record) => (record.header.boot_ns, mappings(&record)),
-            Record::Connect(record) => (record.header.boot_ns, self.connect(&record)),
+            Record::Connect(record) => (record.header.boot_ns, self.connect(&record)?),
         };
         Ok(Some(fact.at(self.clock.moment(boot_ns), Source::Kernel)))
     }
@@ -210,14 +210,25 @@ impl Decoder {
         }))
     }
 
-    fn connect(&mut self, record: &wire_types::ConnectRecord) -> Fact {
-        Fact::ManagerConnection(ManagerConnection {
-            manager: match record.manager {
-                wire_types::SYSTEM_MANAGER => Manager::System,
-                uid => Manager::User(uid),
-            },
-            task: self.task(&record.task),
-            ancestors: ancestors(&record.ancestors),
+    fn connect(&mut self, record: &wire_types::ConnectRecord) -> Result<Fact, Malformed> {
+        let owner = Some(record.owner).filter(|owner| *owner != wire_types::OF_SYSTEM);
+        let engine = match record.listener {
+            listener::MANAGER => None,
+            listener::DOCKER => Some(Engine::Docker),
+            listener::PODMAN => Some(Engine::Podman),
+            listener::CONTAINERD => Some(Engine::Containerd),
+            _ => return Err(Malformed),
+        };
+        let task = self.task(&record.task);
+        let ancestors = ancestors(&record.ancestors);
+        Ok(match engine {
+            Some(engine) => {
+                Fact::EngineConnection(EngineConnection { engine, owner, task, ancestors })
+            }
+            None => {
+                let manager = owner.map_or(Manager::System, Manager::User);
+                Fact::ManagerConnection(ManagerConnection { manager, task, ancestors })
+            }
         })
     }
 

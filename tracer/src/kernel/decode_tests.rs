@@ -1,8 +1,8 @@
 //! Tests of the decoder, on records that are made here and on garbage.
 
 use killtrace_ebpf::{
-    COMM_LEN, COMPONENT_LEN, ConnectRecord, ExecRecord, ExitRecord, Header, MappingRecord, Place,
-    SYSTEM_MANAGER, SignalRecord, TcpRecord, disposition, kind,
+    COMM_LEN, COMPONENT_LEN, ConnectRecord, ExecRecord, ExitRecord, Header, MappingRecord,
+    OF_SYSTEM, Place, SignalRecord, TcpRecord, disposition, kind, listener,
 };
 use proptest::prelude::*;
 
@@ -226,26 +226,43 @@ proptest! {
 }
 
 #[test]
-fn a_connection_tells_whose_manager_it_is_to() {
-    let connection = |bytes: &[u8]| match decoder().decode(bytes) {
-        Ok(Some(Evidence { fact: Fact::ManagerConnection(connection), .. })) => connection,
-        other => panic!("no connection: {other:?}"),
-    };
+fn a_connection_tells_what_it_is_to_and_whose_that_is() {
     let mut bytes = zeros::<ConnectRecord>(kind::CONNECT);
     let task = std::mem::offset_of!(ConnectRecord, task);
     word(&mut bytes, task, 80);
     put(&mut bytes, task + std::mem::offset_of!(killtrace_ebpf::Task, comm), b"systemctl\0");
     word(&mut bytes, std::mem::offset_of!(ConnectRecord, ancestors), 79);
-    let manager = std::mem::offset_of!(ConnectRecord, manager);
+    let owner = std::mem::offset_of!(ConnectRecord, owner);
     for (value, meant) in
-        [(SYSTEM_MANAGER, Manager::System), (0, Manager::User(0)), (1000, Manager::User(1000))]
+        [(OF_SYSTEM, Manager::System), (0, Manager::User(0)), (1000, Manager::User(1000))]
     {
-        word(&mut bytes, manager, value);
-        let seen = connection(&bytes);
+        word(&mut bytes, owner, value);
+        let seen = match decoder().decode(&bytes) {
+            Ok(Some(Evidence { fact: Fact::ManagerConnection(seen), .. })) => seen,
+            other => panic!("no connection: {other:?}"),
+        };
         assert_eq!((seen.manager, seen.task.id.pid), (meant, 80));
         assert_eq!((seen.task.comm.as_str(), seen.ancestors.len()), ("systemctl", 1));
     }
     assert_eq!(decoder().decode(&bytes[..bytes.len() - 1]), Err(Malformed));
+
+    let listens = std::mem::offset_of!(ConnectRecord, listener);
+    let engines = [
+        (listener::DOCKER, OF_SYSTEM, Engine::Docker, None),
+        (listener::PODMAN, 1000, Engine::Podman, Some(1000)),
+        (listener::CONTAINERD, OF_SYSTEM, Engine::Containerd, None),
+    ];
+    for (value, whose, engine, owned_by) in engines {
+        word(&mut bytes, listens, value);
+        word(&mut bytes, owner, whose);
+        let seen = match decoder().decode(&bytes) {
+            Ok(Some(Evidence { fact: Fact::EngineConnection(seen), .. })) => seen,
+            other => panic!("no connection: {other:?}"),
+        };
+        assert_eq!((seen.engine, seen.owner, seen.task.id.pid), (engine, owned_by, 80));
+    }
+    word(&mut bytes, listens, listener::CONTAINERD + 1);
+    assert_eq!(decoder().decode(&bytes), Err(Malformed));
 }
 
 #[test]

@@ -95,13 +95,13 @@ pub const HOOKS: &[Hook] = &[
         names_only: false,
     },
     Hook {
-        name: PRIVATE_SOCKET,
+        name: CONNECTIONS,
         place: Place::Function,
         since: "5.5 (arm64: 6.4)",
         required: false,
-        shows: "connections to systemd's private socket",
-        without: "who asked systemd for something over its private socket, as root's systemctl does, is concluded \
-                  from the arguments of commands",
+        shows: "connections to systemd's private socket and to those of docker, podman and containerd",
+        without: "who asked systemd for something over its private socket, as root's systemctl does, or docker over \
+                  its socket, is concluded from the arguments of commands",
         names_only: false,
     },
     Hook {
@@ -134,5 +134,5 @@ pub const ATTACHED_TWICE: &str = "sched_process_exit";
 /// The group of tracefs that it is in.
 pub const ATTACHED_TWICE_GROUP: &str = "sched";
 
-/// The hook on connections to the private sockets of service managers.
-pub const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
+/// The hook on connections to the private sockets of service managers, and to daemons that run containers.
+pub const CONNECTIONS: &str = "security_unix_stream_connect";

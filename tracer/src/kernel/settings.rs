@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, io, path::Path};
 use killtrace_ebpf::{ABSENT, Config, Offsets, arch};
 
 use super::{
-    AttachError, HOOKS, Hook, Place, Selection, btf::Btf, current, hooks::PRIVATE_SOCKET, offsets,
+    AttachError, HOOKS, Hook, Place, Selection, btf::Btf, current, hooks::CONNECTIONS, offsets,
     offsets::Missing, syscalls, types,
 };
 use crate::evidence::NOT_NEEDED;
@@ -130,7 +130,7 @@ pub fn applies(hook: &Hook, selection: &Selection, offsets: &Offsets) -> Result<
     ];
     let fields: &[u32] = match hook.name {
         "inet_sock_set_state" => &sockets,
-        PRIVATE_SOCKET => &addresses,
+        CONNECTIONS => &addresses,
         _ => &[],
     };
     if fields.contains(&ABSENT) {

@@ -73,10 +73,10 @@ struct Fold {
 impl Engine {
     /// An engine for a trace or recording that begins with this header.
     pub fn new(header: Header) -> Self {
-        /// The hook on connections to service managers.
-        const PRIVATE_SOCKET: &str = "security_unix_stream_connect";
+        /// The hook on connections to service managers, and to daemons that run containers.
+        const CONNECTIONS: &str = "security_unix_stream_connect";
         let last = header.at;
-        let hook = header.hooks.get(PRIVATE_SOCKET);
+        let hook = header.hooks.get(CONNECTIONS);
         let sees_connections = hook.is_some_and(|state| state == ATTACHED);
         Self {
             header,

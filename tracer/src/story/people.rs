@@ -66,6 +66,10 @@ impl People {
                 self.task(&connection.task, at_ns);
                 self.ancestors(connection.task.id, &connection.ancestors);
             }
+            Fact::EngineConnection(connection) => {
+                self.task(&connection.task, at_ns);
+                self.ancestors(connection.task.id, &connection.ancestors);
+            }
             Fact::Process(snapshot) => self.snapshot(snapshot, at_ns),
             Fact::User(user) => {
                 let name = user.clone();

@@ -21,9 +21,9 @@ pub use self::units::UnitHistory;
 use self::units::Units;
 use super::people::People;
 use crate::evidence::{
-    BusCall, BusReply, CgroupLimits, Evidence, Exit, Fact, Job, JournalLine, KernelLogLine, Lost,
-    Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId, SessionState, Setting,
-    SignalSent, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    BusCall, BusReply, CgroupLimits, EngineConnection, Evidence, Exit, Fact, Job, JournalLine,
+    KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
+    SessionState, Setting, SignalSent, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
 };
 
 /// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
@@ -51,7 +51,9 @@ pub struct World {
     pub tcp: Recent<TcpChange>,
     /// Connections to the private sockets of service managers.
     pub connections: Recent<ManagerConnection>,
-    /// Whether such can be seen.
+    /// Connections to daemons that run containers.
+    pub engine_connections: Recent<EngineConnection>,
+    /// Whether connections of either kind can be seen.
     pub sees_connections: bool,
     /// What those that faulted had mapped.
     pub mappings: Recent<Mappings>,
@@ -117,6 +119,9 @@ impl World {
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
             Fact::ManagerConnection(connection) => {
                 self.connections.push(at, source, connection.clone());
+            }
+            Fact::EngineConnection(connection) => {
+                self.engine_connections.push(at, source, connection.clone());
             }
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::BusReply(reply) => self.reply(at, reply),

@@ -239,6 +239,10 @@ impl Witnesses {
                 self.witness(connection.task.id);
                 self.unit_of_asker(connection.task.cgroup.as_deref());
             }
+            Fact::EngineConnection(connection) => {
+                self.names(connection.task.uid);
+                self.witness(connection.task.id);
+            }
             Fact::OomVictim(victim) => self.oom(victim),
             _ => {}
         }

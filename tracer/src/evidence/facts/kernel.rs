@@ -257,6 +257,44 @@ pub struct ManagerConnection {
     pub ancestors: Vec<Ancestor>,
 }
 
+/// A process connected to the socket at which a daemon that runs containers takes requests; what it asked for there is not
+/// known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineConnection {
+    /// What listens.
+    pub engine: Engine,
+    /// The user whose it is, where it is not the whole system's.
+    pub owner: Option<u32>,
+    /// Who connected.
+    pub task: Task,
+    /// Its parents, nearest first.
+    pub ancestors: Vec<Ancestor>,
+}
+
+/// Daemons that run containers for whoever may use their socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// `dockerd`, at `docker.sock`.
+    Docker,
+    /// `podman system service`, at `podman.sock`.
+    Podman,
+    /// `containerd`, at `containerd.sock`.
+    Containerd,
+}
+
+impl Engine {
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Containerd => "containerd",
+        }
+    }
+}
+
 /// States of a TCP connection, as `enum tcp_state` in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

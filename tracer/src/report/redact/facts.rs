@@ -47,8 +47,13 @@ impl Redactor {
             }
             Fact::Mappings(mappings) => Fact::Mappings(self.mappings(mappings)),
             Fact::Tcp(tcp) => Fact::Tcp(self.tcp(tcp)),
-            Fact::ManagerConnection(connection) => {
-                Fact::ManagerConnection(self.connection(connection))
+            Fact::ManagerConnection(to) => {
+                let (task, ancestors) = (self.task(to.task), self.ancestors(to.ancestors));
+                Fact::ManagerConnection(ManagerConnection { task, ancestors, ..to })
+            }
+            Fact::EngineConnection(to) => {
+                let (task, ancestors) = (self.task(to.task), self.ancestors(to.ancestors));
+                Fact::EngineConnection(EngineConnection { task, ancestors, ..to })
             }
             Fact::Cgroup(cgroup) => {
                 Fact::Cgroup(CgroupChange { path: self.optional(cgroup.path), ..cgroup })
@@ -116,12 +121,6 @@ impl Redactor {
         tcp.local = self.socket(tcp.local);
         tcp.remote = self.socket(tcp.remote);
         tcp
-    }
-
-    fn connection(&mut self, mut connection: ManagerConnection) -> ManagerConnection {
-        connection.task = self.task(connection.task);
-        connection.ancestors = self.ancestors(connection.ancestors);
-        connection
     }
 
     fn container(&mut self, mut found: ContainerFound) -> ContainerFound {
