@@ -437,6 +437,7 @@ cause_ids! {
     UnitCommand = "unit-command", "a command of a unit, run for its start, stop or reload, sent the signal";
     UnitFailed = "unit-failed", "the unit failed, and its manager ended what was left of it";
     UdevCleanup = "udev-cleanup", "udev ended what a device's rule had started";
+    HomedImageGone = "homed-image-gone", "systemd-homed ended all of a user's: the home directory's image was gone";
     SystemctlKill = "systemctl-kill", "a signal was sent through the service manager";
     SystemShutdown = "system-shutdown", "the system is going down";
     KernelOomGlobal = "kernel-oom-global", "the machine ran out of memory";

@@ -82,8 +82,10 @@ fn shortened(args: &[String]) -> String {
     // A rewritten title leaves empty arguments behind, or blanks.
     let is_blank = |arg: &String| arg.bytes().all(|byte| byte == b' ');
     // A title without a colon has all that is left in its first word: `npm start`.
-    let is_title =
-        args[0].contains(": ") || args[0].contains(' ') && args[1..].iter().all(is_blank);
+    // Of systemd's children the name alone: `(sd-killer)`.
+    let is_child = args[0].starts_with('(') && args[0].ends_with(')');
+    let is_title = args[0].contains(": ")
+        || (is_child || args[0].contains(' ')) && args[1..].iter().all(is_blank);
     let is_left = |arg: &String| is_blank(arg) && (is_title || !arg.is_empty());
     let used = args.iter().rposition(|arg| !is_left(arg)).map_or(0, |last| last + 1);
     let args = &args[..used];

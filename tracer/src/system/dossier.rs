@@ -204,10 +204,11 @@ async fn login_settings(context: Arc<Context>, uid: u32, on_terminal: bool) {
     let Some(user) = user(&context, uid).await else { return };
     if context.outbox.first_time(("login limits", uid)) {
         let (name, whose) = (user.name.clone(), format!("logins of uid {uid}"));
-        let limits = move |root: &Root| {
-            root.login_limits(&name, uid, |group| users::is_in(uid, &name, group))
+        let settings = move |root: &Root| {
+            let limits = root.login_limits(&name, uid, |group| users::is_in(uid, &name, group));
+            limits.into_iter().chain(root.user_record(&name, uid)).collect()
         };
-        tell_read(Arc::clone(&context), &whose, limits).await;
+        tell_read(Arc::clone(&context), &whose, settings).await;
     }
     let home = user.home.filter(|_| on_terminal);
     if let Some(home) = home.filter(|_| context.outbox.first_time(("own shells", uid))) {

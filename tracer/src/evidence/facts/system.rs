@@ -170,6 +170,12 @@ impl Setting {
         format!("{} {uid}", Self::SHELLS)
     }
 
+    /// The scope of what a user's own record of systemd's says (`userdb`, systemd-homed): `user record 1000`.
+    #[must_use]
+    pub fn record_of_user(uid: u32) -> String {
+        format!("user record {uid}")
+    }
+
     /// The scope of what sudoers(5) sets; where that is for some alone, with whom: `sudoers :alice`.
     pub const SUDOERS: &'static str = "sudoers";
 

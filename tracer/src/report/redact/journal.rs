@@ -9,6 +9,7 @@ const WRITERS: &[&str] = &[
     "systemd",
     "systemd-logind",
     "systemd-oomd",
+    "systemd-homed",
     "systemd-shutdown",
     "(systemd)",
     "(sd-pam)",

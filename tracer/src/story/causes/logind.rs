@@ -8,7 +8,7 @@ mod user_stopped;
 
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::cgroup_path::bus_label_escape;
-use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Task};
+use crate::evidence::{BusCall, CgroupOwner, Grade, JournalLine, Manager, S, Setting, Task};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::ending::{Ending, call_link};
@@ -16,7 +16,7 @@ use crate::story::fixes::Logind;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{by_arguments, loginctl, who_called};
 use crate::story::stopping::is_true;
-use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, journal, sessions, units, words};
 pub use elogind::ended_by_elogind;
@@ -372,20 +372,24 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .links(ending.links(case, stop.first.at))
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
-    .fixes([
-        fixes::linger_and_scope(&user, &case.program()),
-        fixes::exclude_user(Logind::OfSystemd, &user),
-    ]);
-    // Where KillOnlyUsers= names the user, the general setting changes nothing.
-    if rule.decided.as_ref().is_none_or(|setting| setting.name == "KillUserProcesses") {
-        finding.fixes.push(fixes::keep_user_processes(Logind::OfSystemd));
-    }
+    .fixes([fixes::linger_and_scope(&user, &case.program())])
+    .fixes(rule.remedies(&user));
     finding.settings.extend(ending.network_settings(case));
     finding.fixes.extend(ending.network_fix());
     if by_logind.is_none() {
         finding = finding.gap("logind's own request was not seen on the bus; the session's end and the setting are the evidence");
     }
     finding.answer()
+}
+
+/// The field of a user's own record that decides.
+const OWN_RECORD: &str = "killProcesses";
+
+/// What the record of the session's user says.
+fn own_record(case: &Case<'_>, session: &str) -> Option<DecidingSetting> {
+    let uid = case.world.session(session).and_then(|state| state.uid);
+    let scope = Setting::record_of_user(uid.or(case.placement.owner_uid)?);
+    case.setting(&[&scope], OWN_RECORD)
 }
 
 /// A list of users that somebody set, be it that logind has not read it yet or that it goes by an earlier one.
@@ -397,9 +401,9 @@ fn users_setting(case: &Case<'_>, name: &str) -> Option<DecidingSetting> {
     case.setting(SCOPE, name).filter(is_set)
 }
 
-/// What logind does with the processes of an ended session (`manager_shall_kill` in
-/// `src/login/logind-core.c`): those who are excluded are spared, of listed users only those are ended, and
-/// otherwise the general setting decides.
+/// What logind does with the processes of an ended session (`session_stop_scope` in `src/login/logind-session.c`,
+/// `manager_shall_kill` in `logind-core.c`): what the user's own record says counts, then those who are excluded are spared,
+/// of listed users only those are ended, and otherwise the general setting decides.
 struct KillRule {
     /// The setting that decides; none where it could not be read.
     decided: Option<DecidingSetting>,
@@ -409,6 +413,10 @@ struct KillRule {
 
 impl KillRule {
     fn of(case: &Case<'_>, session: &str) -> Self {
+        if let Some(own) = own_record(case, session) {
+            let kills = Some(is_true(&own.value));
+            return Self { decided: Some(own), kills };
+        }
         let user = owner(case, session);
         let names = |setting: &DecidingSetting| {
             setting.value.split_whitespace().any(|listed| listed == user)
@@ -426,6 +434,19 @@ impl KillRule {
         Self { decided, kills }
     }
 
+    /// How to have it spare this user.
+    fn remedies(&self, user: &str) -> Vec<Fix> {
+        let decided = self.decided.as_ref();
+        if let Some(own) = decided.filter(|setting| setting.name == OWN_RECORD) {
+            return vec![fixes::keep_processes_of(user, own.file.as_deref().unwrap_or_default())];
+        }
+        let exclude = fixes::exclude_user(Logind::OfSystemd, user);
+        // Where KillOnlyUsers= names the user, the general setting changes nothing.
+        let general = decided.is_none_or(|setting| setting.name == "KillUserProcesses");
+        let keep = general.then(|| fixes::keep_user_processes(Logind::OfSystemd));
+        [exclude].into_iter().chain(keep).collect()
+    }
+
     /// Why the scope was stopped, as a clause.
     fn because(&self, user: &str) -> String {
         match (&self.decided, self.kills) {
@@ -440,10 +461,12 @@ impl KillRule {
                 units::location(setting)
             ),
             (Some(setting), _) => {
-                let named = if setting.name == "KillUserProcesses" {
-                    String::new()
-                } else {
-                    format!(" names {user}")
+                let named = match setting.name.as_str() {
+                    "KillUserProcesses" => String::new(),
+                    OWN_RECORD => {
+                        format!(", {user}'s own record, says so whatever logind.conf has")
+                    }
+                    _ => format!(" names {user}"),
                 };
                 format!(
                     "because {}={}{}{named}",

@@ -9,6 +9,7 @@ pub mod containers;
 mod crashes;
 mod daemons;
 mod dependencies;
+mod homed;
 mod isolation;
 mod kernel;
 mod limits;
@@ -163,6 +164,7 @@ pub const ALL: &[Ask] = &[
     memory::oomd,
     memory::userspace_oom,
     daemons::udev,
+    homed::home_image_gone,
     terminal::closed,
     terminal::leader_exited,
     terminal::interrupt,

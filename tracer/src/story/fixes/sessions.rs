@@ -132,6 +132,42 @@ pub fn keep_user_processes(logind: Logind) -> Fix {
     .see("logind.conf(5)")
 }
 
+/// The same of one user, whose own record says otherwise; in `file`.
+pub fn keep_processes_of(user: &str, file: &str) -> Fix {
+    let named = quoted(user);
+    let (command, check) = if file.ends_with(".identity") {
+        (format!("homectl update {named} --kill-processes=no"), format!("homectl inspect {named}"))
+    } else {
+        let edit = format!("sudoedit {}    # \"killProcesses\" : false", quoted(file));
+        (edit, format!("userdbctl user {named} --output=json"))
+    };
+    fix(
+        "let this user's processes survive the logout",
+        vec![command],
+        "logind leaves this user's processes alone, as the user's own record says (killProcesses); it counts from the next login on",
+    )
+    .but("forgotten processes of this user stay")
+    .check(check)
+    .see("homectl(1), systemd-userdbd.service(8)")
+}
+
+/// Where a user's home directory comes from, which was gone.
+pub fn home_image(user: &str) -> Fix {
+    let user = quoted(user);
+    fix(
+        "keep the storage of the home directory attached until its user is logged out",
+        vec![
+            "journalctl -u systemd-homed.service -n 50".to_owned(),
+            format!("homectl inspect {user}"),
+            remark(&format!("before the storage is taken away: homectl deactivate {user}")),
+        ],
+        "shows when the image disappeared and where it belongs; a home directory that was deactivated before has nothing of it ended",
+    )
+    .but("whatever uses the home directory has to end before it can be deactivated")
+    .check(format!("homectl inspect {user}"))
+    .see("homectl(1), systemd-homed.service(8)")
+}
+
 /// What the files say by now takes effect.
 pub fn reload_logind(name: &str, unread: &Written) -> Fix {
     fix(

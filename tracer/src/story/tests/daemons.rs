@@ -54,3 +54,51 @@ fn what_a_devices_rule_ends_itself() {
     let death = killed_by(root(301, "pkill", UDEV), root(42, "scan", UDEV), None);
     assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
 }
+
+/// systemd-homed's child, which has become the user, kills all that the user runs.
+fn killed_by_homed(cgroup: &str, said: Option<&str>) -> Death {
+    let victim = task_in(42, "vim", "/user.slice/user-1000.slice/session-2.scope");
+    let killer = task_in(301, "(sd-killer)", cgroup);
+    let mut scene = Scene::default()
+        .user(1000, "alice")
+        .target(&victim, TargetReason::Running)
+        .signal(5, signal(sig::SIGKILL, killer, victim.clone()));
+    if let Some(message) = said {
+        let line = JournalLine {
+            comm: Some("systemd-homed".to_owned()),
+            from_unit: Some("systemd-homed.service".to_owned()),
+            uid: Some(0),
+            message: message.to_owned(),
+            ..JournalLine::default()
+        };
+        scene = scene.add(4, Source::Journal, Fact::Journal(line));
+    }
+    scene.exit(7, victim, 9, true).death()
+}
+
+#[test]
+fn the_image_of_a_home_directory_is_gone() {
+    const HOMED: &str = "/system.slice/systemd-homed.service";
+    let said = |user: &str| {
+        format!(
+            "Backing image disappeared while home directory {user} was mounted, unmounting it forcibly."
+        )
+    };
+    let death = killed_by_homed(HOMED, Some(&said("alice")));
+    assert_eq!(death.cause.id, CauseId::HomedImageGone, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
+    assert!(death.cause.explanation.contains("ended everything that runs as alice"), "{death:#?}");
+    assert!(death.chain.iter().any(|link| link.text.contains("disappeared")), "{death:#?}");
+
+    for other in [None, Some(said("alice2"))] {
+        let death = killed_by_homed(HOMED, other.as_deref());
+        assert_eq!(death.cause.id, CauseId::HomedImageGone, "{death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
+        assert!(death.cause.explanation.contains("was not seen"), "{death:#?}");
+    }
+
+    // Anybody can take that name.
+    let death =
+        killed_by_homed("/user.slice/user-1000.slice/session-3.scope", Some(&said("alice")));
+    assert_ne!(death.cause.id, CauseId::HomedImageGone, "{death:#?}");
+}

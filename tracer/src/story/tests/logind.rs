@@ -153,12 +153,17 @@ fn a_signal_that_did_no_harm_is_not_blamed_for_the_logout() {
 
 /// alice's session ends since su(1), which opened it, has ended; the kernel's events are those of `ends`.
 fn session_of_su_ended(ends: impl FnOnce(Scene, Task) -> Scene) -> Death {
+    session_of_su_ended_where("yes", ends)
+}
+
+/// The same where `KillUserProcesses=` is this.
+fn session_of_su_ended_where(kills: &str, ends: impl FnOnce(Scene, Task) -> Scene) -> Death {
     let victim = task_in(2041, "victim", SCOPE);
     let scene = Scene::default()
         .user(1000, "alice")
         .user(0, "root")
         .session("3", 2027)
-        .setting("logind.conf", "KillUserProcesses", "yes", None)
+        .setting("logind.conf", "KillUserProcesses", kills, None)
         .target(&victim, TargetReason::Running);
     ends(scene, root(task_in(2027, "su", SCOPE)))
         .call(5000, logind(), "StopUnit", &["session-3.scope", "fail"])
@@ -185,6 +190,27 @@ fn who_killed_the_sessions_leader_is_named() {
     let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
     assert!(texts.contains(&"kill[3000] sent SIGKILL to su[2027]"), "{texts:?}");
     assert!(texts.contains(&"su[2027] was killed by SIGKILL"), "{texts:?}");
+}
+
+#[test]
+fn what_the_users_own_record_says_counts() {
+    let death = session_of_su_ended_where("no", |scene, su| {
+        let file = Some(("/var/lib/systemd/home/alice.identity", 15));
+        scene.setting("user record 1000", "killProcesses", "true", file).exit(4991, su, 0, false)
+    });
+    let words =
+        ["because killProcesses=true (/var/lib/systemd/home/alice.identity:15), alice's own"];
+    says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    let has = |part: &str| commands.iter().any(|command| command.contains(part));
+    assert!(has("homectl update alice --kill-processes=no"), "{commands:?}");
+    assert!(!has("KillExcludeUsers"), "it would change nothing: {commands:?}");
+
+    let death = session_of_su_ended_where("yes", |scene, su| {
+        scene.setting("user record 1001", "killProcesses", "false", None).exit(4991, su, 0, false)
+    });
+    let words = ["because KillUserProcesses=yes"];
+    says(&death, CauseId::LogindKillUserProcesses, Grade::Observed, &words);
 }
 
 #[test]

@@ -18,13 +18,14 @@ use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,
 /// OOM daemons, schedulers, container runtimes, what runs commands for others.
-const SPEAKERS: [&str; 36] = [
+const SPEAKERS: [&str; 37] = [
     "systemd",
     "systemd-logind",
     "systemd-oomd",
     "systemd-machine",
     "systemd-shutdow",
     "systemd-udevd",
+    "systemd-homed",
     "sshd",
     "sshd-session",
     "sshd-auth",

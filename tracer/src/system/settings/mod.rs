@@ -7,6 +7,7 @@ pub mod sshd;
 mod sudoers;
 pub mod unit_files;
 pub mod units;
+mod user_records;
 
 use std::collections::BTreeMap;
 use std::fs;
