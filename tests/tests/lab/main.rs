@@ -21,6 +21,7 @@ mod requesters;
 mod sessions;
 mod settings;
 mod units;
+mod units_before;
 mod units_commands;
 mod units_dependencies;
 mod units_ends;

@@ -1,7 +1,7 @@
 //! Who wrote a line of the journal, by what journald says of the writer, and what service managers log.
 
 use super::manager::UnitStop;
-use super::world::World;
+use super::world::{Seen, World};
 use crate::evidence::{JournalLine, Manager, ProcessId, S};
 
 /// How long after an end what was logged before it may be heard, nanoseconds.
@@ -28,6 +28,12 @@ pub fn from_manager(line: &JournalLine, manager: Manager) -> bool {
 /// pid that the kernel told journald. Whose it says that it is anybody can write.
 pub fn manager_said(line: &JournalLine, stop: &UnitStop<'_>, unit: &str) -> bool {
     line.pid == Some(stop.first.value.sender.id.pid) && line.about_unit.as_deref() == Some(unit)
+}
+
+/// Whether a journal line comes from the service manager that made this stop, and is about its unit and the run of it that
+/// was stopped: one that is started again at once may have ended a moment ago for a reason of that time.
+pub fn said_of_run(line: &Seen<JournalLine>, stop: &UnitStop<'_>) -> bool {
+    line.ns() >= stop.run_began_ns && manager_said(&line.value, stop, &stop.unit)
 }
 
 /// Whether a manager logged that it passed this signal on to a process of these numbers, or to the whole unit: `Sent

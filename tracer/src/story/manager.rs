@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use self::calls::request_for;
 use self::main_process::{
-    asked_to_end, ends_its_unit, is_passed_on, lives_in, main_end, struck_by_manager,
+    asked_to_end, ends_its_unit, is_passed_on, lives_in, main_end, run_began_ns, struck_by_manager,
     was_named_main,
 };
 use super::case::Case;
@@ -83,6 +83,11 @@ pub struct UnitStop<'a> {
     pub main_end: Option<&'a Seen<Exit>>,
     /// The same, where the manager had not ended it: that began the stop.
     pub main_exit: Option<&'a Seen<Exit>>,
+    /// When the unit's present run had begun, at the latest: what was said of it before was about an earlier one. 0 where
+    /// that is not known.
+    pub run_began_ns: u64,
+    /// When the unit had begun to end, by what its manager said, where that was before it was first looked at.
+    pub began_unseen: Option<Moment>,
     /// What is known of the unit.
     pub history: Option<&'a UnitHistory>,
     /// The deciding signal was the second blow: SIGKILL (or what the unit has instead of it) after the first
@@ -146,6 +151,8 @@ impl<'a> UnitStop<'a> {
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
             lost_file: lost_file(case, manager, &unit),
+            run_began_ns: run_began_ns(case, manager, &unit, first.ns()),
+            began_unseen: history.and_then(|history| began_unseen(history, first.ns())),
             unit,
             first,
             begun,
@@ -211,6 +218,8 @@ impl<'a> UnitStop<'a> {
             main_exit: None,
             escalated: false,
             lost_file: lost_file(case, manager, unit),
+            run_began_ns: run_began_ns(case, manager, unit, signal.ns()),
+            began_unseen: None,
             unit: unit.to_owned(),
             first: signal,
             begun: signal.at,
@@ -276,6 +285,25 @@ pub fn name_of(world: &World, manager: Manager) -> String {
             format!("{}'s systemd --user", world.user_name(uid))
         }
     }
+}
+
+/// When a unit had begun to end that was ending when it was first looked at, before its manager was seen to act at
+/// `first_ns`.
+pub fn began_unseen(history: &UnitHistory, first_ns: u64) -> Option<Moment> {
+    let mut states = history.changes.iter().filter_map(|change| {
+        let state = change.value.get("ActiveState")?.as_str()?;
+        Some((change, state)).filter(|_| change.ns() < first_ns)
+    });
+    let (looked, _) = states.next().filter(|(_, state)| *state == "deactivating")?;
+    if states.any(|(_, state)| state != "deactivating") {
+        return None;
+    }
+    let left_us = looked.value.get("ActiveExitTimestamp").and_then(Value::as_u64);
+    let ago_ns = left_us.filter(|left| *left > 0).map_or(0, |left| {
+        let ago_ns = looked.at.time.unix_ns() - i128::from(left) * 1_000;
+        u64::try_from(ago_ns).unwrap_or_default()
+    });
+    Some(looked.at.shifted(looked.ns().saturating_sub(ago_ns)))
 }
 
 /// Whether the unit has this signal instead of SIGKILL: `FinalKillSignal=`, or `WatchdogSignal=` where a

@@ -9,6 +9,7 @@ use super::case::Case;
 use super::manager;
 use super::manager::calls::{calls_before, likeliest_call};
 use super::people::Known;
+use super::unit_jobs::had_another;
 use super::unit_names::Names;
 use super::units::{asking_link, command_links};
 use super::verdict::{Link, LinkEvent};
@@ -78,7 +79,15 @@ impl<'a> Request<'a> {
         at_ns: u64,
         job: Option<u32>,
     ) -> Option<Self> {
+        let name = (manager, unit);
         let unit = &Names::of(case.world, manager, unit);
+        // One that is gone had its answer, which may have been an earlier job.
+        let had_its_own = |id: ProcessId| {
+            let known = case.world.people.get(id);
+            let gone = known.and_then(|known| known.ended_ns).is_some_and(|ended| ended < at_ns);
+            let ran_ns = known.and_then(|known| known.exec_ns).unwrap_or(id.start_ns);
+            gone && had_another(case.world, name, job, ran_ns, at_ns)
+        };
         let calls =
             calls_before(case.world, manager, at_ns).filter(|call| wish.is_call(&call.value, unit));
         let call = likeliest_call(calls, job, at_ns);
@@ -88,13 +97,16 @@ impl<'a> Request<'a> {
         let says_so = |seen: &&Seen<ManagerConnection>| {
             let client = case.process_at(seen.value.task.id, seen.ns());
             was_there(case, seen.value.task.id, at_ns)
+                && !had_its_own(seen.value.task.id)
                 && client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
         };
         let connected = connections(case, manager, at_ns, COMMAND_TO_ACT).rfind(says_so);
         if let Some(seen) = connected {
             return Some(Self::by_command(case, seen.value.task.id, manager, at_ns));
         }
-        let says = |args: &[String]| wish.is_command(args, manager, unit);
+        let says = |id: ProcessId, args: &[String]| {
+            wish.is_command(args, manager, unit) && !had_its_own(id)
+        };
         let (process, alone) = command(case, manager, at_ns, says)?;
         let request = Self::by_command(case, process, manager, at_ns);
         match request.proof {
@@ -465,7 +477,7 @@ fn command(
     case: &Case<'_>,
     manager: Manager,
     at_ns: u64,
-    says: impl Fn(&[String]) -> bool,
+    says: impl Fn(ProcessId, &[String]) -> bool,
 ) -> Option<(ProcessId, bool)> {
     const COMMANDS: [&str; 7] = [
         "systemctl",
@@ -482,12 +494,16 @@ fn command(
         Manager::User(uid) => known.uid.is_none_or(|own| own == uid || own == 0),
     };
     let found = case.world.people.iter().filter_map(|(id, known)| {
-        let at = known.exec_ns?;
+        // Who had been run before tracing began, and waits, may have asked then.
+        let since = known.exec_ns.map_or(id.start_ns, |ran| ran.saturating_add(COMMAND_TO_ACT));
+        let recent = since >= at_ns || known.exec_ns.is_none() && waited(case, id, at_ns);
+        let at = known.exec_ns.unwrap_or(id.start_ns);
         let args = known.cmdline.as_deref()?;
         let asks = COMMANDS.contains(&known.comm.as_deref()?) && may_ask(known);
-        let in_time = at <= at_ns && at + COMMAND_TO_ACT >= at_ns && was_there(case, id, at_ns);
+        let in_time = at <= at_ns && recent && was_there(case, id, at_ns);
         // What is in a container has a manager of its own.
-        let is_it = asks && in_time && says(args) && case.process_at(id, at_ns).container.is_none();
+        let is_it =
+            asks && in_time && says(id, args) && case.process_at(id, at_ns).container.is_none();
         is_it.then_some((at, id))
     });
     let found: Vec<_> = found.collect();

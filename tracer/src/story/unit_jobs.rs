@@ -126,6 +126,20 @@ pub fn may_have_been(world: &World, job: &Seen<Job>, at_ns: u64, looked: Looked)
     })
 }
 
+/// Whether a unit had a job, other than this one, that was made since `asked_ns` and was done with by `at_ns`: what had been
+/// asked for then, and waited for no longer, was that.
+pub fn had_another(
+    world: &World,
+    (manager, unit): (Manager, &str),
+    job: Option<u32>,
+    asked_ns: u64,
+    at_ns: u64,
+) -> bool {
+    told(world, manager, unit).iter().any(|told| {
+        Some(told.id) != job && told.made_ns >= asked_ns && !told.cancelled && told.had_ended(at_ns)
+    })
+}
+
 /// The type of a job by the call that was answered with it.
 pub fn type_by_call(world: &World, job: &Seen<Job>) -> Option<&'static str> {
     let asked = world
@@ -309,7 +323,8 @@ impl<'a> Told<'a> {
         let history = self.world.unit_of(self.manager, &self.seen.value.unit);
         let changes = history.into_iter().flat_map(|history| &history.changes);
         changes.filter(|change| (self.made_ns..=at_ns).contains(&change.ns())).any(|change| {
-            let main = change.value.get("MainPID").and_then(Value::as_u64);
+            // 0 is none, and also whoever has no number in the tracer's pid namespace.
+            let main = change.value.get("MainPID").and_then(Value::as_u64).filter(|pid| *pid != 0);
             let main = main.and_then(|pid| self.world.people.at(u32::try_from(pid).ok()?, at_ns));
             main.is_some_and(|main| main.start_ns > self.made_ns)
         })

@@ -142,7 +142,9 @@ pub fn job_link(case: &Case<'_>, job: &Seen<Job>) -> Link {
     let kind = job_type(case.world, job).or_else(|| type_by_call(case.world, job));
     let kind = kind.unwrap_or("of a type not seen,");
     let manager = manager::name_of(case.world, job.value.manager);
-    let text = format!("{manager} job {} {kind} {}", job.value.id, job.value.unit);
+    // It was asked for, not announced: it had been there before.
+    let before = if job.source == Source::BusProperty { " was under way already" } else { "" };
+    let text = format!("{manager} job {} {kind} {}{before}", job.value.id, job.value.unit);
     case.link(job.at, LinkEvent::Job, job.source, None, text).said_over(job.value.manager)
 }
 

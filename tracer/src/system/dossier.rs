@@ -2,6 +2,7 @@
 //! session, its units with their settings, its container.
 
 mod comparing;
+mod under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -295,6 +296,7 @@ pub async fn tell_unit(context: Arc<Context>, manager: Manager, unit: String) {
     let asked = asked.ok();
     if let Some(properties) = &asked {
         tell_properties(&context, manager, &unit, properties);
+        under_way::tell(&context, manager, &unit, properties).await;
     }
     tell_files(&context, manager, &unit, asked.as_ref(), at).await;
 }

@@ -4,6 +4,7 @@
 //! the best proven one is the verdict, and those that are refuted are shown as ruled out.
 
 mod batch;
+mod before_tracing;
 mod commands;
 pub mod containers;
 mod crashes;
@@ -191,6 +192,7 @@ pub const ALL: &[Ask] = &[
     commands::relayed_command,
     commands::process_signal,
     commands::injected,
+    before_tracing::asked_before,
     nothing::by_itself,
     nothing::unknown,
 ];

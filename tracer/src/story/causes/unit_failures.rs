@@ -34,7 +34,7 @@ fn said<'a>(case: &Case<'a>, stop: &UnitStop<'_>, words: &str) -> Option<&'a See
     case.world.journal.iter().rev().find(|line| {
         line.ns() <= stop.first.ns() + S
             && line.ns() + 2 * S >= stop.first.ns()
-            && journal::manager_said(&line.value, stop, &stop.unit)
+            && journal::said_of_run(line, stop)
             && line.value.message.contains(words)
     })
 }

@@ -17,7 +17,7 @@ pub fn oom_policy(case: &Case<'_>) -> Option<Opinion> {
     let stop = UnitStop::of(case)?;
     let near = |ns: u64| ns <= stop.first.ns() + S && ns + ACTS >= stop.first.ns();
     let message = case.world.journal.iter().rev().find(|line| {
-        journal::manager_said(&line.value, &stop, &stop.unit)
+        journal::said_of_run(line, &stop)
             && line.value.message.contains("killed by the OOM killer")
             && near(line.ns())
     });

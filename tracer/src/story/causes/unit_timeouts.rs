@@ -2,7 +2,9 @@
 
 use super::units::request_links;
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, JournalLine, Process, S, Source, base_name, sig, signal_name};
+use crate::evidence::{
+    Grade, JournalLine, Moment, Process, S, Source, base_name, sig, signal_name,
+};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::UnitStop;
@@ -18,7 +20,11 @@ use crate::story::{fixes, journal, units, words};
 pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     const ID: CauseId = CauseId::UnitStopTimeout;
     let stop = UnitStop::of(case)?;
-    let overrun = Overrun::of(case, &stop).filter(|_| stop.escalated)?;
+    let overrun = Overrun::of(case, &stop)?;
+    if let Some(began) = stop.began_unseen.filter(|_| stop.job.is_none()) {
+        return begun_unseen(case, &stop, &overrun, began);
+    }
+    let overrun = Some(overrun).filter(|_| stop.escalated)?;
     Finding::new(
         ID,
         Fit::Mechanism,
@@ -34,6 +40,39 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
     .settings(overrun.settings(case, &stop).into_iter().map(Some))
     .links(units::stop_links(case, &stop))
     .fixes(overrun.fixes(case, &stop))
+    .answer()
+}
+
+/// The same where the unit had begun to end before it was looked at, and no job of it was there any more.
+fn begun_unseen(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    overrun: &Overrun<'_>,
+    began: Moment,
+) -> Option<Opinion> {
+    let since = words::span(case.struck_ns().saturating_sub(began.boot_ns));
+    let text = format!("{} had begun to end {since} before", stop.unit);
+    let began_link = case
+        .link(began, LinkEvent::UnitState, Source::BusProperty, None, text)
+        .said_over(stop.manager);
+    Finding::new(
+        CauseId::UnitStopTimeout,
+        Fit::Mechanism,
+        Grade::Reported,
+        format!(
+            "{} was killed by {}: {} was ending already when killtrace looked at it first, and why was not seen.{}",
+            case.victim_name(),
+            stop.manager_name(case),
+            words::unit(&stop.unit),
+            overrun.clause(case, stop).unwrap_or_default(),
+        ),
+    )
+    .settings(overrun.settings(case, stop).into_iter().map(Some))
+    .links([began_link])
+    .links(overrun.links(case, stop))
+    .gap(format!("what {} had begun to end for was before tracing began", stop.unit))
+    .fixes(fixes::look_at_unit(&stop.at()))
+    .fixes(overrun.fixes(case, stop))
     .answer()
 }
 
@@ -182,17 +221,19 @@ fn limit_said<'a>(
     if stop.by_command.is_some() {
         return None;
     }
+    // It is logged right before the first signal, which may have been sent before anybody looked; the journal hands it over
+    // a little later.
+    let first_ns = stop.began_unseen.map_or(stop.first.ns(), |began| began.boot_ns);
     let said = case.world.journal.iter().filter_map(|line| {
-        // It is logged right before the first signal; the journal hands it over a little later.
-        let near = line.ns() <= stop.first.ns() + S && line.ns() + 2 * S >= stop.first.ns();
-        if !near || !journal::manager_said(&line.value, stop, &stop.unit) {
+        let near = line.ns() <= first_ns + S && line.ns() + 2 * S >= first_ns;
+        if !near || !journal::said_of_run(line, stop) {
             return None;
         }
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
         Some((line, limit))
     });
     // What that signal was to end may have a limit of its own, and a short one.
-    let (line, limit) = said.min_by_key(|(line, _)| line.ns().abs_diff(stop.first.ns()))?;
+    let (line, limit) = said.min_by_key(|(line, _)| line.ns().abs_diff(first_ns))?;
     if limit.said == STOPPING && !ends_by_itself(case, stop) {
         return None;
     }
@@ -208,7 +249,7 @@ fn ends_by_itself(case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
     let changes = stop.history.into_iter().flat_map(|history| history.changes.iter().rev());
     let mut mains = changes
         .filter(|change| change.ns() <= stop.first.ns())
-        .filter_map(|change| change.value.get("MainPID")?.as_u64());
+        .filter_map(|change| change.value.get("MainPID")?.as_u64().filter(|pid| *pid != 0));
     let Some(main) = mains.next() else { return false };
     let main = u32::try_from(main).ok().and_then(|pid| case.world.people.at(pid, stop.first.ns()));
     let is_asked = |main| {
@@ -218,7 +259,8 @@ fn ends_by_itself(case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
                 && signal.ns() < stop.first.ns()
         })
     };
-    stop.job.is_none() && stop.main_end.is_none() && main.is_some_and(|main| !is_asked(main))
+    let was_seen = stop.job.is_none() && stop.began_unseen.is_none();
+    was_seen && stop.main_end.is_none() && main.is_some_and(|main| !is_asked(main))
 }
 
 /// That the unit was ending by itself when its time ran out, as its manager told it.
@@ -466,6 +508,6 @@ fn pid_file_missed<'a>(
         line.ns() <= timed_out.ns()
             && line.ns() + LONGEST_JOB >= timed_out.ns()
             && line.value.message.contains("Can't open PID file")
-            && journal::manager_said(&line.value, stop, &stop.unit)
+            && journal::said_of_run(line, stop)
     })
 }

@@ -6,7 +6,7 @@ use crate::evidence::{BusCall, Grade, Job, Manager, Moment, S, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
-use crate::story::manager::{self, UnitStop};
+use crate::story::manager::{self, UnitStop, began_unseen};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
@@ -398,6 +398,11 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
     let (manager, unit) = case.unit()?;
     let ended_ns = case.exit.ns();
     let born_ns = case.victim.start_ns;
+    // What had reached it before tracing began was not seen.
+    let began = case.world.unit_of(manager, unit).and_then(|it| began_unseen(it, ended_ns));
+    if began.is_some_and(|began| born_ns < began.boot_ns) {
+        return None;
+    }
     let (job, stopping) = job_meanwhile(case, manager, unit)?;
     let request = Request::for_job(case, Wish::Stop, job, job.ns());
     let ran = request.and_then(|request| request.ran_ns(case));

@@ -19,7 +19,8 @@ impl<'a> Request<'a> {
         let by_call =
             likeliest_call(calls, None, at_ns).map(|seen| Self::of_call(case, seen, None));
         by_call.filter(|request| request.process.is_some()).or_else(|| {
-            let (process, _) = command(case, manager, at_ns, |args| is_for_marked(args, manager))?;
+            let (process, _) =
+                command(case, manager, at_ns, |_, args| is_for_marked(args, manager))?;
             Some(Self::by_command(case, process, manager, at_ns))
         })
     }

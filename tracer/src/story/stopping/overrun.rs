@@ -3,7 +3,7 @@
 use super::{abort_timeout_setting, aborts, signal_setting, timeout_setting};
 use crate::evidence::{Grade, JournalLine, MS, S, Source, sig, signal_name};
 use crate::story::case::Case;
-use crate::story::journal::manager_said;
+use crate::story::journal::said_of_run;
 use crate::story::manager::main_process::asked_to_end;
 use crate::story::manager::{UnitStop, is_last_resort};
 use crate::story::units::in_brackets;
@@ -40,7 +40,7 @@ impl<'a> Overrun<'a> {
     pub fn of(case: &Case<'a>, stop: &UnitStop<'a>) -> Option<Self> {
         let blow = case.blow.filter(|_| stop.by_command.is_none())?;
         let said = case.world.journal.iter().rev().find(|line| {
-            manager_said(&line.value, stop, &stop.unit)
+            said_of_run(line, stop)
                 && line.value.message.contains("timed out")
                 && line.ns() <= case.exit.ns()
                 && line.ns() + 2 * S >= blow.signal.ns()
@@ -66,8 +66,9 @@ impl<'a> Overrun<'a> {
         let timed_out = said?.value.message.contains("State 'stop-sigterm' timed out");
         let number = blow.signal.value.number;
         let last = number == sig::SIGKILL || is_last_resort(stop.history, number);
-        let job = stop.job.filter(|_| timed_out && last)?;
-        let main = asked_to_end(case.world, stop.manager, &stop.unit, job.ns(), blow.signal);
+        let since_ns = stop.job.map(Seen::ns).or(stop.began_unseen.map(|began| began.boot_ns));
+        let since_ns = since_ns.filter(|_| timed_out && last)?;
+        let main = asked_to_end(case.world, stop.manager, &stop.unit, since_ns, blow.signal);
         Some(Self { first: None, main, abort: None, limit, said })
     }
 
@@ -137,6 +138,11 @@ impl<'a> Overrun<'a> {
                 format!(
                     " It had not ended {waited} after {}, so {last} followed{limit}.",
                     name(first)
+                )
+            }
+            _ if stop.began_unseen.is_some() => {
+                format!(
+                    " It had not ended in the time that it had to stop, so {last} followed{limit}."
                 )
             }
             _ => format!(

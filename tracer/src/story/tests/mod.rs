@@ -2,6 +2,7 @@
 
 mod actors;
 mod batch;
+mod before;
 mod caught;
 mod circumstances;
 mod clients;

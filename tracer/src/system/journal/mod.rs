@@ -13,7 +13,9 @@ use tokio::process::{Child, Command};
 use super::clock;
 use super::context::Context;
 use super::presence;
-use crate::evidence::{ATTACHED, Evidence, Fact, KernelLogLine, LossPlace, Moment, Source};
+use crate::evidence::{
+    ATTACHED, Evidence, Fact, KernelLogLine, LossPlace, Manager, Moment, Source,
+};
 use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,
@@ -205,22 +207,37 @@ fn tell(context: &Context, entry: Entry, place: &Place) {
 /// 250 ms later (`POST_CHANGE_TIMER_INTERVAL_USEC` in `src/journal/journald-server.c`), when journald may have been ended.
 pub async fn look_back(context: Arc<Context>) {
     const LOOKED_BACK: i128 = 5;
+    let since = clock::now().time.unix_ns() / 1_000_000_000 - LOOKED_BACK;
+    let of_managers = ["_PID=1", "+", "_COMM=systemd-logind"].map(str::to_owned);
+    read_since(&context, since, &of_managers).await;
+}
+
+/// Reads what a manager has written of a unit since a time, microseconds since 1970, and right before that.
+pub async fn look_back_on(context: &Arc<Context>, manager: Manager, unit: &str, since_us: u64) {
+    let of_unit = match manager {
+        Manager::System => ["_PID=1".to_owned(), format!("UNIT={unit}")],
+        Manager::User(uid) => [format!("_UID={uid}"), format!("USER_UNIT={unit}")],
+    };
+    read_since(context, i128::from(since_us / 1_000_000) - 1, &of_unit).await;
+}
+
+/// Reads the entries since a second that these matches of journalctl(1) find.
+async fn read_since(context: &Arc<Context>, since: i128, matches: &[String]) {
     const LIMIT: Duration = Duration::from_secs(2);
-    if !context.sources.is_attached("journal") {
+    if !context.sources.is_wanted("journal") {
         return;
     }
-    let since = clock::now().time.unix_ns() / 1_000_000_000 - LOOKED_BACK;
     let mut command = Command::new("journalctl");
     command.args(["-o", "json", "--all", "--quiet", "--no-pager", "--boot"]);
-    command.arg(format!("--since=@{since}"));
-    command.args(["_PID=1", "+", "_COMM=systemd-logind"]);
+    // Of a unit that makes many words the last are wanted.
+    command.args([format!("--since=@{since}"), "--lines=1000".to_owned()]).args(matches);
     command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let Ok(Ok(read)) = tokio::time::timeout(LIMIT, command.output()).await else { return };
     for line in read.stdout.split(|byte| *byte == b'\n') {
         if let Some(mut entry) = entry::parse(line)
             && let Some(cursor) = entry.cursor.take()
         {
-            tell(&context, entry, &Place::After(cursor));
+            tell(context, entry, &Place::After(cursor));
         }
     }
 }

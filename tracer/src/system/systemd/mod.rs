@@ -338,13 +338,24 @@ async fn job_new(
     path: OwnedObjectPath,
     unit: String,
 ) {
-    let asked =
-        property(&context, manager, path.as_str(), "org.freedesktop.systemd1.Job", "JobType");
-    let job_type = tokio::time::timeout(JOB_LIMIT, asked).await.ok().flatten();
-    let job_type = job_type.and_then(|value| value.as_str().map(str::to_owned));
+    let job_type = job_type(&context, manager, &path).await;
     refresh(&context, manager, &unit);
     let job = Job { manager, id, unit, job_type, result: None };
     context.outbox.say_at(at, Source::Bus, Fact::Job(job));
+}
+
+/// Tells a job that was there before its unit was looked at.
+pub async fn tell_job(context: &Arc<Context>, manager: Manager, id: u32, path: &str, unit: &str) {
+    let at = clock::now();
+    let job_type = job_type(context, manager, path).await;
+    let job = Job { manager, id, unit: unit.to_owned(), job_type, result: None };
+    context.outbox.say_at(at, Source::BusProperty, Fact::Job(job));
+}
+
+async fn job_type(context: &Arc<Context>, manager: Manager, path: &str) -> Option<String> {
+    let asked = property(context, manager, path, "org.freedesktop.systemd1.Job", "JobType");
+    let kind = tokio::time::timeout(JOB_LIMIT, asked).await.ok().flatten()?;
+    kind.as_str().map(str::to_owned)
 }
 
 fn is_wanted(property: &str) -> bool {

@@ -1,0 +1,179 @@
+//! What was before: an earlier run of the unit, an earlier request, a stop that had begun before tracing did.
+
+use serde_json::{Value, json};
+
+use super::scene::{Scene, at, root, signal, systemd, task, task_in};
+use crate::evidence::{
+    Fact, Grade, Job, JournalLine, Manager, ProcessId, ProcessSnapshot, Source, TargetReason, Task,
+    sig,
+};
+use crate::story::verdict::{CauseId, Death, KillerKind};
+
+const UNIT: &str = "v.service";
+
+fn victim(born_ms: u64) -> Task {
+    let task = task_in(142, "v", "/system.slice/v.service");
+    Task { ppid: 1, id: ProcessId { start_ns: at(born_ms).boot_ns, ..task.id }, ..task }
+}
+
+fn logged(scene: Scene, ms: u64, message: &str) -> Scene {
+    let line = JournalLine {
+        message: format!("{UNIT}: {message}"),
+        pid: Some(1),
+        uid: Some(0),
+        about_unit: Some(UNIT.to_owned()),
+        ..JournalLine::default()
+    };
+    scene.add(ms, Source::Journal, Fact::Journal(line))
+}
+
+#[test]
+fn a_time_limit_of_the_run_before_is_not_why() {
+    let told = |born_ms| {
+        let victim = victim(born_ms);
+        let scene = Scene::watching(&victim);
+        logged(scene, 4800, "Service reached runtime time limit. Stopping.")
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(5002, victim, u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    assert_eq!(told(100).cause.id, CauseId::UnitRuntimeMax);
+    let death = told(4900);
+    assert_ne!(death.cause.id, CauseId::UnitRuntimeMax, "{death:#?}");
+}
+
+/// `systemctl restart` of root's had its job, which is done, when the unit gets another. `gone`: it has ended by then.
+fn restarted_before(gone: bool) -> Death {
+    let victim = victim(4500);
+    let systemctl = root(task(700, "systemctl"));
+    let done = Job {
+        manager: Manager::System,
+        id: 7,
+        unit: UNIT.to_owned(),
+        job_type: None,
+        result: Some("done".to_owned()),
+    };
+    let scene = Scene::watching(&victim)
+        .exec(4000, systemctl.clone(), &["systemctl", "restart", UNIT], &[])
+        .job(4010, 7, "restart", UNIT)
+        .add(4510, Source::Bus, Fact::Job(done));
+    let scene = if gone { scene.exit(4520, systemctl, 0, false) } else { scene };
+    scene
+        .job(5000, 8, "stop", UNIT)
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5002, victim, u32::from(sig::SIGTERM), true)
+        .death()
+}
+
+#[test]
+fn who_had_an_answer_before_did_not_ask_for_this() {
+    let text = restarted_before(true).cause.explanation;
+    assert!(!text.contains("systemctl restart"), "{text}");
+    // It may have asked for more than one thing: it waits.
+    let text = restarted_before(false).cause.explanation;
+    assert!(text.contains("systemctl restart"), "{text}");
+}
+
+/// The unit is ending when it is first looked at; `told` adds what else is known.
+fn ending_before(told: impl FnOnce(Scene) -> Scene) -> Scene {
+    let left_us = u64::try_from(at(3000).time.unix_ns() / 1000).expect("after 1970");
+    let ending: [(&str, Value); 4] = [
+        ("ActiveState", json!("deactivating")),
+        ("SubState", json!("stop-sigterm")),
+        ("ActiveExitTimestamp", json!(left_us)),
+        ("MainPID", json!(142)),
+    ];
+    told(Scene::watching(&victim(100)).unit(4000, UNIT, &ending))
+}
+
+fn killed(scene: Scene) -> Death {
+    let scene = logged(scene, 9000, "State 'stop-sigterm' timed out. Killing.");
+    scene
+        .signal(9001, signal(sig::SIGKILL, systemd(), victim(100)))
+        .exit(9002, victim(100), u32::from(sig::SIGKILL), true)
+        .death()
+}
+
+#[test]
+fn a_stop_from_before_is_told_as_that() {
+    let death = killed(ending_before(|scene| scene));
+    assert_eq!(death.cause.id, CauseId::UnitStopTimeout, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("was ending already") && !text.contains("STOPPING=1"), "{text}");
+    let began = death.chain.first().expect("a link");
+    assert_eq!(
+        (began.at, began.text.as_str()),
+        (at(3000), "v.service had begun to end 6 s before")
+    );
+
+    let limit = |scene| logged(scene, 3001, "Service reached runtime time limit. Stopping.");
+    assert_eq!(killed(ending_before(limit)).cause.id, CauseId::UnitRuntimeMax);
+}
+
+/// The job that was there, and a client of before that waits for it.
+fn with_job(scene: Scene, client: Option<&str>) -> Scene {
+    let job = Job {
+        manager: Manager::System,
+        id: 7,
+        unit: UNIT.to_owned(),
+        job_type: Some("stop".to_owned()),
+        result: None,
+    };
+    let scene = scene.add(4001, Source::BusProperty, Fact::Job(job));
+    let Some(verb) = client else { return scene };
+    let waits = ProcessSnapshot {
+        pid: 700,
+        start_ns: at(2900).boot_ns,
+        comm: "systemctl".to_owned(),
+        cmdline: ["systemctl", verb, UNIT].map(str::to_owned).to_vec(),
+        ..ProcessSnapshot::default()
+    };
+    scene.add(4002, Source::Proc, Fact::Process(Box::new(waits)))
+}
+
+#[test]
+fn who_still_waits_for_it_asked() {
+    let death = killed(ending_before(|scene| with_job(scene, Some("stop"))));
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("systemctl stop v.service"), "{text}");
+    assert!(
+        death.chain.iter().any(|link| link.text.ends_with("was under way already")),
+        "{death:#?}"
+    );
+    let text = killed(ending_before(|scene| with_job(scene, Some("status")))).cause.explanation;
+    assert!(!text.contains("systemctl status"), "{text}");
+}
+
+#[test]
+fn an_exit_after_a_stop_from_before_is_not_by_itself() {
+    let exited = |scene: Scene| scene.exit(9002, victim(100), 0, true).death();
+    let death = exited(ending_before(|scene| with_job(scene, None)));
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert_eq!((death.cause.evidence, death.killer.kind), (Grade::Inferred, KillerKind::None));
+    let text = &death.cause.explanation;
+    assert!(text.contains("who had asked for that was not seen"), "{text}");
+    assert!(!text.contains("nobody killed it"), "{text}");
+
+    let death = exited(ending_before(|scene| scene));
+    assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+    assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
+}
+
+/// What lives outside of the tracer's pid namespace has the number 0, as a unit without a main process says.
+#[test]
+fn no_main_process_is_nobody() {
+    let outside =
+        Task { id: ProcessId { pid: 0, start_ns: at(4800).boot_ns }, ..task(0, "outside") };
+    let victim = victim(100);
+    let death = Scene::watching(&victim)
+        .target(&victim, TargetReason::Running)
+        .exec(4850, outside, &["outside"], &[])
+        .job(4700, 8, "stop", UNIT)
+        .unit(4900, UNIT, &[("MainPID", json!(0)), ("ActiveState", json!("deactivating"))])
+        .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+        .exit(5002, victim, u32::from(sig::SIGTERM), true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    assert!(death.cause.explanation.contains("job 8"), "{death:#?}");
+}
