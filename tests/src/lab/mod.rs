@@ -35,6 +35,8 @@ pub const PROGRAMS: &str = "/opt/killtrace";
 /// cgroup of what is run in the lab from outside, below the lab's own.
 const VISITORS: &str = "visitors";
 const BOOT: &str = include_str!("boot.sh");
+/// Environment variable: which program carries the bus of a lab, `broker` or, without it, Debian's own, dbus-daemon.
+const BUS_VARIABLE: &str = "KILLTRACE_LAB_BUS";
 
 /// A running lab. It is gone, with all its processes, when this value is dropped.
 #[derive(Debug)]
@@ -55,8 +57,7 @@ impl Lab {
         let seed = seed::ensure()?;
         let instance = Instance::create()?;
         let key = new_key(&instance.directory().join("key"))?;
-        options
-            .clone()
+        with_bus(options.clone())?
             .file("/etc/ssh/authorized_keys/alice", &key)
             .file("/etc/machine-id", &format!("{:032x}\n", std::process::id()))
             .file("/etc/hostname", "lab\n")
@@ -282,6 +283,15 @@ impl Drop for Lab {
             let _ = self.unshare.kill();
         }
         let _ = self.unshare.wait();
+    }
+}
+
+/// Chooses the bus as the environment asks.
+fn with_bus(options: Options) -> Result<Options> {
+    match std::env::var(BUS_VARIABLE).unwrap_or_default().as_str() {
+        "" | "daemon" => Ok(options),
+        "broker" => Ok(options.dbus_broker()),
+        other => bail!("{BUS_VARIABLE} is {other:?}, neither broker nor daemon"),
     }
 }
 

@@ -70,6 +70,27 @@ impl Options {
         self
     }
 
+    /// dbus-broker carries the system's bus and those of users, as on Fedora and Arch, where the test has not chosen
+    /// another bus itself.
+    #[must_use]
+    pub fn dbus_broker(mut self) -> Self {
+        let links = [
+            ("/etc/systemd/system/dbus.service", "/lib/systemd/system/dbus-broker.service"),
+            ("/etc/systemd/user/dbus.service", "/usr/lib/systemd/user/dbus-broker.service"),
+            ("/etc/systemd/user/sockets.target.wants/dbus.socket", "/etc/systemd/user/dbus.socket"),
+        ];
+        let chosen = |path: &str| self.files.iter().any(|(other, _)| other == path);
+        let links: Vec<_> = links.into_iter().filter(|(path, _)| !chosen(path)).collect();
+        for (path, to) in links {
+            self = self.link(path, to);
+        }
+        self.file(
+            "/etc/systemd/user/dbus.socket",
+            "[Unit]\nDescription=D-Bus User Message Bus Socket\n\n[Socket]\nListenStream=%t/bus\n\n\
+             [Install]\nWantedBy=sockets.target\n",
+        )
+    }
+
     /// Writes the layer that is laid over `seed`.
     pub(super) fn write_layer(&self, layer: &Path, seed: &Path) -> Result<()> {
         for (path, content) in &self.files {
@@ -137,6 +158,21 @@ mod tests {
         assert_eq!(mode("etc/a"), 0o755);
         let link = fs::read_link(layer.join("etc/systemd/system/dbus.service")).expect("a link");
         assert_eq!(link, Path::new("/dev/null"));
+    }
+
+    #[test]
+    fn a_test_that_chooses_its_bus_keeps_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let layer = directory.path();
+        Options::default()
+            .mask("dbus.service")
+            .dbus_broker()
+            .write_layer(layer, Path::new("/nonexistent"))
+            .expect("written");
+        let link = |path: &str| fs::read_link(layer.join(path)).expect("a link");
+        assert_eq!(link("etc/systemd/system/dbus.service"), Path::new("/dev/null"));
+        let of_users = link("etc/systemd/user/dbus.service");
+        assert_eq!(of_users, Path::new("/usr/lib/systemd/user/dbus-broker.service"));
     }
 
     #[test]

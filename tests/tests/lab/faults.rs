@@ -133,7 +133,9 @@ fn a_system_without_a_journal() {
         "" => "systemd-journald.service".to_owned(),
         kind => format!("systemd-journald{kind}.socket"),
     });
+    // dbus-broker does not start without journald.
     let options = Options::default()
+        .link("/etc/systemd/system/dbus.service", "/lib/systemd/system/dbus.service")
         .file("/etc/systemd/system/stubborn.service", STUBBORN)
         .mask("systemd-journald.socket")
         .mask("systemd-journal-flush.service");
