@@ -9,7 +9,7 @@ pub use self::asked::Asker;
 use self::going::UnitGoing;
 use self::manner::Manner;
 use self::probe::Probe;
-use super::{Finding, Fit, Opinion, unit_remedies};
+use super::{Finding, Fit, Opinion, unit_remedies, unit_signalled};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
     BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, Setting, SignalResult, Task, sig,
@@ -231,12 +231,16 @@ fn daemon_going<'a>(
 }
 
 /// The unit that runs systemd-nspawn, or the machine's scope, was stopped: systemd-nspawn ends the machine then. Of its
-/// scope it hears by `RequestStop` of the manager's (`Controller=`), and by no signal.
+/// scope it hears by `RequestStop` of the manager's (`Controller=`), and by no signal. It kills the machine's init, or
+/// (seen on systemd 262) has the manager kill all of the scope.
 pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|_| machines_call(case).is_none())?;
     let init = init_taking_along(case);
     let signal = init.as_ref().map_or(Some(blow.signal), End::struck_by)?;
-    let nspawn = Some(&signal.value.sender).filter(|it| it.comm == NSPAWN && it.uid == 0)?;
+    let sender = &signal.value.sender;
+    let itself =
+        (sender.comm == NSPAWN && sender.uid == 0).then(|| (case.task(sender), Vec::new()));
+    let (nspawn, order) = itself.or_else(|| unit_signalled::ordered_by_nspawn(case))?;
     let own = nspawn.cgroup.as_deref().and_then(|cgroup| CgroupOwner::of(cgroup).unit);
     let mut units = own.into_iter().chain(case.placement.unit.clone());
     let going = units.find_map(|unit| UnitGoing::of(case, unit, signal.ns()))?;
@@ -251,12 +255,13 @@ pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
         format!(
             "{} was ended when {} ended {name}, as {}.",
             words::name_pid(&victim),
-            words::name_pid(&case.task(nspawn)),
+            words::name_pid(&nspawn),
             going.clause(case)
         ),
     )
     .fixes(machine_again(case))
     .links(going.links(case, signal.at))
+    .links(order)
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)));
     let finding = if request.is_some() { finding } else { finding.gap(super::units::UNSEEN) };
     finding.answer()
@@ -408,7 +413,12 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
         (true, Some(9)) => (CauseId::ContainerKill, "killed"),
         (true, _) => (CauseId::ContainerStop, "told to end"),
     };
-    let link = call_link(case, call).before(case.exit.at);
+    // The machine's init got the blow; that the others went with it is the kernel's rule.
+    let with_init = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit);
+    let init = with_init.and_then(|blow| End::of(case, blow.signal.value.sender.id));
+    // What struck it came of the call, though the bus may be heard of later: systemd-nspawn acts within a millisecond.
+    let struck = init.as_ref().and_then(End::struck_by).map_or(case.exit.at, |signal| signal.at);
+    let link = call_link(case, call).concluded_before(struck.no_later_than(case.exit.at));
     let sender = case.blow.filter(|blow| !blow.mechanism.is_kernels_own());
     let by = sender
         .map(|blow| format!(" by {}", words::name_pid(&case.task(&blow.signal.value.sender))));
@@ -427,9 +437,7 @@ pub fn machine(case: &Case<'_>) -> Option<Opinion> {
     .links([link])
     .fixes(machine_again(case))
     .fixes(unit_remedies::of_act(actor.as_ref(), "org.freedesktop.machine1.manage-machines"));
-    // The machine's init got the blow; that the others went with it is the kernel's rule.
-    if let Some(blow) = case.blow.filter(|blow| blow.mechanism == Mechanism::PidNamespaceExit) {
-        let init = End::of(case, blow.signal.value.sender.id);
+    if let Some(blow) = with_init {
         finding = finding.links(init.iter().flat_map(|end| end.links(case, blow.signal.at)));
     }
     finding.answer()

@@ -1,7 +1,7 @@
 //! Deaths by a signal that a client had a service manager send to a unit: `systemctl kill` and its methods.
 
 use super::{Finding, Fit, Opinion, containers, is_not, logind, unit_remedies};
-use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, S, signal_name};
+use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, Process, S, signal_name};
 use crate::story::case::Case;
 use crate::story::ending::call_link;
 use crate::story::manager::UnitStop;
@@ -21,6 +21,9 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     if (who.is_none() || by_others) && containers::machines_call(case).is_some() {
         // systemd-nspawn itself has its unit killed when it ends (seen on 262), and may be gone before it can be looked at.
         return is_not(ID, "machined had been asked to end the machine");
+    }
+    if order.is_by_nspawn(case) && containers::unit_stopped(case).is_some() {
+        return is_not(ID, "systemd-nspawn had it sent, whose unit or machine was being stopped");
     }
     if who.is_none() && logind::is_asked_by_command(case, &stop) {
         // What it asks PID 1 for may fail, since somebody was gone already, and have reached the victim all the same.
@@ -53,6 +56,15 @@ pub fn killed_by_client(case: &Case<'_>) -> Option<Opinion> {
     .fixes(outside)
     .fixes(remedy.flatten())
     .answer()
+}
+
+/// systemd-nspawn, where it had the manager send the deciding signal to its machine, and its call.
+pub fn ordered_by_nspawn(case: &Case<'_>) -> Option<(Process, Vec<Link>)> {
+    let stop = UnitStop::of(case).filter(|stop| stop.by_command.is_none())?;
+    let order = Order::of(case, &stop, case.blow?.signal.value.number)?;
+    let nspawn = order.request.and_then(|request| request.process)?;
+    let is_it = order.is_by_nspawn(case);
+    is_it.then(|| (case.process_at(nspawn, case.struck_ns()), order.told(case)))
 }
 
 /// What is known of a client that had a manager send the deciding signal.

@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, at, caught, root, signal, systemd, task_in};
 use crate::evidence::{
-    BusCall, BusPeer, Fact, Grade, Manager, SignalInfo, SignalSent, Source, Task, sig,
+    BusCall, BusPeer, Fact, Grade, Manager, SignalInfo, SignalSent, Source, Syscall, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -162,4 +162,82 @@ fn a_restart_of_docker_ends_its_containers() {
     assert_eq!(death.cause.id, CauseId::ContainerKill, "{death:#?}");
     let text = &death.cause.explanation;
     assert!(text.contains("137") && !text.contains("restarted"), "{text}");
+}
+
+/// systemd-nspawn kills its machine's init at once; whoever reads the bus may hear of the call only then.
+#[test]
+fn a_machine_is_killed_before_the_bus_is_heard_of() {
+    let (init, victim) = (machine(484, "(sd-stubinit)"), machine(487, "sleep"));
+    let nspawn = root(task_in(481, "systemd-nspawn", "/system.slice/box.service"));
+    let machinectl = root(task_in(413, "machinectl", "/"));
+    let killed = of_bystander(signal(sig::SIGKILL, nspawn, init.clone()));
+    let asked = Fact::BusCall(BusCall {
+        bus: Manager::System,
+        sender: BusPeer { process: Some(machinectl.id), uid: Some(0), ..BusPeer::default() },
+        path: "/org/freedesktop/machine1".to_owned(),
+        member: "TerminateMachine".to_owned(),
+        args: vec!["box".into()],
+        granted_ns: Some(at(5001).boot_ns),
+        ..BusCall::default()
+    });
+    let scene = Scene::watching(&victim)
+        .exec(4900, machinectl, &["machinectl", "terminate", "box"], &[])
+        .signal(5000, killed)
+        .add(5001, Source::Bus, asked);
+    let death = ended_with(scene, &init, victim);
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    let chain = events(&death);
+    assert_eq!(
+        chain[..3],
+        [LinkEvent::Command, LinkEvent::BusCall, LinkEvent::Signal],
+        "{death:#?}"
+    );
+    assert_eq!(death.chain[1].evidence, Grade::Inferred, "{death:#?}");
+}
+
+/// As systemd-nspawn does it on systemd 262: its machine's scope is killed by the manager, on its behalf.
+#[test]
+fn a_machine_is_killed_on_behalf_of_what_runs_it() {
+    let scope = |pid, comm| root(task_in(pid, comm, "/machine.slice/box.scope/payload"));
+    let victim = Task { pid_ns: 7, ..scope(487, "sleep") };
+    let nspawn = root(task_in(481, "systemd-nspawn", "/system.slice/box.service"));
+    let call = Fact::BusCall(BusCall {
+        bus: Manager::System,
+        sender: BusPeer {
+            process: Some(nspawn.id),
+            uid: Some(0),
+            comm: Some(nspawn.comm.clone()),
+            ..BusPeer::default()
+        },
+        path: "/org/freedesktop/systemd1".to_owned(),
+        member: "KillUnit".to_owned(),
+        args: vec!["box.scope".into(), "all".into(), 9.into()],
+        granted_ns: Some(at(5001).boot_ns),
+        ..BusCall::default()
+    });
+    let killed = SignalSent {
+        info: SignalInfo::None,
+        syscall: Some(Syscall { name: "write".to_owned(), args: [0; 3] }),
+        written_cgroup: Some("/machine.slice/box.scope".to_owned()),
+        ..signal(sig::SIGKILL, systemd(), victim.clone())
+    };
+    let told = of_bystander(caught(sig::SIGTERM, systemd(), nspawn.clone()));
+    let scene = Scene::watching(&victim).exec(100, nspawn, &["systemd-nspawn", "-M", "box"], &[]);
+    let ended = |scene: Scene| {
+        let scene = scene.add(5001, Source::Bus, call.clone());
+        scene.signal(5002, killed.clone()).exit(5003, victim.clone(), 9, true).death()
+    };
+    let death =
+        ended(systemctl(scene.clone(), &["systemctl", "stop", "box"]).signal(5000, told).job(
+            5001,
+            927,
+            "stop",
+            "box.service",
+        ));
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    let words = "as box.service was stopped: root ran \"systemctl stop box\"";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(events(&death).contains(&LinkEvent::BusCall), "{death:#?}");
+    // Nobody stopped its unit: what is known is that it asked.
+    assert_eq!(ended(scene).cause.id, CauseId::SystemctlKill);
 }
