@@ -188,20 +188,21 @@ fn a_timers_service_ends_it() {
 /// What alice's own manager runs she has not typed either.
 #[test]
 fn a_users_timers_service_ends_it() {
-    // Where the user's manager looks; Debian has a link there to the other place.
-    const TIDY: &str = "/etc/xdg/systemd/user/tidy.service";
+    let tidy = "[Service]\nType=oneshot\nExecStart=/usr/bin/pkill --exact sleep\n";
     let options = Options::default()
-        .file(TIDY, "[Service]\nType=oneshot\nExecStart=/usr/bin/pkill --exact sleep\n")
-        .file("/etc/xdg/systemd/user/tidy.timer", "[Timer]\nOnActiveSec=100ms\nAccuracySec=1ms\n");
+        .file("/etc/systemd/user/tidy.service", tidy)
+        .file("/etc/systemd/user/tidy.timer", "[Timer]\nOnActiveSec=100ms\nAccuracySec=1ms\n");
     let lab = lab(&options);
     let mut login = lab.login().expect("alice logs in");
+    // A manager may find it by the link in /etc/xdg that Debian has.
+    let file = login.run("systemctl --user show -P FragmentPath tidy.service").expect("its file");
     let pid = login.run("(setsid sleep 1000 >/dev/null 2>&1 & echo $!)");
     let pid: u32 = pid.expect("a victim").parse().expect("its pid");
     let death = verdict(&lab, pid, || {
         login.run("systemctl --user start tidy.timer").expect("started");
     });
     assert_eq!(death.cause(), "user-command", "{death}");
-    assert_by_line(&death, "ExecStart", "/usr/bin/pkill --exact sleep", TIDY, 3);
+    assert_by_line(&death, "ExecStart", "/usr/bin/pkill --exact sleep", file.trim(), 3);
     let told = explanation(&death);
     let words = "alice's systemd --user ran for ExecStart= of tidy.service";
     assert!(told.contains(words) && told.contains("tidy.timer"), "{death}");
