@@ -23,7 +23,8 @@ use super::people::People;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, EngineConnection, Evidence, Exit, Fact, Job, JournalLine,
     KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
-    SessionState, Setting, SignalSent, TargetReason, Task, TcpChange, Terminal, Unavailable, User,
+    SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
+    Unavailable, User,
 };
 
 /// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
@@ -94,6 +95,21 @@ impl World {
         Self { sees_connections, ..Self::default() }
     }
 
+    /// A job may be told twice: at once, and with its type when the manager has answered.
+    fn job(&mut self, at: Moment, source: Source, job: &Job) {
+        let mut told = self.jobs.0.iter_mut().rev();
+        let known = told.find(|seen| {
+            let it = &seen.value;
+            seen.at == at
+                && (it.manager, it.id, &it.unit) == (job.manager, job.id, &job.unit)
+                && (&it.job_type, &it.result) == (&None, &None)
+        });
+        match known.filter(|_| job.result.is_none()) {
+            Some(known) => known.value.job_type.clone_from(&job.job_type),
+            None => self.jobs.push(at, source, job.clone()),
+        }
+    }
+
     /// Takes in one piece of evidence.
     pub fn observe(&mut self, evidence: &Evidence) {
         let (at, source) = (evidence.at, evidence.source);
@@ -125,7 +141,7 @@ impl World {
             }
             Fact::BusCall(call) => self.calls.push(at, source, call.clone()),
             Fact::BusReply(reply) => self.reply(at, reply),
-            Fact::Job(job) => self.jobs.push(at, source, job.clone()),
+            Fact::Job(job) => self.job(at, source, job),
             Fact::Unit(unit) => self.units.add(at, source, unit, &mut self.settings),
             Fact::Session(session) => self.sessions.push(at, source, session.clone()),
             Fact::Setting(setting) => self.settings.add(at, source, setting),

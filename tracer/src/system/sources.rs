@@ -40,6 +40,11 @@ impl Sources {
         self.0.borrow().get(name).is_some_and(|state| state == ATTACHED)
     }
 
+    /// Whether this one has not begun to listen yet.
+    pub fn is_connecting(&self, name: &str) -> bool {
+        self.0.borrow().get(name).is_some_and(|state| state == CONNECTING)
+    }
+
     /// Whether this one was asked for.
     pub fn is_wanted(&self, name: &str) -> bool {
         self.0.borrow().get(name).is_none_or(|state| state != NOT_WANTED)

@@ -139,6 +139,11 @@ impl Witnesses {
         self.context.sources.settled(limit).await;
     }
 
+    /// Whether what was written to the journal since the beginning is still to come.
+    pub fn opens_journal(&self) -> bool {
+        self.context.sources.is_connecting("journal")
+    }
+
     /// Whether a process has ended.
     pub fn is_gone(&self, id: ProcessId) -> bool {
         self.context.processes.is_gone(id)

@@ -36,7 +36,8 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// only every 250 ms (`POST_CHANGE_TIMER_INTERVAL_USEC`), and journalctl takes its time.
 const SETTLE_JOURNAL: Duration = Duration::from_millis(600);
 
-/// How long it waits for what is still being looked up by then: the names of users, the unit of a signal's sender.
+/// How long it waits for what is still being looked up by then: the names of users, the unit of a signal's sender, what
+/// the journal says while it is still being opened.
 const SETTLE_ASKED: Duration = Duration::from_secs(2);
 
 /// How long after a row of equal signals began the folded ones are shown where nothing else happens: when all of
@@ -383,7 +384,7 @@ impl<'a> Live<'a> {
 
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
-        let asked = self.witnesses.are_asked();
+        let (asked, opens_journal) = (self.witnesses.are_asked(), self.witnesses.opens_journal());
         while let Ok(heard) = self.heard.try_recv() {
             self.take(heard)?;
         }
@@ -394,7 +395,8 @@ impl<'a> Live<'a> {
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
                 let patience = if pending.needs_journal { SETTLE_JOURNAL } else { SETTLE };
-                let is_time = waited >= patience && (!asked || waited >= SETTLE_ASKED);
+                let is_awaited = asked || opens_journal && pending.needs_journal;
+                let is_time = waited >= patience && (!is_awaited || waited >= SETTLE_ASKED);
                 is_time || pending.in_haste
             })
             .map(|pending| pending.id)

@@ -2,7 +2,7 @@
 
 use super::scene::{Scene, signal, systemd, task_in};
 use crate::evidence::{Fact, Grade, Job, JournalLine, Manager, Source, TargetReason, Task, sig};
-use crate::story::verdict::{CauseId, Death};
+use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 const SESSION: &str = "/user.slice/user-0.slice/session-1.scope";
 
@@ -327,4 +327,19 @@ fn a_reason_alone_takes_the_system_down() {
         "job.service",
     );
     assert_eq!(struck(asked, 5004).cause.id, CauseId::UnitStopRequested);
+}
+
+/// It is told at once, and with its type when the manager has answered.
+#[test]
+fn what_takes_all_down_is_one_job_though_it_is_told_twice() {
+    let told = |kind: &str| {
+        let scene = ran(begin(), 4990, 55, &["systemctl", "soft-reboot"]);
+        let scene = scene.job_of_type(5000, 700, None, "soft-reboot.target");
+        struck(scene.job(5000, 700, kind, "soft-reboot.target"), 5004)
+    };
+    let death = told("start");
+    assert_eq!(death.cause.id, CauseId::SystemShutdown, "{death:#?}");
+    let jobs = death.chain.iter().filter(|link| link.event == LinkEvent::Job);
+    assert_eq!(jobs.count(), 1, "{death:#?}");
+    assert_ne!(told("stop").cause.id, CauseId::SystemShutdown);
 }

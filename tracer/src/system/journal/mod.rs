@@ -96,8 +96,10 @@ pub async fn follow(context: Arc<Context>, begin: Moment) {
         };
         let why = match started {
             Ok(mut child) => {
-                context.sources.set("journal", ATTACHED);
-                if read(&context, &mut child, begin, &mut place).await > 0 {
+                let pid = child.id();
+                let reading = read(&context, &mut child, begin, &mut place);
+                let (lines, ()) = tokio::join!(reading, attach_when_asleep(&context, pid));
+                if lines > 0 {
                     pause = RETRY_FIRST;
                 }
                 listened = true;
@@ -120,6 +122,32 @@ pub async fn follow(context: Arc<Context>, begin: Moment) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
     }
+}
+
+/// Says that the journal is listened to once `journalctl` has nothing left to tell and sleeps: it first opens all files, which
+/// can take seconds where they are many, or the machine is busy.
+async fn attach_when_asleep(context: &Context, pid: Option<u32>) {
+    const LOOKS: Duration = Duration::from_millis(5);
+    let Some(pid) = pid else { return };
+    let mut slept = false;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        slept = match state_of(&stat) {
+            // Once alone it may be waiting for its output to be read.
+            Some('S') if !slept => true,
+            // Or nothing can be known of it here.
+            Some('S') | None => return context.sources.set("journal", ATTACHED),
+            // It has ended: whoever reads its output says so.
+            Some('Z' | 'X') => return,
+            Some(_) => false,
+        };
+        tokio::time::sleep(LOOKS).await;
+    }
+}
+
+/// The state of a process by its `/proc/PID/stat`, whatever it calls itself.
+fn state_of(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn start(place: &Place, kernel_log_attached: bool) -> io::Result<Child> {
@@ -313,6 +341,15 @@ async fn ended(child: &mut Child) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_of_a_process_is_told_whatever_its_name() {
+        assert_eq!(state_of("42 (journalctl) S 1 42"), Some('S'));
+        assert_eq!(state_of("42 (a) S 1) R 1 42"), Some('R'));
+        assert_eq!(state_of(""), None);
+        let own = std::fs::read_to_string("/proc/thread-self/stat").expect("this thread");
+        assert_eq!(state_of(&own), Some('R'));
+    }
 
     #[tokio::test]
     async fn lines_are_bounded() {

@@ -267,6 +267,10 @@ pub fn signal(context: &Arc<Context>, manager: Manager, at: Moment, message: &Me
             }
             if GOING_DOWN.contains(&unit.as_str()) {
                 going_down(context, manager, at);
+                // Nobody may have the time to wait for its type: the manager answers when it has made all the other jobs.
+                let (unit, job_type, result) = (unit.clone(), None, None);
+                let job = Job { manager, id, unit, job_type, result };
+                context.outbox.say_at(at, Source::Bus, Fact::Job(job));
             }
             tokio::spawn(job_new(Arc::clone(context), manager, at, id, path, unit));
         }
