@@ -479,12 +479,14 @@ fn command(
     at_ns: u64,
     says: impl Fn(ProcessId, &[String]) -> bool,
 ) -> Option<(ProcessId, bool)> {
-    const COMMANDS: [&str; 7] = [
+    const COMMANDS: [&str; 8] = [
         "systemctl",
         "service",
         "invoke-rc.d",
         "deb-systemd-invo",
         "systemd-run",
+        // systemd-update-helper, which packages run.
+        "systemd-update-",
         "telinit",
         "init",
     ];

@@ -19,7 +19,7 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// Verbs of systemctl, service(8), invoke-rc.d(8) and deb-systemd-invoke(1p) that ask for it.
+    /// Verbs of systemctl, service(8), invoke-rc.d(8), deb-systemd-invoke(1p) and systemd-update-helper that ask for it.
     const fn verbs(self) -> &'static [&'static str] {
         match self {
             Self::Stop => &[
@@ -32,6 +32,8 @@ impl Wish {
                 "condrestart",
                 "disable",
                 "mask",
+                "remove-units",
+                "remove-system-units",
             ],
             Self::Start => &[
                 "start",
@@ -75,13 +77,19 @@ impl Wish {
     }
 }
 
-/// Whether a command asks this manager to restart whatever is marked for that, by its arguments.
+/// Whether a command asks this manager to restart whatever is marked for that, by its arguments: systemctl, or
+/// systemd-update-helper, which asks the managers of all users for `--global`.
 pub fn is_for_marked(args: &[String], manager: Manager) -> bool {
+    // `enqueue-marked` since 260; the helper's since it is a program of its own.
+    const EITHER: [&str; 3] = ["--marked", "enqueue-marked", "daemon-reload-enqueue-marked"];
+    const OF_SYSTEM: [&str; 2] = ["system-restart", "system-reload-restart"];
+    const OF_USERS: [&str; 2] = ["user-restart", "user-reload-restart"];
     let has = |word: &str| args.iter().any(|arg| arg == word);
-    has("--user") == matches!(manager, Manager::User(_))
-        // The latter since 260.
-        && (has("--marked") || has("enqueue-marked"))
-        && !is_elsewhere(args)
+    let one_of = |words: &[&str]| words.iter().any(|word| has(word));
+    let is_users = matches!(manager, Manager::User(_));
+    let of_users = has("--user") || has("--global") || one_of(&OF_USERS);
+    let verbs = if is_users { OF_USERS } else { OF_SYSTEM };
+    of_users == is_users && (one_of(&EITHER) || one_of(&verbs)) && !is_elsewhere(args)
 }
 
 /// The unit that a command isolates, by its arguments, as systemctl(1) and telinit(8) read them.
@@ -230,6 +238,11 @@ mod tests {
     fn what_is_marked() {
         let is = |line: &str, manager| is_for_marked(&args(line), manager);
         assert!(is("systemctl reload-or-restart --marked", Manager::System));
+        let helper = "/usr/lib/systemd/systemd-update-helper";
+        assert!(is(&format!("{helper} system-reload-restart"), Manager::System));
+        assert!(!is(&format!("{helper} system-reload"), Manager::System));
+        assert!(!is(&format!("{helper} user-restart"), Manager::System));
+        assert!(is(&format!("{helper} --global enqueue-marked"), Manager::User(1000)));
         assert!(is("systemctl --user -M alice@ reload-or-restart --marked", Manager::User(1000)));
         assert!(!is("systemctl --user reload-or-restart --marked", Manager::System));
         assert!(!is("systemctl --root=/x reload-or-restart --marked", Manager::System));

@@ -188,7 +188,7 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
     context.outbox.say(Source::CgroupFs, Fact::Container(ContainerFound { cgroup, container }));
 }
 
-/// The settings of logind, of PID 1, of the kernel, of sudo and of shells, once.
+/// The settings of logind, of PID 1, of the kernel, of sudo and of shells, and which distribution this is, once.
 async fn machine_settings(context: Arc<Context>) {
     if context.outbox.first_time("machine settings") {
         tell_settings(&context, machine::core_pattern());
@@ -196,7 +196,8 @@ async fn machine_settings(context: Arc<Context>) {
         let manager = tell_read(Arc::clone(&context), "system.conf", read);
         let sudo = tell_read(Arc::clone(&context), "sudo", Root::sudo_timeouts);
         let shells = tell_read(Arc::clone(&context), "shells", Root::idle_limits);
-        tokio::join!(manager, sudo, shells, logind_settings(Arc::clone(&context)));
+        let distribution = tell_read(Arc::clone(&context), "os-release", Root::distribution);
+        tokio::join!(manager, sudo, shells, distribution, logind_settings(Arc::clone(&context)));
     }
 }
 

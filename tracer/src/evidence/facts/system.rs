@@ -179,6 +179,9 @@ impl Setting {
     /// The scope of what sudoers(5) sets; where that is for some alone, with whom: `sudoers :alice`.
     pub const SUDOERS: &'static str = "sudoers";
 
+    /// Its scope where it says which distribution this is: `ID` and `ID_LIKE` of os-release(5).
+    pub const OS_RELEASE: &'static str = "os-release";
+
     /// Those of no unit of which every line is told: which of them counts is decided when it matters.
     const EACH_LINE: [&'static str; 3] = ["TMOUT", "command_timeout", "TIMEOUT"];
 

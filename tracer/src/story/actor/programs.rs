@@ -31,7 +31,7 @@ const ROOTS: [&str; 11] = [
 
 /// What installs and updates software, and restarts services for it. Daemons among them: what is below them is
 /// their doing.
-const UPDATERS: [&str; 19] = [
+const UPDATERS: [&str; 25] = [
     "apt",
     "apt-get",
     "aptitude",
@@ -39,13 +39,19 @@ const UPDATERS: [&str; 19] = [
     "unattended-upgr",
     "needrestart",
     "dnf",
+    "dnf-3",
+    "dnf4",
     "dnf5",
+    "dnf5daemon-serv",
+    "dnf-automatic",
     "yum",
     "rpm",
     "rpm-ostree",
     "microdnf",
     "zypper",
+    "transactional-u",
     "pacman",
+    "pamac-daemon",
     "apk",
     "packagekitd",
     "snapd",
@@ -122,8 +128,14 @@ pub fn is_roots(process: &Process) -> bool {
 pub fn is_outermost(process: &Process) -> bool {
     let comm = process.comm.as_deref().unwrap_or_default();
     // A script may be called like one: systemd-update-helper.
-    let is_root = ROOTS.iter().any(|root| comm.starts_with(root));
+    let is_root = ROOTS.iter().any(|root| comm.starts_with(root)) && !is_systemds_tool(comm);
     process.pid <= 1 || is_root && !is_shell_script(process)
+}
+
+/// Whether a name is that of a tool of systemd's that acts for whoever ran it: systemd-update-helper is no script any more in
+/// newer versions (`src/update-helper`), and systemd-inhibit waits for what it runs.
+fn is_systemds_tool(comm: &str) -> bool {
+    ["systemd-update-", "systemd-inhibit"].contains(&comm)
 }
 
 /// Whether a process installs software, and is not only called so.

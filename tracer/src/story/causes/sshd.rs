@@ -48,7 +48,9 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
         .as_ref()
         .map_or_else(|| "KillMode=control-group, the default".to_owned(), units::cited);
     let ended = ending.clause().map(|clause| format!(" ({clause})")).unwrap_or_default();
-    let socket = format!("{}.socket", template.trim_end_matches("@.service"));
+    let name = template.trim_end_matches("@.service");
+    // What systemd-ssh-generator makes has no service that could take its place.
+    let socket = ["ssh", "sshd"].contains(&name).then(|| format!("{name}.socket"));
     let mut links = ending.links(case, stop.first.at);
     if !ending.sshd.iter().any(|exit| exit.value.task.id == sshd.value.task.id) {
         links.push(exit_link(case, sshd));
@@ -70,11 +72,9 @@ pub fn per_connection_unit(case: &Case<'_>) -> Option<Opinion> {
     .links(links)
     .links([units::cleanup_link(case, &stop, sshd)])
     .links(units::stop_links(case, &stop))
-    .fixes([
-        fixes::pam_systemd(&stop.unit),
-        fixes::long_running_sshd(&socket),
-        fixes::kill_mode_process(&stop.at()),
-    ])
+    .fixes([fixes::pam_systemd(&stop.unit)])
+    .fixes(socket.map(|socket| fixes::long_running_sshd(&socket)))
+    .fixes([fixes::kill_mode_process(&stop.at())])
     .answer()
 }
 

@@ -1,7 +1,7 @@
 //! What to do about a stop of a unit that somebody asked for.
 
 use super::logind;
-use crate::evidence::{Manager, Process, ProcessId};
+use crate::evidence::{Manager, Process, ProcessId, Setting};
 use crate::story::actor::{Actor, Place};
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept};
@@ -24,11 +24,16 @@ pub fn of_request(
     match removal {
         Some(removal) => {
             let package = removal.package.as_deref();
-            return vec![fixes::install_again(&at, &updaters, package)];
+            return vec![fixes::install_again(
+                &at,
+                &updaters,
+                distribution(case).as_deref(),
+                package,
+            )];
         }
         None if !updaters.is_empty() => {
             let file = stop.history.and_then(|history| history.text("FragmentPath"));
-            remedies.push(fixes::updates(&at, &updaters, file));
+            remedies.push(fixes::updates(&at, &updaters, distribution(case).as_deref(), file));
         }
         None => {}
     }
@@ -50,6 +55,13 @@ pub fn of_request(
     }
     remedies.extend(by_itself.map(|it| fixes::look_at_asker(&it)));
     remedies
+}
+
+/// Which distribution this is, and of whose kind, where it is known: ids of os-release(5), separated by spaces.
+fn distribution(case: &Case<'_>) -> Option<String> {
+    let told = |name: &str| case.setting(&[Setting::OS_RELEASE], name).map(|it| it.value);
+    let ids: Vec<_> = ["ID", "ID_LIKE"].into_iter().filter_map(told).collect();
+    (!ids.is_empty()).then(|| ids.join(" "))
 }
 
 /// What polkit calls it to have units stopped, restarted or signalled.
@@ -135,17 +147,26 @@ impl Removal {
             let removes = ["remove", "purge"].contains(&what);
             return Some(removes.then_some(Self { package }));
         }
+        // Further letters say how: `pacman -Rns`, `rpm -evh`.
+        let short = match process.comm.as_deref()? {
+            "rpm" => "-e",
+            "pacman" => "-R",
+            _ => "",
+        };
         let removes: &[&str] = match process.comm.as_deref()? {
             "dpkg" => &["-r", "--remove", "-P", "--purge"],
             "apt" | "apt-get" | "aptitude" => &["remove", "purge", "autoremove"],
-            "dnf" | "dnf5" | "yum" | "microdnf" => &["remove", "erase", "autoremove"],
-            "rpm" => &["-e", "--erase"],
+            "dnf" | "dnf-3" | "dnf4" | "dnf5" | "yum" | "microdnf" => {
+                &["remove", "erase", "autoremove"]
+            }
+            "rpm" => &["--erase"],
             "zypper" => &["remove", "rm"],
-            "pacman" => &["-R", "-Rs", "-Rns", "--remove"],
+            "pacman" => &["--remove"],
             "apk" => &["del"],
             _ => return None,
         };
-        let is_it = args.iter().skip(1).any(|arg| removes.contains(&arg.as_str()));
+        let is_short = |arg: &str| !short.is_empty() && arg.starts_with(short);
+        let is_it = args.iter().skip(1).any(|arg| removes.contains(&arg.as_str()) || is_short(arg));
         Some(is_it.then_some(Self { package: None }))
     }
 }
@@ -169,6 +190,12 @@ mod tests {
         assert_eq!(told("v.prerm", "/bin/sh /var/lib/dpkg/info/v.prerm upgrade 2"), Some(None));
         assert_eq!(told("apt-get", "apt-get -y remove v"), Some(Some(Removal { package: None })));
         assert_eq!(told("dpkg", "dpkg --unpack v.deb"), Some(None));
+        for removal in ["pacman -Rns v", "rpm -evh v", "rpm --erase v", "dnf -y remove v"] {
+            let comm = removal.split(' ').next().expect("a word");
+            assert_eq!(told(comm, removal), Some(Some(Removal { package: None })), "{removal}");
+        }
+        assert_eq!(told("rpm", "rpm -Uvh --excludedocs v.rpm"), Some(None));
+        assert_eq!(told("pacman", "pacman -Syu"), Some(None));
         assert_eq!(told("bash", "bash remove"), None);
     }
 }

@@ -110,7 +110,7 @@ fn marked(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>, what: &str) -> 
     };
     let finding = requested(case, stop, request, what);
     let explanation = format!(
-        "{} That had whatever was marked for it restarted (systemctl reload-or-restart --marked), and {whether}.",
+        "{} That had whatever was marked for it restarted (systemctl reload-or-restart --marked, or enqueue-marked), and {whether}.",
         finding.explanation
     );
     let grade = finding.grade.min(Grade::Inferred);

@@ -30,12 +30,13 @@ pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
         Asker::CronJob(command) => fix(
             "see the cron job that does so",
             vec![format!(
-                "sudo grep -srnF -e {} /etc/crontab /etc/cron.d /var/spool/cron",
+                "sudo grep -srnF -e {} /etc/*cron* /var/spool/cron",
                 quoted(command)
             )],
             WHERE,
         )
-        .check("grep CRON /var/log/syslog; journalctl -t CRON -n 20")
+        // cronie, as on Fedora and Arch, calls itself CROND there.
+        .check("journalctl -t CRON -t CROND -n 20; grep -s CRON /var/log/syslog /var/log/cron")
         .see("crontab(5), cron(8)"),
         Asker::AtJob => fix(
             "see what else is planned for later",

@@ -49,7 +49,7 @@ pub fn oom_daemon_avoid(daemon: &str, program: &str) -> Option<Fix> {
     let spare = fix(
         &format!("have {daemon} choose others first"),
         vec![
-            format!("sudo editor {file}"),
+            format!("sudoedit {file}"),
             remark(&format!("there, {there}")),
             format!("sudo systemctl restart {daemon}"),
         ],

@@ -58,18 +58,26 @@ pub fn start_again(at: &UnitAt, kept: Kept) -> Fix {
         .see("systemctl(1)")
 }
 
-/// The package of the unit was removed by one of these; `package` where its name is known.
-pub fn install_again(at: &UnitAt, updaters: &[String], package: Option<&str>) -> Fix {
-    let install = match PackageTool::of(updaters) {
+/// The package of the unit was removed by one of these; `package` where its name is known, `os` as in [`PackageTool::of`].
+pub fn install_again(
+    at: &UnitAt,
+    updaters: &[String],
+    os: Option<&str>,
+    package: Option<&str>,
+) -> Fix {
+    let install = PackageTool::of(updaters, os).map(|tool| match tool {
         PackageTool::Dnf => "dnf install",
         PackageTool::Zypper => "zypper install",
         PackageTool::Pacman => "pacman -S",
         PackageTool::Apk => "apk add",
         PackageTool::Apt => "apt-get install",
-    };
-    let command = match package {
-        Some(package) => format!("sudo {install} {}", operand(package)),
-        None => format!("# with the package that was removed: sudo {install} PACKAGE"),
+    });
+    let command = match (install, package) {
+        (Some(install), Some(package)) => format!("sudo {install} {}", operand(package)),
+        (Some(install), None) => {
+            remark(&format!("with the package that was removed: sudo {install} PACKAGE"))
+        }
+        (None, _) => remark("install the package that was removed"),
     };
     fix(
         "install its package again",
@@ -92,26 +100,50 @@ enum PackageTool {
 }
 
 impl PackageTool {
-    /// By what was seen at work: rpm works for zypper as for dnf.
-    fn of(updaters: &[String]) -> Self {
-        const TOOLS: [(&str, PackageTool); 9] = [
+    /// By what was seen at work, rpm works for zypper as for dnf; else by the distribution, `os`, as os-release(5) has its
+    /// ids: PackageKit works everywhere.
+    fn of(updaters: &[String], os: Option<&str>) -> Option<Self> {
+        const TOOLS: [(&str, PackageTool); 20] = [
             ("zypper", PackageTool::Zypper),
+            ("transactional-u", PackageTool::Zypper),
             ("pacman", PackageTool::Pacman),
+            ("pamac-daemon", PackageTool::Pacman),
             ("apk", PackageTool::Apk),
             ("dnf", PackageTool::Dnf),
+            ("dnf-3", PackageTool::Dnf),
+            ("dnf4", PackageTool::Dnf),
             ("dnf5", PackageTool::Dnf),
+            ("dnf5daemon-serv", PackageTool::Dnf),
+            ("dnf-automatic", PackageTool::Dnf),
             ("yum", PackageTool::Dnf),
             ("microdnf", PackageTool::Dnf),
             ("rpm-ostree", PackageTool::Dnf),
             ("rpm", PackageTool::Dnf),
+            ("apt", PackageTool::Apt),
+            ("apt-get", PackageTool::Apt),
+            ("aptitude", PackageTool::Apt),
+            ("dpkg", PackageTool::Apt),
+            ("unattended-upgr", PackageTool::Apt),
         ];
         let tool = TOOLS.iter().find(|(name, _)| updaters.iter().any(|updater| updater == name));
-        tool.map_or(Self::Apt, |(_, tool)| *tool)
+        let by_os = || os?.split(' ').find_map(Self::of_distribution);
+        tool.map(|(_, tool)| *tool).or_else(by_os)
+    }
+
+    fn of_distribution(id: &str) -> Option<Self> {
+        Some(match id {
+            "debian" | "ubuntu" => Self::Apt,
+            "fedora" | "rhel" | "centos" => Self::Dnf,
+            "suse" | "opensuse" => Self::Zypper,
+            "arch" => Self::Pacman,
+            "alpine" => Self::Apk,
+            _ => return None,
+        })
     }
 }
 
-/// A package manager, or what works for one, restarted it. `file`: the unit's own file.
-pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
+/// A package manager, or what works for one, restarted it. `os`: as in [`PackageTool::of`]. `file`: the unit's own file.
+pub fn updates(at: &UnitAt, updaters: &[String], os: Option<&str>, file: Option<&str>) -> Fix {
     let is = |name: &str| updaters.iter().any(|updater| updater == name);
     let snap = at.unit.strip_prefix("snap.").and_then(|rest| rest.split('.').next());
     if let Some(snap) = snap.filter(|_| is("snapd") || is("snap")) {
@@ -146,29 +178,7 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     }
     let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
     let owner = operand(&file);
-    let (find, hold, see) = match PackageTool::of(updaters) {
-        PackageTool::Dnf => {
-            (format!("rpm -qf {owner}"), "sudo dnf versionlock add PACKAGE", "dnf(8), rpm(8)")
-        }
-        PackageTool::Zypper => {
-            (format!("rpm -qf {owner}"), "sudo zypper addlock PACKAGE", "zypper(8), rpm(8)")
-        }
-        PackageTool::Pacman => (
-            format!("pacman -Qo {owner}"),
-            "in /etc/pacman.conf, under [options]: IgnorePkg = PACKAGE",
-            "pacman(8), pacman.conf(5)",
-        ),
-        PackageTool::Apk => (
-            format!("apk info --who-owns {owner}"),
-            "sudo apk add 'PACKAGE=VERSION', with the version that is installed",
-            "apk(8), apk-world(5)",
-        ),
-        PackageTool::Apt => (
-            format!("dpkg -S {owner}"),
-            "sudo apt-mark hold PACKAGE",
-            "apt-mark(8), unattended-upgrade(8)",
-        ),
-    };
+    let (find, hold, see) = holding(&owner, PackageTool::of(updaters, os));
     fix(
         "choose when its package is upgraded",
         vec![find, format!("# with the package it names: {hold}")],
@@ -177,6 +187,39 @@ pub fn updates(at: &UnitAt, updaters: &[String], file: Option<&str>) -> Fix {
     .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
     .check(at.about("status"))
     .see(see)
+}
+
+/// How the package is found that a file is of, and how it is kept as it is, for a shell; and the manuals of that.
+fn holding(owner: &str, tool: Option<PackageTool>) -> (String, &'static str, &'static str) {
+    match tool {
+        Some(PackageTool::Dnf) => {
+            (format!("rpm -qf {owner}"), "sudo dnf versionlock add PACKAGE", "dnf(8), rpm(8)")
+        }
+        Some(PackageTool::Zypper) => {
+            (format!("rpm -qf {owner}"), "sudo zypper addlock PACKAGE", "zypper(8), rpm(8)")
+        }
+        Some(PackageTool::Pacman) => (
+            format!("pacman -Qo {owner}"),
+            "in /etc/pacman.conf, under [options]: IgnorePkg = PACKAGE",
+            "pacman(8), pacman.conf(5)",
+        ),
+        Some(PackageTool::Apk) => (
+            format!("apk info --who-owns {owner}"),
+            "sudo apk add 'PACKAGE=VERSION', with the version that is installed",
+            "apk(8), apk-world(5)",
+        ),
+        Some(PackageTool::Apt) => (
+            format!("dpkg -S {owner}"),
+            "sudo apt-mark hold PACKAGE",
+            "apt-mark(8), unattended-upgrade(8)",
+        ),
+        // Which of them is there is not known.
+        None => (
+            format!("rpm -qf {owner} || dpkg -S {owner} || pacman -Qo {owner}"),
+            "dnf versionlock add PACKAGE, apt-mark hold PACKAGE, or IgnorePkg in /etc/pacman.conf",
+            "dnf(8), apt-mark(8), pacman.conf(5)",
+        ),
+    }
 }
 
 /// Where systemd does not start services; `is_openrcs`: OpenRC does.

@@ -40,7 +40,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
     let updaters = ["apt", "dnf", "zypper", "pacman", "apk", "needrestart"].map(str::to_owned);
     let installed = updaters.iter().flat_map(|updater| {
         let by = std::slice::from_ref(updater);
-        [updates(at, by, None), install_again(at, by, None)]
+        [updates(at, by, None, None), install_again(at, by, None, None)]
     });
     let kept = [Kept::Free, Kept::Disabled, Kept::Masked { for_now: false }, Kept::Deleted];
     let choices =
@@ -188,19 +188,24 @@ fn a_remedy_says_what_it_brings_how_to_check_it_and_where_to_read_on() {
 #[test]
 fn packages_are_held_by_what_installs_them() {
     let at = UnitAt::of_system("v.service");
-    let by = |updaters: &[&str]| {
+    let by = |updaters: &[&str], os: Option<&str>| {
         let updaters: Vec<String> = updaters.iter().map(|it| (*it).to_owned()).collect();
         let file = Some("/usr/lib/systemd/system/v.service");
-        updates(&at, &updaters, file).commands.join("\n")
+        updates(&at, &updaters, os, file).commands.join("\n")
     };
-    for (updaters, finds, holds) in [
-        (&["apt"][..], "dpkg -S /usr", "apt-mark hold"),
-        (&["rpm", "dnf"], "rpm -qf /usr", "dnf versionlock"),
-        (&["rpm", "zypper"], "rpm -qf /usr", "zypper addlock"),
-        (&["pacman"], "pacman -Qo /usr", "IgnorePkg"),
-        (&["apk"], "apk info --who-owns /usr", "apk add"),
+    for (updaters, os, finds, holds) in [
+        (&["apt"][..], None, "dpkg -S /usr", "apt-mark hold"),
+        (&["rpm", "dnf"], None, "rpm -qf /usr", "dnf versionlock"),
+        (&["rpm", "zypper"], None, "rpm -qf /usr", "zypper addlock"),
+        (&["pacman"], None, "pacman -Qo /usr", "IgnorePkg"),
+        (&["apk"], None, "apk info --who-owns /usr", "apk add"),
+        // PackageKit and its kind are everywhere: what the distribution has counts.
+        (&["packagekitd"], Some("nobara rhel fedora"), "rpm -qf /usr", "dnf versionlock"),
+        (&["packagekitd"], Some("debian"), "dpkg -S /usr", "apt-mark hold"),
+        (&["packagekitd"], Some("nixos"), "|| pacman -Qo /usr", "IgnorePkg"),
+        (&["dnf5daemon-serv"], Some("debian"), "rpm -qf /usr", "dnf versionlock"),
     ] {
-        let commands = by(updaters);
+        let commands = by(updaters, os);
         assert!(commands.contains(finds) && commands.contains(holds), "{commands}");
     }
 }
@@ -214,7 +219,7 @@ fn a_remark_has_one_line() {
 #[test]
 fn needrestart_is_told_of_each_unit_by_a_file_of_its_own() {
     let file = |unit: &str| {
-        let told = updates(&UnitAt::of_system(unit), &["needrestart".to_owned()], None);
+        let told = updates(&UnitAt::of_system(unit), &["needrestart".to_owned()], None, None);
         told.commands[0].rsplit(' ').next().map(str::to_owned)
     };
     let one = Some("/etc/needrestart/conf.d/50-killtrace-a.service.conf".to_owned());

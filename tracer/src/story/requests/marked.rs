@@ -1,5 +1,6 @@
 //! A request that names no unit: `systemctl reload-or-restart --marked` has whatever is marked for it restarted. The
-//! packages of Fedora, openSUSE and RHEL do so when they have been upgraded (`src/rpm/systemd-update-helper.in`).
+//! packages of Fedora, openSUSE and RHEL do so when they have been upgraded (`src/rpm/systemd-update-helper.in`, which
+//! newer versions have as a program, `src/update-helper`), and a hook of Arch's.
 
 use super::{Request, command};
 use crate::evidence::{Manager, S};
@@ -26,17 +27,22 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Whether somebody was seen to mark this unit before `at_ns`: `systemctl set-property UNIT Markers=+needs-restart`.
+/// Whether somebody was seen to mark this unit before `at_ns`: `systemctl set-property UNIT Markers=+needs-restart`, or
+/// `systemd-update-helper mark-restart-system-units UNIT`.
 pub fn was_marked(case: &Case<'_>, manager: Manager, unit: &str, at_ns: u64) -> bool {
     let names = Names::of(case.world, manager, unit);
     case.world.people.iter().any(|(_, known)| {
         let args = known.cmdline.as_deref().unwrap_or_default();
         let in_time = known.exec_ns.is_some_and(|at| at <= at_ns && at + MARKED >= at_ns);
-        let marks = |arg: &String| arg.starts_with("Markers=") && arg.contains("needs-restart");
-        in_time
-            && known.comm.as_deref() == Some("systemctl")
-            && args.iter().any(|arg| arg == "set-property")
-            && args.iter().any(marks)
-            && args.iter().skip(1).any(|arg| names.are_meant_by(arg))
+        let marker = |arg: &String| arg.starts_with("Markers=") && arg.contains("needs-restart");
+        let marks = match known.comm.as_deref() {
+            Some("systemctl") => {
+                args.iter().any(|arg| arg == "set-property") && args.iter().any(marker)
+            }
+            // Cut by the kernel.
+            Some("systemd-update-") => args.iter().any(|arg| arg.starts_with("mark-restart-")),
+            _ => false,
+        };
+        in_time && marks && args.iter().skip(1).any(|arg| names.are_meant_by(arg))
     })
 }

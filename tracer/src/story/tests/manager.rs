@@ -634,6 +634,40 @@ fn what_is_restarted_for_being_marked_names_the_upgrade() {
     }
 }
 
+/// The helper of rpm's triggers is no script any more in newer versions of systemd: it asks by itself.
+#[test]
+fn what_systemds_helper_restarts_names_the_upgrade() {
+    const HELPER: &str = "/usr/lib/systemd/systemd-update-helper";
+    let victim = root(task_in(42, "sleep", "/system.slice/victim.service"));
+    let (sudo, dnf) = (root(task_in(79, "sudo", SCOPE)), root(task_in(80, "dnf5", SCOPE)));
+    let shell = task_in(75, "bash", SCOPE);
+    // The kernel cut its name.
+    let helper = |pid| root(task_in(pid, "systemd-update-", SCOPE));
+    let above = [&dnf, &sudo, &shell];
+    let upgrade = Scene::watching(&victim)
+        .session("3", 70)
+        .exec(100, sudo.clone(), &["sudo", "dnf5", "upgrade"], &[&shell])
+        .exec(110, dnf.clone(), &["dnf5", "upgrade"], &[&sudo, &shell]);
+    let restarted = upgrade
+        .clone()
+        .exec(4000, helper(81), &[HELPER, "mark-restart-system-units", "victim.service"], &above)
+        .exec(4900, helper(82), &[HELPER, "system-restart"], &above)
+        .job(4999, 194, "restart", "victim.service")
+        .ended_by(systemd(), victim.clone());
+    assert_eq!(restarted.cause.id, CauseId::UnitStopRequested, "{restarted:#?}");
+    let text = &restarted.cause.explanation;
+    for words in ["alice ran \"sudo dnf5 upgrade\"", "victim.service had been marked"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // As a package is removed.
+    let removed = upgrade
+        .exec(4900, helper(82), &[HELPER, "remove-system-units", "victim.service"], &above)
+        .job(4999, 194, "stop", "victim.service")
+        .ended_by(systemd(), victim);
+    let text = &removed.cause.explanation;
+    assert!(text.contains("alice ran \"sudo dnf5 upgrade\""), "{text}");
+}
+
 /// What a script does that sudo was asked to run is what somebody did by sudo.
 #[test]
 fn a_script_that_sudo_runs_is_told_with_sudo() {

@@ -137,16 +137,28 @@ impl Root {
         if directory == ELOGIND {
             return None;
         }
-        let release =
-            self.read("/etc/os-release").or_else(|_| self.read("/usr/lib/os-release")).ok()?;
-        let ids = release.lines().filter_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            matches!(name, "ID" | "ID_LIKE").then_some(value)
-        });
-        let known = ids.flat_map(|value| value.split([' ', '"', '\''])).any(|word| {
+        let ids = self.distribution();
+        let known = ids.iter().flat_map(|it| it.value.split(' ')).any(|word| {
             NO_KILL.iter().any(|id| word == *id || word.strip_prefix("opensuse-").is_some())
         });
         known.then(|| "no".to_owned())
+    }
+
+    /// Which distribution this is, and of whose kind; scope [`Setting::OS_RELEASE`].
+    pub fn distribution(&self) -> Vec<Setting> {
+        let read = |file: &'static str| Some((file, self.read(file).ok()?));
+        let found = read("/etc/os-release").or_else(|| read("/usr/lib/os-release"));
+        let Some((file, text)) = found else { return Vec::new() };
+        let lines = (1..).zip(text.lines()).filter_map(|(number, line)| {
+            let (name, value) = line.split_once('=')?;
+            let value = value.trim_matches(['"', '\'']);
+            matches!(name, "ID" | "ID_LIKE").then(|| Setting {
+                file: Some(file.to_owned()),
+                line: Some(number),
+                ..default_setting(Setting::OS_RELEASE, name, value)
+            })
+        });
+        lines.collect()
     }
 
     /// What the commented-out line of the shipped main file says.
@@ -300,6 +312,10 @@ mod tests {
         let fedora =
             Tree::new(&[("etc/os-release", "NAME=x\nID=nobara\nID_LIKE=\"rhel fedora\"\n")]);
         assert_eq!(fedora.kill_user_processes(), Some(("no".to_owned(), None, None)));
+        let ids = Root::new(fedora.0.path()).distribution();
+        let told: Vec<_> =
+            ids.iter().map(|it| (it.name.as_str(), it.value.as_str(), it.line)).collect();
+        assert_eq!(told, [("ID", "nobara", Some(2)), ("ID_LIKE", "rhel fedora", Some(3))]);
         let other = Tree::new(&[("etc/os-release", "ID=nixos\n")]);
         assert_eq!(other.kill_user_processes(), None);
     }
