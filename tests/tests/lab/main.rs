@@ -20,6 +20,7 @@ mod remedies;
 mod requesters;
 mod sessions;
 mod settings;
+mod targets;
 mod units;
 mod units_before;
 mod units_commands;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::evidence::cgroup_path::{UNIT_TYPES, is_unit_name};
+use crate::evidence::cgroup_path::is_unit_name;
+use crate::evidence::{complete_unit_name, is_unit_pattern};
 
 /// Highest number that can be a pid (`pid_t` is signed). Linux hands out fewer; that nobody has a pid is
 /// seen when it is looked for.
@@ -16,7 +17,7 @@ pub enum TargetSpec {
     Name(String),
     /// One process.
     Pid(u32),
-    /// Processes of a systemd unit, its name complete with suffix.
+    /// Processes of a systemd unit, its name complete with suffix, or a pattern of names.
     Unit(String),
     /// Processes of a cgroup and of those below it; the path from the root of the mount, with a
     /// leading slash and without a trailing one.
@@ -142,12 +143,13 @@ fn name(text: &str) -> Result<TargetSpec, TargetError> {
     Ok(TargetSpec::Name(text.to_owned()))
 }
 
-/// Completes a unit's name as systemctl does.
 fn unit(text: &str) -> Result<TargetSpec, TargetError> {
-    let is_type = |(stem, kind): (&str, &str)| !stem.is_empty() && UNIT_TYPES.contains(&kind);
-    let complete = text.rsplit_once('.').is_some_and(is_type);
-    let name = if complete { text.to_owned() } else { format!("{text}.service") };
-    if is_unit_name(&name) { Ok(TargetSpec::Unit(name)) } else { Err(TargetError::Unit(name)) }
+    let name = complete_unit_name(text);
+    if is_unit_name(&name) || is_unit_pattern(&name) {
+        Ok(TargetSpec::Unit(name))
+    } else {
+        Err(TargetError::Unit(name))
+    }
 }
 
 fn cgroup(text: &str) -> Result<TargetSpec, TargetError> {
@@ -182,6 +184,7 @@ mod tests {
         assert_eq!(read("pid:123"), Ok(TargetSpec::Pid(123)));
         assert_eq!(read("unit:nginx"), Ok(TargetSpec::Unit("nginx.service".into())));
         assert_eq!(read("unit:session-3.scope"), Ok(TargetSpec::Unit("session-3.scope".into())));
+        assert_eq!(read("unit:getty@"), Ok(TargetSpec::Unit("getty@*.service".into())));
         assert_eq!(
             read("unit:org.example.App"),
             Ok(TargetSpec::Unit("org.example.App.service".into()))
@@ -219,6 +222,8 @@ mod tests {
             "name:unti:x",
             "7",
             "unit:a.scope",
+            "unit:a@.service",
+            "unit:a*",
             "cgroup:/a",
             "user:0",
             "container:c",

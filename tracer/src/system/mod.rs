@@ -28,6 +28,7 @@ mod systemd;
 mod targets;
 mod terminals;
 mod titles;
+mod unit_target;
 pub mod users;
 mod witnesses;
 
@@ -35,4 +36,5 @@ pub use journal::NO_JOURNALCTL;
 pub use privileges::{give_up, give_up_lent};
 pub use targets::{Found, Matcher, NoTarget, told_to_run};
 pub use titles::Titles;
+pub use unit_target::{UnitAnswer, UnitTarget};
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

@@ -12,10 +12,9 @@ use super::cgroups::Cgroups;
 use super::containers;
 use super::processes::Processes;
 use super::titles::is_titled;
+use super::unit_target::UnitTarget;
 use super::users;
-use crate::evidence::cgroup_path::{
-    CgroupOwner, cgroup_of_container, is_unit_name, slices, unescape,
-};
+use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unescape};
 use crate::evidence::{Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 
 /// How many cgroups below a target's are entered by id.
@@ -31,8 +30,8 @@ pub enum Matcher {
     Name(String),
     /// Process id.
     Pid(u32),
-    /// Unit of the system manager or of a user's, by its full name.
-    Unit(String),
+    /// Unit of the system manager or of a user's.
+    Unit(UnitTarget),
     /// Path of a cgroup; what is below it belongs to it.
     Cgroup(String),
     /// Name or number of a user.
@@ -110,23 +109,32 @@ impl Matcher {
         }
     }
 
-    /// The unit that is the target, with its suffix.
-    pub fn unit(&self) -> Option<String> {
+    /// The unit that is the target.
+    pub fn unit(&self) -> Option<&UnitTarget> {
         match self {
-            Self::Unit(unit) => Some(unit.clone()),
+            Self::Unit(unit) => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// The same, to learn more of.
+    pub fn unit_mut(&mut self) -> Option<&mut UnitTarget> {
+        match self {
+            Self::Unit(unit) => Some(unit),
             _ => None,
         }
     }
 
     /// The service of PID 1's whose cgroup this is, where the target is a slice that it is in.
     pub fn service_within(&self, cgroup: &str) -> Option<String> {
-        let slice = self.unit().filter(|unit| unit.ends_with(".slice"))?;
+        let slice = self.unit().filter(|unit| unit.name.ends_with(".slice"))?;
         let is_own = |service: &String| {
             service.ends_with(".service")
                 && cgroup.rsplit('/').next().map(unescape) == Some(service)
         };
         let service = CgroupOwner::of(cgroup).unit.filter(is_own)?;
-        slices(cgroup).contains(&slice).then_some(service)
+        let is_within = slices(cgroup).iter().any(|it| slice.means(Some(Manager::System), it));
+        is_within.then_some(service)
     }
 
     /// Whether a cgroup of this path belongs to the target, and whoever is in it.
@@ -134,10 +142,7 @@ impl Matcher {
         let owner = || CgroupOwner::of(cgroup);
         match self {
             Self::Name(_) | Self::Pid(_) | Self::User(_) => false,
-            Self::Unit(unit) => {
-                let owner = owner();
-                [owner.unit, owner.user_unit, owner.slice].iter().flatten().any(|it| it == unit)
-            }
+            Self::Unit(unit) => unit.owns(&owner()),
             Self::Cgroup(path) => is_below(cgroup, path),
             Self::Container(wanted) => {
                 let owner = owner();
@@ -242,20 +247,21 @@ fn may_match(processes: &Processes, matcher: &Matcher, pid: u32) -> bool {
     )
 }
 
-fn of_unit(processes: &Processes, matcher: &Matcher, unit: &str) -> Result<Found, NoTarget> {
-    if !is_unit_name(unit) {
-        return Err(NoTarget::NoUnit(unit.to_owned()));
+fn of_unit(processes: &Processes, matcher: &Matcher, unit: &UnitTarget) -> Result<Found, NoTarget> {
+    if !unit.can_be() {
+        return Err(NoTarget::NoUnit(unit.name.clone()));
     }
+    let slice = slice_path(&unit.name);
     let mut found = all(processes, matcher);
     let paths: BTreeSet<String> = found
         .processes
         .iter()
         .filter_map(|process| up_to(process.cgroup.as_deref()?, unit))
-        .chain(slice_path(unit))
+        .chain(slice.clone())
         .collect();
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
     found.empty_services =
-        slice_path(unit).map(|path| empty_services(processes, matcher, &path)).unwrap_or_default();
+        slice.map(|path| empty_services(processes, matcher, &path)).unwrap_or_default();
     Ok(found)
 }
 
@@ -347,8 +353,8 @@ fn subtree(processes: &Processes, path: &str) -> Vec<u64> {
 }
 
 /// The path as far as the component that is the unit.
-fn up_to(path: &str, unit: &str) -> Option<String> {
-    cut(path, |part| unescape(part) == unit)
+fn up_to(path: &str, unit: &UnitTarget) -> Option<String> {
+    cut(path, |part| unit.means(None, unescape(part)))
 }
 
 fn up_to_containing(path: &str, id: &str) -> Option<String> {
@@ -419,15 +425,15 @@ mod tests {
         let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service";
         let one = process("x", "/x", "x", user);
         for unit in ["x.service", "user@1000.service", "user-1000.slice"] {
-            assert!(Matcher::Unit(unit.to_owned()).matches(&one), "{unit}");
+            assert!(Matcher::Unit(UnitTarget::new(unit)).matches(&one), "{unit}");
         }
-        assert!(!Matcher::Unit("x".to_owned()).matches(&one));
+        assert!(!Matcher::Unit(UnitTarget::new("x")).matches(&one));
         assert!(Matcher::Cgroup("/user.slice/user-1000.slice".to_owned()).matches(&one));
         assert!(!Matcher::Cgroup("/user.slice/user-100".to_owned()).matches(&one));
         let contained = process("x", "/x", "x", &format!("/system.slice/docker-{id}.scope/sub"));
         assert!(Matcher::Container(id[..12].to_owned()).matches(&contained));
         assert!(!Matcher::Container(id[..3].to_owned()).matches(&contained));
-        assert_eq!(up_to(user, "x.service").as_deref(), Some(user));
+        assert_eq!(up_to(user, &UnitTarget::new("x.service")).as_deref(), Some(user));
         assert_eq!(
             up_to_containing("/a/docker-7.scope/b", "7").as_deref(),
             Some("/a/docker-7.scope")
@@ -438,7 +444,8 @@ mod tests {
     fn a_slice_has_the_services_in_it() {
         assert_eq!(slice_path("my-x.slice").as_deref(), Some("/my.slice/my-x.slice"));
         assert_eq!((slice_path("-.slice"), slice_path("my.service")), (None, None));
-        let within = |slice: &str, path: &str| Matcher::Unit(slice.to_owned()).service_within(path);
+        let within =
+            |slice: &str, path: &str| Matcher::Unit(UnitTarget::new(slice)).service_within(path);
         let path = "/my.slice/my-x.slice/own.service";
         for slice in ["my.slice", "my-x.slice"] {
             assert_eq!(within(slice, path).as_deref(), Some("own.service"));
@@ -466,7 +473,6 @@ mod tests {
         assert_eq!(told_to_run(&told(Manager::System, &[("MainPID", 0)])), None);
         // A user's manager could name anybody's.
         assert_eq!(told_to_run(&told(Manager::User(1000), &both)), None);
-        assert_eq!(Matcher::Unit("x.service".to_owned()).unit().as_deref(), Some("x.service"));
     }
 
     #[test]
@@ -491,7 +497,7 @@ mod tests {
         let user = "no such user".to_owned();
         assert_eq!(error(Matcher::User(user.clone())), NoTarget::NoUser(user));
         assert_eq!(
-            error(Matcher::Unit("no such/".to_owned())),
+            error(Matcher::Unit(UnitTarget::new("no such/"))),
             NoTarget::NoUnit("no such/".to_owned())
         );
     }
@@ -502,7 +508,7 @@ mod tests {
         let name = || "no-such-name".to_owned();
         for matcher in [
             Matcher::Name(name()),
-            Matcher::Unit(format!("{}.service", name())),
+            Matcher::Unit(UnitTarget::new("no-such-name.service")),
             Matcher::Cgroup(name()),
             Matcher::Container(name()),
         ] {

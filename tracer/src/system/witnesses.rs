@@ -19,8 +19,10 @@ use super::outbox::Outbox;
 use super::privileges::give_up;
 use super::processes::Processes;
 use super::sources::{NOT_WANTED, Sources};
+use super::systemd::names;
 use super::targets::{self, Found, Matcher, NoTarget};
 use super::titles::Titles;
+use super::unit_target::UnitAnswer;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::{
     ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
@@ -162,20 +164,27 @@ impl Witnesses {
         targets::find(&self.context.processes, matcher)
     }
 
-    /// Has PID 1 asked which processes it runs for these units, and what it says told. Waits for that, at most so long.
-    pub async fn ask_of_units(&self, units: Vec<String>, limit: Duration) {
-        let context = Arc::clone(&self.context);
-        let asked = self.runtime.spawn(async move {
-            for unit in units {
-                if let Some(unit) = systemd::unit_called(&context, &unit).await
-                    && context.watch(Manager::System, &unit)
-                {
-                    dossier::tell_unit(Arc::clone(&context), Manager::System, unit).await;
-                }
+    /// Has the service managers asked what they call these units, and which processes PID 1 runs for them: what they say is
+    /// told, and comes back where it comes in this time.
+    pub async fn ask_of_units(&self, units: Vec<String>, limit: Duration) -> Vec<UnitAnswer> {
+        let look_up = |unit| names::look_up(Arc::clone(&self.context), unit);
+        let asked: Vec<_> =
+            units.into_iter().map(|unit| self.runtime.spawn(look_up(unit))).collect();
+        let until = tokio::time::Instant::now() + limit;
+        let mut answers = Vec::new();
+        for asked in asked {
+            // What comes later is taken as it comes.
+            if let Ok(Ok(answered)) = tokio::time::timeout_at(until, asked).await {
+                answers.extend(answered);
             }
-        });
-        // What comes later is taken as it comes.
-        let _ = tokio::time::timeout(limit, asked).await;
+        }
+        answers
+    }
+
+    /// Has a unit told of, once its manager says that it has one of these names too.
+    pub fn ask_for_names(&self, manager: Manager, unit: String, wanted: Vec<String>) {
+        let asked = names::tell_if_called(Arc::clone(&self.context), manager, unit, wanted);
+        self.runtime.spawn(asked);
     }
 
     /// A process as `/proc` has it, without its parents; `None` where it is gone.

@@ -135,7 +135,9 @@ impl<'a> Live<'a> {
             leaving: None,
         };
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
-        live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
+        let answers = live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
+        let told = answers.iter().filter_map(|answer| live.wanted.answered(answer));
+        let told: Vec<String> = told.collect();
         let (running, seen) = live.look_at_running()?;
         live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|it| it.id));
         if let Some(path) = plan.report.record.as_deref() {
@@ -143,7 +145,7 @@ impl<'a> Live<'a> {
         }
         live.show(&[Record::Header(Box::new(header))])?;
         live.flush()?;
-        live.announce(&running);
+        live.announce(&running, &told);
         for evidence in seen {
             live.take(evidence)?;
         }
@@ -158,7 +160,7 @@ impl<'a> Live<'a> {
     }
 
     /// Says that tracing has begun, and of what.
-    fn announce(&mut self, running: &[Running]) {
+    fn announce(&mut self, running: &[Running], of_units: &[String]) {
         let waiting = self.wanted.wait(running);
         let found: Vec<String> = running
             .iter()
@@ -166,6 +168,9 @@ impl<'a> Live<'a> {
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
+        for sentence in of_units {
+            tell(sentence);
+        }
         say_unlikely(&self.plan.targets);
         if !self.plan.report.quiet {
             say_missing(&self.engine.header().sources);
@@ -318,7 +323,8 @@ impl<'a> Live<'a> {
     /// Keeps a piece of evidence and reports what follows from it.
     fn take(&mut self, evidence: Evidence) -> Result<(), Failure> {
         self.roll_call.consider(&evidence.fact, Instant::now());
-        let elsewhere = self.run_elsewhere(&evidence.fact)?;
+        let mut elsewhere = self.run_elsewhere(&evidence.fact)?;
+        elsewhere.extend(self.named_otherwise(&evidence.fact)?);
         let evidence = match &mut self.redactor {
             Some(redactor) => redactor.evidence(evidence),
             None => evidence,

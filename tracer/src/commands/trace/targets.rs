@@ -5,11 +5,14 @@ use std::collections::{HashMap, HashSet};
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
+use crate::evidence::cgroup_path::unit_of_cgroup;
 use crate::evidence::{
     COMM_LEN, Exec, Fact, Manager, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
 };
 use crate::kernel::Selection;
-use crate::system::{Found, Matcher, NoTarget, Titles, running_processes, told_to_run};
+use crate::system::{
+    Found, Matcher, NoTarget, Titles, UnitAnswer, UnitTarget, running_processes, told_to_run,
+};
 
 use super::one_line;
 
@@ -57,6 +60,8 @@ pub struct Wanted {
     within: HashMap<String, String>,
     /// What services run of which it is not known yet that such a slice has them: the bus may be read before the kernel.
     perhaps_within: HashMap<String, Vec<u32>>,
+    /// Units whose manager was asked by what other names it has them.
+    asked_names: HashSet<(Manager, String)>,
     follow: bool,
 }
 
@@ -84,7 +89,9 @@ impl Wanted {
         let mut within = HashMap::new();
         for ((_, matcher), found) in specs.iter().zip(&first) {
             let services = found.empty_services.iter().cloned();
-            within.extend(services.filter_map(|service| Some((service, matcher.unit()?))));
+            within.extend(
+                services.filter_map(|service| Some((service, matcher.unit()?.name.clone()))),
+            );
         }
         Ok(Self {
             within,
@@ -96,6 +103,7 @@ impl Wanted {
             first,
             waiting: Vec::new(),
             unit_processes: HashMap::new(),
+            asked_names: HashSet::new(),
             follow: plan.follow,
         })
     }
@@ -142,8 +150,8 @@ impl Wanted {
     pub fn wait(&mut self, running: &[Running]) -> Vec<&str> {
         let matches = |matcher: &Matcher| {
             let unit = matcher.unit();
-            let runs =
-                unit.is_some_and(|unit| self.unit_processes.values().any(|it| it.unit == unit));
+            let is_its = |it: &UnitProcess| unit.is_some_and(|unit| it.unit == unit.name);
+            let runs = self.unit_processes.values().any(is_its);
             let mut found = running.iter().filter_map(|it| it.found.as_ref());
             runs || found.any(|process| matcher.matches(process))
         };
@@ -159,16 +167,69 @@ impl Wanted {
         come.map(|at| specs[at].0.clone()).collect()
     }
 
-    /// The units that are targets, and services that run elsewhere in slices that are.
+    /// The names of units that are targets, and services that run elsewhere in slices that are.
     pub fn units(&self) -> Vec<String> {
+        self.unit_names().chain(self.within.keys()).cloned().collect()
+    }
+
+    /// The names of units that are targets; what fits a pattern is no name.
+    fn unit_names(&self) -> impl Iterator<Item = &String> {
         let named = self.specs.iter().filter_map(|(_, matcher)| matcher.unit());
-        named.chain(self.within.keys().cloned()).collect()
+        named.filter(|unit| !unit.is_pattern()).map(|unit| &unit.name)
+    }
+
+    /// Takes note of what a service manager calls a unit that is a target. Returns a sentence about it where whoever named
+    /// it would want to know.
+    pub fn answered(&mut self, answer: &UnitAnswer) -> Option<String> {
+        let UnitAnswer { name, manager, id, load_state } = answer;
+        let units = self.specs.iter_mut().filter_map(|(_, matcher)| matcher.unit_mut());
+        let mut units = units.filter(|unit| unit.name == *name).peekable();
+        units.peek()?;
+        let is_other = units.fold(false, |any, unit| unit.is_other_name_of(*manager, id) || any);
+        match load_state.as_str() {
+            "not-found" => Some(unknown(name)),
+            "masked" => {
+                Some(format!("{id} is masked here: nothing starts it before it is unmasked"))
+            }
+            _ => is_other.then(|| is_called(name, *manager, id)),
+        }
+    }
+
+    /// Where this tells that a target is only another name of a unit: sentences about that, and what to look for now.
+    pub fn is_named_by(&mut self, fact: &Fact) -> Vec<(String, Matcher)> {
+        let Fact::Unit(told) = fact else { return Vec::new() };
+        let mut found = Vec::new();
+        for (_, matcher) in &mut self.specs {
+            if let Some(unit) = matcher.unit_mut()
+                && unit.is_among_names_of(told)
+            {
+                let sentence = is_called(&unit.name, told.manager, &told.unit);
+                found.push((sentence, matcher.clone()));
+            }
+        }
+        found
+    }
+
+    /// A cgroup has been made: where it is a unit's, and targets are still waited for that may be other names of it, the
+    /// unit and those names. Each unit once.
+    pub fn may_be_named_otherwise(&mut self, path: &str) -> Option<(Manager, String, Vec<String>)> {
+        let waiting = self.waiting.iter().filter_map(|at| self.specs[*at].1.unit());
+        let names = waiting.filter(|unit| !unit.is_pattern()).map(|unit| unit.name.clone());
+        let names: Vec<String> = names.collect();
+        let unit = unit_of_cgroup(path).filter(|_| !names.is_empty())?;
+        if self.asked_names.len() >= MAX_WITHIN || !self.asked_names.insert(unit.clone()) {
+            return None;
+        }
+        let (manager, unit) = unit;
+        Some((manager, unit, names))
     }
 
     /// A cgroup has been made: a service in a slice that is a target may run elsewhere. What it is known to run comes
     /// back, with that target.
     fn has_made(&mut self, cgroup: &str) -> Option<(String, Vec<u32>)> {
-        let of = |matcher: &Matcher| Some((matcher.service_within(cgroup)?, matcher.unit()?));
+        let of = |matcher: &Matcher| {
+            Some((matcher.service_within(cgroup)?, matcher.unit()?.name.clone()))
+        };
         let (service, slice) = self.specs.iter().find_map(|(_, matcher)| of(matcher))?;
         let runs = self.perhaps_within.remove(&service);
         if self.within.len() < MAX_WITHIN {
@@ -179,7 +240,8 @@ impl Wanted {
 
     /// What a unit runs is kept where a slice is a target and may turn out to have it.
     fn may_be_within(&mut self, unit: &str, pids: Vec<u32>) {
-        let is_slice = |matcher: &Matcher| matcher.unit().is_some_and(|it| it.ends_with(".slice"));
+        let is_slice =
+            |matcher: &Matcher| matcher.unit().is_some_and(|it| it.name.ends_with(".slice"));
         if self.specs.iter().any(|(_, matcher)| is_slice(matcher)) {
             if self.perhaps_within.len() >= MAX_WITHIN {
                 self.perhaps_within.clear();
@@ -190,9 +252,9 @@ impl Wanted {
 
     /// The target that a unit is, or is in.
     fn target_of(&self, unit: &str) -> Option<String> {
-        let is_named =
-            self.specs.iter().any(|(_, matcher)| matcher.unit().as_deref() == Some(unit));
-        if is_named { Some(unit.to_owned()) } else { self.within.get(unit).cloned() }
+        let mut named = self.specs.iter().filter_map(|(_, matcher)| matcher.unit());
+        let named = named.find(|it| it.means(Some(Manager::System), unit));
+        named.map(|unit| unit.name.clone()).or_else(|| self.within.get(unit).cloned())
     }
 
     /// The processes of a target's unit whose place has to be looked at, and the target: PID 1 says that it runs them for it,
@@ -268,6 +330,22 @@ impl Wanted {
     }
 }
 
+/// What a unit is called that somebody names otherwise.
+fn is_called(name: &str, manager: Manager, id: &str) -> String {
+    let whose = match manager {
+        Manager::System => String::new(),
+        Manager::User(uid) => format!(", a unit of user {uid}"),
+    };
+    format!("unit:{name} is {id} here{whose}")
+}
+
+/// No service manager has a unit of this name.
+fn unknown(name: &str) -> String {
+    format!(
+        "systemd has no unit {name} here, nor has the service manager of a user who is logged in: if that is no slip, it is          waited for (`systemctl list-unit-files` and `systemctl --user list-unit-files` have the names)"
+    )
+}
+
 /// The names among what is looked for.
 fn names(specs: &[(String, Matcher)]) -> impl Iterator<Item = &str> {
     specs.iter().filter_map(|(_, matcher)| match matcher {
@@ -280,7 +358,7 @@ fn matcher(spec: &TargetSpec) -> Matcher {
     match spec {
         TargetSpec::Name(name) => Matcher::Name(name.clone()),
         TargetSpec::Pid(pid) => Matcher::Pid(*pid),
-        TargetSpec::Unit(name) => Matcher::Unit(name.clone()),
+        TargetSpec::Unit(name) => Matcher::Unit(UnitTarget::new(name)),
         TargetSpec::Cgroup(path) => Matcher::Cgroup(path.clone()),
         TargetSpec::User(name) => Matcher::User(name.clone()),
         TargetSpec::Container(name) => Matcher::Container(name.clone()),
@@ -301,21 +379,72 @@ mod tests {
     use super::*;
     use crate::evidence::{CgroupChange, UnitProperties};
 
-    #[test]
-    fn a_users_manager_takes_back_nothing_that_pid_1_said() {
-        let spec = ("unit:app.slice".to_owned(), Matcher::Unit("app.slice".to_owned()));
-        let mut wanted = Wanted {
-            specs: vec![spec],
+    /// Of one unit, which is waited for.
+    fn wanted(unit: &str) -> Wanted {
+        Wanted {
+            specs: vec![(format!("unit:{unit}"), Matcher::Unit(UnitTarget::new(unit)))],
             pids: Vec::new(),
             command: None,
             first: Vec::new(),
             titles: Titles::new(Vec::new()),
-            waiting: Vec::new(),
+            waiting: vec![0],
             unit_processes: HashMap::new(),
             within: HashMap::new(),
             perhaps_within: HashMap::new(),
+            asked_names: HashSet::new(),
             follow: false,
+        }
+    }
+
+    #[test]
+    fn a_unit_by_another_name_is_told_once_and_found() {
+        let answer = |id: &str, load_state: &str| UnitAnswer {
+            name: "sshd.service".to_owned(),
+            manager: Manager::System,
+            id: id.to_owned(),
+            load_state: load_state.to_owned(),
         };
+        let mut of_alias = wanted("sshd.service");
+        let told = of_alias.answered(&answer("ssh.service", "loaded"));
+        assert_eq!(told.as_deref(), Some("unit:sshd.service is ssh.service here"));
+        assert!(of_alias.has_cgroup("/system.slice/ssh.service"));
+        assert_eq!(of_alias.answered(&answer("ssh.service", "loaded")), None);
+        assert_eq!(of_alias.answered(&answer("sshd.service", "loaded")), None);
+        let unknown = of_alias.answered(&answer("sshd.service", "not-found"));
+        assert!(unknown.is_some_and(|it| it.starts_with("systemd has no unit sshd.service here")));
+        let masked = of_alias.answered(&answer("sshd.service", "masked"));
+        assert!(masked.is_some_and(|it| it.contains("masked")));
+        let mut other = wanted("x.service");
+        assert_eq!(other.answered(&answer("ssh.service", "loaded")), None, "not asked for");
+    }
+
+    #[test]
+    fn a_unit_that_comes_later_may_have_the_name_too() {
+        let mut late = wanted("web.service");
+        let path = "/system.slice/nginx.service";
+        let asked = late.may_be_named_otherwise(path);
+        let names = vec!["web.service".to_owned()];
+        assert_eq!(asked, Some((Manager::System, "nginx.service".to_owned(), names)));
+        assert_eq!(late.may_be_named_otherwise(path), None, "it was asked for");
+        assert_eq!(late.may_be_named_otherwise("/system.slice/nginx.service/sub"), None);
+        assert!(!late.has_cgroup(path));
+        let properties = [("Names".to_owned(), vec!["nginx.service", "web.service"].into())];
+        let unit = "nginx.service".to_owned();
+        let told = Fact::Unit(UnitProperties {
+            manager: Manager::System,
+            unit,
+            properties: properties.into(),
+        });
+        let found = late.is_named_by(&told);
+        assert_eq!(found[0].0, "unit:web.service is nginx.service here");
+        assert!(late.has_cgroup(path) && late.is_named_by(&told).is_empty());
+        late.waiting.clear();
+        assert_eq!(late.may_be_named_otherwise("/system.slice/other.service"), None);
+    }
+
+    #[test]
+    fn a_users_manager_takes_back_nothing_that_pid_1_said() {
+        let mut wanted = wanted("app.slice");
         let told = |manager, pid: u32| {
             let properties = [("MainPID".to_owned(), pid.into())].into();
             Fact::Unit(UnitProperties { manager, unit: "x.service".to_owned(), properties })

@@ -1,6 +1,7 @@
 //! Which files make up a unit: where its manager looks for them, and in what order they apply.
 
 use super::Root;
+use crate::evidence::cgroup_path::is_unit_name;
 use crate::evidence::{Manager, base_name, template_of};
 
 /// Directories with units of the system manager, strongest first (systemd.unit(5)).
@@ -92,6 +93,35 @@ impl Root {
             }
         }
         found
+    }
+}
+
+impl Root {
+    /// The unit that a name is only another one of: a link beside the units leads to it (`Alias=`).
+    pub fn unit_of_alias(
+        &self,
+        manager: Manager,
+        home: Option<&str>,
+        name: &str,
+    ) -> Option<String> {
+        let mut own = name.to_owned();
+        let directories = directories(manager, home);
+        // A link may lead to a link.
+        for _ in 0..MAX_ALIASES {
+            let files = std::iter::once(own.clone()).chain(template_of(&own));
+            let link = |file: &String| {
+                directories.iter().find_map(|directory| self.link(&format!("{directory}/{file}")))
+            };
+            let Some(to) = files.into_iter().find_map(|file| link(&file)) else { break };
+            let to = base_name(&to);
+            let instance = to.contains("@.").then(|| instance_of(to, &own)).flatten();
+            let next = instance.unwrap_or_else(|| to.to_owned());
+            if next == own || !is_unit_name(&next) {
+                break;
+            }
+            own = next;
+        }
+        (own != name).then_some(own)
     }
 }
 

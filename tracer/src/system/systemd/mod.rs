@@ -4,6 +4,7 @@
 //! root, need no bus, and carry every signal without a subscription (`src/core/dbus.c:bus_foreach_bus`);
 //! where that cannot be had, PID 1 is asked over the system bus.
 
+pub(super) mod names;
 pub(super) mod private_socket;
 
 use std::collections::BTreeMap;
@@ -457,11 +458,6 @@ pub(super) fn read_properties(
 pub async fn unit_of_invocation(context: &Arc<Context>, invocation: &str) -> Option<String> {
     let id = invocation_id(invocation)?;
     loaded_unit(context, "GetUnitByInvocationID", &id.as_slice()).await
-}
-
-/// The name of a unit under which PID 1 has it; `None` where it has not loaded it. Asking does not load it.
-pub async fn unit_called(context: &Arc<Context>, name: &str) -> Option<String> {
-    loaded_unit(context, "GetUnit", &name).await
 }
 
 /// The name of the unit whose object PID 1 answers with.

@@ -7,7 +7,7 @@ use super::super::targets::Running;
 use super::Live;
 use crate::commands::{Failure, tell};
 use crate::evidence::{Evidence, Fact, ProcessId, ProcessSnapshot, Source, Target, TargetReason};
-use crate::system::clock;
+use crate::system::{Matcher, clock};
 
 impl Live<'_> {
     /// Makes the processes that run now targets; what `/proc` says of them comes back.
@@ -58,12 +58,31 @@ impl Live<'_> {
                 self.add_target(process.id(), true)?;
                 elsewhere.push(process);
             }
-            for spec in self.wanted.arrived(|matcher| matcher.unit().as_deref() == Some(&unit)) {
+            let is_it =
+                |matcher: &Matcher| matcher.unit().is_some_and(|target| target.name == unit);
+            for spec in self.wanted.arrived(is_it) {
                 let spec = one_line(&spec);
                 tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
             }
         }
         Ok(elsewhere)
+    }
+
+    /// Where this tells that a target is only another name of a unit: what runs in that one comes back, and is followed.
+    pub(super) fn named_otherwise(&mut self, fact: &Fact) -> Result<Vec<ProcessSnapshot>, Failure> {
+        let mut processes = Vec::new();
+        for (sentence, matcher) in self.wanted.is_named_by(fact) {
+            tell(&sentence);
+            let Ok(found) = self.witnesses.find(&matcher) else { continue };
+            for id in found.cgroups {
+                self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
+            }
+            for process in found.processes {
+                self.add_target(process.id(), self.plan.follow)?;
+                processes.push(process);
+            }
+        }
+        Ok(processes)
     }
 
     /// Tells of a target that the kernel side has found by itself.
@@ -91,6 +110,10 @@ impl Live<'_> {
                     for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
                         tell(&format!("{} appeared", one_line(&spec)));
                     }
+                } else if let Some((manager, unit, names)) =
+                    path.and_then(|path| self.wanted.may_be_named_otherwise(path))
+                {
+                    self.witnesses.ask_for_names(manager, unit, names);
                 }
                 return Ok(());
             }

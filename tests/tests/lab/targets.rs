@@ -1,0 +1,94 @@
+//! Targets that are named otherwise than they are called: by an alias, by a pattern, before they are there.
+
+use killtrace_tests::lab::{Killtrace, Lab, Report};
+
+use crate::units::main_pid;
+use crate::{kill_user_processes, lab};
+
+const UNITS: &str = "/etc/systemd/system";
+const SLEEPS: &str = "[Service]\nExecStart=/bin/sleep 1000\n";
+
+/// A system with a service `real.service`, which goes by the name of `other.service` too.
+fn with_alias() -> Lab {
+    let options = kill_user_processes("no").file(&format!("{UNITS}/real.service"), SLEEPS);
+    let lab = lab(&options);
+    lab.exec(&["ln", "-s", "real.service", &format!("{UNITS}/other.service")]).expect("linked");
+    lab.exec(&["systemctl", "daemon-reload"]).expect("read again");
+    lab
+}
+
+/// One unit is stopped, and its end is told.
+fn stopped(lab: &Lab, mut tracer: Killtrace<'_>, pid: u32, unit: &str) -> Report {
+    lab.exec(&["systemctl", "stop", unit]).expect("stopped");
+    let death = tracer.death_of(pid).expect("its end is told");
+    assert_eq!(death["cause"]["id"], "unit-stop-requested", "{death}");
+    tracer.stop().expect("it ends, and a replay agrees")
+}
+
+#[test]
+fn an_alias_of_a_unit_that_runs() {
+    let lab = with_alias();
+    lab.exec(&["systemctl", "start", "real"]).expect("started");
+    let pid = main_pid(&lab, "real.service");
+    let tracer = Killtrace::start(&lab, &["--target", "unit:other"]).expect("it traces");
+    let report = stopped(&lab, tracer, pid, "other");
+    assert!(report.stderr.contains("unit:other.service is real.service here"), "{}", report.stderr);
+    assert!(!report.stderr.contains("nothing matches"), "{}", report.stderr);
+}
+
+#[test]
+fn an_alias_of_a_unit_that_starts_later() {
+    let lab = with_alias();
+    let tracer = Killtrace::start(&lab, &["--target", "unit:other.service"]).expect("it traces");
+    tracer.hear("unit:other.service is real.service here").expect("it says so");
+    lab.exec(&["systemctl", "start", "other"]).expect("started");
+    let pid = main_pid(&lab, "real.service");
+    stopped(&lab, tracer, pid, "real");
+}
+
+/// Neither the unit nor its other name is there when tracing begins.
+#[test]
+fn an_alias_that_is_made_later() {
+    let lab = lab(&kill_user_processes("no"));
+    let tracer = Killtrace::start(&lab, &["--target", "unit:other.service"]).expect("it traces");
+    tracer.hear("systemd has no unit other.service here").expect("it says so");
+    lab.write(&format!("{UNITS}/real.service"), SLEEPS).expect("written");
+    lab.exec(&["ln", "-s", "real.service", &format!("{UNITS}/other.service")]).expect("linked");
+    lab.exec(&["systemctl", "daemon-reload"]).expect("read again");
+    lab.exec(&["systemctl", "start", "real"]).expect("started");
+    tracer.hear("unit:other.service is real.service here").expect("it has come");
+    let pid = main_pid(&lab, "real.service");
+    stopped(&lab, tracer, pid, "real");
+}
+
+#[test]
+fn a_template_means_all_that_is_made_of_it() {
+    let options = kill_user_processes("no").file(&format!("{UNITS}/many@.service"), SLEEPS);
+    let lab = lab(&options);
+    let tracer = Killtrace::start(&lab, &["--target", "unit:many@.service"]).expect("it traces");
+    lab.exec(&["systemctl", "start", "many@a", "many@b"]).expect("started");
+    let pid = main_pid(&lab, "many@b.service");
+    tracer.hear("unit:many@*.service appeared").expect("it has come");
+    stopped(&lab, tracer, pid, "many@b");
+}
+
+#[test]
+fn an_alias_in_a_users_manager() {
+    const DIRECTORY: &str = "/home/alice/.config/systemd/user";
+    let lab = lab(&kill_user_processes("no"));
+    lab.write(&format!("{DIRECTORY}/real.service"), SLEEPS).expect("written");
+    lab.exec(&["ln", "-s", "real.service", &format!("{DIRECTORY}/other.service")]).expect("linked");
+    lab.exec(&["chown", "-R", "alice:", "/home/alice/.config"]).expect("they are hers");
+    let mut login = lab.login().expect("alice logs in");
+    login.run("systemctl --user start other").expect("started");
+    let pid = login.run("systemctl --user show -p MainPID --value real").expect("asked");
+    let pid: u32 = pid.parse().expect("a pid");
+    let mut tracer = Killtrace::start(&lab, &["--target", "unit:other"]).expect("it traces");
+    tracer
+        .hear("unit:other.service is real.service here, a unit of user 1000")
+        .expect("it says so");
+    login.run("systemctl --user stop other").expect("stopped");
+    let death = tracer.death_of(pid).expect("its end is told");
+    assert_eq!(death["cause"]["id"], "unit-stop-requested", "{death}");
+    tracer.stop().expect("it ends, and a replay agrees");
+}
