@@ -151,8 +151,9 @@ pub struct TraceArgs {
     ///
     /// Can be given several times. A name matches the executable's base name, the process name
     /// (comm) and a leading `name:` in a rewritten title such as `tmux: server`. What is not there
-    /// yet, be it a name, a unit, a cgroup or a container, is waited for. For a name that looks like
-    /// something else, write name:NAME.
+    /// yet, be it a name, a unit, a cgroup or a container, is waited for. A unit can be given by any
+    /// of its names, or by a pattern, as systemctl takes them; unit:getty@ is all that is made of
+    /// that template. For a name that looks like something else, write name:NAME.
     #[arg(long = "target", value_name = "T", action = ArgAction::Append)]
     pub targets: Vec<TargetSpec>,
 

@@ -86,7 +86,8 @@ impl FromStr for TargetSpec {
             Some(("cgroup", rest)) => cgroup(filled("cgroup", "/system.slice", rest)?),
             Some(("user", rest)) => Ok(Self::User(filled("user", "alice", rest)?.to_owned())),
             Some(("container", rest)) => {
-                Ok(Self::Container(filled("container", "web", rest)?.to_owned()))
+                let named = container(filled("container", "web", rest)?);
+                Ok(Self::Container(filled("container", "web", named)?.to_owned()))
             }
             // `tmux: server` is a title; `unti:nginx` is a slip that would be waited for in vain.
             Some((kind, rest))
@@ -152,6 +153,11 @@ fn unit(text: &str) -> Result<TargetSpec, TargetError> {
     }
 }
 
+/// Without what `docker inspect` and `kubectl describe` write before it: `/web`, `containerd://4f0c…`.
+fn container(text: &str) -> &str {
+    text.split_once("://").map_or(text, |(_, id)| id).trim_start_matches('/')
+}
+
 fn cgroup(text: &str) -> Result<TargetSpec, TargetError> {
     let inner = text
         .strip_prefix("/sys/fs/cgroup/unified")
@@ -193,7 +199,11 @@ mod tests {
         assert_eq!(read("cgroup:/sys/fs/cgroup/a//b"), Ok(TargetSpec::Cgroup("/a/b".into())));
         assert_eq!(read("cgroup:/"), Ok(TargetSpec::Cgroup("/".into())));
         assert_eq!(read("user:alice"), Ok(TargetSpec::User("alice".into())));
-        assert_eq!(read("container:web"), Ok(TargetSpec::Container("web".into())));
+        for text in ["container:web", "container:/web", "container:docker://web"] {
+            assert_eq!(read(text), Ok(TargetSpec::Container("web".into())));
+        }
+        let nothing = Err(TargetError::NothingAfter("container", "web"));
+        assert_eq!((read("container:"), read("container:docker://")), (nothing.clone(), nothing));
     }
 
     #[test]

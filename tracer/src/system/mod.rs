@@ -34,7 +34,7 @@ mod witnesses;
 
 pub use journal::NO_JOURNALCTL;
 pub use privileges::{give_up, give_up_lent};
-pub use targets::{Found, Matcher, NoTarget, told_to_run};
+pub use targets::{Found, MIN_CONTAINER_ID, Matcher, NoTarget, cgroups_ending, told_to_run};
 pub use titles::Titles;
 pub use unit_target::{UnitAnswer, UnitTarget};
 pub use witnesses::{Options, Witnesses, hurry, running_processes};

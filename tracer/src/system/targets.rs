@@ -21,7 +21,7 @@ use crate::evidence::{Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 const MAX_CGROUPS: usize = 4096;
 
 /// Shortest beginning of a container's id that is taken for one.
-const MIN_ID: usize = 4;
+pub const MIN_CONTAINER_ID: usize = 4;
 
 /// What a target is named by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -352,6 +352,31 @@ fn subtree(processes: &Processes, path: &str) -> Vec<u64> {
     ids
 }
 
+/// The cgroups whose path ends in this one, where there is none of this path; `None` where there is, or none is to be seen.
+pub fn cgroups_ending(path: &str) -> Option<Vec<String>> {
+    let cgroups = Cgroups::detect();
+    let path = cgroups.normalize(path);
+    if cgroups.unified_directory(&path)?.is_dir() {
+        return None;
+    }
+    let top = cgroups.unified_directory("/")?;
+    let mut found = Vec::new();
+    let mut left = vec![(top, String::new())];
+    for _ in 0..MAX_CGROUPS {
+        let Some((directory, its)) = left.pop() else { break };
+        if its.ends_with(&path) {
+            found.push(its.clone());
+        }
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(below.filter_map(|entry| {
+            Some((entry.path(), format!("{its}/{}", entry.file_name().to_str()?)))
+        }));
+    }
+    found.sort();
+    Some(found)
+}
+
 /// The path as far as the component that is the unit.
 fn up_to(path: &str, unit: &UnitTarget) -> Option<String> {
     cut(path, |part| unit.means(None, unescape(part)))
@@ -385,7 +410,7 @@ fn is_below(path: &str, top: &str) -> bool {
 }
 
 fn is_id(id: &str, wanted: &str) -> bool {
-    id == wanted || (wanted.len() >= MIN_ID && id.len() == 64 && id.starts_with(wanted))
+    id == wanted || (wanted.len() >= MIN_CONTAINER_ID && id.len() == 64 && id.starts_with(wanted))
 }
 
 fn uid_of(user: &str) -> Option<u32> {

@@ -1,6 +1,7 @@
 //! `killtrace`: attach, follow, tell.
 
 mod child;
+mod hints;
 mod live;
 mod roll_call;
 mod stops;
@@ -148,7 +149,7 @@ fn say_unlikely(targets: &[TargetSpec]) {
 }
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
-fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
+fn say_tracing(targets: &[String], found: &[String], waiting: &[(&str, Option<String>)]) {
     let what = one_line(&targets.join(", "));
     let now = match found {
         [] => String::new(),
@@ -157,8 +158,11 @@ fn say_tracing(targets: &[String], found: &[String], waiting: &[&str]) {
         many => format!(": {} processes", many.len()),
     };
     tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
-    for name in waiting {
+    for (name, hint) in waiting {
         tell(&format!("nothing matches {} yet; waiting for it", one_line(name)));
+        if let Some(hint) = hint {
+            tell(hint);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::system::{
     Found, Matcher, NoTarget, Titles, UnitAnswer, UnitTarget, running_processes, told_to_run,
 };
 
-use super::one_line;
+use super::{hints, one_line};
 
 /// How many services of slices that are targets are kept.
 const MAX_WITHIN: usize = 4096;
@@ -146,8 +146,8 @@ impl Wanted {
         (running.collect(), cgroups.concat())
     }
 
-    /// Waits for the specs that nothing matches among these processes; tells them.
-    pub fn wait(&mut self, running: &[Running]) -> Vec<&str> {
+    /// Waits for the specs that nothing matches among these processes; tells them, and what may be wrong with them.
+    pub fn wait(&mut self, running: &[Running]) -> Vec<(&str, Option<String>)> {
         let matches = |matcher: &Matcher| {
             let unit = matcher.unit();
             let is_its = |it: &UnitProcess| unit.is_some_and(|unit| it.unit == unit.name);
@@ -157,7 +157,8 @@ impl Wanted {
         };
         let unmatched = self.specs.iter().enumerate().filter(|(_, (_, matcher))| !matches(matcher));
         self.waiting = unmatched.map(|(at, _)| at).collect();
-        self.waiting.iter().map(|at| self.specs[*at].0.as_str()).collect()
+        let waiting = self.waiting.iter().map(|at| &self.specs[*at]);
+        waiting.map(|(spec, matcher)| (spec.as_str(), hints::of(matcher))).collect()
     }
 
     /// The specs that were waited for and are matched now, each told once.

@@ -205,6 +205,35 @@ mod tests {
     }
 
     #[test]
+    fn another_name_leads_to_the_unit() {
+        let tree = tempfile::tempdir().expect("a directory");
+        let etc = tree.path().join("etc/systemd/system");
+        let lib = tree.path().join("lib/systemd/system");
+        for directory in [&etc, &lib] {
+            std::fs::create_dir_all(directory).expect("directories");
+        }
+        for (link, to) in [
+            ("sshd.service", "/lib/systemd/system/ssh.service"),
+            ("old.service", "sshd.service"),
+            ("b@.service", "/lib/systemd/system/a@.service"),
+            ("off.service", "/dev/null"),
+            ("round.service", "round.service"),
+        ] {
+            std::os::unix::fs::symlink(to, etc.join(link)).expect("a link");
+        }
+        std::fs::write(lib.join("ssh.service"), "").expect("a file");
+        let root = Root::new(tree.path());
+        let own = |name: &str| root.unit_of_alias(Manager::System, None, name);
+        for name in ["sshd.service", "old.service"] {
+            assert_eq!(own(name).as_deref(), Some("ssh.service"), "{name}");
+        }
+        assert_eq!(own("b@x.service").as_deref(), Some("a@x.service"));
+        for name in ["ssh.service", "none.service", "off.service", "round.service"] {
+            assert_eq!(own(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn units_of_users_come_from_their_home() {
         let (_tree, root) = root(&[
             ("home/alice/.config/systemd/user/tmux.service", "[Service]\nKillMode=none\n"),
