@@ -9,7 +9,7 @@ use killtrace_tests::lab::{Killtrace, Lab, Options};
 use serde_json::Value;
 
 use crate::lab;
-use crate::units::{main_pid, unit, verdict};
+use crate::units::{self, main_pid, unit, verdict};
 
 /// What `systemctl show` calls a setting that killtrace calls by the name in the file.
 const PROPERTIES: [(&str, &str); 8] = [
@@ -368,7 +368,7 @@ fn with_helper() -> (Lab, u32) {
     let text = "[Service]\nExecStartPre=/usr/bin/mkfifo /run/end\n\
                 ExecStart=/bin/sh -c 'setsid sleep 1000 & read end < /run/end'\n";
     let lab = lab(&unit(Options::default(), "victim.service", text));
-    crate::units::start(&lab, &["victim.service"]);
+    units::start(&lab, &["victim.service"]);
     let helper = lab.pid_of("sleep").expect("the helper's pid");
     (lab, helper)
 }
@@ -391,6 +391,31 @@ fn a_file_that_was_not_read_again() {
     let said = format!("{CHANGED}:2 says process, but has not been read again yet");
     assert!(death.0["cause"]["explanation"].to_string().contains(&said), "{death}");
     assert_eq!(death.0["fixes"][0]["commands"][0], "sudo systemctl daemon-reload", "{death}");
+}
+
+/// The same of the signal that asks to end, set otherwise or no longer set by now.
+#[test]
+fn a_signal_that_was_not_read_again() {
+    const LINE: &str = "/etc/systemd/system/plain.service.d/60-lab.conf";
+    let text = "[Service]\nExecStart=/bin/sleep 1000\n";
+    for (by_now, value, file) in [
+        ("[Service]\nKillSignal=SIGQUIT\n", "SIGQUIT", Value::from(LINE)),
+        ("[Service]\n", "SIGTERM", Value::Null),
+    ] {
+        let options = unit(Options::default(), "plain.service", text);
+        let lab = lab(&units::drop_in(options, "plain.service", "[Service]\nKillSignal=SIGINT\n"));
+        let pid = units::start(&lab, &["plain.service"]);
+        lab.write(LINE, by_now).expect("written");
+        let death = verdict(&lab, pid, || {
+            lab.exec(&["systemctl", "stop", "plain.service"]).expect("stopped");
+        });
+        assert_eq!(death.0["signal"]["name"], "SIGINT", "{death}");
+        let setting = death.setting("KillSignal");
+        assert_eq!((&setting["value"], &setting["file"]), (&"SIGINT".into(), &Value::Null));
+        let unread = &setting["unread"];
+        assert_eq!((&unread["value"], &unread["file"]), (&value.into(), &file), "{death}");
+        death.fix_with("systemctl daemon-reload");
+    }
 }
 
 #[test]

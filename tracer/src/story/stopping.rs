@@ -109,7 +109,7 @@ pub fn settings(case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<DecidingSetting> {
     found
 }
 
-/// A setting that chose this signal, where a file has it.
+/// A setting that chose this signal, where a file has it, or had when the manager last read it.
 pub fn signal_setting(
     case: &Case<'_>,
     stop: &UnitStop<'_>,
@@ -121,7 +121,8 @@ pub fn signal_setting(
     let means = |value: &str| {
         value == signal || format!("SIG{value}") == signal || value == number.to_string()
     };
-    (setting.file.is_some() && means(&setting.value)).then_some(setting)
+    let is_chosen = setting.file.is_some() || setting.unread.is_some();
+    (is_chosen && means(&setting.value)).then_some(setting)
 }
 
 /// The link of the command that the manager ran to stop or reload the unit, where one dealt the blow.

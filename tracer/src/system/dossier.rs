@@ -13,8 +13,8 @@ use serde_json::Value;
 
 pub use comparing::OWN_FILE;
 use comparing::{
-    as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload, of_own_file,
-    same_files,
+    as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload, no_longer_set,
+    of_own_file, same_files,
 };
 
 use super::context::Context;
@@ -450,6 +450,10 @@ async fn tell_files(
         None => setting,
     });
     let mut settings: Vec<Setting> = settings.collect();
+    let is_gone = own.as_ref().is_some_and(|(_, gone)| *gone);
+    if let Some(properties) = properties.filter(|_| stale && !is_gone) {
+        settings.extend(no_longer_set(manager, unit, &settings, properties));
+    }
     let before = context.told_settings(manager, unit);
     match own {
         Some((file, gone)) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Properties;
-use crate::evidence::{Manager, Setting, systemd_span};
+use crate::evidence::{Manager, Setting, signal_name, signal_number, systemd_span};
 use crate::system::bus::values;
 use crate::system::settings::daemons::{compiled_logind, default_setting};
 use crate::system::settings::unit_files::UnitFiles;
@@ -98,12 +98,91 @@ pub(super) fn as_the_manager_has_it(
         Some(stem) => {
             properties.get(&format!("{stem}USec")).and_then(|has| other_span(&written.value, has))
         }
-        None => properties.get(stem).and_then(|has| other_word(&written.value, has)),
+        None => properties.get(stem).and_then(|has| other_value(stem, &written.value, has)),
     };
     match value {
         // What system.conf says for all units makes none of them out of date.
         Some(value) if stale || stem.len() < written.name.len() => written.still(value),
         _ => written,
+    }
+}
+
+/// What a unit goes by where no file of it says otherwise (`unit_init`, `service_init`, `kill_context_init` in
+/// `src/core`), whatever the manager is told to have all units do.
+const COMPILED: [(&str, &str); 16] = [
+    ("KillSignal", "SIGTERM"),
+    ("FinalKillSignal", "SIGKILL"),
+    ("WatchdogSignal", "SIGABRT"),
+    ("SendSIGHUP", "no"),
+    ("RuntimeMaxSec", "infinity"),
+    ("WatchdogSec", "0"),
+    ("TimeoutStartFailureMode", "terminate"),
+    ("TimeoutStopFailureMode", "terminate"),
+    ("Restart", "no"),
+    ("RemainAfterExit", "no"),
+    ("StopWhenUnneeded", "no"),
+    ("IgnoreOnIsolate", "no"),
+    ("SuccessAction", "none"),
+    ("FailureAction", "none"),
+    ("MemoryMax", "infinity"),
+    ("MemoryHigh", "infinity"),
+];
+
+/// What the manager goes by that no file of the unit sets any more: it has read them before the line was taken out.
+pub(super) fn no_longer_set(
+    manager: Manager,
+    unit: &str,
+    settings: &[Setting],
+    properties: &Properties,
+) -> Vec<Setting> {
+    let is_set = |name: &str| settings.iter().any(|setting| setting.name == name);
+    let unset = COMPILED.into_iter().filter(|(name, _)| !is_set(name));
+    let defaults = unset.map(|(name, value)| default_setting(unit, name, value).of(manager));
+    defaults
+        .map(|setting| as_the_manager_has_it(setting, properties, true))
+        .filter(|setting| setting.unread.is_some())
+        .collect()
+}
+
+/// A property of a unit as a file would say it, where the file says otherwise; `None` also where they cannot be compared.
+fn other_value(name: &str, written: &str, property: &Value) -> Option<String> {
+    if name.ends_with("Signal") {
+        let has = u8::try_from(property.as_u64()?).ok()?;
+        let says = written.parse().ok().or_else(|| signal_number(written))?;
+        return (says != has).then(|| signal_name(has));
+    }
+    if name.starts_with("Memory") {
+        let has = property.as_u64()?;
+        return (size(written)? != has).then(|| written_size(has));
+    }
+    other_word(written, property)
+}
+
+/// Bytes as a file says them (`parse_size` in `src/basic/parse-util.c`), where they depend on nothing else.
+fn size(written: &str) -> Option<u64> {
+    if written.is_empty() || written == "infinity" {
+        return Some(u64::MAX);
+    }
+    let digits = written.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match &written[digits.len()..] {
+        "" | "B" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// Bytes as a file could say them.
+fn written_size(bytes: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")].into_iter();
+    let mut whole = units.filter(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    match whole.next() {
+        _ if bytes == u64::MAX => "infinity".to_owned(),
+        Some((shift, letter)) => format!("{}{letter}", bytes >> shift),
+        None => bytes.to_string(),
     }
 }
 
@@ -163,9 +242,33 @@ mod tests {
         assert_eq!(stop("90", 90_000_000), None);
         assert_eq!(stop("5s", 90_000_000), other("1min 30s"));
         assert_eq!(stop("0", u64::MAX), None);
-        // Bytes, and a signal's number: not to be compared as they are.
-        assert_eq!(told("MemoryHigh", "1G", "MemoryHigh", 1_u64 << 30), None);
-        assert_eq!(told("KillSignal", "SIGINT", "KillSignal", 15), None);
+        let memory = |written: &str, has: u64| told("MemoryHigh", written, "MemoryHigh", has);
+        assert_eq!(memory("1G", 1 << 30), None);
+        assert_eq!(memory("infinity", u64::MAX), None);
+        assert_eq!(memory("1G", 3 << 20), other("3M"));
+        assert_eq!(memory("1G", 4095), other("4095"));
+        assert_eq!(memory("10%", 4095), None, "of how much is not known");
+        for written in ["SIGINT", "INT", "2"] {
+            assert_eq!(told("KillSignal", written, "KillSignal", 2), None);
+            assert_eq!(told("KillSignal", written, "KillSignal", 15), other("SIGTERM"));
+        }
+        assert_eq!(told("KillSignal", "SIGWHAT", "KillSignal", 15), None);
+    }
+
+    #[test]
+    fn what_no_file_sets_any_more_still_counts() {
+        let has = Properties::from([
+            ("KillSignal".to_owned(), 2.into()),
+            ("FinalKillSignal".to_owned(), 9.into()),
+            ("SendSIGHUP".to_owned(), true.into()),
+            ("RuntimeMaxUSec".to_owned(), 3_000_000.into()),
+            ("WatchdogUSec".to_owned(), 0.into()),
+            ("MemoryMax".to_owned(), u64::MAX.into()),
+        ]);
+        let set = default_setting("x.service", "SendSIGHUP", "yes");
+        let told = no_longer_set(Manager::System, "x.service", &[set], &has);
+        let told: Vec<_> = told.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
+        assert_eq!(told, [("KillSignal", "SIGINT"), ("RuntimeMaxSec", "3s")]);
     }
 
     #[test]

@@ -73,7 +73,8 @@ const READ: &[&str] = &[
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP",
     "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy", "ExecMainPID",
-    "ActivationDetails", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
+    "ActivationDetails", "PIDFile", "BusName", "NotifyAccess", "MemoryMax", "MemoryHigh",
+    "TimeoutStartFailureMode", "TimeoutStopFailureMode", "SuccessAction", "FailureAction", "Delegate", "ManagedOOMSwap", "ManagedOOMMemoryPressure",
 ];
 
 /// Those of which nothing is concluded: they are there for whoever reads a recording.
