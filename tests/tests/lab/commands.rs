@@ -100,6 +100,7 @@ fn a_time_limit_of_sudo_is_named() {
     let told = death.0["cause"]["explanation"].to_string();
     assert!(told.contains("sudo["), "{death}");
     death.assert_setting("command_timeout", "5", "/etc/sudoers.d/zz", 3);
+    death.fix_with("sudo visudo -f /etc/sudoers.d/zz");
 }
 
 /// What makes a login shell end itself that nobody types into.

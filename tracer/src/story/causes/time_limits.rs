@@ -252,6 +252,9 @@ impl<'a> Limited<'a> {
             {
                 fixes::longer_limit_of("sudo -T", "-T (sudoers may set a shorter one)", &command)
             }
+            Some(limit) if limit.program == "sudo" => {
+                fixes::longer_limit_of_sudo(self.setting.as_ref())
+            }
             Some(limit) => fixes::longer_limit_of(limit.program, limit.name, &command),
             None => fixes::longer_limit(&command),
         }

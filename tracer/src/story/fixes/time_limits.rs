@@ -1,6 +1,6 @@
 //! Remedies where the time was up that somebody had given a command or a job.
 
-use super::super::verdict::Fix;
+use super::super::verdict::{DecidingSetting, Fix};
 use super::{fix, quoted, remark};
 
 /// `sacct -j 5`
@@ -33,21 +33,37 @@ pub fn longer_limit(command: &str) -> Fix {
 
 /// A longer limit of a program that has one for what it runs, as one of its options or in its settings.
 pub fn longer_limit_of(program: &str, limit: &str, command: &str) -> Fix {
-    let commands = match program {
-        "sudo" => vec![
+    let commands =
+        vec![remark(&format!("with a longer time, or without the limit, {limit}: {command}"))];
+    more_time(commands).see(match program {
+        "php-fpm" => "https://www.php.net/manual/en/install.fpm.configuration.php",
+        _ => "the manual of that program",
+    })
+}
+
+/// A longer limit of sudo's: in the line that set it, where it is known which one did.
+pub fn longer_limit_of_sudo(setting: Option<&DecidingSetting>) -> Fix {
+    const INSTEAD: &str =
+        "a longer time, or a Defaults!COMMAND line with another one for this command";
+    let line = setting.and_then(|setting| Some((setting, setting.file.as_deref()?)));
+    let commands = match line {
+        Some((setting, file)) => {
+            let line = setting.line.map(|line| format!(" in line {line}")).unwrap_or_default();
+            vec![
+                format!("sudo visudo -f {}", quoted(file)),
+                remark(&format!("{}={}{line}: {INSTEAD}", setting.name, setting.value)),
+            ]
+        }
+        None => vec![
             "sudo grep -rnE 'command_timeout|TIMEOUT=' /etc/sudoers /etc/sudoers.d".to_owned(),
-            remark(
-                "in that file, by visudo -f FILE: a longer time, or a Defaults!COMMAND line with another one for this command",
-            ),
+            remark(&format!("in that file, by visudo -f FILE: {INSTEAD}")),
         ],
-        _ => vec![remark(&format!("with a longer time, or without the limit, {limit}: {command}"))],
     };
+    more_time(commands).see("sudoers(5), sudo(8)")
+}
+
+fn more_time(commands: Vec<String>) -> Fix {
     fix("give it more time", commands, "it is ended later, or not at all")
         .but("one that hangs is there for that much longer, and so is what waits for it")
         .check("the next run ends by itself")
-        .see(match program {
-            "sudo" => "sudoers(5), sudo(8)",
-            "php-fpm" => "https://www.php.net/manual/en/install.fpm.configuration.php",
-            _ => "the manual of that program",
-        })
 }

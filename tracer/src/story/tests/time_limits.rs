@@ -57,6 +57,9 @@ fn sudo_has_a_time_limit() {
     let text = &death.cause.explanation;
     assert!(text.contains("(command_timeout=6, set in /etc/sudoers.d/zz:1)"), "{text}");
     assert_eq!(death.cause.settings[0].line, Some(1), "{death:#?}");
+    let commands = &death.fixes[0].commands;
+    assert_eq!(commands[0], "sudo visudo -f /etc/sudoers.d/zz", "{death:#?}");
+    assert!(commands[1].starts_with("# command_timeout=6 in line 1: a longer time"), "{death:#?}");
     // Of another time, or one that is its own.
     let shorter = timed.clone().setting("sudoers", "command_timeout", "2", place);
     let others = [
