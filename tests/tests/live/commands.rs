@@ -45,6 +45,28 @@ fn command_whose_child_is_killed() {
     assert_eq!(count, 1, "{}", ended.complaint());
 }
 
+/// `trap 'kill 0' EXIT`: what ended the script was its own doing, and what it had started went along.
+#[test]
+fn script_that_signals_its_own_group() {
+    let script = r#"setsid sh -c "trap 'kill 0' EXIT; sleep 1000 & sleep 0.2"; exit 0"#;
+    let trace = Trace::start("own-group", &words(&["--", "sh", "-c", script]));
+    let (ended, status) = trace.exit();
+    assert_eq!(status.code(), Some(0), "{}", ended.complaint());
+    let killed = Outcome::Signaled { signal: "SIGTERM".to_owned(), core_dumped: false };
+    let mut told: Vec<(KillerKind, bool)> = ended
+        .deaths()
+        .filter(|death| death.outcome == killed)
+        .map(|death| (death.killer.kind, death.cause.explanation.contains("(kill 0")))
+        .collect();
+    told.sort_by_key(|(kind, _)| *kind != KillerKind::Itself);
+    assert_eq!(
+        told,
+        [(KillerKind::Itself, true), (KillerKind::Process, true)],
+        "{}",
+        ended.complaint()
+    );
+}
+
 /// Everybody in a cgroup.
 #[test]
 fn target_cgroup() {

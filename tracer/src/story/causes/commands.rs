@@ -14,7 +14,7 @@ use crate::story::signals;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{mechanism, newborn, units, words};
+use crate::story::{fixes, mechanism, newborn, units, words};
 
 /// Programs that people send signals by.
 pub const KILLERS: [&str; 11] = [
@@ -190,12 +190,20 @@ pub(super) fn aim(case: &Case<'_>) -> String {
             " It went to every process that the sender may signal in its own pid namespace (kill -1).".to_owned()
         }
         Some(-1) => " It went to every process that the sender may signal (kill -1).".to_owned(),
-        Some(0) => " It went to the sender's whole process group.".to_owned(),
+        Some(0) => {
+            let often = if sent_by_shell(case) { ", which scripts often have in a trap on EXIT" } else { "" };
+            format!(" It went to the sender's whole process group (kill 0{often}).")
+        }
         Some(group) if group < -1 => {
             format!(" It went to the whole process group {}.", group.unsigned_abs())
         }
         _ => String::new(),
     }
+}
+
+/// Whether a shell sent it.
+fn sent_by_shell(case: &Case<'_>) -> bool {
+    case.sender().is_some_and(|sender| is_shell(&sender.comm) || runs_shell(&case.task(sender)))
 }
 
 /// The first argument of kill(2), where it is no single process's id.
@@ -306,18 +314,43 @@ fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
     } else {
         String::new()
     };
+    let before = own_group_before(case, blow);
+    let group = before.and_then(|sent| sent.value.aim()).or_else(|| group_aimed_at(case));
+    let what = match group {
+        Some(-1) | None => format!("{victim} sent {signal} to itself ({way}).{}", aim(case)),
+        Some(group) => to_own_group(case, &format!("{victim} sent {signal}"), group),
+    };
+    let script = group.is_some_and(|group| group != -1) && sent_by_shell(case);
     let concluded = child.is_some() || bus.is_some();
     let grade = if concluded { Grade::Inferred } else { Grade::Observed };
     let ends = child.into_iter().chain(bus);
-    Finding::new(
-        CauseId::ProcessSignal,
-        Fit::Fallback,
-        grade,
-        format!("{victim} sent {signal} to itself ({way}).{}{why}", aim(case)),
+    Finding::new(CauseId::ProcessSignal, Fit::Fallback, grade, format!("{what}{why}"))
+        .fixes(script.then(fixes::narrower_script))
+        .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
+        .links(ends.flat_map(|end| end.links(case, blow.signal.at)))
+        .answer()
+}
+
+/// The same signal, which it had sent to its own process group and caught itself right before: bash, which cleans up first,
+/// then ends itself by it (`termsig_handler` in its sig.c).
+fn own_group_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
+    let (number, struck_ns) = (blow.signal.value.number, blow.signal.ns());
+    case.world.signals_to(case.victim).iter().rev().find(|sent| {
+        sent.value.number == number
+            && sent.value.sender.id == case.victim
+            && sent.value.aim().is_some_and(|aim| aim <= 0 && aim != -1)
+            && sent.ns() < struck_ns
+            && sent.ns() + S > struck_ns
+    })
+}
+
+/// That a process signalled its own process group, and so was hit as well.
+fn to_own_group(case: &Case<'_>, who: &str, group: i32) -> String {
+    let argument = if group == 0 { "0".to_owned() } else { format!("-{}", group.unsigned_abs()) };
+    let script = if sent_by_shell(case) { ", as scripts often do in a trap on EXIT" } else { "" };
+    format!(
+        "{who} to its own whole process group, and so to itself and to what it had started there (kill {argument}){script}."
     )
-    .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
-    .links(ends.flat_map(|end| end.links(case, blow.signal.at)))
-    .answer()
 }
 
 /// The end of the user's or the system's message bus right before a process raised SIGTERM itself: `exit-on-close` of

@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, root, signal, task};
 use crate::evidence::{
-    Ancestor, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
-    TargetReason, Task, Terminal, sig,
+    Ancestor, Disposition, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
+    Syscall, TargetReason, Task, Terminal, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -437,8 +437,7 @@ fn apache_that_ends_its_group_had_been_asked_to_by_the_same_configuration() {
             .cause
             .explanation
     };
-    let itself =
-        "apache2[50] sent SIGTERM to itself (kill(2)). It went to the whole process group 50.";
+    let itself = "apache2[50] sent SIGTERM to its own whole process group, and so to itself and to what it had started there (kill -50).";
     let asked = "1 s before that, root ran \"apache2 -f /w/ap.conf -k graceful-stop\", which seems to be what made";
     let words = told("/w/ap.conf");
     assert!(words.contains(itself) && words.contains(asked), "{words}");
@@ -462,4 +461,39 @@ fn a_daemons_own_command_to_stop_is_a_command() {
         assert_eq!(death.cause.id == CauseId::UserCommand, is_command, "{death:#?}");
         assert!(death.cause.explanation.contains(&words.join(" ")), "{death:#?}");
     }
+}
+
+/// `trap 'kill 0' EXIT` in a script: what is said of the shell itself, and of what it had started.
+#[test]
+fn a_script_that_signals_its_own_group() {
+    let (shell, child) = (task(50, "bash"), task(51, "sleep"));
+    let blow = |target: &Task| SignalSent {
+        syscall: Some(Syscall { name: "kill".to_owned(), args: [0, 15, 0] }),
+        ..signal(sig::SIGTERM, shell.clone(), target.clone())
+    };
+    let death = |victim: &Task, own: bool| {
+        let scene = Scene::watching(victim).exec(1, shell.clone(), &["bash", "job.sh"], &[]);
+        let scene =
+            if own { scene } else { scene.exec(2, child.clone(), &["sleep", "9"], &[&shell]) };
+        scene.signal(2000, blow(victim)).exit(2001, victim.clone(), 15, true).death()
+    };
+    let itself = death(&shell, true);
+    let words = "bash[50] sent SIGTERM to its own whole process group, and so to itself and to what it had started there \
+                 (kill 0), as scripts often do in a trap on EXIT.";
+    assert!(itself.cause.explanation.contains(words), "{itself:#?}");
+    assert_eq!(itself.fixes[0].title, "have the script end only what it has started");
+    // bash has a handler there, and ends itself after that.
+    let caught_first =
+        SignalSent { disposition: Some(Disposition::Handler), fatal: false, ..blow(&shell) };
+    let reraised = Scene::watching(&shell)
+        .exec(1, shell.clone(), &["bash", "job.sh"], &[])
+        .signal(2000, caught_first)
+        .signal(2001, signal(sig::SIGTERM, shell.clone(), shell.clone()))
+        .exit(2002, shell.clone(), 15, true)
+        .death();
+    assert!(reraised.cause.explanation.contains(words), "{reraised:#?}");
+    let other = death(&child, false);
+    let words = "It went to the sender's whole process group (kill 0, which scripts often have in a trap on EXIT).";
+    assert!(other.cause.explanation.contains(words), "{other:#?}");
+    assert_eq!(other.killer.process.as_ref().map(|it| it.pid), Some(50), "{other:#?}");
 }
