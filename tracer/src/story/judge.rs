@@ -12,7 +12,7 @@ use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
 use crate::evidence::{
-    ATTACHED, CONNECTING, Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name,
+    ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name,
 };
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -278,6 +278,7 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
         }
         links.extend(blow.then.map(|then| case.signal_link(then, mechanism::of(&then.value))));
         links.extend(earlier_blows(case, blow));
+        links.extend(asked_by_others(case, blow));
     }
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
     for link in links.iter_mut().filter(|link| is_read_late(link.event)) {
@@ -321,6 +322,37 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
         .take(EARLIER)
         .map(|signal| case.signal_link(signal, mechanism::of(&signal.value)))
         .collect()
+}
+
+/// How long before its end somebody else can have asked a process to end and still be told: the grace that most who
+/// wait for that give (`TimeoutStopSec=` is 90 s, others have less).
+const ASKED_BEFORE: u64 = 90 * S;
+
+/// The newest requests of others to end that a process caught and outlived, before it was killed. They did not end it:
+/// whoever reads the story has to know that somebody had wanted it gone.
+fn asked_by_others(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
+    if blow.way != Way::Killed {
+        return Vec::new();
+    }
+    let sender = blow.signal.value.sender.id;
+    let asks = |signal: &&SeenSignal| {
+        let sent = &signal.value;
+        let is_order = matches!(sent.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT)
+            // A daemon reads its settings again when somebody sends that.
+            || sent.number == sig::SIGHUP && mechanism::of(sent).is_kernels_own();
+        let is_others = sent.sender.id != sender && sent.sender.id != case.victim;
+        let is_caught = sent.disposition == Some(Disposition::Handler);
+        let is_near =
+            signal.ns() < blow.signal.ns() && signal.ns() + ASKED_BEFORE > blow.signal.ns();
+        is_order && is_others && is_caught && is_near && patience::reached(sent)
+    };
+    let newest = case.world.signals_to(case.victim).iter().rev().filter(asks).take(EARLIER);
+    let told = |signal: &SeenSignal| {
+        let mut link = case.signal_link(signal, mechanism::of(&signal.value));
+        link.text.push_str(", which it caught and outlived");
+        link
+    };
+    newest.map(told).collect()
 }
 
 /// What came over the bus or from the journal has the time at which it was read, which may be after what

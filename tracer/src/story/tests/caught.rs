@@ -731,3 +731,32 @@ fn what_was_caught_not_long_before_an_exit_is_told() {
         assert_eq!(grade, Grade::Observed);
     }
 }
+
+/// Somebody asks it to end, it goes on, and somebody else kills it: the first is told, and is not why.
+#[test]
+fn who_asked_before_another_killed_it_is_told() {
+    let victim = task(42, "program");
+    let (first, second) = (task(90, "asker"), task(91, "killer"));
+    let told = |asked_ms: u64, asked: SignalSent| {
+        let kill = signal(sig::SIGKILL, second.clone(), victim.clone());
+        let death = Scene::watching(&victim)
+            .signal(asked_ms, asked)
+            .signal(100_000, kill)
+            .exit(100_001, victim.clone(), 9, true)
+            .death();
+        assert_eq!(death.killer.process.as_ref().map(|it| it.pid), Some(91), "{death:#?}");
+        assert!(!death.cause.explanation.contains("asker"), "{death:#?}");
+        let link = death.chain.into_iter().find(|link| link.text.contains("asker[90]"));
+        link.map(|link| (link.evidence, link.text))
+    };
+    let term = || caught(sig::SIGTERM, first.clone(), victim.clone());
+    let words = "asker[90] sent SIGTERM to program[42], which it caught and outlived";
+    assert_eq!(told(99_000, term()), Some((Grade::Observed, words.to_owned())));
+    assert_eq!(told(20_000, term()).map(|(grade, _)| grade), Some(Grade::Observed));
+    // Long ago; no order to end; ignored, which nothing comes of.
+    assert_eq!(told(9_000, term()), None);
+    assert_eq!(told(99_000, caught(sig::SIGHUP, first.clone(), victim.clone())), None);
+    assert_eq!(told(99_000, caught(sig::SIGUSR1, first.clone(), victim.clone())), None);
+    let ignored = SignalSent { disposition: Some(Disposition::Ignore), ..term() };
+    assert_eq!(told(99_000, ignored), None);
+}
