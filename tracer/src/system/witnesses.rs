@@ -3,7 +3,7 @@
 //! The witnesses have a thread and a runtime of their own: what they hear is stamped with the time at which
 //! it came, however busy the rest of the tracer is, and nothing of theirs can hold up the trace.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -79,8 +79,10 @@ pub struct Witnesses {
     seen: HashSet<ProcessId>,
     targets: HashSet<ProcessId>,
     users: HashSet<u32>,
-    /// Held by each look-up under way that a verdict can wait for.
+    /// Held by each look-up under way that any verdict can wait for.
     asked: Arc<()>,
+    /// Held by those that the verdict on one target alone can wait for.
+    asked_for: HashMap<ProcessId, Arc<()>>,
 }
 
 impl Witnesses {
@@ -128,6 +130,7 @@ impl Witnesses {
             targets: HashSet::new(),
             users: HashSet::new(),
             asked: Arc::default(),
+            asked_for: HashMap::new(),
         })
     }
 
@@ -236,7 +239,7 @@ impl Witnesses {
                 }
                 if signal.is_target {
                     self.target(signal.target.id);
-                    self.unit_of_sender(signal.sender.cgroup.as_deref());
+                    self.unit_of_sender(signal.target.id, signal.sender.cgroup.as_deref());
                 } else {
                     self.witness(signal.target.id);
                 }
@@ -262,15 +265,22 @@ impl Witnesses {
         }
     }
 
-    /// Whether something is being looked up that a verdict needs: a user's name, which takes as long as the machine's name
-    /// service does, or the unit of who sent a signal, which takes as long as its manager does.
-    pub fn are_asked(&self) -> bool {
-        Arc::strong_count(&self.asked) > 1
+    /// Whether something is being looked up that the verdict on this target needs: a user's name, which takes as long as the
+    /// machine's name service does, or the unit of who sent it a signal, which takes as long as its manager does. That one
+    /// user's manager does not answer holds up no verdict on what others have ended.
+    pub fn are_asked(&self, target: ProcessId) -> bool {
+        let is_held = |asked: &Arc<()>| Arc::strong_count(asked) > 1;
+        is_held(&self.asked) || self.asked_for.get(&target).is_some_and(is_held)
     }
 
-    /// Looks up what a verdict needs.
-    fn ask(&self, what: impl Future<Output = ()> + Send + 'static) {
-        let under_way = Arc::clone(&self.asked);
+    /// The verdict on this target is due: nothing is waited for any more.
+    pub fn settled(&mut self, target: ProcessId) {
+        self.asked_for.remove(&target);
+    }
+
+    /// Looks up what a verdict needs, which holds this for as long.
+    fn ask(&self, asked: &Arc<()>, what: impl Future<Output = ()> + Send + 'static) {
+        let under_way = Arc::clone(asked);
         self.runtime.spawn(async move {
             what.await;
             drop(under_way);
@@ -281,7 +291,7 @@ impl Witnesses {
     fn names(&mut self, uid: u32) {
         if self.users.insert(uid) {
             let context = Arc::clone(&self.context);
-            self.ask(async move {
+            self.ask(&self.asked, async move {
                 dossier::user(&context, uid).await;
             });
         }
@@ -345,14 +355,18 @@ impl Witnesses {
 
     /// A signal to a target may come from what a unit runs to start, stop or reload, or from a process that is being
     /// stopped itself.
-    fn unit_of_sender(&self, cgroup: Option<&str>) {
+    fn unit_of_sender(&mut self, target: ProcessId, cgroup: Option<&str>) {
         let Some((manager, unit)) = unit_of(cgroup) else { return };
         if !unit.ends_with(".service") && !unit.ends_with(".scope") || unit == "init.scope" {
             return;
         }
         let _inside = self.runtime.enter();
         if self.context.watch(manager, &unit) {
-            self.ask(dossier::tell_unit(Arc::clone(&self.context), manager, unit));
+            if self.asked_for.len() >= MAX_SEEN {
+                self.asked_for.clear();
+            }
+            let asked = Arc::clone(self.asked_for.entry(target).or_default());
+            self.ask(&asked, dossier::tell_unit(Arc::clone(&self.context), manager, unit));
         } else {
             // Since it was last looked at it may have been started anew, by something else.
             systemd::refresh(&self.context, manager, &unit);
@@ -480,6 +494,25 @@ fn start_all(context: &Arc<Context>, options: Options) {
 mod tests {
     use super::*;
     use crate::evidence::{Target, TargetReason};
+
+    /// A user's manager that never answers is waited for by those alone whom its units signalled.
+    #[tokio::test]
+    async fn what_one_target_waits_for_holds_up_no_other() {
+        let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
+        let options = Options { bus: false, journal: false, kernel_log: false };
+        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
+        let [one, other] = [7, 8].map(|pid| ProcessId { pid, start_ns: 1 });
+        let asked = Arc::clone(witnesses.asked_for.entry(one).or_default());
+        witnesses.ask(&asked, std::future::pending());
+        drop(asked);
+        assert!(witnesses.are_asked(one) && !witnesses.are_asked(other));
+        witnesses.settled(one);
+        assert!(!witnesses.are_asked(one));
+        let asked = Arc::clone(&witnesses.asked);
+        witnesses.ask(&asked, std::future::pending());
+        drop(asked);
+        assert!(witnesses.are_asked(one) && witnesses.are_asked(other), "a user's name, say");
+    }
 
     #[tokio::test]
     async fn a_target_is_looked_at_before_anything_else_happens() {

@@ -390,7 +390,10 @@ impl<'a> Live<'a> {
 
     /// Declares the verdicts due whose witnesses have had their time.
     fn settle(&mut self) -> Result<(), Failure> {
-        let (asked, opens_journal) = (self.witnesses.are_asked(), self.witnesses.opens_journal());
+        let opens_journal = self.witnesses.opens_journal();
+        let before: Vec<ProcessId> = self.engine.pending().map(|pending| pending.id).collect();
+        let asked: HashSet<ProcessId> =
+            before.into_iter().filter(|id| self.witnesses.are_asked(*id)).collect();
         while let Ok(heard) = self.heard.try_recv() {
             self.take(heard)?;
         }
@@ -401,7 +404,8 @@ impl<'a> Live<'a> {
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
                 let patience = if pending.needs_journal { SETTLE_JOURNAL } else { SETTLE };
-                let is_awaited = asked || opens_journal && pending.needs_journal;
+                let is_awaited =
+                    asked.contains(&pending.id) || opens_journal && pending.needs_journal;
                 let is_time = waited >= patience && (!is_awaited || waited >= SETTLE_ASKED);
                 is_time || pending.in_haste
             })
@@ -411,6 +415,7 @@ impl<'a> Live<'a> {
             if self.engine.is_over() {
                 break;
             }
+            self.witnesses.settled(id);
             self.take(Fact::Settled(Settled { id }).at(now, Source::Tracer))?;
         }
         let folded = self.engine.folded_since();
