@@ -98,6 +98,9 @@ impl Reached {
 
     /// How to raise it for what is started from a shell.
     fn raised(&self) -> Fix {
+        if !self.is_only {
+            return fixes::both_cpu_limits();
+        }
         fixes::resource_limit(self.option, self.name, self.property)
     }
 }
@@ -194,18 +197,24 @@ impl Origin {
         let kinds: &[&str] = if reached.hard { &["hard", "-"] } else { &["soft", "-", "hard"] };
         let factor = if reached.id == CauseId::CpuLimit { 60 } else { 1 << 10 };
         let anybody = (user != "root").then_some("*");
-        let mut lines = [user.as_str()].into_iter().chain(anybody).flat_map(|whose| {
+        let whose = || [user.as_str()].into_iter().chain(anybody);
+        let line = |whose: &str, kind: &str| {
             let scope = Setting::login_limits_of(whose);
-            let told = |kind: &&str| {
-                case.setting(&[scope.as_str()], &format!("{kind} {}", reached.option))
-            };
-            kinds.iter().filter_map(told).collect::<Vec<_>>()
-        });
+            case.setting(&[scope.as_str()], &format!("{kind} {}", reached.option))
+        };
+        let mut lines =
+            whose().flat_map(|whose| kinds.iter().filter_map(move |kind| line(whose, kind)));
         let setting = lines.find(|line| {
             let limit = line.value.parse::<u64>().ok().and_then(|limit| limit.checked_mul(factor));
             limit.is_some() && limit == reached.value
         })?;
-        let fix = fixes::login_limit(&setting, reached.option);
+        // Of a soft and a hard limit the other one would be reached next.
+        let is_limit = |line: &DecidingSetting| line.value.parse::<u64>().is_ok();
+        let other = |kind: &str| whose().find_map(|whose| line(whose, kind)).filter(is_limit);
+        let others = ["soft", "hard"].into_iter().filter_map(other);
+        let mut raised = vec![setting.clone()];
+        raised.extend(others.filter(|other| *other != setting));
+        let fix = fixes::login_limit(&raised, reached.option);
         Some(Self::setting(setting, vec![fix, reached.raised()]))
     }
 }

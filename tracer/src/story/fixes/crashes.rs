@@ -139,6 +139,17 @@ pub fn resource_limit(option: &str, name: &str, property: &str) -> Fix {
     .see("prlimit(1), setrlimit(2), systemd.exec(5)")
 }
 
+/// A higher limit of CPU time where there are two and nobody knows which one was reached: in all, and without a pause.
+pub fn both_cpu_limits() -> Fix {
+    let cpu = resource_limit("cpu", "both limits of CPU time", "LimitCPU");
+    let lengthen = |line: String| {
+        line.replace("--cpu=unlimited", "--cpu=unlimited --rttime=unlimited")
+            .replace("LimitCPU=infinity", "LimitCPU=infinity and LimitRTTIME=infinity")
+    };
+    let commands = cpu.commands.iter().cloned().map(lengthen).collect();
+    Fix { commands, ..cpu }.check("prlimit --pid $$ --cpu --rttime")
+}
+
 /// A limit that a command had set.
 pub fn commanded_limit(command: &str) -> Fix {
     fix(
@@ -151,12 +162,15 @@ pub fn commanded_limit(command: &str) -> Fix {
     .see("prlimit(1), setrlimit(2)")
 }
 
-/// A limit that pam_limits(8) gives to the sessions of a user.
-pub fn login_limit(setting: &DecidingSetting, option: &str) -> Fix {
-    let place = setting.place().unwrap_or_else(|| "/etc/security/limits.conf".to_owned());
+/// A limit that pam_limits(8) gives to the sessions of a user: these lines have it, soft and hard.
+pub fn login_limit(lines: &[DecidingSetting], option: &str) -> Fix {
+    let higher = |line: &DecidingSetting| {
+        let place = line.place().unwrap_or_else(|| "/etc/security/limits.conf".to_owned());
+        remark(&format!("in {place}: a higher value for \"{}\", or unlimited", line.name))
+    };
     fix(
         "raise the limit that logins get",
-        vec![remark(&format!("in {place}: a higher value for {option}, or unlimited"))],
+        lines.iter().map(higher).collect(),
         "counts for the logins that begin after that",
     )
     .but("what runs wild in them is no longer ended")
@@ -273,6 +287,9 @@ mod tests {
     fn a_limit_is_raised_as_a_whole_and_in_this_shell() {
         let fix = resource_limit("cpu", "the CPU time limit", "LimitCPU");
         assert_eq!(fix.commands[1], "sudo prlimit --pid $$ --cpu=unlimited");
+        let both = both_cpu_limits();
+        assert_eq!(both.commands[1], "sudo prlimit --pid $$ --cpu=unlimited --rttime=unlimited");
+        assert!(both.commands[3].ends_with("LimitCPU=infinity and LimitRTTIME=infinity"));
         let [stack, space] = &stack_limits()[..] else { panic!("two limits") };
         assert!(stack.side_effect.is_some());
         assert_eq!(space.commands[0], "ulimit -v");

@@ -102,6 +102,10 @@ fn which_of_two_limits_it_was_is_not_told_by_one_setting() {
         death.cause.explanation.contains("60 min in all (RLIMIT_CPU), or 200 ms"),
         "{death:#?}"
     );
+    assert!(
+        death.fixes[0].commands[1].ends_with("--cpu=unlimited --rttime=unlimited"),
+        "{death:#?}"
+    );
 }
 
 /// A child has the limits that its parent had when it was made.
@@ -158,6 +162,22 @@ fn the_limits_of_logins_are_named() {
         assert_eq!(death.cause.settings[0].name, "hard fsize");
         assert!(death.fixes[0].commands[0].contains(FILE), "{death:#?}");
     }
+    // Of a soft and a hard one the other would be next.
+    let scope = Setting::login_limits_of("alice");
+    let scene = Scene::watching(&alices())
+        .setting(&scope, "soft fsize", "10", Some((FILE, 1)))
+        .setting(&Setting::login_limits_of("*"), "hard fsize", "20", Some((FILE, 2)));
+    let death = at_limit(scene, &alices(), SIZE, 10 << 10);
+    assert_eq!(death.cause.settings[0].name, "soft fsize", "{death:#?}");
+    let commands = &death.fixes[0].commands;
+    assert!(
+        commands[0].starts_with(&format!("# in {FILE}:1: a higher value for \"soft")),
+        "{death:#?}"
+    );
+    assert!(
+        commands[1].starts_with(&format!("# in {FILE}:2: a higher value for \"hard")),
+        "{death:#?}"
+    );
     let others = [
         told(alices(), "bob", 10 << 10),
         told(alices(), "alice", 4096),
