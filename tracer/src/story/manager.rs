@@ -64,6 +64,8 @@ fn uid_of_user_manager(comm: &str, ppid: u32, cgroup: &str) -> Option<u32> {
 /// A service manager signalled the victim: which unit, and what had happened before.
 #[derive(Debug)]
 pub struct UnitStop<'a> {
+    /// What is known of everything.
+    world: &'a World,
     /// Which manager.
     pub manager: Manager,
     /// The victim's unit there.
@@ -143,6 +145,7 @@ impl<'a> UnitStop<'a> {
         let began_ns = job.map_or(begun.boot_ns, |job| job.ns().min(begun.boot_ns));
         let last = blow.signal.value.number;
         Some(Self {
+            world,
             manager,
             request: request_for(world, manager, &unit, began_ns, job),
             main_end,
@@ -212,6 +215,7 @@ impl<'a> UnitStop<'a> {
     ) -> Self {
         let began_ns = job.ns().min(signal.ns());
         Self {
+            world: case.world,
             manager,
             request: request_for(case.world, manager, unit, began_ns, Some(job)),
             main_end: None,
@@ -251,7 +255,7 @@ impl<'a> UnitStop<'a> {
 
     /// Where the unit's settings can be changed.
     pub fn at(&self) -> UnitAt {
-        let at = UnitAt::of(self.manager, &self.unit, self.history);
+        let at = UnitAt::of(self.world, self.manager, &self.unit);
         UnitAt { lost_file: self.lost_file.clone(), ..at }
     }
 

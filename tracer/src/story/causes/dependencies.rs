@@ -105,7 +105,7 @@ fn direct_restart(case: &Case<'_>, stop: &UnitStop<'_>, trigger: &Trigger<'_>) -
     let near = |ns: u64| ns.abs_diff(trigger.at.boot_ns) <= ONE_TRANSACTION;
     let restarts = || history.changes.iter().any(|seen| near(seen.ns()) && state(seen));
     let by_itself = trigger.by_itself || trigger.job.is_none() && restarts();
-    let at = UnitAt::of(stop.manager, &trigger.unit, Some(history));
+    let at = UnitAt::of(case.world, stop.manager, &trigger.unit);
     (by_itself && !at.transient && history.text("RestartMode") == Some("normal"))
         .then(|| fixes::direct_restart(&at, &stop.unit))
 }

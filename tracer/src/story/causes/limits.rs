@@ -143,7 +143,7 @@ impl Origin {
         let (manager, unit) = case.unit()?;
         let setting = case.unit_setting(manager, unit, reached.property)?;
         let value = in_units_of_the_kernel(reached.property, reached.part(&setting.value))?;
-        let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+        let at = UnitAt::of(case.world, manager, unit);
         let fix = fixes::unit_limit(&at, reached.property);
         (setting.file.is_some() && reached.value == Some(value))
             .then(|| Self::setting(setting, vec![fix, reached.raised()]))

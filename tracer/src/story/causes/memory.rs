@@ -214,7 +214,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
         case.unit_around().map_or_else(|| "its cgroup".to_owned(), |(_, unit)| unit.to_owned());
     let avoid = case.unit_around().and_then(|(manager, unit)| {
         let heeded = manager == Manager::System || watched.as_ref().is_some_and(Watched::is_users);
-        let at = fixes::UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+        let at = fixes::UnitAt::of(case.world, manager, unit);
         heeded.then(|| fixes::oomd_avoid(&at))
     });
     let mut finding = Finding::new(
@@ -232,7 +232,7 @@ pub fn oomd(case: &Case<'_>) -> Option<Opinion> {
     match watched {
         Some(watched) => {
             let Watched { manager, unit, .. } = &watched;
-            let at = fixes::UnitAt::of(*manager, unit, case.world.unit_of(*manager, unit));
+            let at = fixes::UnitAt::of(case.world, *manager, unit);
             finding.settings.extend(watched.settings(case));
             finding = finding.fixes([fixes::oomd_unwatched(&at, watched.switch())]);
         }

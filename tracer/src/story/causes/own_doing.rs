@@ -99,7 +99,7 @@ fn unit_filter(case: &Case<'_>) -> Option<(DecidingSetting, String, Fix)> {
         .world
         .setting_lines(manager)
         .find(|line| scopes.contains(&line.value.scope) && line.value.name == "SystemCallFilter")?;
-    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    let at = UnitAt::of(case.world, manager, unit);
     Some(((&line.value).into(), unit.to_owned(), fixes::system_call_fails(&at)))
 }
 
@@ -240,7 +240,7 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
 fn unit_ends_by_pipe(case: &Case<'_>) -> Option<(DecidingSetting, UnitAt)> {
     let (manager, unit) = case.unit()?;
     let setting = case.unit_setting(manager, unit, "IgnoreSIGPIPE")?;
-    let at = UnitAt::of(manager, unit, case.world.unit_of(manager, unit));
+    let at = UnitAt::of(case.world, manager, unit);
     (!is_true(&setting.value)).then_some((setting, at))
 }
 

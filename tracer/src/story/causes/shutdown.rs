@@ -69,9 +69,8 @@ fn remedies(case: &Case<'_>, behind: &Behind<'_>, fate: &str) -> Vec<Fix> {
     let service = case.unit().filter(|(manager, unit)| {
         *manager == Manager::System && unit.ends_with(".service") && fate.contains("soft-reboot")
     });
-    let survives = service.map(|(manager, unit)| {
-        fixes::survive_soft_reboot(&UnitAt::of(manager, unit, case.world.unit_of(manager, unit)))
-    });
+    let survives = service
+        .map(|(manager, unit)| fixes::survive_soft_reboot(&UnitAt::of(case.world, manager, unit)));
     // What somebody has run can be run under a lock; a service is to be stopped in an orderly way.
     let of_user = case.placement.session.is_some() || case.placement.user_unit.is_some();
     let held = of_user.then(|| fixes::hold_up_shutdown(&case.program()));

@@ -67,8 +67,7 @@ pub fn by_command(case: &Case<'_>) -> Option<Opinion> {
 }
 
 fn at(case: &Case<'_>, command: &UnitCommand<'_>) -> UnitAt {
-    let history = case.world.unit_of(command.manager, &command.unit);
-    UnitAt::of(command.manager, &command.unit, history)
+    UnitAt::of(case.world, command.manager, &command.unit)
 }
 
 /// Why a command of a unit was run.

@@ -1,10 +1,11 @@
 //! What to do about a stop of a unit that somebody asked for.
 
 use super::logind;
+use crate::evidence::cgroup_path::CgroupOwner;
 use crate::evidence::{Manager, Process, ProcessId, Setting};
 use crate::story::actor::{Actor, Place};
 use crate::story::case::Case;
-use crate::story::fixes::{self, Asker, Kept};
+use crate::story::fixes::{self, Asker, Kept, Whose};
 use crate::story::manager::UnitStop;
 use crate::story::requests::Request;
 use crate::story::verdict::Fix;
@@ -112,11 +113,19 @@ fn asker(actor: &Actor) -> Option<Asker<'_>> {
             let has_file = unit.ends_with(".service")
                 && !unit.starts_with("run-")
                 && !unit.starts_with("user@");
-            let of_user = actor.command.user_unit.as_ref() == Some(unit);
-            has_file.then_some(Asker::Unit { unit, of_user })
+            has_file.then(|| Asker::Unit { unit, user: whose(&actor.command, unit) })
         }
         Place::Container(_) | Place::Session(_) | Place::SshLogin(_) => None,
     }
+}
+
+/// The user whose service manager has the unit that a process is in; `None` where that is PID 1.
+fn whose(process: &Process, unit: &str) -> Option<Whose> {
+    let is_users = process.user_unit.as_deref() == Some(unit);
+    let owner = CgroupOwner::of(process.cgroup.as_deref().filter(|_| is_users)?);
+    let uid = owner.owner_uid?;
+    let own = process.user.as_deref().filter(|_| process.uid == Some(uid));
+    Some(Whose::called(uid, own))
 }
 
 /// A package manager was removing a package.

@@ -1,7 +1,7 @@
 //! Remedies against the stop of another unit that takes a unit along.
 
 use super::super::verdict::{DecidingSetting, Fix};
-use super::unit_at::UnitAt;
+use super::unit_at::{UnitAt, Whose};
 use super::{LOOKS, fix, operand, quoted, remark};
 use crate::evidence::base_name;
 
@@ -49,17 +49,27 @@ pub fn look_at_asker(asker: &Asker<'_>) -> Fix {
         .check("sudo atq")
         .see("at(1)"),
         // It may be one that a program made, which has no file.
-        Asker::Unit { unit, of_user } => {
-            let user = if *of_user { "--user " } else { "" };
+        Asker::Unit { unit, user } => {
+            let systemctl = |rest: &str| match user {
+                Some(user) => user.systemctl(rest),
+                None => format!("systemctl {rest}"),
+            };
+            let journal = match user {
+                Some(user) => user.journal(unit),
+                None => format!("journalctl -u {} -n 50", quoted(unit)),
+            };
             let name = operand(unit);
-            let file = remark(&format!("where it has a file: systemctl {user}cat {name}"));
+            let cat = systemctl(&format!("cat {name}"));
+            let file = remark(&format!("where it has a file: {cat}"));
             fix(
                 "see what the unit that does so is for",
-                vec![format!("journalctl {user}-u {} -n 50", quoted(unit)), file],
+                vec![journal, file],
                 WHERE,
             )
             .check(format!(
-                "systemctl {user}list-timers --all; systemctl {user}status {name}"
+                "{}; {}",
+                systemctl("list-timers --all"),
+                systemctl(&format!("status {name}"))
             ))
             .see("journalctl(1), systemctl(1)")
         }
@@ -75,7 +85,7 @@ pub enum Asker<'n> {
     /// An at job.
     AtJob,
     /// A unit, of the system or of a user's service manager.
-    Unit { unit: &'n str, of_user: bool },
+    Unit { unit: &'n str, user: Option<Whose> },
 }
 
 /// A unit that a program made, with a dependency that stopped it: there is no line to change.

@@ -85,7 +85,7 @@ pub fn linger_and_scope(user: &str, program: &str) -> Fix {
         "started so by the user, the program lives under the user's service manager, which lingering keeps running after logout",
     )
     .but("the user's service manager runs from boot on; lingering alone does not protect what runs in a session")
-    .check(format!("loginctl show-user {user} -p Linger; systemd-cgls --user-unit"))
+    .check(format!("loginctl show-user {user} -p Linger; loginctl user-status {user}"))
     .see("loginctl(1), systemd-run(1)")
 }
 

@@ -147,11 +147,14 @@ fn of_no_unit() -> Vec<Fix> {
         idle_channels(),
         replace_file("/opt/a b"),
         resource_limit("cpu", "the CPU time limit", "LimitCPU"),
+        both_cpu_limits(),
+        narrower_script(),
+        longer_limit_of_sudo(None),
         thread_stack(),
         look_at_asker(&Asker::CronJob("true")),
         look_at_asker(&Asker::AtJob),
-        look_at_asker(&Asker::Unit { unit: "v.service", of_user: false }),
-        look_at_asker(&Asker::Unit { unit: "v.service", of_user: true }),
+        look_at_asker(&Asker::Unit { unit: "v.service", user: None }),
+        look_at_asker(&Asker::Unit { unit: "v.service", user: Some(whose()) }),
     ];
     all.extend(stack_limits());
     all.extend([Some("|"), Some("core"), Some("|/lib/systemd/systemd-coredump"), None].map(core));
@@ -167,11 +170,15 @@ fn of_no_unit() -> Vec<Fix> {
     all
 }
 
+fn whose() -> Whose {
+    Whose { uid: 1000, name: Some("alice".to_owned()) }
+}
+
 #[test]
 fn a_remedy_says_what_it_brings_how_to_check_it_and_where_to_read_on() {
     let plain = UnitAt::of_system("v.service");
     let transient = UnitAt { transient: true, ..plain.clone() };
-    let of_user = UnitAt { of_user: true, ..plain.clone() };
+    let of_user = UnitAt { user: Some(whose()), ..plain.clone() };
     let lost = UnitAt { lost_file: Some("/etc/v.service".to_owned()), ..plain.clone() };
     let units = [plain, transient, of_user, lost];
     for fix in units.iter().flat_map(of_units).chain(of_no_unit()) {

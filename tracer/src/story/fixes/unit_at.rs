@@ -1,8 +1,60 @@
 //! Where a unit is that a remedy is for, and the commands that look at it and change it.
 
-use super::super::world::UnitHistory;
+use super::super::world::World;
 use super::{operand, quoted, remark};
 use crate::evidence::{Manager, unit_template};
+
+/// A user to whose service manager a command is to speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// The number.
+    pub uid: u32,
+    /// The name, where a shell can take it as it is; else whoever reads a remedy has to be that user.
+    pub name: Option<String>,
+}
+
+impl Whose {
+    /// As far as the name is known.
+    pub fn of(world: &World, uid: u32) -> Self {
+        Self::called(uid, world.user(uid).map(|user| user.name.as_str()))
+    }
+
+    /// By number and name.
+    pub fn called(uid: u32, name: Option<&str>) -> Self {
+        let is_plain = |name: &&str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(plain)
+        };
+        Self { uid, name: name.filter(is_plain).map(str::to_owned) }
+    }
+
+    /// What has a command run as that user, whoever runs it; with a space behind it.
+    fn become_them(&self) -> String {
+        self.name.as_ref().map(|name| format!("sudo -u {name} ")).unwrap_or_default()
+    }
+
+    /// A command for that user's manager, whoever calls it. Not by `-M USER@`: that needs the user's bus, which not every
+    /// machine has, and neither shows files nor edits them.
+    pub(super) fn command(&self, command: &str) -> String {
+        let Self { uid, name } = self;
+        let runtime = name.as_ref().map(|_| format!("XDG_RUNTIME_DIR=/run/user/{uid} "));
+        let (sudo, runtime) = (self.become_them(), runtime.unwrap_or_default());
+        format!("{sudo}{runtime}{command}")
+    }
+
+    /// The same of systemctl.
+    pub(super) fn systemctl(&self, rest: &str) -> String {
+        self.command(&format!("systemctl --user {rest}"))
+    }
+
+    /// The newest lines of the journal of one of their units: `--user-unit=` would mean the reader's.
+    pub(super) fn journal(&self, unit: &str) -> String {
+        let (uid, unit) = (self.uid, quoted(unit));
+        format!(
+            "journalctl -n 50 _UID={uid} _SYSTEMD_USER_UNIT={unit} + _UID={uid} USER_UNIT={unit}"
+        )
+    }
+}
 
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +63,8 @@ pub struct UnitAt {
     pub unit: String,
     /// Its own name, by which its manager knows it.
     pub instance: String,
-    /// It is one of a user's service manager.
-    pub of_user: bool,
+    /// Whose service manager's it is, where it is a user's.
+    pub user: Option<Whose>,
     /// It was made by a program (`systemd-run`, logind): there is no file of its to change.
     pub transient: bool,
     /// Its own file, where that is gone: nothing can be changed, and it cannot be started, before that is back.
@@ -26,19 +78,24 @@ impl UnitAt {
         Self {
             unit: unit_template(unit),
             instance: unit.to_owned(),
-            of_user: false,
+            user: None,
             transient: false,
             lost_file: None,
         }
     }
 
     /// A unit of a manager, by what is known of it.
-    pub fn of(manager: Manager, unit: &str, history: Option<&UnitHistory>) -> Self {
+    pub fn of(world: &World, manager: Manager, unit: &str) -> Self {
+        let history = world.unit_of(manager, unit);
         let transient = history.and_then(|history| history.now.get("Transient"));
+        let user = match manager {
+            Manager::User(uid) => Some(Whose::of(world, uid)),
+            Manager::System => None,
+        };
         Self {
             unit: unit_template(unit),
             instance: unit.to_owned(),
-            of_user: matches!(manager, Manager::User(_)),
+            user,
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
             lost_file: None,
         }
@@ -59,11 +116,14 @@ impl UnitAt {
     }
 
     pub(super) fn systemctl(&self, rest: &str) -> String {
-        if self.of_user { format!("systemctl --user {rest}") } else { format!("systemctl {rest}") }
+        match &self.user {
+            Some(user) => user.systemctl(rest),
+            None => format!("systemctl {rest}"),
+        }
     }
 
     pub(super) fn sudo(&self, command: &str) -> String {
-        if self.of_user { command.to_owned() } else { format!("sudo {command}") }
+        if self.user.is_some() { command.to_owned() } else { format!("sudo {command}") }
     }
 
     /// Whether it is the scope of a login session, which logind makes.
@@ -83,10 +143,12 @@ impl UnitAt {
         if self.transient && name == self.unit {
             return vec![self.made_anew(&format!("with: {} -p {line} …", self.run()))];
         }
-        let (base, sudo) = if self.of_user {
-            ("~/.config/systemd/user", "")
-        } else {
-            ("/etc/systemd/system", "sudo ")
+        let (base, sudo) = match &self.user {
+            Some(user) => {
+                let home = user.name.as_deref().unwrap_or_default();
+                (format!("~{home}/.config/systemd/user"), user.become_them())
+            }
+            None => ("/etc/systemd/system".to_owned(), "sudo ".to_owned()),
         };
         let directory = format!("{base}/{}.d", quoted(&name));
         let setting = line.split_once('=').map_or(line, |(name, _)| name);
@@ -112,7 +174,7 @@ impl UnitAt {
 
     /// The command that makes such a unit at run time.
     pub(super) fn run(&self) -> String {
-        let user = if self.of_user { " --user" } else { "" };
+        let user = if self.user.is_some() { " --user" } else { "" };
         let scope = if self.unit.ends_with(".scope") { " --scope" } else { "" };
         format!("systemd-run{user}{scope}")
     }
@@ -147,6 +209,44 @@ impl UnitAt {
 
 /// The newest lines of a unit's journal.
 pub(super) fn journal(at: &UnitAt) -> String {
-    let user = if at.of_user { "--user " } else { "" };
-    format!("journalctl {user}-u {} -n 50", quoted(&at.instance))
+    match &at.user {
+        Some(user) => user.journal(&at.instance),
+        None => format!("journalctl -u {} -n 50", quoted(&at.instance)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_user(name: Option<&str>) -> UnitAt {
+        let user = Whose { uid: 1000, name: name.map(str::to_owned) };
+        UnitAt { user: Some(user), ..UnitAt::of_system("own.service") }
+    }
+
+    #[test]
+    fn what_is_done_about_a_users_unit_can_be_done_by_root() {
+        const ALICE: &str = "sudo -u alice XDG_RUNTIME_DIR=/run/user/1000 systemctl --user";
+        let at = of_user(Some("alice"));
+        assert_eq!(at.show("KillMode"), format!("{ALICE} show -p KillMode own.service"));
+        let set = at.set("Service", "KillMode=process");
+        assert_eq!(set[0], "sudo -u alice mkdir -p ~alice/.config/systemd/user/own.service.d");
+        assert!(set[1].contains("| sudo -u alice tee ~alice/.config/systemd/user/own"), "{set:?}");
+        assert_eq!(set[2], format!("{ALICE} daemon-reload"));
+        assert_eq!(at.edit("", "x")[0], format!("{ALICE} edit own.service"));
+        // `--user` would be the reader's own journal.
+        assert_eq!(
+            journal(&at),
+            "journalctl -n 50 _UID=1000 _SYSTEMD_USER_UNIT=own.service + _UID=1000 USER_UNIT=own.service"
+        );
+    }
+
+    #[test]
+    fn a_user_whose_name_is_not_known_does_it_themselves() {
+        let at = of_user(None);
+        assert_eq!(at.show("KillMode"), "systemctl --user show -p KillMode own.service");
+        let set = at.set("Service", "KillMode=process");
+        assert_eq!(set[0], "mkdir -p ~/.config/systemd/user/own.service.d");
+        assert_eq!(at.edit("", "x")[0], "systemctl --user edit own.service");
+    }
 }

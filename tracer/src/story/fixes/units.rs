@@ -74,7 +74,7 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
 /// starts it, for a shell.
 pub fn own_unit(at: &UnitAt, program: &str, command: &str, user: Option<&str>) -> Fix {
     let user = match user {
-        _ if at.of_user => "--user ".to_owned(),
+        _ if at.user.is_some() => "--user ".to_owned(),
         Some(user) => format!("--uid={} ", quoted(user)),
         None => String::new(),
     };
@@ -85,9 +85,11 @@ pub fn own_unit(at: &UnitAt, program: &str, command: &str, user: Option<&str>) -
         Some(name) => ("--scope ", name),
         None => ("", command),
     };
+    let run = format!("systemd-run {user}{kind}--unit=my-job {command}");
+    let run = at.user.as_ref().map_or_else(|| at.sudo(&run), |user| user.command(&run));
     fix(
         "run it as a unit of its own",
-        vec![at.sudo(&format!("systemd-run {user}{kind}--unit=my-job {command}"))],
+        vec![run],
         "it no longer depends on the unit that started it",
     )
     .but("it has none of that unit's settings, as Environment=, WorkingDirectory= and its limits: say what it needs with -p")

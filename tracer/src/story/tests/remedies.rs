@@ -319,7 +319,10 @@ fn what_kills_by_itself_is_looked_at() {
             .ended_by(reaper, victim.clone())
     };
     let own = by_unit("/user.slice/user-1000.slice/user@1000.service/app.slice/tidy.service");
-    assert_eq!(commands(&own)[0], "journalctl --user -u tidy.service -n 50");
+    assert_eq!(
+        commands(&own)[0],
+        "journalctl -n 50 _UID=1000 _SYSTEMD_USER_UNIT=tidy.service + _UID=1000 USER_UNIT=tidy.service"
+    );
     let of_system = by_unit("/system.slice/tidy.service");
     assert_eq!(commands(&of_system)[0], "journalctl -u tidy.service -n 50");
 }

@@ -80,7 +80,7 @@ impl<'a> Limited<'a> {
         }
         match &self.owner {
             Some((manager, unit)) => {
-                let at = UnitAt::of(*manager, unit, case.world.unit_of(*manager, unit));
+                let at = UnitAt::of(case.world, *manager, unit);
                 // A template of user managers is for every user.
                 let at = match *manager {
                     Manager::System if unit.starts_with("user@") => at.alone(),

@@ -117,7 +117,7 @@ pub fn remedy(case: &Case<'_>, line: &JournalLine) -> Option<Fix> {
 }
 
 fn unit_at(case: &Case<'_>, manager: Manager, unit: &str) -> UnitAt {
-    UnitAt::of(manager, unit, case.world.unit_of(manager, unit))
+    UnitAt::of(case.world, manager, unit)
 }
 
 /// That logind would do so when nobody is active, where it is set so.
