@@ -215,3 +215,38 @@ fn a_killed_tracer_takes_its_reader_along() {
     lab.wait_until_gone(journalctl).expect("it ends with its parent");
     assert!(lab.is_alive(pid), "nobody else does");
 }
+
+/// alice's service manager hangs. What one of its units ends has to wait for it for a while; what others end has not.
+#[test]
+fn a_users_manager_that_hangs_holds_up_no_other() {
+    let lab = lab(&victims());
+    let other = start(&lab, "victim1.service");
+    let mut login = lab.login().expect("alice logs in");
+    let own = login.run("(sleep 1000 >/dev/null 2>&1 & echo $!)").expect("a process of hers");
+    let own: u32 = own.parse().expect("its pid");
+    let script = format!("mkfifo ~/go; read go < ~/go; kill -TERM {own}; sleep 1000");
+    login
+        .run(&format!("systemd-run --user --quiet --unit=sender sh -c '{script}'"))
+        .expect("a unit of hers");
+    wait_for("the unit to wait", PATIENCE, || {
+        Ok(lab.output(&["test", "-p", "/home/alice/go"])?.status.success().then_some(()))
+    })
+    .expect("it does");
+    let manager = lab.exec(&["systemctl", "show", "-p", "MainPID", "--value", "user@1000"]);
+    let manager = manager.expect("asked").trim().to_owned();
+    let mut killtrace = killtrace(&lab, &[own, other]);
+    lab.exec(&["kill", "-STOP", &manager]).expect("it hangs");
+    lab.exec(&["sh", "-c", "echo now > /home/alice/go"]).expect("told to");
+    lab.wait_until_gone(own).expect("it has ended");
+    lab.exec(&["kill", "-KILL", &other.to_string()]).expect("killed");
+    killtrace.death_of(own).expect("a verdict");
+    killtrace.death_of(other).expect("a verdict");
+    lab.exec(&["kill", "-CONT", &manager]).expect("it goes on");
+    let report = killtrace.wait().expect("killtrace ends");
+    let order: Vec<u64> = report
+        .of_type("death")
+        .iter()
+        .filter_map(|death| death["victim"]["pid"].as_u64())
+        .collect();
+    assert_eq!(order, [other, own].map(u64::from), "the one that ended first waits for longer");
+}
