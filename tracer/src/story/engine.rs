@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::causes;
 use super::decide;
 use super::judge;
 use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, SignalRecord, Summary};
-use super::world::{KEPT, Seen, World};
+use super::world::{KEPT, Seen, SeenSignal, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
     ATTACHED, CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager,
@@ -48,9 +49,14 @@ pub struct Pending {
     /// A service manager had sent it or another a signal, or a service of the system's had, which may log why; or its
     /// terminal may have been lost with a login: journal and bus are needed.
     pub needs_journal: bool,
+    /// A daemon that kills when memory runs short sent it a signal, and has logged nothing about it yet.
+    pub awaits_word: bool,
     /// The system starts anew at once, and leaves nobody time to wait (soft-reboot; 0.1 s seen on 257).
     pub in_haste: bool,
 }
+
+/// How long after the signal of an OOM daemon an end still waits for its words.
+const LATE_WORD: u64 = 10 * S;
 
 /// Those between whom a signal went, as the report shows them.
 #[derive(Debug)]
@@ -112,7 +118,12 @@ impl Engine {
             // What lived in the same unit may have ended of that.
             let managed = self.managed_ns.is_some_and(|ns| ns.abs_diff(exit.ns()) <= S);
             let needs_journal = by_manager || by_service || managed || hung_up;
-            Pending { id, ended_ns: exit.ns(), needs_journal, in_haste }
+            let journal = self.header.sources.get("journal").is_some_and(|it| it == ATTACHED);
+            let is_late = |signal: &SeenSignal| {
+                signal.ns() + LATE_WORD > exit.ns() && causes::awaits_word(&self.world, signal)
+            };
+            let awaits_word = journal && signals.iter().any(is_late);
+            Pending { id, ended_ns: exit.ns(), needs_journal, awaits_word, in_haste }
         })
     }
 

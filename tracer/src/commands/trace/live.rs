@@ -37,7 +37,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 const SETTLE_JOURNAL: Duration = Duration::from_millis(600);
 
 /// How long it waits for what is still being looked up by then: the names of users, the unit of a signal's sender, what
-/// the journal says while it is still being opened.
+/// the journal says while it is still being opened; and for what a daemon logs that kills when memory runs short.
 const SETTLE_ASKED: Duration = Duration::from_secs(2);
 
 /// How long after a row of equal signals began the folded ones are shown where nothing else happens: when all of
@@ -404,8 +404,9 @@ impl<'a> Live<'a> {
             .filter(|pending| {
                 let waited = Duration::from_nanos(now.boot_ns.saturating_sub(pending.ended_ns));
                 let patience = if pending.needs_journal { SETTLE_JOURNAL } else { SETTLE };
-                let is_awaited =
-                    asked.contains(&pending.id) || opens_journal && pending.needs_journal;
+                let is_awaited = asked.contains(&pending.id)
+                    || pending.awaits_word
+                    || opens_journal && pending.needs_journal;
                 let is_time = waited >= patience && (!is_awaited || waited >= SETTLE_ASKED);
                 is_time || pending.in_haste
             })

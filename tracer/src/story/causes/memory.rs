@@ -5,6 +5,7 @@ mod limited;
 use self::limited::Limited;
 pub use self::limited::fix_at;
 use super::{Finding, Fit, Opinion};
+use crate::evidence::cgroup_path::CgroupOwner;
 use crate::evidence::{
     Grade, JournalLine, KernelLogLine, MS, Manager, Mechanism, OomVictim, S, Source, Task,
     cgroup_path, is_comm_of, sig,
@@ -12,7 +13,7 @@ use crate::evidence::{
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::verdict::{CauseId, DecidingSetting, Link, LinkEvent};
-use crate::story::world::Seen;
+use crate::story::world::{Seen, SeenSignal, World};
 use crate::story::{fixes, journal, words};
 
 /// The kernel's own summary of one OOM kill (`oom_kill_process`, "oom-kill:constraint=…").
@@ -304,13 +305,18 @@ impl Watched {
 pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
     let sender = oom_daemon(case)?;
     let name = words::name_pid(&case.task(sender));
-    let said = said_so(case, sender);
+    let said = said_by(case.world, sender, case.struck_ns());
+    let look = said.is_none().then(|| fixes::words_of_oom_daemon(sender.id.pid));
     let why = match said {
         Some(said) => {
             let words = words::quotation(&said.value.message);
             format!("a daemon that kills when memory runs short: {words}")
         }
-        None => "by its name a daemon that kills when memory runs short; that memory was short was not seen".to_owned(),
+        None => {
+            "by its name a daemon that kills when memory runs short; that memory was short was not seen, nor had any word of \
+             its about that been heard when this was told"
+                .to_owned()
+        }
     };
     // That memory is short comes before the kill; journald may hear of it a moment later.
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
@@ -326,6 +332,7 @@ pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
         format!("{} was ended by {name}, {why}.", words::name_pid(&case.victim_process())),
     )
     .links(link)
+    .fixes(look)
     .fixes(fixes::oom_daemon_avoid(&sender.comm, &case.exit.value.task.comm))
     .fixes([fixes::more_memory()])
     .answer()
@@ -333,37 +340,44 @@ pub fn userspace_oom(case: &Case<'_>) -> Option<Opinion> {
 
 /// The sender, where it has the name of a daemon that kills when memory runs short, and is not a user's.
 fn oom_daemon<'a>(case: &Case<'a>) -> Option<&'a Task> {
+    case.sender().filter(|sender| sender.id != case.victim && is_oom_daemon(sender))
+}
+
+fn is_oom_daemon(task: &Task) -> bool {
     const DAEMONS: [&str; 7] =
         ["earlyoom", "nohang", "oomd", "bustd", "low-memory-moni", "lmkd", "psi-notify"];
-    let sender = case.sender()?;
-    if !DAEMONS.contains(&sender.comm.as_str()) || sender.id == case.victim {
-        return None;
-    }
-    let unit = case.task(sender).unit;
-    let is_its = |unit: &str| {
+    let is_its = |unit: String| {
         let stem = unit.split(['.', '@']).next().unwrap_or_default();
-        is_comm_of(&sender.comm, stem)
+        is_comm_of(&task.comm, stem)
     };
     // What a user runs under such a name may have root's rights by its file.
-    let is_roots = sender.uid == 0 && sender.euid == 0;
-    (is_roots || unit.is_some_and(|unit| is_its(&unit))).then_some(sender)
+    let is_roots = task.uid == 0 && task.euid == 0;
+    let unit = || CgroupOwner::of(task.cgroup.as_deref().unwrap_or_default()).unit;
+    DAEMONS.contains(&task.comm.as_str()) && (is_roots || unit().is_some_and(is_its))
+}
+
+/// Whether a daemon that kills when memory runs short sent this signal, and its words about it are still to come: journald
+/// is slow where memory is short.
+pub fn awaits_word(world: &World, signal: &SeenSignal) -> bool {
+    let sender = &signal.value.sender;
+    is_oom_daemon(sender) && said_by(world, sender, signal.ns()).is_none()
 }
 
 /// What it logged about memory when it killed, by the pid that the kernel told journald.
-fn said_so<'a>(case: &Case<'a>, sender: &Task) -> Option<&'a Seen<JournalLine>> {
+fn said_by<'a>(world: &'a World, sender: &Task, struck_ns: u64) -> Option<&'a Seen<JournalLine>> {
     /// How much later than the kill its words before that may have been heard, nanoseconds; what it logs after the kill is
     /// later: earlyoom looks again after 100 ms.
     const HEARD: u64 = 50 * MS;
     let about = |words: &[&str]| {
-        let lines = case.world.journal.iter().rev().filter(|line| {
+        let lines = world.journal.iter().rev().filter(|line| {
             // Its own name may be in what it says of other things.
             let message = line.value.message.to_lowercase().replace(&sender.comm, "");
             line.value.pid == Some(sender.id.pid)
-                && line.ns().abs_diff(case.struck_ns()) <= 5 * S
+                && line.ns().abs_diff(struck_ns) <= 5 * S
                 && words.iter().any(|word| message.contains(word))
         });
         let lines: Vec<_> = lines.collect();
-        let before = lines.iter().find(|line| line.ns() <= case.struck_ns() + HEARD);
+        let before = lines.iter().find(|line| line.ns() <= struck_ns + HEARD);
         before.or(lines.last()).copied()
     };
     // Why, rather than whom: that is told with its `oom_score`.

@@ -33,6 +33,7 @@ mod units;
 
 pub use commands::KILLERS;
 pub use crashes::described as fault_words;
+pub use memory::awaits_word;
 pub use sshd::tell_login_without_session;
 
 use super::case::Case;

@@ -17,6 +17,18 @@ pub fn more_memory() -> Fix {
     .see("the kernel's log at the time of the kill lists every process with its memory")
 }
 
+/// What a daemon that kills when memory runs short has logged by now.
+pub fn words_of_oom_daemon(pid: u32) -> Fix {
+    fix(
+        "read what that daemon logged about it",
+        vec![format!("journalctl -b _PID={pid} -n 20")],
+        "its lines say how much memory was left, and why it chose this process",
+    )
+    .but(LOOKS)
+    .check("the lines have the time of the kill")
+    .see("journalctl(1)")
+}
+
 /// A daemon that kills when memory runs short, told to spare a program; `None` where nothing is known of its settings.
 pub fn oom_daemon_avoid(daemon: &str, program: &str) -> Option<Fix> {
     // It reads the name as a regular expression.

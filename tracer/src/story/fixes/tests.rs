@@ -149,6 +149,7 @@ fn of_no_unit() -> Vec<Fix> {
         resource_limit("cpu", "the CPU time limit", "LimitCPU"),
         both_cpu_limits(),
         narrower_script(),
+        words_of_oom_daemon(7),
         longer_limit_of_sudo(None),
         thread_stack(),
         look_at_asker(&Asker::CronJob("true")),

@@ -367,7 +367,44 @@ fn earlyoom_can_be_told_to_spare_a_program() {
         .exit(6, victim, 15, true)
         .death();
     assert_eq!(death.cause.id, CauseId::UserspaceOom, "{death:#?}");
-    let commands = death.fixes[0].commands.join("; ");
+    let commands = death.fixes[1].commands.join("; ");
     assert!(commands.contains("editor /etc/default/earlyoom"), "{commands}");
     assert!(commands.contains(r"--avoid '^(eater\+)$'"), "{commands}");
+}
+
+/// Where memory is short its words may come late: they are waited for, and where they do not come, where they are is told.
+#[test]
+fn the_words_of_an_oom_daemon_are_waited_for() {
+    let victim = task_in(42, "eater", "/user.slice/user-1000.slice/session-3.scope");
+    let daemon = task_in(7, "earlyoom", "/system.slice/earlyoom.service");
+    let killed = |sender: &crate::evidence::Task, journal: &str, words: Option<&str>| {
+        let mut scene = Scene::default()
+            .without("journal", journal)
+            .target(&victim, TargetReason::Pid)
+            .signal(5000, signal(sig::SIGTERM, sender.clone(), victim.clone()))
+            .exit(5001, victim.clone(), 15, true);
+        if let Some(words) = words {
+            let (pid, message) = (Some(sender.id.pid), words.to_owned());
+            let line = JournalLine { pid, message, ..JournalLine::default() };
+            scene = scene.add(5002, Source::Journal, Fact::Journal(line));
+        }
+        scene
+    };
+    let short = "low memory! at or below SIGTERM limits: mem 10.00%";
+    for (sender, journal, words, waits) in [
+        (&daemon, "attached", None, true),
+        (&daemon, "attached", Some("mem avail: 80 of 1000 MiB"), false),
+        (&daemon, "attached", Some(short), false),
+        (&daemon, "no journalctl", None, false),
+        (&task_in(7, "earlyoom", "/user.slice"), "attached", None, false),
+    ] {
+        let scene = killed(sender, journal, words);
+        let (engine, _) = scene.played();
+        let awaits: Vec<bool> = engine.pending().map(|pending| pending.awaits_word).collect();
+        assert_eq!(awaits, [waits], "{} {journal} {words:?}", sender.comm);
+        let death = scene.death();
+        let looks = death.fixes.iter().any(|fix| fix.commands == ["journalctl -b _PID=7 -n 20"]);
+        let is_daemons = sender.cgroup == daemon.cgroup;
+        assert_eq!(looks, is_daemons && words.is_none(), "{death:#?}");
+    }
 }

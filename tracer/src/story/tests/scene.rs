@@ -358,7 +358,7 @@ impl Scene {
         self.played().1
     }
 
-    fn played(&self) -> (Engine, Vec<Record>) {
+    pub fn played(&self) -> (Engine, Vec<Record>) {
         let mut engine = Engine::new(self.header());
         let records = self.evidence.iter().flat_map(|evidence| engine.observe(evidence)).collect();
         (engine, records)
