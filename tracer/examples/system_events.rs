@@ -6,11 +6,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use killtrace::evidence::{Fact, ProcessId, Source, Target, TargetReason};
-use killtrace::system::{Matcher, Options, Witnesses, clock, machine};
+use killtrace::system::{Matcher, Options, UnitTarget, Witnesses, clock, machine};
 
 fn matcher(argument: &str) -> Matcher {
     match argument.split_once(':') {
-        Some(("unit", name)) => Matcher::Unit(name.to_owned()),
+        Some(("unit", name)) => Matcher::Unit(UnitTarget::new(name)),
         Some(("user", name)) => Matcher::User(name.to_owned()),
         Some(("cgroup", path)) => Matcher::Cgroup(path.to_owned()),
         _ => argument.parse().map_or_else(|_| Matcher::Name(argument.to_owned()), Matcher::Pid),

@@ -50,7 +50,7 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
     .links([link.said_over(manager)])
     .links(job.map(|job| units::job_link(case, job)))
     .links(request.iter().flat_map(|request| request.links(case, case.exit.at)))
-    .fixes(fixes::look_at_unit(&UnitAt::of(manager, unit, Some(history))))
+    .fixes(fixes::look_at_unit(&UnitAt::of(case.world, manager, unit)))
     .gap(format!("what {}'s units were asked before tracing began was not seen", manager::name_of(case.world, manager)))
     .answer()
 }
