@@ -1,8 +1,9 @@
 //! Units of a user's own, with files in the home directory, and the end of a user's manager that cannot end them.
 
-use killtrace_tests::lab::{Lab, Login, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Login, Options};
 use serde_json::Value;
 
+use crate::death::Death;
 use crate::units::{drop_in, main_pid, verdict};
 use crate::{kill_user_processes, lab};
 
@@ -47,6 +48,38 @@ fn leftovers_of_a_service() {
     death.assert_no_link("job");
     death.fix_with("systemd-run --user --unit=my-job sleep 1000");
     death.fix_with("tee ~alice/.config/systemd/user/own.service.d/zz-killtrace-KillMode.conf");
+}
+
+/// Over a bus of her own, as desktops have it, carried by the program that most of them have.
+#[test]
+fn a_request_over_her_own_bus() {
+    let stop = |unit: &str| {
+        format!(
+            "busctl --user call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+             org.freedesktop.systemd1.Manager StopUnit ss {unit} replace"
+        )
+    };
+    let options = kill_user_processes("no").dbus_broker();
+    let units = [("own.service", SLEEPS), ("other.service", SLEEPS)];
+    let (lab, mut login, manager) = with(&options, &units);
+    let pid = pid_of_own(&mut login);
+    let mut killtrace = Killtrace::start(&lab, &["-p", &pid.to_string()]).expect("killtrace");
+    // The first call has that bus started; of what comes before it is read nobody hears.
+    let calls = stop("other.service");
+    let calls = format!("(for n in $(seq 30); do {calls}; sleep 1; done > /dev/null 2>&1 &)");
+    login.run(&calls).expect("asked");
+    killtrace.learns(&["bus-call", "other.service"]).expect("her bus is read");
+    login.run(&stop("own.service")).expect("asked");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_killer(manager, "systemd");
+    death.assert_chain(&[
+        ("bus-call", "StopUnit(\"own.service\""),
+        ("job", "own.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    let call = death.chain().iter().find(|link| link["event"] == "bus-call");
+    assert_eq!(call.expect("asserted")["actor"]["comm"], "busctl", "{death}");
 }
 
 /// The fix is for root to follow as it stands, who has another home and another manager.

@@ -368,7 +368,7 @@ fn earlyoom_can_be_told_to_spare_a_program() {
         .death();
     assert_eq!(death.cause.id, CauseId::UserspaceOom, "{death:#?}");
     let commands = death.fixes[1].commands.join("; ");
-    assert!(commands.contains("editor /etc/default/earlyoom"), "{commands}");
+    assert!(commands.contains("sudoedit /etc/default/earlyoom"), "{commands}");
     assert!(commands.contains(r"--avoid '^(eater\+)$'"), "{commands}");
 }
 
