@@ -184,9 +184,12 @@ impl Wanted {
     pub fn answered(&mut self, answer: &UnitAnswer) -> Option<String> {
         let UnitAnswer { name, manager, id, load_state } = answer;
         let units = self.specs.iter_mut().filter_map(|(_, matcher)| matcher.unit_mut());
-        let mut units = units.filter(|unit| unit.name == *name).peekable();
-        units.peek()?;
-        let is_other = units.fold(false, |any, unit| unit.is_other_name_of(*manager, id) || any);
+        let mut named = units.filter(|unit| unit.name == *name).peekable();
+        named.peek()?;
+        let mut is_other = false;
+        for unit in named {
+            is_other |= unit.is_other_name_of(*manager, id);
+        }
         match load_state.as_str() {
             "not-found" => Some(unknown(name)),
             "masked" => {

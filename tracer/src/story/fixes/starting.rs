@@ -157,7 +157,7 @@ pub fn updates(at: &UnitAt, updaters: &[String], os: Option<&str>, file: Option<
         .check(format!("snap info {snap}"))
         .see("snap(8)");
     }
-    if is("needrestart") && !at.user.is_some() {
+    if is("needrestart") && at.user.is_none() {
         // Perl reads the line: as perlfunc's quotemeta, so that a name is nothing but a name to it.
         let escaped = at.unit.chars().flat_map(|c| {
             let plain = c.is_ascii_alphanumeric() || c == '_';
