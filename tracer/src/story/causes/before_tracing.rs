@@ -34,7 +34,7 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
         }
         (None, _) => "; why was not seen".to_owned(),
     };
-    let text = format!("{} had begun to end", unit);
+    let text = format!("{unit} had begun to end");
     let link = case.link(began, LinkEvent::UnitState, Source::BusProperty, None, text);
     Finding::new(
         if job.is_some() { CauseId::UnitStopRequested } else { CauseId::ExitedByItself },

@@ -59,7 +59,7 @@ impl Root {
             _ => false,
         });
         let says = |part: &Value| part.get(KILL).and_then(Value::as_bool);
-        of_machine.filter_map(says).last().or_else(|| says(record))
+        of_machine.filter_map(says).next_back().or_else(|| says(record))
     }
 }
 
