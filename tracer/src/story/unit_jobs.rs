@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::journal::from_manager;
 use super::windows::BUS_LAG;
 use super::world::{Seen, World};
-use crate::evidence::{Job, JournalLine, MS, Manager, S};
+use crate::evidence::{Job, JournalLine, MS, Manager, S, Source};
 
 /// How much later than its first signal a manager may have logged that it was stopping a unit, nanoseconds: it does
 /// so next.
@@ -44,7 +44,10 @@ pub fn stop_job<'a>(
         // A restart's job turns into a start job when the unit has stopped, which may be before it was
         // asked for its type. A start job that ends what had been running before is such a one; what was born while
         // it was being heard of is what it started.
-        let restarts = kind == Some("start") && born_ns.saturating_add(BUS_LAG) < seen.ns();
+        // One that was there before its unit was looked at has not been told late: it has the type that it was asked for.
+        let restarts = kind == Some("start")
+            && seen.source != Source::BusProperty
+            && born_ns.saturating_add(BUS_LAG) < seen.ns();
         restarts
             || !matches!(
                 kind,

@@ -223,23 +223,27 @@ fn limit_said<'a>(
     }
     // It is logged right before the first signal, which may have been sent before anybody looked; the journal hands it over
     // a little later.
-    let first_ns = stop.began_unseen.map_or(stop.first.ns(), |began| began.boot_ns);
+    let first_ns = [Some(stop.first.ns()), stop.began_unseen.map(|began| began.boot_ns)];
+    let distance = |line: &Seen<JournalLine>| {
+        let near = |first: &u64| line.ns() <= first + S && line.ns() + 2 * S >= *first;
+        let firsts = first_ns.iter().flatten().filter(|first| near(first));
+        firsts.map(|first| line.ns().abs_diff(*first)).min()
+    };
     let said = case.world.journal.iter().filter_map(|line| {
-        let near = line.ns() <= first_ns + S && line.ns() + 2 * S >= first_ns;
-        if !near || !journal::said_of_run(line, stop) {
-            return None;
-        }
+        let distance = distance(line).filter(|_| journal::said_of_run(line, stop))?;
         let limit = LIMITS.iter().find(|limit| line.value.message.contains(limit.said))?;
-        Some((line, limit))
+        let is_why = stop.began_unseen.is_none() || limit.said != STOPPING;
+        is_why.then_some((distance, line, limit))
     });
     // What that signal was to end may have a limit of its own, and a short one.
-    let (line, limit) = said.min_by_key(|(line, _)| line.ns().abs_diff(first_ns))?;
+    let (_, line, limit) = said.min_by_key(|(distance, ..)| *distance)?;
     if limit.said == STOPPING && !ends_by_itself(case, stop) {
         return None;
     }
     // What was there before the stop ends with the stop, however long that takes; what was started to help
     // with it ran out of time.
-    let helps = stop.job.is_none_or(|job| case.victim.start_ns.saturating_add(BUS_LAG) >= job.ns());
+    let asked_ns = stop.began_unseen.map(|began| began.boot_ns).or(stop.job.map(Seen::ns));
+    let helps = asked_ns.is_none_or(|asked| case.victim.start_ns.saturating_add(BUS_LAG) >= asked);
     (limit.id != CauseId::UnitStopTimeout || helps).then_some((line, limit))
 }
 
