@@ -154,7 +154,7 @@ impl<'a> Relay<'a> {
                 return Some(logind::had_it_signal(case, hop.got).1);
             }
             if let Some(asker) = Asker::behind_daemon(case, hop.got) {
-                return Some(asker.links(case, hop.got.at));
+                return Some(asker.links(case, hop.got));
             }
             let actor = Actor::behind_at(case, origin.id, hop.got.ns());
             at_its_work(&actor, hop.got.ns()).is_none().then(|| command_links(case, &actor))

@@ -96,21 +96,14 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let patience = probe.as_ref().zip(container.as_ref()).map(|(probe, it)| probe.remedy(it));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
-        .filter(|first| first.value.sender.id != sender.id && matches!(asker, Asker::Person(..)))
+        .filter(|first| first.value.sender.id != sender.id && asker.is_person())
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
-    let going = daemon_going(case, container.as_ref(), first);
-    let acted = acted(case, first, going.as_ref());
-    let who = match &going {
-        Some(going) => format!(", as {}", going.clause(case)),
-        None => asker.clause(case, first),
-    };
+    let who = asker.clause(case, first);
     let by = match &init {
         Some(end) => through_init(case, end, &runtime),
         None => runtime,
     };
-    let is_docker = container.as_ref().is_some_and(|container| container.runtime == DOCKER);
-    let is_dockerd = is_docker && going.as_ref().is_some_and(|going| going.is_of(DOCKERD));
-    let gap = asker.gap().filter(|_| going.is_none());
+    let gap = asker.gap();
     let finding = Finding::new(
         id,
         Fit::Program,
@@ -126,26 +119,18 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     )
     .settings(manner.settings())
     .links(probe.map(|probe| probe.link(case, first.at)))
-    .links(going.iter().flat_map(|going| going.links(case, acted)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
-    .links(asker.links(case, first.at))
+    .links(asker.links(case, first))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
     .fixes(patience)
-    .fixes(remedies(container.as_ref(), &asker, &manner, escalation.is_some(), is_dockerd))
-    .fixes(container.as_ref().filter(|_| gap.is_some()).and_then(fixes::who_asked_docker));
+    .fixes(remedies(container.as_ref(), &asker, &manner, escalation.is_some()))
+    .fixes(asker.look(container.as_ref()));
     match gap {
         Some(gap) => finding.gap(gap),
         None => finding,
     }
     .answer()
-}
-
-/// When the runtime was run for that first signal, where it is not the daemon itself that forked.
-fn acted(case: &Case<'_>, first: &SeenSignal, going: Option<&UnitGoing<'_>>) -> Moment {
-    let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
-    let ran_ns = ran_ns.filter(|ns| going.is_none_or(|going| *ns >= going.asked_ns()));
-    ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at))
 }
 
 /// The remedies for a container that its runtime stopped; `escalated` where its grace period was over.
@@ -154,11 +139,10 @@ fn remedies(
     asker: &Asker<'_>,
     manner: &Manner<'_>,
     escalated: bool,
-    of_dockerd: bool,
 ) -> Vec<Fix> {
     let time_up =
         asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …"));
-    let live = (of_dockerd || asker.is_daemons_own()).then(fixes::live_restore);
+    let live = asker.is_daemons_own().then(fixes::live_restore);
     let grace = container.filter(|_| escalated).map(fixes::container_grace);
     let again = container.and_then(|container| manner.remedy(container));
     [time_up, live, grace, again].into_iter().flatten().collect()
@@ -208,28 +192,6 @@ fn own_links(case: &Case<'_>, end: &End<'_>, effect: Moment) -> Vec<Link> {
     links.filter(|link| link.event != LinkEvent::Command).collect()
 }
 
-/// The unit of the daemon that runs the container, where it was being stopped when this first signal was sent: the
-/// containers of docker's end with it (`live-restore`). What docker has containerd do is done in a unit of that.
-fn daemon_going<'a>(
-    case: &Case<'a>,
-    container: Option<&Container>,
-    first: &SeenSignal,
-) -> Option<UnitGoing<'a>> {
-    const DAEMONS: [&str; 5] = ["dockerd", "containerd", "containerd-shim", "crio", "podman"];
-    let sender = first.value.sender.id;
-    let line = std::iter::once(sender).chain(case.world.people.parents(sender));
-    let mut line = line.map(|id| case.process(id));
-    let daemon = line.find(|process| {
-        process.uid == Some(0)
-            && process.comm.as_deref().is_some_and(|comm| DAEMONS.contains(&comm))
-    })?;
-    let of_docker = container.filter(|container| container.runtime == DOCKER).map(|_| DOCKERD);
-    let units = daemon.unit.into_iter().chain(of_docker.map(str::to_owned));
-    units
-        .filter(|unit| unit.ends_with(".service"))
-        .find_map(|unit| UnitGoing::of(case, unit, first.ns()))
-}
-
 /// The unit that runs systemd-nspawn, or the machine's scope, was stopped: systemd-nspawn ends the machine then. Of its
 /// scope it hears by `RequestStop` of the manager's (`Controller=`), and by no signal. It kills the machine's init, or
 /// (seen on systemd 262) has the manager kill all of the scope.
@@ -277,37 +239,32 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
         return None;
     }
     let victim = case.victim_process();
-    let asker = Asker::behind_daemon(case, told);
-    let manner =
-        asker.as_ref().map(|asker| Manner::of(case, victim.container.as_ref(), asker, told, told));
     if victim.container.is_none() && blow.signal.value.target.pid_ns == origin.pid_ns {
         return None;
     }
-    let name =
-        victim.container.as_ref().map_or_else(|| "its container".to_owned(), words::container);
-    let again = victim.container.as_ref().and_then(|container| match &manner {
-        Some(manner) => manner.remedy(container),
-        None => fixes::container_again(container),
-    });
-    let gap = asker.as_ref().and_then(Asker::gap);
-    let look = victim.container.as_ref().filter(|_| gap.is_some());
+    let container = victim.container.as_ref();
+    let name = container.map_or_else(|| "its container".to_owned(), words::container);
+    let asker = Asker::of(case, container, told, told);
+    let manner = Manner::of(case, container, &asker, told, told);
     let finding = Finding::new(
         CauseId::ContainerStop,
         Fit::Program,
         Grade::Inferred,
         format!(
-            "{} got {} from {} when {name} was stopped.{}{}",
+            "{} got {} from {} when {name} was stopped.{}{}{}{}",
             words::name_pid(&victim),
             signal_name(blow.signal.value.number),
             words::name_pid(&case.task(&blow.signal.value.sender)),
             relay.sentence(case),
-            code(case)
+            manner.signal_told(),
+            code(case),
+            manner.after_told(),
         ),
     )
     .links(relay.links(case))
-    .fixes(again)
-    .fixes(look.and_then(fixes::who_asked_docker));
-    match gap {
+    .fixes(remedies(container, &asker, &manner, false))
+    .fixes(asker.look(container));
+    match asker.gap() {
         Some(gap) => finding.gap(gap),
         None => finding,
     }

@@ -1,5 +1,7 @@
 //! Who had a container's runtime act: whoever ran it, or a daemon that somebody had asked.
 
+use super::going::UnitGoing;
+use super::super::units::UNSEEN;
 use super::{DOCKER, is_runtime};
 use crate::evidence::{
     Container, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig, signal_name,
@@ -10,14 +12,16 @@ use crate::story::clients::containers::{ContainerOrder, above, orders};
 use crate::story::people::Known;
 use crate::story::units::command_links;
 use crate::story::upstream::End;
-use crate::story::verdict::{Link, LinkEvent};
-use crate::story::words;
+use crate::story::verdict::{Fix, Link, LinkEvent};
+use crate::story::{fixes, words};
 use crate::story::world::{Seen, SeenSignal};
 
 /// Who it was.
 pub enum Asker<'a> {
     /// Somebody who ran the runtime, or what ran that, and what that was asked for.
     Person(Box<Actor>, Option<ContainerOrder>),
+    /// The unit of the daemon, or of whoever ran the runtime, was being stopped; and who it is that acted then.
+    Going(Box<UnitGoing<'a>>, Box<Self>),
     /// What watches it for podman: it had been given so many seconds.
     TimeUp(u64),
     /// A daemon ran it: the process that a container hangs on, its shim, had just ended.
@@ -38,6 +42,20 @@ pub enum Asker<'a> {
 impl<'a> Asker<'a> {
     /// Who had the sender of a signal to a container's process send it; `first` is the first one of several.
     pub fn of(
+        case: &Case<'a>,
+        container: Option<&Container>,
+        signal: &SeenSignal,
+        first: &SeenSignal,
+    ) -> Self {
+        let own = Self::by_itself(case, container, signal, first);
+        match UnitGoing::of_daemon(case, container, first) {
+            Some(going) => Self::Going(Box::new(going), Box::new(own)),
+            None => own,
+        }
+    }
+
+    /// The same without a look at what is being stopped.
+    fn by_itself(
         case: &Case<'a>,
         container: Option<&Container>,
         signal: &SeenSignal,
@@ -82,6 +100,7 @@ impl<'a> Asker<'a> {
     pub fn clause(&self, case: &Case<'a>, first: &SeenSignal) -> String {
         match self {
             Self::Person(actor, _) => format!(": {}", actor.sentence()),
+            Self::Going(going, _) => format!(", as {}", going.clause(case)),
             Self::TimeUp(seconds) => {
                 format!(
                     ", since the time was over that it may run for: {seconds} s (podman run --timeout)"
@@ -126,10 +145,16 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// The commands, and what had ended the shim.
-    pub fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+    /// The commands, what had ended the shim, and how a unit was stopped.
+    pub fn links(&self, case: &Case<'a>, first: &SeenSignal) -> Vec<Link> {
+        let effect = first.at;
         match self {
             Self::Person(actor, _) => command_links(case, actor),
+            Self::Going(going, own) => {
+                let mut links = going.links(case, acted(case, first, going));
+                links.extend(own.links(case, first));
+                links
+            }
             Self::Shim(end) => end.links(case, effect),
             Self::Clients(asked) => {
                 let links = asked.iter().flat_map(|asked| {
@@ -152,14 +177,30 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Who it was by itself.
+    fn own(&self) -> &Self {
+        if let Self::Going(_, own) = self { own } else { self }
+    }
+
+    /// Whether somebody ran the runtime.
+    pub fn is_person(&self) -> bool {
+        matches!(self.own(), Self::Person(..))
+    }
+
+    /// The unit that was being stopped.
+    pub fn going(&self) -> Option<&UnitGoing<'a>> {
+        if let Self::Going(going, _) = self { Some(going) } else { None }
+    }
+
     /// Whether its time was over.
     pub const fn is_time_up(&self) -> bool {
         matches!(self, Self::TimeUp(_))
     }
 
-    /// Whether the daemon had it done since it was itself started or ended.
-    pub const fn is_daemons_own(&self) -> bool {
+    /// Whether docker's daemon had it done since it was itself started or ended.
+    pub fn is_daemons_own(&self) -> bool {
         matches!(self, Self::Started(_) | Self::Ending(_))
+            || self.going().is_some_and(UnitGoing::is_dockerd)
     }
 
     /// What is not known of it.
@@ -173,6 +214,9 @@ impl<'a> Asker<'a> {
                     .to_owned(),
             );
         }
+        if let Self::Going(going, _) = self {
+            return going.request.is_none().then(|| UNSEEN.to_owned());
+        }
         let Self::Unseen { daemon } = self else { return None };
         Some(format!(
             "who asked {daemon} was not seen: what speaks with it over its socket (a program that uses its API, a container \
@@ -181,14 +225,27 @@ impl<'a> Asker<'a> {
         ))
     }
 
+    /// Where to look for who asked the daemon, where that is not known.
+    pub fn look(&self, container: Option<&Container>) -> Option<Fix> {
+        let is_known = self.gap().is_none() || self.going().is_some();
+        container.filter(|_| !is_known).and_then(fixes::who_asked_docker)
+    }
+
     /// The only command that can have asked.
     pub fn order(&self) -> Option<&ContainerOrder> {
-        match self {
+        match self.own() {
             Self::Clients(asked) => asked.last().filter(|_| asked.len() == 1),
             Self::Person(_, order) => order.as_ref(),
             _ => None,
         }
     }
+}
+
+/// When the runtime was run for that first signal, where it is not the daemon itself that forked.
+fn acted(case: &Case<'_>, first: &SeenSignal, going: &UnitGoing<'_>) -> Moment {
+    let ran_ns = case.world.people.exec_ns_at(first.value.sender.id, first.ns());
+    let ran_ns = ran_ns.filter(|ns| *ns >= going.asked_ns());
+    ran_ns.map_or(first.at, |ns| case.exit.at.shifted(ns).no_later_than(first.at))
 }
 
 /// The commands that can have asked, as the end of a sentence.

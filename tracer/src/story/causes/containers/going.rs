@@ -1,6 +1,7 @@
 //! Units of the system that are stopped, and end a container with that: of its runtime's daemon, of systemd-nspawn.
 
-use crate::evidence::{CgroupOwner, Job, Manager, Moment, S, sig};
+use super::{DOCKER, DOCKERD};
+use crate::evidence::{CgroupOwner, Container, Job, Manager, Moment, S, sig};
 use crate::story::case::Case;
 use crate::story::manager::manager_of;
 use crate::story::requests::{Request, Wish};
@@ -21,6 +22,28 @@ pub struct UnitGoing<'a> {
 }
 
 impl<'a> UnitGoing<'a> {
+    /// The unit of the daemon that runs the container, where it was being stopped when this first signal was sent: the
+    /// containers of docker's end with it (`live-restore`). What docker has containerd do is done in a unit of that.
+    pub fn of_daemon(
+        case: &Case<'a>,
+        container: Option<&Container>,
+        first: &SeenSignal,
+    ) -> Option<Self> {
+        const DAEMONS: [&str; 5] = ["dockerd", "containerd", "containerd-shim", "crio", "podman"];
+        let sender = first.value.sender.id;
+        let line = std::iter::once(sender).chain(case.world.people.parents(sender));
+        let mut line = line.map(|id| case.process(id));
+        let daemon = line.find(|process| {
+            process.uid == Some(0)
+                && process.comm.as_deref().is_some_and(|comm| DAEMONS.contains(&comm))
+        })?;
+        let of_docker = container.filter(|container| container.runtime == DOCKER).map(|_| DOCKERD);
+        let units = daemon.unit.into_iter().chain(of_docker.map(str::to_owned));
+        units
+            .filter(|unit| unit.ends_with(".service"))
+            .find_map(|unit| Self::of(case, unit, first.ns()))
+    }
+
     /// Whether a unit was being stopped at a time, or was as much as asked to.
     pub fn of(case: &Case<'a>, unit: String, at_ns: u64) -> Option<Self> {
         const RECENT: u64 = 120 * S;
@@ -56,9 +79,9 @@ impl<'a> UnitGoing<'a> {
         self.request.and_then(|request| request.process).map_or(0, |id| id.start_ns)
     }
 
-    /// Whether it is that unit.
-    pub fn is_of(&self, unit: &str) -> bool {
-        self.unit == unit
+    /// Whether it is that of docker's daemon.
+    pub fn is_dockerd(&self) -> bool {
+        self.unit == DOCKERD
     }
 
     /// That it was stopped and who asked for that.
