@@ -453,7 +453,7 @@ fn waited(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
 }
 
 /// Whether the kernel's events were all heard from one time to another: losses are heard of a moment later.
-fn is_kernel_heard(case: &Case<'_>, from_ns: u64, until_ns: u64) -> bool {
+pub fn is_kernel_heard(case: &Case<'_>, from_ns: u64, until_ns: u64) -> bool {
     let around = from_ns..=until_ns.saturating_add(S);
     let mut lost = case.world.losses.iter().filter(|loss| {
         loss.value.dropped > 0 && loss.value.place.is_in_kernel() && around.contains(&loss.ns())

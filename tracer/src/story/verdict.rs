@@ -326,6 +326,7 @@ pub enum LinkEvent {
     SessionClosed,
     BusCall,
     ManagerConnection,
+    EngineConnection,
     Job,
     UnitState,
     Timeout,

@@ -52,7 +52,10 @@ fn step(link: &Link, death: &Death, people: &[&Process]) -> String {
     };
     let to = match link.event {
         LinkEvent::Signal => index(&death.victim).filter(|_| names(&link.text, &death.victim)),
-        LinkEvent::BusCall | LinkEvent::ManagerConnection | LinkEvent::Command => people
+        LinkEvent::BusCall
+        | LinkEvent::ManagerConnection
+        | LinkEvent::EngineConnection
+        | LinkEvent::Command => people
             .iter()
             .position(|other| !words::same(other, people[from]) && names(&link.text, other)),
         _ => None,

@@ -1,6 +1,7 @@
 //! Deaths by a container's runtime.
 
 mod asked;
+mod connected;
 mod going;
 mod manner;
 mod probe;

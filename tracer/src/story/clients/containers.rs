@@ -6,7 +6,7 @@
 use super::{Order, base};
 use crate::evidence::{Container, ProcessId, S, Task, base_name, sig, signal_number};
 use crate::story::case::Case;
-use crate::story::people::Known;
+use crate::story::people::{Known, People};
 
 /// How long before the daemon acts the command can have been run: several containers are stopped one after the other, each
 /// with a grace period of its own.
@@ -262,6 +262,8 @@ pub struct ContainerOrder {
     pub verb: Option<String>,
     /// The grace period that it named, whole seconds.
     pub patience: Option<u64>,
+    /// It does not stay for what it starts (`-d`).
+    pub is_detached: bool,
 }
 
 impl ContainerOrder {
@@ -288,11 +290,26 @@ pub fn orders(
     let clients: Vec<ProcessId> = found.iter().map(|found| found.order.client).collect();
     let starts = |id: ProcessId| clients.iter().any(|client| people.parents(*client).contains(&id));
     found.retain(|found| !starts(found.order.client));
+    for found in &mut found {
+        found.order = without_plugin(people, found.order.clone());
+    }
     // Who asks for it is the reason, whoever else is there.
     if found.iter().any(|found| !found.is_in_foreground()) {
         found.retain(|found| !found.is_in_foreground());
     }
     found
+}
+
+/// The command that has docker run its plugin (`docker compose`), where it is that; it says the same in fewer words.
+fn without_plugin(people: &People, order: Order) -> Order {
+    let is_plugin = order.args.first().is_some_and(|word| word.contains("/cli-plugins/"));
+    let above = people.parents(order.client).first().copied().filter(|_| is_plugin);
+    let words = above.and_then(|id| people.get(id)?.cmdline.clone());
+    let words = words.filter(|words| words.get(1..) == order.args.get(1..));
+    match above.zip(words) {
+        Some((client, args)) => Order { client, args, ..order },
+        None => order,
+    }
 }
 
 /// The command that a runtime was run by itself, where there is no daemon (`podman stop`), and what it asked for.
@@ -362,18 +379,14 @@ fn order(
     }
     let cmdline = known.cmdline.as_ref()?;
     let words: Vec<&str> = cmdline.iter().map(String::as_str).collect();
-    let executed = known.exe.as_deref().map(base_name);
-    // What it was executed from, or, for a script, what its interpreter was given.
-    let at = |name: &str| {
-        let at = words.iter().take(2).position(|word| base(word) == name)?;
-        (at > 0 || executed.is_none_or(|exe| exe == name)).then_some(at)
-    };
+    let at = |name: &str| position(known, &words, name);
     let order = Order { client: id, ran_ns, args: cmdline.clone() };
     if HTTP_CLIENTS.into_iter().any(|name| at(name).is_some()) {
         return requests(&words, container).then_some(ContainerOrder {
             order,
             verb: None,
             patience: None,
+            is_detached: false,
         });
     }
     CLIENTS.into_iter().find_map(|(name, by_kill)| {
@@ -383,9 +396,59 @@ fn order(
         }
         let patience = asked.value(&["-t", "--time", "--timeout"]).and_then(|it| it.parse().ok());
         let verb = Some(asked.verb.to_owned());
-        let found = ContainerOrder { order: order.clone(), verb, patience };
+        let is_detached = asked.options.iter().any(|it| matches!(*it, "-d" | "--detach"));
+        let found = ContainerOrder { order: order.clone(), verb, patience, is_detached };
         let is_recent = found.is_in_foreground() || ran_ns + ASKED >= acted_ns;
         (is_recent && asked.ends_by(number, by_kill) && asked.means(container)).then_some(found)
+    })
+}
+
+/// Which of the words that a process was executed with is a program's name: what it was executed from, or, for a script,
+/// what its interpreter was given.
+fn position(known: &Known, words: &[&str], name: &str) -> Option<usize> {
+    let executed = known.exe.as_deref().map(base_name);
+    let at = words.iter().take(2).position(|word| base(word) == name)?;
+    (at > 0 || executed.is_none_or(|exe| exe == name)).then_some(at)
+}
+
+/// Whether a process that is none of [`orders`] is a command whose words tell that it asked for something else than the end
+/// of this container: that of another one, or for nothing that ends any. Words can leave open what they mean; so does
+/// what stays in the foreground of a container, where it `may_pass_on` signals.
+pub fn asks_for_other(known: &Known, container: &Container, may_pass_on: bool) -> bool {
+    const READING: [&str; 26] = [
+        "build", "buildx", "context", "cp", "create", "diff", "events", "exec", "export", "help",
+        "history", "image", "images", "import", "info", "inspect", "load", "login", "logs", "port",
+        "ps", "pull", "push", "stats", "top", "version",
+    ];
+    const NAMING: [&str; 9] =
+        ["stop", "restart", "kill", "rm", "remove", "delete", "pause", "unpause", "wait"];
+    let Some(cmdline) = &known.cmdline else { return false };
+    let words: Vec<&str> = cmdline.iter().map(String::as_str).collect();
+    let at = |name: &str| position(known, &words, name);
+    if HTTP_CLIENTS.into_iter().any(|name| at(name).is_some()) {
+        return !changes(&words);
+    }
+    let asked =
+        CLIENTS.into_iter().find_map(|(name, _)| Asked::of(name, words.get(at(name)? + 1..)?));
+    asked.is_some_and(|asked| {
+        let is_foreground = FOREGROUND.contains(&asked.verb);
+        // Whose name is not known may be any that is named.
+        let names_other = NAMING.contains(&asked.verb) && container.name.is_some();
+        READING.contains(&asked.verb) || is_foreground && !may_pass_on || names_other
+    })
+}
+
+/// Whether a request over HTTP can change something.
+fn changes(words: &[&str]) -> bool {
+    words.iter().any(|word| {
+        let is_method = ["post", "delete", "put"].iter().any(|method| {
+            let word = word.trim_start_matches("-X").trim_start_matches("--request=");
+            word.trim_start_matches("--method=").eq_ignore_ascii_case(method)
+        });
+        is_method
+            || word.starts_with("-d")
+            || word.starts_with("--data")
+            || word.starts_with("--post")
     })
 }
 

@@ -36,6 +36,16 @@ pub fn container_again(container: &Container) -> Option<Fix> {
     Some(again)
 }
 
+/// One that was stopped since docker's daemon was; some are started again with that by themselves.
+pub fn container_with_daemon(container: &Container, by_itself: bool) -> Option<Fix> {
+    let again = container_again(container)?;
+    let mut commands = vec!["sudo systemctl start docker.service".to_owned()];
+    if !by_itself {
+        commands.extend(again.commands.iter().cloned());
+    }
+    Some(Fix { commands, ..again })
+}
+
 /// One that is gone, or will be as soon as it ends, cannot be started.
 pub fn container_anew(container: &Container) -> Fix {
     let name = container.name.as_deref().unwrap_or(&container.id);

@@ -7,7 +7,7 @@ use crate::evidence::{
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
-const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
+pub(super) const ID: &str = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
 const POD: &str = "1c2d3e4f-0000-1111-2222-333344445555";
 
 /// The shim of a container of a pod stops it, when kubelet has logged this.
@@ -58,14 +58,14 @@ fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
 const SHIM: &str = "containerd-shim";
 
 /// How docker is asked: the runtime is run by the container's shim, which is nobody's child.
-struct Docker {
-    victim: Task,
-    scene: Scene,
+pub(super) struct Docker {
+    pub(super) victim: Task,
+    pub(super) scene: Scene,
 }
 
 impl Docker {
     /// A container `web` of docker's.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let cgroup = format!("/docker/{ID}");
         let victim = Task { uid: 0, euid: 0, pid_ns: 2, ns_pid: 1, ..task_in(42, "web", &cgroup) };
         let container = Container {
@@ -89,17 +89,17 @@ impl Docker {
         Self { victim, scene }
     }
 
-    fn with(self, change: impl FnOnce(Scene) -> Scene) -> Self {
+    pub(super) fn with(self, change: impl FnOnce(Scene) -> Scene) -> Self {
         Self { scene: change(self.scene), ..self }
     }
 
-    fn setting(self, name: &str, value: &str, file: Option<&str>) -> Self {
+    pub(super) fn setting(self, name: &str, value: &str, file: Option<&str>) -> Self {
         let scope = Setting::of_container(ID);
         self.with(|scene| scene.setting(&scope, name, value, file.map(|file| (file, 1))))
     }
 
     /// The runtime is run, and sends this.
-    fn acts(self, ms: u64, pid: u32, number: u8) -> Self {
+    pub(super) fn acts(self, ms: u64, pid: u32, number: u8) -> Self {
         let runc = root(task(pid, "runc"));
         let (shim, init) = (shim(), task(1, "init"));
         let parents =
@@ -125,17 +125,17 @@ impl Docker {
     }
 
     /// Its end by SIGKILL.
-    fn dies(self, ms: u64) -> Death {
+    pub(super) fn dies(self, ms: u64) -> Death {
         self.scene.exit(ms, self.victim, 9, true).death()
     }
 }
 
-fn shim() -> Task {
+pub(super) fn shim() -> Task {
     root(task(30, SHIM))
 }
 
 /// Alice, at her shell, runs a command line.
-fn runs(scene: Scene, ms: u64, line: &str) -> Scene {
+pub(super) fn runs(scene: Scene, ms: u64, line: &str) -> Scene {
     let words: Vec<&str> = line.split(' ').collect();
     scene.exec(ms, task(80, words[0]), &words, &[&task(79, "bash")])
 }
@@ -319,6 +319,51 @@ fn who_asked_docker_is_told_of_what_an_init_passes_on_too() {
     assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
     assert!(death.cause.explanation.contains("alice ran \"docker stop web\""), "{death:#?}");
     assert!(!death.cause.explanation.contains("root ran"), "{death:#?}");
+}
+
+/// The same where docker's daemon is stopped.
+#[test]
+fn that_dockers_daemon_was_stopped_is_told_of_what_an_init_passes_on_too() {
+    let docker = Docker::new().setting("RestartPolicy", "unless-stopped", Some("/x"));
+    let cgroup = format!("/docker/{ID}");
+    let child = Task { pid_ns: 2, ns_pid: 7, ppid: 42, ..task_in(43, "sleep", &cgroup) };
+    let runc = root(task(90, "runc"));
+    let above = root(task_in(30, SHIM, "/system.slice/containerd.service"));
+    let parent = Ancestor { id: above.id, comm: SHIM.to_owned(), uid: 0 };
+    let told = SignalSent {
+        ancestors: vec![parent].into(),
+        blocked: true,
+        ..caught(sig::SIGTERM, runc.clone(), docker.victim.clone())
+    };
+    let asked = |verb: &'static str| {
+        docker
+            .scene
+            .clone()
+            .exec(4800, root(task(81, "systemctl")), &["systemctl", verb, "docker"], &[])
+            .job(4850, 9, verb, "docker.service")
+            .target(&child, TargetReason::Running)
+            .exec(4980, runc.clone(), &["runc", "kill"], &[&above])
+            .signal(5000, told.clone())
+            .signal(5001, signal(sig::SIGTERM, docker.victim.clone(), child.clone()))
+            .exit(5002, child.clone(), 15, true)
+            .deaths()
+            .remove(0)
+    };
+    let death = asked("stop");
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("as docker.service was stopped: "), "{death:#?}");
+    assert!(text.contains("systemctl stop docker") && !text.contains("not seen;"), "{death:#?}");
+    assert!(text.ends_with("again with docker's daemon (--restart unless-stopped)."), "{death:#?}");
+    assert!(death.chain.iter().any(|link| link.event == LinkEvent::Job), "{death:#?}");
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    assert!(commands.iter().any(|it| it.contains("live-restore")), "{death:#?}");
+    assert!(commands.iter().any(|it| *it == "sudo systemctl start docker.service"), "{death:#?}");
+    assert!(!commands.iter().any(|it| it.contains("docker events")), "{death:#?}");
+    // What is to be started again needs nothing.
+    let death = asked("restart");
+    assert!(death.cause.explanation.contains("docker.service was restarted"), "{death:#?}");
+    assert_eq!(death.fixes.len(), 1, "{death:#?}");
 }
 
 /// `docker exec web kill 1`, as alice: root's inside of the container is nobody who ran it.

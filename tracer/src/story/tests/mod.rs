@@ -6,6 +6,7 @@ mod before;
 mod caught;
 mod circumstances;
 mod clients;
+mod container_clients;
 mod containers;
 mod crashes;
 mod daemons;

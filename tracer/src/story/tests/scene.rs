@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::evidence::{
-    BusCall, BusPeer, BusReply, Disposition, Evidence, Exec, Exit, Fact, Header, Job, LossPlace,
-    Lost, Manager, ManagerConnection, Moment, ProcessId, ProcessSnapshot, SessionState, Setting,
-    Settled, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target, TargetReason, Task,
-    TcpChange, TcpState, Time, TraceOptions, UnitProperties, User,
+    self, BusCall, BusPeer, BusReply, Disposition, EngineConnection, Evidence, Exec, Exit, Fact,
+    Header, Job, LossPlace, Lost, Manager, ManagerConnection, Moment, ProcessId, ProcessSnapshot,
+    SessionState, Setting, Settled, SignalInfo, SignalResult, SignalSent, Source, Syscall, Target,
+    TargetReason, Task, TcpChange, TcpState, Time, TraceOptions, UnitProperties, User,
 };
 use crate::story::Engine;
 use crate::story::verdict::{Death, Record};
@@ -147,7 +147,7 @@ impl Scene {
 
     /// The story of the victim's end by SIGTERM at 5 s.
     pub fn ended_by(self, killer: Task, victim: Task) -> Death {
-        self.signal(5000, signal(crate::evidence::sig::SIGTERM, killer, victim.clone()))
+        self.signal(5000, signal(evidence::sig::SIGTERM, killer, victim.clone()))
             .exit(5003, victim, 15, true)
             .death()
     }
@@ -194,7 +194,7 @@ impl Scene {
     pub fn exec(self, ms: u64, task: Task, args: &[&str], ancestors: &[&Task]) -> Self {
         let ancestors = ancestors
             .iter()
-            .map(|parent| crate::evidence::Ancestor {
+            .map(|parent| evidence::Ancestor {
                 id: parent.id,
                 comm: parent.comm.clone(),
                 uid: parent.uid,
@@ -209,6 +209,11 @@ impl Scene {
             task,
         };
         self.add(ms, Source::Kernel, Fact::Exec(exec))
+    }
+
+    pub fn connects_to(self, ms: u64, task: Task, engine: evidence::Engine) -> Self {
+        let connection = EngineConnection { engine, owner: None, task, ancestors: Vec::new() };
+        self.add(ms, Source::Kernel, Fact::EngineConnection(connection))
     }
 
     pub fn connects(self, ms: u64, task: Task, manager: Manager) -> Self {

@@ -1,10 +1,12 @@
 //! Who had a container's runtime act: whoever ran it, or a daemon that somebody had asked.
 
-use super::going::UnitGoing;
 use super::super::units::UNSEEN;
+use super::connected::{self, Connected, connection_of, is_nobody};
+use super::going::UnitGoing;
 use super::{DOCKER, is_runtime};
 use crate::evidence::{
-    Container, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig, signal_name,
+    Container, EngineConnection, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig,
+    signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -13,8 +15,8 @@ use crate::story::people::Known;
 use crate::story::units::command_links;
 use crate::story::upstream::End;
 use crate::story::verdict::{Fix, Link, LinkEvent};
-use crate::story::{fixes, words};
 use crate::story::world::{Seen, SeenSignal};
+use crate::story::{fixes, mechanism, signals, words};
 
 /// Who it was.
 pub enum Asker<'a> {
@@ -26,16 +28,21 @@ pub enum Asker<'a> {
     TimeUp(u64),
     /// A daemon ran it: the process that a container hangs on, its shim, had just ended.
     Shim(End<'a>),
-    /// A daemon ran it: the commands that can have asked for that, oldest first, never none.
-    Clients(Vec<ContainerOrder>),
+    /// A daemon ran it: the commands that can have asked for that, oldest first, never none; and their connections to it,
+    /// where these were seen.
+    Clients(Vec<ContainerOrder>, Vec<&'a Seen<EngineConnection>>),
     /// A daemon ran it of its own accord: it had just been started, and found what an earlier one had left.
     Started(ProcessId),
     /// A daemon ran it of its own accord: it ended itself right after that.
     Ending(&'a Seen<Exit>),
+    /// A daemon ran it: what it is called, and who had connected to its socket.
+    Connected(&'static str, Connected<'a>),
     /// A daemon ran it, and who asked that one was not seen.
     Unseen {
         /// What it is called: docker, containerd.
         daemon: &'static str,
+        /// Nobody had connected to its socket right before, where that is seen.
+        is_nobody: bool,
     },
 }
 
@@ -71,7 +78,8 @@ impl<'a> Asker<'a> {
                 container.and_then(|it| above(case, it, first.value.number, first.ns(), sender.id));
             return Self::Person(Box::new(actor), order);
         };
-        let Some(container) = container else { return Self::Unseen { daemon } };
+        let unseen = || Self::Unseen { daemon, is_nobody: is_nobody(case, first) };
+        let Some(container) = container else { return unseen() };
         if let Some(end) = shims_end(case, first) {
             return Self::Shim(end);
         }
@@ -80,13 +88,21 @@ impl<'a> Asker<'a> {
         if first.ns() != signal.ns() {
             asked.retain(|asked| !asked.is_in_foreground());
         }
+        let connection =
+            |asked: &ContainerOrder| connection_of(case, daemon, asked.order.client, first);
+        if asked.iter().any(|asked| connection(asked).is_some()) {
+            asked.retain(|asked| connection(asked).is_some());
+        }
         if !asked.is_empty() {
-            return Self::Clients(asked);
+            let connections = asked.iter().filter_map(connection).collect();
+            return Self::Clients(asked, connections);
         }
         let dockers = || Some(daemon).filter(|daemon| *daemon == DOCKER);
         let started = dockers().and_then(|_| just_started(case, first)).map(Self::Started);
         let ending = || dockers().and_then(|_| ending(case, first)).map(Self::Ending);
-        started.or_else(ending).unwrap_or(Self::Unseen { daemon })
+        let connected = || Connected::of(case, container, daemon, first);
+        let connected = || connected().map(|connected| Self::Connected(daemon, connected));
+        started.or_else(ending).or_else(connected).unwrap_or_else(unseen)
     }
 
     /// The same where it was a daemon that ran it; `None` where it was somebody.
@@ -129,8 +145,9 @@ impl<'a> Asker<'a> {
                      who ended it was not seen"
                 )
             }
-            Self::Clients(asked) => told_clients(case, asked, first),
-            Self::Unseen { daemon } => {
+            Self::Clients(asked, _) => told_clients(case, asked, first),
+            Self::Connected(daemon, connected) => connected.clause(case, daemon, first),
+            Self::Unseen { daemon, .. } => {
                 let passed_on = match first.value.number {
                     sig::SIGINT => " (a docker run in the foreground passes on Ctrl-C like this)",
                     sig::SIGHUP => {
@@ -156,7 +173,7 @@ impl<'a> Asker<'a> {
                 links
             }
             Self::Shim(end) => end.links(case, effect),
-            Self::Clients(asked) => {
+            Self::Clients(asked, connections) => {
                 let links = asked.iter().flat_map(|asked| {
                     let actor = Actor::behind_at(case, asked.order.client, effect.boot_ns);
                     let at = case.exit.at.shifted(asked.order.ran_ns);
@@ -166,8 +183,10 @@ impl<'a> Asker<'a> {
                     actor.links.into_iter().chain([own])
                 });
                 // That it led to this is a conclusion.
-                links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect()
+                let links = links.map(|link| Link { evidence: Grade::Inferred, ..link });
+                links.chain(connections.iter().map(|seen| connected::link(case, seen))).collect()
             }
+            Self::Connected(_, connected) => connected.links(case),
             Self::Started(daemon) => {
                 let actor = Actor::behind_at(case, *daemon, effect.boot_ns);
                 let links = command_links(case, &actor).into_iter();
@@ -205,7 +224,7 @@ impl<'a> Asker<'a> {
 
     /// What is not known of it.
     pub fn gap(&self) -> Option<String> {
-        if let Self::Clients(asked) = self
+        if let Self::Clients(asked, _) = self
             && asked.iter().all(ContainerOrder::is_in_foreground)
         {
             return Some(
@@ -217,7 +236,17 @@ impl<'a> Asker<'a> {
         if let Self::Going(going, _) = self {
             return going.request.is_none().then(|| UNSEEN.to_owned());
         }
-        let Self::Unseen { daemon } = self else { return None };
+        if let Self::Connected(daemon, _) = self {
+            return Some(Connected::gap(daemon));
+        }
+        let Self::Unseen { daemon, is_nobody } = self else { return None };
+        if *is_nobody {
+            return Some(format!(
+                "who asked {daemon} was not seen: that nobody connected to its socket right before rules nobody out; many keep a \
+                 connection for long (watchtower, Portainer, traefik, a kubelet), others come over the network; {daemon} itself \
+                 stops what it runs when it is ended"
+            ));
+        }
         Some(format!(
             "who asked {daemon} was not seen: what speaks with it over its socket (a program that uses its API, a container \
              that has the socket, a client on another machine) is known only where it is a command that names the container; \
@@ -234,7 +263,7 @@ impl<'a> Asker<'a> {
     /// The only command that can have asked.
     pub fn order(&self) -> Option<&ContainerOrder> {
         match self.own() {
-            Self::Clients(asked) => asked.last().filter(|_| asked.len() == 1),
+            Self::Clients(asked, _) => asked.last().filter(|_| asked.len() == 1),
             Self::Person(_, order) => order.as_ref(),
             _ => None,
         }
@@ -270,6 +299,12 @@ fn told_clients(case: &Case<'_>, asked: &[ContainerOrder], first: &SeenSignal) -
             }
         );
     }
+    if let [one] = asked
+        && one.verb.as_deref() == Some("up")
+    {
+        let (lead, sentence) = sentence(one);
+        return format!(": {lead} before, {sentence}, {}", why_up(case, one, first));
+    }
     let told: Vec<String> = asked
         .iter()
         .map(|asked| {
@@ -279,6 +314,35 @@ fn told_clients(case: &Case<'_>, asked: &[ContainerOrder], first: &SeenSignal) -
         .collect();
     let which = if told.len() == 1 { "which" } else { "one of which" };
     format!(": {}, {which} seems to be why", words::list(&told))
+}
+
+/// Why what compose has started is stopped by the same command.
+fn why_up(case: &Case<'_>, up: &ContainerOrder, first: &SeenSignal) -> String {
+    /// Many containers are stopped one after the other.
+    const WHILE: u64 = 120 * S;
+    if up.is_detached {
+        return "which stops and makes anew what is set otherwise now, and seems to be why"
+            .to_owned();
+    }
+    let told = case.world.signals_to(up.order.client).iter().rev().find(|got| {
+        matches!(got.value.number, sig::SIGINT | sig::SIGTERM | sig::SIGHUP)
+            && got.ns() <= first.ns()
+            && got.ns() + WHILE >= first.ns()
+    });
+    let Some(told) = told else {
+        return "which seems to be why: in the foreground it stops what it had started when it gets Ctrl-C or is itself told to end"
+            .to_owned();
+    };
+    let signal = signal_name(told.value.number);
+    let mechanism = mechanism::of(&told.value);
+    let from = match signals::originator(&told.value, mechanism).1 {
+        Some(sender) if !mechanism.is_kernels_own() => words::name_pid(&case.task(sender)),
+        _ => format!("the kernel ({})", mechanism::words(&told.value, mechanism)),
+    };
+    let lead = words::span(first.ns().saturating_sub(told.ns()));
+    format!(
+        "which got {signal} from {from} {lead} before, and stops then what it had started: that seems to be why"
+    )
 }
 
 /// The daemon that had this runtime act, where nobody ran it: docker and containerd have the shim of a container do it,

@@ -84,12 +84,14 @@ impl<'a> UnitGoing<'a> {
         self.unit == DOCKERD
     }
 
+    /// Whether it was to be started again then.
+    pub fn is_restarted(&self, case: &Case<'_>) -> bool {
+        matches!(job_type(case.world, self.job), Some("restart" | "try-restart" | "start"))
+    }
+
     /// That it was stopped and who asked for that.
     pub fn clause(&self, case: &Case<'_>) -> String {
-        let done = match job_type(case.world, self.job) {
-            Some("restart" | "try-restart" | "start") => "restarted",
-            _ => "stopped",
-        };
+        let done = if self.is_restarted(case) { "restarted" } else { "stopped" };
         let who = self.request.and_then(|request| request.sentence(case));
         let who = who.map_or_else(
             || "; who asked for that was not seen".to_owned(),

@@ -25,6 +25,10 @@ pub struct Manner<'a> {
     removed: Option<DecidingSetting>,
     /// It is started again with the daemon, whoever had it ended.
     restarted: Option<DecidingSetting>,
+    /// It ended with the daemon, and not on request.
+    with_daemon: bool,
+    /// The daemon was to be started again then.
+    is_back: bool,
 }
 
 impl<'a> Manner<'a> {
@@ -38,7 +42,9 @@ impl<'a> Manner<'a> {
     ) -> Self {
         let order = asker.order();
         // Whatever else ends it, docker starts it again at once.
-        let is_asked = matches!(asker, Asker::Clients(_) | Asker::Unseen { .. });
+        let is_asked =
+            matches!(asker, Asker::Clients(..) | Asker::Connected(..) | Asker::Unseen { .. });
+        let with_daemon = asker.is_daemons_own();
         let scope = container.map(|container| Setting::of_container(&container.id));
         let setting = |name: &str| case.setting(&[scope.as_deref()?], name);
         let waited_ns = last.ns().saturating_sub(first.ns());
@@ -59,7 +65,14 @@ impl<'a> Manner<'a> {
             timeout: setting("StopTimeout").filter(is_its),
             signal: setting("StopSignal").filter(|it| is_by_signal(it) && !is_kill),
             removed: setting("AutoRemove").filter(|it| it.value == "true"),
-            restarted: setting("RestartPolicy").filter(|it| it.value == "always" && is_asked),
+            restarted: setting("RestartPolicy").filter(|it| match it.value.as_str() {
+                "always" => is_asked || with_daemon,
+                "unless-stopped" => with_daemon,
+                "on-failure" => with_daemon && case.exit.value.status != 0,
+                _ => false,
+            }),
+            with_daemon,
+            is_back: asker.going().is_some_and(|going| going.is_restarted(case)),
         }
     }
 
@@ -87,6 +100,12 @@ impl<'a> Manner<'a> {
 
     /// What becomes of it.
     pub fn after_told(&self) -> String {
+        if let Some(policy) = self.restarted.as_ref().filter(|_| self.with_daemon) {
+            return format!(
+                " It is started again with docker's daemon (--restart {}).",
+                policy.value
+            );
+        }
         let told = match self.verb() {
             Some("restart") => "It is started again then.",
             Some("rm" | "remove" | "down") => "It is removed then.",
@@ -109,6 +128,14 @@ impl<'a> Manner<'a> {
     pub fn remedy(&self, container: &Container) -> Option<Fix> {
         if container.pod.is_some() || !matches!(container.runtime.as_str(), "docker" | "podman") {
             return fixes::container_again(container);
+        }
+        if self.with_daemon {
+            return match (self.is_back, self.restarted.is_some()) {
+                (true, true) => None,
+                (true, false) => fixes::container_again(container),
+                // What is started again by itself needs the daemon alone.
+                (false, by_itself) => fixes::container_with_daemon(container, by_itself),
+            };
         }
         match self.verb() {
             Some("restart" | "up") => None,
