@@ -33,6 +33,13 @@ struct DockerState {
     config: Option<DockerConfig>,
 }
 
+/// `daemon.json`
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct DockerDaemon {
+    data_root: Option<PathBuf>,
+}
+
 #[derive(Deserialize)]
 struct DockerConfig {
     #[serde(rename = "Labels")]
@@ -193,8 +200,19 @@ impl Places {
 
     /// Where the user's, or the system's, runtime of this name keeps its state.
     fn state_of(&self, runtime: &str) -> PathBuf {
+        if runtime == "docker" && self.home.is_none() {
+            return self.dockers_state();
+        }
         let state = self.home.as_ref().map(|home| home.join(".local/share"));
         state.unwrap_or_else(|| self.root.join("var/lib")).join(runtime)
+    }
+
+    /// Where the system's docker keeps its state: as its own configuration has it (`data-root`), or by default.
+    fn dockers_state(&self) -> PathBuf {
+        let config = self.json::<DockerDaemon>(&self.root.join("etc/docker/daemon.json"));
+        let own = config.and_then(|config| config.data_root);
+        let below_root = own.as_ref().and_then(|path| path.strip_prefix("/").ok());
+        self.root.join(below_root.unwrap_or_else(|| Path::new("var/lib/docker")))
     }
 
     /// The OCI configurations of one of the system's containers: containerd's tasks, and the storage of podman and
@@ -221,11 +239,16 @@ impl Places {
         paths
     }
 
-    /// The name in the list that containers/storage keeps (podman, CRI-O, buildah).
+    /// The name in the lists that containers/storage keeps (podman, CRI-O, buildah).
     fn storage_name(&self, id: &str) -> Option<String> {
+        // What is removed when it ends (`podman run --rm`, quadlets) is in a list of its own.
+        const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
         let storage = self.state_of("containers").join("storage");
-        STORAGE_DRIVERS.iter().find_map(|driver| {
-            let list = storage.join(format!("{driver}-containers")).join("containers.json");
+        let lists = STORAGE_DRIVERS.iter().flat_map(|driver| {
+            let directory = storage.join(format!("{driver}-containers"));
+            LISTS.map(|list| directory.join(list))
+        });
+        lists.into_iter().find_map(|list| {
             let list: Vec<Stored> = self.json(&list)?;
             list.into_iter().find(|entry| entry.id == id)?.names?.into_iter().next()
         })
@@ -292,9 +315,14 @@ mod tests {
                 "var/lib/containers/storage/vfs-containers/containers.json",
                 r#"[{"id":"v1","names":["queue"]}]"#,
             ),
+            (
+                "var/lib/containers/storage/vfs-containers/volatile-containers.json",
+                r#"[{"id":"v2","names":["once"]}]"#,
+            ),
             ("var/lib/docker/containers/bad/config.v2.json", "{"),
         ]);
         assert_eq!(described(&tree, false, "v1").name.as_deref(), Some("queue"));
+        assert_eq!(described(&tree, false, "v2").name.as_deref(), Some("once"));
         let docker = described(&tree, false, "d1");
         assert_eq!((docker.name.as_deref(), docker.pod.as_deref()), (Some("web"), Some("p")));
         let cri = described(&tree, false, "c1");
@@ -304,6 +332,22 @@ mod tests {
         );
         assert_eq!(described(&tree, true, "p1").name.as_deref(), Some("db"));
         assert_eq!(described(&tree, false, "bad").name, None);
+    }
+
+    #[test]
+    fn docker_can_keep_its_state_elsewhere() {
+        let state = ("srv/docker/containers/d1/config.v2.json", r#"{"Name":"/web"}"#);
+        let daemon = |text: &'static str| ("etc/docker/daemon.json", text);
+        for (text, name) in [
+            (r#"{"data-root":"/srv/docker","iptables":false}"#, Some("web")),
+            (r#"{"data-root":"srv/docker"}"#, None),
+            ("{}", None),
+        ] {
+            let tree = tree(&[state, daemon(text)]);
+            assert_eq!(described(&tree, false, "d1").name.as_deref(), name, "{text}");
+        }
+        let tree = tree(&[("var/lib/docker/containers/d1/config.v2.json", r#"{"Name":"/web"}"#)]);
+        assert_eq!(described(&tree, false, "d1").name.as_deref(), Some("web"));
     }
 
     /// As docker 20.10 and 28 write it.
