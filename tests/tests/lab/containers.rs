@@ -140,12 +140,10 @@ fn crun_stops_a_container() {
     death.fix_with("--init");
 }
 
-/// Without `live-restore` docker's daemon stops its containers when it is itself stopped; what their init had started goes
-/// along.
-#[test]
-fn dockers_daemon_is_restarted() {
+/// A lab with what stands for docker's daemon, which sends its container this signal when it is itself stopped.
+fn lab_with_dockerd(signal: &str) -> Lab {
     let daemon = format!(
-        "#!/bin/bash\ntrap 'runc kill {ID} KILL; sleep 0.3; exit 0' TERM\n\
+        "#!/bin/bash\ntrap 'runc kill {ID} {signal}; sleep 0.3; exit 0' TERM\n\
          while :; do sleep 2000 & wait $!; done\n"
     );
     let service = "[Service]\nExecStart=/usr/bin/dockerd\nKillMode=process\n";
@@ -154,6 +152,35 @@ fn dockers_daemon_is_restarted() {
         .file("/etc/systemd/system/docker.service", service);
     let lab = lab(&options);
     lab.exec(&["chmod", "755", "/usr/bin/dockerd"]).expect("a program");
+    lab
+}
+
+/// An init in the container passes on what it gets (`docker run --init`).
+#[test]
+fn dockers_daemon_is_stopped_and_an_init_passes_that_on() {
+    let lab = lab_with_dockerd("TERM");
+    start(&lab, "tail -f /dev/null & child=$!; trap 'kill $child; exit 0' TERM; wait");
+    lab.exec(&["systemctl", "start", "docker.service"]).expect("started");
+    let pid = lab.pid_of("tail").expect("its pid");
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "stop", "docker.service"]).expect("stopped");
+    });
+    assert_eq!(death.cause(), "container-stop", "{death}");
+    death.assert_says(&["passed it on, as docker.service was stopped: root ran"]);
+    death.assert_chain(&[
+        ("command", "systemctl stop docker.service"),
+        ("job", "docker.service"),
+        ("signal", "SIGTERM"),
+    ]);
+    death.fix_with("live-restore");
+    death.fix_with("sudo systemctl start docker.service");
+}
+
+/// Without `live-restore` docker's daemon stops its containers when it is itself stopped; what their init had started goes
+/// along.
+#[test]
+fn dockers_daemon_is_restarted() {
+    let lab = lab_with_dockerd("KILL");
     start(&lab, "tail -f /dev/null & while :; do sleep 1000; done");
     lab.exec(&["systemctl", "start", "docker.service"]).expect("started");
     let pid = lab.pid_of("tail").expect("its pid");

@@ -236,6 +236,12 @@ pub struct Container {
 }
 
 impl Container {
+    /// The pod that Kubernetes runs it in; podman has pods of its own.
+    #[must_use]
+    pub fn kubernetes_pod(&self) -> Option<&str> {
+        self.pod.as_deref().filter(|_| self.runtime != "podman")
+    }
+
     /// Whose word it is that this is a container, before it is called so: `what user 1000 calls `. Empty where it is
     /// no user's.
     pub fn by_whose_word(&self) -> String {

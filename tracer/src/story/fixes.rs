@@ -87,7 +87,7 @@ pub fn container_grace(container: &Container) -> Fix {
     let title = "give the container more time, or an init that handles SIGTERM";
     let name = quoted(container.name.as_deref().unwrap_or(&container.id));
     let runtime = container.runtime.as_str();
-    if let Some(pod) = &container.pod {
+    if let Some(pod) = container.kubernetes_pod() {
         let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
         return fix(
             title,

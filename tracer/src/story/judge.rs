@@ -70,6 +70,7 @@ impl Verdict {
         tell_end(case, &mut finding);
         tell_escalation(case, &mut finding);
         causes::tell_login_without_session(case, &mut finding);
+        causes::containers::tell_which(case, &mut finding);
         tell_unread(case, &mut finding);
         Self { finding, others, considered }
     }

@@ -20,7 +20,12 @@ pub fn container(container: &Container) -> String {
     let name = container.name.as_deref().unwrap_or(id);
     let namespace =
         container.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}"));
-    let pod = container.pod.as_ref().map(|pod| format!(" of pod {pod}"));
+    // podman's is an id as well.
+    let short = |pod: &str| match pod.bytes().all(|it| it.is_ascii_hexdigit()) {
+        true => pod.get(..SHOWN).map(str::to_owned).unwrap_or_else(|| pod.to_owned()),
+        false => pod.to_owned(),
+    };
+    let pod = container.pod.as_ref().map(|pod| format!(" of pod {}", short(pod)));
     let (pod, namespace) = (pod.unwrap_or_default(), namespace.unwrap_or_default());
     let whose = container.by_whose_word();
     format!("{whose}{} container {name}{pod}{namespace}", container.runtime)

@@ -49,6 +49,8 @@ const NSPAWN: &str = "systemd-nspawn";
 
 const DOCKER: &str = "docker";
 
+const PODMAN: &str = "podman";
+
 const DOCKERD: &str = "docker.service";
 
 /// Whether it has the name of one of these.
@@ -89,7 +91,10 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let asker = Asker::of(case, container.as_ref(), signal, first);
     let manner = Manner::of(case, container.as_ref(), &asker, signal, first);
     let told = match escalation {
-        Some(first) => escalated(signal, first, &manner.patience_told()),
+        Some(first) => {
+            escalated(signal, first, &manner.patience_told(), shows_codes(container.as_ref()))
+        }
+        None if !shows_codes(container.as_ref()) => String::new(),
         None if killed_only => code_137(init.is_some()),
         None => code(case),
     };
@@ -99,12 +104,16 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let asked_first = earlier
         .filter(|first| first.value.sender.id != sender.id && asker.is_person())
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
-    let who = asker.clause(case, first);
+    let probed = probe.as_ref().and_then(|_| asker.unseen_of());
+    let who = match probed {
+        Some(daemon) => format!(", which {daemon} had it do for the kubelet"),
+        None => asker.clause(case, first),
+    };
     let by = match &init {
         Some(end) => through_init(case, end, &runtime),
         None => runtime,
     };
-    let gap = asker.gap();
+    let gap = asker.gap().filter(|_| probed.is_none());
     let finding = Finding::new(
         id,
         Fit::Program,
@@ -147,6 +156,29 @@ fn remedies(
     let grace = container.filter(|_| escalated).map(fixes::container_grace);
     let again = container.and_then(|container| manner.remedy(container));
     [time_up, live, grace, again].into_iter().flatten().collect()
+}
+
+/// In which container it was, where the story does not say so: who looks for the container does not know its processes.
+pub fn tell_which(case: &Case<'_>, finding: &mut Finding) {
+    let victim = case.victim_process();
+    let Some(container) = &victim.container else { return };
+    if finding.explanation.contains(&words::container(container)) {
+        return;
+    }
+    // One that its own user calls so.
+    let own = container.named_by.filter(|uid| victim.uid == Some(*uid));
+    let user = own.and(victim.user.as_ref());
+    let told = match user {
+        Some(user) => {
+            let unnamed = Container { named_by: None, ..container.clone() };
+            format!("{}, as {user} calls it", words::container(&unnamed))
+        }
+        None => words::container(container),
+    };
+    finding.explanation.push_str(&format!(" It was in {told}."));
+    if finding.id == CauseId::LogindUserStopped && container.runtime == PODMAN {
+        finding.fixes.push(fixes::container_of_user(container));
+    }
 }
 
 /// The signal by which a runtime had asked for the end that it then brought about by SIGKILL: the last one that a container
@@ -283,6 +315,11 @@ fn code(case: &Case<'_>) -> String {
     )
 }
 
+/// Whether the runtime shows how a container's first process ended as an exit code.
+fn shows_codes(container: Option<&Container>) -> bool {
+    container.is_none_or(|container| !matches!(container.runtime.as_str(), "lxc" | "nspawn"))
+}
+
 /// What the number means that a container ended by SIGKILL alone is shown with: of its init, or of what went with that.
 fn code_137(with_init: bool) -> String {
     let whose = if with_init { "The container's" } else { "Its" };
@@ -292,7 +329,7 @@ fn code_137(with_init: bool) -> String {
 }
 
 /// SIGKILL came since the first signal had not helped.
-fn escalated(last: &SeenSignal, first: &SeenSignal, patience: &str) -> String {
+fn escalated(last: &SeenSignal, first: &SeenSignal, patience: &str, with_code: bool) -> String {
     let name = signal_name(first.value.number);
     let waited = words::span(last.ns().saturating_sub(first.ns()));
     let ignored = if first.value.namespace_init && first.value.result == SignalResult::Ignored {
@@ -300,10 +337,12 @@ fn escalated(last: &SeenSignal, first: &SeenSignal, patience: &str) -> String {
     } else {
         ""
     };
-    format!(
-        " It had first sent {name}{ignored}; {waited} later came SIGKILL{patience}. That is why the exit code is 137 \
-         (128 and SIGKILL's 9) rather than 143 (128 and SIGTERM's 15) or the program's own."
-    )
+    let code = if with_code {
+        " That is why the exit code is 137 (128 and SIGKILL's 9) rather than 143 (128 and SIGTERM's 15) or the program's own."
+    } else {
+        ""
+    };
+    format!(" It had first sent {name}{ignored}; {waited} later came SIGKILL{patience}.{code}")
 }
 
 /// To start a machine again, where it is one that `machinectl start` starts.

@@ -300,6 +300,28 @@ pub fn orders(
     found
 }
 
+/// The `lxc-stop -k` that had the monitor of a container of LXC's kill it; without `-k` it does so in the end.
+pub fn lxc_orders(case: &Case<'_>, container: &Container, acted_ns: u64) -> Vec<ContainerOrder> {
+    let found = case.world.people.iter().filter_map(|(id, known)| {
+        let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns && ran + ASKED >= acted_ns)?;
+        let cmdline = known.cmdline.as_ref()?;
+        let words: Vec<&str> = cmdline.iter().map(String::as_str).collect();
+        let args = words.get(position(known, &words, "lxc-stop")? + 1..)?;
+        let is_named = args.iter().any(|word| {
+            let name = word.strip_prefix("--name=").or_else(|| word.strip_prefix("-n"));
+            is_called(name.filter(|name| !name.is_empty()).unwrap_or(word), container)
+        });
+        let is_there = known.ended_ns.is_none_or(|ended| ended >= acted_ns);
+        let order = Order { client: id, ran_ns, args: cmdline.clone() };
+        let verb = Some("stop".to_owned());
+        let order = ContainerOrder { order, verb, patience: None, is_detached: false };
+        (is_named && is_there).then_some(order)
+    });
+    let mut found: Vec<ContainerOrder> = found.collect();
+    found.sort_by_key(|found| (found.order.ran_ns, found.order.client.pid));
+    found
+}
+
 /// The command that has docker run its plugin (`docker compose`), where it is that; it says the same in fewer words.
 fn without_plugin(people: &People, order: Order) -> Order {
     let is_plugin = order.args.first().is_some_and(|word| word.contains("/cli-plugins/"));

@@ -6,7 +6,7 @@ use crate::evidence::Container;
 
 /// A container that somebody stopped is not gone; a pod tells why.
 pub fn container_again(container: &Container) -> Option<Fix> {
-    if container.pod.is_some() {
+    if container.kubernetes_pod().is_some() {
         return Some(look_at_pod(container));
     }
     let name = container.name.as_deref().unwrap_or(&container.id);
@@ -34,6 +34,24 @@ pub fn container_again(container: &Container) -> Option<Fix> {
         .check(check)
         .see(see);
     Some(again)
+}
+
+/// One of a user's that ended with the user's service manager.
+pub fn container_of_user(container: &Container) -> Fix {
+    let name = container.name.as_deref().unwrap_or(&container.id);
+    fix(
+        "start the container again",
+        vec![
+            format!("podman start {}", operand(name)),
+            remark(
+                "to have it started at boot, too: a file NAME.container in ~/.config/containers/systemd, and lingering",
+            ),
+        ],
+        "it runs again, with what it had",
+    )
+    .but("without lingering it ends with the next last logout again, whatever its --restart says")
+    .check(format!("podman ps --filter {}", quoted(&format!("name={name}"))))
+    .see("podman-start(1), podman-systemd.unit(5)")
 }
 
 /// One that was stopped since docker's daemon was; some are started again with that by themselves.
@@ -69,7 +87,7 @@ pub fn container_anew(container: &Container) -> Fix {
 
 /// Who may speak with docker's daemon.
 pub fn who_asked_docker(container: &Container) -> Option<Fix> {
-    if container.runtime != "docker" || container.pod.is_some() {
+    if container.runtime != "docker" || container.kubernetes_pod().is_some() {
         return None;
     }
     let name = container.name.as_deref().unwrap_or(&container.id);
@@ -101,6 +119,7 @@ fn look_at_pod(container: &Container) -> Fix {
         vec![
             format!("kubectl describe pod{namespace} {pod}"),
             format!("kubectl get events{namespace} --sort-by=.lastTimestamp"),
+            format!("sudo journalctl -u kubelet -u k3s -u k3s-agent --since -1h --grep={pod}"),
         ],
         "shows whether it was deleted, evicted, replaced by a new version, or failed a probe",
     )

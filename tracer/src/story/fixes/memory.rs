@@ -122,7 +122,7 @@ pub fn container_memory(container: &Container, max: Option<u64>) -> Fix {
     const GIB: u64 = 1 << 30;
     let max = max.map_or(2 * GIB, |max| max.saturating_mul(2));
     let name = container.name.as_deref().unwrap_or(&container.id);
-    let how = match &container.pod {
+    let how = match container.kubernetes_pod() {
         Some(pod) => in_pod(pod, container.namespace.as_deref(), max),
         None => in_runtime(&container.runtime, &quoted(name), max),
     };

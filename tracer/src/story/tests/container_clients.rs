@@ -2,7 +2,9 @@
 
 use super::containers::{Docker, ID, runs};
 use super::scene::{Scene, root, signal, task, task_in};
-use crate::evidence::{Container, ContainerFound, Engine, Fact, Grade, Source, Task, sig};
+use crate::evidence::{
+    Ancestor, Container, ContainerFound, Engine, Fact, Grade, SignalSent, Source, Task, sig,
+};
 use crate::story::verdict::{Death, LinkEvent};
 
 /// A program of alice's, run from her shell.
@@ -192,9 +194,16 @@ fn why_compose_ends_what_it_runs_in_the_foreground_is_told() {
     let compose = client(80, "docker-compose");
     let run = |line: &str, told: bool| {
         let words: Vec<&str> = line.split(' ').collect();
+        let container = Container {
+            runtime: "docker".to_owned(),
+            id: ID.to_owned(),
+            name: Some("shop_web_1".to_owned()),
+            ..Container::default()
+        };
+        let found = ContainerFound { cgroup: format!("/docker/{ID}"), container };
         let container = Docker::new().with(|scene| {
-            let scene =
-                scene.user(1000, "alice").exec(1000, compose.clone(), &words, &[&task(79, "bash")]);
+            let scene = scene.add(0, Source::CgroupFs, Fact::Container(found)).user(1000, "alice");
+            let scene = scene.exec(1000, compose.clone(), &words, &[&task(79, "bash")]);
             let sent = signal(sig::SIGINT, task(78, "bash"), compose.clone());
             if told { scene.signal(4900, sent) } else { scene }
         });
@@ -207,4 +216,74 @@ fn why_compose_ends_what_it_runs_in_the_foreground_is_told() {
     assert!(text.contains("when it gets Ctrl-C or is itself told to end"), "{text}");
     let text = run("docker-compose -p shop up -d", false).cause.explanation;
     assert!(text.contains("makes anew what is set otherwise now"), "{text}");
+}
+
+/// Ctrl-C at `docker run`, where the client was seen to get it.
+#[test]
+fn what_a_client_in_the_foreground_was_seen_to_get_is_told() {
+    let docker = client(80, "docker");
+    let words = ["docker", "run", "--name", "web", "bb"];
+    let stopped = |ms: u64| {
+        let container = Docker::new().with(|scene| {
+            scene
+                .user(1000, "alice")
+                .exec(1000, docker.clone(), &words, &[&task(79, "bash")])
+                .signal(ms, signal(sig::SIGINT, task(78, "bash"), docker.clone()))
+        });
+        let container = container.acts(5000, 90, sig::SIGINT);
+        container.scene.exit(5005, container.victim, 2, true).death()
+    };
+    let text = stopped(4900).cause.explanation;
+    assert!(
+        text.contains(
+            "which had got SIGINT from bash[78] 100 ms before, and seems to have passed it on"
+        ),
+        "{text}"
+    );
+    assert!(stopped(1500).cause.explanation.contains("which may have been passed on"));
+}
+
+/// What `lxc-stop -k` asks for the container's monitor does.
+#[test]
+fn who_had_the_monitor_of_lxcs_kill_is_told() {
+    let monitor = root(task_in(30, "lxc-start", "/lxc.monitor.box"));
+    let victim =
+        root(Task { pid_ns: 2, ns_pid: 1, ppid: 30, ..task_in(42, "init", "/lxc.payload.box") });
+    let killed = |line: &str| {
+        runs(Scene::watching(&victim).user(1000, "alice"), 4900, line)
+            .signal(5000, signal(sig::SIGKILL, monitor.clone(), victim.clone()))
+            .exit(5001, victim.clone(), 9, true)
+            .death()
+    };
+    for line in ["lxc-stop -k -n box", "lxc-stop --name=box", "lxc-stop -k box"] {
+        let text = killed(line).cause.explanation;
+        let told = format!("100 ms before, alice ran \"{line}\", which seems to be why.");
+        assert!(text.ends_with(&told), "{text}");
+    }
+    assert!(!killed("lxc-stop -k -n other").cause.explanation.contains("lxc-stop"));
+}
+
+/// podman has pods that Kubernetes knows nothing of.
+#[test]
+fn a_pod_of_podmans_is_not_kubernetes() {
+    let pod = "80bb10a1d8e7e4898fa1fbaf355958b71553fbcd04e3b91352a85b1f099bea24";
+    let cgroup =
+        format!("/machine.slice/machine-libpod_pod_{pod}.slice/libpod-{ID}.scope/container");
+    let victim = root(Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "web", &cgroup) });
+    let (crun, podman) = (root(task(90, "crun")), task(80, "podman"));
+    let parent = Ancestor { id: podman.id, comm: "podman".to_owned(), uid: 1000 };
+    let sent =
+        SignalSent { ancestors: vec![parent].into(), ..signal(9, crun.clone(), victim.clone()) };
+    let bash = task(79, "bash");
+    let death = Scene::watching(&victim)
+        .exec(4900, podman.clone(), &["podman", "pod", "kill", "shop"], &[&bash])
+        .exec(4980, crun, &["crun", "kill", ID, "9"], &[&podman, &bash])
+        .signal(5000, sent)
+        .exit(5001, victim, 9, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("of pod 80bb10a1d8e7 was killed"), "{death:#?}");
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    assert!(commands.iter().any(|it| it.starts_with("podman start")), "{death:#?}");
+    assert!(!commands.iter().any(|it| it.contains("kubectl")), "{death:#?}");
 }

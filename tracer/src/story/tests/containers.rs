@@ -40,7 +40,12 @@ fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
     };
     let death = stopped(&killing(POD), KUBELET);
     assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
-    assert!(death.cause.explanation.contains("failed its liveness probe"), "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains("containerd had it do for the kubelet. Kubernetes restarts it, since"),
+        "{text}"
+    );
+    assert!(text.contains("failed its liveness probe") && death.gaps.is_empty(), "{death:#?}");
     assert!(death.chain.iter().any(|link| link.text.starts_with("kubelet logged")), "{death:#?}");
     assert!(death.fixes[0].commands[0].contains("livenessProbe"), "{death:#?}");
     // Of another pod, of something else, or by somebody else.
@@ -50,7 +55,8 @@ fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
         (killing(POD), "web.service"),
     ] {
         let death = stopped(&message, from);
-        assert!(!death.cause.explanation.contains("probe"), "{death:#?}");
+        let text = &death.cause.explanation;
+        assert!(!text.contains("its liveness") && text.contains("kubelet's request"), "{text}");
         assert!(death.fixes[0].commands[0].starts_with("kubectl describe pod"), "{death:#?}");
     }
 }
@@ -447,6 +453,110 @@ fn what_podman_was_asked_for_counts_as_well() {
     assert!(death.cause.explanation.contains("alice ran \"podman rm -f"), "{death:#?}");
     assert!(death.cause.explanation.ends_with("It is removed then."), "{death:#?}");
     assert!(!death.fixes.iter().any(|fix| fix.commands[0].starts_with("podman start")));
+}
+
+/// A quadlet that is stopped: the unit starts it again, whatever its commands do with the container.
+#[test]
+fn a_quadlet_is_started_again_by_its_unit() {
+    let unit = "/system.slice/qweb.service";
+    let cgroup = format!("{unit}/libpod-payload-{ID}");
+    let victim = root(Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "podman-init", &cgroup) });
+    let child = root(Task { pid_ns: 2, ns_pid: 7, ppid: 42, ..task_in(43, "sleep", &cgroup) });
+    let crun = root(task_in(90, "crun", unit));
+    let podman = root(task_in(80, "podman", unit));
+    let parent = Ancestor { id: podman.id, comm: "podman".to_owned(), uid: 0 };
+    let told = SignalSent {
+        ancestors: vec![parent].into(),
+        blocked: true,
+        ..caught(sig::SIGTERM, crun.clone(), victim.clone())
+    };
+    let asked = |verb: &'static str| {
+        let container = Container {
+            runtime: "podman".to_owned(),
+            id: ID.to_owned(),
+            name: Some("qweb".to_owned()),
+            ..Container::default()
+        };
+        let found = ContainerFound { cgroup: cgroup.clone(), container };
+        Scene::watching(&victim)
+            .add(0, Source::CgroupFs, Fact::Container(found))
+            .exec(4700, root(task(81, "systemctl")), &["systemctl", verb, "qweb"], &[])
+            .job(4750, 9, verb, "qweb.service")
+            .target(&child, TargetReason::Running)
+            .exec(4800, podman.clone(), &["podman", "rm", "-f", "-i", ID], &[&task(1, "systemd")])
+            .exec(4900, crun.clone(), &["crun", "kill", ID, "15"], &[&podman])
+            .signal(5000, told.clone())
+            .signal(5001, signal(sig::SIGTERM, victim.clone(), child.clone()))
+            .exit(5002, child.clone(), 15, true)
+            .deaths()
+            .remove(0)
+    };
+    let death = asked("stop");
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("as qweb.service was stopped"), "{death:#?}");
+    assert!(!text.contains("removed"), "{death:#?}");
+    assert_eq!(death.fixes[0].commands, ["sudo systemctl start qweb.service"], "{death:#?}");
+    assert!(asked("restart").fixes.is_empty());
+}
+
+/// A unit around a container of docker's (`ExecStop=docker stop web`): it is stopped with the unit.
+#[test]
+fn a_unit_around_dockers_client_is_why_that_asked() {
+    let unit = "/system.slice/shop.service";
+    let client = root(task_in(80, "docker", unit));
+    let init = root(task(1, "systemd"));
+    let asked = |verb: &'static str| {
+        let docker = Docker::new().with(|scene| {
+            scene
+                .exec(4700, root(task(81, "systemctl")), &["systemctl", verb, "shop"], &[])
+                .job(4750, 9, verb, "shop.service")
+                .exec(4800, client.clone(), &["docker", "stop", "-t", "2", "web"], &[&init])
+        });
+        docker.acts(5000, 90, sig::SIGTERM).acts(7100, 91, sig::SIGKILL).dies(7105)
+    };
+    let death = asked("stop");
+    let text = &death.cause.explanation;
+    assert!(text.contains("was stopped, as shop.service was stopped: "), "{death:#?}");
+    assert!(text.contains("systemctl stop shop"), "{death:#?}");
+    assert!(text.contains("since that command gave it 2 s"), "{death:#?}");
+    assert!(death.chain.iter().any(|link| link.text.contains("docker stop -t 2 web")));
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    assert!(commands.iter().any(|it| *it == "sudo systemctl start shop.service"), "{death:#?}");
+    assert!(!commands.iter().any(|it| it.contains("live-restore")), "{death:#?}");
+}
+
+/// A user's container that ends with the user's service manager is told by the name that the user knows.
+#[test]
+fn which_container_it_was_is_told_where_the_story_is_about_its_unit() {
+    let cgroup = format!(
+        "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
+    );
+    let victim = Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "sh", &cgroup) };
+    let killed = |named_by: Option<u32>| {
+        let container = Container {
+            runtime: "podman".to_owned(),
+            id: ID.to_owned(),
+            name: Some("shop".to_owned()),
+            named_by,
+            ..Container::default()
+        };
+        let found = ContainerFound { cgroup: cgroup.clone(), container };
+        let manager =
+            task_in(30, "systemd", "/user.slice/user-1000.slice/user@1000.service/init.scope");
+        Scene::watching(&victim)
+            .user(1000, "alice")
+            .add(0, Source::CgroupFs, Fact::Container(found))
+            .signal(5000, signal(sig::SIGTERM, manager, victim.clone()))
+            .exit(5001, victim.clone(), 15, true)
+            .death()
+    };
+    let own = killed(Some(1000));
+    let told = " It was in podman container shop, as alice calls it.";
+    assert!(own.cause.explanation.ends_with(told), "{own:#?}");
+    let others = killed(Some(1001));
+    let told = " It was in what user 1001 calls podman container shop.";
+    assert!(others.cause.explanation.ends_with(told), "{others:#?}");
 }
 
 /// `podman system service`, asked by docker's client or by podman's own.

@@ -3,14 +3,14 @@
 use super::super::units::UNSEEN;
 use super::connected::{self, Connected, connection_of, is_nobody};
 use super::going::UnitGoing;
-use super::{DOCKER, is_runtime};
+use super::{DOCKER, PODMAN, is_runtime};
 use crate::evidence::{
     Container, EngineConnection, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig,
     signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::clients::containers::{ContainerOrder, above, orders};
+use crate::story::clients::containers::{ContainerOrder, above, lxc_orders, orders};
 use crate::story::people::Known;
 use crate::story::units::command_links;
 use crate::story::upstream::End;
@@ -55,10 +55,20 @@ impl<'a> Asker<'a> {
         first: &SeenSignal,
     ) -> Self {
         let own = Self::by_itself(case, container, signal, first);
-        match UnitGoing::of_daemon(case, container, first) {
+        let going = UnitGoing::of_daemon(case, container, first);
+        match going.or_else(|| own.clients_unit(case, first)) {
             Some(going) => Self::Going(Box::new(going), Box::new(own)),
             None => own,
         }
+    }
+
+    /// The unit of the system that the only client ran in, where that was being stopped: its `ExecStop=` asks for that, or its
+    /// `docker run` passes on what systemd sends it.
+    fn clients_unit(&self, case: &Case<'a>, first: &SeenSignal) -> Option<UnitGoing<'a>> {
+        let Self::Clients(asked, _) = self else { return None };
+        let [one] = asked.as_slice() else { return None };
+        let unit = case.process_at(one.order.client, first.ns()).unit?;
+        UnitGoing::of(case, unit, first.ns())
     }
 
     /// The same without a look at what is being stopped.
@@ -71,6 +81,11 @@ impl<'a> Asker<'a> {
         let sender = &signal.value.sender;
         if let Some(seconds) = time_up(case, signal) {
             return Self::TimeUp(seconds);
+        }
+        let lxc = container.filter(|it| it.runtime == "lxc" && sender.comm == "lxc-start");
+        let asked = lxc.map(|it| lxc_orders(case, it, first.ns())).unwrap_or_default();
+        if !asked.is_empty() {
+            return Self::Clients(asked, Vec::new());
         }
         let actor = Actor::behind_at(case, sender.id, signal.ns());
         let Some(daemon) = daemon_of(&actor, sender, container) else {
@@ -147,6 +162,10 @@ impl<'a> Asker<'a> {
             }
             Self::Clients(asked, _) => told_clients(case, asked, first),
             Self::Connected(daemon, connected) => connected.clause(case, daemon, first),
+            Self::Unseen { daemon, .. } if is_pods(case, first) => format!(
+                ", which {daemon} had it do: for a pod that is at the kubelet's request as a rule; why it asked (a deletion, an \
+                 eviction, a probe, a new version) was not seen"
+            ),
             Self::Unseen { daemon, .. } => {
                 let passed_on = match first.value.number {
                     sig::SIGINT => " (a docker run in the foreground passes on Ctrl-C like this)",
@@ -254,6 +273,11 @@ impl<'a> Asker<'a> {
         ))
     }
 
+    /// The daemon that had it done, where who had asked that one was not seen: a probe that failed tells it then.
+    pub const fn unseen_of(&self) -> Option<&'static str> {
+        if let Self::Unseen { daemon, .. } = self { Some(daemon) } else { None }
+    }
+
     /// Where to look for who asked the daemon, where that is not known.
     pub fn look(&self, container: Option<&Container>) -> Option<Fix> {
         let is_known = self.gap().is_none() || self.going().is_some();
@@ -268,6 +292,12 @@ impl<'a> Asker<'a> {
             _ => None,
         }
     }
+}
+
+/// Whether it was sent into a pod of Kubernetes'.
+fn is_pods(case: &Case<'_>, first: &SeenSignal) -> bool {
+    let container = case.task(&first.value.target).container;
+    container.is_some_and(|container| container.kubernetes_pod().is_some())
 }
 
 /// When the runtime was run for that first signal, where it is not the daemon itself that forked.
@@ -289,6 +319,12 @@ fn told_clients(case: &Case<'_>, asked: &[ContainerOrder], first: &SeenSignal) -
     {
         let signal = signal_name(first.value.number);
         let (_, sentence) = sentence(one);
+        if let Some(told) = passed_on(case, one, first) {
+            return format!(
+                ": {sentence}, which had got {signal} {}, and seems to have passed it on",
+                from_before(case, told, first)
+            );
+        }
         return format!(
             ", which may have been passed on: {sentence}, which has it get what signals come to that, \
              as {signal} does by {}",
@@ -334,15 +370,32 @@ fn why_up(case: &Case<'_>, up: &ContainerOrder, first: &SeenSignal) -> String {
             .to_owned();
     };
     let signal = signal_name(told.value.number);
+    let from = from_before(case, told, first);
+    format!("which got {signal} {from}, and stops then what it had started: that seems to be why")
+}
+
+/// The same signal as a client in the foreground of a container had got right before: it passes on what it gets.
+fn passed_on<'a>(
+    case: &Case<'a>,
+    client: &ContainerOrder,
+    first: &SeenSignal,
+) -> Option<&'a SeenSignal> {
+    case.world.signals_to(client.order.client).iter().rev().find(|got| {
+        got.value.number == first.value.number
+            && got.ns() <= first.ns()
+            && got.ns() + 2 * S >= first.ns()
+    })
+}
+
+/// `from bash[78] 100 ms before`
+fn from_before(case: &Case<'_>, told: &SeenSignal, first: &SeenSignal) -> String {
     let mechanism = mechanism::of(&told.value);
     let from = match signals::originator(&told.value, mechanism).1 {
         Some(sender) if !mechanism.is_kernels_own() => words::name_pid(&case.task(sender)),
         _ => format!("the kernel ({})", mechanism::words(&told.value, mechanism)),
     };
     let lead = words::span(first.ns().saturating_sub(told.ns()));
-    format!(
-        "which got {signal} from {from} {lead} before, and stops then what it had started: that seems to be why"
-    )
+    format!("from {from} {lead} before")
 }
 
 /// The daemon that had this runtime act, where nobody ran it: docker and containerd have the shim of a container do it,
@@ -420,8 +473,6 @@ fn time_up(case: &Case<'_>, signal: &SeenSignal) -> Option<u64> {
     let least_ns = seconds.saturating_mul(S);
     (ran_ns + S >= least_ns && ran_ns <= least_ns.saturating_add(LATE)).then_some(seconds)
 }
-
-const PODMAN: &str = "podman";
 
 /// Daemons that end containers when they are asked.
 const DAEMONS: [&str; 3] = ["containerd", "dockerd", "crio"];

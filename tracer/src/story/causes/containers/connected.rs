@@ -68,10 +68,15 @@ impl<'a> Connected<'a> {
         let alone = self.clients.len() == 1;
         let regular = self.clients.iter().any(Client::is_regular);
         match (self.is_earlier, alone) {
-            (true, _) => format!(
-                ", which {daemon} had it do; nobody had just connected to its socket, but {told}: over a connection that \
-                 is kept, that may have asked for it"
-            ),
+            (true, _) => {
+                let nobody = match is_nobody(case, first) {
+                    true => "nobody had just connected to its socket, but ",
+                    false => "",
+                };
+                format!(
+                    ", which {daemon} had it do; {nobody}{told}: over a connection that is kept, that may have asked for it"
+                )
+            }
             (false, true) if regular => {
                 format!(", which {daemon} had it do: {told}; that may be why")
             }

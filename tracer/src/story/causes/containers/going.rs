@@ -79,6 +79,18 @@ impl<'a> UnitGoing<'a> {
         self.request.and_then(|request| request.process).map_or(0, |id| id.start_ns)
     }
 
+    /// Its name.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// Whether it is that of a daemon, which has containers that are none of its own.
+    pub fn is_daemons(&self) -> bool {
+        const DAEMONS: [&str; 5] =
+            [DOCKERD, "containerd.service", "crio.service", "podman.service", "kubelet.service"];
+        DAEMONS.contains(&self.unit.as_str())
+    }
+
     /// Whether it is that of docker's daemon.
     pub fn is_dockerd(&self) -> bool {
         self.unit == DOCKERD

@@ -2,10 +2,11 @@
 //! becomes of it then.
 
 use super::asked::Asker;
-use crate::evidence::{Container, S, Setting, sig, signal_name, signal_number};
+use super::going::UnitGoing;
+use crate::evidence::{Container, Manager, S, Setting, sig, signal_name, signal_number};
 use crate::story::case::Case;
 use crate::story::clients::containers::ContainerOrder;
-use crate::story::fixes;
+use crate::story::fixes::{self, Kept, UnitAt};
 use crate::story::verdict::{DecidingSetting, Fix};
 use crate::story::world::SeenSignal;
 
@@ -27,7 +28,9 @@ pub struct Manner<'a> {
     restarted: Option<DecidingSetting>,
     /// It ended with the daemon, and not on request.
     with_daemon: bool,
-    /// The daemon was to be started again then.
+    /// The unit that it ended with, where that is no daemon's but its own: a quadlet, or one that runs docker's client.
+    unit: Option<&'a str>,
+    /// The daemon, or the unit, was to be started again then.
     is_back: bool,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Manner<'a> {
                 _ => false,
             }),
             with_daemon,
+            unit: asker.going().filter(|going| !going.is_daemons()).map(UnitGoing::unit),
             is_back: asker.going().is_some_and(|going| going.is_restarted(case)),
         }
     }
@@ -106,6 +110,10 @@ impl<'a> Manner<'a> {
                 policy.value
             );
         }
+        if self.unit.is_some() {
+            // Whatever the unit's commands do with it, the unit makes it anew.
+            return String::new();
+        }
         let told = match self.verb() {
             Some("restart") => "It is started again then.",
             Some("rm" | "remove" | "down") => "It is removed then.",
@@ -126,7 +134,9 @@ impl<'a> Manner<'a> {
 
     /// To have it again.
     pub fn remedy(&self, container: &Container) -> Option<Fix> {
-        if container.pod.is_some() || !matches!(container.runtime.as_str(), "docker" | "podman") {
+        if container.kubernetes_pod().is_some()
+            || !matches!(container.runtime.as_str(), "docker" | "podman")
+        {
             return fixes::container_again(container);
         }
         if self.with_daemon {
@@ -136,6 +146,10 @@ impl<'a> Manner<'a> {
                 // What is started again by itself needs the daemon alone.
                 (false, by_itself) => fixes::container_with_daemon(container, by_itself),
             };
+        }
+        if let Some(unit) = self.unit {
+            let at = || UnitAt::of(Manager::System, unit, None);
+            return (!self.is_back).then(|| fixes::start_again(&at(), Kept::Free));
         }
         match self.verb() {
             Some("restart" | "up") => None,

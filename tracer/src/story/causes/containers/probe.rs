@@ -24,7 +24,7 @@ impl<'a> Probe<'a> {
             ("startup", "failed startup probe"),
             ("startup", "probeType=\"Startup\""),
         ];
-        let pod = container.pod.as_deref()?;
+        let pod = container.kubernetes_pod()?;
         let is_its = |message: &str| {
             let of_pod = [format!("/{pod}\""), format!("podUID=\"{pod}\"")];
             // Another container of the same pod.

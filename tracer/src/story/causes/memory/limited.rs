@@ -130,7 +130,7 @@ fn container(case: &Case<'_>, group: &str) -> Option<Container> {
     let is_pods = group.contains("/kubepods")
         && (base_name(group).starts_with("pod") || base_name(group).contains("-pod"));
     if cgroup_of_container(group).as_deref() != Some(group) {
-        return of_victim.filter(|container| is_pods && container.pod.is_some());
+        return of_victim.filter(|container| is_pods && container.kubernetes_pod().is_some());
     }
     let owner = CgroupOwner::of(group);
     let named = owner.innermost_container()?;
