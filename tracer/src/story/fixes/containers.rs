@@ -49,7 +49,7 @@ pub fn container_of_user(container: &Container) -> Fix {
         ],
         "it runs again, with what it had",
     )
-    .but("without lingering it ends with the next last logout again, whatever its --restart says")
+    .but("without lingering it ends again with the last logout, whatever its --restart says")
     .check(format!("podman ps --filter {}", quoted(&format!("name={name}"))))
     .see("podman-start(1), podman-systemd.unit(5)")
 }
