@@ -22,7 +22,7 @@ pub fn container(container: &Container) -> String {
         container.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}"));
     // podman's is an id as well.
     let short = |pod: &str| match pod.bytes().all(|it| it.is_ascii_hexdigit()) {
-        true => pod.get(..SHOWN).map(str::to_owned).unwrap_or_else(|| pod.to_owned()),
+        true => pod.get(..SHOWN).unwrap_or(pod).to_owned(),
         false => pod.to_owned(),
     };
     let pod = container.pod.as_ref().map(|pod| format!(" of pod {}", short(pod)));

@@ -134,7 +134,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
     .fixes(patience)
-    .fixes(remedies(container.as_ref(), &asker, &manner, escalation.is_some()))
+    .fixes(remedies(case, container.as_ref(), &asker, &manner, escalation.is_some()))
     .fixes(asker.look(container.as_ref()));
     match gap {
         Some(gap) => finding.gap(gap),
@@ -145,6 +145,7 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
 
 /// The remedies for a container that its runtime stopped; `escalated` where its grace period was over.
 fn remedies(
+    case: &Case<'_>,
     container: Option<&Container>,
     asker: &Asker<'_>,
     manner: &Manner<'_>,
@@ -154,7 +155,7 @@ fn remedies(
         asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …"));
     let live = asker.is_daemons_own().then(fixes::live_restore);
     let grace = container.filter(|_| escalated).map(fixes::container_grace);
-    let again = container.and_then(|container| manner.remedy(container));
+    let again = container.and_then(|container| manner.remedy(case.world, container));
     [time_up, live, grace, again].into_iter().flatten().collect()
 }
 
@@ -295,7 +296,7 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(relay.links(case))
-    .fixes(remedies(container, &asker, &manner, false))
+    .fixes(remedies(case, container, &asker, &manner, false))
     .fixes(asker.look(container));
     match asker.gap() {
         Some(gap) => finding.gap(gap),

@@ -8,7 +8,7 @@ use crate::story::case::Case;
 use crate::story::clients::containers::ContainerOrder;
 use crate::story::fixes::{self, Kept, UnitAt};
 use crate::story::verdict::{DecidingSetting, Fix};
-use crate::story::world::SeenSignal;
+use crate::story::world::{SeenSignal, World};
 
 /// How much later than its grace period says SIGKILL can come: the runtime is run for it.
 const LATE: u64 = 5 * S;
@@ -133,7 +133,7 @@ impl<'a> Manner<'a> {
     }
 
     /// To have it again.
-    pub fn remedy(&self, container: &Container) -> Option<Fix> {
+    pub fn remedy(&self, world: &World, container: &Container) -> Option<Fix> {
         if container.kubernetes_pod().is_some()
             || !matches!(container.runtime.as_str(), "docker" | "podman")
         {
@@ -148,7 +148,7 @@ impl<'a> Manner<'a> {
             };
         }
         if let Some(unit) = self.unit {
-            let at = || UnitAt::of(Manager::System, unit, None);
+            let at = || UnitAt::of(world, Manager::System, unit);
             return (!self.is_back).then(|| fixes::start_again(&at(), Kept::Free));
         }
         match self.verb() {
