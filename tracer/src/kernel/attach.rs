@@ -136,7 +136,9 @@ impl Kernel {
     /// # Errors
     /// Where there are too many targets.
     pub fn add_witness(&mut self, id: ProcessId) -> io::Result<()> {
-        if self.watched.get(&id.pid, 0).is_ok() {
+        // What is there for an earlier process of that pid is not it.
+        let is_its = |ticks: u64| ticks == 0 || ticks == id.start_ticks();
+        if self.watched.get(&id.pid, 0).is_ok_and(|known| is_its(known.0.start_ticks)) {
             return Ok(());
         }
         watch(&mut self.watched, id, flag::WITNESS).map_err(io::Error::other)

@@ -264,6 +264,13 @@ impl World {
         may_be.max_by_key(|it| it.session_leader.map(|leader| leader.start_ns))
     }
 
+    /// Whether every signal to a process is seen that holds the other end of a terminal: such are watched once they are
+    /// found.
+    pub fn is_watched_holder(&self, id: ProcessId) -> bool {
+        let mut known = self.terminals.values().flatten().filter(|it| it.watched);
+        known.any(|terminal| terminal.holders.contains(&id))
+    }
+
     /// A process as it was when something was last heard of it.
     pub fn last_seen(&self, id: ProcessId) -> Task {
         let known = self.people.get(id).cloned().unwrap_or_default();

@@ -36,7 +36,7 @@ pub fn tell(context: &Context, tty: &str, session_leader: u32, pid: u32) {
         }
     }
     let tty = format!("pts{number}");
-    let terminal = Terminal { tty, session_leader: Some(leader), holders, unsure };
+    let terminal = Terminal { tty, session_leader: Some(leader), holders, unsure, watched: false };
     context.outbox.say(Source::Proc, Fact::Terminal(terminal));
 }
 

@@ -321,8 +321,11 @@ impl<'a> Live<'a> {
     }
 
     /// Keeps a piece of evidence and reports what follows from it.
-    fn take(&mut self, evidence: Evidence) -> Result<(), Failure> {
+    fn take(&mut self, mut evidence: Evidence) -> Result<(), Failure> {
         self.roll_call.consider(&evidence.fact, Instant::now());
+        if let Fact::Terminal(terminal) = &mut evidence.fact {
+            terminal.watched = self.watch_all(&terminal.holders);
+        }
         let mut elsewhere = self.run_elsewhere(&evidence.fact)?;
         elsewhere.extend(self.named_otherwise(&evidence.fact)?);
         let evidence = match &mut self.redactor {

@@ -333,6 +333,9 @@ pub struct Terminal {
     /// Of some of them, or of the terminal itself, the devpts instance was not found: it can be another's of that name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// Every signal to them is reported from now on, though they are no targets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watched: bool,
 }
 
 /// A process, of which older recordings have the pid alone.

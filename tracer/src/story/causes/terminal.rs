@@ -1,5 +1,8 @@
 //! Deaths through a terminal: hangups, the end of the session's leader, keys.
 
+mod holders;
+
+use self::holders::{OwnEnd, UnseenHangup};
 use super::own_doing::login_above;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
@@ -84,8 +87,9 @@ fn login_of_shell<'a>(case: &Case<'a>, holder: ProcessId) -> Option<Ending<'a>> 
     let above = Case::new(case.world, case.world.exit_of(holder)?);
     let let_go = shell_let_go(&above, above.blow?.signal)?;
     let ended = let_go.ended?;
-    let by_hangup = ended.value.killed_by() == Some(sig::SIGHUP);
-    (by_hangup || let_go.hung_up.is_some()).then(|| login_above(&above, ended.ns())).flatten()
+    (let_go.by_hangup || let_go.hung_up.is_some())
+        .then(|| login_above(&above, ended.ns()))
+        .flatten()
 }
 
 /// ` after 203.0.113.5:51276 had closed the ssh connection`; empty where that is not known.
@@ -149,8 +153,8 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
     let display_links = display.iter().flat_map(|end| end.links(case, blow.signal.at));
     let display_links =
         display_links.map(|link| Link { evidence: Grade::Inferred, ..link }).collect::<Vec<_>>();
-    let own_end = own_end_after(case, sender.id, blow.signal.ns()).filter(|_| !sender.exiting);
-    let expect = own_end.filter(|_| !vhangup && sender.comm == "expect");
+    let own_end = OwnEnd::after(case, sender.id, blow.signal.ns()).filter(|_| !sender.exiting);
+    let expect = own_end.as_ref().filter(|_| !vhangup && sender.comm == "expect");
     let (how, actor) = if sender.kernel_thread {
         (format!("{tty} hung up (a device went away, or somebody hung it up)"), None)
     } else if vhangup {
@@ -167,12 +171,9 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
         let name = words::name_pid(&case.task(sender));
         (format!("{name}{by_whom}, which held the other end of {tty}, had ended"), Some(sender))
     } else {
-        let ended = own_end.map(|exit| {
-            let how = ended_words(exit, blow.signal.ns());
-            format!(", and ended itself{how}")
-        });
+        let ended = own_end.as_ref().map(|end| end.clause(blow.signal.ns())).unwrap_or_default();
         let name = words::name_pid(&case.task(sender));
-        (format!("{name} closed the other end of {tty}{}", ended.unwrap_or_default()), Some(sender))
+        (format!("{name} closed the other end of {tty}{ended}"), Some(sender))
     };
     Finding::new(
         CauseId::TerminalClosed,
@@ -206,19 +207,27 @@ pub fn closed(case: &Case<'_>) -> Option<Opinion> {
 const GIVES_TERMINALS: [&str; 6] =
     ["tmux: server", "tmux: client", "screen", "mosh-server", "expect", "script"];
 
+fn gives_terminals(task: &Task) -> bool {
+    GIVES_TERMINALS.contains(&task.comm.as_str())
+}
+
 /// To do without the terminal; in tmux only where the terminal was one that somebody sat at. None for what gives others
 /// theirs.
 fn detach(case: &Case<'_>) -> Option<Fix> {
-    let gives = |task: &Task| GIVES_TERMINALS.contains(&task.comm.as_str());
     // A shell on one may have passed the hangup on.
     let was_given = case.blow.is_some_and(|blow| {
-        gives(&blow.signal.value.sender)
-            || Relay::hangups(case, blow).iter().any(|seen| gives(&seen.value.sender))
+        gives_terminals(&blow.signal.value.sender)
+            || Relay::hangups(case, blow).iter().any(|seen| gives_terminals(&seen.value.sender))
     });
+    detach_from(case, was_given)
+}
+
+/// The same of a terminal of which it is known whether a program had given it.
+fn detach_from(case: &Case<'_>, was_given: bool) -> Option<Fix> {
     let task = &case.exit.value.task;
     let process = case.victim_process();
     let name = process.name().unwrap_or(&task.comm);
-    (!gives(task)).then(|| fixes::detach(&case.program(), name, was_given))
+    (!gives_terminals(task)).then(|| fixes::detach(&case.program(), name, was_given))
 }
 
 /// How a process ended, and how long after that time (nanoseconds), in brackets; empty where that is not known.
@@ -228,14 +237,6 @@ fn ended_words(exit: &Seen<Exit>, ns: u64) -> String {
         Outcome::Unknown => String::new(),
         seen => format!(" (it {}, {delay} later)", seen.clause()),
     }
-}
-
-/// The end of what had closed a terminal, right after that and by itself: it was at its end.
-fn own_end_after<'a>(case: &Case<'a>, holder: ProcessId, closed_ns: u64) -> Option<&'a Seen<Exit>> {
-    let exit = case.world.exit_of(holder)?;
-    let is_after = exit.ns() >= closed_ns && exit.ns() < closed_ns + ENDS;
-    let by_itself = End::of(case, holder).is_some_and(|end| end.is_by_itself());
-    (is_after && by_itself).then_some(exit)
 }
 
 /// The leader of the terminal session ended (or gave the terminal up), or a shell passed SIGHUP on.
@@ -250,16 +251,19 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     }
     let victim = words::name_pid(&case.victim_process());
     let name = words::name_pid(&case.task(&sent.sender));
-    let LetGo { why, hung_up, ended } = shell_let_go(case, blow.signal)?;
+    let let_go = shell_let_go(case, blow.signal)?;
+    let unseen = UnseenHangup::of(case, blow, &let_go);
+    let LetGo { why, hung_up, ended, .. } = let_go;
     let signal = signal_name(sent.number);
     let direct = hung_up.and_then(|signal| login(case, &signal.value, signal.ns()));
     let login = direct.or_else(|| login_behind(case, blow).filter(|_| hung_up.is_some()));
     // Nothing hung up: the shell tells its jobs by itself.
-    let by_itself = hung_up.is_none() && sent.number == sig::SIGHUP;
+    let by_itself = hung_up.is_none() && unseen.is_none() && sent.number == sig::SIGHUP;
     let exited = ended.filter(|_| by_itself).map(|exit| ended_words(exit, blow.signal.ns()));
-    let shell = &sent.sender.comm;
     let remedy = if by_itself {
-        Some(fixes::no_hangup_by_shell(&case.program(), shell))
+        Some(fixes::no_hangup_by_shell(&case.program(), &sent.sender.comm))
+    } else if unseen.as_ref().and_then(UnseenHangup::holder).is_some_and(gives_terminals) {
+        detach_from(case, true)
     } else {
         detach(case)
     };
@@ -268,13 +272,15 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{victim} got {signal} from the shell {name}, which {why}{}{}.",
+            "{victim} got {signal} from the shell {name}, which {why}{}{}.{}",
             exited.unwrap_or_default(),
-            after(login.as_ref())
+            after(login.as_ref()),
+            unseen.as_ref().map(|unseen| unseen.sentence(case, blow)).unwrap_or_default()
         ),
     )
     .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
+    .links(unseen.iter().flat_map(|unseen| unseen.links(case, blow.signal.at)))
     .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
     .fixes(remedy)
     .fixes(login.iter().filter_map(Ending::network_fix))
@@ -348,6 +354,8 @@ struct LetGo<'a> {
     hung_up: Option<&'a SeenSignal>,
     /// Its end right after, where it was seen.
     ended: Option<&'a Seen<Exit>>,
+    /// It ended by SIGHUP: it had got that itself, whether it was seen to or not, and sent it to itself to end.
+    by_hangup: bool,
 }
 
 /// What a shell tells its jobs at its end: that its terminal hung up or it is ending (SIGHUP), and, where they are
@@ -372,8 +380,9 @@ fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
     });
     let ended = case.world.exit_of(shell.id);
     let ended = ended.filter(|exit| exit.ns() >= sent.ns() && exit.ns() < sent.ns() + ENDS);
+    let by_hangup = ended.is_some_and(|exit| exit.value.killed_by() == Some(sig::SIGHUP));
     let why = match sent.value.number {
-        sig::SIGHUP if hung_up.is_some() => "hung up its jobs",
+        sig::SIGHUP if hung_up.is_some() || by_hangup => "hung up its jobs",
         sig::SIGHUP if ended.is_some() => "was ending and hung up its jobs",
         // The job may be gone before the shell is.
         sig::SIGTERM if (ended.is_some() || hung_up.is_some()) && is_stopped(case, sent) => {
@@ -381,7 +390,7 @@ fn shell_let_go<'a>(case: &Case<'a>, sent: &SeenSignal) -> Option<LetGo<'a>> {
         }
         _ => return None,
     };
-    Some(LetGo { why, hung_up, ended })
+    Some(LetGo { why, hung_up, ended, by_hangup })
 }
 
 /// Whether the victim belonged to a job of the shell that signalled it: as its child, or in the process group that a

@@ -278,7 +278,13 @@ fn key_signal(number: u8, victim: &Task) -> SignalSent {
 
 /// The terminal of the session of `looked_at`.
 fn terminal(holders: Vec<ProcessId>) -> Terminal {
-    Terminal { tty: "pts1".to_owned(), session_leader: None, holders, unsure: false }
+    Terminal {
+        tty: "pts1".to_owned(),
+        session_leader: None,
+        holders,
+        unsure: false,
+        watched: false,
+    }
 }
 
 /// A key that comes out of the other end of a terminal, 4 ms after that command was run.

@@ -149,18 +149,26 @@ impl Live<'_> {
                         tell(&format!("{spec} appeared: {}[{}]", process.comm, process.pid));
                     }
                 }
-                // What becomes of its parents can explain what becomes of it.
-                let parents = process.parents.iter().filter(|parent| parent.pid > 1);
-                for parent in parents.filter(|parent| !self.announced.contains(parent)) {
-                    // The map of processes is full: the story then has one witness less.
-                    if let Err(error) = self.kernel.add_witness(*parent) {
-                        tracing::debug!("cannot watch {}: {error}", parent.pid);
-                    }
-                }
+                // What becomes of its parents can explain what becomes of it. One that was a target may be none any
+                // more: who had inherited the name runs another program.
+                self.watch_all(&process.parents);
             }
             told.push(heard);
         }
         told
+    }
+
+    /// Has the signals to those reported that are no targets, but whose fate can explain a target's: its parents, and who
+    /// holds the other end of its terminal. Whether there was room for all of them; PID 1 gets too many to be one.
+    pub(super) fn watch_all(&mut self, others: &[ProcessId]) -> bool {
+        others.iter().filter(|id| id.pid > 1).fold(true, |all, id| {
+            let added = self.kernel.add_witness(*id);
+            // The map of processes is full: the story then has one witness less.
+            if let Err(error) = &added {
+                tracing::debug!("cannot watch {}: {error}", id.pid);
+            }
+            all && added.is_ok()
+        })
     }
 
     /// Follows what has come to be called like a target by writing over its arguments.
