@@ -53,6 +53,8 @@ pub struct Ending<'a> {
     channel_timeout: Option<DecidingSetting>,
     /// Who had the kernel abort the connection.
     aborter: Option<Actor>,
+    /// When it had begun, `CLOCK_BOOTTIME` nanoseconds, as far as that is known.
+    login_ns: Option<u64>,
 }
 
 impl<'a> Ending<'a> {
@@ -67,6 +69,7 @@ impl<'a> Ending<'a> {
             .filter(|exit| lived_in(case, &exit.value.task, unit) || is_leader(case, exit, session))
             .collect();
         sshd.sort_by_key(|exit| exit.ns());
+        let login_ns = login_began(case, &mut sshd);
         let pids: Vec<u32> = sshd.iter().map(|exit| exit.value.task.id.pid).collect();
         let words = sshd_words(case, &pids, began_ns);
         let peer = peer_in(&words).or_else(|| peer(case, unit, session));
@@ -88,7 +91,19 @@ impl<'a> Ending<'a> {
         let channel_timeout = channel_timeout(case);
         let peer = remote.or(peer);
         let aborter = aborter(case, tcp);
-        Self { tcp, words, sshd, release, leader, end, shell, peer, channel_timeout, aborter }
+        Self {
+            tcp,
+            words,
+            sshd,
+            release,
+            leader,
+            end,
+            shell,
+            peer,
+            channel_timeout,
+            aborter,
+            login_ns,
+        }
     }
 
     /// Collects it for a terminal that a process of sshd held and hung up. Root's process holds it as well as its
@@ -102,6 +117,7 @@ impl<'a> Ending<'a> {
         let exits = case.world.exits.iter().filter(|exit| exit.ns() <= hung_up_ns);
         let mut sshd_exits: Vec<_> =
             exits.filter(|exit| exit.value.task.id == sshd || is_child(&exit.value)).collect();
+        let login_ns = login_began(case, &mut sshd_exits);
         let ended = sshd_exits.iter().map(|exit| exit.value.task.id.pid);
         let pids: Vec<u32> = ended.chain([sshd.pid]).collect();
         let words = sshd_words(case, &pids, hung_up_ns);
@@ -127,6 +143,7 @@ impl<'a> Ending<'a> {
             channel_timeout,
             aborter,
             end,
+            login_ns,
             ..Self::default()
         }
     }
@@ -164,8 +181,7 @@ impl<'a> Ending<'a> {
         let by_shell =
             self.shell.is_some() || self.end.as_ref().is_some_and(|(end, _)| is_killed(end));
         // In a login that lasted for less nothing can have been idle for so long.
-        let began_ns = self.sshd.iter().map(|exit| exit.value.task.id.start_ns).min();
-        let lasted = began_ns.zip(self.tcp).map(|(began, tcp)| tcp.ns().saturating_sub(began));
+        let lasted = self.login_ns.zip(self.tcp).map(|(began, tcp)| tcp.ns().saturating_sub(began));
         let is_over = |setting: &&DecidingSetting| {
             session_timeout(&setting.value)
                 .zip(lasted)
@@ -325,6 +341,24 @@ impl<'a> Ending<'a> {
         }
         link
     }
+}
+
+/// When the login began, as far as is known: when sshd ran what the victim is, or descends from. Leaves out what had ended by
+/// then, done with its work: the one that let the user in.
+fn login_began(case: &Case<'_>, sshd: &mut Vec<&Seen<Exit>>) -> Option<u64> {
+    let people = &case.world.people;
+    let is_sshd = |id: &ProcessId| {
+        let comm = people.get(*id).and_then(|known| known.comm.as_deref());
+        comm.is_some_and(|comm| comm.starts_with("sshd"))
+    };
+    let line: Vec<ProcessId> =
+        std::iter::once(case.victim).chain(people.parents(case.victim)).collect();
+    let first = line.iter().position(is_sshd).and_then(|above| line.get(above.checked_sub(1)?));
+    let ran_ns = first.and_then(|id| Some(people.get(*id)?.start_ns));
+    if let Some(ran_ns) = ran_ns {
+        sshd.retain(|exit| exit.ns() >= ran_ns);
+    }
+    ran_ns.or_else(|| sshd.iter().map(|exit| exit.value.task.id.start_ns).min())
 }
 
 /// When the connection's end was first heard of. Leaves out what had ended before that, done with its work: the one that
