@@ -6,7 +6,7 @@ use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
 use super::manager::{UnitStop, manager_of};
-use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, Overrun};
+use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, LongStop, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
@@ -173,6 +173,10 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.settings.extend(failed.setting());
         finding.links.extend(failed.links(case, &stop));
         finding.fixes.push(fixes::failing_stop(&stop.at()));
+    } else if let Some(long) = LongStop::of(case, &stop) {
+        finding.explanation.push_str(&long.clause(case, &stop));
+        finding.settings.extend(long.setting());
+        finding.links.extend(long.links(case, &stop));
     }
     let overrun = Overrun::of(case, &stop);
     // That story has said it already; and where the time ran out, that is why.

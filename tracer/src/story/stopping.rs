@@ -5,7 +5,7 @@ mod command;
 mod meanwhile;
 mod overrun;
 
-pub use self::command::FailedStop;
+pub use self::command::{FailedStop, LongStop};
 pub use self::meanwhile::{AskedByOwnManager, AskedToEnd, Hanging, Notice, Unheeded};
 pub use self::overrun::Overrun;
 use super::case::Case;

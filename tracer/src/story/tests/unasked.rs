@@ -180,6 +180,42 @@ fn a_command_that_is_to_stop_it_fails() {
     assert!(!play("-/bin/sh -c 'exit 3'").cause.explanation.contains("had failed"));
 }
 
+/// `ExecStop=` takes its time: what happened between the job and the first signal is told.
+#[test]
+fn a_command_that_is_to_stop_it_takes_long() {
+    let victim = task_in(142, "v", CGROUP);
+    let mut command = Task { uid: 0, euid: 0, ppid: 1, ..task_in(150, "sleep", CGROUP) };
+    command.id.start_ns = at(4001).boot_ns;
+    let play = |ends_ms: u64| {
+        Scene::watching(&victim)
+            .setting("v.service", "ExecStop", "/bin/sleep 70", Some(("/etc/v.service", 3)))
+            .unit(1, "v.service", &[("MainPID", Value::from(142))])
+            .job(4000, 700, "stop", "v.service")
+            .exec(4001, command.clone(), &["/bin/sleep", "70"], &[&systemd()])
+            .unit(
+                4002,
+                "v.service",
+                &[("ControlPID", Value::from(150)), ("SubState", Value::from("stop"))],
+            )
+            .exit(ends_ms, command.clone(), 0, false)
+            .signal(ends_ms + 1, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(ends_ms + 2, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play(74_001);
+    let text = &death.cause.explanation;
+    let words = "Before its first signal, systemd[1] had run \"/bin/sleep 70\" for ExecStop= of v.service, which took 70 s \
+                 (ExecStop=/bin/sleep 70, set in /etc/v.service:3).";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(setting_of(&death, "ExecStop"), Some((Some("/etc/v.service".to_owned()), Some(3))));
+    let texts: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    let place = |words: &str| texts.iter().position(|text| text.contains(words));
+    let ran = place("systemd[1] ran \"/bin/sleep 70\" for ExecStop= of v.service");
+    let ended = place("sleep[150] \"/bin/sleep 70\" exited with 0");
+    assert!(ran.is_some() && ran < ended && ended < place("sent SIGTERM"), "{texts:?}");
+    assert!(!play(4100).cause.explanation.contains("Before its first signal"));
+}
+
 /// The command that starts a service of `Type=forking` fails: what it had started is ended, and a main process there
 /// never was.
 #[test]
