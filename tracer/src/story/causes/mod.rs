@@ -24,6 +24,7 @@ mod terminal;
 mod time_limits;
 mod unit_commands;
 mod unit_failures;
+mod unit_helpers;
 mod unit_main_process;
 mod unit_oom;
 mod unit_remedies;
@@ -188,6 +189,7 @@ pub const ALL: &[Ask] = &[
     containers::stopped,
     containers::passed_on,
     batch::ended,
+    unit_helpers::of_start,
     time_limits::timeout,
     commands::user_command,
     commands::relayed_command,

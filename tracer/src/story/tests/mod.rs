@@ -35,4 +35,5 @@ mod terminals;
 mod time_limits;
 mod unasked;
 mod unexplained;
+mod unit_helpers;
 mod unit_timeouts;

@@ -1,9 +1,9 @@
 //! Terminals that hang up, and why.
 
-use super::scene::{Scene, caught, signal, task, task_in, with_connection};
+use super::scene::{Scene, at, caught, signal, task, task_in, with_connection};
 use crate::evidence::{
-    Ancestor, Fact, JournalLine, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall,
-    TargetReason, Task, TcpChange, TcpState, sig,
+    Ancestor, Fact, JournalLine, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
+    Syscall, TargetReason, Task, TcpChange, TcpState, Terminal, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -515,7 +515,8 @@ fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
             target: victim.clone(),
             ..hangup(holder, &task(1, "systemd"))
         };
-        let scene = Scene::watching(&victim).signal(6, blow).exit(8, holder.clone(), 3 << 8, false);
+        let scene = Scene::watching(&victim).add(1, Source::Proc, held_by(holder, true));
+        let scene = scene.signal(6, blow).exit(8, holder.clone(), 3 << 8, false);
         scene.exit(9, victim, 1, true).death()
     };
     let death = told(&task(30, "expect"), victim());
@@ -527,4 +528,114 @@ fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
     let death = told(&task(30, "mosh-server"), task(42, "mosh-server"));
     assert!(death.cause.explanation.contains("and ended itself"), "{death:#?}");
     assert!(death.fixes.is_empty(), "{death:#?}");
+}
+
+/// That a process holds the other end of the victim's terminal, and whether signals to it are seen.
+fn held_by(holder: &Task, watched: bool) -> Fact {
+    Fact::Terminal(Terminal {
+        tty: "pts1".to_owned(),
+        session_leader: None,
+        holders: vec![holder.id],
+        unsure: false,
+        watched,
+    })
+}
+
+/// machinectl and run0 hold the terminal of what is no child of theirs, catch SIGTERM, and exit with 0.
+#[test]
+fn who_had_ended_the_holder_of_a_terminal_is_told() {
+    let holder = task(30, "machinectl");
+    let pkill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
+    let blow = SignalSent { sender: holder.clone(), ..hangup(&holder, &task(29, "sh")) };
+    let told = |watched: bool, killed: bool| {
+        let mut scene = Scene::watching(&victim())
+            .add(1, Source::Proc, held_by(&holder, watched))
+            .exec(4000, pkill.clone(), &["pkill", "-x", "machinectl"], &[]);
+        if killed {
+            let by = caught(sig::SIGTERM, pkill.clone(), holder.clone());
+            scene = scene.signal(4010, SignalSent { is_target: false, ..by });
+        }
+        scene
+            .signal(4011, blow.clone())
+            .exit(4012, holder.clone(), 0, false)
+            .exit(4013, victim(), 1, true)
+            .death()
+    };
+    let death = told(true, true);
+    let text = &death.cause.explanation;
+    let words = "machinectl[30] had itself got SIGTERM 1 ms before from pkill[80]: root ran \"pkill -x machinectl\"";
+    assert!(text.contains(words) && !text.contains("ended itself"), "{text}");
+    let chain: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(chain.contains(&"pkill[80] sent SIGTERM to machinectl[30]"), "{chain:?}");
+    let text = told(true, false).cause.explanation;
+    assert!(text.contains("and ended itself (it exited with 0, 1 ms later)"), "{text}");
+    let text = told(false, false).cause.explanation;
+    let words = "and exited with 0 1 ms later (whether a signal had told it to was not watched)";
+    assert!(text.contains(words) && !text.contains("ended itself"), "{text}");
+}
+
+/// SCREEN was killed; the shell in its window hung up its jobs and ended by SIGHUP, which it was not seen to get.
+#[test]
+fn a_shell_that_ended_by_sighup_had_been_hung_up() {
+    let jobs = Jobs::new(&["/bin/bash"]);
+    let screen = task(60, "screen");
+    let pkill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
+    let told = |scene: Scene| {
+        let blow = SignalSent { tty: Some("pts1".to_owned()), ..jobs.to_group(sig::SIGHUP) };
+        scene
+            .signal(10, blow)
+            .exit(11, jobs.shell.clone(), u32::from(sig::SIGHUP), false)
+            .exit(11, jobs.victim.clone(), u32::from(sig::SIGHUP), true)
+            .settled(3_000, &jobs.victim)
+            .death()
+    };
+    let killed = signal(sig::SIGKILL, pkill.clone(), screen.clone());
+    let scene = jobs
+        .scene()
+        .user(0, "root")
+        .add(4, Source::Proc, held_by(&screen, true))
+        .exec(5, pkill, &["pkill", "-9", "screen"], &[])
+        .signal(6, SignalSent { is_target: false, ..killed })
+        .exit(7, screen.clone(), 9, false);
+    let death = told(scene);
+    let text = &death.cause.explanation;
+    let words = "which hung up its jobs. bash[70] seems to have been hung up itself: it ended by SIGHUP 1 ms later, and screen[60] \
+                 (to which pkill[80] had sent SIGKILL), which held the other end of pts/1, had ended 3 ms before.";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(death.cause.id, CauseId::SessionLeaderExited);
+    assert!(death.fixes[0].commands[0].starts_with("setsid -f "), "{death:#?}");
+    assert!(death.chain[0].text.contains("root ran \"pkill -9 screen\""), "{:?}", death.chain);
+    // Of nobody who held it is known that it ended.
+    let death = told(jobs.scene());
+    let words = "it ended by SIGHUP 1 ms later; who or what had done that was not seen.";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    assert_eq!(death.fixes[0].title, "run it detached from the terminal");
+}
+
+/// The child of sshd that let the user in had ended before the login had begun.
+#[test]
+fn the_sshd_that_let_the_user_in_is_no_part_of_the_end() {
+    let (before_login, shell) = (task(31, "sshd"), task(35, "bash"));
+    let mut victim = victim();
+    victim.id.start_ns = at(3).boot_ns;
+    let shell = Task { id: ProcessId { start_ns: at(3).boot_ns, ..shell.id }, ..shell };
+    let parents = vec![shell.id, monitor().id];
+    let snapshot = ProcessSnapshot { parents, ..with_connection(&victim, OF_PEER) };
+    let snapshot = ProcessSnapshot { start_ns: victim.id.start_ns, ..snapshot };
+    let blow = SignalSent {
+        sender: monitor(),
+        target: victim.clone(),
+        ..hangup(&monitor(), &task(20, "sshd"))
+    };
+    let listed = |ms: u64| {
+        let scene = Scene::watching(&victim)
+            .exec(1, before_login.clone(), &["sshd: alice [net]"], &[&monitor()])
+            .exit(ms, before_login.clone(), 0, false)
+            .exec(4, shell.clone(), &["-bash"], &[&monitor()])
+            .add(5, Source::Proc, Fact::Process(Box::new(snapshot.clone())));
+        let death = scene.signal(50, blow.clone()).exit(51, victim.clone(), 1, true).death();
+        death.chain.iter().any(|link| link.text.contains("sshd[31]"))
+    };
+    assert!(!listed(2), "it had ended before");
+    assert!(listed(40));
 }
