@@ -62,8 +62,18 @@ fn in_quotes(text: &str) -> String {
 /// The command line as one would type it, to stand between quotes; or `comm` where the arguments are unknown.
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {
-        Some(args) if !args.is_empty() => shortened(args),
+        Some(args) if !args.is_empty() => shortened(args, MAX_COMMAND),
         _ => in_quotes(process.name().unwrap_or("?")),
+    }
+}
+
+/// The same for a remark on its own, where its end matters as well.
+pub fn whole_command_line(process: &Process) -> String {
+    /// Nobody reads more.
+    const MOST: usize = 1000;
+    match &process.cmdline {
+        Some(args) if !args.is_empty() => shortened(args, MOST),
+        _ => command_line(process),
     }
 }
 
@@ -83,7 +93,7 @@ pub fn shell_command(process: &Process) -> Option<String> {
     (known && line.chars().count() <= MAX_COMMAND).then_some(line)
 }
 
-fn shortened(args: &[String]) -> String {
+fn shortened(args: &[String], max: usize) -> String {
     // A rewritten title leaves empty arguments behind, or blanks.
     let is_blank = |arg: &String| arg.bytes().all(|byte| byte == b' ');
     // A title without a colon has all that is left in its first word: `npm start`.
@@ -102,7 +112,7 @@ fn shortened(args: &[String]) -> String {
         // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
         let word = if args.len() == 1 { arg.trim_end().to_owned() } else { quoted(arg) };
         line.push_str(&with_short_ids(&in_quotes(&word)));
-        if let Some((end, _)) = line.char_indices().nth(MAX_COMMAND) {
+        if let Some((end, _)) = line.char_indices().nth(max) {
             line.truncate(end);
             line.push('…');
             break;
@@ -206,9 +216,9 @@ mod tests {
     fn ids_of_containers_are_short_in_a_sentence() {
         let id = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
         let args = ["runc".to_owned(), "kill".to_owned(), id.to_owned(), "KILL".to_owned()];
-        assert_eq!(shortened(&args), "runc kill 4fa6e0f0c678… KILL");
+        assert_eq!(shortened(&args, MAX_COMMAND), "runc kill 4fa6e0f0c678… KILL");
         let script = ["sh".to_owned(), "-c".to_owned(), format!("runc kill {id} 9; sleep 1")];
-        assert_eq!(shortened(&script), "sh -c 'runc kill 4fa6e0f0c678… 9; sleep 1'");
+        assert_eq!(shortened(&script, MAX_COMMAND), "sh -c 'runc kill 4fa6e0f0c678… 9; sleep 1'");
         for other in ["deadbeef", &format!("x{id}"), &format!("{id}0"), "naïve f00"] {
             assert_eq!(with_short_ids(other), *other);
         }
@@ -217,7 +227,7 @@ mod tests {
     #[test]
     fn a_title_ends_with_its_last_word() {
         let line = |args: &[&str]| {
-            shortened(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+            shortened(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(), MAX_COMMAND)
         };
         assert_eq!(line(&["a daemon --serve", "      ", " "]), "a daemon --serve");
         assert_eq!(line(&["nginx: worker  ", ""]), "nginx: worker");

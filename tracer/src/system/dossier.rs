@@ -320,7 +320,16 @@ pub async fn tell_again(
 /// Tells what the files of a unit set, which its manager has read again at that time.
 pub async fn tell_reread(context: Arc<Context>, manager: Manager, unit: String, at: Moment) {
     let properties = systemd::unit_properties(&context, manager, &unit).await.ok();
+    // What runs goes on without its file, of which the manager has nothing any more.
+    if properties.as_ref().is_some_and(is_not_found) {
+        tell_forgotten(&context, manager, &unit).await;
+    }
     tell_files(&context, manager, &unit, properties.as_ref(), at).await;
+}
+
+/// Whether a manager has found no file of a unit.
+pub fn is_not_found(properties: &Properties) -> bool {
+    properties.get("LoadState").and_then(Value::as_str) == Some("not-found")
 }
 
 fn tell_properties(context: &Arc<Context>, manager: Manager, unit: &str, properties: &Properties) {

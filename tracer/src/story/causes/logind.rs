@@ -372,7 +372,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .links(ending.links(case, stop.first.at))
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::linger_and_scope(&user, &case.program())])
+    .fixes([fixes::linger_and_scope(&user, &case.program(), &case.command())])
     .fixes(rule.remedies(&user));
     finding.settings.extend(ending.network_settings(case));
     finding.fixes.extend(ending.network_fix());

@@ -4,9 +4,12 @@ mod sudoers;
 
 use super::commands::{aim, by_program, dealt, group_aimed_at, way};
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, S, base_name, sig, signal_name};
+use crate::evidence::{
+    CgroupOwner, Grade, Mechanism, Process, ProcessId, S, Task, base_name, sig, signal_name,
+};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
+use crate::story::fixes::UnitAt;
 use crate::story::relay::{Relay, own_alarm};
 use crate::story::verdict::{CauseId, DecidingSetting, Fix};
 use crate::story::world::SeenSignal;
@@ -27,10 +30,16 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     };
     let signal = signal_name(blow.signal.value.number);
     let after = limited.elapsed_ns.map(|elapsed| format!(" after {}", words::span(elapsed)));
-    let name = match (&limited.setting, limited.limit) {
-        (Some(setting), _) => units::in_brackets(Some(setting)),
-        (None, Some(limit)) => format!(" ({})", limit.name),
-        (None, None) => String::new(),
+    let started = limited.started_by.as_ref().map(|(_, line)| line);
+    let name = match (&limited.setting, limited.limit, started) {
+        (Some(setting), ..) => units::in_brackets(Some(setting)),
+        (None, Some(limit), None) => format!(" ({})", limit.name),
+        (None, Some(limit), Some(line)) => {
+            format!(" ({} in ExecStart={})", limit.name, units::location(line))
+        }
+        (None, None, line) => line
+            .map(|line| format!(" (in ExecStart={})", units::location(line)))
+            .unwrap_or_default(),
     };
     Finding::new(
         CauseId::TimeoutCommand,
@@ -47,7 +56,7 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
             way(case)
         ),
     )
-    .settings([limited.setting.clone()])
+    .settings([limited.setting.clone(), started.cloned()])
     .links(limited.alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
     .links(units::command_links(case, &Actor::behind(case, blow.signal.value.sender.id)))
     .fixes([limited.fix()])
@@ -152,6 +161,8 @@ struct Limited<'a> {
     setting: Option<DecidingSetting>,
     /// The timer that told it.
     alarm: Option<&'a SeenSignal>,
+    /// The line of a unit that starts it with that limit, and the unit.
+    started_by: Option<(UnitAt, DecidingSetting)>,
 }
 
 impl<'a> Limited<'a> {
@@ -185,7 +196,8 @@ impl<'a> Limited<'a> {
         let at_most = elapsed_ns.unwrap_or_else(|| sent.ns().saturating_sub(sender.id.start_ns));
         let is_up = !is_early(limit_ns(&process), at_most);
         let (limit, setting, alarm) = (None, None, None);
-        is_up.then_some(Self { process, runs_it, elapsed_ns, limit, setting, alarm })
+        let started_by = start_line(case, sender, &sender.comm);
+        is_up.then_some(Self { process, runs_it, elapsed_ns, limit, setting, alarm, started_by })
     }
 
     /// The same of a program that can have other reasons, and ended by the signals of its limit a job that it has had for so
@@ -239,11 +251,18 @@ impl<'a> Limited<'a> {
         });
         let setting = setting.flatten();
         let elapsed_ns = (!limit.of_requests).then_some(elapsed_ns);
-        Some(Self { process, runs_it: true, elapsed_ns, limit: Some(limit), setting, alarm })
+        let started_by = limit.option.and_then(|option| start_line(case, sender, option));
+        let limit = Some(limit);
+        Some(Self { process, runs_it: true, elapsed_ns, limit, setting, alarm, started_by })
     }
 
     fn fix(&self) -> Fix {
-        let command = words::command_line(&self.process);
+        if let Some((at, _)) = &self.started_by {
+            let program = self.process.name().unwrap_or("the program");
+            return fixes::longer_limit_in(at, self.limit.map_or(program, |limit| limit.name));
+        }
+        // What matters may stand at its end.
+        let command = words::whole_command_line(&self.process);
         let is_given = |arg: &String| arg.starts_with("-T") || is_option(arg, "--command-timeout");
         match self.limit {
             Some(limit)
@@ -259,6 +278,19 @@ impl<'a> Limited<'a> {
             None => fixes::longer_limit(&command),
         }
     }
+}
+
+/// The line of `ExecStart=` of the service that a process lives in, where its unit has one alone and it has this word: where
+/// its limit can be changed.
+fn start_line(case: &Case<'_>, task: &Task, word: &str) -> Option<(UnitAt, DecidingSetting)> {
+    let owner = CgroupOwner::of(task.cgroup.as_deref()?);
+    let (manager, unit) = owner.innermost_unit()?;
+    let line = units::only_line(case, manager, unit, "ExecStart")?;
+    let is_word = |part: &str| {
+        base_name(part) == word || part.strip_prefix(word).is_some_and(|rest| rest.starts_with('='))
+    };
+    let says_so = line.file.is_some() && line.value.split_whitespace().any(is_word);
+    says_so.then(|| (UnitAt::of(case.world, manager, unit), line))
 }
 
 /// Whether a time limit, where one is known, was not over yet after so long, nanoseconds. Clocks differ a little.

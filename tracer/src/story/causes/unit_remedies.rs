@@ -2,7 +2,7 @@
 
 use super::logind;
 use crate::evidence::cgroup_path::CgroupOwner;
-use crate::evidence::{Manager, Process, ProcessId, Setting};
+use crate::evidence::{Manager, Process, ProcessId, Setting, template_of};
 use crate::story::actor::{Actor, Place};
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept, Whose};
@@ -22,6 +22,7 @@ pub fn of_request(
     let mut remedies = Vec::new();
     let updaters = actor.as_ref().map(|actor| actor.updaters.clone()).unwrap_or_default();
     let removal = request.process.and_then(|id| Removal::by(case, id));
+    let package = request.process.and_then(|id| package_of_script(case, id));
     match removal {
         Some(removal) => {
             let package = removal.package.as_deref();
@@ -34,7 +35,14 @@ pub fn of_request(
         }
         None if !updaters.is_empty() => {
             let file = stop.history.and_then(|history| history.text("FragmentPath"));
-            remedies.push(fixes::updates(&at, &updaters, distribution(case).as_deref(), file));
+            let (file, package) = (file, package.as_deref());
+            remedies.push(fixes::updates(
+                &at,
+                &updaters,
+                distribution(case).as_deref(),
+                file,
+                package,
+            ));
         }
         None => {}
     }
@@ -89,12 +97,37 @@ fn kept(case: &Case<'_>, stop: &UnitStop<'_>, request: Request<'_>) -> Kept {
     let args = request.process.and_then(|id| case.process(id).cmdline).unwrap_or_default();
     let said = |word: &str| args.iter().any(|arg| arg == word);
     match stop.history.and_then(|history| history.text("LoadState")) {
+        _ if is_of_connection(stop) => Kept::OfConnection,
         _ if said("mask") => Kept::Masked { for_now: said("--runtime") },
         Some("masked") => Kept::Masked { for_now: false },
         Some("not-found") => Kept::Deleted,
         _ if stop.lost_file.is_some() => Kept::Deleted,
         _ if said("disable") => Kept::Disabled,
         _ => Kept::Free,
+    }
+}
+
+/// Whether the unit is the instance that a socket with `Accept=yes` had made for one connection: it is triggered by the
+/// socket of its template's name, where others are by one of their own instance; or it bears the connection's addresses
+/// (`instance_from_socket` of systemd's src/core/socket.c).
+fn is_of_connection(stop: &UnitStop<'_>) -> bool {
+    let Some(template) = template_of(&stop.unit) else { return false };
+    let socket = template.replace("@.service", ".socket");
+    let triggers = stop.history.and_then(|history| history.now.get("TriggeredBy")?.as_array());
+    let by_socket = triggers.is_some_and(|all| all.iter().any(|it| *it == socket.as_str()));
+    let instance = stop.unit.split_once('@').map(|(_, instance)| instance);
+    let instance = instance.and_then(|instance| instance.strip_suffix(".service"));
+    by_socket || instance.is_some_and(names_connection)
+}
+
+/// `1-127.0.0.1:7777-127.0.0.1:45426`: its number, and the addresses of both ends.
+fn names_connection(instance: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let is_address = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| is_number(port));
+    let parts: Vec<&str> = instance.split('-').collect();
+    match parts.as_slice() {
+        [number, .., local, remote] => is_number(number) && is_address(local) && is_address(remote),
+        _ => false,
     }
 }
 
@@ -128,6 +161,25 @@ fn whose(process: &Process, unit: &str) -> Option<Whose> {
     Some(Whose::called(uid, own))
 }
 
+/// Whose script, run by dpkg, a process is part of: the nearest of it and its parents that is one.
+fn package_of_script(case: &Case<'_>, id: ProcessId) -> Option<String> {
+    let mut line = std::iter::once(id).chain(case.world.people.parents(id));
+    line.find_map(|id| Some(dpkg_script(&case.process(id))?.0.to_owned()))
+}
+
+/// The package whose script a process runs, and what for: dpkg runs them with what it is doing (Debian Policy, 6.5).
+fn dpkg_script(process: &Process) -> Option<(&str, &str)> {
+    let args = process.cmdline.as_deref()?;
+    args.windows(2).find_map(|pair| {
+        let file = pair[0].strip_prefix("/var/lib/dpkg/info/")?;
+        let (package, script) = file.rsplit_once('.')?;
+        let package = package.split(':').next()?;
+        ["preinst", "postinst", "prerm", "postrm"]
+            .contains(&script)
+            .then_some((package, pair[1].as_str()))
+    })
+}
+
 /// A package manager was removing a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Removal {
@@ -145,16 +197,9 @@ impl Removal {
     /// What a process tells of it: `None` where it is none that would.
     fn told_by(process: &Process) -> Option<Option<Self>> {
         let args = process.cmdline.as_deref()?;
-        // dpkg runs a package's scripts with what it is doing (Debian Policy, 6.5).
-        let script = args.windows(2).find_map(|pair| {
-            let file = pair[0].strip_prefix("/var/lib/dpkg/info/")?;
-            let package = file.strip_suffix(".prerm").or_else(|| file.strip_suffix(".postrm"))?;
-            Some((package, pair[1].as_str()))
-        });
-        if let Some((package, what)) = script {
-            let package = package.split(':').next().map(str::to_owned);
+        if let Some((package, what)) = dpkg_script(process) {
             let removes = ["remove", "purge"].contains(&what);
-            return Some(removes.then_some(Self { package }));
+            return Some(removes.then_some(Self { package: Some(package.to_owned()) }));
         }
         // Further letters say how: `pacman -Rns`, `rpm -evh`.
         let short = match process.comm.as_deref()? {
@@ -206,5 +251,37 @@ mod tests {
         assert_eq!(told("rpm", "rpm -Uvh --excludedocs v.rpm"), Some(None));
         assert_eq!(told("pacman", "pacman -Syu"), Some(None));
         assert_eq!(told("bash", "bash remove"), None);
+    }
+
+    #[test]
+    fn the_package_of_a_script_is_in_its_name() {
+        let script = |args: &str| {
+            let cmdline = Some(args.split(' ').map(str::to_owned).collect());
+            let process = Process { cmdline, ..Process::default() };
+            dpkg_script(&process).map(|(package, what)| (package.to_owned(), what.to_owned()))
+        };
+        let of = |package: &str, what: &str| Some((package.to_owned(), what.to_owned()));
+        let configure = "/bin/sh /var/lib/dpkg/info/php8.2-fpm.postinst configure 1";
+        assert_eq!(script(configure), of("php8.2-fpm", "configure"));
+        assert_eq!(
+            script("/var/lib/dpkg/info/libc6:amd64.postinst triggered x"),
+            of("libc6", "triggered")
+        );
+        assert_eq!(script("cat /var/lib/dpkg/info/v.list x"), None);
+        assert_eq!(script("/home/a/v.postinst configure"), None);
+    }
+
+    #[test]
+    fn an_instance_of_a_connection_bears_both_addresses() {
+        for instance in [
+            "1-127.0.0.1:7777-127.0.0.1:45426",
+            "0-::1:22-fe80::1:5000",
+            "12-345-10.0.0.1:22-10.0.0.2:4000",
+        ] {
+            assert!(names_connection(instance), "{instance}");
+        }
+        for instance in ["tty1", "1-2", "web-a:1-b:2", "1-a:x-b:2", "a:1-b:2", ""] {
+            assert!(!names_connection(instance), "{instance}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Remedies around logins: logind, lingering, sshd, terminals.
 
 use super::super::verdict::{DecidingSetting, Fix};
-use super::{fix, operand, quoted, remark, takes_effect};
+use super::{fix, quoted, remark, takes_effect};
 use crate::evidence::Written;
 
 /// Who looks after logins.
@@ -73,14 +73,17 @@ pub(super) fn multiplexer(program: &str) -> Option<&'static str> {
     }
 }
 
-/// Start it below the user's service manager, which outlives the sessions when lingering.
-pub fn linger_and_scope(user: &str, program: &str) -> Fix {
+/// Start it below the user's service manager, which outlives the sessions when lingering; `command` is what starts the
+/// program again, for a shell.
+pub fn linger_and_scope(user: &str, program: &str, command: &str) -> Fix {
     let user = quoted(user);
+    // A multiplexer's server was started by a client, with arguments of that session's own.
+    let run = multiplexer(program).unwrap_or(command);
     fix(
         "start it outside the login session",
         vec![
             format!("loginctl enable-linger {user}"),
-            format!("systemd-run --user --scope {}", operand(program)),
+            format!("systemd-run --user --scope {run}"),
         ],
         "started so by the user, the program lives under the user's service manager, which lingering keeps running after logout",
     )

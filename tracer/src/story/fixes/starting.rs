@@ -16,6 +16,8 @@ pub enum Kept {
     Masked { for_now: bool },
     /// Its file is gone.
     Deleted,
+    /// It was made for one connection by a socket with `Accept=yes`, and does not start without one.
+    OfConnection,
 }
 
 /// What was stopped is not gone.
@@ -51,11 +53,25 @@ pub fn start_again(at: &UnitAt, kept: Kept) -> Fix {
             ],
             "systemd knows the unit again and runs it",
         ),
+        Kept::OfConnection => return connect_again(at),
     };
     fix(title, commands, effect)
         .but("whoever stopped it may have had a reason: ask first")
         .check(at.about("status"))
         .see("systemctl(1)")
+}
+
+/// It served one connection, and is not to be started without one: its socket makes an instance for each.
+fn connect_again(at: &UnitAt) -> Fix {
+    let socket = at.unit.replace("@.service", ".socket");
+    fix(
+        "connect again",
+        vec![at.systemctl(&format!("status {}", operand(&socket)))],
+        &format!("while {socket} listens (Accept=yes), the client's next connection gets an instance of its own"),
+    )
+    .but("what that connection had been about is not taken up again unless its client does so")
+    .check(at.systemctl(&format!("list-units {}", quoted(&at.unit.replace("@.", "@*.")))))
+    .see("systemd.socket(5)")
 }
 
 /// The package of the unit was removed by one of these; `package` where its name is known, `os` as in [`PackageTool::of`].
@@ -142,8 +158,15 @@ impl PackageTool {
     }
 }
 
-/// A package manager, or what works for one, restarted it. `os`: as in [`PackageTool::of`]. `file`: the unit's own file.
-pub fn updates(at: &UnitAt, updaters: &[String], os: Option<&str>, file: Option<&str>) -> Fix {
+/// A package manager, or what works for one, restarted it. `os`: as in [`PackageTool::of`]. `file`: the unit's own file;
+/// `package`: whose script did it, where that is known.
+pub fn updates(
+    at: &UnitAt,
+    updaters: &[String],
+    os: Option<&str>,
+    file: Option<&str>,
+    package: Option<&str>,
+) -> Fix {
     let is = |name: &str| updaters.iter().any(|updater| updater == name);
     let snap = at.unit.strip_prefix("snap.").and_then(|rest| rest.split('.').next());
     if let Some(snap) = snap.filter(|_| is("snapd") || is("snap")) {
@@ -178,10 +201,17 @@ pub fn updates(at: &UnitAt, updaters: &[String], os: Option<&str>, file: Option<
     }
     let file = file.map_or_else(|| at.unit.clone(), str::to_owned);
     let owner = operand(&file);
-    let (find, hold, see) = holding(&owner, PackageTool::of(updaters, os));
+    let tool = PackageTool::of(updaters, os);
+    let (find, hold, see) = holding(&owner, tool);
+    // dpkg's scripts alone tell whose they are.
+    let package = package.filter(|_| tool == Some(PackageTool::Apt));
+    let commands = match package {
+        Some(package) => vec![format!("sudo apt-mark hold {}", operand(package))],
+        None => vec![find, format!("# with the package it names: {hold}")],
+    };
     fix(
         "choose when its package is upgraded",
-        vec![find, format!("# with the package it names: {hold}")],
+        commands,
         "the package stays as it is, so that no upgrade restarts the unit",
     )
     .but("it gets no security updates meanwhile; a shorter restart is often the better cure")

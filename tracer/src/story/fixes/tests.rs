@@ -40,9 +40,15 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
     let updaters = ["apt", "dnf", "zypper", "pacman", "apk", "needrestart"].map(str::to_owned);
     let installed = updaters.iter().flat_map(|updater| {
         let by = std::slice::from_ref(updater);
-        [updates(at, by, None, None), install_again(at, by, None, None)]
+        [updates(at, by, None, None, Some("v")), install_again(at, by, None, None)]
     });
-    let kept = [Kept::Free, Kept::Disabled, Kept::Masked { for_now: false }, Kept::Deleted];
+    let kept = [
+        Kept::Free,
+        Kept::Disabled,
+        Kept::Masked { for_now: false },
+        Kept::Deleted,
+        Kept::OfConnection,
+    ];
     let choices =
         [Choice::Mixed(setting("KillMode", "mixed")), Choice::Hangup(setting("SendSIGHUP", "yes"))];
     let mut all = vec![
@@ -77,6 +83,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         ignore_on_isolate(at),
         refuse_manual_stop(at),
         no_end_action(at, "FailureAction"),
+        longer_limit_in(at, "--timeout"),
         survive_soft_reboot(at),
     ];
     all.extend(loosened);
@@ -112,6 +119,7 @@ fn of_no_unit() -> Vec<Fix> {
         look_at_slurm_job("7"),
         more_memory(),
         longer_limit("timeout 5 v"),
+        longer_limit_of("uwsgi", "--harakiri", "uwsgi --harakiri 5"),
         cgroup_memory(None),
         cgroup_memory(Some(&limits)),
         lasting_init(),
@@ -120,7 +128,7 @@ fn of_no_unit() -> Vec<Fix> {
         who_may("org.freedesktop.login1.manage", Some("alice")),
         hold_up_shutdown("rsync"),
         cancel_shutdown(),
-        linger_and_scope("alice", "tmux"),
+        linger_and_scope("alice", "tmux", "tmux"),
         system_unit_of_user("alice", "v", "v"),
         system_unit_of_user("alice", "tmux", "tmux new"),
         linger("alice"),
@@ -199,7 +207,7 @@ fn packages_are_held_by_what_installs_them() {
     let by = |updaters: &[&str], os: Option<&str>| {
         let updaters: Vec<String> = updaters.iter().map(|it| (*it).to_owned()).collect();
         let file = Some("/usr/lib/systemd/system/v.service");
-        updates(&at, &updaters, os, file).commands.join("\n")
+        updates(&at, &updaters, os, file, None).commands.join("\n")
     };
     for (updaters, os, finds, holds) in [
         (&["apt"][..], None, "dpkg -S /usr", "apt-mark hold"),
@@ -216,6 +224,8 @@ fn packages_are_held_by_what_installs_them() {
         let commands = by(updaters, os);
         assert!(commands.contains(finds) && commands.contains(holds), "{commands}");
     }
+    let known = updates(&at, &["apt".to_owned()], None, None, Some("v"));
+    assert_eq!(known.commands, ["sudo apt-mark hold v"]);
 }
 
 #[test]
@@ -227,7 +237,8 @@ fn a_remark_has_one_line() {
 #[test]
 fn needrestart_is_told_of_each_unit_by_a_file_of_its_own() {
     let file = |unit: &str| {
-        let told = updates(&UnitAt::of_system(unit), &["needrestart".to_owned()], None, None);
+        let by = ["needrestart".to_owned()];
+        let told = updates(&UnitAt::of_system(unit), &by, None, None, Some("v"));
         told.commands[0].rsplit(' ').next().map(str::to_owned)
     };
     let one = Some("/etc/needrestart/conf.d/50-killtrace-a.service.conf".to_owned());

@@ -1,6 +1,7 @@
 //! Remedies where the time was up that somebody had given a command or a job.
 
 use super::super::verdict::{DecidingSetting, Fix};
+use super::unit_at::UnitAt;
 use super::{fix, quoted, remark};
 
 /// `sacct -j 5`
@@ -66,4 +67,15 @@ fn more_time(commands: Vec<String>) -> Fix {
     fix("give it more time", commands, "it is ended later, or not at all")
         .but("one that hangs is there for that much longer, and so is what waits for it")
         .check("the next run ends by itself")
+}
+
+/// A longer limit that stands in the line of a unit which starts what has it.
+pub fn longer_limit_in(at: &UnitAt, limit: &str) -> Fix {
+    let mut commands =
+        at.edit("--full ", &format!("in ExecStart=: {limit} with a longer time, or without it"));
+    commands.push(at.sudo(&at.about("restart")));
+    fix("give it more time", commands, "it is ended later, or not at all")
+        .but("one that hangs is there for that much longer, and so is what waits for it; the restart ends what is under way")
+        .check(at.show("ExecStart"))
+        .see("systemd.service(5), and the manual of that program")
 }

@@ -142,7 +142,7 @@ fn a_package_that_was_removed_is_installed_again() {
     };
     let start = "sudo systemctl start v.service";
     assert_eq!(commands(&play("remove")), ["sudo apt-get install vpkg", start]);
-    assert!(commands(&play("upgrade")).iter().any(|it| it.starts_with("dpkg -S")));
+    assert!(commands(&play("upgrade")).contains(&"sudo apt-mark hold vpkg"));
 }
 
 #[test]
@@ -331,4 +331,29 @@ fn what_kills_by_itself_is_looked_at() {
     );
     let of_system = by_unit("/system.slice/tidy.service");
     assert_eq!(commands(&of_system)[0], "journalctl -u tidy.service -n 50");
+}
+
+/// A socket with `Accept=yes` makes a unit for each connection, which is not to be started without one.
+#[test]
+fn what_served_one_connection_is_not_started_again() {
+    let by = |unit: &str, triggered_by: Value| {
+        let properties = [("TriggeredBy", triggered_by)];
+        stopped(unit, "stop", &properties, &["systemctl", "stop", unit])
+    };
+    let told = [
+        by("echo@1-127.0.0.1:7777-127.0.0.1:45426.service", Value::Null),
+        by("echo@3-812-1000.service", json!(["echo.socket"])),
+    ];
+    for death in &told {
+        let all = commands(death);
+        assert_eq!(all[0], "systemctl status echo.socket", "{all:?}");
+        assert!(all.iter().all(|command| !command.contains("systemctl start")), "{all:?}");
+        assert_eq!(death.fixes[0].verify.as_deref(), Some("systemctl list-units 'echo@*.service'"));
+    }
+    for (unit, triggered_by) in
+        [("echo@a.service", json!(["echo@a.socket"])), ("echo.service", json!(["echo.socket"]))]
+    {
+        let death = by(unit, triggered_by);
+        assert_eq!(commands(&death), [format!("sudo systemctl start {unit}")]);
+    }
 }

@@ -184,3 +184,41 @@ fn everybody_of_a_pid_namespace_is_not_everybody() {
     assert!(told(1).contains("may signal in its own pid namespace (kill -1)"), "{}", told(1));
     assert!(told(800).contains("may signal (kill -1)"), "{}", told(800));
 }
+
+/// The limit stands in the unit that starts the program: there it is changed.
+#[test]
+fn where_the_limit_of_a_services_requests_stands_is_told() {
+    let cgroup = "/system.slice/web.service";
+    let master = Task { ppid: 1, cgroup: Some(cgroup.to_owned()), ..task(800, "gunicorn") };
+    let args = ["/usr/bin/python3", "/usr/bin/gunicorn", "--timeout", "3", "app:app"];
+    let play = |line: &str| {
+        let scene =
+            users().setting("web.service", "ExecStart", line, Some(("/etc/web.service", 7)));
+        ended_by(scene, &master, &args, &[sig::SIGABRT])
+    };
+    let death = play("/usr/bin/gunicorn --timeout 3 app:app");
+    let text = &death.cause.explanation;
+    let words = "which runs it with a time limit on each request (--timeout in ExecStart= (/etc/web.service:7))";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(death.cause.settings[0].line, Some(7), "{death:#?}");
+    assert_eq!(
+        death.fixes[0].commands,
+        [
+            "sudo systemctl edit --full web.service",
+            "# there, in ExecStart=: --timeout with a longer time, or without it",
+            "sudo systemctl restart web.service",
+        ]
+    );
+    // A script may have it; a line that does not say it is not where it stands.
+    let death = play("/usr/local/bin/web");
+    assert!(death.cause.explanation.contains("on each request (--timeout):"), "{death:#?}");
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+    let long = "x".repeat(150);
+    let death = ended_by(
+        users(),
+        &master,
+        &["/usr/bin/gunicorn", &long, "--timeout", "3", "app:app"],
+        &[sig::SIGABRT],
+    );
+    assert!(death.fixes[0].commands[0].ends_with("--timeout 3 app:app"), "{death:#?}");
+}

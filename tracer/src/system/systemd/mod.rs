@@ -69,7 +69,7 @@ const READ: &[&str] = &[
     "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths",
     "InvocationID", "Transient", "Slice", "StateChangeTimestamp",
     "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "Conflicts", "ConflictedBy",
-    "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "NeedDaemonReload",
+    "TriggeredBy", "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "NeedDaemonReload",
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP",
     "Type", "ExitType", "Restart", "RestartMode", "NRestarts", "RemainAfterExit", "MainPID", "ControlPID", "Result",
     "TimeoutStartUSec", "TimeoutStopUSec", "TimeoutAbortUSec", "RuntimeMaxUSec", "WatchdogUSec", "OOMPolicy", "ExecMainPID",
@@ -411,10 +411,8 @@ pub fn refresh(context: &Arc<Context>, manager: Manager, unit: &str) {
         tokio::time::sleep(REFRESH_AFTER).await;
         context.begin_refresh(manager, &unit);
         // Asking for a unit that is gone makes the manager load an empty one of that name.
-        let gone =
-            |all: &BTreeMap<String, Value>| all.get("LoadState") == Some(&Value::from("not-found"));
         match unit_properties(&context, manager, &unit).await {
-            Ok(properties) if gone(&properties) => {
+            Ok(properties) if dossier::is_not_found(&properties) => {
                 dossier::tell_forgotten(&context, manager, &unit).await;
             }
             Ok(properties) => dossier::tell_again(&context, manager, &unit, &properties).await,

@@ -37,7 +37,7 @@ pub(super) fn remedies(
 
 /// To have the victim outlive this session, of which it was.
 pub fn outside_session(case: &Case<'_>, session: &str) -> Fix {
-    fixes::linger_and_scope(&owner(case, session), &case.program())
+    fixes::linger_and_scope(&owner(case, session), &case.program(), &case.command())
 }
 
 /// To have the victim outlive all that is its user's, the user's service manager too.
