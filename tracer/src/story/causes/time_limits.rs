@@ -31,15 +31,13 @@ pub fn timeout(case: &Case<'_>) -> Option<Opinion> {
     let signal = signal_name(blow.signal.value.number);
     let after = limited.elapsed_ns.map(|elapsed| format!(" after {}", words::span(elapsed)));
     let started = limited.started_by.as_ref().map(|(_, line)| line);
-    let name = match (&limited.setting, limited.limit, started) {
-        (Some(setting), ..) => units::in_brackets(Some(setting)),
-        (None, Some(limit), None) => format!(" ({})", limit.name),
-        (None, Some(limit), Some(line)) => {
-            format!(" ({} in ExecStart={})", limit.name, units::location(line))
-        }
-        (None, None, line) => line
-            .map(|line| format!(" (in ExecStart={})", units::location(line)))
-            .unwrap_or_default(),
+    let place = started.and_then(DecidingSetting::place).map(|it| format!("in ExecStart= of {it}"));
+    let name = limited.limit.map(|limit| limit.name.to_owned());
+    let told: Vec<String> = name.into_iter().chain(place).collect();
+    let name = match &limited.setting {
+        Some(setting) => units::in_brackets(Some(setting)),
+        None if told.is_empty() => String::new(),
+        None => format!(" ({})", told.join(", ")),
     };
     Finding::new(
         CauseId::TimeoutCommand,

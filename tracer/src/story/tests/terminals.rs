@@ -570,7 +570,7 @@ fn who_had_ended_the_holder_of_a_terminal_is_told() {
     let text = told(true, false).cause.explanation;
     assert!(text.contains("and ended itself (it exited with 0, 1 ms later)"), "{text}");
     let text = told(false, false).cause.explanation;
-    let words = "and exited with 0 1 ms later (whether a signal had told it to was not watched)";
+    let words = "and exited with 0, 1 ms later (whether a signal had told it to was not watched)";
     assert!(text.contains(words) && !text.contains("ended itself"), "{text}");
 }
 

@@ -198,7 +198,7 @@ fn where_the_limit_of_a_services_requests_stands_is_told() {
     };
     let death = play("/usr/bin/gunicorn --timeout 3 app:app");
     let text = &death.cause.explanation;
-    let words = "which runs it with a time limit on each request (--timeout in ExecStart= (/etc/web.service:7))";
+    let words = "which runs it with a time limit on each request (--timeout, in ExecStart= of /etc/web.service:7)";
     assert!(text.contains(words), "{text}");
     assert_eq!(death.cause.settings[0].line, Some(7), "{death:#?}");
     assert_eq!(

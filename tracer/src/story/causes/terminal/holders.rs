@@ -35,7 +35,7 @@ impl<'a> OwnEnd<'a> {
         }
         let delay = words::span(self.exit.ns().saturating_sub(closed_ns));
         let how = Outcome::of(&self.exit.value).clause();
-        format!(", and {how} {delay} later (whether a signal had told it to was not watched)")
+        format!(", and {how}, {delay} later (whether a signal had told it to was not watched)")
     }
 }
 
