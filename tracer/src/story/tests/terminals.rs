@@ -515,7 +515,7 @@ fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
             target: victim.clone(),
             ..hangup(holder, &task(1, "systemd"))
         };
-        let scene = Scene::watching(&victim).add(1, Source::Proc, held_by(holder, true));
+        let scene = Scene::watching(&victim).add(1, Source::Proc, held_by(holder, None, true));
         let scene = scene.signal(6, blow).exit(8, holder.clone(), 3 << 8, false);
         scene.exit(9, victim, 1, true).death()
     };
@@ -530,11 +530,11 @@ fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
     assert!(death.fixes.is_empty(), "{death:#?}");
 }
 
-/// That a process holds the other end of the victim's terminal, and whether signals to it are seen.
-fn held_by(holder: &Task, watched: bool) -> Fact {
+/// That a process holds the other end of the terminal that such a session is on, and whether signals to it are seen.
+fn held_by(holder: &Task, session_leader: Option<ProcessId>, watched: bool) -> Fact {
     Fact::Terminal(Terminal {
         tty: "pts1".to_owned(),
-        session_leader: None,
+        session_leader,
         holders: vec![holder.id],
         unsure: false,
         watched,
@@ -549,7 +549,7 @@ fn who_had_ended_the_holder_of_a_terminal_is_told() {
     let blow = SignalSent { sender: holder.clone(), ..hangup(&holder, &task(29, "sh")) };
     let told = |watched: bool, killed: bool| {
         let mut scene = Scene::watching(&victim())
-            .add(1, Source::Proc, held_by(&holder, watched))
+            .add(1, Source::Proc, held_by(&holder, None, watched))
             .exec(4000, pkill.clone(), &["pkill", "-x", "machinectl"], &[]);
         if killed {
             let by = caught(sig::SIGTERM, pkill.clone(), holder.clone());
@@ -581,9 +581,8 @@ fn a_shell_that_ended_by_sighup_had_been_hung_up() {
     let screen = task(60, "screen");
     let pkill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
     let told = |scene: Scene| {
-        let blow = SignalSent { tty: Some("pts1".to_owned()), ..jobs.to_group(sig::SIGHUP) };
         scene
-            .signal(10, blow)
+            .signal(10, jobs.to_group(sig::SIGHUP))
             .exit(11, jobs.shell.clone(), u32::from(sig::SIGHUP), false)
             .exit(11, jobs.victim.clone(), u32::from(sig::SIGHUP), true)
             .settled(3_000, &jobs.victim)
@@ -593,14 +592,14 @@ fn a_shell_that_ended_by_sighup_had_been_hung_up() {
     let scene = jobs
         .scene()
         .user(0, "root")
-        .add(4, Source::Proc, held_by(&screen, true))
+        .add(4, Source::Proc, held_by(&screen, Some(jobs.shell.id), true))
         .exec(5, pkill, &["pkill", "-9", "screen"], &[])
         .signal(6, SignalSent { is_target: false, ..killed })
         .exit(7, screen.clone(), 9, false);
     let death = told(scene);
     let text = &death.cause.explanation;
     let words = "which hung up its jobs. bash[70] seems to have been hung up itself: it ended by SIGHUP 1 ms later, and screen[60] \
-                 (to which pkill[80] had sent SIGKILL), which held the other end of pts/1, had ended 3 ms before.";
+                 (to which pkill[80] had sent SIGKILL), which held the other end of its terminal, had ended 3 ms before.";
     assert!(text.contains(words), "{text}");
     assert_eq!(death.cause.id, CauseId::SessionLeaderExited);
     assert!(death.fixes[0].commands[0].starts_with("setsid -f "), "{death:#?}");

@@ -85,8 +85,12 @@ impl<'a> UnseenHangup<'a> {
 
 /// What held the other end of the victim's terminal, and had ended right before a shell there hung up its jobs.
 fn holder_ended<'a>(case: &Case<'a>, blow: Blow<'_>) -> Option<(&'a Task, End<'a>)> {
-    let tty = blow.signal.value.tty.as_deref()?;
-    let terminal = case.world.terminal(tty, case.victim).filter(|it| !it.unsure)?;
+    let sent = &blow.signal.value;
+    // What has been hung up is nobody's terminal any more: it is found by the leader of the session on it.
+    let mut known = case.world.terminals.values().flatten();
+    let by_leader = known.find(|it| it.session_leader == Some(sent.sender.id));
+    let by_name = || case.world.terminal(sent.tty.as_deref()?, case.victim);
+    let terminal = by_leader.or_else(by_name).filter(|it| !it.unsure)?;
     let before = blow.signal.ns().saturating_sub(HANGS_UP)..=blow.signal.ns();
     let exits = terminal.holders.iter().filter_map(|id| case.world.exit_of(*id));
     let exit = exits.filter(|exit| before.contains(&exit.ns())).max_by_key(|exit| exit.ns())?;
