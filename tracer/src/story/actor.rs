@@ -27,6 +27,9 @@ pub struct Actor {
     pub process: Process,
     /// What was run: the outermost command below the shell or the system's own process.
     pub command: Process,
+    /// What its process had executed at first, where that executed the command in its place, to do what it was told:
+    /// `postfix stop` is a shell script by then.
+    was: Option<Process>,
     /// What between that and the process says what was wanted: the client of a container's runtime, the script that holds
     /// the line.
     pub script: Option<Process>,
@@ -107,14 +110,15 @@ impl Actor {
         let scripted = !typed && self.script.is_none() && self.command.pid != self.process.pid;
         let script = scripted.then(|| script(&self.process, &who.command, &in_unit)).flatten();
         let script = self.script.or(script);
-        let (command, ran_ns, acted_ns) = if typed {
-            (self.command, self.ran_ns, self.acted_ns)
+        let (command, was, ran_ns, acted_ns) = if typed {
+            (self.command, self.was, self.ran_ns, self.acted_ns)
         } else {
-            (who.command, who.ran_ns, who.acted_ns)
+            (who.command, who.was, who.ran_ns, who.acted_ns)
         };
         Self {
             process: self.process,
             command,
+            was,
             ran_ns,
             acted_ns,
             acted_as,
@@ -173,6 +177,7 @@ impl Actor {
                 .first()
                 .filter(|parent| ids[1] != case.victim && is_runner(parent, &process))
                 .cloned(),
+            was: command_id.and_then(|id| first_program(case, id, at_ns)),
             ran_ns: command_id.and_then(|id| people.exec_ns_at(id, at_ns)),
             acted_ns: people.exec_ns_at(id, at_ns),
             place: place(case, &ids[from..], scheduler.as_deref()),
@@ -197,6 +202,31 @@ impl Actor {
             links: Vec::new(),
         }
     }
+}
+
+/// The first program of a process that another took the place of, to do what that was told: its last argument is the same
+/// (`postfix stop`, `service web stop`). What only changes how a program runs has that one's words as its own.
+fn first_program(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Option<Process> {
+    let known = case.world.people.get(id)?;
+    let command = as_executed(case, id, at_ns);
+    let line = words::command_line(&command);
+    let wanted = command.cmdline.as_deref().filter(|args| args.len() > 1)?.last();
+    let earlier = known.earlier.iter().filter(|program| program.until_ns <= at_ns);
+    let executed = earlier.filter(|program| program.exec_ns.is_some());
+    let mut programs = executed.map(|program| as_executed(case, id, program.until_ns - 1));
+    programs.find(|program| {
+        let comm = program.comm.as_deref().unwrap_or_default();
+        let args = program.cmdline.as_deref().unwrap_or_default();
+        let is_way = is_wrapper(comm) || lends_rights(comm) || changes_user(program);
+        // What a shell is given to run it says itself.
+        let is_own = !runs_shell(program) || runs_script(program);
+        args.len() > 1
+            && args.last() == wanted
+            && is_own
+            && !is_way
+            && !words::command_line(program).contains(&line)
+            && args != command.cmdline.as_deref().unwrap_or_default()
+    })
 }
 
 /// What there is above a process, up to where a chain of parents stops being somebody's doing.

@@ -103,7 +103,18 @@ impl Actor {
             (Some(between), Style::Aside) if rest.is_empty() => format!(", {between}"),
             (Some(between), Style::Aside) => format!(", {between},"),
         };
-        format!("{} ran {}{between}{rest}", self.subject(started), self.said(&self.command))
+        let said = self.said(&self.command);
+        let said = match &self.was {
+            Some(was) => format!("{}, which became {said}", self.said(was)),
+            None => said,
+        };
+        format!("{} ran {said}{between}{rest}", self.subject(started))
+    }
+
+    /// What the command had been before it executed itself anew, as a clause; empty where it was nothing else.
+    fn had_been(&self) -> String {
+        let was = self.was.as_ref().filter(|_| self.command.pid == self.process.pid);
+        was.map(|was| format!(", which had been {} before", self.said(was))).unwrap_or_default()
     }
 
     /// What the process itself ran, where the command does not say it, and through which unit.
@@ -174,7 +185,8 @@ impl Actor {
                 format!(", run by {}, {}", words::name_pid(runner), self.said(runner))
             });
             let runner = runner.unwrap_or_default();
-            return format!("{by} {kind} {name}, {command}{runner}{user}{}", self.wrote());
+            let been = self.had_been();
+            return format!("{by} {kind} {name}, {command}{been}{runner}{user}{}", self.wrote());
         }
         let who = self.subject(&self.started());
         // sudo(8) watches what it runs as a child of its own, with the same words.
@@ -191,7 +203,7 @@ impl Actor {
             format!("{script} part of {}", self.said(&self.command))
         };
         let through = self.through().map(|through| format!(" {through}")).unwrap_or_default();
-        let ran = format!("{who} ran {command}{via}{through}");
+        let ran = format!("{who} ran {command}{via}{}{through}", self.had_been());
         let place = if self.service.is_some() { String::new() } else { self.whereabouts() };
         format!("{}{}", format!("{ran} {place}").trim_end(), self.wrote())
     }
