@@ -264,3 +264,49 @@ fn a_reload_takes_too_long() {
     death.fix_with("give it more time to reload");
     death.fix_with("TimeoutStartSec=5min");
 }
+
+/// A server that tells its workers over pipes to end when it is to read its settings again: no signal reaches them.
+const SERVER: &str = r#"#!/usr/bin/perl
+sub worker {
+    pipe(my $ours, my $theirs) or die;
+    my $pid = fork() // die;
+    if ($pid == 0) {
+        close $theirs;
+        sysread $ours, my $nothing, 1;
+        exit 0;
+    }
+    close $ours;
+    return $theirs;
+}
+$SIG{CHLD} = 'IGNORE';
+my $worker = worker();
+$SIG{HUP} = sub { close $worker; $worker = worker() };
+sleep 1000 while 1;
+"#;
+
+#[test]
+fn a_worker_ends_when_its_server_is_reloaded() {
+    const UNIT: &str = "[Service]\nExecStart=/usr/bin/perl /usr/local/bin/server.pl\nExecReload=/bin/kill -HUP $MAINPID\n";
+    let options = Options::default().file("/usr/local/bin/server.pl", SERVER);
+    let lab = lab(&unit(options, "victim.service", UNIT));
+    let main = start(&lab, &["victim.service"]);
+    let children = format!("until pgrep -P {main}; do sleep 0.1; done");
+    let worker = lab.exec(&["sh", "-c", &children]).expect("it has a worker");
+    let worker = worker.trim().parse().expect("one worker");
+    let death = verdict(&lab, worker, || {
+        lab.exec(&["systemctl", "reload", "victim.service"]).expect("reloaded");
+    });
+    assert_eq!(death.cause(), "unit-reload", "{death}");
+    assert_eq!(death.0["killer"]["kind"], "none", "{death}");
+    assert_eq!(death.0["cause"]["evidence"], "inferred", "{death}");
+    let explanation = death.0["cause"]["explanation"].to_string();
+    assert!(explanation.contains("had got SIGHUP from kill"), "{death}");
+    assert!(explanation.contains("systemctl reload victim.service"), "{death}");
+    death.assert_setting("ExecReload", "/bin/kill -HUP $MAINPID", VICTIM, 3);
+    death.assert_chain(&[
+        ("command", "systemctl reload victim.service"),
+        ("job", "reload victim.service"),
+        ("command", "for ExecReload= of victim.service"),
+        ("signal", "SIGHUP"),
+    ]);
+}

@@ -32,13 +32,23 @@ pub struct Case<'a> {
     /// The unit whose manager says that this is its main or control process, where that is not the one that it lived
     /// in: PAM takes what a service with `PAMName=` runs to a session's scope, and root can move anybody.
     main_of: Option<(Manager, String)>,
+    /// It is about a process that was only told something by that signal: it need not have ended.
+    is_told: bool,
 }
 
 impl<'a> Case<'a> {
     /// The case of one end.
     pub fn new(world: &'a World, exit: &'a Seen<Exit>) -> Self {
+        Self::with_blow(world, exit, decide::decide(world, exit))
+    }
+
+    /// The case of a process that caught a signal and did something on that, as if it had ended by it.
+    pub fn of_told(world: &'a World, exit: &'a Seen<Exit>, got: &'a SeenSignal) -> Self {
+        Self { is_told: true, ..Self::with_blow(world, exit, Some(Blow::told(got))) }
+    }
+
+    fn with_blow(world: &'a World, exit: &'a Seen<Exit>, blow: Option<Blow<'a>>) -> Self {
         let victim = exit.value.task.id;
-        let blow = decide::decide(world, exit);
         // Where it lived when it was struck: a dying process may have been moved.
         let cgroup = blow
             .and_then(|blow| blow.signal.value.target.cgroup.clone())
@@ -46,7 +56,17 @@ impl<'a> Case<'a> {
         let placement = cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
         let main_of = main_of(world, exit, &placement);
         let outcome = Outcome::of(&exit.value);
-        Self { world, exit, victim, outcome, blow, placement, main_of }
+        Self { world, exit, victim, outcome, blow, placement, main_of, is_told: false }
+    }
+
+    /// Whether it is about what the process was told by a signal, and not about its end.
+    pub const fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// What became of it by somebody's doing, before that one's name: `was ended by`.
+    pub const fn was_ended(&self) -> &'static str {
+        if self.is_told { "was told to end by" } else { "was ended by" }
     }
 
     /// A process as the report shows it, with the program that it ran when the victim was struck.
@@ -248,6 +268,8 @@ impl<'a> Case<'a> {
                 other => format!(" ({})", other.words()),
             };
             let ignored = match signal.disposition {
+                // What waits may have another effect by the time that it is let in.
+                Some(Disposition::Ignore) if seen.value.blocked => ", which held it up",
                 Some(Disposition::Ignore) => ", which ignores it",
                 _ => "",
             };

@@ -3,8 +3,10 @@
 //! meant, and which of what that one runs, its words tell.
 
 pub mod containers;
+mod shutdown;
 mod tmux;
 
+pub use self::shutdown::Shutdown;
 use super::case::Case;
 use super::people::Known;
 use crate::evidence::{MS, Mechanism, ProcessId, S, Task, sig};
@@ -29,6 +31,8 @@ struct Service {
     owners: bool,
     /// The client ends only when the server has acted.
     waits: bool,
+    /// But for what is asked by one of these words: that is answered first, and done when the server comes round to it.
+    answered_first: &'static [&'static str],
 }
 
 impl Service {
@@ -39,12 +43,18 @@ impl Service {
         ends: fn(&[&str]) -> bool,
         can_mean: fn(&Asked<'_>) -> bool,
     ) -> Self {
-        Self { server, client, ends, can_mean, owners: false, waits: false }
+        let answered_first = &[];
+        Self { server, client, ends, can_mean, owners: false, waits: false, answered_first }
     }
 
     /// The same with a client that waits for the answer.
     const fn answering(self) -> Self {
         Self { waits: true, ..self }
+    }
+
+    /// The same but for these words.
+    const fn answering_but(self, answered_first: &'static [&'static str]) -> Self {
+        Self { waits: true, answered_first, ..self }
     }
 }
 
@@ -68,7 +78,8 @@ const SERVICES: &[Service] = &[
         |args| verb(args, SUPERVISOR).is_some(),
         means_program,
     )
-    .answering(),
+    // `reload` restarts all of it.
+    .answering_but(&["shutdown", "reload"]),
     // Debian's name, and everybody else's.
     Service::new("apache2", "apache2", asks_apache, means_configuration),
     Service::new("httpd", "httpd", asks_apache, means_configuration),
@@ -356,8 +367,9 @@ fn order(
             return false;
         };
         let args = &words[at + 1..];
+        let waits = service.waits && !asks_for(args, service.answered_first);
         let ended_before =
-            service.waits && known.ended_ns.is_some_and(|ended| ended + ACT_SEEN_LATE < acted_ns);
+            waits && known.ended_ns.is_some_and(|ended| ended + ACT_SEEN_LATE < acted_ns);
         let asked = Asked { case, server, client: id, known, args };
         !ended_before && (service.ends)(args) && (service.can_mean)(&asked)
     };

@@ -37,6 +37,13 @@ pub struct Blow<'a> {
     pub rival: Option<&'a SeenSignal>,
 }
 
+impl<'a> Blow<'a> {
+    /// A signal that told a process something, as if it had ended by that.
+    pub fn told(got: &'a SeenSignal) -> Self {
+        blow(got, Way::Killed, Grade::Observed)
+    }
+}
+
 /// How a signal led to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {

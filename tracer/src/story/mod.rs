@@ -33,6 +33,7 @@ mod started;
 mod stopping;
 #[cfg(test)]
 mod tests;
+mod told;
 mod unit_command;
 mod unit_jobs;
 mod unit_names;

@@ -5,12 +5,13 @@
 use super::actor::Actor;
 use super::case::Case;
 use super::causes::containers::Asker;
-use super::causes::{Finding, logind};
+use super::causes::{Finding, Fit, logind};
 use super::clients::Order;
 use super::decide::Blow;
 use super::judge::Verdict;
 use super::manager::manager_of;
 use super::patience::{is_caught, reached};
+use super::told::{Told, is_by_unit};
 use super::units::command_links;
 use super::upstream::{End, at_its_work};
 use super::verdict::{CauseId, Link, LinkEvent};
@@ -31,7 +32,7 @@ const PASSED_ON: u64 = 2 * S;
 
 /// How long whoever was told to end takes to end its own by other means: su waits 2 s before SIGKILL,
 /// supervisors mostly 10 s.
-const FOLLOWED: u64 = 15 * S;
+pub const FOLLOWED: u64 = 15 * S;
 
 /// Stories in which a server may have acted for a client.
 const ORDERED: [CauseId; 5] = [
@@ -134,6 +135,11 @@ impl<'a> Relay<'a> {
         self.hops.iter().all(Hop::is_passed_on).then_some(last.got)
     }
 
+    /// The signal of another process at its far end, whichever it was.
+    pub fn far_end(&self) -> Option<&'a SeenSignal> {
+        self.hops.last().filter(|hop| !hop.mechanism.is_kernels_own()).map(|hop| hop.got)
+    }
+
     /// Each of its steps as a sentence, with a space before it.
     pub fn sentence(&self, case: &Case<'_>) -> String {
         self.hops.iter().map(|hop| told(case, hop)).collect()
@@ -145,7 +151,7 @@ impl<'a> Relay<'a> {
         let commands = self.hops.last().and_then(|hop| {
             // Whose terminal it was that the kernel hung up ran no command for that.
             let ran = |origin: &&Task| {
-                manager_of(origin).is_none()
+                !is_by_unit(case, hop.got)
                     && hop.mechanism != Mechanism::TtyHangup
                     && !runs_as_another(origin)
             };
@@ -338,8 +344,8 @@ fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> St
         (Some(through), true) => {
             format!("the kernel ({way}, through {}){on}", words::name_pid(&case.task(through)))
         }
-        // Why a manager did it is told at the end. Who had sudo run something did not have it send this.
-        (Some(origin), false) if manager_of(origin).is_some() || runs_as_another(origin) => {
+        // Why a manager did it, or what it ran, is told at the end. Who had sudo run something did not have it send this.
+        (Some(origin), false) if is_by_unit(case, got) || runs_as_another(origin) => {
             format!("{}{on}", words::name_pid(&case.task(origin)))
         }
         (Some(origin), false) if logind::is_logind(origin) => {
@@ -425,7 +431,9 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     ];
     let Some(blow) = case.blow.filter(|_| TELLING.contains(&finding.id)) else { return };
     tell_wait(case, blow, finding);
-    let ordered = ORDERED.contains(&finding.id);
+    // What its parent had been told is the whole story of one that ended itself on that.
+    let is_whole = blow.signal.value.sender.id == case.victim && finding.fit == Fit::Circumstance;
+    let ordered = ORDERED.contains(&finding.id) && !is_whole;
     let own = Ordered::of(case, blow.signal, blow.mechanism).filter(|_| ordered);
     // Of a signal and a command the later one is the reason.
     let relay = Relay::of(case, blow)
@@ -438,6 +446,9 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
         }
     }
     let last = relay.as_ref().and_then(|relay| relay.hops.last());
+    if last.is_some_and(|hop| told_by_unit(case, hop, finding)) {
+        return;
+    }
     let moved = match last {
         Some(hop) => [Some(&hop.sent.value.sender), hop.closer()],
         None => [signals::originator(&blow.signal.value, blow.mechanism).1, None],
@@ -507,6 +518,37 @@ impl<'a> Ordered<'a> {
             link
         }));
     }
+}
+
+/// Whoever did it had been told to by a service manager, or by what one ran for a unit: that story is the reason for this
+/// one, and its cause is this one's, too. Whether it was so.
+fn told_by_unit(case: &Case<'_>, hop: &Hop<'_>, finding: &mut Finding) -> bool {
+    if hop.mechanism.is_kernels_own() || hop.over_terminal || !is_by_unit(case, hop.got) {
+        return false;
+    }
+    adopt(Told::why(case, hop.got), case, finding);
+    true
+}
+
+/// Adds a story to the one that it led to.
+fn adopt(told: Told<'_>, case: &Case<'_>, finding: &mut Finding) {
+    let reason = told.reason;
+    finding.explanation.push(' ');
+    finding.explanation.push_str(&reason.explanation);
+    // That a signal was passed on is a conclusion.
+    finding.grade = finding.grade.min(reason.grade).min(Grade::Inferred);
+    if matches!(finding.id, CauseId::ProcessSignal | CauseId::UserCommand)
+        && reason.id != CauseId::Unknown
+    {
+        finding.id = reason.id;
+    }
+    finding.settings.extend(reason.settings);
+    finding.links.extend(reason.links);
+    // At the same moment, what led to it was first.
+    finding.links.push(case.signal_link(told.got, mechanism::of(&told.got.value)));
+    finding.gaps.extend(reason.gaps);
+    // What keeps that one from being ended helps this one, too.
+    finding.fixes.splice(0..0, reason.fixes);
 }
 
 /// Whoever did it, or whose end it came from, was being ended by a service manager at that time: that story is the

@@ -81,6 +81,21 @@ pub fn reload_job<'a>(
     })
 }
 
+/// The newest reload job of a unit that had been made by a time, whether or not it was over by then.
+pub fn reload_of<'a>(
+    world: &'a World,
+    manager: Manager,
+    unit: &str,
+    at_ns: u64,
+) -> Option<&'a Seen<Job>> {
+    let jobs = told(world, manager, unit);
+    let is_reload = |job: &&Told<'a>| {
+        job.made_ns <= at_ns
+            && matches!(job_type(world, job.seen), Some("reload" | "reload-or-start"))
+    };
+    jobs.iter().rfind(is_reload).map(|job| job.seen)
+}
+
 /// The job of a unit that was under way at a time, of those that `fit`.
 fn under_way<'a>(
     world: &'a World,

@@ -1,16 +1,19 @@
 //! Deaths by somebody's command or another program.
 
 use super::{Finding, Fit, Opinion, unit_remedies};
-use crate::evidence::{Exit, Grade, MS, Manager, Mechanism, S, Task, base_name, sig, signal_name};
+use crate::evidence::{
+    Exit, Grade, MS, Manager, Mechanism, Moment, S, Task, base_name, sig, signal_name,
+};
 use crate::story::actor::{Actor, Place, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
+use crate::story::clients::Shutdown;
 use crate::story::decide::{Blow, Way, decide};
-use crate::story::ending::exit_link;
 use crate::story::init_script::InitScript;
 use crate::story::manager::manager_of;
 use crate::story::patience::HANDLED;
 use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
+use crate::story::told::is_by_unit;
 use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
@@ -132,8 +135,15 @@ fn look_at_asker(case: &Case<'_>, actor: &Actor) -> Option<Fix> {
 pub fn relayed_command(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|_| dealt(case))?;
     let relay = Relay::of(case, blow)?;
-    let origin = &relay.origin()?.value.sender;
-    if !KILLERS.contains(&origin.comm.as_str()) && !is_shell(&origin.comm) {
+    let got = relay.far_end()?;
+    let origin = &got.value.sender;
+    let process = case.task(origin);
+    let is_command = KILLERS.contains(&origin.comm.as_str())
+        || is_shell(&origin.comm)
+        || runs_shell(&process)
+        || asks_daemon(&process);
+    // What a service manager ran for a unit is no person's command.
+    if !is_command || is_by_unit(case, got) {
         return None;
     }
     let signal = signal_name(blow.signal.value.number);
@@ -285,7 +295,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     .links(units::command_links(case, &actor))
     .fixes(look_at_asker(case, &actor))
     .links(told_link)
-    .links(failed.and_then(|failed| failed.link(case)))
+    .links(failed.iter().flat_map(|failed| failed.links(case, blow.signal.at)))
     .answer()
 }
 
@@ -298,8 +308,12 @@ fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
     let child = child_ended_alike(case, blow);
     let alarm = own_alarm(case.world, case.victim, blow.signal.ns()).filter(|_| child.is_none());
     let bus = message_bus_gone(case, blow).filter(|_| child.is_none() && alarm.is_none());
+    let command = Shutdown::of(case)
+        .filter(|_| child.is_none() && alarm.is_none() && blow.signal.value.number != sig::SIGABRT);
     let lead = |ns: u64| words::span(blow.signal.ns().saturating_sub(ns));
-    let why = if let Some(child) = &child {
+    let why = if let Some(command) = &command {
+        command.sentence(case)
+    } else if let Some(child) = &child {
         format!(" So it seems to end as what it ran had ended: {}.", child.sentence(case))
     } else if let Some(alarm) = alarm {
         let lead = lead(alarm.ns());
@@ -321,12 +335,13 @@ fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
         Some(group) => to_own_group(case, &format!("{victim} sent {signal}"), group),
     };
     let script = group.is_some_and(|group| group != -1) && sent_by_shell(case);
-    let concluded = child.is_some() || bus.is_some();
+    let concluded = child.is_some() || bus.is_some() || command.is_some();
     let grade = if concluded { Grade::Inferred } else { Grade::Observed };
     let ends = child.into_iter().chain(bus);
     Finding::new(CauseId::ProcessSignal, Fit::Fallback, grade, format!("{what}{why}"))
         .fixes(script.then(fixes::narrower_script))
         .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
+        .links(command.map(|command| command.link(case)))
         .links(ends.flat_map(|end| end.links(case, blow.signal.at)))
         .answer()
 }
@@ -473,12 +488,19 @@ impl<'a> Failed<'a> {
         let lead = words::span(case.struck_ns().saturating_sub(self.exit.ns()));
         let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
         let why = if self.right_before { ", which may be why" } else { "" };
-        format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}{why}.")
+        // Who had done that is the beginning of this story.
+        let end = End::of(case, self.exit.value.task.id).filter(|end| end.killer().is_some());
+        let (how, by) = match end.filter(|_| self.right_before) {
+            Some(end) => ("ended".to_owned(), format!(": {}", end.sentence(case))),
+            None => (how, String::new()),
+        };
+        format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}{why}{by}.")
     }
 
-    fn link(&self, case: &Case<'_>) -> Option<Link> {
-        let link = || Link { evidence: Grade::Inferred, ..exit_link(case, self.exit) };
-        self.right_before.then(link)
+    /// What ended it, and its end: that was seen, whether or not it is why.
+    fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
+        let end = End::of(case, self.exit.value.task.id).filter(|_| self.right_before);
+        end.map(|end| end.links(case, effect)).unwrap_or_default()
     }
 }
 

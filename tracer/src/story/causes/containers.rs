@@ -120,8 +120,9 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         // That the sender is a runtime is taken from its name.
         Grade::Inferred,
         format!(
-            "{} was ended by {by} when {name} was {what}{who}.{}{}{told}{}",
+            "{} {} {by} when {name} was {what}{who}.{}{}{told}{}",
             words::name_pid(&victim),
+            case.was_ended(),
             probe.as_ref().map(Probe::sentence).unwrap_or_default(),
             manner.signal_told(),
             manner.after_told(),

@@ -195,8 +195,9 @@ fn finding<'a>(
         // That the one led to the other is concluded from the dependency and the time.
         Grade::Inferred,
         format!(
-            "{} was ended by {}: {why}, and {what}.",
+            "{} {} {}: {why}, and {what}.",
             words::name_pid(&case.victim_process()),
+            case.was_ended(),
             stop.manager_name(case)
         ),
     )

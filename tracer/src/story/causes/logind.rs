@@ -196,7 +196,8 @@ pub fn terminated(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{victim} was ended by {}: {} ({}), and {what}.",
+            "{victim} {} {}: {} ({}), and {what}.",
+            case.was_ended(),
             stop.manager_name(case),
             asker.clause,
             call.value.member
@@ -275,8 +276,9 @@ fn terminated_by_command(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion
         Fit::Exact,
         Grade::Inferred,
         format!(
-            "{victim} was ended by {}, which {what} {} for logind: {} (by its arguments; the request \
+            "{victim} {} {}, which {what} {} for logind: {} (by its arguments; the request \
              itself was not seen).",
+            case.was_ended(),
             stop.manager_name(case),
             stop.unit,
             actor.sentence()
@@ -322,7 +324,8 @@ pub fn idle(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Reported,
         format!(
-            "{victim} was ended by {}: logind stopped session {session} since it had been idle{limit}.",
+            "{victim} {} {}: logind stopped session {session} since it had been idle{limit}.",
+            case.was_ended(),
             stop.manager_name(case)
         ),
     )
@@ -361,8 +364,9 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         if proven { Grade::Observed } else { Grade::Inferred },
         format!(
-            "{victim} ({user}) was ended by {}: {user}'s login had ended{ended}, and session \
+            "{victim} ({user}) {} {}: {user}'s login had ended{ended}, and session \
              {session}'s scope was stopped {}.",
+            case.was_ended(),
             stop.manager_name(case),
             rule.because(&user)
         ),

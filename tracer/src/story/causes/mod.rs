@@ -22,6 +22,7 @@ mod shutdown;
 mod sshd;
 mod terminal;
 mod time_limits;
+mod told;
 mod unit_commands;
 mod unit_failures;
 mod unit_helpers;
@@ -157,6 +158,10 @@ pub const ALL: &[Ask] = &[
     unit_oom::oom_policy,
     units::stop_requested,
     units::reloaded,
+    // A signal that was seen tells more than a job.
+    told::by_parent,
+    told::by_reload,
+    told::by_server,
     units::exited_meanwhile,
     unit_commands::by_command,
     unit_main_process::exited_after_main,

@@ -1,8 +1,10 @@
 //! Nobody did it, or nobody knows who.
 
+use super::told::told_parent;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Mechanism, S, TargetReason, sig, signal_name};
 use crate::story::case::Case;
+use crate::story::clients::Shutdown;
 use crate::story::verdict::{CauseId, Outcome};
 use crate::story::world::SeenSignal;
 use crate::story::{decide, mechanism, patience, signals, words};
@@ -15,6 +17,8 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
     }
     let victim = words::name_pid(&case.victim_process());
     let signal = caught_before(case, status);
+    let command = Shutdown::of(case);
+    let asked = command.as_ref().map(|it| it.sentence(case)).or_else(|| told_parent(case));
     let mut grade = Grade::Observed;
     let how = match debugger(case) {
         Some(debugger) => {
@@ -24,17 +28,23 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
                  so; no signal ended it."
             )
         }
+        // That something asked it to is no absence of it.
+        None if asked.is_some() => {
+            format!("{victim} exited by itself with status {status}; no signal ended it.")
+        }
         None => format!("{victim} exited by itself with status {status}; nobody killed it."),
     };
-    if signal.is_some() || lost_before(case) {
+    if signal.is_some() || asked.is_some() || lost_before(case) {
         grade = Grade::Inferred;
     }
     let told = match signal {
         Some((number, told)) if patience::said_so(number, status) => told,
         other => other.map(|(_, told)| told).unwrap_or_default() + &convention(case, status),
     };
-    let explanation = format!("{how}{told}");
-    Finding::new(CauseId::ExitedByItself, Fit::Mechanism, grade, explanation).answer()
+    let explanation = format!("{how}{told}{}", asked.unwrap_or_default());
+    Finding::new(CauseId::ExitedByItself, Fit::Mechanism, grade, explanation)
+        .links(command.map(|it| it.link(case)))
+        .answer()
 }
 
 /// A caught signal that might be thought the reason: its number, and what to say of it.

@@ -38,10 +38,13 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     };
     let name = stop.manager_name(case);
     let what = match stop.by_command {
-        Some(_) => format!("{} was ended by {name} when that was {verb}", case.victim_name()),
+        Some(_) => {
+            format!("{} {} {name} when that was {verb}", case.victim_name(), case.was_ended())
+        }
         None => format!(
-            "{} was ended by {name}, which {verb} {}",
+            "{} {} {name}, which {verb} {}",
             case.victim_name(),
+            case.was_ended(),
             words::unit(&stop.unit)
         ),
     };
@@ -83,8 +86,9 @@ fn without_job(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Opinion> {
             .and_then(|why| is_not(CauseId::UnitStopRequested, why));
     };
     let what = format!(
-        "{} was ended by {}, which stopped {}",
+        "{} {} {}, which stopped {}",
         case.victim_name(),
+        case.was_ended(),
         stop.manager_name(case),
         words::unit(&stop.unit)
     );
@@ -307,18 +311,24 @@ pub fn reloaded(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got {signal} from {}{cited}, and did not survive it: {asked}.",
+            "{} got {signal} from {}{cited}{}: {asked}.",
             case.victim_name(),
             stop.manager_name(case),
+            survived(case),
         ),
     );
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    let at = stop.at();
+    let remedies = if case.is_told() {
+        vec![fixes::reload_of_workers(&at)]
+    } else {
+        std::iter::once(fixes::survivable_reload(&at)).chain(fixes::look_at_unit(&at)).collect()
+    };
     finding
         .settings([setting])
         .links(request.iter().flat_map(|request| request.links(case, job.at)))
         .links(units::stop_links(case, &stop))
-        .fixes([fixes::survivable_reload(&stop.at())])
-        .fixes(fixes::look_at_unit(&stop.at()))
+        .fixes(remedies)
         .answer()
 }
 
@@ -341,26 +351,37 @@ fn reloaded_by_manager(
         Fit::Exact,
         if said { Grade::Reported } else { Grade::Inferred },
         format!(
-            "{} got {signal} from {}, which reloads {} by that signal ({cited}), and did not survive it: {asked}.",
+            "{} got {signal} from {}, which reloads {} by that signal ({cited}){}: {asked}.",
             case.victim_name(),
             stop.manager_name(case),
             stop.unit,
+            survived(case),
         ),
     );
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
+    let fix = if case.is_told() {
+        fixes::reload_of_workers(&stop.at())
+    } else {
+        fixes::survivable_reload_signal(&stop.at(), &signal)
+    };
     finding
         .settings([kind, chosen])
         .links(request.iter().flat_map(|request| request.links(case, job.at)))
         .links(units::stop_links(case, stop))
-        .fixes([fixes::survivable_reload_signal(&stop.at(), &signal)])
+        .fixes([fix])
         .answer()
+}
+
+/// Whether the one that was reloaded lived on, as the end of a clause: who only told others to end did, as far as is known.
+const fn survived(case: &Case<'_>) -> &'static str {
+    if case.is_told() { "" } else { ", and did not survive it" }
 }
 
 /// Why a request may be missing.
 pub(super) const UNSEEN: &str = "no request was seen on the bus: root's systemctl uses a private socket, and a dependency needs no request";
 
 /// Who asked for something, as the end of a sentence.
-fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
+pub(super) fn asker(case: &Case<'_>, request: Option<Request<'_>>, what: &str) -> String {
     let Some(request) = request else { return format!("who asked for {what} was not seen") };
     match (request.sentence(case), request.call) {
         (Some(who), _) => who,

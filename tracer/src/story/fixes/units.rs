@@ -117,6 +117,21 @@ pub fn survivable_reload(at: &UnitAt) -> Fix {
     .see("systemd.service(5)")
 }
 
+/// Workers that end in a reload, as those of many servers do, which start others then.
+pub fn reload_of_workers(at: &UnitAt) -> Fix {
+    const THERE: &str = "under [Service], ExecReload= may run what lets workers finish first, where the program can do that";
+    let mut commands = vec![at.about("status"), at.show("ExecReload")];
+    commands.extend(at.edit("", THERE));
+    fix(
+        "see that others have taken its place: many programs read their settings again by starting new workers",
+        commands,
+        "a unit whose main process goes on works with its new settings",
+    )
+    .but("whoever was connected to the worker that ended has to connect again")
+    .check(at.about("status"))
+    .see("systemd.service(5)")
+}
+
 /// A signal by which a unit of `Type=notify-reload` is reloaded, and which its program does not handle.
 pub fn survivable_reload_signal(at: &UnitAt, signal: &str) -> Fix {
     const THERE: &str = "under [Service], ReloadSignal= may name the signal that the program does understand; with Type=notify nothing is sent";

@@ -201,7 +201,8 @@ fn a_siblings_failure_right_before_is_told_as_what_may_be_why() {
     let clause = "10 ms before that, its sibling sh[43], \"sh -c 'exit 1'\", had exited with 1";
     assert!(told(&death).contains(clause), "{}", told(&death));
     let link = death.chain.iter().find(|link| link.event == LinkEvent::ProcessExit);
-    assert_eq!(link.map(|link| link.evidence), Some(Grade::Inferred), "{:#?}", death.chain);
+    // Its end was seen; that it is why is what the cause's own grade is about.
+    assert_eq!(link.map(|link| link.evidence), Some(Grade::Observed), "{:#?}", death.chain);
     for (status, ended_ms) in [(0, 990), (1 << 8, 10)] {
         let death = play(status, ended_ms);
         assert!(!told(&death).contains("sibling"), "{}", told(&death));

@@ -33,6 +33,7 @@ mod started;
 mod stops;
 mod terminals;
 mod time_limits;
+mod told;
 mod unasked;
 mod unexplained;
 mod unit_helpers;

@@ -58,9 +58,11 @@ fn what_was_told_before_is_not_forgotten() {
 #[test]
 fn another_signal_later_is_told_but_not_called_passed_on() {
     let death = relayed(sig::SIGTERM, sig::SIGKILL, 2_100);
-    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::ProcessSignal, Grade::Observed));
+    // Whose command it was is a conclusion.
+    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Inferred));
     let told = &death.cause.explanation;
     assert!(told.contains("had itself got SIGTERM 2.1 s before from kill[80]:"), "{told}");
+    assert!(!told.contains("passed it on"), "{told}");
     let old = relayed(sig::SIGTERM, sig::SIGTERM, 60_000);
     assert!(!old.cause.explanation.contains("had itself got"), "{}", old.cause.explanation);
     let other = relayed(sig::SIGUSR1, sig::SIGTERM, 1_000);
@@ -87,7 +89,7 @@ fn what_came_right_before_outweighs_what_came_earlier() {
         let words = &death.cause.explanation;
         assert!(words.contains("45 ms before from kill[80]"), "{words}");
         assert!(!death.chain.iter().any(|link| link.text.contains("SIGHUP")), "{death:#?}");
-        assert_eq!(death.cause.evidence, Grade::Observed);
+        assert_eq!((death.cause.id, death.cause.evidence), (CauseId::UserCommand, Grade::Inferred));
     }
     let words = told(sig::SIGUSR1, &child).cause.explanation;
     assert!(words.contains("had itself got SIGHUP 1 s before"), "{words}");

@@ -89,10 +89,11 @@ pub fn by_failure(
     let effect = job.at.no_later_than(stop.begun);
     let start = units::job_link(case, target).before(effect);
     let text = format!(
-        "{} was ended by {}, which stopped {} as {target} was isolated, it seems: the same transaction stopped {stopped} \
+        "{} {} {}, which stopped {} as {target} was isolated, it seems: the same transaction stopped {stopped} \
          units, targets among them, as whatever the isolated one does not need is. {} had failed right before, and starts \
          others then (OnFailure=; with OnFailureJobMode=isolate, it seems){}.",
         case.victim_name(),
+        case.was_ended(),
         stop.manager_name(case),
         words::unit(&stop.unit),
         failure.unit,

@@ -51,8 +51,9 @@ pub fn user_stopped(case: &Case<'_>) -> Option<Opinion> {
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         grade.min(linger.grade()),
         format!(
-            "{victim} ({name}) was ended by {}: {}, and {manager_unit}, which it ran below, was \
+            "{victim} ({name}) {} {}: {}, and {manager_unit}, which it ran below, was \
              stopped.",
+            case.was_ended(),
             stop.manager_name(case),
             linger.clause(case, uid, &name, job.ns(), last.as_ref())
         ),

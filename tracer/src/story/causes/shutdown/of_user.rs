@@ -43,8 +43,9 @@ pub fn user_manager(case: &Case<'_>) -> Option<Opinion> {
         Fit::Exact,
         request.grade(),
         format!(
-            "{} was ended by {}, which was told to exit and stopped all of its units, {} among them: {}.",
+            "{} {} {}, which was told to exit and stopped all of its units, {} among them: {}.",
             case.victim_name(),
+            case.was_ended(),
             stop.manager_name(case),
             stop.unit,
             request.sentence(case)?
@@ -66,8 +67,9 @@ fn exited_by_setting(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> O
         Fit::Exact,
         Grade::Inferred,
         format!(
-            "{} was ended by {}, which exited and stopped all of its units, {} among them: {}.",
+            "{} {} {}, which exited and stopped all of its units, {} among them: {}.",
             case.victim_name(),
+            case.was_ended(),
             stop.manager_name(case),
             stop.unit,
             action.clause()
