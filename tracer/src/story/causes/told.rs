@@ -69,7 +69,6 @@ pub fn by_reload(case: &Case<'_>) -> Option<Opinion> {
         units::cited(&command),
         asker(case, request, "the reload")
     );
-    let history = case.world.unit_of(manager, unit);
     let link = units::job_link_before(case, job, case.exit.at);
     let finding = Finding::new(CauseId::UnitReload, Fit::Circumstance, Grade::Inferred, text);
     let finding = if request.is_some() { finding } else { finding.gap(UNSEEN) };
