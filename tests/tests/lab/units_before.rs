@@ -59,7 +59,7 @@ fn a_stop_that_was_asked_for_before() {
 #[test]
 fn an_end_that_was_asked_for_before() {
     let lab = with(
-        "[Service]\nExecStart=/bin/sh -c 'trap \"sleep 6; exit 0\" TERM; while :; do sleep 0.2; done'\n",
+        "[Service]\nExecStart=/bin/sh -c 'trap \"sleep 20; exit 0\" TERM; while :; do sleep 0.2; done'\n",
     );
     let death = traced_late(&lab, || {
         lab.exec(&["systemctl", "stop", "--no-block", "victim.service"]).expect("stopping");
@@ -68,8 +68,8 @@ fn an_end_that_was_asked_for_before() {
     assert_eq!(death.cause(), "unit-stop-requested", "{death}");
     assert_eq!(death.0["cause"]["evidence"], "inferred", "{death}");
     assert_eq!(death.0["killer"]["kind"], "none", "{death}");
-    death.assert_says(&["had begun to end", "who had asked for that was not seen"]);
-    death.assert_chain(&[("unit-state", "had begun to end"), ("job", "under way already")]);
+    death.assert_says(&["had been ending for", "who had asked for that was not seen"]);
+    death.assert_chain(&[("unit-state", "was ending already"), ("job", "under way already")]);
 }
 
 /// The manager says why in its log alone, and had said so before.

@@ -10,8 +10,9 @@ use super::verdict::{AfterSignal, ExitRecord, LossRecord, Outcome, Record, Signa
 use super::world::{KEPT, Seen, SeenSignal, World};
 use super::{manager, mechanism, patience, signals};
 use crate::evidence::{
-    ATTACHED, CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost, Manager,
-    Mechanism, Moment, Process, ProcessId, S, SignalSent, TICK_NS, TargetReason, Task, sig,
+    ATTACHED, CONNECTING, CgroupOwner, Disposition, End, Evidence, Exit, Fact, Header, Job, Lost,
+    Manager, Mechanism, Moment, Process, ProcessId, S, SignalSent, TICK_NS, TargetReason, Task,
+    sig,
 };
 
 /// How many equal signals are shown one by one before further ones are only counted.
@@ -118,7 +119,9 @@ impl Engine {
             // What lived in the same unit may have ended of that.
             let managed = self.managed_ns.is_some_and(|ns| ns.abs_diff(exit.ns()) <= S);
             let needs_journal = by_manager || by_service || managed || hung_up;
-            let journal = self.header.sources.get("journal").is_some_and(|it| it == ATTACHED);
+            // A large one takes longer to open than the header waits.
+            let journal = self.header.sources.get("journal");
+            let journal = journal.is_some_and(|it| it == ATTACHED || it == CONNECTING);
             let is_late = |signal: &SeenSignal| {
                 signal.ns() + LATE_WORD > exit.ns() && causes::awaits_word(&self.world, signal)
             };

@@ -154,7 +154,7 @@ impl<'a> UnitStop<'a> {
                 && (last == sig::SIGKILL
                     || last != first.value.number && is_last_resort(history, last)),
             lost_file: lost_file(case, manager, &unit),
-            run_began_ns: run_began_ns(case, manager, &unit, first.ns()),
+            run_began_ns: run_began_ns(world, manager, &unit, first.ns()),
             began_unseen: history.and_then(|history| began_unseen(history, first.ns())),
             unit,
             first,
@@ -222,7 +222,7 @@ impl<'a> UnitStop<'a> {
             main_exit: None,
             escalated: false,
             lost_file: lost_file(case, manager, unit),
-            run_began_ns: run_began_ns(case, manager, unit, signal.ns()),
+            run_began_ns: run_began_ns(case.world, manager, unit, signal.ns()),
             began_unseen: None,
             unit: unit.to_owned(),
             first: signal,
@@ -302,8 +302,13 @@ pub fn began_unseen(history: &UnitHistory, first_ns: u64) -> Option<Moment> {
     if states.any(|(_, state)| state != "deactivating") {
         return None;
     }
-    let left_us = looked.value.get("ActiveExitTimestamp").and_then(Value::as_u64);
-    let ago_ns = left_us.filter(|left| *left > 0).map_or(0, |left| {
+    let stamp = |name: &str| looked.value.get(name).and_then(Value::as_u64).filter(|us| *us > 0);
+    // That of an earlier run, where the unit had not come to be active in this one.
+    let of_before = |left: u64| {
+        let later = ["InactiveEnterTimestamp", "ExecMainStartTimestamp"].map(stamp);
+        later.into_iter().flatten().any(|other| other >= left)
+    };
+    let ago_ns = stamp("ActiveExitTimestamp").filter(|left| !of_before(*left)).map_or(0, |left| {
         let ago_ns = looked.at.time.unix_ns() - i128::from(left) * 1_000;
         u64::try_from(ago_ns).unwrap_or_default()
     });

@@ -81,12 +81,12 @@ impl<'a> Request<'a> {
     ) -> Option<Self> {
         let name = (manager, unit);
         let unit = &Names::of(case.world, manager, unit);
-        // One that is gone had its answer, which may have been an earlier job.
+        // One that is gone had its answer, which was an earlier job than this where there was one.
         let had_its_own = |id: ProcessId| {
             let known = case.world.people.get(id);
             let gone = known.and_then(|known| known.ended_ns).is_some_and(|ended| ended < at_ns);
             let ran_ns = known.and_then(|known| known.exec_ns).unwrap_or(id.start_ns);
-            gone && had_another(case.world, name, job, ran_ns, at_ns)
+            gone && job.is_some() && had_another(case.world, name, job, ran_ns, at_ns)
         };
         let calls =
             calls_before(case.world, manager, at_ns).filter(|call| wish.is_call(&call.value, unit));

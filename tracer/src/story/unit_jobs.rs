@@ -277,7 +277,7 @@ fn told<'a>(world: &'a World, manager: Manager, unit: &str) -> Vec<Told<'a>> {
         match (&seen.value.result, known) {
             (None, Some(job)) => {
                 job.made_ns = job.made_ns.min(seen.ns());
-                if seen.value.job_type.is_some() {
+                if seen.value.job_type.is_some() || job.seen.source == Source::BusProperty {
                     job.seen = seen;
                 }
             }

@@ -97,12 +97,21 @@ impl World {
 
     /// A job may be told twice: at once, and with its type when the manager has answered.
     fn job(&mut self, at: Moment, source: Source, job: &Job) {
+        // Or by its unit, which has been looked at meanwhile: that tells its type at most.
+        let is_it = |it: &Job| (it.manager, it.id, &it.unit) == (job.manager, job.id, &job.unit);
+        let mut known = self.jobs.0.iter_mut().rev().filter(|seen| is_it(&seen.value));
+        if source == Source::BusProperty
+            && let Some(known) = known.next()
+        {
+            if (&known.value.job_type, &known.value.result) == (&None, &None) {
+                known.value.job_type.clone_from(&job.job_type);
+            }
+            return;
+        }
         let mut told = self.jobs.0.iter_mut().rev();
         let known = told.find(|seen| {
             let it = &seen.value;
-            seen.at == at
-                && (it.manager, it.id, &it.unit) == (job.manager, job.id, &job.unit)
-                && (&it.job_type, &it.result) == (&None, &None)
+            seen.at == at && is_it(it) && (&it.job_type, &it.result) == (&None, &None)
         });
         match known.filter(|_| job.result.is_none()) {
             Some(known) => known.value.job_type.clone_from(&job.job_type),

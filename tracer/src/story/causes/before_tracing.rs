@@ -4,7 +4,8 @@ use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, Source};
 use crate::story::case::Case;
 use crate::story::fixes::UnitAt;
-use crate::story::manager::{self, began_unseen};
+use crate::story::manager::began_unseen;
+use crate::story::manager::main_process::was_named_main;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_jobs::stop_job;
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
@@ -34,15 +35,23 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
         }
         (None, _) => "; why was not seen".to_owned(),
     };
-    let text = format!("{unit} had begun to end");
+    // A stop asks the main process; others may have ended for a reason of their own.
+    let is_main = was_named_main(case.world, manager, unit, case.victim);
+    let (id, asked) = match job {
+        Some(_) if is_main => {
+            (CauseId::UnitStopRequested, "the signal or command that asked it to end, it seems,")
+        }
+        _ => (CauseId::ExitedByItself, "whether anything had asked it to end"),
+    };
+    let text = format!("{unit} was ending already");
     let link = case.link(began, LinkEvent::UnitState, Source::BusProperty, None, text);
     Finding::new(
-        if job.is_some() { CauseId::UnitStopRequested } else { CauseId::ExitedByItself },
+        id,
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{} exited with status {status}, {since} after {} had begun to end{why}. That was before killtrace looked at it \
-             first: whatever signal or command asked it to end is not in this trace.",
+            "{} exited with status {status}. {} had been ending for {since} at least{why}. That had begun before killtrace looked \
+             at it first: {asked} is not in this trace.",
             case.victim_name(),
             words::unit(unit),
         ),
@@ -51,6 +60,6 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
     .links(job.map(|job| units::job_link(case, job)))
     .links(request.iter().flat_map(|request| request.links(case, case.exit.at)))
     .fixes(fixes::look_at_unit(&UnitAt::of(case.world, manager, unit)))
-    .gap(format!("what {}'s units were asked before tracing began was not seen", manager::name_of(case.world, manager)))
+    .gap(format!("what had happened to {unit} before killtrace looked at it first was not seen"))
     .answer()
 }

@@ -51,7 +51,7 @@ fn begun_unseen(
     began: Moment,
 ) -> Option<Opinion> {
     let since = words::span(case.struck_ns().saturating_sub(began.boot_ns));
-    let text = format!("{} had begun to end {since} before", stop.unit);
+    let text = format!("{} was ending already, {since} before", stop.unit);
     let began_link = case
         .link(began, LinkEvent::UnitState, Source::BusProperty, None, text)
         .said_over(stop.manager);
@@ -70,7 +70,7 @@ fn begun_unseen(
     .settings(overrun.settings(case, stop).into_iter().map(Some))
     .links([began_link])
     .links(overrun.links(case, stop))
-    .gap(format!("what {} had begun to end for was before tracing began", stop.unit))
+    .gap(format!("why {} had begun to end, before killtrace looked at it first, was not seen", stop.unit))
     .fixes(fixes::look_at_unit(&stop.at()))
     .fixes(overrun.fixes(case, stop))
     .answer()
@@ -221,13 +221,12 @@ fn limit_said<'a>(
     if stop.by_command.is_some() {
         return None;
     }
-    // It is logged right before the first signal, which may have been sent before anybody looked; the journal hands it over
-    // a little later.
-    let first_ns = [Some(stop.first.ns()), stop.began_unseen.map(|began| began.boot_ns)];
+    // It is logged right before the first signal, and the journal hands it over a little later. Where that was sent before
+    // anybody looked, it is somewhere in the unit's present run.
+    let first_ns = stop.first.ns();
     let distance = |line: &Seen<JournalLine>| {
-        let near = |first: &u64| line.ns() <= first + S && line.ns() + 2 * S >= *first;
-        let firsts = first_ns.iter().flatten().filter(|first| near(first));
-        firsts.map(|first| line.ns().abs_diff(*first)).min()
+        let near = line.ns() + 2 * S >= first_ns || stop.began_unseen.is_some();
+        (near && line.ns() <= first_ns + S).then(|| line.ns().abs_diff(first_ns))
     };
     let said = case.world.journal.iter().filter_map(|line| {
         let distance = distance(line).filter(|_| journal::said_of_run(line, stop))?;
@@ -512,6 +511,6 @@ fn pid_file_missed<'a>(
         line.ns() <= timed_out.ns()
             && line.ns() + LONGEST_JOB >= timed_out.ns()
             && line.value.message.contains("Can't open PID file")
-            && journal::said_of_run(line, stop)
+            && journal::manager_said(&line.value, stop, &stop.unit)
     })
 }

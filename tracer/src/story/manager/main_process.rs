@@ -42,10 +42,17 @@ pub fn main_end<'a>(
     // Nobody said which process is the main one: it is a child of the manager that lived in the unit, and none that a
     // setting has run.
     let history = world.unit_of(manager, unit);
+    let of_manager = |task: &Task| match manager {
+        Manager::System => task.ppid == 1,
+        Manager::User(_) => {
+            let parent = world.people.get(task.id).and_then(|known| known.parents.first());
+            parent.is_some_and(|parent| is_manager(world, *parent))
+        }
+    };
     recent.find(|exit| {
         let task = &exit.value.task;
         exit.ns() + S >= before_ns
-            && is_started_by(world, task, manager)
+            && of_manager(task)
             && !history.is_some_and(|history| was_control(history, task.id))
             && lives_in(world, task, manager).as_deref() == Some(unit)
     })
@@ -106,25 +113,11 @@ pub fn asked_to_end<'a>(
     })
 }
 
-/// When the unit's run of `at_ns` had begun, at the latest: its main process had been started, or the victim, where the
-/// manager itself started that. 0 where neither is known.
-pub fn run_began_ns(case: &Case<'_>, manager: Manager, unit: &str, at_ns: u64) -> u64 {
-    let mains = Mains::of(case.world, manager, unit);
+/// When the unit's run of `at_ns` had begun, at the latest: its main process had been started. 0 where that is not known.
+pub fn run_began_ns(world: &World, manager: Manager, unit: &str, at_ns: u64) -> u64 {
+    let mains = Mains::of(world, manager, unit);
     let named = mains.pids.iter().rfind(|(heard_ns, _)| *heard_ns <= at_ns);
-    let main = named.and_then(|(_, pid)| case.world.people.at(*pid, at_ns));
-    let own = is_started_by(case.world, &case.exit.value.task, manager).then_some(case.victim);
-    main.into_iter().chain(own).map(|id| id.start_ns).max().unwrap_or_default()
-}
-
-/// Whether a process is a child of the manager.
-fn is_started_by(world: &World, task: &Task, manager: Manager) -> bool {
-    match manager {
-        Manager::System => task.ppid == 1,
-        Manager::User(_) => {
-            let parent = world.people.get(task.id).and_then(|known| known.parents.first());
-            parent.is_some_and(|parent| is_manager(world, *parent))
-        }
-    }
+    named.and_then(|(_, pid)| world.people.at(*pid, at_ns)).map_or(0, |main| main.start_ns)
 }
 
 /// Whether a manager said that a process was the main one of its unit.

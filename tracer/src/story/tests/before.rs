@@ -31,7 +31,7 @@ fn logged(scene: Scene, ms: u64, message: &str) -> Scene {
 fn a_time_limit_of_the_run_before_is_not_why() {
     let told = |born_ms| {
         let victim = victim(born_ms);
-        let scene = Scene::watching(&victim);
+        let scene = Scene::watching(&victim).unit(born_ms + 1, UNIT, &[("MainPID", json!(142))]);
         logged(scene, 4800, "Service reached runtime time limit. Stopping.")
             .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
             .exit(5002, victim, u32::from(sig::SIGTERM), true)
@@ -103,11 +103,41 @@ fn a_stop_from_before_is_told_as_that() {
     let began = death.chain.first().expect("a link");
     assert_eq!(
         (began.at, began.text.as_str()),
-        (at(3000), "v.service had begun to end 6 s before")
+        (at(3000), "v.service was ending already, 6 s before")
     );
 
     let limit = |scene| logged(scene, 3001, "Service reached runtime time limit. Stopping.");
     assert_eq!(killed(ending_before(limit)).cause.id, CauseId::UnitRuntimeMax);
+}
+
+/// The property is of when the unit was last active: in a start that fails, of an earlier run.
+#[test]
+fn when_an_earlier_run_ended_is_not_when_this_one_began_to() {
+    let us = |ms| json!(u64::try_from(at(ms).time.unix_ns() / 1000).expect("after 1970"));
+    let ending = [
+        ("ActiveState", json!("deactivating")),
+        ("ActiveExitTimestamp", us(50)),
+        ("InactiveEnterTimestamp", us(60)),
+        ("MainPID", json!(142)),
+    ];
+    let scene = Scene::watching(&victim(100)).unit(4000, UNIT, &ending);
+    let death = killed(scene.clone());
+    assert_eq!(death.chain.first().map(|link| link.at), Some(at(4000)), "{death:#?}");
+    // What the manager logged in this run counts, however long before it was looked at.
+    let death = killed(logged(scene, 1000, "start operation timed out. Terminating."));
+    assert_eq!(death.cause.id, CauseId::UnitStartTimeout, "{death:#?}");
+}
+
+/// A child whose parent was killed in the same stop belongs to PID 1 when it ends.
+#[test]
+fn an_orphan_is_not_the_beginning_of_a_run() {
+    let orphan = victim(5000);
+    let scene = Scene::watching(&orphan).unit(100, UNIT, &[("MainPID", json!(141))]);
+    let death = logged(scene, 4999, "Service reached runtime time limit. Stopping.")
+        .signal(5001, signal(sig::SIGTERM, systemd(), orphan.clone()))
+        .exit(5002, orphan, u32::from(sig::SIGTERM), true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitRuntimeMax, "{death:#?}");
 }
 
 /// The job that was there, and a client of before that waits for it.
@@ -145,6 +175,38 @@ fn who_still_waits_for_it_asked() {
     assert!(!text.contains("systemctl status"), "{text}");
 }
 
+/// A job that was announced is as it was announced, whatever its unit says of it when that is looked at.
+#[test]
+fn a_job_that_was_announced_was_not_there_before() {
+    let victim = victim(100);
+    let job = Job {
+        manager: Manager::System,
+        id: 8,
+        unit: UNIT.to_owned(),
+        job_type: Some("stop".to_owned()),
+        result: None,
+    };
+    let looked_at = |ms: u64| {
+        let scene = Scene::watching(&victim);
+        let told = |scene: Scene| scene.add(ms, Source::BusProperty, Fact::Job(job.clone()));
+        let scene = if ms < 4900 { told(scene) } else { scene };
+        let scene = scene.job_of_type(4900, 8, None, UNIT);
+        let scene = if ms < 4900 { scene } else { told(scene) };
+        scene
+            .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(5002, victim.clone(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    for ms in [4890, 4950] {
+        let death = looked_at(ms);
+        let texts: Vec<_> = death.chain.iter().map(|link| (link.at, link.text.as_str())).collect();
+        let told = texts.iter().find(|(_, text)| text.contains("job 8"));
+        let (when, text) = told.unwrap_or_else(|| panic!("{texts:#?}"));
+        assert_eq!(*when, at(4900), "{text}");
+        assert!(!text.contains("already"), "{text}");
+    }
+}
+
 #[test]
 fn an_exit_after_a_stop_from_before_is_not_by_itself() {
     let exited = |scene: Scene| scene.exit(9002, victim(100), 0, true).death();
@@ -158,6 +220,13 @@ fn an_exit_after_a_stop_from_before_is_not_by_itself() {
     let death = exited(ending_before(|scene| scene));
     assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
+
+    // A stop asks the main process; what else is in the unit may end for a reason of its own.
+    let other = Task { id: ProcessId { pid: 143, ..victim(100).id }, tid: 143, ..victim(100) };
+    let scene = ending_before(|scene| with_job(scene, None)).target(&other, TargetReason::Running);
+    let death = scene.exit(9002, other, 0, true).death();
+    assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
+    assert!(death.cause.explanation.contains("whether anything had asked it"), "{death:#?}");
 }
 
 /// What lives outside of the tracer's pid namespace has the number 0, as a unit without a main process says.

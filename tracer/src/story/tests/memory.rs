@@ -393,6 +393,7 @@ fn the_words_of_an_oom_daemon_are_waited_for() {
     let short = "low memory! at or below SIGTERM limits: mem 10.00%";
     for (sender, journal, words, waits) in [
         (&daemon, "attached", None, true),
+        (&daemon, "connecting", None, true),
         (&daemon, "attached", Some("mem avail: 80 of 1000 MiB"), false),
         (&daemon, "attached", Some(short), false),
         (&daemon, "no journalctl", None, false),

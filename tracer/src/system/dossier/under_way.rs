@@ -11,7 +11,8 @@ use crate::system::context::Context;
 use crate::system::{journal, systemd};
 
 /// What asks a manager for a job and waits for its end.
-const CLIENTS: [&str; 4] = ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo"];
+const CLIENTS: [&str; 7] =
+    ["systemctl", "service", "invoke-rc.d", "deb-systemd-invo", "systemd-run", "telinit", "init"];
 
 /// How many of them are looked at: anybody can start any number.
 const MAX_CLIENTS: usize = 64;
@@ -28,8 +29,11 @@ pub async fn tell(context: &Arc<Context>, manager: Manager, unit: &str, properti
         }
     }
     let is_ending = properties.get("ActiveState").and_then(Value::as_str) == Some("deactivating");
-    let since_us = properties.get("ActiveExitTimestamp").and_then(Value::as_u64);
-    if let Some(since_us) = since_us.filter(|since| is_ending && *since > 0) {
+    // When the present run began to end: what left the state `active` then, or never came to it.
+    let stamp = |name: &str| properties.get(name).and_then(Value::as_u64).filter(|us| *us > 0);
+    let since_us =
+        ["ActiveExitTimestamp", "InactiveExitTimestamp"].map(stamp).into_iter().flatten();
+    if let Some(since_us) = since_us.max().filter(|_| is_ending) {
         journal::look_back_on(context, manager, unit, since_us).await;
     }
 }

@@ -67,7 +67,8 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 #[rustfmt::skip]
 const READ: &[&str] = &[
     "Id", "Names", "Description", "LoadState", "ActiveState", "SubState", "FragmentPath", "DropInPaths",
-    "InvocationID", "Transient", "Slice", "StateChangeTimestamp",
+    "InvocationID", "Transient", "Slice", "StateChangeTimestamp", "Job",
+    "InactiveExitTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "ExecMainStartTimestamp",
     "Requires", "Requisite", "BindsTo", "PartOf", "RequiredBy", "RequisiteOf", "WantedBy", "UpheldBy", "BoundBy", "Conflicts", "ConflictedBy",
     "TriggeredBy", "OnFailureOf", "OnSuccessOf", "PropagatesStopTo", "StopPropagatedFrom", "StopWhenUnneeded", "IgnoreOnIsolate", "NeedDaemonReload",
     "KillMode", "KillSignal", "RestartKillSignal", "FinalKillSignal", "WatchdogSignal", "ReloadSignal", "SendSIGHUP",
@@ -80,9 +81,9 @@ const READ: &[&str] = &[
 /// Those of which nothing is concluded: they are there for whoever reads a recording.
 #[rustfmt::skip]
 const SHOWN: &[&str] = &[
-    "FreezerState", "ControlGroup", "ControlGroupId", "Controller", "ConsistsOf", "Job", "JobTimeoutUSec", "SendSIGKILL",
-    "ActiveEnterTimestamp", "ActiveExitTimestamp", "InactiveEnterTimestamp", "WatchdogTimestamp",
-    "ExecMainStartTimestamp", "ExecMainExitTimestamp", "ExecMainCode", "ExecMainStatus",
+    "FreezerState", "ControlGroup", "ControlGroupId", "Controller", "ConsistsOf", "JobTimeoutUSec", "SendSIGKILL",
+    "ActiveEnterTimestamp", "WatchdogTimestamp",
+    "ExecMainExitTimestamp", "ExecMainCode", "ExecMainStatus",
 ];
 
 /// The name of a manager's connection among the sources.
