@@ -283,7 +283,7 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
     let manner = Manner::of(case, container, &asker, told, told);
     let finding = Finding::new(
         CauseId::ContainerStop,
-        Fit::Program,
+        Fit::Circumstance,
         Grade::Inferred,
         format!(
             "{} got {} from {} when {name} was stopped.{}{}{}{}",
