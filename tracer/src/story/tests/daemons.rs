@@ -10,20 +10,20 @@ fn root(pid: u32, comm: &str, cgroup: &str) -> Task {
     Task { uid: 0, euid: 0, ..task_in(pid, comm, cgroup) }
 }
 
-fn killed_by(killer: Task, victim: Task, said: Option<&str>) -> Death {
+/// `said`: what the service of this daemon logged.
+fn killed_by(killer: Task, victim: Task, said: Option<(&str, &str)>) -> Death {
     let mut scene = Scene::default()
         .user(1000, "alice")
         .target(&victim, TargetReason::Running)
         .signal(5, signal(sig::SIGKILL, killer, victim.clone()));
-    if let Some(message) = said {
+    if let Some((daemon, message)) = said {
         let line = JournalLine {
-            comm: Some("(udev-worker)".to_owned()),
-            from_unit: Some("systemd-udevd.service".to_owned()),
+            from_unit: Some(format!("{daemon}.service")),
             uid: Some(0),
             message: message.to_owned(),
             ..JournalLine::default()
         };
-        scene = scene.add(6, Source::Journal, Fact::Journal(line));
+        scene = scene.add(4, Source::Journal, Fact::Journal(line));
     }
     scene.exit(7, victim, 9, true).death()
 }
@@ -42,7 +42,11 @@ fn what_a_devices_rule_left_running() {
 #[test]
 fn what_a_devices_rule_ran_for_too_long() {
     let said = "sda: Spawned process '/usr/local/bin/scan' [42] timed out after 2min 59s, killing.";
-    let death = killed_by(root(301, "(udev-worker)", UDEV), root(42, "scan", UDEV), Some(said));
+    let death = killed_by(
+        root(301, "(udev-worker)", UDEV),
+        root(42, "scan", UDEV),
+        Some(("systemd-udevd", said)),
+    );
     assert_eq!(death.cause.id, CauseId::UdevCleanup, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Reported, "{death:#?}");
     assert!(death.cause.explanation.contains("timed out after 2min 59s"), "{death:#?}");
@@ -59,21 +63,7 @@ fn what_a_devices_rule_ends_itself() {
 fn killed_by_homed(cgroup: &str, said: Option<&str>) -> Death {
     let victim = task_in(42, "vim", "/user.slice/user-1000.slice/session-2.scope");
     let killer = task_in(301, "(sd-killer)", cgroup);
-    let mut scene = Scene::default()
-        .user(1000, "alice")
-        .target(&victim, TargetReason::Running)
-        .signal(5, signal(sig::SIGKILL, killer, victim.clone()));
-    if let Some(message) = said {
-        let line = JournalLine {
-            comm: Some("systemd-homed".to_owned()),
-            from_unit: Some("systemd-homed.service".to_owned()),
-            uid: Some(0),
-            message: message.to_owned(),
-            ..JournalLine::default()
-        };
-        scene = scene.add(4, Source::Journal, Fact::Journal(line));
-    }
-    scene.exit(7, victim, 9, true).death()
+    killed_by(killer, victim, said.map(|said| ("systemd-homed", said)))
 }
 
 #[test]
