@@ -12,7 +12,8 @@ use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
 use crate::evidence::{
-    ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, Manager, Mechanism, S, sig, signal_name,
+    ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, MS, Manager, Mechanism, S, SignalSent,
+    sig, signal_name,
 };
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -333,7 +334,11 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
 /// wait for that give (`TimeoutStopSec=` is 90 s, others have less).
 const ASKED_BEFORE: u64 = 90 * S;
 
-/// The newest requests of others to end that a process caught and outlived, before it was killed. They did not end it:
+/// How long before its end a request has to have come for it to be told that the process went on: what comes with the blow
+/// has had no time to be followed.
+const HAD_TIME: u64 = 100 * MS;
+
+/// The newest requests of others to end that a process had a handler for, before it was killed. They did not end it:
 /// whoever reads the story has to know that somebody had wanted it gone.
 fn asked_by_others(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
     if blow.way != Way::Killed {
@@ -346,18 +351,40 @@ fn asked_by_others(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
             // A daemon reads its settings again when somebody sends that.
             || sent.number == sig::SIGHUP && mechanism::of(sent).is_kernels_own();
         let is_others = sent.sender.id != sender && sent.sender.id != case.victim;
-        let is_caught = sent.disposition == Some(Disposition::Handler);
-        let is_near =
-            signal.ns() < blow.signal.ns() && signal.ns() + ASKED_BEFORE > blow.signal.ns();
-        is_order && is_others && is_caught && is_near && patience::reached(sent)
+        let could_run = sent.disposition == Some(Disposition::Handler)
+            && !sent.blocked
+            && !was_stopped(case, signal, blow);
+        // A key is meant for whatever is in the foreground.
+        let is_typed = mechanism::of(sent) == Mechanism::TtySignal;
+        let is_near = signal.ns() + HAD_TIME <= blow.signal.ns()
+            && signal.ns() + ASKED_BEFORE > blow.signal.ns();
+        is_order && !is_typed && is_others && could_run && is_near && patience::reached(sent)
     };
     let newest = case.world.signals_to(case.victim).iter().rev().filter(asks).take(EARLIER);
     let told = |signal: &SeenSignal| {
         let mut link = case.signal_link(signal, mechanism::of(&signal.value));
-        link.text.push_str(", which it caught and outlived");
+        let later = words::span(blow.signal.ns().saturating_sub(signal.ns()));
+        link.text
+            .push_str(&format!(", for which it had a handler; it was still there {later} later"));
         link
     };
     newest.map(told).collect()
+}
+
+/// Whether a process had been stopped when a signal came, and nothing let it go on before the blow, as far as the signals
+/// tell: no handler of its ran.
+fn was_stopped(case: &Case<'_>, came: &SeenSignal, blow: Blow<'_>) -> bool {
+    let stops = |sent: &SignalSent| match sent.number {
+        sig::SIGSTOP => true,
+        sig::SIGTSTP | sig::SIGTTIN | sig::SIGTTOU => {
+            sent.disposition == Some(Disposition::Default) && !sent.blocked
+        }
+        _ => false,
+    };
+    let before = case.world.signals_to(case.victim).iter().rev();
+    let mut before = before.filter(|signal| signal.ns() < blow.signal.ns());
+    let newest = before.find(|it| it.value.number == sig::SIGCONT || stops(&it.value));
+    newest.is_some_and(|it| it.value.number != sig::SIGCONT && it.ns() <= came.ns())
 }
 
 /// What came over the bus or from the journal has the time at which it was read, which may be after what
