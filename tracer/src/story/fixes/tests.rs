@@ -180,7 +180,7 @@ fn of_no_unit() -> Vec<Fix> {
 }
 
 fn whose() -> Whose {
-    Whose { uid: 1000, name: Some("alice".to_owned()) }
+    Whose::called(1000, Some("alice"))
 }
 
 #[test]

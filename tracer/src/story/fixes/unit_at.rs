@@ -9,14 +9,19 @@ use crate::evidence::{Manager, unit_template};
 pub struct Whose {
     /// The number.
     pub uid: u32,
-    /// The name, where a shell can take it as it is; else whoever reads a remedy has to be that user.
+    /// The name, where a shell can take it as it is; the number does as well.
     pub name: Option<String>,
+    /// The home directory, where it is known.
+    pub home: Option<String>,
 }
 
 impl Whose {
     /// As far as the name is known.
     pub fn of(world: &World, uid: u32) -> Self {
-        Self::called(uid, world.user(uid).map(|user| user.name.as_str()))
+        let user = world.user(uid);
+        let is_path = |home: &&str| home.starts_with('/') && !home.contains(char::is_control);
+        let home = user.and_then(|user| user.home.as_deref()).filter(is_path).map(str::to_owned);
+        Self { home, ..Self::called(uid, user.map(|user| user.name.as_str())) }
     }
 
     /// By number and name.
@@ -25,21 +30,35 @@ impl Whose {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(plain)
         };
-        Self { uid, name: name.filter(is_plain).map(str::to_owned) }
+        Self { uid, name: name.filter(is_plain).map(str::to_owned), home: None }
     }
 
-    /// What has a command run as that user, whoever runs it; with a space behind it.
-    fn become_them(&self) -> String {
-        self.name.as_ref().map(|name| format!("sudo -u {name} ")).unwrap_or_default()
+    /// That user, as sudo takes one.
+    fn sudo_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("'#{}'", self.uid))
+    }
+
+    /// A command about a file below that user's home directory, whoever calls it.
+    fn at_home(&self, command: &str, file: &str) -> String {
+        let user = self.sudo_name();
+        match (&self.name, &self.home) {
+            (Some(name), _) => format!("sudo -u {user} {command} ~{name}/{}", quoted(file)),
+            (None, Some(home)) => {
+                let path = format!("{}/{file}", home.trim_end_matches('/'));
+                format!("sudo -u {user} {command} {}", quoted(&path))
+            }
+            // A shell of theirs knows where that is.
+            (None, None) => {
+                let command = quoted(&format!("{command} ~/{}", quoted(file)));
+                format!("sudo -H -u {user} sh -c {command}")
+            }
+        }
     }
 
     /// A command for that user's manager, whoever calls it. Not by `-M USER@`: that needs the user's bus, which not every
     /// machine has, and neither shows files nor edits them.
     pub(super) fn command(&self, command: &str) -> String {
-        let Self { uid, name } = self;
-        let runtime = name.as_ref().map(|_| format!("XDG_RUNTIME_DIR=/run/user/{uid} "));
-        let (sudo, runtime) = (self.become_them(), runtime.unwrap_or_default());
-        format!("{sudo}{runtime}{command}")
+        format!("sudo -u {} XDG_RUNTIME_DIR=/run/user/{} {command}", self.sudo_name(), self.uid)
     }
 
     /// The same of systemctl.
@@ -143,22 +162,18 @@ impl UnitAt {
         if self.transient && name == self.unit {
             return vec![self.made_anew(&format!("with: {} -p {line} …", self.run()))];
         }
-        let (base, sudo) = match &self.user {
-            Some(user) => {
-                let home = user.name.as_deref().unwrap_or_default();
-                (format!("~{home}/.config/systemd/user"), user.become_them())
-            }
-            None => ("/etc/systemd/system".to_owned(), "sudo ".to_owned()),
+        let there = |command: &str, file: &str| match &self.user {
+            Some(user) => user.at_home(command, &format!(".config/systemd/user/{file}")),
+            None => format!("sudo {command} {}", quoted(&format!("/etc/systemd/system/{file}"))),
         };
-        let directory = format!("{base}/{}.d", quoted(&name));
+        let directory = format!("{name}.d");
         let setting = line.split_once('=').map_or(line, |(name, _)| name);
+        // A file for each setting: one remedy does not undo another. The last by its name has the last word, also over
+        // `systemctl edit`'s override.conf.
+        let file = there("tee", &format!("{directory}/zz-killtrace-{setting}.conf"));
         let commands = [
-            format!("{sudo}mkdir -p {directory}"),
-            // A file for each setting: one remedy does not undo another. The last by its name has the last word,
-            // also over `systemctl edit`'s override.conf.
-            format!(
-                "printf '[{section}]\\n{line}\\n' | {sudo}tee {directory}/zz-killtrace-{setting}.conf"
-            ),
+            there("mkdir -p", &directory),
+            format!("printf '[{section}]\\n{line}\\n' | {file}"),
             self.sudo(&self.systemctl("daemon-reload")),
         ];
         self.restored().into_iter().chain(commands).collect()
@@ -220,7 +235,7 @@ mod tests {
     use super::*;
 
     fn of_user(name: Option<&str>) -> UnitAt {
-        let user = Whose { uid: 1000, name: name.map(str::to_owned) };
+        let user = Whose::called(1000, name);
         UnitAt { user: Some(user), ..UnitAt::of_system("own.service") }
     }
 
@@ -241,12 +256,33 @@ mod tests {
         );
     }
 
+    /// Root would act on its own manager, and on its own files.
     #[test]
-    fn a_user_whose_name_is_not_known_does_it_themselves() {
-        let at = of_user(None);
-        assert_eq!(at.show("KillMode"), "systemctl --user show -p KillMode own.service");
+    fn a_user_whose_name_no_shell_takes_is_called_by_number() {
+        const BY_NUMBER: &str = "sudo -u '#1000' XDG_RUNTIME_DIR=/run/user/1000 systemctl --user";
+        for name in [None, Some("a@corp"), Some("CORP\\a"), Some("_a"), Some("1a"), Some("a b")] {
+            let at = of_user(name);
+            assert_eq!(at.show("KillMode"), format!("{BY_NUMBER} show -p KillMode own.service"));
+            assert_eq!(at.edit("", "x")[0], format!("{BY_NUMBER} edit own.service"));
+            let set = at.set("Service", "KillMode=process");
+            let [mkdir, tee, reload] = &set[..] else { panic!("{set:?}") };
+            let their = "sudo -H -u '#1000' sh -c";
+            assert_eq!(mkdir, &format!("{their} 'mkdir -p ~/.config/systemd/user/own.service.d'"));
+            let file = "~/.config/systemd/user/own.service.d/zz-killtrace-KillMode.conf";
+            assert!(tee.ends_with(&format!("| {their} 'tee {file}'")), "{tee}");
+            assert_eq!(reload, &format!("{BY_NUMBER} daemon-reload"));
+        }
+    }
+
+    #[test]
+    fn a_home_directory_is_quoted_where_it_is_known() {
+        let home = Some("/home/a; reboot".to_owned());
+        let user = Whose { home, ..Whose::called(1000, Some("a@corp")) };
+        let at = UnitAt { user: Some(user), ..UnitAt::of_system("own.service") };
         let set = at.set("Service", "KillMode=process");
-        assert_eq!(set[0], "mkdir -p ~/.config/systemd/user/own.service.d");
-        assert_eq!(at.edit("", "x")[0], "systemctl --user edit own.service");
+        let directory = "/home/a; reboot/.config/systemd/user/own.service.d";
+        assert_eq!(set[0], format!("sudo -u '#1000' mkdir -p '{directory}'"));
+        let tee = format!("| sudo -u '#1000' tee '{directory}/zz-killtrace-KillMode.conf'");
+        assert!(set[1].ends_with(&tee), "{set:?}");
     }
 }
