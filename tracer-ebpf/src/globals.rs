@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use killtrace_ebpf::{
-    COMM_LEN, Config, Kin, Offsets, RING_BYTES, Repeats, Switches, Watch, loss, mode,
+    COMM_LEN, Config, Kin, MAX_CGROUPS, MAX_WATCHED, Offsets, RING_BYTES, Repeats, Switches, Watch,
+    loss, mode,
 };
 
 /// Where kernel fields are. Frozen before the programs are loaded.
@@ -43,7 +44,7 @@ pub static MAPPINGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Targets and witnesses, by process id in the tracer's pid namespace.
 #[map]
-pub static WATCHED: HashMap<u32, Watch> = HashMap::with_max_entries(16384, 0);
+pub static WATCHED: HashMap<u32, Watch> = HashMap::with_max_entries(MAX_WATCHED, 0);
 
 /// Target names: the first 15 bytes, padded with zeros.
 #[map]
@@ -51,7 +52,7 @@ pub static NAMES: HashMap<[u64; COMM_LEN / 8], u32> = HashMap::with_max_entries(
 
 /// Target cgroups, by id.
 #[map]
-pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
 /// Target users, by real user id.
 #[map]

@@ -12,6 +12,11 @@ mod maps;
 pub use config::*;
 pub use maps::*;
 
+/// Most targets and witnesses.
+pub const MAX_WATCHED: u32 = 16384;
+/// Most cgroups of targets.
+pub const MAX_CGROUPS: u32 = 4096;
+
 /// Length of `task_struct.comm`, including the terminating zero.
 pub const COMM_LEN: usize = 16;
 /// How many ancestors of a task are captured, nearest first.

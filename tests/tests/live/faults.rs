@@ -443,6 +443,29 @@ fn ten_thousand_cgroups() {
     assert_eq!(death.victim.cgroup, Some(top.path("9999")), "{death:#?}");
 }
 
+/// Anybody who owns a tree of cgroups can make more than there is room for: the trace goes on, and says so.
+#[test]
+fn a_target_of_more_cgroups_than_fit() {
+    const ROOM: u64 = 4096;
+    let top = Cgroup::new("full");
+    for number in 0..ROOM + 99 {
+        top.below(&number.to_string());
+    }
+    let child = sleeper(&top.0.join("4000"));
+    let pid = child.id();
+    let target = format!("cgroup:{}", top.path(""));
+    let mut trace = Trace::start("full", &["--target".to_owned(), target]);
+    trace.hear("more than the 4096 cgroups that there is room for");
+    kill(child);
+    let death = trace.death_of(pid);
+    let ended = trace.stop();
+    assert!(killed(&death), "{death:#?}");
+    assert!(death.gaps.iter().any(|gap| gap.contains("cgroups of targets")), "{death:#?}");
+    // The top one is one more.
+    let left_out: Vec<u64> = ended.losses().map(|loss| loss.dropped).collect();
+    assert_eq!(left_out, [100], "{}", ended.complaint());
+}
+
 /// A target stays one where it is moved away and its cgroup removed, and lives where it was moved to.
 #[test]
 fn the_cgroup_of_a_target_is_removed() {

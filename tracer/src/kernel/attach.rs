@@ -11,7 +11,7 @@ use super::{
     clock::Clock,
     decode::Decoder,
     load::{Attached, Loaded},
-    losses::Losses,
+    losses::{LeftOut, Losses},
     offsets::Missing,
     preflight,
     programs_log::ProgramsLog,
@@ -72,7 +72,8 @@ impl Kernel {
 
         let mut watched = loaded.map("WATCHED")?;
         for id in &selection.pids {
-            watch(&mut watched, *id, target_flags(selection.follow))?;
+            // What has no room is told where it is made a target once more, with what has come meanwhile.
+            had_room(watch(&mut watched, *id, target_flags(selection.follow))).map_err(full)?;
         }
         let mut names = loaded.map::<HashMap<MapData, [u8; COMM_LEN], u32>>("NAMES")?;
         for name in &selection.names {
@@ -123,12 +124,12 @@ impl Kernel {
         &self.lacking
     }
 
-    /// Makes a process a target. A start time of 0 stands for any.
+    /// Makes a process a target. A start time of 0 stands for any. Whether there was room for it.
     ///
     /// # Errors
-    /// Where there are too many targets.
-    pub fn add_target(&mut self, id: ProcessId, follow: bool) -> io::Result<()> {
-        watch(&mut self.watched, id, target_flags(follow)).map_err(io::Error::other)
+    /// Where the kernel refuses it.
+    pub fn add_target(&mut self, id: ProcessId, follow: bool) -> io::Result<bool> {
+        had_room(watch(&mut self.watched, id, target_flags(follow))).map_err(io::Error::other)
     }
 
     /// Has every signal to a process reported that is no target, but whose fate can explain a target's.
@@ -144,13 +145,20 @@ impl Kernel {
         watch(&mut self.watched, id, flag::WITNESS).map_err(io::Error::other)
     }
 
-    /// Makes the processes in a cgroup targets, and those in what is made below it from now on.
+    /// Makes the processes in a cgroup targets, and those in what is made below it from now on. Whether there was room
+    /// for it.
     ///
     /// # Errors
-    /// Where there are too many.
-    pub fn add_cgroup(&mut self, id: u64) -> io::Result<()> {
-        self.cgroups.insert(id, 1, 0).map_err(io::Error::other)?;
-        self.add_mode(mode::CGROUPS)
+    /// Where the kernel refuses it.
+    pub fn add_cgroup(&mut self, id: u64) -> io::Result<bool> {
+        let has_room = had_room(self.cgroups.insert(id, 1, 0)).map_err(io::Error::other)?;
+        self.add_mode(mode::CGROUPS)?;
+        Ok(has_room)
+    }
+
+    /// Has it reported with the losses that there was no room for a target that the kernel side has not counted.
+    pub const fn left_out(&mut self, what: LeftOut) {
+        self.stream.left_out(what);
     }
 
     /// Has the ends of connections on a local TCP port reported.
@@ -196,7 +204,8 @@ impl Unattached {
     /// Fills in the rest, and says which modes that makes.
     fn select(&mut self, selection: &Selection) -> Result<u32, AttachError> {
         for id in &selection.cgroups {
-            self.cgroups.insert(id, 1, 0).map_err(full)?;
+            // As with processes.
+            had_room(self.cgroups.insert(id, 1, 0)).map_err(full)?;
         }
         for port in &selection.tcp_ports {
             self.ports.insert(u32::from(*port), 1, 0).map_err(full)?;
@@ -231,9 +240,21 @@ fn watch(
     map: &mut HashMap<MapData, u32, Value>,
     id: ProcessId,
     flags: u32,
-) -> Result<(), AttachError> {
+) -> Result<(), MapError> {
     let value = Watch { flags, reserved: 0, start_ticks: id.start_ticks() };
-    map.insert(id.pid, Value(value), 0).map_err(full)
+    map.insert(id.pid, Value(value), 0)
+}
+
+/// Whether an entry found room (`htab_map_update_elem`: `E2BIG`). How many there are, others can have a say in.
+fn had_room(added: Result<(), MapError>) -> Result<bool, MapError> {
+    match added {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::E2BIG) =>
+        {
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
 }
 
 /// What an error of a map means: they are large enough for every sensible use.
@@ -247,7 +268,20 @@ fn full(error: MapError) -> AttachError {
 
 #[cfg(test)]
 mod tests {
+    use aya::sys::SyscallError;
+
     use super::*;
+
+    #[test]
+    fn a_full_map_is_no_error() {
+        let added = |errno: i32| {
+            let io_error = io::Error::from_raw_os_error(errno);
+            had_room(Err(MapError::SyscallError(SyscallError { call: "bpf", io_error })))
+        };
+        assert!(had_room(Ok(())).is_ok_and(|has_room| has_room));
+        assert!(added(libc::E2BIG).is_ok_and(|has_room| !has_room));
+        assert!(added(libc::ENOMEM).is_err());
+    }
 
     #[test]
     fn names_are_kept_as_the_kernel_keeps_them() {

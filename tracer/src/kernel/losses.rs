@@ -26,12 +26,48 @@ const KINDS: &[(u32, &str)] = &[
     (kind::CONNECT, "connections to service managers"),
 ];
 
+/// What there may be no room for in the kernel side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// A cgroup that is a target's.
+    Cgroup,
+    /// A process that is one.
+    Process,
+}
+
+/// The targets that found no room, since the last report.
+#[derive(Default)]
+struct Unplaced {
+    cgroups: u64,
+    processes: u64,
+}
+
+impl Unplaced {
+    const fn add(&mut self, what: LeftOut) {
+        match what {
+            LeftOut::Cgroup => self.cgroups += 1,
+            LeftOut::Process => self.processes += 1,
+        }
+    }
+
+    fn report(&mut self) -> impl Iterator<Item = Lost> + use<> {
+        let Self { cgroups, processes } = std::mem::take(self);
+        let what = [
+            (cgroups, "cgroups of targets that do not fit, with what is made below them"),
+            (processes, "more targets than fit"),
+        ];
+        let what = what.into_iter().filter(|(count, _)| *count > 0);
+        what.map(|(count, detail)| entry(count, LossPlace::Map, detail.to_owned()))
+    }
+}
+
 /// The counters, and what of them has been reported.
 pub struct Losses {
     counters: PerCpuArray<MapData, [u64; loss::COUNT]>,
     programs: Vec<(&'static str, OwnedFd)>,
     reported: [u64; loss::COUNT],
     reported_misses: u64,
+    unplaced: Unplaced,
 }
 
 impl Losses {
@@ -40,7 +76,18 @@ impl Losses {
         counters: PerCpuArray<MapData, [u64; loss::COUNT]>,
         programs: Vec<(&'static str, OwnedFd)>,
     ) -> Self {
-        Self { counters, programs, reported: [0; loss::COUNT], reported_misses: 0 }
+        Self {
+            counters,
+            programs,
+            reported: [0; loss::COUNT],
+            reported_misses: 0,
+            unplaced: Unplaced::default(),
+        }
+    }
+
+    /// Takes note of a target that found no room and that the kernel side has not counted.
+    pub const fn left_out(&mut self, what: LeftOut) {
+        self.unplaced.add(what);
     }
 
     /// What was lost since the last time, and so many records that could not be decoded.
@@ -59,6 +106,7 @@ impl Losses {
         if let Some(dropped) = grown(&self.reported, &now, loss::TARGETS_FULL) {
             lost.push(entry(dropped, LossPlace::Map, "more targets than fit".to_owned()));
         }
+        lost.extend(self.unplaced.report());
         self.reported = now;
         if malformed > 0 {
             lost.push(entry(
@@ -110,4 +158,23 @@ fn grown(before: &[u64], now: &[u64], index: usize) -> Option<u64> {
 
 const fn entry(dropped: u64, place: LossPlace, detail: String) -> Lost {
     Lost { dropped, place, detail: Some(detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_found_no_room_is_reported_once() {
+        let mut unplaced = Unplaced::default();
+        assert_eq!(unplaced.report().count(), 0);
+        for what in [LeftOut::Cgroup, LeftOut::Process, LeftOut::Cgroup] {
+            unplaced.add(what);
+        }
+        let told: Vec<Lost> = unplaced.report().collect();
+        let counts: Vec<_> = told.iter().map(|lost| (lost.dropped, lost.place)).collect();
+        assert_eq!(counts, [(2, LossPlace::Map), (1, LossPlace::Map)]);
+        assert!(told[0].detail.as_ref().is_some_and(|detail| detail.starts_with("cgroups")));
+        assert_eq!(unplaced.report().count(), 0);
+    }
 }

@@ -41,6 +41,7 @@ pub use btf::BtfError;
 pub use clock::Clock;
 pub use hooks::{HOOKS, Hook, Place};
 pub use load::event_on_ends;
+pub use losses::LeftOut;
 pub use offsets::Missing;
 pub use preflight::{capabilities, privileged, under_pid_1, version};
 pub use symbols::{Nameless, function_names};

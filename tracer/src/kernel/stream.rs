@@ -13,7 +13,7 @@ use super::{
     Kernel,
     decode::Decoder,
     intake::Intake,
-    losses::Losses,
+    losses::{LeftOut, Losses},
     programs_log::ProgramsLog,
     ring::Ring,
     wire::{self, Counted},
@@ -80,6 +80,11 @@ impl Stream {
             settled: true,
             _links: links,
         }
+    }
+
+    /// Takes note of a target that found no room.
+    pub const fn left_out(&mut self, what: LeftOut) {
+        self.losses.left_out(what);
     }
 
     /// Takes what is there. True where a target has ended.

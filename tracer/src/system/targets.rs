@@ -17,8 +17,8 @@ use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unescape};
 use crate::evidence::{Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 
-/// How many cgroups below a target's are entered by id.
-const MAX_CGROUPS: usize = 4096;
+/// How many cgroups below a target's are looked for: more than the kernel side has room for, which tells that there are more.
+const MAX_CGROUPS: usize = 2 * killtrace_ebpf::MAX_CGROUPS as usize;
 
 /// Shortest beginning of a container's id that is taken for one.
 pub const MIN_CONTAINER_ID: usize = 4;

@@ -22,7 +22,7 @@ use crate::evidence::{
     ATTACHED, End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled, Source,
     TargetReason,
 };
-use crate::kernel::{Kernel, function_names};
+use crate::kernel::{Kernel, LeftOut, function_names};
 use crate::recording::Recorder;
 use crate::report::redact::Redactor;
 use crate::story::Engine;
@@ -83,6 +83,8 @@ pub struct Live<'a> {
     child: Option<Child>,
     ended: Option<(Ended, Instant)>,
     announced: HashSet<ProcessId>,
+    /// What there was no room for, and that was told.
+    full: Vec<LeftOut>,
     roll_call: RollCall,
     stops: Stops,
     reader: Reader,
@@ -125,6 +127,7 @@ impl<'a> Live<'a> {
             child,
             ended: None,
             announced: HashSet::new(),
+            full: Vec::new(),
             roll_call: RollCall::default(),
             stops: Stops::new()?,
             reader: Reader::There,

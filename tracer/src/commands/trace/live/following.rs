@@ -7,14 +7,30 @@ use super::super::targets::Running;
 use super::Live;
 use crate::commands::{Failure, tell};
 use crate::evidence::{Evidence, Fact, ProcessId, ProcessSnapshot, Source, Target, TargetReason};
+use crate::kernel::LeftOut;
 use crate::system::{Matcher, clock};
+use killtrace_ebpf::{MAX_CGROUPS, MAX_WATCHED};
+
+/// What is too many, and what that costs.
+fn no_room(what: LeftOut) -> String {
+    match what {
+        LeftOut::Cgroup => format!(
+            "the targets have more than the {MAX_CGROUPS} cgroups that there is room for: what starts in the others may not \
+             be traced; a narrower target leaves room"
+        ),
+        LeftOut::Process => format!(
+            "the targets are more than the {MAX_WATCHED} processes that there is room for: what happens to the others may \
+             not be traced; a narrower target leaves room"
+        ),
+    }
+}
 
 impl Live<'_> {
     /// Makes the processes that run now targets; what `/proc` says of them comes back.
     pub(super) fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
         let (mut running, cgroups) = self.wanted.running();
         for id in cgroups {
-            self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
+            self.add_cgroup(id, false)?;
         }
         let mut seen = Vec::new();
         for process in &running {
@@ -34,8 +50,33 @@ impl Live<'_> {
         Ok((running, seen))
     }
 
+    /// Makes a process a target, if there is room for it.
     fn add_target(&mut self, id: ProcessId, follow: bool) -> Result<(), Failure> {
-        Ok(self.kernel.add_target(id, follow).context("cannot trace another process")?)
+        if !self.kernel.add_target(id, follow).context("cannot trace another process")? {
+            self.kernel.left_out(LeftOut::Process);
+            self.tell_full(LeftOut::Process);
+        }
+        Ok(())
+    }
+
+    /// Makes a cgroup a target, if there is room for it. `is_below`: it was made in a target's, and the kernel side has
+    /// tried that itself and counted it where it failed.
+    fn add_cgroup(&mut self, id: u64, is_below: bool) -> Result<(), Failure> {
+        if !self.kernel.add_cgroup(id).context("cannot trace another cgroup")? {
+            if !is_below {
+                self.kernel.left_out(LeftOut::Cgroup);
+            }
+            self.tell_full(LeftOut::Cgroup);
+        }
+        Ok(())
+    }
+
+    /// Tells once that there is no room for more. The trace goes on: who owns a tree of cgroups could end it else.
+    fn tell_full(&mut self, what: LeftOut) {
+        if !self.full.contains(&what) {
+            self.full.push(what);
+            tell(&no_room(what));
+        }
     }
 
     /// Where this tells of what a target's unit runs: those processes are targets in whatever cgroup, and what lives in
@@ -75,7 +116,7 @@ impl Live<'_> {
             tell(&sentence);
             let Ok(found) = self.witnesses.find(&matcher) else { continue };
             for id in found.cgroups {
-                self.kernel.add_cgroup(id).context("cannot trace another cgroup")?;
+                self.add_cgroup(id, false)?;
             }
             for process in found.processes {
                 self.add_target(process.id(), self.plan.follow)?;
@@ -106,7 +147,9 @@ impl Live<'_> {
             Fact::Cgroup(change) if !change.removed => {
                 let path = change.path.as_deref();
                 if let Some(path) = path.filter(|path| self.wanted.has_cgroup(path)) {
-                    self.kernel.add_cgroup(change.id).context("cannot trace another cgroup")?;
+                    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+                    let is_below = parent.is_some_and(|parent| self.wanted.has_cgroup(parent));
+                    self.add_cgroup(change.id, is_below)?;
                     for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
                         tell(&format!("{} appeared", one_line(&spec)));
                     }
