@@ -26,6 +26,8 @@ pub struct UnitAnswer {
     pub id: String,
     /// `loaded`, `not-found`, `masked` and so on.
     pub load_state: String,
+    /// Where PID 1 does not know it: the manager of every user who is logged in was asked too, and does not either.
+    pub unknown_to_all: bool,
 }
 
 impl UnitTarget {

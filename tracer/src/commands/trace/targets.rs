@@ -182,7 +182,7 @@ impl Wanted {
     /// Takes note of what a service manager calls a unit that is a target. Returns a sentence about it where whoever named
     /// it would want to know.
     pub fn answered(&mut self, answer: &UnitAnswer) -> Option<String> {
-        let UnitAnswer { name, manager, id, load_state } = answer;
+        let UnitAnswer { name, manager, id, load_state, unknown_to_all } = answer;
         let units = self.specs.iter_mut().filter_map(|(_, matcher)| matcher.unit_mut());
         let mut named = units.filter(|unit| unit.name == *name).peekable();
         named.peek()?;
@@ -191,7 +191,7 @@ impl Wanted {
             is_other |= unit.is_other_name_of(*manager, id);
         }
         match load_state.as_str() {
-            "not-found" => Some(unknown(name)),
+            "not-found" => Some(unknown(name, *unknown_to_all)),
             "masked" => {
                 Some(format!("{id} is masked here: nothing starts it before it is unmasked"))
             }
@@ -343,10 +343,16 @@ fn is_called(name: &str, manager: Manager, id: &str) -> String {
     format!("unit:{name} is {id} here{whose}")
 }
 
-/// No service manager has a unit of this name.
-fn unknown(name: &str) -> String {
+/// No service manager that was asked has a unit of this name.
+fn unknown(name: &str, to_all: bool) -> String {
+    let users = if to_all {
+        "nor has the service manager of a user who is logged in"
+    } else {
+        "and not every user's service manager could be asked"
+    };
     format!(
-        "systemd has no unit {name} here, nor has the service manager of a user who is logged in: if that is no slip, it is          waited for (`systemctl list-unit-files` and `systemctl --user list-unit-files` have the names)"
+        "systemd has no unit {name} here, {users}: if that is no slip, it is waited for \
+         (`systemctl list-unit-files` and `systemctl --user list-unit-files` have the names)"
     )
 }
 
@@ -407,6 +413,7 @@ mod tests {
             manager: Manager::System,
             id: id.to_owned(),
             load_state: load_state.to_owned(),
+            unknown_to_all: false,
         };
         let mut of_alias = wanted("sshd.service");
         let told = of_alias.answered(&answer("ssh.service", "loaded"));
@@ -415,7 +422,14 @@ mod tests {
         assert_eq!(of_alias.answered(&answer("ssh.service", "loaded")), None);
         assert_eq!(of_alias.answered(&answer("sshd.service", "loaded")), None);
         let unknown = of_alias.answered(&answer("sshd.service", "not-found"));
-        assert!(unknown.is_some_and(|it| it.starts_with("systemd has no unit sshd.service here")));
+        let unknown = unknown.unwrap_or_default();
+        let words = "systemd has no unit sshd.service here, and not every user's service manager could be asked: \
+                     if that is no slip, it is waited for (";
+        assert!(unknown.starts_with(words), "{unknown}");
+        let to_all = UnitAnswer { unknown_to_all: true, ..answer("sshd.service", "not-found") };
+        let unknown = of_alias.answered(&to_all).unwrap_or_default();
+        assert!(unknown.contains("nor has the service manager of a user"), "{unknown}");
+        assert!(!unknown.contains("  "), "{unknown}");
         let masked = of_alias.answered(&answer("sshd.service", "masked"));
         assert!(masked.is_some_and(|it| it.contains("masked")));
         let mut other = wanted("x.service");

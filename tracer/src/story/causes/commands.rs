@@ -361,7 +361,9 @@ fn own_group_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSigna
 
 /// That a process signalled its own process group, and so was hit as well.
 fn to_own_group(case: &Case<'_>, who: &str, group: i32) -> String {
-    let argument = if group == 0 { "0".to_owned() } else { format!("-{}", group.unsigned_abs()) };
+    // `kill -15` would be a signal.
+    let argument =
+        if group == 0 { "0".to_owned() } else { format!("-- -{}", group.unsigned_abs()) };
     let script = if sent_by_shell(case) { ", as scripts often do in a trap on EXIT" } else { "" };
     format!(
         "{who} to its own whole process group, and so to itself and to what it had started there (kill {argument}){script}."

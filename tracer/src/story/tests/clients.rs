@@ -443,7 +443,7 @@ fn apache_that_ends_its_group_had_been_asked_to_by_the_same_configuration() {
             .cause
             .explanation
     };
-    let itself = "apache2[50] sent SIGTERM to its own whole process group, and so to itself and to what it had started there (kill -50).";
+    let itself = "apache2[50] sent SIGTERM to its own whole process group, and so to itself and to what it had started there (kill -- -50).";
     let asked = "1 s before that, root ran \"apache2 -f /w/ap.conf -k graceful-stop\", which seems to be what made";
     let words = told("/w/ap.conf");
     assert!(words.contains(itself) && words.contains(asked), "{words}");

@@ -108,14 +108,14 @@ pub(super) fn as_the_manager_has_it(
 }
 
 /// What a unit goes by where no file of it says otherwise (`unit_init`, `service_init`, `kill_context_init` in
-/// `src/core`), whatever the manager is told to have all units do.
-const COMPILED: [(&str, &str); 16] = [
+/// `src/core`), whatever the manager is told to have all units do. Not `WatchdogSec=`: a service may set it itself
+/// (`WATCHDOG_USEC=`), and the manager tells what it set.
+const COMPILED: [(&str, &str); 15] = [
     ("KillSignal", "SIGTERM"),
     ("FinalKillSignal", "SIGKILL"),
     ("WatchdogSignal", "SIGABRT"),
     ("SendSIGHUP", "no"),
     ("RuntimeMaxSec", "infinity"),
-    ("WatchdogSec", "0"),
     ("TimeoutStartFailureMode", "terminate"),
     ("TimeoutStopFailureMode", "terminate"),
     ("Restart", "no"),
@@ -262,7 +262,8 @@ mod tests {
             ("FinalKillSignal".to_owned(), 9.into()),
             ("SendSIGHUP".to_owned(), true.into()),
             ("RuntimeMaxUSec".to_owned(), 3_000_000.into()),
-            ("WatchdogUSec".to_owned(), 0.into()),
+            // The service may have said so itself.
+            ("WatchdogUSec".to_owned(), 30_000_000.into()),
             ("MemoryMax".to_owned(), u64::MAX.into()),
         ]);
         let set = default_setting("x.service", "SendSIGHUP", "yes");

@@ -23,16 +23,34 @@ pub async fn look_up(context: Arc<Context>, name: String) -> Vec<UnitAnswer> {
     if of_system.as_ref().is_none_or(|answer| answer.load_state != NOT_FOUND) {
         return of_system.into_iter().collect();
     }
-    let users = users_with_manager().into_iter().map(|uid| {
+    let (users, are_all) = users_with_manager();
+    let users = users.into_iter().map(|uid| {
         let (context, name) = (Arc::clone(&context), name.clone());
         tokio::spawn(async move { answer(&context, Manager::User(uid), &name).await })
     });
     let users: Vec<_> = users.collect();
     let mut answers = Vec::new();
     for asked in users {
-        answers.extend(asked.await.ok().flatten().filter(|it| it.load_state != NOT_FOUND));
+        answers.push(asked.await.ok().flatten());
     }
-    if answers.is_empty() { of_system.into_iter().collect() } else { answers }
+    told(of_system, answers, are_all)
+}
+
+/// What users' managers say of a name that PID 1 does not know, `None` where one did not answer; or that nobody knows it.
+/// `are_all`: there is no other user's manager.
+fn told(
+    of_system: Option<UnitAnswer>,
+    of_users: Vec<Option<UnitAnswer>>,
+    are_all: bool,
+) -> Vec<UnitAnswer> {
+    let unknown_to_all = are_all && of_users.iter().all(Option::is_some);
+    let known = of_users.into_iter().flatten().filter(|it| it.load_state != NOT_FOUND);
+    let known: Vec<UnitAnswer> = known.collect();
+    if known.is_empty() {
+        of_system.map(|it| UnitAnswer { unknown_to_all, ..it }).into_iter().collect()
+    } else {
+        known
+    }
 }
 
 /// What one manager says; `None` where it cannot be asked.
@@ -50,7 +68,7 @@ async fn answer(context: &Arc<Context>, manager: Manager, name: &str) -> Option<
     if load_state != NOT_FOUND && context.watch(manager, &id) {
         dossier::tell_unit(Arc::clone(context), manager, id.clone()).await;
     }
-    Some(UnitAnswer { name: name.to_owned(), manager, id, load_state })
+    Some(UnitAnswer { name: name.to_owned(), manager, id, load_state, unknown_to_all: false })
 }
 
 /// What the links among PID 1's files say, where it cannot be asked.
@@ -59,7 +77,8 @@ async fn by_files(context: &Arc<Context>, name: &str) -> Option<UnitAnswer> {
     let read = move || root.unit_of_alias(Manager::System, None, &alias);
     let id = context.root_files.run(name, read).await.ok().flatten()?;
     let load_state = "loaded".to_owned();
-    Some(UnitAnswer { name: name.to_owned(), manager: Manager::System, id, load_state })
+    let (name, manager) = (name.to_owned(), Manager::System);
+    Some(UnitAnswer { name, manager, id, load_state, unknown_to_all: false })
 }
 
 /// Tells of a unit where it has one of these names beside its own.
@@ -78,11 +97,41 @@ pub async fn tell_if_called(
     }
 }
 
-/// Users whose service manager runs.
-fn users_with_manager() -> Vec<u32> {
-    let entries = std::fs::read_dir("/run/user").into_iter().flatten().flatten();
+/// Users whose service manager runs, and whether those are all.
+fn users_with_manager() -> (Vec<u32>, bool) {
+    let directory = std::fs::read_dir("/run/user");
+    let is_read =
+        directory.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let entries = directory.into_iter().flatten().flatten();
     let uids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    uids.filter(|uid| std::path::Path::new(&socket(Manager::User(*uid))).exists())
-        .take(MAX_USERS)
-        .collect()
+    let mut uids = uids.filter(|uid| std::path::Path::new(&socket(Manager::User(*uid))).exists());
+    let first: Vec<u32> = uids.by_ref().take(MAX_USERS).collect();
+    (first, is_read && uids.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_knows_a_unit_only_where_all_were_asked() {
+        let answer = |manager: Manager, load_state: &str| UnitAnswer {
+            name: "x.service".to_owned(),
+            manager,
+            id: "x.service".to_owned(),
+            load_state: load_state.to_owned(),
+            unknown_to_all: false,
+        };
+        let nobody = |users: Vec<Option<UnitAnswer>>, are_all: bool| {
+            let all = told(Some(answer(Manager::System, NOT_FOUND)), users, are_all);
+            assert_eq!(all.len(), 1);
+            (all[0].manager, all[0].unknown_to_all)
+        };
+        let user = |load_state: &str| Some(answer(Manager::User(1000), load_state));
+        assert_eq!(nobody(vec![], true), (Manager::System, true));
+        assert_eq!(nobody(vec![user(NOT_FOUND)], true), (Manager::System, true));
+        assert_eq!(nobody(vec![user(NOT_FOUND), None], true), (Manager::System, false));
+        assert_eq!(nobody(vec![user(NOT_FOUND)], false), (Manager::System, false));
+        assert_eq!(nobody(vec![None, user("loaded")], true), (Manager::User(1000), false));
+    }
 }
