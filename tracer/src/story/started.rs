@@ -19,7 +19,7 @@ use super::windows::{AT_START, BUS_LAG, ONE_TRANSACTION};
 use super::words;
 use super::world::{Seen, UnitHistory};
 use crate::evidence::{
-    BusCall, CgroupOwner, Grade, Job, JournalLine, Manager, Moment, ProcessId, S,
+    BusCall, CgroupOwner, Grade, Job, JournalLine, MS, Manager, Moment, ProcessId, S,
 };
 
 /// What had the unit of a process run.
@@ -125,7 +125,18 @@ impl<'c, 'a> Run<'c, 'a> {
                 && job.value.result.is_none()
                 && job.ns() <= until_ns
                 && matches!(job_type(self.case.world, job), Some("start" | "restart") | None)
+                && !self.was_asked_for_later(job)
         })
+    }
+
+    /// Whether a job that was heard of when the process was there had been asked for only then: it is no late news.
+    fn was_asked_for_later(&self, job: &Seen<Job>) -> bool {
+        /// `/proc` counts starts by hundredths of a second.
+        const TICK: u64 = 10 * MS;
+        let began_ns = self.first.start_ns.saturating_add(TICK);
+        let request = || Request::for_job(self.case, Wish::Start, job, job.ns());
+        let ran_ns = || request().and_then(|request| request.ran_ns(self.case));
+        job.ns() > began_ns && ran_ns().is_some_and(|ran_ns| ran_ns > began_ns)
     }
 
     /// Whether the unit had been started before, or was started by a request of its own: whoever made it did not have this

@@ -419,3 +419,20 @@ fn a_users_oneshot_is_known_by_its_file_alone() {
         "alice's systemd --user ran \"/usr/bin/pkill -x nginx\" for ExecStart= of tidy.service";
     assert!(texts.contains(&ran), "{texts:?}");
 }
+
+/// The unit had been started before tracing began, and is restarted right after.
+#[test]
+fn a_restart_that_was_asked_for_later_did_not_start_it() {
+    let death = |ran_ms: u64| {
+        let actor = acting("/system.slice/rot.service");
+        let restart = root(task_in(800, "systemctl", "/"));
+        let scene = Scene::watching(&victim())
+            .exec(ran_ms, restart, &["systemctl", "restart", "rot.service"], &[])
+            .job(1600, 640, "restart", "rot.service");
+        stopped(scene, actor)
+    };
+    let text = death(1490).cause.explanation;
+    assert!(text.contains("systemctl restart rot.service"), "{text}");
+    let text = death(1550).cause.explanation;
+    assert!(!text.contains("systemctl restart rot.service"), "{text}");
+}
