@@ -186,7 +186,8 @@ impl People {
         if let Some(inherited) = inherited {
             let program = inherited.program_at(at_ns);
             let comm = Some(child.comm.clone());
-            known.inherit(Program { exec_ns: None, comm, ..program }, at_ns);
+            let uid = Some(child.uid);
+            known.inherit(Program { exec_ns: None, comm, uid, ..program }, at_ns);
             known.tty = known.tty.take().or(inherited.tty);
             known.session_leader = known.session_leader.or(inherited.session_leader);
             if known.parents.is_empty() {
@@ -350,6 +351,11 @@ impl People {
             process.comm.clone_from(&program.comm);
             process.exe.clone_from(&program.exe);
             process.cmdline.clone_from(&program.cmdline);
+            // It may have become another user since.
+            if let Some(uid) = program.uid {
+                process.uid = Some(uid);
+                process.user = self.users.get(&uid).map(|user| user.name.clone());
+            }
         }
         process
     }

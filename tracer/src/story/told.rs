@@ -56,11 +56,26 @@ impl<'a> Told<'a> {
             let got = order_before(case.world, parent, ended_ns, within, &is_other)?;
             (case.victim.start_ns < got.ns()).then_some(got)
         };
-        let asks = |got: &&SeenSignal| {
-            matches!(got.value.number, sig::SIGHUP | sig::SIGINT | sig::SIGQUIT | sig::SIGTERM)
-        };
-        within(AT_ONCE).or_else(|| within(FOLLOWED).filter(asks))
+        within(AT_ONCE).or_else(|| within(FOLLOWED).filter(|got| asks(got)))
     }
+}
+
+/// Whether a signal is one of those that ask for an end, or for a new beginning.
+pub fn asks(got: &SeenSignal) -> bool {
+    matches!(got.value.number, sig::SIGHUP | sig::SIGINT | sig::SIGQUIT | sig::SIGTERM)
+}
+
+/// Whether another child of the victim's parent ended as the victim did, after the parent had got this signal: one alone may
+/// have ended for a reason of its own.
+pub fn ended_with_others(case: &Case<'_>, got: &SeenSignal) -> bool {
+    let parent = Some(got.value.target.id);
+    let until_ns = case.struck_ns().saturating_add(FOLLOWED);
+    case.world.exits.iter().any(|exit| {
+        let id = exit.value.task.id;
+        id != case.victim
+            && (got.ns()..=until_ns).contains(&exit.ns())
+            && case.world.people.parents(id).first().copied() == parent
+    })
 }
 
 /// Whether the victim was forked from its parent and ran no program of its own, in the same unit, as the workers of a server

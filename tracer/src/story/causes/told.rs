@@ -11,7 +11,7 @@ use crate::story::manager;
 use crate::story::manager::main_process::{lives_in, was_named_main};
 use crate::story::relay::{FOLLOWED, Relay};
 use crate::story::requests::{Request, Wish};
-use crate::story::told::{Told, is_by_unit, is_worker};
+use crate::story::told::{Told, asks, ended_with_others, is_by_unit, is_worker};
 use crate::story::unit_jobs::{reload_of, stop_job};
 use crate::story::verdict::{CauseId, DecidingSetting, Outcome};
 use crate::story::windows::BUS_LAG;
@@ -25,9 +25,15 @@ pub fn by_parent(case: &Case<'_>) -> Option<Opinion> {
     let reason = Told::why(case, got).reason;
     let parent = words::name_pid(&case.task(&got.value.target));
     let victim = case.victim_name();
+    let together = ended_with_others(case, got);
+    let seems = if together {
+        "seems to have told it to end: that is a conclusion"
+    } else {
+        "may have told it to end; as no other of its children was seen to end then, it may as well have ended by itself"
+    };
     let text = format!(
-        "{victim} {ended}. {} before, its parent {parent} had got {} from {}, and seems to have told it to end: that \
-         is a conclusion, since how processes talk to each other over pipes and sockets is not seen. {}",
+        "{victim} {ended}. {} before, its parent {parent} had got {} from {}, and {seems}, since how processes talk to each \
+         other over pipes and sockets is not seen. {}",
         words::span(case.struck_ns().saturating_sub(got.ns())),
         signal_name(got.value.number),
         signals::from(case.world, &got.value),
@@ -35,6 +41,8 @@ pub fn by_parent(case: &Case<'_>) -> Option<Opinion> {
     );
     let id = match reason.id {
         CauseId::ProcessSignal | CauseId::Unknown => CauseId::ExitedByItself,
+        // Most programs make something else of that: they open their logs anew, say.
+        _ if !together && !asks(got) => CauseId::ExitedByItself,
         other => other,
     };
     let mut finding = Finding::new(id, Fit::Circumstance, Grade::Inferred, text)

@@ -74,8 +74,10 @@ fn asked_at(case: &Case<'_>, client: ProcessId, known: &Known) -> Option<u64> {
     let is_kin = client == case.victim
         || people.parents(case.victim).contains(&client)
         || people.parents(client).contains(&case.victim);
+    // One that could not ask, or was refused, says so by its status.
+    let failed = case.world.exit_of(client).is_some_and(|exit| exit.value.status != 0);
     let args = known.cmdline.as_deref()?;
-    (was_there && may_ask && !is_kin && asks(args.get(1..)?)).then_some(ran_ns)
+    (was_there && may_ask && !is_kin && !failed && asks(args.get(1..)?)).then_some(ran_ns)
 }
 
 /// Whether arguments ask for the end of the server itself.
@@ -91,9 +93,16 @@ fn program(known: &Known) -> Option<&str> {
     let args = known.cmdline.as_deref()?;
     let comm = known.comm.as_deref()?;
     let mut words = args.iter().take(2).map(|word| base(word));
-    // Whom systemctl asks is the service manager, whatever else is named like that.
+    // Whom systemctl asks is the service manager, whatever else is named like that; and what an interpreter is called says
+    // nothing of what it runs.
+    const OTHERS: [&str; 9] =
+        ["systemctl", "python", "perl", "ruby", "node", "java", "php", "bash", "dash"];
     let own = words.find(|word| word.starts_with(comm)).unwrap_or(comm);
-    (own != "systemctl").then_some(own)
+    let is_other = OTHERS.iter().any(|other| {
+        own.strip_prefix(other)
+            .is_some_and(|rest| rest.chars().all(|it| !it.is_alphabetic() && it != '-'))
+    });
+    (!is_other).then_some(own)
 }
 
 /// What the victim goes by: its own names, and those of its unit.

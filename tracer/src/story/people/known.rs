@@ -79,6 +79,7 @@ impl Known {
                 exe: self.exe.clone(),
                 cmdline: self.cmdline.clone(),
                 executed: self.executed.clone(),
+                uid: self.uid,
             });
         }
     }
@@ -158,6 +159,7 @@ impl Known {
             exe: None,
             cmdline,
             executed: None,
+            uid: None,
         });
     }
 
@@ -171,6 +173,7 @@ impl Known {
             exe: self.exe.clone(),
             cmdline: self.cmdline.clone(),
             executed: self.executed.clone(),
+            uid: self.uid,
         })
     }
 }
@@ -192,4 +195,6 @@ pub struct Program {
     pub(super) exe: Option<String>,
     pub(super) cmdline: Option<Vec<String>>,
     pub(super) executed: Option<Vec<String>>,
+    /// As whom it ran by the time that it was left, where that is known.
+    pub(super) uid: Option<u32>,
 }

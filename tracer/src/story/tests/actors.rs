@@ -1,6 +1,6 @@
 //! Who is said to have run what: a command and the user that is named belong together.
 
-use super::scene::{Scene, signal, systemd, task_in};
+use super::scene::{Scene, signal, systemd, task, task_in};
 use crate::evidence::{
     BusPeer, Fact, Grade, ProcessId, ProcessSnapshot, SessionState, SignalSent, Source,
     TargetReason, Task, sig,
@@ -296,4 +296,24 @@ fn a_link_to_a_program_and_a_script_have_names_of_their_own() {
         let death = killed_by_running(comm, exe, words);
         assert!(!death.cause.explanation.contains("calls itself"), "{death:#?}");
     }
+}
+
+/// As a container's entrypoint does: what root's shell did is root's, whoever it has become since.
+#[test]
+fn who_becomes_another_user_did_it_as_who_it_was() {
+    let victim = task_in(142, "v", "/user.slice/user-1000.slice/session-3.scope");
+    let shell = Task { uid: 0, euid: 0, ..task(90, "bash") };
+    let nobody = Task { uid: 65_534, euid: 65_534, comm: "sleep".to_owned(), ..shell.clone() };
+    let death = Scene::watching(&victim)
+        .user(0, "root")
+        .user(65_534, "nobody")
+        .exec(1000, shell.clone(), &["bash", "-c", "kill -9 142; exec setpriv sleep 9"], &[])
+        .signal(1500, signal(sig::SIGKILL, shell, victim.clone()))
+        .exec(1501, nobody, &["sleep", "9"], &[])
+        .exit(1502, victim, 9, true)
+        .death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("root") && !text.contains("nobody"), "{text}");
+    let told: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(!told.concat().contains("nobody"), "{told:#?}");
 }

@@ -99,7 +99,7 @@ fn a_worker_that_exits_in_a_reload_was_told_to() {
         &death,
         CauseId::UnitReload,
         &[
-            "113 ms before, its parent web[50] had got SIGHUP from kill[160], and seems to have told it to end",
+            "113 ms before, its parent web[50] had got SIGHUP from kill[160], and may have told it to end; as no other",
             "web[50] got SIGHUP from kill[160], a command that systemd[1] ran for ExecReload= of web.service",
             "root ran \"systemctl reload web\"",
         ],
@@ -209,11 +209,7 @@ fn a_worker_whose_server_somebody_told_to_reload_has_that_as_its_cause() {
             .signal(1000, of.got(sig::SIGHUP, &kill))
     };
     let death = ran().exit(1100, of.worker.clone(), 0, true).death();
-    assert_told(
-        &death,
-        CauseId::UserCommand,
-        &["seems to have told it", "root ran \"kill -HUP 50\""],
-    );
+    assert_told(&death, CauseId::UserCommand, &["may have told it", "root ran \"kill -HUP 50\""]);
     let death = ran()
         .signal(1010, caught(sig::SIGTERM, of.main.clone(), of.worker.clone()))
         .exit(1020, of.worker.clone(), 0, true)
@@ -389,4 +385,34 @@ fn a_signal_that_is_held_up_is_not_said_to_be_ignored() {
     assert!(links.iter().any(|text| text.ends_with("which held it up")), "{links:?}");
     assert!(!links.iter().any(|text| text.contains("ignores it")), "{links:?}");
     assert_eq!(death.at, at(1010));
+}
+
+/// The others end with it, or they do not: one alone may have done its work.
+#[test]
+fn a_worker_that_ends_with_others_was_told_to_rather_than_one_alone() {
+    let of = Server::new();
+    let sibling = Task { ppid: 50, ..task_in(62, "web", CGROUP) };
+    let play = |number: u8, with_sibling: bool| {
+        let shell = root(90, "bash");
+        let forked = Fact::Fork(crate::evidence::Fork {
+            child: sibling.clone(),
+            parent: of.main.id,
+            is_target: false,
+        });
+        let scene = of.scene().add(2, Source::Kernel, forked).signal(1000, of.got(number, &shell));
+        let scene = if with_sibling { scene.exit(1100, sibling.clone(), 0, false) } else { scene };
+        scene.exit(1126, of.worker.clone(), 0, true).death()
+    };
+    for number in [sig::SIGHUP, sig::SIGUSR1] {
+        let death = play(number, true);
+        assert_told(
+            &death,
+            CauseId::UserCommand,
+            &["seems to have told it to end: that is a conclusion"],
+        );
+    }
+    let alone = ["may have told it to end", "it may as well have ended by itself"];
+    assert_told(&play(sig::SIGHUP, false), CauseId::UserCommand, &alone);
+    // Logs are opened anew at that.
+    assert_told(&play(sig::SIGUSR1, false), CauseId::ExitedByItself, &alone);
 }
