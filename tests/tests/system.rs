@@ -409,7 +409,7 @@ fn oom_policy_of_a_users_unit() {
         assert_oom_policy(other, &deaths, pid, ("OOMPolicy", "stop", &file, 4));
         let fix = death::Death(serde_json::to_value(other).expect("a record"));
         let commands = fix.fix_with("OOMPolicy=continue")["commands"].to_string();
-        assert!(commands.contains("~/.config/systemd/user/kt-own-stop.service.d"), "{other:#?}");
+        assert!(commands.contains("/.config/systemd/user/kt-own-stop.service.d"), "{other:#?}");
     }
 }
 
