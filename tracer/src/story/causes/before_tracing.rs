@@ -39,9 +39,9 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
     let is_main = was_named_main(case.world, manager, unit, case.victim);
     let (id, asked) = match job {
         Some(_) if is_main => {
-            (CauseId::UnitStopRequested, "the signal or command that asked it to end, it seems,")
+            (CauseId::UnitStopRequested, "what seems to have asked the process to end")
         }
-        _ => (CauseId::ExitedByItself, "whether anything had asked it to end"),
+        _ => (CauseId::ExitedByItself, "whether anything had asked the process to end"),
     };
     let text = format!("{unit} was ending already");
     let link = case.link(began, LinkEvent::UnitState, Source::BusProperty, None, text);
@@ -50,8 +50,8 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{} exited with status {status}. {} had been ending for {since} at least{why}. That had begun before killtrace looked \
-             at it first: {asked} is not in this trace.",
+            "{} exited with status {status}. {} had been ending for {since} at least{why}. That had begun before killtrace \
+             first looked at the unit: {asked} is not in this trace.",
             case.victim_name(),
             words::unit(unit),
         ),

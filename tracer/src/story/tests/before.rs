@@ -226,7 +226,10 @@ fn an_exit_after_a_stop_from_before_is_not_by_itself() {
     let scene = ending_before(|scene| with_job(scene, None)).target(&other, TargetReason::Running);
     let death = scene.exit(9002, other, 0, true).death();
     assert_eq!(death.cause.id, CauseId::ExitedByItself, "{death:#?}");
-    assert!(death.cause.explanation.contains("whether anything had asked it"), "{death:#?}");
+    assert!(
+        death.cause.explanation.contains("whether anything had asked the process"),
+        "{death:#?}"
+    );
 }
 
 /// What lives outside of the tracer's pid namespace has the number 0, as a unit without a main process says.
