@@ -132,10 +132,10 @@ fn start(lab: &Lab, cases: &[Case]) {
     }
 }
 
-#[test]
-fn drop_ins_apply_in_the_order_in_which_systemd_reads_them() {
+/// Units and drop-ins of each kind: where, called what, with which text.
+fn drop_in_files() -> Vec<(&'static str, &'static str, String)> {
     let service = |line: &str| format!("# lab\n[Service]\n{line}\n");
-    let files = [
+    vec![
         (USR, "order.service", format!("{SLEEP}TimeoutStopSec=11s\nKillMode=process\n")),
         // By file name over all directories.
         (USR, "order.service.d/10-a.conf", service("TimeoutStopSec=12s")),
@@ -173,16 +173,13 @@ fn drop_ins_apply_in_the_order_in_which_systemd_reads_them() {
         (ETC, "real@.service", SLEEP.to_owned()),
         (ETC, "nick@.service.d/80-a.conf", service("KillMode=mixed")),
         ("/opt", "linked.service", format!("{SLEEP}KillMode=mixed\n")),
-    ];
-    let files: Vec<_> = files.iter().map(|(at, name, text)| (*at, *name, text.as_str())).collect();
-    let options = Options::default()
-        .link("/etc/systemd/system/nick.service", "/etc/systemd/system/real.service")
-        .link("/etc/systemd/system/nick@.service", "real@.service")
-        .link("/etc/systemd/system/real.service.d/90-masked.conf", "/dev/null")
-        .link("/etc/systemd/system/linked.service", "/opt/linked.service");
-    let lab = laid_out(&options, &files);
+    ]
+}
+
+/// Which of them decides what.
+fn drop_in_cases() -> Vec<Case> {
     let at = |directory: &str, name: &str| format!("{directory}/{name}");
-    let cases = [
+    vec![
         ("order.service", "TimeoutStopSec", set("13s", &at(RUN, "order.service.d/20-b.conf"), 3)),
         (
             "order.service",
@@ -225,7 +222,20 @@ fn drop_ins_apply_in_the_order_in_which_systemd_reads_them() {
         ("real.service", "TimeoutStopSec", set("42s", &at(ETC, "real.service.d/85-kept.conf"), 3)),
         ("real@x.service", "KillMode", set("mixed", &at(ETC, "nick@.service.d/80-a.conf"), 3)),
         ("linked.service", "KillMode", set("mixed", &at(ETC, "linked.service"), 3)),
-    ];
+    ]
+}
+
+#[test]
+fn drop_ins_apply_in_the_order_in_which_systemd_reads_them() {
+    let files = drop_in_files();
+    let files: Vec<_> = files.iter().map(|(at, name, text)| (*at, *name, text.as_str())).collect();
+    let options = Options::default()
+        .link("/etc/systemd/system/nick.service", "/etc/systemd/system/real.service")
+        .link("/etc/systemd/system/nick@.service", "real@.service")
+        .link("/etc/systemd/system/real.service.d/90-masked.conf", "/dev/null")
+        .link("/etc/systemd/system/linked.service", "/opt/linked.service");
+    let lab = laid_out(&options, &files);
+    let cases = drop_in_cases();
     start(&lab, &cases);
     for (unit, ..) in &cases {
         finds_files(&lab, unit);

@@ -1,22 +1,23 @@
 //! How a login ended: the network connection, sshd's own words, its processes, logind.
 
+mod idle;
 mod network;
 
 use super::actor::{Actor, is_shell};
 use super::case::Case;
 use super::fixes;
+use super::links::{call_link, call_link_by, exit_link};
 use super::manager::manager_of;
 use super::people::Known;
-use super::requests::{by_arguments, who_called};
 use super::units::{cited, command_links};
 use super::upstream::End;
-use super::verdict::{DecidingSetting, Fix, Link, LinkEvent, Outcome};
+use super::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
-    BusCall, BusPeer, CgroupOwner, Exit, Grade, JournalLine, MS, Moment, ProcessId, S, Source,
-    Task, TcpChange, sig,
+    BusCall, CgroupOwner, Exit, JournalLine, MS, Moment, ProcessId, S, Task, TcpChange, sig,
 };
+use idle::{channel_timeout, session_timeout};
 use network::{Ended, connection, of_peer, peer, peer_in, said, tcp_link};
 
 /// How long before the stop the end of the connection is looked for. sshd ends within milliseconds
@@ -383,44 +384,6 @@ fn aborter(case: &Case<'_>, tcp: Option<&Seen<TcpChange>>) -> Option<Actor> {
     Some(Actor::behind_at(case, tcp.value.task.id, tcp.ns()))
 }
 
-/// The setting by which sshd closes idle sessions, where it does.
-fn channel_timeout(case: &Case<'_>) -> Option<DecidingSetting> {
-    let setting = case.setting(&["sshd_config"], "ChannelTimeout");
-    setting.filter(|setting| session_timeout(&setting.value).is_some())
-}
-
-/// The shortest time, nanoseconds, after which a value of `ChannelTimeout=` ends a session in which nothing happens:
-/// `session:*=5m direct-tcpip=1h30m` (sshd_config(5), TIME FORMATS).
-fn session_timeout(value: &str) -> Option<u64> {
-    let limits = value.split_whitespace().filter_map(|pair| {
-        let (kind, limit) = pair.trim_matches('"').split_once('=')?;
-        let is_its = ["session", "*", "global"].iter().any(|start| kind.starts_with(start));
-        ssh_span(limit).filter(|ns| is_its && *ns > 0)
-    });
-    limits.min()
-}
-
-/// `300`, `5m`, `1h30m`, nanoseconds.
-fn ssh_span(text: &str) -> Option<u64> {
-    let (mut sum, mut number) = (0_u64, None);
-    for letter in text.chars() {
-        if let Some(digit) = letter.to_digit(10) {
-            number = Some(number.unwrap_or(0_u64).checked_mul(10)?.checked_add(digit.into())?);
-            continue;
-        }
-        let seconds = match letter.to_ascii_lowercase() {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 7 * 86_400,
-            _ => return None,
-        };
-        sum = sum.checked_add(number.take()?.checked_mul(seconds)?)?;
-    }
-    sum.checked_add(number.unwrap_or(0))?.checked_mul(S)
-}
-
 /// Whether a process that ended lived in a unit.
 pub fn lived_in(case: &Case<'_>, task: &Task, unit: &str) -> bool {
     let known = case.world.people.get(task.id).and_then(|known| known.cgroup.as_deref());
@@ -541,80 +504,4 @@ fn sshd_words<'a>(case: &Case<'a>, pids: &[u32], began_ns: u64) -> Vec<&'a Seen<
             SAID.iter().any(|start| message.starts_with(start)) || message.contains("Broken pipe")
         })
         .collect()
-}
-
-/// The link of the end of a process.
-pub fn exit_link(case: &Case<'_>, exit: &Seen<Exit>) -> Link {
-    let process = case.task(&exit.value.task);
-    let title = words::command_line(&process);
-    let name = words::name_pid(&process);
-    let title = if process.comm.as_deref() == Some(title.as_str()) {
-        String::new()
-    } else {
-        format!(" \"{title}\"")
-    };
-    let text = format!("{name}{title} {}", Outcome::of(&exit.value).clause());
-    case.link(exit.at, LinkEvent::ProcessExit, Source::Kernel, Some(process), text)
-}
-
-/// The link of a bus call.
-pub fn call_link(case: &Case<'_>, call: &Seen<BusCall>) -> Link {
-    match who_called(case, call) {
-        (actor, true) if actor.is_some() => call_link_by(case, call, actor, by_arguments(true)),
-        (actor, _) => call_link_by(case, call, actor, ""),
-    }
-}
-
-/// The link of a bus call, by whom it was made; with a hint where that is a conclusion.
-fn call_link_by(
-    case: &Case<'_>,
-    call: &Seen<BusCall>,
-    actor: Option<ProcessId>,
-    hint: &str,
-) -> Link {
-    let name = |peer: &BusPeer, process: Option<ProcessId>| {
-        let known = process.map(|id| {
-            // PID 1 goes by another name when it has taken everything down.
-            let mut process = case.process_at(id, call.ns());
-            process.comm = process.comm.or_else(|| peer.comm.clone());
-            words::name_pid(&process)
-        });
-        known
-            .or_else(|| peer.comm.clone())
-            .or_else(|| peer.well_known.clone())
-            .unwrap_or_else(|| peer.name.clone())
-    };
-    let BusCall { sender, destination, member, args, .. } = &call.value;
-    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-    let text = format!(
-        "{} called {member}({}) of {}{}",
-        name(sender, actor),
-        args.join(", "),
-        name(destination, destination.process),
-        hint
-    );
-    let actor = actor.map(|id| case.process(id));
-    let link = case.link(call.at, LinkEvent::BusCall, call.source, actor, text);
-    let mut link = link.said_over(call.value.bus);
-    if !hint.is_empty() {
-        link.evidence = Grade::Inferred;
-    }
-    link
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn how_long_a_session_may_be_idle() {
-        let of = |value: &str| session_timeout(value).map(|ns| ns / S);
-        assert_eq!(of("session:*=3s direct-tcpip=1s"), Some(3));
-        assert_eq!(of("*=300 session=1h30m"), Some(300));
-        assert_eq!(of("session:shell=1h30m"), Some(5400));
-        for value in ["none", "", "session=0", "x11-connection=5m", "session=5y", "session=m"] {
-            assert_eq!(of(value), None, "{value}");
-        }
-        let _ = of(&format!("session={}", u64::MAX));
-    }
 }

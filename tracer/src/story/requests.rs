@@ -400,7 +400,7 @@ fn connections<'a>(
     at_ns: u64,
     age_ns: u64,
 ) -> impl DoubleEndedIterator<Item = &'a Seen<ManagerConnection>> {
-    case.world.connections.iter().filter(move |seen| {
+    case.world.manager_connections.iter().filter(move |seen| {
         let euid = seen.value.task.euid;
         seen.value.manager == manager
             && (euid == 0 || manager == Manager::User(euid))

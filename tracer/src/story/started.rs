@@ -5,7 +5,7 @@
 
 use super::actor::Actor;
 use super::case::Case;
-use super::ending::call_link;
+use super::links::call_link;
 use super::manager::calls::unit_of_call;
 use super::manager::is_manager;
 use super::manager::main_process::{main_end, service_that_ran};

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::actor::Actor;
 use super::case::Case;
-use super::ending::call_link;
+use super::links::call_link;
 use super::manager::{self, UnitStop};
 use super::stopping::{self, Overrun};
 use super::unit_jobs::{is_known_before, job_type, type_by_call};

@@ -51,7 +51,7 @@ pub struct World {
     /// TCP connections that changed state.
     pub tcp: Recent<TcpChange>,
     /// Connections to the private sockets of service managers.
-    pub connections: Recent<ManagerConnection>,
+    pub manager_connections: Recent<ManagerConnection>,
     /// Connections to daemons that run containers.
     pub engine_connections: Recent<EngineConnection>,
     /// Whether connections of either kind can be seen.
@@ -143,7 +143,7 @@ impl World {
             Fact::Mappings(mappings) => self.mappings.push(at, source, mappings.clone()),
             Fact::Tcp(change) => self.tcp.push(at, source, change.clone()),
             Fact::ManagerConnection(connection) => {
-                self.connections.push(at, source, connection.clone());
+                self.manager_connections.push(at, source, connection.clone());
             }
             Fact::EngineConnection(connection) => {
                 self.engine_connections.push(at, source, connection.clone());

@@ -18,7 +18,7 @@ use crate::evidence::{
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::ending::call_link;
+use crate::story::links::call_link;
 use crate::story::relay::Relay;
 use crate::story::requests::{by_arguments, who_called};
 use crate::story::upstream::End;

@@ -3,7 +3,8 @@
 use super::{Finding, Fit, Opinion, is_not};
 use crate::evidence::{Grade, Manager};
 use crate::story::case::Case;
-use crate::story::ending::{Ending, exit_link};
+use crate::story::ending::Ending;
+use crate::story::links::exit_link;
 use crate::story::manager::UnitStop;
 use crate::story::verdict::CauseId;
 use crate::story::{fixes, units, words};

@@ -281,7 +281,7 @@ pub fn leader_exited(case: &Case<'_>) -> Option<Opinion> {
     .settings(login.iter().flat_map(|login| login.network_settings(case)).map(Some))
     .links(login.iter().flat_map(|login| login.links(case, blow.signal.at)))
     .links(unseen.iter().flat_map(|unseen| unseen.links(case, blow.signal.at)))
-    .links(ended.map(|exit| crate::story::ending::exit_link(case, exit)))
+    .links(ended.map(|exit| crate::story::links::exit_link(case, exit)))
     .fixes(remedy)
     .fixes(login.iter().filter_map(Ending::network_fix))
     .answer()

@@ -4,7 +4,8 @@
 use super::{Finding, Fit, Opinion, unit_timeouts};
 use crate::evidence::{CgroupOwner, Exit, Grade, JournalLine, S, Task};
 use crate::story::case::Case;
-use crate::story::ending::{exit_link, lived_in};
+use crate::story::ending::lived_in;
+use crate::story::links::exit_link;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::UnitCommand;

@@ -3,7 +3,8 @@
 use super::{Finding, Fit, Opinion, is_not, memory};
 use crate::evidence::{Exit, Grade, Mechanism, OomVictim, S, Task, sig};
 use crate::story::case::Case;
-use crate::story::ending::{exit_link, lived_in};
+use crate::story::ending::lived_in;
+use crate::story::links::exit_link;
 use crate::story::manager::UnitStop;
 use crate::story::verdict::{CauseId, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};

@@ -3,7 +3,7 @@
 use super::{Finding, Fit, Opinion, containers, is_not, logind, unit_remedies};
 use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, Process, S, signal_name};
 use crate::story::case::Case;
-use crate::story::ending::call_link;
+use crate::story::links::call_link;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};

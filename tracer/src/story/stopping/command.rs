@@ -2,7 +2,7 @@
 
 use crate::evidence::{Exit, S};
 use crate::story::case::Case;
-use crate::story::ending::exit_link;
+use crate::story::links::exit_link;
 use crate::story::manager::UnitStop;
 use crate::story::unit_command::UnitCommand;
 use crate::story::upstream::End;

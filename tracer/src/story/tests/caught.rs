@@ -2,17 +2,17 @@
 
 use super::scene::{Scene, caught, signal, task};
 use crate::evidence::{
-    Disposition, Exit, Fact, Grade, Mechanism, SignalInfo, SignalSent, Source, Syscall,
-    TargetReason, Task, TraceOptions, sig,
+    Disposition, Exit, Fact, Grade, SignalInfo, SignalSent, Source, Syscall, TargetReason, Task,
+    TraceOptions, sig,
 };
-use crate::story::verdict::{CauseId, Death, KillerKind, Outcome};
+use crate::story::verdict::{CauseId, Death, KillerKind};
 
-fn exited(status: u32) -> u32 {
+pub fn exited(status: u32) -> u32 {
     status << 8
 }
 
 /// A fault that the process caught.
-fn fault(number: u8, code: i32, victim: &Task) -> SignalSent {
+pub fn fault(number: u8, code: i32, victim: &Task) -> SignalSent {
     let info = SignalInfo::Real { code, errno: 0, fields: [8, 0] };
     SignalSent {
         info,
@@ -23,7 +23,7 @@ fn fault(number: u8, code: i32, victim: &Task) -> SignalSent {
 }
 
 /// What one of its threads sends another, or itself.
-fn own(number: u8, victim: &Task) -> SignalSent {
+pub fn own(number: u8, victim: &Task) -> SignalSent {
     let info = SignalInfo::Real { code: -6, errno: 0, fields: [u64::from(victim.ns_pid), 0] };
     let syscall = Some(Syscall { name: "tgkill".to_owned(), args: [0; 3] });
     let sent = caught(number, victim.clone(), victim.clone());
@@ -43,7 +43,7 @@ fn typed(number: u8, victim: &Task) -> SignalSent {
 }
 
 /// The verdict where those signals came at these times (milliseconds), and the process exited at 10 s.
-fn after(victim: &Task, signals: &[(u64, SignalSent)], status: u32) -> Death {
+pub fn after(victim: &Task, signals: &[(u64, SignalSent)], status: u32) -> Death {
     let mut scene = Scene::default().target(victim, TargetReason::Pid);
     for (ms, sent) in signals {
         scene = scene.signal(*ms, sent.clone());
@@ -202,132 +202,6 @@ fn an_end_long_after_sigterm_may_be_its_own() {
         assert_eq!(death.cause.id, CauseId::ProcessSignal);
         assert!(!death.cause.explanation.contains("may as well"));
     }
-}
-
-/// `faulted` are the milliseconds at which it caught a fault, and where its stack was.
-fn crashed(faulted: &[(u64, u64)], last: u8) -> Death {
-    let victim = task(42, "program");
-    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
-    for (ms, stack) in faulted {
-        let mut sent = fault(sig::SIGSEGV, 1, &victim);
-        sent.place = Some(crate::evidence::CodePlace { instruction: 0x5000, stack: *stack });
-        scene = scene.signal(*ms, sent);
-    }
-    // In its handler it is held up, and one that dumps core condemns nobody when it is sent.
-    let raised = SignalSent {
-        disposition: Some(Disposition::Default),
-        blocked: last == sig::SIGSEGV,
-        ..own(last, &victim)
-    };
-    scene.signal(9_999, raised).exit(10_000, victim, u32::from(last) | 0x80, true).death()
-}
-
-#[test]
-fn a_handler_does_not_hide_the_crash() {
-    let death = crashed(&[(9_990, 0x7fff_0000)], sig::SIGSEGV);
-    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Inferred));
-    assert_eq!(death.signal.map(|signal| signal.mechanism), Some(Mechanism::Fault));
-    assert!(death.cause.explanation.contains("its handler then sent SIGSEGV to itself to end"));
-    let death = crashed(&[(9_990, 0x7fff_0000)], sig::SIGABRT);
-    assert_eq!(death.cause.id, CauseId::Crash);
-    assert!(death.cause.explanation.contains("its handler then aborted"), "{death:#?}");
-    // It was caught long before: nothing that this abort has to do with.
-    assert_eq!(crashed(&[(1_000, 0x7fff_0000)], sig::SIGABRT).cause.id, CauseId::Abort);
-}
-
-/// Java's runtime reads address 0 when it starts, and finds null pointers by their faults: it does not abort of that.
-#[test]
-fn a_fault_that_was_lived_through_is_no_crash() {
-    let aborted = |victim: &Task, faults: &[u64]| {
-        let raised =
-            SignalSent { disposition: Some(Disposition::Default), ..own(sig::SIGABRT, victim) };
-        let mut scene = Scene::default().target(victim, TargetReason::Pid);
-        for ms in faults {
-            scene = scene.signal(*ms, fault(sig::SIGSEGV, 1, victim));
-        }
-        let scene = scene.signal(9_999, raised);
-        scene.exit(10_000, victim.clone(), u32::from(sig::SIGABRT), true).death()
-    };
-    let death = aborted(&task(42, "java"), &[8_200]);
-    assert_eq!(death.cause.id, CauseId::Abort);
-    let said = "1.7 s before, it had caught SIGSEGV (it used a null pointer), as this runtime does";
-    assert!(death.cause.explanation.contains(said), "{}", death.cause.explanation);
-    assert!(!death.chain.iter().any(|link| link.text.contains("crashed")), "{death:#?}");
-    assert_eq!(aborted(&task(42, "java"), &[9_950]).cause.id, CauseId::Crash);
-    // It had gone on after such before.
-    assert_eq!(aborted(&task(42, "program"), &[6_000, 9_000]).cause.id, CauseId::Abort);
-    assert_eq!(aborted(&task(42, "program"), &[9_000]).cause.id, CauseId::Crash);
-}
-
-/// timeout, sudo and their kind end as what they ran: theirs is no crash to be looked into.
-#[test]
-fn who_aborts_as_its_child_did_has_not_crashed() {
-    let (timeout, child) = (task(42, "timeout"), task(43, "program"));
-    let aborts = |task: &Task| SignalSent {
-        disposition: Some(Disposition::Default),
-        ..signal(sig::SIGABRT, task.clone(), task.clone())
-    };
-    let scene = Scene::watching(&timeout).exec(10, child.clone(), &["program"], &[&timeout]);
-    let scene = scene.signal(20, aborts(&child)).exit(21, child, u32::from(sig::SIGABRT), false);
-    let scene = scene.signal(22, aborts(&timeout));
-    let death = scene.exit(23, timeout.clone(), u32::from(sig::SIGABRT), true).death();
-    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::ProcessSignal, Grade::Inferred));
-    assert!(death.cause.explanation.contains("what it ran had ended: program[43]"), "{death:#?}");
-    // kill(2) to itself is not how abort(3) does it.
-    let scene = Scene::watching(&timeout).signal(22, aborts(&timeout));
-    let death = scene.exit(23, timeout, u32::from(sig::SIGABRT), true).death();
-    assert_eq!(death.cause.id, CauseId::Abort);
-    assert!(death.cause.explanation.contains("SIGABRT to itself by kill(2)"), "{death:#?}");
-}
-
-/// A handler that writes a report looks around, and faults itself.
-#[test]
-fn the_first_of_a_row_of_faults_is_the_crash() {
-    let row =
-        [(5_000, 0x7fff_1000), (9_900, 0x7fff_0800), (9_950, 0x7fff_0100), (9_960, 0x7fff_0200)];
-    let death = crashed(&row, sig::SIGABRT);
-    let signal =
-        death.chain.iter().find(|link| link.text.contains("caught a fault")).expect("a link");
-    assert!(signal.at.boot_ns < death.at.boot_ns);
-    assert!(death.cause.explanation.contains("99 ms later"), "{}", death.cause.explanation);
-}
-
-/// The kernel dumps the core of a process that crashes; SIGKILL only stops that.
-#[test]
-fn sigkill_in_the_midst_of_a_core_dump_is_not_the_reason() {
-    let victim = task(42, "program");
-    let crash =
-        SignalSent { disposition: Some(Disposition::Default), ..fault(sig::SIGSEGV, 1, &victim) };
-    let death = Scene::default()
-        .target(&victim, TargetReason::Pid)
-        .signal(9_000, crash)
-        .signal(9_200, signal(sig::SIGKILL, task(90, "kill"), victim.clone()))
-        .exit(9_300, victim, u32::from(sig::SIGKILL), true)
-        .death();
-    assert_eq!((death.cause.id, death.cause.evidence), (CauseId::Crash, Grade::Observed));
-    assert_eq!(death.outcome, Outcome::Signaled { signal: "SIGKILL".into(), core_dumped: false });
-    let words = &death.cause.explanation;
-    assert!(words.contains("SIGKILL from kill[90] only cut the dump of its core short, 200 ms"));
-    assert!(death.chain.iter().any(|link| link.text == "kill[90] sent SIGKILL to program[42]"));
-}
-
-#[test]
-fn sigkill_in_the_midst_of_a_handler_may_not_be_the_reason() {
-    let killed = |args: &[&str], faults: &[u64]| {
-        let victim = task(42, args[0]);
-        let mut scene =
-            Scene::default().target(&victim, TargetReason::Pid).exec(1, victim.clone(), args, &[]);
-        for ms in faults {
-            scene = scene.signal(*ms, fault(sig::SIGSEGV, 1, &victim));
-        }
-        let sent = signal(sig::SIGKILL, task(90, "kill"), victim.clone());
-        let death = scene.signal(9_200, sent).exit(9_300, victim, 9, true).death();
-        assert_eq!(death.cause.id, CauseId::UserCommand);
-        death.cause.explanation.contains("200 ms before, it had faulted (it used a null pointer)")
-    };
-    assert!(killed(&["program"], &[9_000]));
-    assert!(!killed(&["program"], &[2_000, 9_000]));
-    assert!(!killed(&["java", "Server"], &[9_000]));
 }
 
 /// An exit with this status of a process that was followed for that reason, after a child of it had ended like that.
@@ -730,67 +604,4 @@ fn what_was_caught_not_long_before_an_exit_is_told() {
         assert!(!text.contains("had caught"), "{text}");
         assert_eq!(grade, Grade::Observed);
     }
-}
-
-/// Somebody asks it to end, it goes on, and somebody else kills it: the first is told, and is not why.
-#[test]
-fn who_asked_before_another_killed_it_is_told() {
-    let victim = task(42, "program");
-    let (first, second) = (task(90, "asker"), task(91, "killer"));
-    let told = |asked_ms: u64, asked: SignalSent| {
-        let kill = signal(sig::SIGKILL, second.clone(), victim.clone());
-        let death = Scene::watching(&victim)
-            .signal(asked_ms, asked)
-            .signal(100_000, kill)
-            .exit(100_001, victim.clone(), 9, true)
-            .death();
-        assert_eq!(death.killer.process.as_ref().map(|it| it.pid), Some(91), "{death:#?}");
-        assert!(!death.cause.explanation.contains("asker"), "{death:#?}");
-        let link = death.chain.into_iter().find(|link| link.text.contains("asker[90]"));
-        link.map(|link| (link.evidence, link.text))
-    };
-    let term = || caught(sig::SIGTERM, first.clone(), victim.clone());
-    let words = "asker[90] sent SIGTERM to program[42], for which it had a handler; it was still there 1 s later";
-    assert_eq!(told(99_000, term()), Some((Grade::Observed, words.to_owned())));
-    assert_eq!(told(20_000, term()).map(|(grade, _)| grade), Some(Grade::Observed));
-    // Long ago; no order to end; ignored, which nothing comes of.
-    assert_eq!(told(9_000, term()), None);
-    assert_eq!(told(99_000, caught(sig::SIGHUP, first.clone(), victim.clone())), None);
-    assert_eq!(told(99_000, caught(sig::SIGUSR1, first.clone(), victim.clone())), None);
-    let ignored = SignalSent { disposition: Some(Disposition::Ignore), ..term() };
-    assert_eq!(told(99_000, ignored), None);
-    // It waits until it is let through; and what came with the blow had no time.
-    assert_eq!(told(99_000, SignalSent { blocked: true, ..term() }), None);
-    assert_eq!(told(99_950, term()), None);
-    // A key at the terminal, which is for whatever is in the foreground.
-    let key = SignalSent {
-        info: SignalInfo::Privileged,
-        stack: vec!["__isig".to_owned(), "n_tty_receive_char".to_owned()],
-        ..caught(sig::SIGINT, first.clone(), victim.clone())
-    };
-    assert_eq!(told(99_000, key), None);
-}
-
-/// What is stopped runs no handler.
-#[test]
-fn who_asked_what_was_stopped_is_not_told_to_have_been_outlived() {
-    let victim = task(42, "program");
-    let [asker, killer] = [(90, "asker"), (91, "killer")].map(|(pid, name)| task(pid, name));
-    let told = |stopped_ms: u64, went_on_ms: Option<u64>| {
-        let stop = signal(sig::SIGSTOP, asker.clone(), victim.clone());
-        let mut scene = Scene::watching(&victim).signal(stopped_ms, stop);
-        let term = || caught(sig::SIGTERM, asker.clone(), victim.clone());
-        let cont = || caught(sig::SIGCONT, asker.clone(), victim.clone());
-        scene = match went_on_ms {
-            Some(ms) if ms < 2000 => scene.signal(ms, cont()).signal(2000, term()),
-            Some(ms) => scene.signal(2000, term()).signal(ms, cont()),
-            None => scene.signal(2000, term()),
-        };
-        let kill = signal(sig::SIGKILL, killer.clone(), victim.clone());
-        let death = scene.signal(5000, kill).exit(5001, victim.clone(), 9, true).death();
-        death.chain.iter().any(|link| link.text.contains("had a handler"))
-    };
-    assert!(!told(1000, None), "stopped to its end");
-    assert!(told(1000, Some(1500)), "it had gone on by then");
-    assert!(told(1000, Some(2500)), "it has gone on");
 }

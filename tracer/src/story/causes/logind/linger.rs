@@ -4,7 +4,7 @@ use super::last_session::LastSession;
 use crate::evidence::{BusCall, Grade, Moment, ProcessId, S};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
-use crate::story::ending::call_link;
+use crate::story::links::call_link;
 use crate::story::requests::by_arguments;
 use crate::story::verdict::{DecidingSetting, Link};
 use crate::story::world::Seen;

@@ -6,7 +6,7 @@ use super::{SCOPE, from_logind, terminate_call};
 use crate::evidence::{BusCall, Grade, Job, Manager};
 use crate::story::case::Case;
 use crate::story::causes::{Finding, Fit, Opinion, is_not, shutdown};
-use crate::story::ending::call_link;
+use crate::story::links::call_link;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_jobs::stop_job;
