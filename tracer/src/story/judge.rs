@@ -176,8 +176,9 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.fixes.push(fixes::failing_stop(&stop.at()));
     } else if let Some(long) = LongStop::of(case, &stop) {
         finding.explanation.push_str(&long.clause(case, &stop));
-        finding.settings.extend(long.setting());
+        finding.settings.extend(long.settings(case, &stop));
         finding.links.extend(long.links(case, &stop));
+        finding.fixes.extend(long.fix(&stop));
     }
     let overrun = Overrun::of(case, &stop);
     // That story has said it already; and where the time ran out, that is why.

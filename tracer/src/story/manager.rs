@@ -15,7 +15,7 @@ use super::decide::Blow;
 use super::fixes::UnitAt;
 use super::requests::{Request, Wish};
 use super::unit_command::UnitCommand;
-use super::unit_jobs::{is_known_before, reload_job, stop_job};
+use super::unit_jobs::{is_known_before, made_by_ns, reload_job, stop_job};
 use super::units::lost_file;
 use super::windows::{BUS_LAG, LONGEST_JOB};
 use super::words;
@@ -142,7 +142,7 @@ impl<'a> UnitStop<'a> {
             asked.filter(|signal| !is_passed_on(case, manager, &unit, signal))
         });
         let begun = to_main.map_or(first.at, |signal| signal.at.no_later_than(first.at));
-        let began_ns = job.map_or(begun.boot_ns, |job| job.ns().min(begun.boot_ns));
+        let began_ns = job.map_or(begun.boot_ns, |job| made_by_ns(world, job).min(begun.boot_ns));
         let last = blow.signal.value.number;
         Some(Self {
             world,
@@ -199,7 +199,7 @@ impl<'a> UnitStop<'a> {
         }
         let world = case.world;
         let job = job_of(world, manager, unit, blow.signal.ns(), case.victim.start_ns)?;
-        if command.command.start_ns.saturating_add(BUS_LAG) < job.ns() {
+        if command.command.start_ns.saturating_add(BUS_LAG) < made_by_ns(world, job) {
             return None;
         }
         Some(Self::for_job(case, (manager, unit), blow.signal, job, Some(command)))
@@ -213,7 +213,7 @@ impl<'a> UnitStop<'a> {
         job: &'a Seen<Job>,
         by_command: Option<UnitCommand<'a>>,
     ) -> Self {
-        let began_ns = job.ns().min(signal.ns());
+        let began_ns = made_by_ns(case.world, job).min(signal.ns());
         Self {
             world: case.world,
             manager,

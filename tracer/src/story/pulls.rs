@@ -18,7 +18,7 @@ use super::upstream::End;
 use super::verdict::{Link, LinkEvent};
 use super::windows::ONE_TRANSACTION;
 use super::world::{Seen, UnitHistory};
-use crate::evidence::{Job, MS, Manager, Moment, S, unit_template};
+use crate::evidence::{Job, MS, Manager, Moment, S, Source, unit_template};
 
 /// How far apart two jobs are heard of that a manager has made at once: it tells of all new ones in one turn of its loop
 /// (`manager_dispatch_dbus_queue` in `src/core/manager.c`), and they are read one after the other.
@@ -296,7 +296,9 @@ pub fn starts_before<'a>(case: &Case<'a>, happening: Happening<'_>) -> Vec<&'a S
         let Job { manager, id, result, .. } = &job.value;
         (*manager, *id, result) == (happening.manager, happening.job, &None)
     };
-    let Some(own) = case.world.jobs.iter().find(is_own) else { return Vec::new() };
+    // Of one that was there before its unit was looked at it is not known what was right before.
+    let own = case.world.jobs.iter().find(is_own).filter(|own| own.source != Source::BusProperty);
+    let Some(own) = own else { return Vec::new() };
     // What is known of those and names this one is told elsewhere.
     let is_read = |unit: &str| {
         let mut lines = case.world.setting_lines(happening.manager);

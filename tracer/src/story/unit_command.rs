@@ -131,11 +131,11 @@ impl<'a> UnitCommand<'a> {
         let manager = manager::name_of(case.world, self.manager);
         let command = words::command_line(&process);
         let text = format!("{manager} ran \"{command}\" for {}= of {}", self.setting, self.unit);
-        let at = case.exit.at.shifted(self.ran_ns(case));
+        let at_ns = self.ran_ns(case).max(after_ns).min(effect.boot_ns);
+        let at = case.exit.at.shifted(at_ns);
         let mut link = case.link(at, LinkEvent::Command, source, Some(process), text);
         // That it ran was seen; what for is not the kernel's word.
         link.evidence = link.evidence.min(self.grade);
-        link.at.boot_ns = link.at.boot_ns.max(after_ns).min(effect.boot_ns);
         link
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::journal::from_manager;
+use super::manager::began_unseen;
 use super::windows::BUS_LAG;
 use super::world::{Seen, World};
 use crate::evidence::{Job, JournalLine, MS, Manager, S, Source};
@@ -108,6 +109,18 @@ fn under_way<'a>(
     let jobs = told(world, manager, unit);
     let mut were_there = jobs.iter().filter(|job| job.made_ns <= at_ns && !job.had_ended(at_ns));
     let open = were_there.rfind(|job| !job.was_over(at_ns, looked));
+    // What it took the place of had begun the stop, and that goes on.
+    let began = |open: &&Told<'_>| {
+        let earlier = jobs.iter().filter(|job| job.made_ns < open.made_ns && job.cancelled);
+        let mut acted = earlier.filter(|job| {
+            !job.was_replaced_unused() && !job.was_over(at_ns, looked) && fits(job.seen)
+        });
+        acted.next()
+    };
+    let began = open.as_ref().filter(|_| matches!(looked, Looked::Stop { .. })).and_then(began);
+    if let Some(began) = began {
+        return Some(began.seen);
+    }
     let late = jobs.iter().filter(|job| job.made_ns > at_ns && job.made_ns <= at_ns + BUS_LAG);
     let late = late.filter(|job| job.may_have_been(at_ns, looked));
     let possible: Vec<_> = open.into_iter().chain(late).filter(|job| fits(job.seen)).collect();
@@ -131,6 +144,24 @@ pub fn is_known_before(world: &World, job: &Seen<Job>, at_ns: u64) -> bool {
     told.made_ns <= at_ns
         || told.logged_stopping(at_ns)
         || going_down().is_some_and(|heard_ns| heard_ns > told.made_ns)
+}
+
+/// When a job was there at the latest: it was heard of, or its unit had begun to end when that was first looked at, and had
+/// the job then.
+pub fn made_by_ns(world: &World, job: &Seen<Job>) -> u64 {
+    let Job { manager, id, unit, .. } = &job.value;
+    let told = told(world, *manager, unit).into_iter().find(|told| told.id == *id);
+    told.map_or(job.ns(), |told| told.made_ns.min(job.ns()))
+}
+
+/// The job that took the place of this one while the unit was being stopped: the stop goes on, what follows it is another's.
+pub fn replacement<'a>(world: &'a World, job: &Seen<Job>, until_ns: u64) -> Option<&'a Seen<Job>> {
+    let Job { manager, id, unit, .. } = &job.value;
+    let jobs = told(world, *manager, unit);
+    let mut later = jobs.iter().skip_while(|told| told.id != *id);
+    let replaced = later.next().filter(|told| told.cancelled && told.had_ended(until_ns))?;
+    let next = later.next().filter(|next| next.made_ns <= until_ns)?;
+    (replaced.ended_ns?.abs_diff(next.made_ns) <= BUS_LAG).then_some(next.seen)
 }
 
 /// Whether a job that is known of may have been there at a time.
@@ -258,7 +289,7 @@ struct Told<'a> {
     id: u32,
     /// As it was made, with its type where that was learned.
     seen: &'a Seen<Job>,
-    /// When it was first heard of.
+    /// When it was there at the latest: it was first heard of, or had been there before its unit was looked at.
     made_ns: u64,
     /// When its end was heard of.
     ended_ns: Option<u64>,
@@ -303,6 +334,11 @@ fn told<'a>(world: &'a World, manager: Manager, unit: &str) -> Vec<Told<'a>> {
         });
         job.ended_ns = end.map(Seen::ns);
         job.cancelled = end.is_some_and(|end| end.value.result.as_deref() == Some("canceled"));
+    }
+    let began = |until_ns| began_unseen(world.unit_of(manager, unit)?, until_ns);
+    for job in all.iter_mut().filter(|job| job.seen.source == Source::BusProperty) {
+        let looked_ns = job.made_ns.saturating_add(BUS_LAG);
+        job.made_ns = began(looked_ns).map_or(job.made_ns, |at| at.boot_ns.min(job.made_ns));
     }
     all.sort_by_key(|job| (job.made_ns, job.id));
     all

@@ -7,6 +7,7 @@ use crate::story::fixes::UnitAt;
 use crate::story::manager::began_unseen;
 use crate::story::manager::main_process::was_named_main;
 use crate::story::requests::{Request, Wish};
+use crate::story::unit_command::UnitCommand;
 use crate::story::unit_jobs::stop_job;
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
 use crate::story::{decide, fixes, units, words};
@@ -20,8 +21,12 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
     let (manager, unit) = case.unit()?;
     let history = case.world.unit_of(manager, unit)?;
     let began = began_unseen(history, case.exit.ns())?;
-    // What the stop itself runs ends by itself.
-    if case.victim.start_ns >= began.boot_ns {
+    // What the stop itself runs ends by itself. It may have been started a moment before the unit's state said so.
+    let helps = || {
+        let command = UnitCommand::of(case, &case.exit.value.task);
+        command.is_some_and(|command| command.setting.starts_with("ExecStop"))
+    };
+    if case.victim.start_ns >= began.boot_ns || helps() {
         return None;
     }
     let since = words::span(case.exit.ns().saturating_sub(began.boot_ns));

@@ -116,6 +116,13 @@ impl Finding {
         self
     }
 
+    /// More of the story: a sentence after a space, and its links.
+    fn and_told(self, told: Option<(String, Vec<Link>)>) -> Self {
+        let Some((sentence, links)) = told else { return self };
+        let explanation = self.explanation.clone() + &sentence;
+        Self { explanation, ..self }.links(links)
+    }
+
     fn fixes(mut self, fixes: impl IntoIterator<Item = Fix>) -> Self {
         self.fixes.extend(fixes);
         self

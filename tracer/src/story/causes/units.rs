@@ -2,7 +2,7 @@
 
 use super::isolation::{concluded_isolation, isolated};
 use super::{Finding, Fit, Opinion, containers, is_not, unit_remedies, unit_timeouts};
-use crate::evidence::{BusCall, Grade, Job, Manager, Moment, S, sig};
+use crate::evidence::{BusCall, Grade, Job, Manager, Moment, S, Source, sig};
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
@@ -10,7 +10,7 @@ use crate::story::manager::{self, UnitStop, began_unseen};
 use crate::story::pulls::{Happening, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
-use crate::story::unit_jobs::{job_type, stop_job};
+use crate::story::unit_jobs::{job_type, made_by_ns, replacement, stop_job};
 use crate::story::verdict::{CauseId, Link, Outcome};
 use crate::story::windows::BUS_LAG;
 use crate::story::world::Seen;
@@ -51,6 +51,7 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
     if let Some(request) = stop.asked_for(case) {
         return requested(case, &stop, request, &what)
             .links(units::stop_links(case, &stop))
+            .and_told(replaced(case, &stop, job))
             .fixes(unit_remedies::of_request(case, &stop, request, verb == "stopped"))
             .answer();
     }
@@ -66,11 +67,33 @@ pub fn stop_requested(case: &Case<'_>) -> Option<Opinion> {
             if !starts.is_empty() {
                 return perhaps_pulled(case, &stop, &starts, &what);
             }
+            let before = job.source == Source::BusProperty;
+            let what = if before {
+                format!("{what}, which was there before killtrace looked")
+            } else {
+                what
+            };
             unseen(case, &stop, &what)
                 .links(units::stop_links(case, &stop))
+                .and_told(replaced(case, &stop, job))
                 .fixes(fixes::look_at_unit(&stop.at()))
                 .answer()
         })
+}
+
+/// That another job took the place of the one by which the stop had begun, before it was over: a sentence, and its link.
+fn replaced(case: &Case<'_>, stop: &UnitStop<'_>, job: &Seen<Job>) -> Option<(String, Vec<Link>)> {
+    let next = replacement(case.world, job, stop.first.ns())?;
+    let kind = job_type(case.world, next).unwrap_or("new");
+    let request = [Wish::Start, Wish::Stop]
+        .iter()
+        .find_map(|wish| Request::for_job(case, *wish, next, next.ns())?.sentence(case));
+    let who = request.map(|who| format!(": {who}")).unwrap_or_default();
+    let text = format!(
+        " While it was being stopped a {kind} job ({}) took the place of that one{who}.",
+        next.value.id
+    );
+    Some((text, vec![units::job_link_before(case, next, stop.first.at)]))
 }
 
 /// As [`stop_requested`], where the job was not seen: by a command that names the unit, and nothing else that can have
@@ -149,12 +172,18 @@ fn perhaps_pulled(
     );
     let effect = stop.ordered_at();
     let jobs = starts.iter().take(NAMED).map(|job| units::job_link_before(case, job, effect));
-    Finding::new(CauseId::Unknown, Fit::Mechanism, Grade::Inferred, text)
+    Finding::new(CauseId::Unknown, unasked(stop), Grade::Inferred, text)
         .gap(UNSEEN)
         .links(jobs)
         .links(units::stop_links(case, stop))
         .fixes(fixes::look_at_unit(&stop.at()))
         .answer()
+}
+
+/// How specific the story of a stop is that nobody was seen to ask for. That what the unit itself runs for its stop ended it
+/// tells more than which program that is.
+const fn unasked(stop: &UnitStop<'_>) -> Fit {
+    if stop.by_command.is_some() { Fit::Circumstance } else { Fit::Mechanism }
 }
 
 /// The story of a request that was not seen, and of nobody whose arguments tell of one. Whoever alone had just
@@ -174,7 +203,7 @@ fn unseen(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Finding {
         }
     };
     let link = possible.map(|seen| connection_link(case, seen).before(stop.ordered_at()));
-    Finding::new(CauseId::UnitStopRequested, Fit::Mechanism, Grade::Inferred, text)
+    Finding::new(CauseId::UnitStopRequested, unasked(stop), Grade::Inferred, text)
         .gap(UNSEEN)
         .links(link)
 }
@@ -431,8 +460,8 @@ pub fn exited_meanwhile(case: &Case<'_>) -> Option<Opinion> {
         request.and_then(|request| request.call).map_or(job.ns(), Seen::ns).min(job.ns());
     // What the manager started for the stop ends when it has done its work; and where the end came first, by
     // all that is known, the stop may have been its consequence.
-    let was_there =
-        ran.map_or(born_ns.saturating_add(BUS_LAG) < job.ns(), |ran_ns| born_ns < ran_ns);
+    let was_there = ran
+        .map_or(born_ns.saturating_add(BUS_LAG) < made_by_ns(case.world, job), |ran| born_ns < ran);
     if !was_there || ran.unwrap_or(heard_ns) > ended_ns {
         return None;
     }

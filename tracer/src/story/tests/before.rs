@@ -249,3 +249,76 @@ fn no_main_process_is_nobody() {
     assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
     assert!(death.cause.explanation.contains("job 8"), "{death:#?}");
 }
+
+/// A command of `ExecStop=` that was running when the unit was first looked at.
+#[test]
+fn what_a_stop_from_before_runs_belongs_to_that_stop() {
+    let mut command = Task { comm: "stopper".to_owned(), ..victim(2990) };
+    command.id.pid = 150;
+    command.tid = 150;
+    let runs = ProcessSnapshot {
+        pid: 150,
+        ppid: 1,
+        start_ns: command.id.start_ns,
+        comm: "stopper".to_owned(),
+        cmdline: vec!["/usr/bin/stopper".to_owned()],
+        cgroup: command.cgroup.clone(),
+        parents: vec![systemd().id],
+        ..ProcessSnapshot::default()
+    };
+    let scene = ending_before(|scene| with_job(scene, None))
+        .add(4003, Source::Proc, Fact::Process(Box::new(runs)))
+        .unit(4004, UNIT, &[("ControlPID", json!(150)), ("SubState", json!("stop"))])
+        .setting(UNIT, "ExecStop", "/usr/bin/stopper", Some(("/etc/v.service", 3)))
+        .job(4100, 9, "start", "other.service");
+    let death = scene
+        .clone()
+        .signal(5001, signal(sig::SIGTERM, command.clone(), victim(100)))
+        .exit(5002, victim(100), u32::from(sig::SIGTERM), true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(text.contains("a command that systemd[1] ran for ExecStop= of v.service"), "{text}");
+    assert!(text.contains("which was there before killtrace looked"), "{text}");
+    // What began at about the time of the first look has nothing to do with it.
+    assert!(!text.contains("other.service"), "{text}");
+
+    let scene = scene.target(&command, TargetReason::Running);
+    let death = scene.exit(5002, command, 0, true).death();
+    let text = &death.cause.explanation;
+    assert!(!text.contains("had been ending"), "{text}");
+}
+
+/// The stop goes on when another job takes the place of its own.
+#[test]
+fn a_later_job_did_not_begin_the_stop() {
+    let victim = victim(100);
+    let ask = |scene: Scene, ms, verb: &str| {
+        let systemctl = root(task(700 + u32::try_from(ms).expect("small"), "systemctl"));
+        scene.exec(ms, systemctl, &["systemctl", verb, "--no-block", UNIT], &[])
+    };
+    let replaced = Job {
+        manager: Manager::System,
+        id: 7,
+        unit: UNIT.to_owned(),
+        job_type: None,
+        result: Some("canceled".to_owned()),
+    };
+    let told = |acted: bool| {
+        let scene = ask(Scene::watching(&victim), 2990, "stop").job(3000, 7, "stop", UNIT);
+        let ending = [("ActiveState", json!("deactivating")), ("SubState", json!("stop"))];
+        let scene = if acted { scene.unit(3002, UNIT, &ending) } else { scene };
+        ask(scene, 4990, "restart")
+            .add(5000, Source::Bus, Fact::Job(replaced.clone()))
+            .job(5000, 8, "restart", UNIT)
+            .signal(9000, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .exit(9002, victim.clone(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let text = told(true).cause.explanation;
+    let (stop, restart) = (text.find("systemctl stop"), text.find("systemctl restart"));
+    assert!(stop.is_some() && stop < restart, "{text}");
+    assert!(text.contains("a restart job (8) took the place of that one"), "{text}");
+    let text = told(false).cause.explanation;
+    assert!(text.contains("systemctl restart") && !text.contains("systemctl stop"), "{text}");
+}

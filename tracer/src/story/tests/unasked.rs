@@ -180,6 +180,58 @@ fn a_command_that_is_to_stop_it_fails() {
     assert!(!play("-/bin/sh -c 'exit 3'").cause.explanation.contains("had failed"));
 }
 
+/// `ExecStop=` does not end in time; what it runs, and what was there before, gets SIGTERM then.
+#[test]
+fn a_command_that_is_to_stop_it_runs_out_of_time() {
+    let victim = task_in(142, "v", CGROUP);
+    let mut command = Task { uid: 0, euid: 0, ppid: 1, ..task_in(150, "sleep", CGROUP) };
+    command.id.start_ns = at(4001).boot_ns;
+    let line = JournalLine {
+        message: "v.service: Stopping timed out. Terminating.".to_owned(),
+        pid: Some(1),
+        uid: Some(0),
+        about_unit: Some("v.service".to_owned()),
+        ..JournalLine::default()
+    };
+    let play = |logged: bool| {
+        let scene = Scene::watching(&victim)
+            .setting("v.service", "ExecStop", "/bin/sleep 900", Some(("/etc/v.service", 3)))
+            .setting("v.service", "TimeoutStopSec", "70", Some(("/etc/v.service", 4)))
+            .unit(1, "v.service", &[("MainPID", Value::from(142))])
+            .job(4000, 700, "stop", "v.service")
+            .exec(4001, command.clone(), &["/bin/sleep", "900"], &[&systemd()])
+            .unit(
+                4002,
+                "v.service",
+                &[("ControlPID", Value::from(150)), ("SubState", Value::from("stop"))],
+            );
+        let said = Fact::Journal(line.clone());
+        let scene = if logged { scene.add(74_000, Source::Journal, said) } else { scene };
+        scene
+            .signal(74_001, signal(sig::SIGTERM, systemd(), victim.clone()))
+            .signal(74_001, signal(sig::SIGTERM, systemd(), command.clone()))
+            .exit(74_002, command.clone(), u32::from(sig::SIGTERM), false)
+            .exit(74_003, victim.clone(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    let death = play(true);
+    let text = &death.cause.explanation;
+    let words = "systemd[1] had run \"/bin/sleep 900\" for ExecStop= of v.service (ExecStop=/bin/sleep 900, set in /etc/v.service:3); \
+                 it had not ended 70 s later, when its time was up (TimeoutStopSec=70, set in /etc/v.service:4), so signals followed.";
+    assert!(text.contains(words), "{text}");
+    assert_eq!(
+        setting_of(&death, "TimeoutStopSec"),
+        Some((Some("/etc/v.service".to_owned()), Some(4)))
+    );
+    assert!(death.chain.iter().any(|link| link.text.contains("Stopping timed out")), "{death:#?}");
+    assert!(
+        death.fixes.iter().any(|fix| fix.title == "have what ExecStop= runs come to an end"),
+        "{death:#?}"
+    );
+    // Something else may have had it signalled then.
+    assert!(!play(false).cause.explanation.contains("its time was up"));
+}
+
 /// `ExecStop=` takes its time: what happened between the job and the first signal is told.
 #[test]
 fn a_command_that_is_to_stop_it_takes_long() {
