@@ -145,6 +145,16 @@ impl<'a> Relay<'a> {
         self.hops.iter().map(|hop| told(case, hop)).collect()
     }
 
+    /// What had ended the holder of the terminal whose hangup is the far end, and that hangup; why a manager ended it is told
+    /// as a story of its own.
+    fn holder_struck(&self, case: &Case<'a>) -> Option<(End<'a>, &'a SeenSignal)> {
+        let hop = self.hops.last().filter(|hop| hop.mechanism == Mechanism::TtyHangup)?;
+        let holder = hop.closer().filter(|holder| holder.exiting)?;
+        let end = End::of(case, holder.id)?;
+        let by_person = end.killer().is_some_and(|killer| manager_of(killer).is_none());
+        by_person.then_some((end, hop.got))
+    }
+
     /// Its links: the signals, and the command behind the first of them.
     pub fn links(&self, case: &Case<'_>) -> Vec<Link> {
         let struck = self.hops.iter().map(|hop| case.signal_link(hop.got, hop.mechanism));
@@ -440,6 +450,11 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
         .filter(|relay| own.as_ref().is_none_or(|own| relay.hops[0].got.ns() > own.ran_ns()));
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
+        let struck = relay.holder_struck(case);
+        if let Some((end, got)) = &struck {
+            finding.explanation.push_str(&format!(" {}.", end.sentence(case)));
+            finding.links.extend(end.links(case, got.at));
+        }
         finding.links.extend(relay.links(case));
         if relay.hops.iter().any(|hop| hop.over_terminal || hop.is_passed_on()) {
             finding.grade = finding.grade.min(Grade::Inferred);

@@ -14,6 +14,7 @@ mod daemons;
 mod dependencies;
 mod elogind;
 mod going_down;
+mod holders;
 mod hostile;
 mod idle;
 mod isolation;

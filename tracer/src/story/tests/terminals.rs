@@ -7,18 +7,18 @@ use crate::evidence::{
 };
 use crate::story::verdict::{CauseId, Death};
 
-const PEER: &str = "203.0.113.5:51276 had closed the ssh connection";
+pub(super) const PEER: &str = "203.0.113.5:51276 had closed the ssh connection";
 /// `SSH_CONNECTION` of a login over the connection that a [`Scene`] has the peer close.
-const OF_PEER: &str = "203.0.113.5 51276 10.0.0.1 22";
+pub(super) const OF_PEER: &str = "203.0.113.5 51276 10.0.0.1 22";
 const OF_ANOTHER: &str = "203.0.113.9 40000 10.0.0.1 22";
 
 /// A program that runs in an ssh login.
-fn victim() -> Task {
+pub(super) fn victim() -> Task {
     task(42, "make")
 }
 
 /// The kernel tells whoever is on the terminal that a process has let go of, whose parent is this one.
-fn hangup(holder: &Task, parent: &Task) -> SignalSent {
+pub(super) fn hangup(holder: &Task, parent: &Task) -> SignalSent {
     let stack = ["__tty_hangup", "tty_vhangup", "tty_release"].map(str::to_owned).to_vec();
     let parent = Ancestor { id: parent.id, comm: parent.comm.clone(), uid: parent.uid };
     SignalSent {
@@ -31,7 +31,7 @@ fn hangup(holder: &Task, parent: &Task) -> SignalSent {
 }
 
 /// sshd's monitor, which lets a user in.
-fn monitor() -> Task {
+pub(super) fn monitor() -> Task {
     Task { uid: 0, euid: 0, ..task(29, "sshd") }
 }
 
@@ -54,7 +54,7 @@ fn of(
 }
 
 /// The peer closes its connection while somebody else runs.
-fn closes(scene: Scene) -> Scene {
+pub(super) fn closes(scene: Scene) -> Scene {
     scene.tcp_closed_by_peer(4, task(99, "ksoftirqd/0"))
 }
 
@@ -465,45 +465,6 @@ fn a_broken_pipe_of_an_ssh_login_is_told_with_its_end() {
     for death in [play(&task(29, "sshd"), None), play(&monitor(), Some("/dev/pts/0"))] {
         assert!(!death.cause.explanation.contains("perhaps"), "{}", death.cause.explanation);
     }
-}
-
-/// A shell in an ssh login hangs up its jobs and ends: one of them, as systemd-run does for a unit, held the terminal of a
-/// program that is no child of that shell's.
-#[test]
-fn the_login_of_the_shell_that_hung_up_a_terminals_holder_is_told() {
-    let (shell, holder) = (task(31, "bash"), task(32, "systemd-run"));
-    let parents = vec![monitor().id];
-    let snapshot = ProcessSnapshot { parents, ..with_connection(&shell, OF_PEER) };
-    let told = |shell_status: u32| {
-        let of = |target: &Task, aim: u32| SignalSent {
-            is_target: false,
-            syscall: Some(Syscall { name: "kill".to_owned(), args: [u64::from(aim), 1, 0] }),
-            ..signal(sig::SIGHUP, shell.clone(), target.clone())
-        };
-        let scene = Scene::watching(&victim())
-            .exec(1, shell.clone(), &["-bash"], &[&monitor()])
-            .exec(2, holder.clone(), &["systemd-run", "--pty", "make"], &[&shell, &monitor()])
-            .add(3, Source::Proc, Fact::Process(Box::new(snapshot.clone())));
-        closes(scene)
-            .signal(5, of(&holder, 32_u32.wrapping_neg()))
-            .signal(5, of(&shell, 31))
-            .exit(5, shell.clone(), shell_status, false)
-            .exit(6, holder.clone(), 1, false)
-            .signal(6, hangup(&holder, &shell))
-            .exit(7, victim(), 1, true)
-            .death()
-    };
-    let death = told(u32::from(sig::SIGHUP));
-    let words = format!(
-        "systemd-run[32] (to which bash[31] had sent SIGHUP), which held the other end of its terminal, had ended \
-         after {PEER}"
-    );
-    assert!(death.cause.explanation.contains(&words), "{death:#?}");
-    let texts: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
-    assert!(texts[0].contains("closed the connection (FIN)"), "{texts:?}");
-    // Nobody had typed anything.
-    assert!(!texts.iter().any(|text| text.contains("ran \"-bash\"")), "{texts:?}");
-    assert!(!told(0).cause.explanation.contains("connection"), "it had got no hangup itself");
 }
 
 /// What runs others on terminals of its own closes them at its end.
