@@ -104,6 +104,7 @@ fn tell_end(case: &Case<'_>, finding: &mut Finding) {
     if let Some(rival) = blow.rival {
         tell_rival(case, blow, rival, finding);
     }
+    tell_earlier(case, blow, finding);
     let nearest = blow.rival.filter(|rival| rival.ns() > blow.signal.ns()).unwrap_or(blow.signal);
     let since = ended_ns.saturating_sub(nearest.ns());
     if let Some(own) = own.filter(|_| since >= may_be_its_own_after(case, blow))
@@ -284,7 +285,8 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
             links.push(link);
         }
         links.extend(blow.then.map(|then| case.signal_link(then, mechanism::of(&then.value))));
-        links.extend(earlier_blows(case, blow));
+        let tried = earlier_blows(case, blow);
+        links.extend(tried.map(|it| case.signal_link(it, mechanism::of(&it.value))));
         links.extend(asked_by_others(case, blow));
     }
     let struck = case.blow.map_or(case.exit.at, |blow| blow.signal.at);
@@ -310,13 +312,11 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
 /// How many earlier signals of the same sender are told.
 const EARLIER: usize = 3;
 
-/// What the same sender had tried before, in vain: SIGTERM before SIGKILL.
-fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
+/// What the same sender had tried before, in vain: SIGTERM before SIGKILL. The oldest first.
+fn earlier_blows<'a>(case: &Case<'a>, blow: Blow<'a>) -> impl Iterator<Item = &'a SeenSignal> {
     let sender = blow.signal.value.sender.id;
-    if blow.mechanism.is_kernels_own() || sender == case.victim {
-        return Vec::new();
-    }
-    let before = case.world.signals_to(case.victim).iter().filter(|signal| {
+    let is_others = !blow.mechanism.is_kernels_own() && sender != case.victim;
+    let before = case.world.signals_to(case.victim).iter().filter(move |signal| {
         signal.ns() < blow.signal.ns()
             && signal.ns() + LOOKED_BACK > blow.signal.ns()
             && signal.value.sender.id == sender
@@ -325,10 +325,32 @@ fn earlier_blows(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
                 sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP | sig::SIGABRT
             )
     });
-    before
-        .take(EARLIER)
-        .map(|signal| case.signal_link(signal, mechanism::of(&signal.value)))
-        .collect()
+    before.take(if is_others { EARLIER } else { 0 })
+}
+
+/// That a program or a person had asked it to end before they killed it: where a manager or a runtime does so, that is told
+/// with the setting which makes it.
+fn tell_earlier(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
+    let is_plain = matches!(finding.id, CauseId::ProcessSignal | CauseId::UserCommand);
+    let is_last_resort = blow.way == Way::Killed && blow.signal.value.number == sig::SIGKILL;
+    let Some(asked) = earlier_blows(case, blow).last().filter(|_| is_plain && is_last_resort)
+    else {
+        return;
+    };
+    let sent = &asked.value;
+    let had_time = asked.ns() + HAD_TIME <= blow.signal.ns() && !was_stopped(case, asked, blow);
+    let outcome = match sent.disposition {
+        _ if sent.blocked => ", which it held up",
+        Some(Disposition::Handler) if had_time => ", for which it had a handler; it went on",
+        Some(Disposition::Ignore) => ", which it ignores",
+        _ => "",
+    };
+    finding.explanation.push_str(&format!(
+        " {} before, the same {} had sent it {}{outcome}.",
+        words::span(blow.signal.ns().saturating_sub(asked.ns())),
+        words::name_pid(&case.task(&sent.sender)),
+        signal_name(sent.number),
+    ));
 }
 
 /// How long before its end somebody else can have asked a process to end and still be told: the grace that most who

@@ -65,3 +65,28 @@ fn who_asked_what_was_stopped_is_not_told_to_have_been_outlived() {
     assert!(told(1000, Some(1500)), "it had gone on by then");
     assert!(told(1000, Some(2500)), "it has gone on");
 }
+
+/// The same program asks first, and kills then: who only reads that it killed would take it for harsh.
+#[test]
+fn what_the_killer_itself_had_tried_before_is_told() {
+    let victim = task(42, "program");
+    let killer = task(91, "watchdog");
+    let told = |asked_ms: u64, asked: SignalSent| {
+        let kill = signal(sig::SIGKILL, killer.clone(), victim.clone());
+        let scene = Scene::watching(&victim).signal(asked_ms, asked).signal(5000, kill);
+        scene.exit(5001, victim.clone(), 9, true).death().cause.explanation
+    };
+    let term = || caught(sig::SIGTERM, killer.clone(), victim.clone());
+    let words = "2 s before, the same watchdog[91] had sent it SIGTERM";
+    let text = told(3000, term());
+    assert!(text.contains(&format!("{words}, for which it had a handler; it went on.")), "{text}");
+    let text = told(3000, SignalSent { disposition: Some(Disposition::Ignore), ..term() });
+    assert!(text.contains(&format!("{words}, which it ignores.")), "{text}");
+    let text = told(3000, SignalSent { blocked: true, ..term() });
+    assert!(text.contains(&format!("{words}, which it held up.")), "{text}");
+    // It had no time to go on.
+    let text = told(4990, term());
+    assert!(text.contains("10 ms before") && !text.contains("went on"), "{text}");
+    let text = told(3000, caught(sig::SIGUSR1, killer.clone(), victim.clone()));
+    assert!(!text.contains("before, the same"), "{text}");
+}
