@@ -3,7 +3,7 @@
 use super::scene::{Scene, at, caught, signal, task, task_in, with_connection};
 use crate::evidence::{
     Ancestor, Fact, JournalLine, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
-    Syscall, TargetReason, Task, TcpChange, TcpState, Terminal, sig,
+    Syscall, TargetReason, Task, TcpChange, TcpState, sig,
 };
 use crate::story::verdict::{CauseId, Death};
 
@@ -132,21 +132,21 @@ fn a_client_that_is_not_heard_from() {
 }
 
 /// An interactive bash and its job, a group led by a child of it of which this is a grandchild.
-struct Jobs {
-    shell: Task,
-    leader: Task,
-    victim: Task,
-    shell_words: &'static [&'static str],
+pub(super) struct Jobs {
+    pub(super) shell: Task,
+    pub(super) leader: Task,
+    pub(super) victim: Task,
+    pub(super) shell_words: &'static [&'static str],
 }
 
 impl Jobs {
-    fn new(shell_words: &'static [&'static str]) -> Self {
+    pub(super) fn new(shell_words: &'static [&'static str]) -> Self {
         let [shell, leader, victim] =
             [(70, "bash"), (71, "sh"), (72, "sleep")].map(|(pid, comm)| task(pid, comm));
         Self { shell, leader, victim, shell_words }
     }
 
-    fn scene(&self) -> Scene {
+    pub(super) fn scene(&self) -> Scene {
         Scene::default()
             .target(&self.victim, TargetReason::Pid)
             .exec(1, self.shell.clone(), self.shell_words, &[])
@@ -155,7 +155,7 @@ impl Jobs {
     }
 
     /// The shell's signal to the job's group.
-    fn to_group(&self, number: u8) -> SignalSent {
+    pub(super) fn to_group(&self, number: u8) -> SignalSent {
         let group = u64::from(71_u32.wrapping_neg());
         let syscall = Syscall { name: "kill".to_owned(), args: [group, 0, 0] };
         SignalSent {
@@ -165,7 +165,7 @@ impl Jobs {
     }
 
     /// What ended it, where the shell sent that signal at 10 ms and ended at that time.
-    fn cause(&self, scene: Scene, number: u8, shell_ends_ms: Option<u64>) -> Death {
+    pub(super) fn cause(&self, scene: Scene, number: u8, shell_ends_ms: Option<u64>) -> Death {
         let scene = scene.signal(10, self.to_group(number));
         let scene = scene.exit(11, self.victim.clone(), u32::from(number), true);
         let scene = match shell_ends_ms {
@@ -465,111 +465,6 @@ fn a_broken_pipe_of_an_ssh_login_is_told_with_its_end() {
     for death in [play(&task(29, "sshd"), None), play(&monitor(), Some("/dev/pts/0"))] {
         assert!(!death.cause.explanation.contains("perhaps"), "{}", death.cause.explanation);
     }
-}
-
-/// What runs others on terminals of its own closes them at its end.
-#[test]
-fn the_end_of_a_program_that_gave_the_terminal_is_told_with_its_remedy() {
-    let told = |holder: &Task, victim: Task| {
-        let blow = SignalSent {
-            sender: holder.clone(),
-            target: victim.clone(),
-            ..hangup(holder, &task(1, "systemd"))
-        };
-        let scene = Scene::watching(&victim).add(1, Source::Proc, held_by(holder, None, true));
-        let scene = scene.signal(6, blow).exit(8, holder.clone(), 3 << 8, false);
-        scene.exit(9, victim, 1, true).death()
-    };
-    let death = told(&task(30, "expect"), victim());
-    let words = "expect[30] closed the other end of its terminal, and ended itself (it exited with 3, 2 ms later)";
-    assert!(death.cause.explanation.contains(words), "{death:#?}");
-    assert_eq!(death.fixes[0].title, "have expect wait for the program's end");
-    assert!(death.fixes[1].commands[0].starts_with("setsid -f "), "{death:#?}");
-    // What gives others a terminal is not told to get one from tmux.
-    let death = told(&task(30, "mosh-server"), task(42, "mosh-server"));
-    assert!(death.cause.explanation.contains("and ended itself"), "{death:#?}");
-    assert!(death.fixes.is_empty(), "{death:#?}");
-}
-
-/// That a process holds the other end of the terminal that such a session is on, and whether signals to it are seen.
-fn held_by(holder: &Task, session_leader: Option<ProcessId>, watched: bool) -> Fact {
-    Fact::Terminal(Terminal {
-        tty: "pts1".to_owned(),
-        session_leader,
-        holders: vec![holder.id],
-        unsure: false,
-        watched,
-    })
-}
-
-/// machinectl and run0 hold the terminal of what is no child of theirs, catch SIGTERM, and exit with 0.
-#[test]
-fn who_had_ended_the_holder_of_a_terminal_is_told() {
-    let holder = task(30, "machinectl");
-    let pkill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
-    let blow = SignalSent { sender: holder.clone(), ..hangup(&holder, &task(29, "sh")) };
-    let told = |watched: bool, killed: bool| {
-        let mut scene = Scene::watching(&victim())
-            .add(1, Source::Proc, held_by(&holder, None, watched))
-            .exec(4000, pkill.clone(), &["pkill", "-x", "machinectl"], &[]);
-        if killed {
-            let by = caught(sig::SIGTERM, pkill.clone(), holder.clone());
-            scene = scene.signal(4010, SignalSent { is_target: false, ..by });
-        }
-        scene
-            .signal(4011, blow.clone())
-            .exit(4012, holder.clone(), 0, false)
-            .exit(4013, victim(), 1, true)
-            .death()
-    };
-    let death = told(true, true);
-    let text = &death.cause.explanation;
-    let words = "machinectl[30] had itself got SIGTERM 1 ms before from pkill[80]: root ran \"pkill -x machinectl\"";
-    assert!(text.contains(words) && !text.contains("ended itself"), "{text}");
-    let chain: Vec<&str> = death.chain.iter().map(|link| link.text.as_str()).collect();
-    assert!(chain.contains(&"pkill[80] sent SIGTERM to machinectl[30]"), "{chain:?}");
-    let text = told(true, false).cause.explanation;
-    assert!(text.contains("and ended itself (it exited with 0, 1 ms later)"), "{text}");
-    let text = told(false, false).cause.explanation;
-    let words = "and exited with 0, 1 ms later (whether a signal had told it to was not watched)";
-    assert!(text.contains(words) && !text.contains("ended itself"), "{text}");
-}
-
-/// SCREEN was killed; the shell in its window hung up its jobs and ended by SIGHUP, which it was not seen to get.
-#[test]
-fn a_shell_that_ended_by_sighup_had_been_hung_up() {
-    let jobs = Jobs::new(&["/bin/bash"]);
-    let screen = task(60, "screen");
-    let pkill = Task { uid: 0, euid: 0, ..task(80, "pkill") };
-    let told = |scene: Scene| {
-        scene
-            .signal(10, jobs.to_group(sig::SIGHUP))
-            .exit(11, jobs.shell.clone(), u32::from(sig::SIGHUP), false)
-            .exit(11, jobs.victim.clone(), u32::from(sig::SIGHUP), true)
-            .settled(3_000, &jobs.victim)
-            .death()
-    };
-    let killed = signal(sig::SIGKILL, pkill.clone(), screen.clone());
-    let scene = jobs
-        .scene()
-        .user(0, "root")
-        .add(4, Source::Proc, held_by(&screen, Some(jobs.shell.id), true))
-        .exec(5, pkill, &["pkill", "-9", "screen"], &[])
-        .signal(6, SignalSent { is_target: false, ..killed })
-        .exit(7, screen.clone(), 9, false);
-    let death = told(scene);
-    let text = &death.cause.explanation;
-    let words = "which hung up its jobs. bash[70] seems to have been hung up itself: it ended by SIGHUP 1 ms later, and screen[60] \
-                 (to which pkill[80] had sent SIGKILL), which held the other end of its terminal, had ended 3 ms before.";
-    assert!(text.contains(words), "{text}");
-    assert_eq!(death.cause.id, CauseId::SessionLeaderExited);
-    assert!(death.fixes[0].commands[0].starts_with("setsid -f "), "{death:#?}");
-    assert!(death.chain[0].text.contains("root ran \"pkill -9 screen\""), "{:?}", death.chain);
-    // Of nobody who held it is known that it ended.
-    let death = told(jobs.scene());
-    let words = "it ended by SIGHUP 1 ms later; who or what had done that was not seen.";
-    assert!(death.cause.explanation.contains(words), "{death:#?}");
-    assert_eq!(death.fixes[0].title, "run it detached from the terminal");
 }
 
 /// The child of sshd that let the user in had ended before the login had begun.
