@@ -34,6 +34,16 @@ pub struct Case<'a> {
     main_of: Option<(Manager, String)>,
     /// It is about a process that was only told something by that signal: it need not have ended.
     is_told: bool,
+    /// Whom remedies are for, where that is another.
+    remedied: Option<Remedied>,
+}
+
+/// Whom remedies are for.
+#[derive(Debug)]
+struct Remedied {
+    program: String,
+    command: String,
+    user: Option<String>,
 }
 
 impl<'a> Case<'a> {
@@ -56,7 +66,17 @@ impl<'a> Case<'a> {
         let placement = cgroup.as_deref().map(CgroupOwner::of).unwrap_or_default();
         let main_of = main_of(world, exit, &placement);
         let outcome = Outcome::of(&exit.value);
-        Self { world, exit, victim, outcome, blow, placement, main_of, is_told: false }
+        Self {
+            world,
+            exit,
+            victim,
+            outcome,
+            blow,
+            placement,
+            main_of,
+            is_told: false,
+            remedied: None,
+        }
     }
 
     /// Whether it is about what the process was told by a signal, and not about its end.
@@ -212,14 +232,35 @@ impl<'a> Case<'a> {
         set_off(self.victim_process().name().unwrap_or("it")).into_owned()
     }
 
+    /// The user that the victim ran as, where that is another than the one whose login it belonged to.
+    pub fn other_user(&self, owner: &str) -> Option<String> {
+        let own = || self.victim_process().user;
+        let user = self.remedied.as_ref().map_or_else(own, |remedied| remedied.user.clone());
+        user.filter(|user| user != owner)
+    }
+
+    /// The same case, told to explain the end of another: remedies are for that one.
+    pub fn on_behalf_of(mut self, other: &Self) -> Self {
+        let (program, command, user) =
+            (other.program(), other.command(), other.victim_process().user);
+        self.remedied = Some(Remedied { program, command, user });
+        self
+    }
+
     /// What the victim's program is called, for a command line.
     pub fn program(&self) -> String {
+        if let Some(remedied) = &self.remedied {
+            return remedied.program.clone();
+        }
         self.victim_process().program().unwrap_or("PROGRAM").to_owned()
     }
 
     /// What starts the victim's program again, for a shell: its whole command line where that can be told. What it may have
     /// written over that by itself is not for anybody to run.
     pub fn command(&self) -> String {
+        if let Some(remedied) = &self.remedied {
+            return remedied.command.clone();
+        }
         let (process, ended_ns) = (self.victim_process(), self.exit.ns());
         let executed = self.world.people.executed_at(self.victim, ended_ns).map(<[String]>::to_vec);
         let is_its =

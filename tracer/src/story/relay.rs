@@ -193,14 +193,22 @@ pub fn runs_as_another(task: &Task) -> bool {
     task.euid == 0 && ["sudo", "su"].contains(&task.comm.as_str())
 }
 
-/// The hangup that had ended the leader of a session, where the kernel sent a signal since that one ended.
+/// The hangup, or the signal of another process, that had ended the leader of a session, where the kernel sent a signal since
+/// that one ended.
 fn leaders_own<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSignal> {
     let leader = &sent.value.sender;
     let of_end = mechanism::of(&sent.value) == Mechanism::TtyHangup
         && leader.exiting
         && mechanism::on_stack(&sent.value, "disassociate_ctty");
     let own = |got: &&SeenSignal| is_hangup_before(got, sent, PASSED_ON);
-    world.signals_to(leader.id).iter().rev().filter(|_| of_end).find(own)
+    let hangup = world.signals_to(leader.id).iter().rev().filter(|_| of_end).find(own);
+    let struck = || {
+        let ended = world.exit_of(leader.id).filter(|_| of_end)?;
+        let blow = decide::decide(world, ended)?;
+        let by_other = !blow.mechanism.is_kernels_own() && blow.signal.value.sender.id != leader.id;
+        (by_other && blow.signal.ns() <= sent.ns()).then_some(blow.signal)
+    };
+    hangup.or_else(struck)
 }
 
 /// The hangup of the terminal that sudo or su had been started on, right before it hung up what it ran: it sees that by the
@@ -444,7 +452,9 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     // What its parent had been told is the whole story of one that ended itself on that.
     let is_whole = blow.signal.value.sender.id == case.victim && finding.fit == Fit::Circumstance;
     let ordered = ORDERED.contains(&finding.id) && !is_whole;
-    let own = Ordered::of(case, blow.signal, blow.mechanism).filter(|_| ordered);
+    // What had ended the leader of the session was somebody's act, its own end was not.
+    let act = leaders_own(case.world, blow.signal).unwrap_or(blow.signal);
+    let own = Ordered::of(case, act, mechanism::of(&act.value)).filter(|_| ordered);
     // Of a signal and a command the later one is the reason.
     let relay = Relay::of(case, blow)
         .filter(|relay| own.as_ref().is_none_or(|own| relay.hops[0].got.ns() > own.ran_ns()));
@@ -574,6 +584,9 @@ fn stopped_before(case: &Case<'_>, moved: &Task, blow: Blow<'_>, finding: &mut F
     }
     let Some(exit) = case.world.exit_of(moved.id) else { return false };
     let above = Case::new(case.world, exit);
+    // Nobody runs what holds a login's terminal by hand.
+    let is_login = moved.comm.starts_with("sshd") || moved.comm == "login";
+    let above = if is_login { above.on_behalf_of(case) } else { above };
     let by_manager = |sender: &Task| manager_of(sender).is_some();
     let Some(struck) = above.blow.filter(|struck| by_manager(&struck.signal.value.sender)) else {
         return false;

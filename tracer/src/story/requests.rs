@@ -15,6 +15,7 @@ use super::units::{asking_link, command_links};
 use super::verdict::{Link, LinkEvent};
 use super::windows::{LOOKED_BACK, SEEN_LATE};
 pub use super::wishes::Wish;
+use super::wishes::{RUNNERS, names_unit};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub process: Option<ProcessId>,
     /// The number of the job that it was for, where it was looked for by that.
     pub job: Option<u32>,
+    /// When it had been made, `CLOCK_BOOTTIME` nanoseconds: who made it may have run other programs since.
+    made_ns: u64,
     proof: Proof<'a>,
 }
 
@@ -119,7 +122,7 @@ impl<'a> Request<'a> {
     pub fn of_call(case: &Case<'a>, seen: &'a Seen<BusCall>, job: Option<u32>) -> Self {
         let (process, by_name) = who_called(case, seen);
         let proof = if by_name { Proof::Arguments } else { Proof::Bus };
-        Self { call: Some(seen), process, job, proof }
+        Self { call: Some(seen), process, job, made_ns: seen.ns(), proof }
     }
 
     /// The systemd-run(1) that had a manager make this unit and run `first` in it, where no bus heard that: the only one
@@ -164,7 +167,7 @@ impl<'a> Request<'a> {
         let connection = connections(case, manager, at_ns, COMMAND_TO_ACT)
             .rfind(|seen| seen.value.task.id == process);
         let proof = connection.map_or(Proof::Arguments, Proof::Connection);
-        Self { call: None, process: Some(process), job: None, proof }
+        Self { call: None, process: Some(process), job: None, made_ns: at_ns, proof }
     }
 
     /// An umount(8) of what a unit mounts, right before `at_ns`: the kernel tells the manager, nobody asks it.
@@ -178,12 +181,13 @@ impl<'a> Request<'a> {
             is_it.then_some((at, id))
         });
         let (_, id) = recent.max_by_key(|(at, _)| *at)?;
-        Some(Self { call: None, process: Some(id), job: None, proof: Proof::Deed })
+        let proof = Proof::Deed;
+        Some(Self { call: None, process: Some(id), job: None, made_ns: at_ns, proof })
     }
 
     /// Who is behind it.
     pub fn actor(&self, case: &Case<'_>) -> Option<Actor> {
-        self.process.map(|id| Actor::behind(case, id))
+        self.process.map(|id| Actor::behind_at(case, id, self.made_ns))
     }
 
     /// When the command that made it was executed, where that was seen: the bus is heard a moment late.
@@ -255,24 +259,8 @@ pub const fn by_arguments(call: bool) -> &'static str {
     }
 }
 
-/// What has a manager make a unit and run something in it.
-const RUNNERS: [&str; 2] = ["systemd-run", "run0"];
-
 /// How the names of units begin that such a program names itself (`make_unit_name` in `src/run/run.c`).
 const TRANSIENT: [&str; 3] = ["run-p", "run-u", "run-r"];
-
-/// Whether the arguments of systemd-run(1) name the unit that it makes, or the timer of that.
-fn names_unit(args: &[String], unit: &str) -> bool {
-    let stem = |name: &str| {
-        let kinds = [".service", ".timer", ".socket", ".path", ".scope"];
-        kinds.iter().find_map(|kind| name.strip_suffix(kind)).unwrap_or(name).to_owned()
-    };
-    let named = args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
-        "-u" | "--unit" => args.get(at + 1).map(String::as_str),
-        other => other.strip_prefix("--unit=").or_else(|| other.strip_prefix("-u")),
-    });
-    named.is_some_and(|named| stem(named) == stem(unit))
-}
 
 /// Whether a unit is named after the process that had it made: `run-p243-i1764902.service`.
 fn is_maker(id: ProcessId, known: &Known, unit: &str) -> bool {

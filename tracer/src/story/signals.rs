@@ -4,7 +4,8 @@ use super::verdict::KillerKind;
 use super::world::World;
 use super::{mechanism, newborn, si_code, words};
 use crate::evidence::{
-    CgroupOwner, Mechanism, Process, Session, Signal, SignalInfo, SignalSent, Task, signal_name,
+    CgroupOwner, Disposition, Mechanism, Process, Session, Signal, SignalInfo, SignalResult,
+    SignalSent, Task, signal_name,
 };
 
 /// The signal as the report shows it.
@@ -179,4 +180,15 @@ pub fn session(world: &World, id: &str) -> Option<Session> {
         service: state.service,
         id: state.id,
     })
+}
+/// Why a signal that asks for an end can have had no effect, as a clause after its name; empty where that is not known.
+pub fn unheard(sent: &SignalSent) -> &'static str {
+    let is_dropped = sent.result == SignalResult::Ignored;
+    match sent.disposition {
+        _ if is_dropped && sent.namespace_init => {
+            ", which process 1 of a pid namespace does not get unless it handles it"
+        }
+        Some(Disposition::Ignore) if is_dropped && !sent.blocked => ", which it ignores",
+        _ => "",
+    }
 }

@@ -133,7 +133,8 @@ impl<'a> End<'a> {
             });
         let commands = commands.filter(|links| !links.is_empty()).or_else(|| {
             let (killer, _) = self.command_aimed_at_it(case)?;
-            let actor = Actor::within(case, killer, self.blow?.signal.ns(), hops);
+            let at_ns = self.blow.map_or(self.ns(), |blow| blow.signal.ns());
+            let actor = Actor::within(case, killer, at_ns, hops);
             let links = command_links(case, &actor);
             Some(links.into_iter().map(|link| Link { evidence: Grade::Inferred, ..link }).collect())
         });
@@ -186,7 +187,14 @@ impl<'a> End<'a> {
             let limit = idle::Limit::of(case, &self.exit.value.task, alarm);
             return format!("{how}, having got no input for {limit}, it seems");
         }
-        let Some(blow) = self.blow else { return how };
+        let Some(blow) = self.blow else {
+            let aimed = self.command_aimed_at_it(case).map(|(killer, ran_ns)| {
+                let lead = words::span(self.ns().saturating_sub(ran_ns));
+                let told = Actor::behind_at(case, killer, self.ns()).told();
+                format!("; {lead} before, {told}, which seems to be why")
+            });
+            return format!("{how}{}", aimed.unwrap_or_default());
+        };
         let signal = signal_name(blow.signal.value.number);
         // An exit after a signal has not named that signal yet.
         let after = match outcome {
@@ -248,21 +256,32 @@ impl<'a> End<'a> {
     }
 
     /// The command that had just been run to kill it, by its words, and when; where all that was seen is that it ended by
-    /// sending itself a signal, as whoever catches one does to end: what it had caught itself is not recorded of everybody.
+    /// sending itself a signal, as whoever catches one does to end, or by one that was not seen: what comes to a process is
+    /// not recorded of everybody.
     fn command_aimed_at_it(&self, case: &Case<'_>) -> Option<(ProcessId, u64)> {
-        let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
-        let (sent, task) = (&blow.signal.value, &self.exit.value.task);
-        if sent.sender.id != task.id || self.exit.value.killed_by() != Some(sent.number) {
+        let task = &self.exit.value.task;
+        let number = self.exit.value.killed_by()?;
+        let sent = match self.blow {
+            Some(blow) => {
+                let sent = &*blow.signal.value;
+                let by_itself = !blow.mechanism.is_kernels_own() && sent.sender.id == task.id;
+                Some(sent).filter(|sent| by_itself && sent.number == number)
+            }
+            None => None,
+        };
+        if self.blow.is_some() && sent.is_none() {
             return None;
         }
-        let tty = sent.tty.as_deref().map(|tty| tty.replacen("pts", "pts/", 1));
+        let struck_ns = self.blow.map_or(self.exit.ns(), |blow| blow.signal.ns());
+        let tty =
+            sent.and_then(|sent| sent.tty.as_deref()).map(|tty| tty.replacen("pts", "pts/", 1));
         let user = case.world.user(task.uid).map(|user| user.name.clone());
         let pids = [task.id.pid, task.ns_pid].map(|pid| pid.to_string());
         let names: Vec<String> =
             pids.into_iter().chain([task.comm.clone()]).chain(tty).chain(user).collect();
         let aimed = case.world.people.iter().filter_map(|(id, known)| {
-            let ran_ns = known.exec_ns.filter(|ran| *ran <= blow.signal.ns())?;
-            let is_recent = ran_ns + JUST_RUN >= blow.signal.ns();
+            let ran_ns = known.exec_ns.filter(|ran| *ran <= struck_ns)?;
+            let is_recent = ran_ns + JUST_RUN >= struck_ns;
             let may = known.uid.is_some_and(|uid| uid == 0 || uid == task.uid);
             let words = known.cmdline.as_deref()?;
             let is_killer = KILLERS.contains(&known.comm.as_deref()?);

@@ -65,6 +65,9 @@ impl Wish {
         if is_elsewhere(args) {
             return false;
         }
+        if self == Self::Start && makes_at_once(args, unit) {
+            return true;
+        }
         if self == Self::Isolate {
             return isolated_by(args).is_some_and(|target| unit.include(&target));
         }
@@ -75,6 +78,34 @@ impl Wish {
             args.iter().any(|arg| self.verbs().contains(&arg.as_str()) && (now || !later(arg)));
         asks && args.iter().skip(1).any(|arg| unit.are_meant_by(arg))
     }
+}
+
+/// What has a manager make a unit and run something in it.
+pub const RUNNERS: [&str; 2] = ["systemd-run", "run0"];
+
+/// The name of the unit that systemd-run(1) is told to make by these arguments.
+fn made_by(args: &[String]) -> Option<&str> {
+    args.iter().enumerate().find_map(|(at, arg)| match arg.as_str() {
+        "-u" | "--unit" => args.get(at + 1).map(String::as_str),
+        other => other.strip_prefix("--unit=").or_else(|| other.strip_prefix("-u")),
+    })
+}
+
+/// Whether the arguments of systemd-run(1) name the unit that it makes, or the timer of that.
+pub fn names_unit(args: &[String], unit: &str) -> bool {
+    let stem = |name: &str| {
+        let kinds = [".service", ".timer", ".socket", ".path", ".scope"];
+        kinds.iter().find_map(|kind| name.strip_suffix(kind)).unwrap_or(name).to_owned()
+    };
+    made_by(args).is_some_and(|named| stem(named) == stem(unit))
+}
+
+/// Whether it is one that has such a unit made and started now, not by a timer or the like later.
+fn makes_at_once(args: &[String], unit: &Names<'_>) -> bool {
+    const LATER: [&str; 4] = ["--on-", "--timer-property", "--path-property", "--socket-property"];
+    let is_runner = args.first().is_some_and(|arg| RUNNERS.contains(&base_name(arg)));
+    let later = args.iter().any(|arg| LATER.iter().any(|option| arg.starts_with(option)));
+    is_runner && !later && unit.0.iter().any(|name| names_unit(args, name))
 }
 
 /// Whether a command asks this manager to restart whatever is marked for that, by its arguments: systemctl, or

@@ -203,7 +203,8 @@ impl Actor {
             format!("{script} part of {}", self.said(&self.command))
         };
         let through = self.through().map(|through| format!(" {through}")).unwrap_or_default();
-        let ran = format!("{who} ran {command}{via}{}{through}", self.had_been());
+        let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+        let ran = format!("{who} ran {command}{whom}{via}{}{through}", self.had_been());
         let place = if self.service.is_some() { String::new() } else { self.whereabouts() };
         format!("{}{}", format!("{ran} {place}").trim_end(), self.wrote())
     }

@@ -13,8 +13,8 @@ use self::probe::Probe;
 use super::{Finding, Fit, Opinion, unit_remedies, unit_signalled};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, Setting, SignalResult, Task, sig,
-    signal_name, signal_number,
+    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, Setting, Task, sig, signal_name,
+    signal_number,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -25,7 +25,7 @@ use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
 use crate::story::windows::BUS_LAG;
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, units, words};
+use crate::story::{fixes, signals, units, words};
 
 /// Programs that stop containers: runtimes, their shims and daemons.
 const RUNTIMES: [&str; 14] = [
@@ -334,11 +334,7 @@ fn code_137(with_init: bool) -> String {
 fn escalated(last: &SeenSignal, first: &SeenSignal, patience: &str, with_code: bool) -> String {
     let name = signal_name(first.value.number);
     let waited = words::span(last.ns().saturating_sub(first.ns()));
-    let ignored = if first.value.namespace_init && first.value.result == SignalResult::Ignored {
-        ", which process 1 of a pid namespace does not get unless it handles it"
-    } else {
-        ""
-    };
+    let ignored = signals::unheard(&first.value);
     let code = if with_code {
         " That is why the exit code is 137 (128 and SIGKILL's 9) rather than 143 (128 and SIGTERM's 15) or the program's own."
     } else {

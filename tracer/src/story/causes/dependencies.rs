@@ -69,7 +69,13 @@ fn related<'a>(case: &Case<'a>, stop: &UnitStop<'a>, pull: &Pull<'_>) -> Option<
     let fix = match setting.as_ref() {
         // What a program made has no file of its own, and one that the manager wrote itself is not for editing.
         Some(line) if is_transient(line) || at.transient && line.file.is_none() => {
-            made_otherwise(case, &at, &line.name, other)
+            // The line may stand in the other unit, which names this one.
+            if line.value.split_whitespace().any(|named| named == stop.unit) {
+                let at = UnitAt::of(case.world, stop.manager, other);
+                made_otherwise(case, &at, &line.name, &stop.unit)
+            } else {
+                made_otherwise(case, &at, &line.name, other)
+            }
         }
         // No line says so any more: the files have only to be read again.
         Some(line) if line.unread.is_some() => None,

@@ -365,8 +365,9 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
         if by_logind.is_some() { Fit::Exact } else { Fit::Circumstance },
         if proven { Grade::Observed } else { Grade::Inferred },
         format!(
-            "{victim} ({user}) {} {}: {user}'s login had ended{ended}, and session \
+            "{victim} ({}) {} {}: {user}'s login had ended{ended}, and session \
              {session}'s scope was stopped {}.",
+            case.other_user(&user).as_ref().unwrap_or(&user),
             case.was_ended(),
             stop.manager_name(case),
             rule.because(&user)
@@ -377,7 +378,7 @@ pub fn kill_user_processes(case: &Case<'_>) -> Option<Opinion> {
     .links(ending.links(case, stop.first.at))
     .links(closing(case, Some(session), &stop))
     .links(units::stop_links(case, &stop))
-    .fixes([fixes::linger_and_scope(&user, &case.program(), &case.command())])
+    .fixes([outside_session(case, session)])
     .fixes(rule.remedies(&user));
     finding.settings.extend(ending.network_settings(case));
     finding.fixes.extend(ending.network_fix());

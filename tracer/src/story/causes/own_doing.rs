@@ -14,6 +14,7 @@ use crate::story::fixes::UnitAt;
 use crate::story::idle::{self, idle_alarm};
 use crate::story::patience::Program;
 use crate::story::stopping::{AskedToEnd, is_true};
+use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, units, words};
@@ -186,6 +187,8 @@ const SILENT: u64 = 5 * S;
 pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow_by(Mechanism::Pipe)?;
     let reader = likely_reader(case, blow.signal.ns());
+    let struck = reader.filter(|exit| exit.value.killed_by().is_some());
+    let struck = struck.and_then(|exit| End::of(case, exit.value.task.id));
     let who = reader.map(|exit| {
         let name = words::name_pid(&case.task(&exit.value.task));
         let when = match blow.signal.ns().saturating_sub(exit.ns()) {
@@ -194,6 +197,7 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
         };
         format!(" (perhaps {name}, which had been started right after it and {when})")
     });
+    let by_whom = struck.as_ref().map(|end| format!(" {}.", end.sentence(case)));
     // At a terminal it writes to that.
     let has_terminal = case.world.people.get(case.victim).is_none_or(|known| known.tty.is_some());
     let login = login_above(case, blow.signal.ns()).filter(|_| reader.is_none() && !has_terminal);
@@ -216,15 +220,17 @@ pub fn pipe(case: &Case<'_>) -> Option<Opinion> {
     let allowed = unit.as_ref().map(|(setting, at)| {
         format!(" {} has its processes end by that ({}).", at.instance, units::cited(setting))
     });
-    let links = login.iter().flat_map(|(_, login)| login.links(case, blow.signal.at));
+    let ends = struck.iter().flat_map(|end| end.links(case, blow.signal.at));
+    let links = login.iter().flat_map(|(_, login)| login.links(case, blow.signal.at)).chain(ends);
     Finding::new(
         CauseId::BrokenPipe,
         Fit::Exact,
         Grade::Observed,
         format!(
-            "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.{}",
+            "{} got SIGPIPE: it wrote to a pipe or socket whose reader was gone{}.{}{}",
             case.victim_name(),
             who.or(over).or(journal).or(child).unwrap_or_default(),
+            by_whom.unwrap_or_default(),
             allowed.unwrap_or_default()
         ),
     )

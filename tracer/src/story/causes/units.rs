@@ -251,12 +251,17 @@ pub(super) fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
     call.sender.comm.clone().or(user).unwrap_or_else(|| "a client".to_owned())
 }
 
-/// The user's whole service manager was stopped, by somebody else than logind.
+/// The user's whole service manager was stopped, by somebody else than logind, or the slice that it is in was.
 fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<Opinion> {
     let Manager::User(uid) = stop.manager else { return None };
-    let unit = format!("user@{uid}.service");
-    let job = stop_job(case.world, Manager::System, &unit, stop.first.ns(), u64::MAX)?;
-    let request = Request::for_job(case, Wish::Stop, job, job.ns())?;
+    let own = format!("user@{uid}.service");
+    let slices = [format!("user-{uid}.slice"), "user.slice".to_owned()];
+    let job_of =
+        |unit: &str| stop_job(case.world, Manager::System, unit, stop.first.ns(), u64::MAX);
+    let job = job_of(&own)?;
+    let asked = |job| Some((job, Request::for_job(case, Wish::Stop, job, job.ns())?));
+    let (asked, request) =
+        asked(job).or_else(|| slices.iter().find_map(|slice| asked(job_of(slice)?)))?;
     // Why logind does so is a story of its own.
     if request.call.is_some_and(|call| super::logind::from_logind(case, &call.value)) {
         return None;
@@ -264,13 +269,17 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let who = request.sentence(case)?;
     let effect = stop.ordered_at();
     let above = units::job_link_before(case, job, effect);
+    let slice = (asked.value.id != job.value.id).then(|| &asked.value.unit);
+    let with = slice.map(|slice| format!(" with {slice}, which it is in")).unwrap_or_default();
+    let slice_link = slice.map(|_| units::job_link_before(case, asked, above.at));
     Finding::new(
         CauseId::UnitStopRequested,
         Fit::Exact,
         request.grade(),
-        format!("{what} since it was itself stopped ({unit}): {who}."),
+        format!("{what} since it was itself stopped ({own}){with}: {who}."),
     )
-    .links(request.links(case, above.at))
+    .links(request.links(case, slice_link.as_ref().map_or(above.at, |link| link.at)))
+    .links(slice_link)
     .links([above])
     .links(units::stop_links(case, stop))
     .fixes(super::logind::outside_manager(case))

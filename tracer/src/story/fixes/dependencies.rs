@@ -88,20 +88,23 @@ pub enum Asker<'n> {
     Unit { unit: &'n str, user: Option<Whose> },
 }
 
-/// A unit that a program made, with a dependency that stopped it: there is no line to change.
+/// A unit that a program made with a dependency on another, which stopped one of the two: there is no line to change.
 pub fn without_dependency(at: &UnitAt, name: &str, other: &str) -> Fix {
     let (option, side_effect) = match name {
         "Slice" => (format!("--slice={other}"), "its resource limits change with its slice"),
-        _ => (format!("-p {name}={other}"), "it has to cope with the other's absence"),
+        _ => (format!("-p {name}={other}"), "each has to cope with what the other does"),
     };
     let made = remark(&format!(
         "the unit is made anew each time; where {} makes it, leave out {option}",
         at.run()
     ));
     fix(
-        &format!("make it without {name}={other}"),
+        &format!("make {} without {name}={other}", at.instance),
         vec![made],
-        &format!("what happens to {other} no longer takes it down"),
+        &format!(
+            "what happens to one of {} and {other} no longer takes the other down",
+            at.instance
+        ),
     )
     .but(side_effect)
     .check(at.show(name))

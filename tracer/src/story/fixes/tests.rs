@@ -64,6 +64,7 @@ fn of_units(at: &UnitAt) -> Vec<Fix> {
         fitting_type(at, "forking"),
         watchdog_request(at),
         stop_timeout(at, "SIGKILL"),
+        init_in_front(at, "SIGTERM"),
         abort_timeout(at, "SIGKILL"),
         start_timeout(at),
         reload_timeout(at),

@@ -298,6 +298,20 @@ pub fn stop_timeout(at: &UnitAt, then: &str) -> Fix {
     .see("systemd.service(5), systemd.scope(5)")
 }
 
+/// An init before a program that is process 1 of a pid namespace and does not get this signal.
+pub fn init_in_front(at: &UnitAt, signal: &str) -> Fix {
+    let there = "under [Service]: an empty \"ExecStart=\", and then the line again with an init before the program \
+                 (ExecStart=/usr/bin/tini -- PROGRAM); or, where PrivatePIDs=yes makes the namespace, PrivatePIDs=no";
+    fix(
+        &format!("have it end on {signal}, though it is process 1 of its pid namespace"),
+        at.edit("", there),
+        &format!("{signal} ends it at once: an init gets it and passes it on, or there is no namespace"),
+    )
+    .but("an init has to be installed; without PrivatePIDs= the service sees the processes of others")
+    .check(at.show("ExecStart,PrivatePIDs"))
+    .see("pid_namespaces(7), systemd.exec(5), tini(1)")
+}
+
 /// A longer `TimeoutAbortSec=`. `then`: the signal that comes when it has run out.
 pub fn abort_timeout(at: &UnitAt, then: &str) -> Fix {
     fix(

@@ -1,15 +1,15 @@
 //! A unit that was not stopped in time: which limit ran out, which signals had not helped, and which was the last resort.
 
-use super::{abort_timeout_setting, aborts, signal_setting, timeout_setting};
-use crate::evidence::{Grade, JournalLine, MS, S, Source, sig, signal_name};
+use super::{abort_timeout_setting, aborts, is_true, signal_setting, timeout_setting};
+use crate::evidence::{Grade, JournalLine, MS, S, SignalResult, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::journal::said_of_run;
 use crate::story::manager::main_process::asked_to_end;
 use crate::story::manager::{UnitStop, is_last_resort};
-use crate::story::units::in_brackets;
+use crate::story::units::{in_brackets, unit_setting};
 use crate::story::verdict::{DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, words};
+use crate::story::{fixes, mechanism, signals, words};
 
 /// A unit that was not stopped in time.
 #[derive(Debug)]
@@ -72,6 +72,14 @@ impl<'a> Overrun<'a> {
         Some(Self { first: None, main, abort: None, limit, said })
     }
 
+    /// The signal that had not helped, where the victim does not get it as process 1 of a pid namespace; a container has its
+    /// own story.
+    fn deaf_to(&self) -> Option<&'a SeenSignal> {
+        self.first.filter(|first| {
+            first.value.namespace_init && first.value.result == SignalResult::Ignored
+        })
+    }
+
     /// How long the last signal but one had been given.
     fn waited(&self, case: &Case<'_>) -> Option<String> {
         let blow = case.blow?;
@@ -98,6 +106,10 @@ impl<'a> Overrun<'a> {
             found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
         }
         found.extend(self.setting(case, stop));
+        let namespace = self.deaf_to().and_then(|_| {
+            unit_setting(case, stop, "PrivatePIDs", "PrivatePIDs").filter(|it| is_true(&it.value))
+        });
+        found.extend(namespace);
         let last = case.blow.map(|blow| blow.signal.value.number);
         let chosen = last.filter(|last| *last != sig::SIGKILL && self.first.is_none());
         found.extend(chosen.and_then(|last| signal_setting(case, stop, "FinalKillSignal", last)));
@@ -113,10 +125,12 @@ impl<'a> Overrun<'a> {
     pub fn fixes(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Vec<Fix> {
         let Some(last) = case.blow.map(|blow| name(blow.signal)) else { return Vec::new() };
         let at = stop.at();
-        match (self.limit, self.abort) {
-            (Limit::Stop, _) => vec![fixes::stop_timeout(&at, &last)],
-            (Limit::Abort, None) => vec![fixes::abort_timeout(&at, &last)],
-            (Limit::Abort, Some(abort)) => {
+        match (self.limit, self.abort, self.deaf_to()) {
+            // No time is long enough.
+            (Limit::Stop, None, Some(first)) => vec![fixes::init_in_front(&at, &name(first))],
+            (Limit::Stop, ..) => vec![fixes::stop_timeout(&at, &last)],
+            (Limit::Abort, None, _) => vec![fixes::abort_timeout(&at, &last)],
+            (Limit::Abort, Some(abort), _) => {
                 vec![fixes::stop_timeout(&at, &name(abort)), fixes::abort_timeout(&at, &last)]
             }
         }
@@ -135,8 +149,9 @@ impl<'a> Overrun<'a> {
                 in_brackets(timeout_setting(case, stop).as_ref()),
             ),
             (Some(first), None, Some(waited)) => {
+                let unheard = signals::unheard(&first.value);
                 format!(
-                    " It had not ended {waited} after {}, so {last} followed{limit}.",
+                    " It had not ended {waited} after {}{unheard}, so {last} followed{limit}.",
                     name(first)
                 )
             }
@@ -165,7 +180,11 @@ impl<'a> Overrun<'a> {
                 in_brackets(timeout_setting(case, stop).as_ref()),
                 name(abort),
             ),
-            None => format!("had not ended {waited} after {}{limit}", name(first)),
+            None => format!(
+                "had not ended {waited} after {}{}{limit}",
+                name(first),
+                signals::unheard(&first.value)
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::evidence::{Manager, Setting, template_of};
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 45] = [
+const ONE: [(&str, Kind); 46] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -19,6 +19,7 @@ const ONE: [(&str, Kind); 45] = [
     // For whoever reads a recording.
     ("SendSIGKILL", Kind::Truth),
     ("TTYVHangup", Kind::Truth),
+    ("PrivatePIDs", Kind::Truth),
     ("IgnoreSIGPIPE", Kind::Truth),
     ("TimeoutStopSec", Kind::Span),
     ("TimeoutStartSec", Kind::Span),

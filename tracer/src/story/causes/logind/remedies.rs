@@ -35,9 +35,15 @@ pub(super) fn remedies(
     outside.into_iter().chain(allowed).collect()
 }
 
-/// To have the victim outlive this session, of which it was.
+/// To have the victim outlive this session, of which it was. What ran as another there (`sudo -b`) is not for the user's
+/// own manager.
 pub fn outside_session(case: &Case<'_>, session: &str) -> Fix {
-    fixes::linger_and_scope(&owner(case, session), &case.program(), &case.command())
+    let owner = owner(case, session);
+    let (program, command) = (case.program(), case.command());
+    match case.other_user(&owner) {
+        Some(user) => fixes::system_unit_of_user(&user, &program, &command),
+        None => fixes::linger_and_scope(&owner, &program, &command),
+    }
 }
 
 /// To have the victim outlive all that is its user's, the user's service manager too.
