@@ -266,8 +266,12 @@ impl<'a> Case<'a> {
         let is_its =
             executed.is_some() || process.exe.is_some() && !is_titled(self, self.victim, ended_ns);
         let process = Process { cmdline: executed.or(process.cmdline), ..process };
+        let arguments = process.cmdline.as_ref().is_none_or(|args| args.len() > 1);
         let line = words::shell_command(&process).filter(|_| is_its);
-        line.unwrap_or_else(|| fixes::operand(&self.program()))
+        line.unwrap_or_else(|| {
+            let more = if arguments { " …" } else { "" };
+            format!("{}{more}", fixes::operand(&self.program()))
+        })
     }
 
     /// The signal that decided it, where it came about like this.

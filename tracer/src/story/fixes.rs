@@ -70,6 +70,11 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// A shell's words for what systemd-run(1) is to have a service run: `$` begins a variable there, also in quotes.
+fn run_by_systemd(command: &str) -> String {
+    command.replace('$', "$$")
+}
+
 /// The last word of a command, which is no option even where it looks like one.
 pub fn operand(word: &str) -> String {
     let dashes = if word.starts_with('-') { "-- " } else { "" };

@@ -63,9 +63,19 @@ struct Hop<'a> {
     mechanism: Mechanism,
     /// What it sent then.
     sent: &'a SeenSignal,
+    by_way_of: ByWayOf,
+}
+
+/// How the sender came to know of the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ByWayOf {
+    /// It had got it itself.
+    Itself,
     /// It had got none itself, but the terminal that it ran on had hung up: `got` is what the leader of the session there
     /// was told of that.
-    over_terminal: bool,
+    Terminal,
+    /// sudo(8) runs a command on a terminal of its own by a child, which it tells over a socket.
+    OuterSudo,
 }
 
 impl Hop<'_> {
@@ -115,15 +125,20 @@ impl<'a> Relay<'a> {
             } else {
                 leaders_own(case.world, sent)
             };
-            let over_terminal = got.is_none();
-            let Some(got) = got.or_else(|| own_terminal(case.world, sent)) else { break };
+            let others = || {
+                let terminal = own_terminal(case.world, sent).map(|got| (got, ByWayOf::Terminal));
+                let outer = || outer_sudo(case.world, sent).map(|got| (got, ByWayOf::OuterSudo));
+                terminal.or_else(outer)
+            };
+            let got = got.map(|got| (got, ByWayOf::Itself)).or_else(others);
+            let Some((got, by_way_of)) = got else { break };
             // A manager's stop of whoever closed a terminal is told whole: `stopped_before`.
             let is_told = way.is_kernels_own() && manager_of(&got.value.sender).is_some();
             if is_told && case.world.exit_of(sent.value.sender.id).is_some() {
                 break;
             }
             let mechanism = mechanism::of(&got.value);
-            hops.push(Hop { got, mechanism, sent, over_terminal });
+            hops.push(Hop { got, mechanism, sent, by_way_of });
             (sent, way) = (got, mechanism);
         }
         Self { start, hops }
@@ -222,6 +237,18 @@ fn own_terminal<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSigna
     let own = |got: &&SeenSignal| is_hangup_before(got, sent, RIGHT_BEFORE);
     let parents = world.people.parents(relay.id);
     parents.iter().find_map(|parent| world.signals_to(*parent).iter().rev().find(own))
+}
+
+/// What the sudo that somebody ran had caught right before the one below it sent the same.
+fn outer_sudo<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a SeenSignal> {
+    let inner = &sent.value.sender;
+    let outer = *world.people.parents(inner.id).first()?;
+    let is_sudo = world.people.get(outer)?.comm.as_deref() == Some("sudo") && inner.comm == "sudo";
+    let mut caught = caught_before(world, outer, sent.ns(), RIGHT_BEFORE);
+    caught.find(|got| {
+        let is_others = ![outer, inner.id].contains(&got.value.sender.id);
+        is_sudo && is_others && inner.euid == 0 && got.value.number == sent.value.number
+    })
 }
 
 /// Whether another process let go of a terminal, and the kernel sent this because of that, so shortly before `sent`.
@@ -342,7 +369,7 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         true => ", and may have passed it on",
         false => "",
     };
-    if hop.over_terminal {
+    if hop.by_way_of == ByWayOf::Terminal {
         let told = words::name_pid(&case.task(&hop.got.value.target));
         let from = from(case, hop.got, hop.mechanism, "");
         return format!(
@@ -350,6 +377,10 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
         );
     }
     let from = from(case, hop.got, hop.mechanism, on);
+    if hop.by_way_of == ByWayOf::OuterSudo {
+        let outer = words::name_pid(&case.task(&hop.got.value.target));
+        return format!(" {outer}, its parent, had got {signal} {lead} before from {from}.");
+    }
     format!(" {relay} had itself got {signal} {lead} before from {from}.")
 }
 
@@ -436,13 +467,14 @@ fn is_ignored(signal: &SignalSent) -> bool {
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
 /// kernel answered by a signal what had ended that one.
 pub fn tell(case: &Case<'_>, finding: &mut Finding) {
-    const TELLING: [CauseId; 9] = [
+    const TELLING: [CauseId; 10] = [
         CauseId::BatchJobEnded,
         CauseId::UserCommand,
         CauseId::ProcessSignal,
         CauseId::TimeoutCommand,
         CauseId::SessionLeaderExited,
         CauseId::TerminalClosed,
+        CauseId::OrphanedProcessGroup,
         CauseId::ParentDied,
         CauseId::PidNamespaceInitExited,
         CauseId::TracerExited,
@@ -466,7 +498,7 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
             finding.links.extend(end.links(case, got.at));
         }
         finding.links.extend(relay.links(case));
-        if relay.hops.iter().any(|hop| hop.over_terminal || hop.is_passed_on()) {
+        if relay.hops.iter().any(|hop| hop.by_way_of == ByWayOf::Terminal || hop.is_passed_on()) {
             finding.grade = finding.grade.min(Grade::Inferred);
         }
     }
@@ -548,7 +580,10 @@ impl<'a> Ordered<'a> {
 /// Whoever did it had been told to by a service manager, or by what one ran for a unit: that story is the reason for this
 /// one, and its cause is this one's, too. Whether it was so.
 fn told_by_unit(case: &Case<'_>, hop: &Hop<'_>, finding: &mut Finding) -> bool {
-    if hop.mechanism.is_kernels_own() || hop.over_terminal || !is_by_unit(case, hop.got) {
+    if hop.mechanism.is_kernels_own()
+        || hop.by_way_of == ByWayOf::Terminal
+        || !is_by_unit(case, hop.got)
+    {
         return false;
     }
     adopt(Told::why(case, hop.got), case, finding);

@@ -13,6 +13,7 @@ use crate::story::actor::{Actor, is_interactive, is_shell};
 use crate::story::case::Case;
 use crate::story::decide::Blow;
 use crate::story::ending::Ending;
+use crate::story::manager::manager_of;
 use crate::story::relay::{Relay, runs_as_another};
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::is_true;
@@ -530,19 +531,26 @@ impl Written {
 /// A stopped job lost its last link to its shell.
 pub fn orphaned(case: &Case<'_>) -> Option<Opinion> {
     let blow = case.blow.filter(|blow| blow.mechanism == Mechanism::OrphanedPgrp)?;
-    let parent = words::name_pid(&case.task(&blow.signal.value.sender));
+    let sender = &blow.signal.value.sender;
+    let parent = words::name_pid(&case.task(sender));
     let text =
         format!("{parent} ended and left a stopped process group without a parent in its session");
+    let end = End::of(case, sender.id).filter(|_| sender.exiting);
+    // Why a manager ended it is told as a story of its own.
+    let by_other = |end: &&End<'_>| end.killer().is_some_and(|by| manager_of(by).is_none());
+    let struck = end.as_ref().filter(by_other).map(|end| format!(" {}.", end.sentence(case)));
     Finding::new(
         CauseId::OrphanedProcessGroup,
         Fit::Exact,
         Grade::Observed,
         format!(
             "{} belonged to a stopped job; when {parent} ended, nobody was left who could continue \
-             it, and the kernel sent SIGHUP and SIGCONT.",
-            words::name_pid(&case.victim_process())
+             it, and the kernel sent SIGHUP and SIGCONT.{}",
+            words::name_pid(&case.victim_process()),
+            struck.unwrap_or_default()
         ),
     )
+    .links(end.iter().flat_map(|end| end.links(case, blow.signal.at)))
     .links(hangup_link(case, text, Some(&blow.signal.value.sender)))
     .fixes(detach(case))
     .answer()

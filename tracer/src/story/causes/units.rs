@@ -7,7 +7,7 @@ use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::manager::main_process::main_end;
 use crate::story::manager::{self, UnitStop, began_unseen};
-use crate::story::pulls::{Happening, starts_before};
+use crate::story::pulls::{Happening, pull, starts_before};
 use crate::story::requests::{Request, Wish, connection_link, only_connected, was_marked};
 use crate::story::stopping::{Notice, Unheeded};
 use crate::story::unit_jobs::{job_type, made_by_ns, replacement, stop_job};
@@ -251,17 +251,23 @@ pub(super) fn nameless_caller(case: &Case<'_>, call: &BusCall) -> String {
     call.sender.comm.clone().or(user).unwrap_or_else(|| "a client".to_owned())
 }
 
-/// The user's whole service manager was stopped, by somebody else than logind, or the slice that it is in was.
+/// The user's whole service manager was stopped, by somebody else than logind, or what that depends on was.
 fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<Opinion> {
     let Manager::User(uid) = stop.manager else { return None };
     let own = format!("user@{uid}.service");
+    let job = stop_job(case.world, Manager::System, &own, stop.first.ns(), u64::MAX)?;
+    let asked_for = |job| Some((job, Request::for_job(case, Wish::Stop, job, job.ns())?));
+    // What it is in takes it along, whatever is known of its dependencies.
     let slices = [format!("user-{uid}.slice"), "user.slice".to_owned()];
-    let job_of =
-        |unit: &str| stop_job(case.world, Manager::System, unit, stop.first.ns(), u64::MAX);
-    let job = job_of(&own)?;
-    let asked = |job| Some((job, Request::for_job(case, Wish::Stop, job, job.ns())?));
+    let with_slice = || {
+        let ns = stop.first.ns();
+        let mut jobs = slices
+            .iter()
+            .filter_map(|slice| stop_job(case.world, Manager::System, slice, ns, u64::MAX));
+        jobs.find_map(asked_for)
+    };
     let (asked, request) =
-        asked(job).or_else(|| slices.iter().find_map(|slice| asked(job_of(slice)?)))?;
+        asked_for(job).or_else(with_slice).or_else(|| pulled_by(case, stop, &own, job))?;
     // Why logind does so is a story of its own.
     if request.call.is_some_and(|call| super::logind::from_logind(case, &call.value)) {
         return None;
@@ -269,22 +275,37 @@ fn manager_stopped(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<O
     let who = request.sentence(case)?;
     let effect = stop.ordered_at();
     let above = units::job_link_before(case, job, effect);
-    let slice = (asked.value.id != job.value.id).then(|| &asked.value.unit);
-    let with = slice.map(|slice| format!(" with {slice}, which it is in")).unwrap_or_default();
-    let slice_link = slice.map(|_| units::job_link_before(case, asked, above.at));
-    Finding::new(
-        CauseId::UnitStopRequested,
-        Fit::Exact,
-        request.grade(),
-        format!("{what} since it was itself stopped ({own}){with}: {who}."),
-    )
-    .links(request.links(case, slice_link.as_ref().map_or(above.at, |link| link.at)))
-    .links(slice_link)
-    .links([above])
-    .links(units::stop_links(case, stop))
-    .fixes(super::logind::outside_manager(case))
-    .fixes(unit_remedies::of_act(request.actor(case).as_ref(), unit_remedies::MANAGE_UNITS))
-    .answer()
+    let other = (asked.value.id != job.value.id).then_some(asked);
+    let with = other.map(|other| format!(" with {}, which it depends on", other.value.unit));
+    let other_link = other.map(|other| units::job_link_before(case, other, above.at));
+    let grade = if other.is_some() { Grade::Inferred } else { request.grade() };
+    let text =
+        format!("{what} since it was itself stopped ({own}){}: {who}.", with.unwrap_or_default());
+    Finding::new(CauseId::UnitStopRequested, Fit::Exact, request.grade().min(grade), text)
+        .links(request.links(case, other_link.as_ref().map_or(above.at, |link| link.at)))
+        .links(other_link)
+        .links([above])
+        .links(units::stop_links(case, stop))
+        .fixes(super::logind::outside_manager(case))
+        .fixes(unit_remedies::of_act(request.actor(case).as_ref(), unit_remedies::MANAGE_UNITS))
+        .answer()
+}
+
+/// The job that somebody asked for by which a user's manager, which is this unit, was stopped, too.
+fn pulled_by<'a>(
+    case: &Case<'a>,
+    stop: &UnitStop<'a>,
+    unit: &str,
+    job: &'a Seen<Job>,
+) -> Option<(&'a Seen<Job>, Request<'a>)> {
+    let manager = Manager::System;
+    let (ns, begun_ns) = (job.ns(), stop.first.ns());
+    let happening = Happening { manager, unit, what: Wish::Stop, job: job.value.id, ns, begun_ns };
+    let mut trigger = pull(case, happening, case.world.unit_of(manager, unit))?.trigger;
+    while let Some(because) = trigger.because.take() {
+        trigger = because.trigger;
+    }
+    Some((trigger.job?, trigger.request?))
 }
 
 /// What a signal has a user's service manager do to its units (systemd(1), "Signals").
@@ -304,23 +325,33 @@ fn order_by_signal(number: u8) -> Option<&'static str> {
 fn manager_signalled(case: &Case<'_>, stop: &UnitStop<'_>, what: &str) -> Option<Opinion> {
     /// How long after the signal the stop has begun: its jobs are made at once, but it may be busy with something else.
     const BEGUN: u64 = 2 * S;
-    let Manager::User(_) = stop.manager else { return None };
+    let Manager::User(uid) = stop.manager else { return None };
     let signals = case.world.signals_to(stop.first.value.sender.id).iter().rev();
     let mut recent = signals
         .filter(|got| got.ns() <= stop.begun.boot_ns && got.ns() + BEGUN >= stop.begun.boot_ns);
     let (got, order) = recent.find_map(|got| Some((got, order_by_signal(got.value.number)?)))?;
     let mechanism = mechanism::of(&got.value);
     let sender = &got.value.sender;
-    if mechanism.is_kernels_own() || manager::manager_of(sender) == Some(Manager::System) {
+    if mechanism.is_kernels_own() {
         return None;
     }
     let signal = crate::evidence::signal_name(got.value.number);
-    let actor = Actor::behind_at(case, sender.id, got.ns());
+    // What PID 1 passes on for a client (`systemctl kill`) is that one's doing; else it is a stop of this manager.
+    let (actor, told) = if manager::manager_of(sender) == Some(Manager::System) {
+        let own = format!("user@{uid}.service");
+        let asked = Request::find(case, Wish::Kill, Manager::System, &own, got.ns())?;
+        let who = asked.sentence(case)?;
+        (asked.actor(case)?, format!("which passed it on: {who}"))
+    } else {
+        let actor = Actor::behind_at(case, sender.id, got.ns());
+        let told = actor.told();
+        (actor, told)
+    };
     let text = format!(
-        "{what} since it had been told {order}: {} before, it had got {signal} from {}: {}.",
+        "{what} since it had been told {order}: {} before, it had got {signal} from {}{} {told}.",
         words::span(stop.first.ns().saturating_sub(got.ns())),
         words::name_pid(&case.task(sender)),
-        actor.told()
+        if told.starts_with("which") { "," } else { ":" },
     );
     let effect = stop.ordered_at();
     Finding::new(CauseId::UnitStopRequested, Fit::Exact, Grade::Inferred, text)

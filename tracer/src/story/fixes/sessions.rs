@@ -1,7 +1,7 @@
 //! Remedies around logins: logind, lingering, sshd, terminals.
 
 use super::super::verdict::{DecidingSetting, Fix};
-use super::{fix, quoted, remark, takes_effect};
+use super::{fix, quoted, remark, run_by_systemd, takes_effect};
 use crate::evidence::Written;
 
 /// Who looks after logins.
@@ -98,7 +98,7 @@ pub fn system_unit_of_user(user: &str, program: &str, command: &str) -> Fix {
     let run = match multiplexer(program) {
         Some("tmux") => "--service-type=forking tmux new-session -d".to_owned(),
         Some(screen) => format!("--service-type=forking {screen} -d -m"),
-        None => command.to_owned(),
+        None => run_by_systemd(command),
     };
     fix(
         "run it as a unit of the system's, under the user's name",

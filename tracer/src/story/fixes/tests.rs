@@ -262,3 +262,16 @@ fn a_multiplexer_is_a_unit_of_the_systems_without_a_terminal() {
     let worker = "sudo systemd-run --uid=alice --unit=my-job /opt/worker --do it";
     assert_eq!(run("worker"), worker);
 }
+
+/// systemd replaces variables in what a service runs, but not in what a scope does.
+#[test]
+fn what_systemd_is_to_run_keeps_its_dollar_signs() {
+    let command = "sh -c 'echo ${HOME} $$'";
+    let of_system = system_unit_of_user("alice", "sh", command);
+    let own = own_unit(&UnitAt::of_system("v.service"), "sh", command, None);
+    for fix in [of_system, own] {
+        assert!(fix.commands[0].ends_with("sh -c 'echo $${HOME} $$$$'"), "{:?}", fix.commands);
+    }
+    let scope = linger_and_scope("alice", "sh", command);
+    assert!(scope.commands[1].ends_with(command), "{:?}", scope.commands);
+}

@@ -5,7 +5,7 @@ use super::super::unit_command::UnitCommand;
 use super::super::verdict::Fix;
 use super::sessions::multiplexer;
 use super::unit_at::{UnitAt, journal};
-use super::{LOOKS, fix, operand, quoted, remark};
+use super::{LOOKS, fix, operand, quoted, remark, run_by_systemd};
 use crate::evidence::Written;
 
 /// `KillMode=process` for a unit.
@@ -82,8 +82,8 @@ pub fn own_unit(at: &UnitAt, program: &str, command: &str, user: Option<&str>) -
     // not wait: of a service it would be the main process that ends at once.
     let multiplexer = multiplexer(program);
     let (kind, command) = match multiplexer {
-        Some(name) => ("--scope ", name),
-        None => ("", command),
+        Some(name) => ("--scope ", name.to_owned()),
+        None => ("", run_by_systemd(command)),
     };
     let run = format!("systemd-run {user}{kind}--unit=my-job {command}");
     let run = at.user.as_ref().map_or_else(|| at.sudo(&run), |user| user.command(&run));

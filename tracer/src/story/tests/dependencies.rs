@@ -110,7 +110,7 @@ fn a_session_goes_with_its_users_slice() {
         .death();
     assert_eq!(death.cause.id, CauseId::UnitDependency, "{death:#?}");
     let fix = &death.fixes[0].commands;
-    assert_eq!(*fix, ["sudo systemd-run --uid=alice --unit=my-job work"], "{death:#?}");
+    assert_eq!(*fix, ["sudo systemd-run --uid=alice --unit=my-job work …"], "{death:#?}");
 }
 
 /// A start is followed to who wants it, a stop to who is bound: never the one by the other.

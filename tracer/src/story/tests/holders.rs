@@ -3,7 +3,8 @@
 use super::scene::{Scene, caught, root, signal, task, with_connection};
 use super::terminals::{Jobs, OF_PEER, PEER, closes, hangup, monitor, victim};
 use crate::evidence::{
-    Disposition, Fact, ProcessId, ProcessSnapshot, SignalSent, Source, Syscall, Task, Terminal, sig,
+    Disposition, Fact, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source, Syscall, Task,
+    Terminal, sig,
 };
 use crate::story::verdict::CauseId;
 
@@ -188,4 +189,69 @@ fn a_shell_that_ended_by_sighup_had_been_hung_up() {
     let words = "it ended by SIGHUP 1 ms later; who or what had done that was not seen.";
     assert!(death.cause.explanation.contains(words), "{death:#?}");
     assert_eq!(death.fixes[0].title, "run it detached from the terminal");
+}
+
+/// sudo runs a command on a terminal of its own by a child, and tells that over a socket of what it got itself.
+#[test]
+fn who_told_the_outer_sudo_is_told_of_what_it_runs() {
+    let (outer, inner) = (root(task(31, "sudo")), root(task(32, "sudo")));
+    let killer = task(40, "kill");
+    let told = |to: &Task, same: bool| {
+        let number = if same { sig::SIGTERM } else { sig::SIGUSR1 };
+        let got = SignalSent { is_target: false, ..caught(number, killer.clone(), to.clone()) };
+        let scene = Scene::watching(&victim())
+            .exec(1, outer.clone(), &["sudo", "make"], &[])
+            .exec(2, inner.clone(), &["sudo", "make"], &[&outer])
+            .exec(4, killer.clone(), &["kill", "31"], &[])
+            .signal(5, got)
+            .signal(6, signal(sig::SIGTERM, inner.clone(), victim()));
+        scene.exit(9, victim(), u32::from(sig::SIGTERM), true).death()
+    };
+    let death = told(&outer, true);
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains("sudo[31], its parent, had got SIGTERM 1 ms before from kill[40]"),
+        "{text}"
+    );
+    assert!(text.contains("alice ran \"kill 31\"") || text.contains("ran \"kill 31\""), "{text}");
+    let text = told(&task(33, "sudo"), true).cause.explanation;
+    assert!(!text.contains("kill 31"), "{text}");
+    let text = told(&outer, false).cause.explanation;
+    assert!(!text.contains("kill 31"), "{text}");
+}
+
+/// A shell with a stopped job is killed: nobody can continue the job any more.
+#[test]
+fn who_killed_the_shell_of_a_stopped_job_is_told() {
+    let shell = task(31, "bash");
+    let killer = root(task(40, "kill"));
+    let told = |killed: bool| {
+        let orphaned = SignalSent {
+            info: SignalInfo::Privileged,
+            stack: ["kill_orphaned_pgrp", "do_exit"].map(str::to_owned).to_vec(),
+            syscall: None,
+            ..signal(sig::SIGHUP, Task { exiting: true, ..shell.clone() }, victim())
+        };
+        let struck =
+            SignalSent { is_target: false, ..signal(sig::SIGKILL, killer.clone(), shell.clone()) };
+        let scene = Scene::watching(&victim()).exec(1, shell.clone(), &["-bash"], &[]).exec(
+            4,
+            killer.clone(),
+            &["kill", "-9", "31"],
+            &[],
+        );
+        let scene = if killed { scene.signal(5, struck) } else { scene };
+        let status = if killed { u32::from(sig::SIGKILL) } else { 0 };
+        scene
+            .exit(6, shell.clone(), status, false)
+            .signal(7, orphaned)
+            .exit(9, victim(), u32::from(sig::SIGHUP), true)
+            .death()
+    };
+    let death = told(true);
+    assert_eq!(death.cause.id, CauseId::OrphanedProcessGroup);
+    let text = &death.cause.explanation;
+    assert!(text.contains("bash[31] was killed by SIGKILL: root ran \"kill -9 31\"."), "{text}");
+    let text = told(false).cause.explanation;
+    assert!(!text.contains("kill -9"), "{text}");
 }

@@ -278,7 +278,7 @@ fn what_was_ended_with_a_login_is_started_outside_of_it() {
             .exit(2003, victim.clone(), 15, true);
         commands(&ended.death()).iter().map(|it| (*it).to_owned()).collect::<Vec<_>>()
     };
-    let outside = ["loginctl enable-linger alice", "systemd-run --user --scope v"];
+    let outside = ["loginctl enable-linger alice", "systemd-run --user --scope v …"];
     assert_eq!(play(&["systemctl", "stop", SCOPE]), outside);
     assert_eq!(play(&["loginctl", "terminate-session", "3"]), outside);
     let kills = |args: &[&str]| {
@@ -294,7 +294,7 @@ fn what_was_ended_with_a_login_is_started_outside_of_it() {
     assert_eq!(kills(&["systemctl", "kill", "-s", "KILL", SCOPE]), outside);
     assert_eq!(kills(&["loginctl", "kill-session", "-s", "KILL", "3"]), outside);
     // Her service manager goes as well.
-    let of_system = ["sudo systemd-run --uid=alice --unit=my-job v"];
+    let of_system = ["sudo systemd-run --uid=alice --unit=my-job v …"];
     assert_eq!(play(&["loginctl", "terminate-user", "alice"]), of_system);
     assert_eq!(kills(&["systemctl", "kill", "-s", "KILL", "user-1000.slice"]), of_system);
 }

@@ -179,7 +179,7 @@ fn what_a_program_calls_itself_is_not_given_to_root_to_run() {
         .exit(4990, task_in(142, "main", CGROUP), 9, false)
         .ended_by(systemd(), victim);
     let run = &death.fixes[0].commands;
-    assert_eq!(*run, ["sudo systemd-run --uid=64123 --unit=my-job work"], "{death:#?}");
+    assert_eq!(*run, ["sudo systemd-run --uid=64123 --unit=my-job work …"], "{death:#?}");
 }
 
 /// A call is the request for the job that systemd made for it, and for no later one.
