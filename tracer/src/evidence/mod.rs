@@ -13,6 +13,7 @@ mod glob;
 mod header;
 mod mapping;
 mod process;
+mod program_name;
 mod signal;
 mod time;
 mod unit_name;

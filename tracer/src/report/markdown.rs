@@ -56,7 +56,7 @@ impl Markdown {
         let victim = escape::markdown_code(&words::process(&death.victim));
         let mut out =
             format!("## {victim} {}\n\n", escape::markdown(&words::outcome(&death.outcome)));
-        out.push_str(&format!("**{}**\n\n", escape::markdown(&death.cause.explanation)));
+        out.push_str(&format!("**{}**\n\n", escape::markdown(&words::explanation(death))));
         out.push_str(&facts(death));
         if !death.chain.is_empty() {
             out.push_str("\n### How it came about\n\n");

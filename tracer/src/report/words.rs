@@ -1,13 +1,14 @@
 //! The words that every form of the report has in common: names, counts, times, what became of a signal.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::evidence::{
     Disposition, LossPlace, Mechanism, Process, Signal, SignalResult, base_name, set_off, sig,
     signal_number,
 };
-use crate::story::verdict::{AfterSignal, Killer, KillerKind, Outcome, SignalRecord};
+use crate::story::verdict::{AfterSignal, Death, Killer, KillerKind, Outcome, SignalRecord};
 
 use super::escape;
 
@@ -32,6 +33,39 @@ pub fn name(process: &Process) -> String {
     let exe = || process.exe.as_deref().map(base_name);
     let name = escape::shortened(process.name().or_else(exe).unwrap_or("?"), MAX_NAME);
     set_off(&name).into_owned()
+}
+
+/// The verdict's sentence as people read it: whoever goes by a name that is not the program's is told with that program
+/// where it is named first. In JSON that stands beside the name (`exe`).
+pub fn explanation(death: &Death) -> String {
+    let mut sentence = death.cause.explanation.clone();
+    let mut told = HashSet::new();
+    let actors = death.chain.iter().filter_map(|link| link.actor.as_ref());
+    let named = std::iter::once(&death.victim).chain(&death.killer.process).chain(actors);
+    for (process, exe) in named.filter_map(|it| Some((it, it.really()?))) {
+        let name = process.name_pid();
+        let Some(end) = sentence.find(&name).map(|at| at + name.len()) else { continue };
+        if process.pid == 0 || !told.insert(name) {
+            continue;
+        }
+        let really = format!(" (really {}", program(exe));
+        match sentence[end..].strip_prefix(" (") {
+            // Brackets that follow go on: `(really /usr/bin/perl; alice)`.
+            Some(_) => sentence.replace_range(end..end + " (".len(), &format!("{really}; ")),
+            None => sentence.insert_str(end, &format!("{really})")),
+        }
+    }
+    sentence
+}
+
+/// The path of a program, in quotes that it cannot leave where it could be read as more.
+fn program(exe: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._+-@".contains(c);
+    let mut shown: String = exe.chars().take(2 * MAX_NAME).collect();
+    if shown.len() < exe.len() {
+        shown.push('…');
+    }
+    if exe.chars().all(is_plain) { shown } else { format!("\"{}\"", shown.replace('"', "\\\"")) }
 }
 
 /// Whether it is the same process, as far as is known.

@@ -1,15 +1,11 @@
 //! Words: how processes, spans of time and amounts are spoken of.
 
 use super::fixes::quoted;
-use crate::evidence::{Container, Process, Task, set_off};
+use crate::evidence::{Container, Process, Task};
 
 /// `tmux: server[2041]`
 pub fn name_pid(process: &Process) -> String {
-    let name = set_off(process.name().unwrap_or("?"));
-    match process.pid {
-        0 => format!("{name}[pid outside this namespace]"),
-        pid => format!("{name}[{pid}]"),
-    }
+    process.name_pid()
 }
 
 /// `docker container web`, `containerd container app of pod web-1`; ids as short as the runtimes' tools show them. Where

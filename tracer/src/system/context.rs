@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::processes::Processes;
 use super::settings::Root;
 use super::sources::Sources;
+use super::user_names::UserNames;
 use crate::evidence::{Manager, Setting};
 
 /// How many units of a manager are watched that a target merely depends on: asking for each costs it some milliseconds.
@@ -69,6 +70,8 @@ pub struct Context {
     pub user_files: AsUser,
     /// For connecting to the sockets of users.
     pub user_sockets: AsUser,
+    /// Who users are.
+    pub user_names: UserNames,
     /// A connection to the system bus to ask questions over.
     pub system_bus: Link,
     /// A direct connection to each service manager.
@@ -134,6 +137,7 @@ impl Context {
             root_files: Aside::default(),
             user_files: AsUser::default(),
             user_sockets: AsUser::default(),
+            user_names: UserNames::default(),
             system_bus: Link::default(),
             managers: Mutex::default(),
             watched: Mutex::default(),

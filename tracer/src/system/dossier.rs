@@ -38,7 +38,7 @@ pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
     let owner = CgroupOwner::of(process.cgroup.as_deref().unwrap_or_default());
     let uids: BTreeSet<u32> = std::iter::once(process.uid).chain(owner.owner_uid).collect();
     for uid in uids {
-        user(&context, uid).await;
+        user_soon(&context, uid).await;
     }
     container(&context, &process, &owner).await;
     let session = owner.session.clone().filter(|id| context.outbox.first_time(("session", id)));
@@ -98,18 +98,31 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     witness(context, process).await;
 }
 
-/// Tells who a user is, once. The lookup may go over the network, so it has a thread of its own.
-pub async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
-    let user = tokio::task::spawn_blocking(move || users::on_machine(uid)).await.ok().flatten();
-    if context.outbox.first_time(("user", uid)) {
-        match user.clone() {
-            Some(user) => context.outbox.say(Source::File, Fact::User(user)),
-            None => context
-                .outbox
-                .unavailable(format!("user {uid}"), "no name is known for this number"),
+/// Tells who a user is, once, however long it takes to find out.
+async fn user(context: &Arc<Context>, uid: u32) -> Option<User> {
+    context.user_names.find(uid, tell_user(context, uid)).await
+}
+
+/// The same for what a verdict waits for: where the name service is slow, it is told when that answers.
+pub async fn user_soon(context: &Arc<Context>, uid: u32) -> Option<User> {
+    context.user_names.find_soon(uid, tell_user(context, uid)).await
+}
+
+/// Tells who a user is when that is found out.
+fn tell_user(
+    context: &Arc<Context>,
+    uid: u32,
+) -> impl FnOnce(Option<&User>) + Send + 'static + use<> {
+    let context = Arc::clone(context);
+    move |user| match user {
+        Some(user) if context.outbox.first_time(("user", uid)) => {
+            context.outbox.say(Source::File, Fact::User(user.clone()));
+        }
+        Some(_) => {}
+        None => {
+            context.outbox.unavailable(format!("user {uid}"), "no name is known for this number");
         }
     }
-    user
 }
 
 /// Whether the cgroup is a service's of PID 1.

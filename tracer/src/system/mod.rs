@@ -29,6 +29,7 @@ mod targets;
 mod terminals;
 mod titles;
 mod unit_target;
+mod user_names;
 pub mod users;
 mod witnesses;
 

@@ -1,10 +1,13 @@
 //! Users: numbers and names, and whether their service manager outlives their sessions.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::ptr;
+use std::sync::Mutex;
 
+use super::context::lock;
 use super::settings::limits::Group;
 use super::{files, presence};
 use crate::evidence::User;
@@ -20,6 +23,9 @@ const MAX_DATABASE: u64 = 16 << 20;
 
 /// How many groups of one user are asked for at most (`NGROUPS_MAX` of Linux).
 const MAX_GROUPS: usize = 1 << 16;
+
+/// How many users' groups are remembered.
+const MAX_KNOWN: usize = 4096;
 
 /// Largest buffer offered to libc for one entry.
 const MAX_BUFFER: usize = 1 << 20;
@@ -94,9 +100,19 @@ pub fn local() -> Vec<User> {
     text.lines().filter_map(Entry::read).map(user).collect()
 }
 
-/// The number of a user's own group.
+/// The number of a user's own group. What was found is remembered: every thread that becomes the user asks.
 pub fn primary_group(uid: u32) -> Option<u32> {
-    by_number(uid).map(|entry| entry.gid)
+    static KNOWN: Mutex<BTreeMap<u32, u32>> = Mutex::new(BTreeMap::new());
+    if let Some(group) = lock(&KNOWN).get(&uid) {
+        return Some(*group);
+    }
+    let group = by_number(uid)?.gid;
+    let mut known = lock(&KNOWN);
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
+    known.insert(uid, group);
+    Some(group)
 }
 
 /// The user with this name.

@@ -265,8 +265,8 @@ impl Witnesses {
         }
     }
 
-    /// Whether something is being looked up that the verdict on this target needs: a user's name, which takes as long as the
-    /// machine's name service does, or the unit of who sent it a signal, which takes as long as its manager does. That one
+    /// Whether something is being looked up that the verdict on this target needs: a user's name, as long as the
+    /// machine's name service is not known to be slow, or the unit of who sent it a signal, which takes as long as its manager does. That one
     /// user's manager does not answer holds up no verdict on what others have ended.
     pub fn are_asked(&self, target: ProcessId) -> bool {
         let is_held = |asked: &Arc<()>| Arc::strong_count(asked) > 1;
@@ -292,7 +292,7 @@ impl Witnesses {
         if self.users.insert(uid) {
             let context = Arc::clone(&self.context);
             self.ask(&self.asked, async move {
-                dossier::user(&context, uid).await;
+                dossier::user_soon(&context, uid).await;
             });
         }
     }
@@ -362,11 +362,19 @@ impl Witnesses {
         }
         let _inside = self.runtime.enter();
         if self.context.watch(manager, &unit) {
+            // Where a user's files are is the name service's word.
+            let is_late =
+                matches!(manager, Manager::User(uid) if self.context.user_names.is_late(uid));
+            let tell = dossier::tell_unit(Arc::clone(&self.context), manager, unit);
+            if is_late {
+                self.runtime.spawn(tell);
+                return;
+            }
             if self.asked_for.len() >= MAX_SEEN {
                 self.asked_for.clear();
             }
             let asked = Arc::clone(self.asked_for.entry(target).or_default());
-            self.ask(&asked, dossier::tell_unit(Arc::clone(&self.context), manager, unit));
+            self.ask(&asked, tell);
         } else {
             // Since it was last looked at it may have been started anew, by something else.
             systemd::refresh(&self.context, manager, &unit);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Ended, Refused};
+use super::left_out::WaitingCgroups;
 use super::roll_call::RollCall;
 use super::stops::{Stops, either, perhaps};
 use super::targets::{Running, Wanted};
@@ -85,6 +86,8 @@ pub struct Live<'a> {
     announced: HashSet<ProcessId>,
     /// What there was no room for, and that was told.
     full: Vec<LeftOut>,
+    /// The cgroups among that: they are added when there is room.
+    waiting_cgroups: WaitingCgroups,
     roll_call: RollCall,
     stops: Stops,
     reader: Reader,
@@ -128,6 +131,7 @@ impl<'a> Live<'a> {
             ended: None,
             announced: HashSet::new(),
             full: Vec::new(),
+            waiting_cgroups: WaitingCgroups::default(),
             roll_call: RollCall::default(),
             stops: Stops::new()?,
             reader: Reader::There,

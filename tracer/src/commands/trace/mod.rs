@@ -2,6 +2,7 @@
 
 mod child;
 mod hints;
+mod left_out;
 mod live;
 mod roll_call;
 mod stops;

@@ -32,7 +32,7 @@ pub struct Scene<'c> {
 impl Scene<'_> {
     /// Writes the verdict on one death.
     pub fn death(&self, out: &mut String, death: &Death) {
-        let explanation = escape::shortened(&death.cause.explanation, escape::MAX_SHOWN);
+        let explanation = escape::shortened(&words::explanation(death), escape::MAX_SHOWN);
         Line::default().with(Tone::Verdict, explanation).write(out, self.layout, 0);
         if !death.chain.is_empty() {
             out.push('\n');

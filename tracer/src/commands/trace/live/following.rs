@@ -16,7 +16,7 @@ fn no_room(what: LeftOut) -> String {
     match what {
         LeftOut::Cgroup => format!(
             "the targets have more than the {MAX_CGROUPS} cgroups that there is room for: what starts in the others may not \
-             be traced; a narrower target leaves room"
+             be traced before some of them are gone; a narrower target leaves room"
         ),
         LeftOut::Process => format!(
             "the targets are more than the {MAX_WATCHED} processes that there is room for: what happens to the others may \
@@ -66,6 +66,7 @@ impl Live<'_> {
             if !is_below {
                 self.kernel.left_out(LeftOut::Cgroup);
             }
+            self.waiting_cgroups.wait(id);
             self.tell_full(LeftOut::Cgroup);
         }
         Ok(())
@@ -159,6 +160,11 @@ impl Live<'_> {
                     self.witnesses.ask_for_names(manager, unit, names);
                 }
                 return Ok(());
+            }
+            Fact::Cgroup(change) => {
+                let kernel = &mut self.kernel;
+                let added = self.waiting_cgroups.gone(change.id, |id| kernel.add_cgroup(id));
+                return Ok(added.context("cannot trace another cgroup")?);
             }
             Fact::Exit(exit) => {
                 self.announced.remove(&exit.task.id);
