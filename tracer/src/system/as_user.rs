@@ -3,9 +3,9 @@
 //! A link of theirs then leads nowhere that they could not go themselves, and nothing of theirs can hold up more than
 //! one thread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 
 use caps::CapSet;
@@ -16,6 +16,9 @@ use super::users;
 
 /// How long it may take: a user's files may be on a file system that does not answer.
 const LIMIT: Duration = Duration::from_secs(3);
+
+/// How long who cannot wait does.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// The group of those whom the user database does not know (`nogroup`).
 const NO_GROUP: u32 = 65534;
@@ -67,6 +70,44 @@ impl AsUser {
         match tokio::time::timeout(limit, receiver).await {
             Ok(done) => done.unwrap_or_else(|_| Err(io::Error::other("the thread panicked"))),
             Err(_) => Err(late()),
+        }
+    }
+}
+
+/// Does this with that user's rights for who cannot wait: for a moment at most, and not at all while the last such work for
+/// the user has not come to an end.
+///
+/// # Errors
+/// As [`AsUser::run`].
+pub fn run_at_once<T: Send + 'static>(
+    uid: u32,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    static AT_WORK: Mutex<BTreeMap<u32, Weak<()>>> = Mutex::new(BTreeMap::new());
+    let late =
+        || io::Error::new(ErrorKind::TimedOut, format!("what is user {uid}'s does not answer"));
+    let begun = Arc::new(());
+    {
+        let mut at_work = lock(&AT_WORK);
+        at_work.retain(|_, thread| thread.strong_count() > 0);
+        if at_work.contains_key(&uid) {
+            return Err(late());
+        }
+        at_work.insert(uid, Arc::downgrade(&begun));
+    }
+    let (sender, receiver) = mpsc::channel();
+    let work = move || {
+        let result = take_on(uid).map(|()| work());
+        drop(begun);
+        // After the time limit nobody listens any more.
+        let _ = sender.send(result);
+    };
+    std::thread::Builder::new().name(format!("as user {uid}")).spawn(work)?;
+    match receiver.recv_timeout(MOMENT) {
+        Ok(done) => done,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(late()),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(io::Error::other("the thread panicked"))
         }
     }
 }
@@ -124,9 +165,33 @@ mod tests {
         assert_eq!(listed.map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
     }
 
+    #[test]
+    fn who_cannot_wait_does_so_once() {
+        let (release, wait) = mpsc::channel::<()>();
+        // The others of these tests are another's.
+        // SAFETY: geteuid takes nothing and cannot fail.
+        let own = unsafe { libc::geteuid() };
+        let uid = if own == 0 { 65533 } else { own };
+        assert_eq!(run_at_once(uid, || 7).ok(), Some(7));
+        let begun = Instant::now();
+        let stuck = run_at_once(uid, move || wait.recv().is_ok());
+        assert_eq!(stuck.map_err(|error| error.kind()), Err(ErrorKind::TimedOut));
+        for _ in 0..20 {
+            let next = run_at_once(uid, || panic!("it is not tried"));
+            assert_eq!(next.map_err(|error| error.kind()), Err::<(), _>(ErrorKind::TimedOut));
+        }
+        assert!(begun.elapsed() < 10 * MOMENT, "{:?}", begun.elapsed());
+        release.send(()).expect("it waits");
+        let begun = Instant::now();
+        while run_at_once(uid, || ()).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it is over");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[tokio::test]
     async fn who_does_not_answer_holds_up_one_thread() {
-        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let (release, wait) = mpsc::channel::<()>();
         let as_user = AsUser::default();
         let uid = somebody();
         let stuck = as_user.run_within(Duration::ZERO, uid, move || wait.recv().is_ok()).await;

@@ -117,7 +117,8 @@ fn settings_in(root: &Path, container: &Container) -> Vec<Setting> {
     if container.runtime != "docker" || !is_safe(&container.id) {
         return Vec::new();
     }
-    let places = Places { root: root.to_owned(), home: None, missed: RefCell::default() };
+    let places =
+        Places { root: root.to_owned(), home: None, uid: None, missed: RefCell::default() };
     let directory = places.state_of("docker").join("containers").join(&container.id);
     let config_file = directory.join("config.v2.json");
     let host_file = directory.join("hostconfig.json");
@@ -157,7 +158,8 @@ pub(super) fn describe_in(
     container: &Container,
 ) -> (Container, Option<String>) {
     let mut found = container.clone();
-    let places = Places { root: root.to_owned(), home, missed: RefCell::default() };
+    let uid = container.named_by;
+    let places = Places { root: root.to_owned(), home, uid, missed: RefCell::default() };
     if is_safe(&container.id) {
         places.describe(&mut found);
     }
@@ -174,6 +176,8 @@ fn is_safe(id: &str) -> bool {
 struct Places {
     root: PathBuf,
     home: Option<PathBuf>,
+    /// Whose home that is.
+    uid: Option<u32>,
     /// Which file was there and was not read, and why.
     missed: RefCell<Option<String>>,
 }
@@ -239,16 +243,30 @@ impl Places {
         paths
     }
 
+    /// Where containers/storage keeps what does not outlive a boot (`runroot`), with `transient_store` the lists as well.
+    fn passing_storage(&self) -> Option<PathBuf> {
+        match (&self.home, self.uid) {
+            (None, _) => Some(self.root.join("run/containers/storage")),
+            (Some(_), Some(uid)) => Some(self.root.join(format!("run/user/{uid}/containers"))),
+            (Some(_), None) => None,
+        }
+    }
+
     /// The name in the lists that containers/storage keeps (podman, CRI-O, buildah).
     fn storage_name(&self, id: &str) -> Option<String> {
         // What is removed when it ends (`podman run --rm`, quadlets) is in a list of its own.
         const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
-        let storage = self.state_of("containers").join("storage");
-        let lists = STORAGE_DRIVERS.iter().flat_map(|driver| {
-            let directory = storage.join(format!("{driver}-containers"));
-            LISTS.map(|list| directory.join(list))
-        });
-        lists.into_iter().find_map(|list| {
+        let storages = std::iter::once(self.state_of("containers").join("storage"))
+            .chain(self.passing_storage());
+        let directories: Vec<PathBuf> = storages
+            .flat_map(|storage| {
+                STORAGE_DRIVERS.map(|driver| storage.join(format!("{driver}-containers")))
+            })
+            .collect();
+        let lists =
+            directories.iter().flat_map(|directory| LISTS.map(|list| directory.join(list)));
+        let mut lists = lists;
+        lists.find_map(|list| {
             let list: Vec<Stored> = self.json(&list)?;
             list.into_iter().find(|entry| entry.id == id)?.names?.into_iter().next()
         })
@@ -332,6 +350,25 @@ mod tests {
         );
         assert_eq!(described(&tree, true, "p1").name.as_deref(), Some("db"));
         assert_eq!(described(&tree, false, "bad").name, None);
+    }
+
+    #[test]
+    fn names_that_do_not_outlive_a_boot_are_with_what_does_not() {
+        let list = r#"[{"id":"t1","names":["brief"]}]"#;
+        let volatile = "overlay-containers/volatile-containers.json";
+        let tree = tree(&[
+            (&format!("run/user/1000/containers/{volatile}"), list),
+            (&format!("run/containers/storage/{volatile}"), &list.replace("brief", "systems")),
+        ]);
+        let of = |named_by: Option<u32>| {
+            let id = "t1".to_owned();
+            let found = Container { id, named_by, ..Container::default() };
+            let home = named_by.map(|_| tree.path().join("home"));
+            describe_in(tree.path(), home, &found).0.name
+        };
+        assert_eq!(of(Some(1000)).as_deref(), Some("brief"));
+        assert_eq!(of(Some(1001)), None);
+        assert_eq!(of(None).as_deref(), Some("systems"));
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! Which processes a `--target` means, among those that run now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use super::cgroups::Cgroups;
-use super::containers;
+use super::context::lock;
+use super::{as_user, containers};
 use super::processes::Processes;
 use super::titles::is_titled;
 use super::unit_target::UnitTarget;
 use super::users;
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unescape};
-use crate::evidence::{Manager, ProcessSnapshot, UnitProperties, is_comm_of};
+use crate::evidence::{Container, Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 
 /// How many cgroups below a target's are looked for: more than the kernel side has room for, which tells that there are more.
 const MAX_CGROUPS: usize = 2 * killtrace_ebpf::MAX_CGROUPS as usize;
@@ -146,9 +148,13 @@ impl Matcher {
             Self::Cgroup(path) => is_below(cgroup, path),
             Self::Container(wanted) => {
                 let owner = owner();
-                let called = |container| {
-                    let name = containers::describe(container, None).0.name;
-                    name.as_deref() == Some(wanted.as_str()) && is_roots(cgroup)
+                let called = |container: &Container| {
+                    let name = match namer(cgroup) {
+                        Some(None) => containers::describe(container, None).0.name,
+                        Some(Some(uid)) => name_by_user(uid, container),
+                        None => None,
+                    };
+                    name.as_deref() == Some(wanted.as_str())
                 };
                 owner
                     .innermost_container()
@@ -327,13 +333,48 @@ fn of_container(processes: &Processes, matcher: &Matcher, wanted: &str) -> Resul
 
 /// Whether only root could choose the name of a container's cgroup.
 fn is_roots(cgroup: &str) -> bool {
+    namer(cgroup) == Some(None)
+}
+
+/// The user, not root, who could choose the name of a container's cgroup; `None` where that is not to be seen.
+fn namer(cgroup: &str) -> Option<Option<u32>> {
     static CGROUPS: LazyLock<Cgroups> = LazyLock::new(Cgroups::detect);
     let user = cgroup_of_container(cgroup).map(|own| CGROUPS.named_by(&own));
     match user {
-        Some(Ok(user)) => user.is_none(),
-        // Not to be seen: what the path alone tells.
-        _ => CgroupOwner::of(cgroup).told_container().is_some_and(|told| told.named_by.is_none()),
+        Some(Ok(user)) => Some(user),
+        // What the path alone tells.
+        _ => {
+            let owner = CgroupOwner::of(cgroup);
+            let uid = owner.rootless_uid();
+            owner.told_container().map(|told| told.named_by.or(uid))
+        }
     }
+}
+
+/// What a user's own runtime calls a container, by the user's own files, which are read with that user's rights. What was
+/// read a moment ago counts: a container has many processes.
+fn name_by_user(uid: u32, container: &Container) -> Option<String> {
+    const MOMENT: Duration = Duration::from_secs(2);
+    const MOST: usize = 256;
+    type Names = HashMap<(u32, String), (Instant, Option<String>)>;
+    static READ: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+    let key = (uid, container.id.clone());
+    let known = lock(&READ).get(&key).filter(|(at, _)| at.elapsed() < MOMENT).cloned();
+    if let Some((_, name)) = known {
+        return name;
+    }
+    let container = Container { named_by: Some(uid), ..container.clone() };
+    let read = as_user::run_at_once(uid, move || {
+        let home = users::by_uid(uid)?.home?;
+        containers::describe(&container, Some(&home)).0.name
+    });
+    let name = read.ok().flatten();
+    let mut names = lock(&READ);
+    if names.len() >= MOST {
+        names.clear();
+    }
+    names.insert(key, (Instant::now(), name.clone()));
+    name
 }
 
 /// Ids of a cgroup and of all below it.

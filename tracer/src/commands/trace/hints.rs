@@ -46,8 +46,8 @@ fn of_container(named: &str) -> Option<String> {
         ));
     }
     (!is_id).then(|| {
-        "a container of a user's own (rootless) is found by its id, not by its name: it is in that user's `podman ps` or \
-         `docker ps`"
+        "a container of a user's own (rootless) is found by its name where that user's files are where podman and docker \
+         have them by default; else by its id, which is in that user's `podman ps` or `docker ps`"
             .to_owned()
     })
 }

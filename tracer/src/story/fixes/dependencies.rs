@@ -154,7 +154,7 @@ pub fn loosen_dependency(
     match (line.file.as_deref(), line.line) {
         // A link beside the units: it is the dependency.
         (Some(link), None) if link.contains(".requires/") => {
-            commands.push(at.sudo(&format!("rm {}", quoted(link))));
+            commands.push(at.about_file("rm", link));
         }
         (file, _) => {
             let there = remark(&format!("there, {}", instead(line, [unit, other])));
@@ -173,7 +173,7 @@ pub fn loosen_dependency(
 fn open(at: &UnitAt, file: Option<&str>) -> String {
     let edit = |unit: &str| at.sudo(&at.systemctl(&format!("edit --full {}", operand(unit))));
     match file {
-        Some(file) if file.ends_with(".conf") => at.sudo(&format!("editor {}", quoted(file))),
+        Some(file) if file.ends_with(".conf") => at.about_file("editor", file),
         Some(file) => edit(base_name(file)),
         None => edit(&at.unit),
     }

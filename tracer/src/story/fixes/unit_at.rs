@@ -145,6 +145,14 @@ impl UnitAt {
         if self.user.is_some() { command.to_owned() } else { format!("sudo {command}") }
     }
 
+    /// A command about a file of the unit, with the rights of whoever can put something else in its place: a link of a
+    /// user's would lead root anywhere.
+    pub(super) fn about_file(&self, command: &str, file: &str) -> String {
+        let user = self.user.as_ref().filter(|_| !is_roots_for_users(file));
+        let user = user.map(|user| format!("-u {} ", user.sudo_name())).unwrap_or_default();
+        format!("sudo {user}{command} {}", quoted(file))
+    }
+
     /// Whether it is the scope of a login session, which logind makes.
     pub fn is_of_session(&self) -> bool {
         self.unit.starts_with("session-") && self.unit.ends_with(".scope")
@@ -222,6 +230,16 @@ impl UnitAt {
     }
 }
 
+/// Whether root alone can put a file there, which is for the service managers of all users (systemd.unit(5)).
+fn is_roots_for_users(file: &str) -> bool {
+    const TREES: [&str; 7] =
+        ["/etc", "/etc/xdg", "/run", "/usr/local/lib", "/usr/local/share", "/usr/lib", "/lib"];
+    let is_in = |tree: &str| {
+        file.strip_prefix(tree).is_some_and(|rest| rest.starts_with("/systemd/user/"))
+    };
+    TREES.iter().any(|tree| is_in(tree)) && file.split('/').all(|part| part != "..")
+}
+
 /// The newest lines of a unit's journal.
 pub(super) fn journal(at: &UnitAt) -> String {
     match &at.user {
@@ -254,6 +272,31 @@ mod tests {
             journal(&at),
             "journalctl -n 50 _UID=1000 _SYSTEMD_USER_UNIT=own.service + _UID=1000 USER_UNIT=own.service"
         );
+    }
+
+    /// What a user can put a link in place of is the user's to open; what is for all users only root can change.
+    #[test]
+    fn a_file_of_a_users_is_touched_with_the_users_rights() {
+        let at = of_user(Some("alice"));
+        let of = |file: &str| at.about_file("rm", file);
+        let own = "/home/alice/.config/systemd/user/own.service.requires/a.service";
+        assert_eq!(of(own), format!("sudo -u alice rm {own}"));
+        assert_eq!(
+            of_user(None).about_file("editor", "/home/a b/x.conf"),
+            "sudo -u '#1000' editor '/home/a b/x.conf'"
+        );
+        let for_all = "/etc/systemd/user/own.service.d/a.conf";
+        assert_eq!(of(for_all), format!("sudo rm {for_all}"));
+        for theirs in [
+            "/etc/systemd/user/../../../home/alice/x",
+            "/run/user/1000/systemd/user/x",
+            "/etc/passwd",
+            "/etcetera/systemd/user/x",
+        ] {
+            assert_eq!(of(theirs), format!("sudo -u alice rm {theirs}"));
+        }
+        let systems = UnitAt::of_system("own.service");
+        assert_eq!(systems.about_file("rm", own), format!("sudo rm {own}"));
     }
 
     /// Root would act on its own manager, and on its own files.
