@@ -93,8 +93,7 @@ fn fits(name: &str, program: &str) -> bool {
     if !word.contains(char::is_alphanumeric) {
         return true;
     }
-    let is_link =
-        LINKS.iter().any(|(link, of)| word.starts_with(link) && program.starts_with(of));
+    let is_link = LINKS.iter().any(|(link, of)| word.starts_with(link) && program.starts_with(of));
     let is_part = program.contains(word) || program.len() >= LEAST && word.contains(&program);
     is_part || is_link
 }

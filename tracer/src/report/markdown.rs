@@ -197,7 +197,9 @@ fn facts(death: &Death) -> String {
 fn deciding(setting: &DecidingSetting) -> String {
     let value = escape::markdown_code(&format!("{}={}", setting.name, setting.value));
     match (&setting.unread, setting.place()) {
-        (Some(unread), _) => format!("{value}, {}", escape::markdown(&contradicted(unread))),
+        (Some(unread), _) => {
+            format!("{value}, {}", escape::markdown(&contradicted(&setting.name, unread)))
+        }
         (None, Some(place)) => format!("{value} in {}", escape::markdown_code(&place)),
         (None, None) => format!("{value}, the built-in default"),
     }

@@ -20,7 +20,7 @@ use crate::evidence::{
 /// ` (/etc/systemd/logind.conf:12)`, or that it is the compiled-in default.
 pub fn location(setting: &DecidingSetting) -> String {
     match (&setting.unread, setting.place()) {
-        (Some(unread), _) => format!(" ({})", contradicted(unread)),
+        (Some(unread), _) => format!(" ({})", contradicted(&setting.name, unread)),
         (None, Some(place)) => format!(" ({place})"),
         (None, None) => " (the default)".to_owned(),
     }
@@ -29,7 +29,7 @@ pub fn location(setting: &DecidingSetting) -> String {
 /// `KillMode=mixed, set in /etc/systemd/system/nginx.service:7`
 pub fn cited(setting: &DecidingSetting) -> String {
     let place = match (&setting.unread, setting.place()) {
-        (Some(unread), _) => format!("; {}", contradicted(unread)),
+        (Some(unread), _) => format!("; {}", contradicted(&setting.name, unread)),
         (None, Some(place)) => format!(", set in {place}"),
         (None, None) => ", the default".to_owned(),
     };

@@ -213,9 +213,18 @@ fn place(file: Option<&str>, line: Option<u32>) -> Option<String> {
     Some(line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }
 
-/// That a value is not what the files say: `/etc/systemd/logind.conf:12 says no, but has not been read again yet`
-pub fn contradicted(unread: &Written) -> String {
+/// That the value of a setting is not what the files say: `/etc/systemd/logind.conf:12 says no, but has not been read again
+/// yet`
+pub fn contradicted(name: &str, unread: &Written) -> String {
     let Written { value, file, line } = unread;
+    if counts_from_start(name) && unread.gone_file().is_none() {
+        return place(file.as_deref(), *line).map_or_else(
+            || "no file sets it any more, but it was when the unit was started".to_owned(),
+            |place| {
+                format!("{place} says {value}, but that counts only from the unit's next start on")
+            },
+        );
+    }
     if let Some(file) = unread.gone_file() {
         return format!(
             "no file sets it any more, since {file} is gone, but they have not been read again yet"
@@ -225,6 +234,12 @@ pub fn contradicted(unread: &Written) -> String {
         || "no file sets it any more, but they have not been read again yet".to_owned(),
         |place| format!("{place} says {value}, but has not been read again yet"),
     )
+}
+
+/// Whether a service goes by what a setting was when it was started, whatever its manager has read since: what it was started
+/// with is in its environment (`watchdog_original_usec` in `src/core/service.h`).
+pub fn counts_from_start(name: &str) -> bool {
+    name == "WatchdogSec"
 }
 
 impl From<&Setting> for DecidingSetting {

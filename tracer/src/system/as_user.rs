@@ -106,9 +106,7 @@ pub fn run_at_once<T: Send + 'static>(
     match receiver.recv_timeout(MOMENT) {
         Ok(done) => done,
         Err(mpsc::RecvTimeoutError::Timeout) => Err(late()),
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(io::Error::other("the thread panicked"))
-        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("the thread panicked")),
     }
 }
 

@@ -263,8 +263,7 @@ impl Places {
                 STORAGE_DRIVERS.map(|driver| storage.join(format!("{driver}-containers")))
             })
             .collect();
-        let lists =
-            directories.iter().flat_map(|directory| LISTS.map(|list| directory.join(list)));
+        let lists = directories.iter().flat_map(|directory| LISTS.map(|list| directory.join(list)));
         let mut lists = lists;
         lists.find_map(|list| {
             let list: Vec<Stored> = self.json(&list)?;

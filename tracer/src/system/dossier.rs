@@ -13,8 +13,8 @@ use serde_json::Value;
 
 pub use comparing::OWN_FILE;
 use comparing::{
-    as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload, no_longer_set,
-    of_own_file, same_files,
+    WATCHDOG, as_logind_has_them, as_the_manager_has_it, files_of, is_transient, needs_reload,
+    no_longer_set, of_own_file, same_files, watchdog_as_started, watchdog_no_longer_set,
 };
 
 use super::context::Context;
@@ -467,14 +467,21 @@ async fn tell_files(
     if let Some(why) = missed {
         context.outbox.unavailable(format!("settings of {unit}"), why);
     }
-    let settings = settings.into_iter().map(|setting| match properties {
-        Some(properties) => as_the_manager_has_it(setting, properties, stale),
-        None => setting,
+    let watchdog = properties.and_then(|properties| started_with_watchdog(context, properties));
+    let settings = settings.into_iter().map(|setting| match (properties, watchdog) {
+        (Some(properties), Some(started)) if setting.name == "WatchdogSec" => {
+            watchdog_as_started(&setting, properties, started)
+        }
+        (Some(properties), _) => as_the_manager_has_it(setting, properties, stale),
+        (None, _) => setting,
     });
     let mut settings: Vec<Setting> = settings.collect();
     let is_gone = own.as_ref().is_some_and(|(_, gone)| *gone);
     if let Some(properties) = properties.filter(|_| stale && !is_gone) {
         settings.extend(no_longer_set(manager, unit, &settings, properties));
+    }
+    if let (Some(properties), Some(started)) = (properties.filter(|_| !is_gone), watchdog) {
+        settings.extend(watchdog_no_longer_set(manager, unit, &settings, properties, started));
     }
     let before = context.told_settings(manager, unit);
     match own {
@@ -488,6 +495,12 @@ async fn tell_files(
         let source = if setting.unread.is_some() { Source::BusProperty } else { Source::File };
         context.outbox.say_at(at, source, Fact::Setting(setting));
     }
+}
+
+/// The watchdog's time that the main process of a unit was started with, microseconds, where its environment tells.
+fn started_with_watchdog(context: &Context, properties: &Properties) -> Option<u64> {
+    let pid = properties.get("MainPID")?.as_u64().filter(|pid| *pid > 0)?;
+    context.processes.variable(u32::try_from(pid).ok()?, WATCHDOG)?.parse().ok()
 }
 
 /// Tells that the file of a unit is gone, which its manager has no unit of any more.

@@ -248,6 +248,14 @@ impl Processes {
         parse_stat(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// A variable of the environment that a process was executed with; `None` also where it has written over that.
+    pub fn variable(&self, pid: u32, name: &str) -> Option<String> {
+        let environment = self.bytes(pid, "environ");
+        let mut entries = environment.split(|byte| *byte == 0);
+        let value = entries.find_map(|it| it.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
     fn bytes(&self, pid: u32, name: &str) -> Vec<u8> {
         read_limited(&self.file(pid, name)).unwrap_or_default()
     }
@@ -353,6 +361,19 @@ fn parse_environment(bytes: &[u8]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_is_found_by_its_whole_name() {
+        let proc = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(proc.path().join("7")).expect("a process");
+        let environment = b"XWATCHDOG_USEC=1\0WATCHDOG_USEC_=2\0WATCHDOG_USEC=30000000\0A=\0";
+        std::fs::write(proc.path().join("7/environ"), environment).expect("an environment");
+        let processes = Processes::at(proc.path(), Cgroups::default());
+        let of = |name: &str| processes.variable(7, name);
+        assert_eq!(of("WATCHDOG_USEC").as_deref(), Some("30000000"));
+        assert_eq!((of("A").as_deref(), of("B")), (Some(""), None));
+        assert_eq!(processes.variable(8, "A"), None);
+    }
 
     fn stat(comm: &[u8]) -> Vec<u8> {
         let mut line = b"4242 (".to_vec();

@@ -11,11 +11,11 @@ use thiserror::Error;
 
 use super::cgroups::Cgroups;
 use super::context::lock;
-use super::{as_user, containers};
 use super::processes::Processes;
 use super::titles::is_titled;
 use super::unit_target::UnitTarget;
 use super::users;
+use super::{as_user, containers};
 use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unescape};
 use crate::evidence::{Container, Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 

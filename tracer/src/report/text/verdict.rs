@@ -236,7 +236,7 @@ impl Scene<'_> {
 fn setting_line(setting: &DecidingSetting) -> Line {
     let show = |text: &str| escape::shortened(text, 512);
     let place = match (&setting.unread, setting.place()) {
-        (Some(unread), _) => show(&contradicted(unread)),
+        (Some(unread), _) => show(&contradicted(&setting.name, unread)),
         (None, Some(place)) => show(&place),
         (None, None) => "the built-in default".to_owned(),
     };

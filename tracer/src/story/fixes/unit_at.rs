@@ -234,9 +234,8 @@ impl UnitAt {
 fn is_roots_for_users(file: &str) -> bool {
     const TREES: [&str; 7] =
         ["/etc", "/etc/xdg", "/run", "/usr/local/lib", "/usr/local/share", "/usr/lib", "/lib"];
-    let is_in = |tree: &str| {
-        file.strip_prefix(tree).is_some_and(|rest| rest.starts_with("/systemd/user/"))
-    };
+    let is_in =
+        |tree: &str| file.strip_prefix(tree).is_some_and(|rest| rest.starts_with("/systemd/user/"));
     TREES.iter().any(|tree| is_in(tree)) && file.split('/').all(|part| part != "..")
 }
 

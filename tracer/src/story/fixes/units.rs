@@ -2,7 +2,7 @@
 
 use super::super::stopping::Choice;
 use super::super::unit_command::UnitCommand;
-use super::super::verdict::Fix;
+use super::super::verdict::{Fix, counts_from_start};
 use super::sessions::multiplexer;
 use super::unit_at::{UnitAt, journal};
 use super::{LOOKS, fix, operand, quoted, remark, run_by_systemd};
@@ -27,7 +27,11 @@ pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
         None => "have systemd read the files that have changed",
     };
     let read = at.sudo(&at.systemctl("daemon-reload"));
-    let commands = at.restored().into_iter().chain([read]).collect();
+    let start = counts_from_start(name).then(|| {
+        let restart = at.sudo(&at.about("restart"));
+        remark(&format!("it counts from the unit's next start on: {restart}"))
+    });
+    let commands = at.restored().into_iter().chain([read]).chain(start).collect();
     fix(title, commands, &takes_effect(name, unread))
         .but("every other file of a unit that has changed counts from then on, too")
         .check(at.show(

@@ -107,26 +107,68 @@ pub(super) fn as_the_manager_has_it(
     }
 }
 
-/// What a unit goes by where no file of it says otherwise (`unit_init`, `service_init`, `kill_context_init` in
-/// `src/core`), whatever the manager is told to have all units do. Not `WatchdogSec=`: a service may set it itself
-/// (`WATCHDOG_USEC=`), and the manager tells what it set.
-const COMPILED: [(&str, &str); 15] = [
+/// What every unit goes by where no file of it says otherwise, whatever the manager is told to have all units do. Checked with
+/// the manuals of systemd 252 and its source: `kill_context_init`, `service_init`, `scope_init`, `unit_new` and
+/// `cgroup_context_init` in `src/core`.
+const COMPILED: [(&str, &str); 14] = [
+    // systemd.kill(5)
     ("KillSignal", "SIGTERM"),
     ("FinalKillSignal", "SIGKILL"),
     ("WatchdogSignal", "SIGABRT"),
     ("SendSIGHUP", "no"),
+    // systemd.service(5), and of RuntimeMaxSec= systemd.scope(5), too
     ("RuntimeMaxSec", "infinity"),
     ("TimeoutStartFailureMode", "terminate"),
     ("TimeoutStopFailureMode", "terminate"),
     ("Restart", "no"),
     ("RemainAfterExit", "no"),
+    // systemd.unit(5)
     ("StopWhenUnneeded", "no"),
-    ("IgnoreOnIsolate", "no"),
     ("SuccessAction", "none"),
     ("FailureAction", "none"),
+    // systemd.resource-control(5)
     ("MemoryMax", "infinity"),
     ("MemoryHigh", "infinity"),
 ];
+
+/// The same of a setting that is not alike for all types of units: `IgnoreOnIsolate=` "defaults to false for service, target,
+/// socket, timer, and path units, and true for slice, scope, device, swap, mount, and automount units" (systemd.unit(5)).
+fn compiled_by_type(unit: &str) -> (&'static str, &'static str) {
+    const PLAIN: [&str; 5] = ["service", "target", "socket", "timer", "path"];
+    let kind = unit.rsplit_once('.').map_or("", |(_, kind)| kind);
+    ("IgnoreOnIsolate", if PLAIN.contains(&kind) { "no" } else { "yes" })
+}
+
+/// The variable by which a service is told its watchdog's time, microseconds (sd_watchdog_enabled(3)).
+pub(super) const WATCHDOG: &str = "WATCHDOG_USEC";
+
+/// `WatchdogSec=` as it counts for what runs, which was started with `started` (microseconds): a service goes by what it was
+/// when it was started, and so does its manager. Where that tells of another time, the service has asked for that
+/// itself (`WATCHDOG_USEC=` of sd_notify(3)), and no file is out of date.
+pub(super) fn watchdog_as_started(
+    written: &Setting,
+    properties: &Properties,
+    started: u64,
+) -> Setting {
+    let is_by_file = properties.get("WatchdogUSec").and_then(Value::as_u64) == Some(started);
+    let other = other_span(&written.value, &started.into()).filter(|_| is_by_file);
+    other.map_or_else(|| written.clone(), |value| written.clone().still(value))
+}
+
+/// The same where no file sets it any more; without it there is no watchdog (systemd.service(5): 0).
+pub(super) fn watchdog_no_longer_set(
+    manager: Manager,
+    unit: &str,
+    settings: &[Setting],
+    properties: &Properties,
+    started: u64,
+) -> Option<Setting> {
+    const NAME: &str = "WatchdogSec";
+    let is_set = settings.iter().any(|setting| setting.name == NAME);
+    let none = default_setting(unit, NAME, "0").of(manager);
+    let told = (!is_set).then(|| watchdog_as_started(&none, properties, started))?;
+    told.unread.is_some().then_some(told)
+}
 
 /// What the manager goes by that no file of the unit sets any more: it has read them before the line was taken out.
 pub(super) fn no_longer_set(
@@ -136,7 +178,8 @@ pub(super) fn no_longer_set(
     properties: &Properties,
 ) -> Vec<Setting> {
     let is_set = |name: &str| settings.iter().any(|setting| setting.name == name);
-    let unset = COMPILED.into_iter().filter(|(name, _)| !is_set(name));
+    let compiled = COMPILED.into_iter().chain([compiled_by_type(unit)]);
+    let unset = compiled.filter(|(name, _)| !is_set(name));
     let defaults = unset.map(|(name, value)| default_setting(unit, name, value).of(manager));
     defaults
         .map(|setting| as_the_manager_has_it(setting, properties, true))
@@ -270,6 +313,49 @@ mod tests {
         let told = no_longer_set(Manager::System, "x.service", &[set], &has);
         let told: Vec<_> = told.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
         assert_eq!(told, [("KillSignal", "SIGINT"), ("RuntimeMaxSec", "3s")]);
+    }
+
+    /// By systemd.unit(5); the others are as for every unit.
+    #[test]
+    fn what_ignores_an_isolation_by_default_depends_on_the_type() {
+        let ignores = |unit: &str, has: bool| {
+            let has = Properties::from([("IgnoreOnIsolate".to_owned(), has.into())]);
+            let told = no_longer_set(Manager::System, unit, &[], &has);
+            told.into_iter().map(|it| it.value).next()
+        };
+        for unit in ["a.service", "a.target", "a.socket", "a.timer", "a.path"] {
+            assert_eq!(ignores(unit, false), None, "{unit}");
+            assert_eq!(ignores(unit, true).as_deref(), Some("yes"), "{unit}");
+        }
+        for unit in ["session-3.scope", "a.slice", "a.mount", "a.swap", "a.automount", "a.device"] {
+            assert_eq!(ignores(unit, true), None, "{unit}");
+            assert_eq!(ignores(unit, false).as_deref(), Some("no"), "{unit}");
+        }
+    }
+
+    #[test]
+    fn a_watchdog_is_as_it_was_when_the_service_was_started() {
+        const STARTED: u64 = 30_000_000;
+        let has = |usec: u64| Properties::from([("WatchdogUSec".to_owned(), usec.into())]);
+        let told = |written: &str, property: u64| {
+            let setting = default_setting("x.service", "WatchdogSec", written);
+            let told = watchdog_as_started(&setting, &has(property), STARTED);
+            (told.value, told.unread.map(|it| it.value))
+        };
+        assert_eq!(told("30s", STARTED), ("30s".to_owned(), None));
+        // Written since: the manager may have read it, but the service has not been started anew.
+        assert_eq!(told("10s", STARTED), ("30s".to_owned(), Some("10s".to_owned())));
+        // It has asked for another time itself.
+        assert_eq!(told("30s", 5_000_000), ("30s".to_owned(), None));
+        assert_eq!(told("10s", 5_000_000), ("10s".to_owned(), None));
+        let unset = |settings: &[Setting], property: u64| {
+            watchdog_no_longer_set(Manager::System, "x.service", settings, &has(property), STARTED)
+                .map(|it| it.value)
+        };
+        assert_eq!(unset(&[], STARTED).as_deref(), Some("30s"));
+        assert_eq!(unset(&[], 5_000_000), None);
+        let set = default_setting("x.service", "WatchdogSec", "10s");
+        assert_eq!(unset(&[set], STARTED), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const KINDS: [(&str, Kind); 8] = [
 ];
 
 /// The settings of systemd-logind that decide about processes, or that have it take the system down, and its compiled-in values
-/// (`src/login/logind-core.c:manager_reset_config`); `KillUserProcesses` is the distribution's choice.
+/// (`src/login/logind-core.c:manager_reset_config`; logind.conf(5)); `KillUserProcesses` is the distribution's choice.
 const LOGIND: [(&str, Option<&str>); 12] = [
     ("KillUserProcesses", None),
     ("KillExcludeUsers", Some("root")),
@@ -39,7 +39,7 @@ const LOGIND: [(&str, Option<&str>); 12] = [
     ("HandleLidSwitch", Some("suspend")),
 ];
 
-/// The settings of systemd-oomd, and its compiled-in values (`src/oom/oomd-manager.h`).
+/// The settings of systemd-oomd, and its compiled-in values (`src/oom/oomd-manager.h`; oomd.conf(5)).
 const OOMD: [(&str, &str); 3] = [
     ("SwapUsedLimit", "90%"),
     ("DefaultMemoryPressureLimit", "60%"),
@@ -47,8 +47,8 @@ const OOMD: [(&str, &str); 3] = [
 ];
 
 /// Distributions known to build systemd with `-Ddefault-kill-user-processes=false`.
-const NO_KILL: [&str; 9] =
-    ["debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "amzn"];
+const NO_KILL: [&str; 10] =
+    ["debian", "ubuntu", "fedora", "rhel", "centos", "arch", "suse", "opensuse", "amzn", "gentoo"];
 
 /// What logind is built with, where that is no choice of the distribution's.
 pub(in crate::system) fn compiled_logind(name: &str) -> Option<&'static str> {
@@ -97,7 +97,8 @@ impl Root {
     pub fn default_timeout_stop(&self) -> Setting {
         let found = self.manager_default(Manager::System, None, "DefaultTimeoutStopSec");
         found.unwrap_or_else(|| {
-            default_setting("system.conf", "DefaultTimeoutStopSec", self.compiled_timeout())
+            let compiled = self.compiled_timeout(Manager::System);
+            default_setting("system.conf", "DefaultTimeoutStopSec", compiled)
         })
     }
 
@@ -116,11 +117,20 @@ impl Root {
         last(&self.daemon(home, file), "Manager", name).map(|found| found.setting(file))
     }
 
-    /// Compiled-in `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`: 90 s upstream, 45 s on Fedora; the
-    /// shipped file shows it.
-    pub(super) fn compiled_timeout(&self) -> String {
-        self.shipped(SYSTEMD, "system.conf", "DefaultTimeoutStopSec")
-            .unwrap_or_else(|| "90s".to_owned())
+    /// Compiled-in `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec` of a manager: the shipped file shows it. Where that
+    /// is not there any more, who built it tells: upstream it is 90 s (systemd-system.conf(5)), on Fedora, but not on RHEL,
+    /// 45 s (`-Ddefault-timeout-sec=45 -Ddefault-user-timeout-sec=45` in its systemd.spec).
+    pub(super) fn compiled_timeout(&self, manager: Manager) -> String {
+        let file = match manager {
+            Manager::System => "system.conf",
+            Manager::User(_) => "user.conf",
+        };
+        let by_distribution = || {
+            let is_fedora =
+                self.distribution().iter().any(|it| it.name == "ID" && it.value == "fedora");
+            if is_fedora { "45s" } else { "90s" }.to_owned()
+        };
+        self.shipped(SYSTEMD, file, "DefaultTimeoutStopSec").unwrap_or_else(by_distribution)
     }
 
     /// Where in the trees logind's configuration lies: elogind takes its place where systemd does not run.
@@ -318,6 +328,23 @@ mod tests {
         assert_eq!(told, [("ID", "nobara", Some(2)), ("ID_LIKE", "rhel fedora", Some(3))]);
         let other = Tree::new(&[("etc/os-release", "ID=nixos\n")]);
         assert_eq!(other.kill_user_processes(), None);
+    }
+
+    #[test]
+    fn time_limits_come_from_the_shipped_comment_or_the_distribution() {
+        let of = |files: &[(&str, &str)]| {
+            let tree = Tree::new(files);
+            let root = Root::new(tree.0.path());
+            [Manager::System, Manager::User(1000)].map(|manager| root.compiled_timeout(manager))
+        };
+        let both = |value: &str| [value.to_owned(), value.to_owned()];
+        assert_eq!(of(&[]), both("90s"));
+        assert_eq!(of(&[("etc/os-release", "ID=fedora\n")]), both("45s"));
+        assert_eq!(of(&[("etc/os-release", "ID=\"rhel\"\nID_LIKE=\"fedora\"\n")]), both("90s"));
+        let user = ("usr/lib/systemd/user.conf", "[Manager]\n#DefaultTimeoutStopSec=7s\n");
+        assert_eq!(of(&[user]), ["90s", "7s"]);
+        let system = ("usr/lib/systemd/system.conf", "[Manager]\n#DefaultTimeoutStopSec=8s\n");
+        assert_eq!(of(&[user, system, ("etc/os-release", "ID=fedora\n")]), ["8s", "7s"]);
     }
 
     #[test]

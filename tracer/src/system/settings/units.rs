@@ -125,7 +125,7 @@ impl Root {
         }
         settings.extend(self.links_to_required(manager, home, unit));
         let defaults = |name: &str| self.manager_default(manager, home, name);
-        self.add_defaults(&defaults, unit, &assignments, &mut settings);
+        self.add_defaults((manager, &defaults), unit, &assignments, &mut settings);
         settings.into_iter().map(|setting| setting.of(manager)).collect()
     }
 
@@ -154,7 +154,7 @@ impl Root {
 
     fn add_defaults(
         &self,
-        of_manager: &dyn Fn(&str) -> Option<Setting>,
+        (manager, of_manager): (Manager, &dyn Fn(&str) -> Option<Setting>),
         unit: &str,
         assignments: &[Assignment],
         settings: &mut Vec<Setting>,
@@ -182,7 +182,7 @@ impl Root {
             let has =
                 name == "TimeoutStopSec" || kind == "service" && one("Type") != Some("oneshot");
             if has {
-                let built_in = || default_setting(unit, name, self.compiled_timeout());
+                let built_in = || default_setting(unit, name, self.compiled_timeout(manager));
                 settings.push(default(&format!("Default{name}")).unwrap_or_else(built_in));
             }
         }
