@@ -45,7 +45,8 @@ pub fn explanation(death: &Death) -> String {
     for (process, exe) in named.filter_map(|it| Some((it, it.really()?))) {
         let name = process.name_pid();
         let Some(end) = sentence.find(&name).map(|at| at + name.len()) else { continue };
-        if process.pid == 0 || !told.insert(name) {
+        let is_said = || sentence.contains(&format!("\"{exe}\" (which calls itself"));
+        if process.pid == 0 || !told.insert(name) || is_said() {
             continue;
         }
         let really = format!(" (really {}", program(exe));

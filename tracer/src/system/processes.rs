@@ -365,9 +365,9 @@ mod tests {
     #[test]
     fn a_variable_is_found_by_its_whole_name() {
         let proc = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(proc.path().join("7")).expect("a process");
+        fs::create_dir(proc.path().join("7")).expect("a process");
         let environment = b"XWATCHDOG_USEC=1\0WATCHDOG_USEC_=2\0WATCHDOG_USEC=30000000\0A=\0";
-        std::fs::write(proc.path().join("7/environ"), environment).expect("an environment");
+        fs::write(proc.path().join("7/environ"), environment).expect("an environment");
         let processes = Processes::at(proc.path(), Cgroups::default());
         let of = |name: &str| processes.variable(7, name);
         assert_eq!(of("WATCHDOG_USEC").as_deref(), Some("30000000"));

@@ -293,7 +293,7 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
         ),
     )
     .links(units::command_links(case, &actor))
-    .fixes(look_at_asker(case, &actor))
+    .fixes(unit_remedies::of_sender(case, &actor))
     .links(told_link)
     .links(failed.iter().flat_map(|failed| failed.links(case, blow.signal.at)))
     .answer()

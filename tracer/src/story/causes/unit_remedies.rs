@@ -2,8 +2,8 @@
 
 use super::logind;
 use crate::evidence::cgroup_path::CgroupOwner;
-use crate::evidence::{Manager, Process, ProcessId, Setting, template_of};
-use crate::story::actor::{Actor, Place};
+use crate::evidence::{Manager, Process, ProcessId, Setting, base_name, template_of};
+use crate::story::actor::{Actor, Place, is_shell, is_titled};
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept, Whose};
 use crate::story::manager::UnitStop;
@@ -90,6 +90,45 @@ pub fn of_act(actor: Option<&Actor>, action: &str) -> Option<Fix> {
 /// What does so of its own accord.
 pub fn of_signal(actor: &Actor) -> Option<Fix> {
     asker(actor).map(|asker| fixes::look_at_asker(&asker))
+}
+
+/// About a program that sent the deciding signal of its own accord: the job that it is part of, or what it said and where it is
+/// written what it does.
+pub fn of_sender(case: &Case<'_>, actor: &Actor) -> Option<Fix> {
+    let unit = asker(actor);
+    if let Some(job @ (Asker::CronJob(_) | Asker::AtJob)) = &unit {
+        return Some(fixes::look_at_asker(job));
+    }
+    let (process, blow) = (&actor.process, case.blow?);
+    let executed = case.sender().and_then(|sender| {
+        case.world.people.executed_at(sender.id, case.struck_ns()).map(<[String]>::to_vec)
+    });
+    let has_title = executed.is_none()
+        && case.sender().is_some_and(|it| is_titled(case, it.id, case.struck_ns()));
+    let args = executed.or_else(|| process.cmdline.clone().filter(|_| !has_title));
+    fixes::look_at_sender(&fixes::Sender {
+        pid: process.pid,
+        unit,
+        container: process.container.as_ref(),
+        script: args.as_deref().and_then(script_of),
+        at: blow.signal.at,
+    })
+}
+
+/// The script that a command line has an interpreter run: what follows the options, where it is a path.
+fn script_of(args: &[String]) -> Option<&str> {
+    const INTERPRETERS: [&str; 8] =
+        ["python", "perl", "ruby", "node", "php", "lua", "tclsh", "pwsh"];
+    let (program, rest) = args.split_first()?;
+    let program = base_name(program).trim_start_matches('-');
+    let by_shell = is_shell(program);
+    let is_interpreter = by_shell || INTERPRETERS.iter().any(|known| program.starts_with(known));
+    let script = rest.iter().find(|arg| !arg.starts_with(['-', '+']))?;
+    // Code of its own (`-c`, `-e`), or a module by its name (`-m`).
+    let code: &[char] = if by_shell { &['c', 's'] } else { &['c', 'e', 'm', 'r'] };
+    let mut options = rest.iter().take_while(|arg| *arg != script);
+    let is_code = options.any(|arg| !arg.starts_with("--") && arg.contains(code));
+    (is_interpreter && !is_code && script.contains('/')).then_some(script.as_str())
 }
 
 /// What keeps the unit from being started again, by what systemctl was told and what the manager says.
@@ -228,6 +267,27 @@ impl Removal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_is_what_follows_the_options() {
+        let of = |line: &str| {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            script_of(&args).map(str::to_owned)
+        };
+        for (line, script) in [
+            ("/usr/bin/python3 -u /opt/dog.py --pidfile /run/x", Some("/opt/dog.py")),
+            ("/bin/sh -e /opt/dog.sh", Some("/opt/dog.sh")),
+            ("perl ./dog.pl", Some("./dog.pl")),
+            ("python3 -m dog.main /x", None),
+            ("bash -c /opt/dog.sh", None),
+            ("perl -we /x", None),
+            ("/usr/sbin/monit -c /etc/monitrc", None),
+            ("bash", None),
+            ("node dog.js", None),
+        ] {
+            assert_eq!(of(line).as_deref(), script, "{line}");
+        }
+    }
 
     #[test]
     fn what_is_done_to_a_package_is_told_by_its_own_script() {

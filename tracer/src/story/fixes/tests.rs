@@ -161,6 +161,8 @@ fn of_no_unit() -> Vec<Fix> {
         words_of_oom_daemon(7),
         longer_limit_of_sudo(None),
         thread_stack(),
+        looked_at_sender(Some(Asker::Unit { unit: "v.service", user: None }), None),
+        looked_at_sender(None, Some(&container("docker", None))),
         look_at_asker(&Asker::CronJob("true")),
         look_at_asker(&Asker::AtJob),
         look_at_asker(&Asker::Unit { unit: "v.service", user: None }),
@@ -178,6 +180,12 @@ fn of_no_unit() -> Vec<Fix> {
         all.extend(container_again(&pods));
     }
     all
+}
+
+fn looked_at_sender(unit: Option<Asker<'_>>, container: Option<&Container>) -> Fix {
+    let at = crate::report::samples::at(0);
+    let sender = Sender { pid: 7, unit, container, script: Some("/opt/v.sh"), at };
+    look_at_sender(&sender).expect("something is known of it")
 }
 
 fn whose() -> Whose {

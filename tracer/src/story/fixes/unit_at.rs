@@ -68,9 +68,14 @@ impl Whose {
 
     /// The newest lines of the journal of one of their units: `--user-unit=` would mean the reader's.
     pub(super) fn journal(&self, unit: &str) -> String {
+        self.journal_within(unit, "-n 50")
+    }
+
+    /// Those lines of it that these options choose.
+    pub(super) fn journal_within(&self, unit: &str, options: &str) -> String {
         let (uid, unit) = (self.uid, quoted(unit));
         format!(
-            "journalctl -n 50 _UID={uid} _SYSTEMD_USER_UNIT={unit} + _UID={uid} USER_UNIT={unit}"
+            "journalctl {options} _UID={uid} _SYSTEMD_USER_UNIT={unit} + _UID={uid} USER_UNIT={unit}"
         )
     }
 }
