@@ -19,6 +19,49 @@ fn text(width: Option<usize>, colour: bool) -> ReportOptions {
     ReportOptions { layout: Layout { width, colour }, ..ReportOptions::default() }
 }
 
+/// A Perl script that calls itself PID 1 (`$0 = "systemd[1]"`), and an honest one.
+#[test]
+fn a_name_that_is_not_the_program_s_is_told_with_the_program() {
+    let told = |exe: &str, comm: &str, explanation: &str| {
+        let process = crate::evidence::Process {
+            pid: 4242,
+            comm: Some(comm.into()),
+            exe: Some(exe.into()),
+            cmdline: Some(vec![comm.into()]),
+            ..crate::evidence::Process::default()
+        };
+        let mut death = samples::death();
+        death.cause.explanation = explanation.into();
+        death.killer.process = Some(process);
+        let text = report(&text(None, false), &[header(), Record::Death(Box::new(death))]);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let perl = "/usr/bin/perl";
+    assert_eq!(
+        told(
+            perl,
+            "systemd[1]",
+            "web[7] got SIGKILL from \"systemd[1]\"[4242]. \"systemd[1]\"[4242] is gone."
+        ),
+        "web[7] got SIGKILL from \"systemd[1]\"[4242] (really /usr/bin/perl). \"systemd[1]\"[4242] is gone."
+    );
+    assert_eq!(
+        told(perl, "sshd", "sshd[4242] (alice) was ended by itself."),
+        "sshd[4242] (really /usr/bin/perl; alice) was ended by itself."
+    );
+    for honest in ["perl", "perl5.36"] {
+        let sentence = format!("{honest}[4242] was ended.");
+        assert_eq!(told(perl, honest, &sentence), sentence);
+    }
+    // It has been said; a path that would read as more.
+    let said = "sshd[4242], the program \"/usr/bin/perl\" (which calls itself \"sshd\"), did it.";
+    assert_eq!(told(perl, "sshd", said), said);
+    assert_eq!(
+        told("/tmp/x) was ended by \"root\"", "sshd", "sshd[4242] was ended."),
+        "sshd[4242] (really \"/tmp/x) was ended by \\\"root\\\"\") was ended."
+    );
+}
+
 fn header() -> Record {
     Record::Header(Box::new(samples::header()))
 }

@@ -43,7 +43,8 @@ pub fn look_at_sender(sender: &Sender<'_>) -> Option<Fix> {
         });
         commands
             .push(remark(&format!("where it has a file: {}", systemctl(&format!("cat {name}")))));
-        check = systemctl(&format!("status {name}"));
+        check =
+            format!("{}; {}", systemctl("list-timers --all"), systemctl(&format!("status {name}")));
         see = "journalctl(1), systemctl(1)";
     } else if let Some(container) = sender.container.filter(|it| it.named_by.is_none())
         && let "docker" | "podman" = container.runtime.as_str()

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, signal, systemd, task_in};
-use crate::evidence::{Fact, JournalLine, Manager, Setting, Source, TargetReason, Task, sig};
-use crate::story::verdict::Death;
+use crate::evidence::{
+    Fact, JournalLine, Manager, Setting, SignalSent, Source, TargetReason, Task, sig,
+};
+use crate::story::verdict::{CauseId, Death};
 
 fn root(pid: u32, comm: &str) -> Task {
     Task { uid: 0, euid: 0, ..task_in(pid, comm, "/user.slice/user-0.slice/session-1.scope") }
@@ -325,12 +327,47 @@ fn what_kills_by_itself_is_looked_at() {
             .ended_by(reaper, victim.clone())
     };
     let own = by_unit("/user.slice/user-1000.slice/user@1000.service/app.slice/tidy.service");
+    // What it said in the minute before, and a little after.
+    let span = "--since @1699999945 --until @1700000015";
     assert_eq!(
         commands(&own)[0],
-        "journalctl -n 50 _UID=1000 _SYSTEMD_USER_UNIT=tidy.service + _UID=1000 USER_UNIT=tidy.service"
+        format!(
+            "journalctl {span} _UID=1000 _SYSTEMD_USER_UNIT=tidy.service + _UID=1000 USER_UNIT=tidy.service"
+        )
     );
     let of_system = by_unit("/system.slice/tidy.service");
-    assert_eq!(commands(&of_system)[0], "journalctl -u tidy.service -n 50");
+    assert_eq!(commands(&of_system)[0], format!("journalctl -u tidy.service {span}"));
+    assert!(commands(&by_unit("/")).is_empty(), "nothing is known of where it comes from");
+}
+
+/// A script is where it is written when it kills, wherever it was started.
+#[test]
+fn a_script_that_kills_is_looked_into() {
+    let cgroup = "/user.slice/user-1000.slice/session-3.scope";
+    let victim = task_in(142, "v", cgroup);
+    let by = |words: &[&str]| {
+        let dog = task_in(90, "dog.py", cgroup);
+        let death =
+            Scene::watching(&victim).exec(1, dog.clone(), words, &[]).ended_by(dog, victim.clone());
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{death:#?}");
+        commands(&death).iter().map(|it| (*it).to_owned()).collect::<Vec<String>>()
+    };
+    let script = "# the script that did it: /opt/dog.py";
+    assert_eq!(by(&["/usr/bin/python3", "-u", "/opt/dog.py", "--pidfile=/run/v.pid"]), [script]);
+    assert!(by(&["/opt/dog", "/opt/dog.py"]).is_empty(), "it is a program");
+    // It shows a title instead of what it was executed with, which was seen.
+    let unit = "/system.slice/dog.service";
+    let dog = task_in(90, "dog.py", unit);
+    let words = vec!["dog: watching".to_owned()];
+    let blow = signal(sig::SIGKILL, dog.clone(), victim.clone());
+    let death = Scene::watching(&victim)
+        .exec(1, dog, &["/usr/bin/python3", "/opt/dog.py"], &[])
+        .signal(20, SignalSent { sender_args: words, ..blow })
+        .exit(21, victim.clone(), u32::from(sig::SIGKILL), true)
+        .death();
+    let told = commands(&death);
+    assert!(told[0].starts_with("journalctl -u dog.service --since @"), "{told:?}");
+    assert_eq!(told.last().copied(), Some(script));
 }
 
 /// A socket with `Accept=yes` makes a unit for each connection, which is not to be started without one.
