@@ -125,7 +125,7 @@ impl Root {
         }
         settings.extend(self.links_to_required(manager, home, unit));
         let defaults = |name: &str| self.manager_default(manager, home, name);
-        self.add_defaults((manager, &defaults), unit, &assignments, &mut settings);
+        self.add_defaults(manager, &defaults, unit, &assignments, &mut settings);
         settings.into_iter().map(|setting| setting.of(manager)).collect()
     }
 
@@ -154,7 +154,8 @@ impl Root {
 
     fn add_defaults(
         &self,
-        (manager, of_manager): (Manager, &dyn Fn(&str) -> Option<Setting>),
+        manager: Manager,
+        of_manager: &dyn Fn(&str) -> Option<Setting>,
         unit: &str,
         assignments: &[Assignment],
         settings: &mut Vec<Setting>,
