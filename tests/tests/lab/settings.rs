@@ -428,6 +428,34 @@ fn a_signal_that_was_not_read_again() {
     }
 }
 
+/// A watchdog's time is that of the start, also where the manager has read another one since.
+#[test]
+fn a_watchdog_that_was_set_otherwise_since() {
+    const LINE: &str = "/etc/systemd/system/dog.service.d/60-lab.conf";
+    let text = "[Service]\nType=notify\nNotifyAccess=all\nWatchdogSec=8\n\
+                ExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep 1000'\n";
+    for (by_now, value, file) in [
+        ("[Service]\nWatchdogSec=50\n", "50", Value::from(LINE)),
+        ("[Service]\nWatchdogSec=0\n", "0", Value::from(LINE)),
+    ] {
+        let lab = lab(&unit(Options::default(), "dog.service", text));
+        let pid = units::start(&lab, &["dog.service"]);
+        lab.write(LINE, by_now).expect("written");
+        lab.exec(&["systemctl", "daemon-reload"]).expect("reloaded");
+        let death = verdict(&lab, pid, || ());
+        assert_eq!(death.cause(), "unit-watchdog", "{death}");
+        let setting = death.setting("WatchdogSec");
+        assert_eq!((&setting["value"], &setting["file"]), (&"8s".into(), &Value::Null), "{death}");
+        let unread = &setting["unread"];
+        assert_eq!((&unread["value"], &unread["file"]), (&value.into(), &file), "{death}");
+        let told = death.0["cause"]["explanation"].to_string();
+        assert!(told.contains("counts only from the unit's next start on"), "{death}");
+        death.fix_with(
+            "it counts from the unit's next start on: sudo systemctl restart dog.service",
+        );
+    }
+}
+
 #[test]
 fn a_file_that_was_read_again_during_the_trace() {
     let (lab, helper) = with_helper();

@@ -466,6 +466,34 @@ fn a_target_of_more_cgroups_than_fit() {
     assert_eq!(left_out, [100], "{}", ended.complaint());
 }
 
+/// What starts in a cgroup that there was no room for is traced once others are gone.
+#[test]
+fn a_cgroup_that_did_not_fit_is_traced_when_there_is_room() {
+    const MADE: u64 = 8000;
+    const KEPT: u64 = 20;
+    let top = Cgroup::new("roomy");
+    for number in 0..MADE {
+        top.below(&number.to_string());
+    }
+    let target = format!("cgroup:{}", top.path(""));
+    let mut trace = Trace::start("roomy", &["--target".to_owned(), target]);
+    trace.hear("more than the 4096 cgroups that there is room for");
+    for number in KEPT..MADE {
+        fs::remove_dir(top.0.join(number.to_string())).expect("it is empty");
+    }
+    // The room is known of when their ends have been read.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    // Half of all were left out, in no order that is known: so was one of these, by all odds.
+    let children: Vec<_> =
+        (0..KEPT).map(|number| sleeper(&top.0.join(number.to_string()))).collect();
+    for child in children {
+        let pid = child.id();
+        kill(child);
+        assert!(killed(&trace.death_of(pid)));
+    }
+    trace.stop();
+}
+
 /// A target stays one where it is moved away and its cgroup removed, and lives where it was moved to.
 #[test]
 fn the_cgroup_of_a_target_is_removed() {
