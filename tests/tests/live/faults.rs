@@ -484,9 +484,8 @@ fn a_cgroup_that_did_not_fit_is_traced_when_there_is_room() {
     // The room is known of when their ends have been read.
     std::thread::sleep(std::time::Duration::from_secs(2));
     // Half of all were left out, in no order that is known: so was one of these, by all odds.
-    let children: Vec<_> =
-        (0..KEPT).map(|number| sleeper(&top.0.join(number.to_string()))).collect();
-    for child in children {
+    for number in 0..KEPT {
+        let child = sleeper(&top.0.join(number.to_string()));
         let pid = child.id();
         kill(child);
         assert!(killed(&trace.death_of(pid)));
