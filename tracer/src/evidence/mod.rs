@@ -24,6 +24,7 @@ pub use glob::*;
 pub use header::*;
 pub use mapping::*;
 pub use process::*;
+pub use program_name::fits;
 pub use signal::*;
 pub use time::*;
 pub use unit_name::*;

@@ -72,11 +72,15 @@ fn is_named_by(name: &str, script: &str) -> bool {
     name == script || is_comm_of(name, script)
 }
 
-/// Whether a process that runs this program may honestly have this name: the program's, a part of it or longer by
-/// something (`php-fpm: pool www` of `php-fpm8.2`, `-bash`, `python3` of `python3.11`, `sh` of `dash`).
-fn fits(name: &str, program: &str) -> bool {
-    /// A shorter part of a name says nothing.
-    const LEAST: usize = 3;
+/// Whether a process that runs this program, by its file's name, may honestly have this name, or this as the first word that
+/// it shows: the program's, a part of it or longer by something (`php-fpm: pool www` of `php-fpm8.2`, `-bash`, `python3` of
+/// `python3.11`, `sh` of `dash`), or one of those that links to it have.
+#[must_use]
+pub fn fits(name: &str, program: &str) -> bool {
+    /// How long a part of a program's name has to be to say something: `sh` does, a letter does not; and how long a
+    /// program's name, as a part of another.
+    const LEAST: usize = 2;
+    const LEAST_WHOLE: usize = 3;
     let program = program.to_lowercase();
     if OF_MANY_NAMES.iter().any(|many| program.starts_with(many)) {
         return true;
@@ -94,8 +98,13 @@ fn fits(name: &str, program: &str) -> bool {
         return true;
     }
     let is_link = LINKS.iter().any(|(link, of)| word.starts_with(link) && program.starts_with(of));
-    let is_part = program.contains(word) || program.len() >= LEAST && word.contains(&program);
-    is_part || is_link
+    let is_part = |part: &str, of: &str, least: usize| {
+        part.len() >= least && part.contains(char::is_alphabetic) && of.contains(part)
+    };
+    word == program
+        || is_part(word, &program, LEAST)
+        || is_part(&program, word, LEAST_WHOLE)
+        || is_link
 }
 
 #[cfg(test)]
@@ -128,6 +137,10 @@ mod tests {
             ("MainThread", "/usr/bin/node", &["node", "/srv/app.js"]),
             // As the kernel saw it executed.
             ("kworker/0:1", "/home/a/miner", &["miner"]),
+            // No more than a letter and a version of it.
+            ("p", perl, &["p"]),
+            ("11", "/usr/bin/python3.11", &["11"]),
+            ("sshd", "/tmp/sh", &["sshd"]),
         ] {
             assert_eq!(really(comm, exe, line).as_deref(), Some(exe), "{comm}");
         }
@@ -162,6 +175,8 @@ mod tests {
             ("containerd-shim", "/usr/bin/containerd-shim-runc-v2", &["x"]),
             ("mysqld", "/usr/sbin/mariadbd", &["/usr/sbin/mysqld"]),
             ("iptables", "/usr/sbin/xtables-nft-multi", &["iptables", "-L"]),
+            ("R", "/usr/lib/R/bin/exec/R", &["R"]),
+            ("nodejs", "/usr/bin/node", &["nodejs"]),
         ] {
             assert_eq!(really(comm, exe, line), None, "{comm}");
         }

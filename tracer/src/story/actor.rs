@@ -15,7 +15,7 @@ use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
 use super::words;
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source, base_name};
+use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source, base_name, fits};
 
 /// How many starts of units are followed up: one had another made, which had a third.
 pub const STARTS: usize = 3;
@@ -295,26 +295,22 @@ impl Above {
 }
 
 /// Whether the words that a process shows are neither those that it was executed with nor name the program that it runs,
-/// which the kernel knows: it can have written anything over them. A link to a program is mostly named by a part of its
-/// name, or the other way round (`vi` and `vim.basic`, `sh` and `dash`); some programs have many names. Of a script `exe`
-/// may be its own file.
+/// which the kernel knows: it can have written anything over them. Of a script `exe` may be its own file.
 pub fn is_titled(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
-    const OF_MANY_NAMES: [&str; 3] = ["busybox", "toybox", "coreutils"];
     let process = case.process_at(id, at_ns);
     let (Some(exe), Some(shown)) = (&process.exe, &process.cmdline) else { return false };
     let Some(first) = shown.first() else { return false };
     let program = base_name(exe.trim_end_matches(" (deleted)")).to_lowercase();
     let names = |word: &str| {
-        let word = base_name(word).trim_start_matches('-').trim_end_matches(':').to_lowercase();
-        !word.is_empty() && (program.contains(&word) || word.contains(&program))
+        let word = base_name(word);
+        word.contains(char::is_alphanumeric) && fits(word, &program)
     };
     let is_login_shell = first.starts_with('-') && is_shell(&program);
     let is_named = is_login_shell || names(first) || first.split(' ').next().is_some_and(names);
     let is_script =
         shown.iter().skip(1).take(2).any(|word| base_name(word).to_lowercase() == program);
     let as_executed = case.world.people.executed_at(id, at_ns) == Some(shown.as_slice());
-    let has_many = OF_MANY_NAMES.iter().any(|name| program.starts_with(name));
-    !as_executed && !is_named && !is_script && !has_many
+    !as_executed && !is_named && !is_script
 }
 
 /// A process with the arguments that it was executed with: nobody ran the title that it may have written over them.

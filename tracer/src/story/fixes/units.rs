@@ -24,6 +24,7 @@ pub fn kill_mode_process(at: &UnitAt) -> Fix {
 pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
     let title = match at.lost_file {
         Some(_) => "put the unit's file back, and have systemd read it",
+        None if counts_from_start(name) => "start the unit anew, with what its files say by now",
         None => "have systemd read the files that have changed",
     };
     let read = at.sudo(&at.systemctl("daemon-reload"));
