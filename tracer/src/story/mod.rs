@@ -18,6 +18,7 @@ mod idle;
 mod init_script;
 mod journal;
 mod judge;
+mod klog;
 mod links;
 mod manager;
 mod mechanism;

@@ -3,13 +3,13 @@
 mod asked;
 mod connected;
 mod going;
+mod kubelet;
 mod manner;
-mod probe;
 
 pub use self::asked::Asker;
 use self::going::UnitGoing;
+use self::kubelet::Kubelet;
 use self::manner::Manner;
-use self::probe::Probe;
 use super::{Finding, Fit, Opinion, unit_remedies, unit_signalled};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
@@ -90,30 +90,30 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
     let first = earlier.unwrap_or(signal);
     let asker = Asker::of(case, container.as_ref(), signal, first);
     let manner = Manner::of(case, container.as_ref(), &asker, signal, first);
+    let kubelet = kubelet_behind(case, container.as_ref(), &asker, first);
     let told = match escalation {
         Some(first) => {
-            escalated(signal, first, &manner.patience_told(), shows_codes(container.as_ref()))
+            let waited_ns = signal.ns().saturating_sub(first.ns());
+            let patience = kubelet.as_ref().and_then(|kubelet| kubelet.patience_told(waited_ns));
+            let patience = patience.unwrap_or_else(|| manner.patience_told());
+            escalated(signal, first, &patience, shows_codes(container.as_ref()))
         }
         None if !shows_codes(container.as_ref()) => String::new(),
         None if killed_only => code_137(init.is_some()),
         None => code(case),
     };
-    let probe = container.as_ref().and_then(|it| Probe::failed(case, it, first.at));
-    let patience = probe.as_ref().zip(container.as_ref()).map(|(probe, it)| probe.remedy(it));
+    let remedy =
+        kubelet.as_ref().zip(container.as_ref()).and_then(|(kubelet, it)| kubelet.remedy(it));
     // SIGTERM was sent by a run of the runtime of its own.
     let asked_first = earlier
         .filter(|first| first.value.sender.id != sender.id && asker.is_person())
         .map(|first| Actor::behind_at(case, first.value.sender.id, first.ns()));
-    let probed = probe.as_ref().and_then(|_| asker.unseen_of());
-    let who = match probed {
-        Some(daemon) => format!(", which {daemon} had it do for the kubelet"),
-        None => asker.clause(case, first),
-    };
+    let who = who_asked(case, &asker, kubelet.as_ref(), first);
     let by = match &init {
         Some(end) => through_init(case, end, &runtime),
         None => runtime,
     };
-    let gap = asker.gap().filter(|_| probed.is_none());
+    let gap = asker.gap().filter(|_| !kubelet.as_ref().is_some_and(Kubelet::has_reason));
     let finding = Finding::new(
         id,
         Fit::Program,
@@ -123,18 +123,18 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
             "{} {} {by} when {name} was {what}{who}.{}{}{told}{}",
             words::name_pid(&victim),
             case.was_ended(),
-            probe.as_ref().map(Probe::sentence).unwrap_or_default(),
+            kubelet.as_ref().map(Kubelet::sentence).unwrap_or_default(),
             manner.signal_told(),
             manner.after_told(),
         ),
     )
     .settings(manner.settings())
-    .links(probe.map(|probe| probe.link(case, first.at)))
+    .links(kubelet.iter().flat_map(|kubelet| kubelet.links(case, first.at)))
     .links(asked_first.iter().flat_map(|actor| units::command_links(case, actor)))
     .links(asker.links(case, first))
     .links(earlier.map(|first| case.signal_link(first, crate::story::mechanism::of(&first.value))))
     .links(init.iter().flat_map(|end| own_links(case, end, blow.signal.at)))
-    .fixes(patience)
+    .fixes(remedy)
     .fixes(remedies(case, container.as_ref(), &asker, &manner, escalation.is_some()))
     .fixes(asker.look(container.as_ref()));
     match gap {
@@ -142,6 +142,41 @@ pub fn stopped(case: &Case<'_>) -> Option<Opinion> {
         None => finding,
     }
     .answer()
+}
+
+/// What the kubelet logged of the end of a container, where a daemon had it done and nobody else is known to have asked that.
+fn kubelet_behind<'a>(
+    case: &Case<'a>,
+    container: Option<&Container>,
+    asker: &Asker<'_>,
+    first: &SeenSignal,
+) -> Option<Kubelet<'a>> {
+    let kubelet = Kubelet::on(case, container?, &first.value.target, first.at)?;
+    match asker {
+        Asker::Unseen { .. } => Some(kubelet),
+        // Many may ask over what they have connected.
+        Asker::Connected(..) => Some(kubelet).filter(Kubelet::is_its_doing),
+        _ => None,
+    }
+}
+
+/// Who had the runtime do it, as the end of a sentence.
+fn who_asked(
+    case: &Case<'_>,
+    asker: &Asker<'_>,
+    kubelet: Option<&Kubelet<'_>>,
+    first: &SeenSignal,
+) -> String {
+    let for_kubelet = |kubelet: &Kubelet<'_>| match kubelet.has_reason() {
+        true => "",
+        false => "; why that asked (a deletion, an eviction, a new version) it did not log",
+    };
+    match (kubelet, asker.daemon()) {
+        (Some(kubelet), Some(daemon)) => {
+            format!(", which {daemon} had it do for the kubelet{}", for_kubelet(kubelet))
+        }
+        _ => asker.clause(case, first),
+    }
 }
 
 /// The remedies for a container that its runtime stopped; `escalated` where its grace period was over.
@@ -281,25 +316,29 @@ pub fn passed_on(case: &Case<'_>) -> Option<Opinion> {
     let name = container.map_or_else(|| "its container".to_owned(), words::container);
     let asker = Asker::of(case, container, told, told);
     let manner = Manner::of(case, container, &asker, told, told);
+    let kubelet = kubelet_behind(case, container, &asker, told);
     let finding = Finding::new(
         CauseId::ContainerStop,
         Fit::Circumstance,
         Grade::Inferred,
         format!(
-            "{} got {} from {} when {name} was stopped.{}{}{}{}",
+            "{} got {} from {} when {name} was stopped.{}{}{}{}{}",
             words::name_pid(&victim),
             signal_name(blow.signal.value.number),
             words::name_pid(&case.task(&blow.signal.value.sender)),
             relay.sentence(case),
+            kubelet.as_ref().map(Kubelet::sentence).unwrap_or_default(),
             manner.signal_told(),
             code(case),
             manner.after_told(),
         ),
     )
     .links(relay.links(case))
+    .links(kubelet.iter().flat_map(|kubelet| kubelet.links(case, told.at)))
+    .fixes(kubelet.as_ref().zip(container).and_then(|(kubelet, it)| kubelet.remedy(it)))
     .fixes(remedies(case, container, &asker, &manner, false))
     .fixes(asker.look(container));
-    match asker.gap() {
+    match asker.gap().filter(|_| !kubelet.as_ref().is_some_and(Kubelet::has_reason)) {
         Some(gap) => finding.gap(gap),
         None => finding,
     }

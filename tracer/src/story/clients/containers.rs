@@ -396,7 +396,10 @@ fn order(
     known: &Known,
 ) -> Option<ContainerOrder> {
     let ran_ns = known.exec_ns.filter(|ran| *ran <= acted_ns)?;
-    if known.ended_ns.is_some_and(|ended| ended < acted_ns) {
+    // A user's own daemon listens to that user, and to root.
+    let is_others =
+        container.named_by.is_some_and(|owner| known.uid.is_some_and(|it| it != 0 && it != owner));
+    if is_others || known.ended_ns.is_some_and(|ended| ended < acted_ns) {
         return None;
     }
     let cmdline = known.cmdline.as_ref()?;

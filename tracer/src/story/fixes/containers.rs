@@ -128,6 +128,51 @@ fn look_at_pod(container: &Container) -> Fix {
     .see("the Kubernetes documentation on the termination of pods")
 }
 
+/// The pod of a container, as kubectl is told which: its name and `-n NAMESPACE`.
+fn kubectl_names(container: &Container) -> (String, String) {
+    let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));
+    (quoted(container.pod.as_deref().unwrap_or("POD")), namespace.unwrap_or_default())
+}
+
+/// Who deleted a pod, which by then is gone.
+pub fn who_deleted_pod(container: &Container) -> Fix {
+    let (pod, namespace) = kubectl_names(container);
+    fix(
+        "see who deleted the pod",
+        vec![
+            format!("kubectl get events{namespace} --field-selector involvedObject.name={pod}"),
+            format!("kubectl get deployments,replicasets,statefulsets,daemonsets,jobs,hpa{namespace} -o wide"),
+            remark(&format!(
+                "in the API server's audit log, where there is one: verb delete, resource pods, name {pod}"
+            )),
+        ],
+        "shows what else was done then: a new version, fewer replicas, a drain of the node; the audit log has the user",
+    )
+    .but(LOOKS)
+    .check(format!("kubectl get pods{namespace} -o wide"))
+    .see("the Kubernetes documentation on auditing and on the termination of pods")
+}
+
+/// A pod that is evicted later than others, and a node with more to give.
+pub fn eviction_of_pod(container: &Container, resource: Option<&str>) -> Fix {
+    let (pod, namespace) = kubectl_names(container);
+    let resource = resource.unwrap_or("memory");
+    fix(
+        "have the pod evicted later than others, or the node run out later",
+        vec![
+            "kubectl describe node | grep -A8 -e Conditions: -e Allocatable:".to_owned(),
+            remark(&format!(
+                "in the pod's template, spec.containers[].resources.requests:  {resource}: as much as it uses; or a priorityClassName"
+            )),
+            remark("in the kubelet's configuration: evictionHard:, evictionSoft:; logs and images take up a disk that is full"),
+        ],
+        "pods that use more than they request, and those of a lower priority, go first",
+    )
+    .but("the scheduler places it only where that much is free")
+    .check(format!("kubectl get pod{namespace} {pod} -o jsonpath='{{.status.reason}}: {{.status.message}}'"))
+    .see("the Kubernetes documentation on node-pressure eviction")
+}
+
 /// A probe that is less strict.
 pub fn patient_probe(container: &Container, probe: &str) -> Fix {
     let namespace = container.namespace.as_ref().map(|it| format!(" -n {}", quoted(it)));

@@ -20,7 +20,7 @@ use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,
 /// OOM daemons, schedulers, container runtimes, what runs commands for others.
-const SPEAKERS: [&str; 37] = [
+const SPEAKERS: [&str; 39] = [
     "systemd",
     "systemd-logind",
     "systemd-oomd",
@@ -53,6 +53,8 @@ const SPEAKERS: [&str; 37] = [
     "crio",
     "kubelet",
     "k3s-server",
+    "k3s-agent",
+    "kubelite",
     "slurmd",
     "slurmstepd",
     "snapd",

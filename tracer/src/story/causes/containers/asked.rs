@@ -273,9 +273,13 @@ impl<'a> Asker<'a> {
         ))
     }
 
-    /// The daemon that had it done, where who had asked that one was not seen: a probe that failed tells it then.
-    pub const fn unseen_of(&self) -> Option<&'static str> {
-        if let Self::Unseen { daemon, .. } = self { Some(daemon) } else { None }
+    /// The daemon that had it done, where which of several had asked that one was not seen: what the kubelet logged tells it
+    /// then.
+    pub const fn daemon(&self) -> Option<&'static str> {
+        match self {
+            Self::Unseen { daemon, .. } | Self::Connected(daemon, _) => Some(daemon),
+            _ => None,
+        }
     }
 
     /// Where to look for who asked the daemon, where that is not known.
@@ -416,7 +420,9 @@ fn daemon_of(actor: &Actor, sender: &Task, container: Option<&Container>) -> Opt
         && actor.command.pid == actor.process.pid
         && (is_daemon(&actor.process)
             || parent.is_some_and(|it| DAEMONS.contains(&it.comm.as_str())));
-    if !is_runtime(sender) || sender.euid != 0 || !(by_shim || own) {
+    // Anybody can call a program so; a user's own containers have that user's daemon (rootless docker).
+    let is_owners = container.and_then(|it| it.named_by) == Some(sender.euid);
+    if !is_runtime(sender) || !(sender.euid == 0 || is_owners) || !(by_shim || own) {
         return None;
     }
     let is_of = |comm: &str| sender.comm == comm || parent.is_some_and(|above| above.comm == comm);

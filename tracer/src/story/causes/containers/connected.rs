@@ -188,7 +188,7 @@ fn may_ask(
     const DAEMONS: [&str; 6] =
         ["dockerd", "containerd", "containerd-shim", "docker-proxy", "conmon", "killtrace"];
     let task = &seen.value.task;
-    let is_daemon = task.uid == 0
+    let is_daemon = (task.uid == 0 || container.named_by == Some(task.uid))
         && DAEMONS
             .iter()
             .any(|name| task.comm == *name || task.comm.starts_with("containerd-shim"));
