@@ -2,14 +2,17 @@
 //! sockets and pipes of their own, which nobody hears; that the command was run is seen. Which of the servers it
 //! meant, and which of what that one runs, its words tell.
 
+mod address;
 pub mod containers;
 mod shutdown;
 mod tmux;
 
+use self::address::Address;
 pub use self::shutdown::Shutdown;
 use super::case::Case;
 use super::people::Known;
-use crate::evidence::{MS, Mechanism, ProcessId, S, Task, sig};
+use super::world::SeenSignal;
+use crate::evidence::{MS, Mechanism, ProcessId, S, SignalSent, Task, sig};
 
 /// How long before the server acts the command is run.
 const RUN_BEFORE: u64 = 3 * S;
@@ -29,6 +32,8 @@ struct Service {
     can_mean: fn(&Asked<'_>) -> bool,
     /// Who owns what it ends may ask for that, too, not its own user alone.
     owners: bool,
+    /// It starts programs and keeps them running, and this is for who administers it.
+    supervises: bool,
     /// The client ends only when the server has acted.
     waits: bool,
     /// But for what is asked by one of these words: that is answered first, and done when the server comes round to it.
@@ -44,7 +49,13 @@ impl Service {
         can_mean: fn(&Asked<'_>) -> bool,
     ) -> Self {
         let answered_first = &[];
-        Self { server, client, ends, can_mean, owners: false, waits: false, answered_first }
+        let (owners, supervises, waits) = (false, false, false);
+        Self { server, client, ends, can_mean, owners, supervises, waits, answered_first }
+    }
+
+    /// The same of a supervisor.
+    const fn supervising(self) -> Self {
+        Self { supervises: true, ..self }
     }
 
     /// The same with a client that waits for the answer.
@@ -67,11 +78,10 @@ const SERVICES: &[Service] = &[
         means_screen,
     ),
     // runit
-    Service::new("runsv", "sv", |args| !asks_for(args, &["status", "check"]), means_directory)
-        .answering(),
-    Service::new("s6-supervise", "s6-svc", |_| true, means_directory),
+    Service::new("runsv", "sv", ends_by_sv, means_directory).answering().supervising(),
+    Service::new("s6-supervise", "s6-svc", ends_by_letter, means_directory).supervising(),
     // daemontools
-    Service::new("supervise", "svc", |_| true, means_directory),
+    Service::new("supervise", "svc", ends_by_letter, means_directory).supervising(),
     Service::new(
         "supervisord",
         "supervisorctl",
@@ -79,7 +89,8 @@ const SERVICES: &[Service] = &[
         means_program,
     )
     // `reload` restarts all of it.
-    .answering_but(&["shutdown", "reload"]),
+    .answering_but(&["shutdown", "reload"])
+    .supervising(),
     // Debian's name, and everybody else's.
     Service::new("apache2", "apache2", asks_apache, means_configuration),
     Service::new("httpd", "httpd", asks_apache, means_configuration),
@@ -145,6 +156,18 @@ const TYPISTS: &[Service] = &[
         |asked| asked.args.iter().any(|word| is_key(word, asked.key())) && means_screen(asked),
     ),
 ];
+
+/// `sv restart web`: what neither starts nor only looks.
+fn ends_by_sv(args: &[&str]) -> bool {
+    const OTHERS: [&str; 8] = ["status", "check", "start", "up", "once", "cont", "pause", "alarm"];
+    !asks_for(args, &OTHERS)
+}
+
+/// `s6-svc -d`, `svc -t`: any of the letters that end what runs or signal it, and none that only lets it run.
+fn ends_by_letter(args: &[&str]) -> bool {
+    let mut letters = args.iter().filter_map(|arg| arg.strip_prefix('-')).flat_map(str::chars);
+    letters.any(|letter| "dxtkhiqr12abDXQ".contains(letter))
+}
 
 /// What ends a program of supervisord's.
 const SUPERVISOR: &[&str] =
@@ -270,6 +293,10 @@ fn means_program(asked: &Asked<'_>) -> bool {
     if theirs.zip(own).is_some_and(|(theirs, own)| theirs != own) {
         return false;
     }
+    // `-s http://HOST:9001`
+    if Address::asked("supervisorctl", asked.args.iter().copied()).is_elsewhere() {
+        return false;
+    }
     let Some((verb, names)) = verb(asked.args, SUPERVISOR) else { return true };
     let Some(name) = asked.variable("SUPERVISOR_PROCESS_NAME") else { return true };
     let group = asked.variable("SUPERVISOR_GROUP_NAME").unwrap_or(name);
@@ -301,6 +328,18 @@ pub struct Order {
     args: Vec<String>,
 }
 
+impl Order {
+    /// The name of the client among the supervisors' and what it was told.
+    pub fn said(&self) -> Option<(&'static str, Vec<&str>)> {
+        let words: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let clients = SERVICES.iter().filter(|service| service.supervises);
+        clients.map(|service| service.client).find_map(|client| {
+            let at = words.iter().take(2).position(|word| base(word) == client)?;
+            Some((client, words[at + 1..].to_vec()))
+        })
+    }
+}
+
 /// The commands that can have made a server act at `acted_ns`, run by who may ask that, oldest first. Of those that
 /// ask for the same the newest.
 pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
@@ -308,6 +347,26 @@ pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
     found.extend(containers::execs(case, server, acted_ns));
     without_parents(case, &mut found);
     found
+}
+
+/// The signal by which a server had begun what it ended by SIGKILL: it had asked for the same by another one first.
+pub fn first_of<'a>(case: &Case<'a>, acted: &'a SeenSignal) -> &'a SeenSignal {
+    const GRACE: u64 = 3600 * S;
+    let SignalSent { sender, target, number, .. } = &*acted.value;
+    let earlier = case.world.signals_to(target.id).iter().find(|first| {
+        first.value.sender.id == sender.id
+            && matches!(first.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP)
+            && (acted.ns().saturating_sub(GRACE)..acted.ns()).contains(&first.ns())
+    });
+    earlier.filter(|_| *number == sig::SIGKILL).unwrap_or(acted)
+}
+
+/// The same where the server is a supervisor.
+pub fn supervised(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
+    of_services(SERVICES, case, server, acted_ns)
+        .into_iter()
+        .filter(|order| order.said().is_some())
+        .collect()
 }
 
 /// The same for who holds the other end of a terminal and wrote the victim's interrupt key into it.
@@ -370,8 +429,13 @@ fn order(
         let waits = service.waits && !asks_for(args, service.answered_first);
         let ended_before =
             waits && known.ended_ns.is_some_and(|ended| ended + ACT_SEEN_LATE < acted_ns);
+        // One that was refused, or found no server, says so by its status.
+        let failed = case
+            .world
+            .exit_of(id)
+            .is_some_and(|exit| exit.value.status != 0 && exit.ns() <= acted_ns);
         let asked = Asked { case, server, client: id, known, args };
-        !ended_before && (service.ends)(args) && (service.can_mean)(&asked)
+        !ended_before && !failed && (service.ends)(args) && (service.can_mean)(&asked)
     };
     let asked = services.iter().any(|service| asks(&service));
     asked.then(|| Order { client: id, ran_ns, args: cmdline.clone() })

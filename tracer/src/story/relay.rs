@@ -155,6 +155,11 @@ impl<'a> Relay<'a> {
         self.hops.last().filter(|hop| !hop.mechanism.is_kernels_own()).map(|hop| hop.got)
     }
 
+    /// When the sender of the signal that it begins with had got one itself.
+    pub fn heard_ns(&self) -> u64 {
+        self.hops[0].got.ns()
+    }
+
     /// Each of its steps as a sentence, with a space before it.
     pub fn sentence(&self, case: &Case<'_>) -> String {
         self.hops.iter().map(|hop| told(case, hop)).collect()
@@ -285,13 +290,15 @@ pub fn order_before<'a>(
     within: u64,
     is_by: &dyn Fn(ProcessId) -> bool,
 ) -> Option<&'a SeenSignal> {
-    caught_before(world, id, ns, within).find(|got| {
-        let sender = got.value.sender.id;
-        !matches!(got.value.number, sig::SIGCHLD | sig::SIGURG | sig::SIGCONT)
-            && !mechanism::of(&got.value).is_kernels_own()
-            && sender != id
-            && is_by(sender)
-    })
+    caught_before(world, id, ns, within).find(|got| is_order(got) && is_by(got.value.sender.id))
+}
+
+/// Whether a process caught a signal that another sent it by its own choice, and that tells of no child.
+pub fn is_order(got: &SeenSignal) -> bool {
+    is_caught(&got.value)
+        && !matches!(got.value.number, sig::SIGCHLD | sig::SIGURG | sig::SIGCONT)
+        && !mechanism::of(&got.value).is_kernels_own()
+        && got.value.sender.id != got.value.target.id
 }
 
 /// The timer of its own that a process had caught right before it did something: a time limit of its own, as a database
@@ -542,7 +549,7 @@ impl<'a> Ordered<'a> {
         if struck.is_some_and(|struck| struck.signal.value.sender.id != server.id) {
             return None;
         }
-        let orders = clients::orders(case, server, acted.ns());
+        let orders = clients::orders(case, server, clients::first_of(case, acted).ns());
         (!orders.is_empty()).then_some(Self { server, acted, orders })
     }
 

@@ -156,7 +156,7 @@ pub fn is_scheduler(comm: &str) -> bool {
 }
 
 /// Whether it was run to have a daemon end, or read its settings again, by a signal: `nginx -s stop`, `apache2 -k stop`,
-/// `uwsgi --stop FILE`, `pg_ctl stop`.
+/// `uwsgi --stop FILE`, `pg_ctl stop`; or a program that it knows by another name: `flatpak kill APP`.
 pub fn asks_daemon(process: &Process) -> bool {
     const VERBS: [&str; 6] = ["stop", "quit", "reload", "restart", "graceful", "graceful-stop"];
     let args = process.cmdline.as_deref().unwrap_or_default();
@@ -164,9 +164,13 @@ pub fn asks_daemon(process: &Process) -> bool {
     let by_option = |pair: &[String]| ["-s", "-k"].contains(&pair[0].as_str()) && is_verb(&pair[1]);
     // Others have `--reload` as an option of the daemon itself.
     let is_stop = |arg: &String| arg == "--stop";
-    let is_client = process.comm.as_deref() == Some("pg_ctl");
+    let comm = process.comm.as_deref();
+    let is_client = comm == Some("pg_ctl");
     let mut words = args.iter().skip(1);
-    args.windows(2).any(by_option) || words.any(|arg| is_stop(arg) || is_client && is_verb(arg))
+    let kills = comm == Some("flatpak") && words.clone().any(|arg| arg == "kill");
+    kills
+        || args.windows(2).any(by_option)
+        || words.any(|arg| is_stop(arg) || is_client && is_verb(arg))
 }
 
 /// Whether it only runs another program.

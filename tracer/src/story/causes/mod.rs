@@ -20,6 +20,7 @@ mod nothing;
 mod own_doing;
 mod shutdown;
 mod sshd;
+mod supervisors;
 mod terminal;
 mod time_limits;
 mod told;
@@ -201,6 +202,7 @@ pub const ALL: &[Ask] = &[
     containers::stopped,
     containers::passed_on,
     batch::ended,
+    supervisors::asked,
     unit_helpers::of_start,
     time_limits::timeout,
     commands::user_command,

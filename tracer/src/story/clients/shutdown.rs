@@ -1,9 +1,10 @@
 //! Commands that ask a server to end itself, over its own socket: `redis-cli shutdown`, `mysqladmin shutdown`. No list of
 //! them: that they are of the server's kind, their names tell, and what they ask for, their words.
 
-use super::base;
+use super::address::{Address, Fit};
+use super::{Asked, SERVICES, base};
 use crate::evidence::{Grade, ProcessId, S, Source, base_name};
-use crate::story::actor::Actor;
+use crate::story::actor::{Actor, asks_daemon};
 use crate::story::case::Case;
 use crate::story::people::Known;
 use crate::story::unit_names::Names;
@@ -28,27 +29,44 @@ const ALIKE: usize = 4;
 pub struct Shutdown {
     client: ProcessId,
     ran_ns: u64,
+    /// Why it may have asked another server.
+    doubt: Option<String>,
 }
 
 impl Shutdown {
-    /// The last one that was run right before, by who may ask for that.
+    /// The last one that was run right before, by who may ask for that, rather one that can have meant no other server.
     pub fn of(case: &Case<'_>) -> Option<Self> {
         let names = names(case);
         let asked = case.world.people.iter().filter_map(|(client, known)| {
             let ran_ns = asked_at(case, client, known)?;
             let program = program(known)?;
-            names.iter().any(|name| is_alike(name, program)).then_some(Self { client, ran_ns })
+            if !names.iter().any(|name| is_alike(name, program))
+                || acts_by_signals(case, client, ran_ns)
+            {
+                return None;
+            }
+            let doubt = match aim(case, client, known, ran_ns) {
+                Fit::Other => return None,
+                Fit::Open(why) => Some(why),
+                Fit::Meant | Fit::Unsaid => None,
+            };
+            Some(Self { client, ran_ns, doubt })
         });
-        asked.max_by_key(|asked| (asked.ran_ns, asked.client.pid))
+        asked.max_by_key(|asked| (asked.doubt.is_none(), asked.ran_ns, asked.client.pid))
     }
 
     /// How it reads, with a space before it.
     pub fn sentence(&self, case: &Case<'_>) -> String {
-        format!(
-            " {} before, {}, which seems to be why: what the two said to each other was not seen.",
-            words::span(case.struck_ns().saturating_sub(self.ran_ns)),
-            self.told(case)
-        )
+        let lead = words::span(case.struck_ns().saturating_sub(self.ran_ns));
+        let told = self.told(case);
+        match &self.doubt {
+            None => format!(
+                " {lead} before, {told}, which seems to be why: what the two said to each other was not seen."
+            ),
+            Some(doubt) => format!(
+                " {lead} before, {told}, which may be why, or may have meant another server: {doubt}."
+            ),
+        }
     }
 
     /// The command; that it led to the end is a conclusion.
@@ -80,6 +98,107 @@ fn asked_at(case: &Case<'_>, client: ProcessId, known: &Known) -> Option<u64> {
     (was_there && may_ask && !is_kin && !failed && asks(args.get(1..)?)).then_some(ran_ns)
 }
 
+/// Whether a command, or what it runs, asks by signals, as `nginx -s quit` does: those to the victim are seen, and there
+/// was none of its.
+fn acts_by_signals(case: &Case<'_>, client: ProcessId, ran_ns: u64) -> bool {
+    const SENDERS: [&str; 4] = ["kill", "pkill", "killall", "start-stop-daem"];
+    let people = &case.world.people;
+    let is_its = |id: ProcessId| id == client || people.parents(id).contains(&client);
+    people.iter().filter(|(id, _)| is_its(*id)).any(|(id, known)| {
+        let is_called =
+            |names: &[&str]| known.comm.as_deref().is_some_and(|it| names.contains(&it));
+        let process = case.process(id);
+        // Of others that have such an option it is not known how they ask.
+        let is_open = process.cmdline.iter().flatten().any(|word| word == "--stop");
+        let signals = asks_daemon(&process) && (!is_open || is_called(&["uwsgi"]));
+        let mut sent = case.world.sent_since(id, ran_ns);
+        signals || is_called(&SENDERS) || sent.any(|(_, target)| !is_its(target))
+    })
+}
+
+/// Whether a command can have meant the victim, rather than another server.
+fn aim(case: &Case<'_>, client: ProcessId, known: &Known, ran_ns: u64) -> Fit {
+    let Some(words) = known.cmdline.as_deref() else { return Fit::Other };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let victim = &case.exit.value.task;
+    let is_meant = SERVICES.iter().all(|service| {
+        let at = words.iter().take(2).position(|word| base(word) == service.client);
+        let Some(at) = at.filter(|_| victim.comm.to_lowercase().starts_with(service.server)) else {
+            return true;
+        };
+        (service.can_mean)(&Asked { case, server: victim, client, known, args: &words[at + 1..] })
+    });
+    if !is_meant {
+        return Fit::Other;
+    }
+    let program = program(known).unwrap_or_default();
+    let asked = Address::asked(program, words.iter().copied().skip(1));
+    let fits = |server: ProcessId| {
+        let name = words::name_pid(&case.process(server));
+        let words = server_words(case, server);
+        let comm = case.world.people.get(server).and_then(|it| it.comm.as_deref());
+        asked.fit(program, &Address::own(comm.unwrap_or_default(), words.iter().copied()), &name)
+    };
+    let own = fits(case.victim);
+    if matches!(own, Fit::Other | Fit::Meant) {
+        return own;
+    }
+    let others: Vec<(ProcessId, Fit)> = others_of_its_kind(case, client, ran_ns)
+        .map(|other| (other, fits(other)))
+        .filter(|(_, fit)| *fit != Fit::Other)
+        .collect();
+    if others.iter().any(|(_, fit)| *fit == Fit::Meant) {
+        return Fit::Other;
+    }
+    let container = |id: ProcessId| case.process_at(id, ran_ns).container.map(|it| it.id);
+    match (own, others.first()) {
+        (Fit::Unsaid, Some((other, _))) => {
+            let name = words::name_pid(&case.process_at(*other, ran_ns));
+            Fit::Open(format!("{name} was running then, too, and which of them it meant was not seen"))
+        }
+        (Fit::Unsaid, None) if container(client) != container(case.victim) => {
+            Fit::Open("the two were not in the same container, and what leads from one to the other was not seen".to_owned())
+        }
+        (own, _) => own,
+    }
+}
+
+/// The arguments that a server was started with, and those that it shows.
+fn server_words<'a>(case: &Case<'a>, server: ProcessId) -> Vec<&'a str> {
+    let people = &case.world.people;
+    let executed = people.executed_at(server, case.struck_ns()).unwrap_or_default();
+    let shown = people.get(server).and_then(|known| known.cmdline.as_deref()).unwrap_or_default();
+    // A title may be all in one word.
+    let shown = shown.iter().flat_map(|word| word.split(' ')).skip(1);
+    executed.iter().skip(1).map(String::as_str).chain(shown).collect()
+}
+
+/// Other servers with the victim's name that were there when a command was run; their workers are none.
+fn others_of_its_kind<'a>(
+    case: &Case<'a>,
+    client: ProcessId,
+    ran_ns: u64,
+) -> impl Iterator<Item = ProcessId> + use<'a> {
+    let people = &case.world.people;
+    let victim = case.victim;
+    let comm = case.exit.value.task.comm.clone();
+    let others = people.iter().filter(move |(id, known)| {
+        let has_name = known.comm.as_deref() == Some(comm.as_str());
+        has_name && *id != victim && *id != client && !is_interpreter(&comm)
+    });
+    let there = others.filter(move |(id, known)| {
+        id.start_ns < ran_ns && known.ended_ns.is_none_or(|ended| ended >= ran_ns)
+    });
+    let apart = there.filter(move |(id, known)| {
+        let parents = people.parents(*id);
+        let above = parents.first().and_then(|parent| people.get(*parent));
+        let is_worker = above.is_some_and(|above| above.comm == known.comm);
+        let is_kin = parents.contains(&victim) || people.parents(victim).contains(id);
+        !is_worker && !is_kin && !parents.contains(&client)
+    });
+    apart.map(|(id, _)| id)
+}
+
 /// Whether arguments ask for the end of the server itself.
 fn asks(args: &[String]) -> bool {
     let said: Vec<String> =
@@ -93,16 +212,19 @@ fn program(known: &Known) -> Option<&str> {
     let args = known.cmdline.as_deref()?;
     let comm = known.comm.as_deref()?;
     let mut words = args.iter().take(2).map(|word| base(word));
-    // Whom systemctl asks is the service manager, whatever else is named like that; and what an interpreter is called says
-    // nothing of what it runs.
-    const OTHERS: [&str; 9] =
-        ["systemctl", "python", "perl", "ruby", "node", "java", "php", "bash", "dash"];
     let own = words.find(|word| word.starts_with(comm)).unwrap_or(comm);
-    let is_other = OTHERS.iter().any(|other| {
-        own.strip_prefix(other)
-            .is_some_and(|rest| rest.chars().all(|it| !it.is_alphabetic() && it != '-'))
-    });
-    (!is_other).then_some(own)
+    // Whom systemctl asks is the service manager, whatever else is named like that.
+    (own != "systemctl" && !is_interpreter(own)).then_some(own)
+}
+
+/// Whether a program is one that runs others: what it is called says nothing of what it runs.
+fn is_interpreter(name: &str) -> bool {
+    const INTERPRETERS: [&str; 8] =
+        ["python", "perl", "ruby", "node", "java", "php", "bash", "dash"];
+    INTERPRETERS.iter().any(|known| {
+        let rest = name.strip_prefix(known);
+        rest.is_some_and(|rest| rest.chars().all(|it| !it.is_alphabetic() && it != '-'))
+    })
 }
 
 /// What the victim goes by: its own names, and those of its unit.

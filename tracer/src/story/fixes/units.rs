@@ -20,6 +20,48 @@ pub fn kill_mode_process(at: &UnitAt) -> Fix {
     .see("systemd.kill(5)")
 }
 
+/// A program of supervisord's that somebody stopped; `command` is supervisorctl as it asks that supervisord.
+pub fn supervisor_program_again(command: &str, name: &str) -> Fix {
+    fix(
+        "start the program again",
+        vec![format!("{command} start {}", quoted(name))],
+        "supervisord runs it, and starts it again where its autorestart= says so",
+    )
+    .but("whoever stopped it may have had a reason: ask first")
+    .check(format!("{command} status {}", quoted(name)))
+    .see("http://supervisord.org/running.html")
+}
+
+/// A program of supervisord's that is to have more time to end.
+pub fn supervisor_patience(command: &str, name: &str) -> Fix {
+    let program = name.rsplit(':').next().unwrap_or(name);
+    fix(
+        "have it end by the first signal, or give it more time",
+        vec![
+            remark(&format!(
+                "in supervisord's configuration, below [program:{program}]:  stopwaitsecs=60, and stopsignal= as it ends by"
+            )),
+            format!("{command} update"),
+        ],
+        "SIGKILL follows later, or is not needed",
+    )
+    .but("supervisorctl update starts anew what is set otherwise now")
+    .check(format!("{command} status {}", quoted(name)))
+    .see("http://supervisord.org/configuration.html")
+}
+
+/// A service of runit's that somebody stopped.
+pub fn runit_service_again(service: &str) -> Fix {
+    fix(
+        "start the service again",
+        vec![format!("sudo sv up {}", quoted(service))],
+        "runsv runs it, and starts it again when it ends",
+    )
+    .but("whoever stopped it may have had a reason: ask first")
+    .check(format!("sudo sv status {}", quoted(service)))
+    .see("sv(8)")
+}
+
 /// What the files say by now takes effect.
 pub fn reload(at: &UnitAt, name: &str, unread: &Written) -> Fix {
     let title = match at.lost_file {

@@ -172,6 +172,28 @@ fn a_client_that_had_its_answer_long_before_did_not_lead_to_it() {
     assert!(!names(&play(1_010), "kill-session"));
 }
 
+/// `tmux kill-session -t none`, `supervisorctl` without a password: it says by its status that nothing came of it.
+#[test]
+fn a_client_that_had_failed_did_not_lead_to_it() {
+    let (client, victim) = (task(81, "tmux"), task(42, "vim"));
+    let play = |status: u32, ended_ms: u64| {
+        let scene = Scene::default().target(&victim, TargetReason::Pid).exec(
+            5,
+            client.clone(),
+            &["tmux", "kill-session"],
+            &[&task(70, "bash")],
+        );
+        let act = |scene: Scene| scene.signal(10, hangup(&server(), &victim));
+        let end = |scene: Scene| scene.exit(ended_ms, client.clone(), status << 8, false);
+        let scene = if ended_ms < 10 { act(end(scene)) } else { end(act(scene)) };
+        scene.exit(20, victim.clone(), 1, true).death()
+    };
+    assert!(names(&play(0, 9), "kill-session"));
+    assert!(!names(&play(1, 9), "kill-session"));
+    // What it says later is of something else: that it took too long, say.
+    assert!(names(&play(1, 15), "kill-session"));
+}
+
 #[test]
 fn who_ended_the_server_is_told_rather_than_an_earlier_command() {
     let (client, victim, shell) = (task(81, "tmux"), task(42, "vim"), task(70, "bash"));
@@ -222,12 +244,94 @@ fn of_two_commands_the_one_for_this_program_is_told() {
             .signal(9, signal(sig::SIGTERM, supervisor.clone(), victim.clone()))
             .exit(10, victim.clone(), 15, true)
             .death();
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred);
         (names(&death, "supervisorctl stop x"), names(&death, "supervisorctl restart y"))
     };
     assert_eq!(play(&[("SUPERVISOR_PROCESS_NAME", "x")]), (true, false));
     assert_eq!(play(&[("SUPERVISOR_PROCESS_NAME", "y")]), (false, true));
     // Whose name is not known can have been meant by either.
     assert_eq!(play(&[]), (true, true));
+}
+
+/// What a supervisor does at somebody's request is that one's doing; by itself it is the supervisor's own.
+#[test]
+fn what_a_supervisor_was_asked_for_is_a_command() {
+    let victim = task(42, "web");
+    let play = |server: &str, words: &[&str]| {
+        let supervisor = root(task(50, server));
+        let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "shop")];
+        Scene::watching(&victim)
+            .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+            .exec(5, root(task(81, words[0])), words, &[])
+            .signal(9, signal(sig::SIGTERM, supervisor, victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play("supervisord", &["supervisorctl", "stop", "shop:web"]);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert!(
+        names(&death, "supervisord[50]") && names(&death, "which supervises it."),
+        "{death:#?}"
+    );
+    assert!(names(&death, "root ran \"supervisorctl stop shop:web\""), "{death:#?}");
+    assert_eq!(death.fixes[0].commands, ["sudo supervisorctl start shop:web"]);
+    let of_other = play(
+        "supervisord",
+        &["supervisorctl", "-c", "/srv/my s.conf", "-p", "pw", "stop", "shop:web"],
+    );
+    assert_eq!(
+        of_other.fixes[0].commands,
+        ["sudo supervisorctl -c '/srv/my s.conf' start shop:web"]
+    );
+    for (server, words) in [
+        ("supervisord", &["supervisorctl", "reload"][..]),
+        ("runsv", &["sv", "restart", "web"]),
+        ("s6-supervise", &["s6-svc", "-t", "web"]),
+        ("supervise", &["svc", "-d", "web"]),
+    ] {
+        let death = play(server, words);
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{words:?} {death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred, "{words:?}");
+        let again = |fix: &crate::story::verdict::Fix| fix.title.starts_with("start the");
+        assert!(!death.fixes.iter().any(again), "{death:#?}");
+    }
+    assert_eq!(play("runsv", &["sv", "stop", "web"]).fixes[0].commands, ["sudo sv up web"]);
+    for (server, words) in [
+        ("supervisord", &["supervisorctl", "status"][..]),
+        ("supervisord", &["supervisorctl", "-s", "http://192.0.2.7:9001", "stop", "shop:web"]),
+        ("runsv", &["sv", "up", "web"]),
+        ("s6-supervise", &["s6-svc", "-u", "web"]),
+        ("supervise", &["svc", "-o", "web"]),
+    ] {
+        let death = play(server, words);
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{words:?} {death:#?}");
+    }
+}
+
+/// What does not end by the first signal is killed when its time is over: by the same command.
+#[test]
+fn a_supervisor_that_waited_before_it_killed_had_been_asked_before_that() {
+    let (victim, supervisor) = (task(42, "web"), root(task(50, "supervisord")));
+    let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "web")];
+    let ignored = SignalSent {
+        disposition: Some(Disposition::Handler),
+        fatal: false,
+        ..signal(sig::SIGTERM, supervisor.clone(), victim.clone())
+    };
+    let client = root(task(81, "supervisorctl"));
+    let death = Scene::watching(&victim)
+        .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+        .exec(5, client.clone(), &["supervisorctl", "stop", "web"], &[])
+        .signal(9, ignored)
+        .signal(10_020, signal(sig::SIGKILL, supervisor, victim.clone()))
+        .exit(10_021, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert!(names(&death, "It had first sent SIGTERM; 10 s later came SIGKILL."), "{death:#?}");
+    assert!(names(&death, "10 s before that, root ran \"supervisorctl stop web\""), "{death:#?}");
+    assert!(death.fixes[0].commands[0].contains("[program:web]:  stopwaitsecs="), "{death:#?}");
+    assert_eq!(death.fixes[1].commands, ["sudo supervisorctl start web"]);
 }
 
 #[test]
@@ -458,6 +562,8 @@ fn a_daemons_own_command_to_stop_is_a_command() {
         ("nginx", ["nginx", "-s", "quit"], true),
         ("pg_ctl", ["pg_ctl", "stop", "-D"], true),
         ("uwsgi", ["uwsgi", "--stop", "x.pid"], true),
+        ("flatpak", ["flatpak", "kill", "org.x.App"], true),
+        ("flatpak", ["flatpak", "run", "org.x.App"], false),
         ("nginx", ["nginx", "-g", "quit"], false),
         ("uvicorn", ["uvicorn", "--reload", "x"], false),
     ] {
@@ -502,4 +608,122 @@ fn a_script_that_signals_its_own_group() {
     let words = "It went to the sender's whole process group (kill 0, which scripts often have in a trap on EXIT).";
     assert!(other.cause.explanation.contains(words), "{other:#?}");
     assert_eq!(other.killer.process.as_ref().map(|it| it.pid), Some(50), "{other:#?}");
+}
+
+/// Two servers of one kind, one of which ended by itself right after that command was run.
+struct Servers {
+    victim: Task,
+    client: Task,
+    scene: Scene,
+}
+
+impl Servers {
+    fn new(name: &str, words: &[&str]) -> Self {
+        let (victim, client) = (root(task(42, name)), root(task(90, "x")));
+        let scene =
+            Scene::watching(&victim).add(0, Source::Proc, looked_at(&victim, words, &[], &[]));
+        Self { victim, client, scene }
+    }
+
+    fn and(mut self, words: &[&str]) -> Self {
+        let other = root(task(43, &self.victim.comm));
+        self.scene = self.scene.add(0, Source::Proc, looked_at(&other, words, &[], &[]));
+        self
+    }
+
+    fn ran(mut self, words: &[&str]) -> Self {
+        self.client.comm = words[0].to_owned();
+        self.scene = self.scene.exec(4970, self.client.clone(), words, &[]);
+        self
+    }
+
+    fn then(mut self, change: impl FnOnce(Scene, Task) -> Scene) -> Self {
+        self.scene = change(self.scene, self.client.clone());
+        self
+    }
+
+    fn death(self) -> Death {
+        self.scene.exit(5000, self.victim, 0, true).death()
+    }
+}
+
+/// `redis-cli -p 7777 shutdown`, which succeeded elsewhere.
+#[test]
+fn a_client_of_another_server_is_not_why_this_one_ended() {
+    let cache = |own: &str, words: &[&str]| Servers::new("redis-server", &[own]).ran(words).death();
+    let (client, own) = ("redis-cli", "redis-server *:6379");
+    assert!(names(&cache(own, &[client, "shutdown"]), "which seems to be why"));
+    assert!(names(&cache(own, &[client, "-p", "6379", "shutdown"]), "which seems to be why"));
+    let other = cache(own, &[client, "-p", "7777", "shutdown"]);
+    assert!(!names(&other, "redis-cli") && other.cause.evidence == Grade::Observed, "{other:#?}");
+    assert!(!other.chain.iter().any(|link| link.text.contains("redis-cli")), "{other:#?}");
+    // Where it cannot be known it is said.
+    let unknown = cache("redis-server", &[client, "-p", "7777", "shutdown"]);
+    let doubt =
+        "or may have meant another server: on which port redis-server[42] listens was not seen.";
+    assert!(names(&unknown, doubt) && !names(&unknown, "seems to be why"), "{unknown:#?}");
+    assert_eq!(unknown.cause.evidence, Grade::Inferred);
+    let host = cache(own, &[client, "-h", "192.0.2.7", "shutdown"]);
+    assert!(
+        names(&host, "whether the host that it named is this machine is not known"),
+        "{host:#?}"
+    );
+}
+
+#[test]
+fn of_two_servers_of_a_kind_the_one_that_was_not_meant_is_not_told_as_it() {
+    let of = |own: &[&str], other: &[&str], words: &[&str]| {
+        Servers::new("mysqld", own).and(other).ran(words).death()
+    };
+    let (plain, client) = (&["mysqld"][..], "mysqladmin");
+    let either = of(plain, plain, &[client, "shutdown"]);
+    assert!(
+        names(&either, "may have meant another server: mysqld[43] was running then, too"),
+        "{either:#?}"
+    );
+    let named =
+        of(plain, &["mysqld", "--socket=/tmp/b.sock"], &[client, "-S", "/tmp/b.sock", "shutdown"]);
+    assert!(!names(&named, "mysqladmin"), "{named:#?}");
+    let own = of(&["mysqld", "--port", "3307"], plain, &[client, "-P", "3307", "shutdown"]);
+    assert!(names(&own, "which seems to be why"), "{own:#?}");
+    let excluded = of(plain, &["mysqld", "--port=3310"], &[client, "-P", "3307", "shutdown"]);
+    assert!(names(&excluded, "on which port mysqld[42] listens was not seen"), "{excluded:#?}");
+    assert!(!names(&excluded, "mysqld[43]"), "{excluded:#?}");
+}
+
+/// `nginx -c other -s quit`, `apachectl -f other stop`: what they send to whom is seen.
+#[test]
+fn a_command_that_asks_by_signals_asked_whom_it_signalled() {
+    let web = || Servers::new("nginx", &["nginx"]);
+    let quit = web().ran(&["nginx", "-c", "other", "-s", "quit"]).death();
+    assert!(!names(&quit, "-s quit"), "{quit:#?}");
+    let script = |below: &str, words: &[&str]| {
+        let child = root(task(91, below));
+        let ran = web().ran(&["nginx-ctl", "stop"]);
+        ran.then(|scene, client| scene.exec(4980, child, words, &[&client])).death()
+    };
+    assert!(!names(&script("kill", &["kill", "43"]), "nginx-ctl"));
+    assert!(!names(&script("nginx", &["nginx", "-s", "stop"]), "nginx-ctl"));
+    assert!(names(&script("sleep", &["sleep", "1"]), "nginx-ctl stop"));
+    let stops = |words: &[&str]| web().ran(words).death();
+    assert!(names(&stops(&["nginx-ctl", "--stop"]), "nginx-ctl --stop"));
+    let signalled = web().ran(&["nginx-ctl", "stop"]).then(|scene, client| {
+        let other =
+            SignalSent { is_target: false, ..signal(sig::SIGTERM, client, task(43, "nginx")) };
+        scene.signal(4990, other)
+    });
+    assert!(!names(&signalled.death(), "nginx-ctl"));
+}
+
+/// What screen was asked has its own words for whom.
+#[test]
+fn a_server_of_the_table_is_meant_as_that_has_it() {
+    let ended = |name: &str| {
+        let words = ["screen", "-S", name, "-X", "quit"];
+        names(
+            &Servers::new("screen", &["SCREEN", "-S", "work"]).ran(&words).death(),
+            "seems to be why",
+        )
+    };
+    assert!(ended("work") && ended("42.work") && !ended("play"));
 }
