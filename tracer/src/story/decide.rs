@@ -261,6 +261,28 @@ impl OwnEnd<'_> {
         })
     }
 
+    /// Whether it ended with the last of those that it had when SIGQUIT came, and has started nobody since: nginx, gunicorn,
+    /// php-fpm let their workers do what they are at, however long that takes. Others take SIGQUIT for no such thing.
+    fn waited_for_workers(&self, signal: &SeenSignal) -> bool {
+        const REAPED: u64 = 100 * MS;
+        let is_told = signal.value.number == sig::SIGQUIT
+            && !is_own(&signal.value)
+            && !mechanism::of(&signal.value).is_kernels_own()
+            && !self.program.is_shell()
+            && !self.program.java;
+        let (own, people) = (signal.value.target.id, &self.world.people);
+        let children = || {
+            people
+                .iter()
+                .map(|(_, child)| child)
+                .filter(|child| child.parents.first() == Some(&own))
+        };
+        let is_last = |ended: u64| ended <= self.ns && ended + REAPED >= self.ns;
+        is_told
+            && children().any(|child| child.ended_ns.is_some_and(is_last))
+            && !children().any(|child| child.start_ns > signal.ns())
+    }
+
     fn is_by_descendant(&self, signal: &SeenSignal) -> bool {
         let parents = self.world.people.parents(signal.value.sender.id);
         parents.contains(&signal.value.target.id)
@@ -295,6 +317,7 @@ fn exited<'a>(signals: &[&'a SeenSignal], end: OwnEnd<'_>) -> Option<Blow<'a>> {
     let status = end.status.unwrap_or_default();
     let in_time = |signal: &SeenSignal| {
         end.delay(signal) < patience(&signal.value, signal.ns(), status, end.program, &all)
+            || status == 0 && end.waited_for_workers(signal)
     };
     let asked: Vec<_> = caught.iter().copied().filter(|signal| in_time(signal)).collect();
     let (signal, rival) = reason(&asked, &caught, end)?;

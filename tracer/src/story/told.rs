@@ -6,7 +6,8 @@ use super::causes::Finding;
 use super::decide;
 use super::judge::Verdict;
 use super::manager::{is_manager, manager_of};
-use super::relay::{FOLLOWED, order_before};
+use super::people::{Known, People};
+use super::relay::{FOLLOWED, is_order, order_before};
 use super::unit_command::UnitCommand;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{Exit, ProcessId, S, sig};
@@ -58,6 +59,86 @@ impl<'a> Told<'a> {
         };
         within(AT_ONCE).or_else(|| within(FOLLOWED).filter(|got| asks(got)))
     }
+
+    /// What had asked a worker's parent to end in the hour before: such a server waits until its workers have done what
+    /// they are at.
+    pub fn parent_to_end(case: &Case<'a>) -> Option<&'a SeenSignal> {
+        const LONGEST: u64 = 3600 * S;
+        let parent = *case.world.people.parents(case.victim).first().filter(|_| is_worker(case))?;
+        case.world.signals_to(parent).iter().rev().find(|got| {
+            (case.victim.start_ns..=case.struck_ns()).contains(&got.ns())
+                && got.ns() + LONGEST >= case.struck_ns()
+                && (hurries(got) || got.value.number == sig::SIGQUIT)
+                && is_order(got)
+        })
+    }
+}
+
+/// Whether a signal asks for an end at once: SIGQUIT lets nginx's workers do first what they are at.
+pub fn hurries(got: &SeenSignal) -> bool {
+    matches!(got.value.number, sig::SIGINT | sig::SIGTERM)
+}
+
+/// New workers that a server started beside those that it had, when it had been told something: so a server does that reads
+/// its settings anew without breaking off what its workers are at (nginx, gunicorn). How long the old ones have to do then is
+/// up to them.
+#[derive(Debug)]
+pub struct Generation<'a> {
+    /// What the server had got.
+    pub got: &'a SeenSignal,
+    /// How many it started.
+    pub begun: usize,
+}
+
+impl<'a> Generation<'a> {
+    /// The first that came after the victim.
+    pub fn after(case: &Case<'a>) -> Option<Self> {
+        let people = &case.world.people;
+        let parent = *people.parents(case.victim).first()?;
+        if !is_worker(case) || is_manager(case.world, parent) {
+            return None;
+        }
+        let ended_ns = case.exit.ns();
+        let born_ns = people.get(case.victim)?.start_ns;
+        let renews = |got: &&SeenSignal| {
+            let number = got.value.number;
+            matches!(number, sig::SIGHUP | sig::SIGUSR1 | sig::SIGUSR2 | sig::SIGQUIT)
+                && (born_ns..=ended_ns).contains(&got.ns())
+                && is_order(got)
+        };
+        let mut told = case.world.signals_to(parent).iter().filter(renews).peekable();
+        told.peek()?;
+        let workers: Vec<&Known> = people
+            .iter()
+            .filter(|(id, known)| {
+                let is_child = known.parents.first() == Some(&parent);
+                is_child && is_worker_of(people, *id, parent, ended_ns)
+            })
+            .map(|(_, known)| known)
+            .collect();
+        told.find_map(|got| {
+            let begun = begun_beside(&workers, born_ns, got.ns(), ended_ns)?;
+            Some(Self { got, begun })
+        })
+    }
+}
+
+/// How many workers were started right after that time beside those that were there, where that is a new generation of them:
+/// some for those that end are a server's everyday, and so are some for each client. `born_ns`: when the victim was started,
+/// and with it, it may be, all of its own generation.
+fn begun_beside(workers: &[&Known], born_ns: u64, told_ns: u64, until_ns: u64) -> Option<usize> {
+    let born =
+        |from: u64, to: u64| workers.iter().filter(move |it| (from..to).contains(&it.start_ns));
+    let new = || born(told_ns, until_ns.min(told_ns.saturating_add(FOLLOWED)));
+    let last_ns = new().map(|it| it.start_ns).max()?;
+    let began_before = born(0, told_ns);
+    let had: Vec<_> =
+        began_before.filter(|it| it.ended_ns.is_none_or(|ended| ended > told_ns)).collect();
+    let ended = had.iter().filter(|it| it.ended_ns.is_some_and(|ended| ended <= last_ns)).count();
+    let mut before = born(told_ns.saturating_sub(FOLLOWED), told_ns);
+    let is_everyday = before.any(|it| it.start_ns.abs_diff(born_ns) > S);
+    let begun = new().count();
+    (!is_everyday && begun > ended && begun * 2 >= had.len()).then_some(begun)
 }
 
 /// Whether a signal is one of those that ask for an end, or for a new beginning.
@@ -82,15 +163,17 @@ pub fn ended_with_others(case: &Case<'_>, got: &SeenSignal) -> bool {
 /// do: it is no job that ends when it is done, and no session of somebody's.
 pub fn is_worker(case: &Case<'_>) -> bool {
     let people = &case.world.people;
-    let ended_ns = case.exit.ns();
-    let Some(parent_id) = people.parents(case.victim).first().copied() else { return false };
-    let Some((own, parent)) = people.get(case.victim).zip(people.get(parent_id)) else {
-        return false;
-    };
+    let parent = people.parents(case.victim).first().copied();
+    parent.is_some_and(|parent| is_worker_of(people, case.victim, parent, case.exit.ns()))
+}
+
+/// The same of any process and its parent, at a time.
+fn is_worker_of(people: &People, id: ProcessId, parent_id: ProcessId, at_ns: u64) -> bool {
+    let Some((own, parent)) = people.get(id).zip(people.get(parent_id)) else { return false };
     let differ = |own: Option<&String>, parent: Option<&String>| {
         own.zip(parent).is_some_and(|(own, parent)| own != parent)
     };
-    let executed = [case.victim, parent_id].map(|id| people.executed_at(id, ended_ns));
+    let executed = [id, parent_id].map(|id| people.executed_at(id, at_ns));
     let ran_another = match executed {
         [Some(own), Some(parent)] => own != parent,
         [Some(_), None] => true,

@@ -11,25 +11,41 @@ use crate::story::manager;
 use crate::story::manager::main_process::{lives_in, was_named_main};
 use crate::story::relay::{FOLLOWED, Relay};
 use crate::story::requests::{Request, Wish};
-use crate::story::told::{Told, asks, ended_with_others, is_by_unit, is_worker};
+use crate::story::told::{
+    Generation, Told, asks, ended_with_others, hurries, is_by_unit, is_worker,
+};
 use crate::story::unit_jobs::{reload_of, stop_job};
 use crate::story::verdict::{CauseId, DecidingSetting, Outcome};
 use crate::story::windows::BUS_LAG;
 use crate::story::world::Seen;
 use crate::story::{decide, fixes, mechanism, signals, units, words};
 
-/// It ended itself right after its parent, whose program it runs, had caught a signal.
+/// It ended itself after its parent, whose program it runs, had caught a signal: right after that, or when new workers had been
+/// started.
 pub fn by_parent(case: &Case<'_>) -> Option<Opinion> {
     let ended = of_its_own_accord(case).filter(|_| is_worker(case))?;
-    let got = Told::parent(case)?;
+    let recent = Told::parent(case);
+    // One that is to end at once since, with all that it has, ends by that.
+    let renewed = Generation::after(case)
+        .filter(|it| recent.is_none_or(|got| !hurries(got) || got.ns() <= it.got.ns()));
+    let got = renewed.as_ref().map(|it| it.got).or(recent)?;
     let reason = Told::why(case, got).reason;
     let parent = words::name_pid(&case.task(&got.value.target));
     let victim = case.victim_name();
-    let together = ended_with_others(case, got);
-    let seems = if together {
-        "seems to have told it to end: that is a conclusion"
-    } else {
-        "may have told it to end; as no other of its children was seen to end then, it may as well have ended by itself"
+    let together = renewed.is_some() || ended_with_others(case, got);
+    let seems = match &renewed {
+        Some(Generation { begun, .. }) => format!(
+            "then started {} while {victim} was there, which it seems to have told to end as soon as its work is done: that \
+             is a conclusion",
+            match begun {
+                1 => "a new worker".to_owned(),
+                begun => format!("{begun} new workers"),
+            }
+        ),
+        None if together => "seems to have told it to end: that is a conclusion".to_owned(),
+        None => "may have told it to end; as no other of its children was seen to end then, it may as well have ended by \
+                 itself"
+            .to_owned(),
     };
     let text = format!(
         "{victim} {ended}. {} before, its parent {parent} had got {} from {}, and {seems}, since how processes talk to each \
@@ -180,7 +196,7 @@ fn of_its_own_accord(case: &Case<'_>) -> Option<String> {
 
 /// What the parent of one that exited by itself had been told shortly before, as a sentence with a space before it.
 pub fn told_parent(case: &Case<'_>) -> Option<String> {
-    let got = Told::parent(case)?;
+    let got = Told::parent(case).or_else(|| Told::parent_to_end(case))?;
     Some(format!(
         " {} before, its parent {} had caught {} from {}; whether it was told to end then was not seen.",
         words::span(case.struck_ns().saturating_sub(got.ns())),
