@@ -1,7 +1,8 @@
 //! A container of runc's, made of the lab's own files: stopped the way every runtime does, and killed.
 
-use killtrace_tests::lab::{Lab, Options};
+use killtrace_tests::lab::{Killtrace, Lab, Options};
 
+use crate::death::Death;
 use crate::lab;
 use crate::units::verdict;
 
@@ -105,6 +106,23 @@ fn a_named_container_is_removed() {
     ]);
     death.assert_chain(&[("command", "runc delete --force"), ("signal", "SIGKILL")]);
     death.fix_with("docker start prod-db");
+}
+
+/// One that is removed leaves nothing to read: what it is called is read before anything happens to it.
+#[test]
+fn a_container_that_is_removed_at_once_has_its_name() {
+    let directory = format!("/var/lib/docker/containers/{ID}");
+    let state = format!("{directory}/config.v2.json");
+    let lab = lab(&Options::default().file(&state, "{\"ID\":\"\",\"Name\":\"/quick\"}\n"));
+    let mut killtrace = Killtrace::start(&lab, &["--all"]).expect("killtrace");
+    let pid = start_by("crun", &lab, "while :; do sleep 1000; done");
+    killtrace.learns(&["\"kind\":\"container\"", "\"name\":\"quick\""]).expect("its name");
+    lab.exec(&["rm", "-r", &directory]).expect("its state is gone");
+    lab.exec(&["crun", "kill", ID, "KILL"]).expect("killed");
+    let death = Death(killtrace.death_of(pid).expect("a verdict"));
+    killtrace.stop().expect("it ends");
+    assert_eq!(death.0["victim"]["container"]["name"], "quick", "{death}");
+    death.assert_says(&["when docker container quick was killed: root ran"]);
 }
 
 /// Everything that is in it at once.

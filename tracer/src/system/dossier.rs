@@ -40,7 +40,7 @@ pub async fn witness(context: Arc<Context>, process: ProcessSnapshot) {
     for uid in uids {
         user_soon(&context, uid).await;
     }
-    container(&context, &process, &owner).await;
+    container(&context, process.cgroup.clone(), &owner, Look::AtProcess).await;
     let session = owner.session.clone().filter(|id| context.outbox.first_time(("session", id)));
     if let Some(session) = session {
         logind::tell(Arc::clone(&context), session).await;
@@ -156,10 +156,29 @@ async fn home_of(uid: u32) -> Option<String> {
     tokio::task::spawn_blocking(move || users::by_uid(uid)).await.ok().flatten()?.home
 }
 
-async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &CgroupOwner) {
-    let (Some(mut container), Some(cgroup)) =
-        (owner.innermost_container().cloned(), process.cgroup.clone())
-    else {
+/// Gathers about a container whose cgroup has just been made: one that is removed when it ends may leave nothing to look up
+/// when something has happened to it.
+pub async fn container_made(context: Arc<Context>, cgroup: String) {
+    let owner = CgroupOwner::of(&cgroup);
+    container(&context, Some(cgroup), &owner, Look::AtNew).await;
+}
+
+/// When a container is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Its cgroup has just been made: its runtime may not have written down all of it yet.
+    AtNew,
+    /// A process of it matters.
+    AtProcess,
+}
+
+async fn container(
+    context: &Arc<Context>,
+    cgroup: Option<String>,
+    owner: &CgroupOwner,
+    look: Look,
+) {
+    let Some((mut container, cgroup)) = owner.innermost_container().cloned().zip(cgroup) else {
         return;
     };
     let own = cgroup_of_container(&cgroup).unwrap_or_default();
@@ -171,7 +190,8 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
         }
         Err(_) => return,
     };
-    if !context.outbox.first_time(("container", &cgroup)) {
+    let is_first = || context.outbox.first_time(("container", &cgroup));
+    if look == Look::AtProcess && !is_first() {
         return;
     }
     let (id, named) = (container.id.clone(), container.clone());
@@ -188,6 +208,10 @@ async fn container(context: &Arc<Context>, process: &ProcessSnapshot, owner: &Cg
             .map_err(io::Error::other),
     };
     let (container, missed) = described.unwrap_or_else(|error| (named, Some(error.to_string())));
+    // It is looked at again when one of its processes matters, unless all is known.
+    if look == Look::AtNew && (container.name.is_none() || !is_first()) {
+        return;
+    }
     if container.named_by.is_none() {
         let of = container.clone();
         let read = tokio::task::spawn_blocking(move || containers::settings(&of)).await;
@@ -605,5 +629,42 @@ mod tests {
             tell().await;
             assert_eq!(of_file(), [false], "{round}");
         }
+    }
+
+    /// A container that is gone when something has happened to it.
+    #[tokio::test]
+    async fn a_container_is_looked_at_when_its_cgroup_is_made() {
+        const NAMED: &str = "/lxc.payload.web";
+        const UNNAMED: &str =
+            "/docker-4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2.scope";
+        let tree = tempfile::tempdir().expect("a directory");
+        for cgroup in [NAMED, UNNAMED] {
+            std::fs::create_dir(tree.path().join(&cgroup[1..])).expect("a directory");
+        }
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let outbox = super::super::outbox::Outbox::new(sender);
+        let mount = format!("30 24 0:26 / {} rw - cgroup2 cgroup2 rw\n", tree.path().display());
+        let cgroups = super::super::cgroups::Cgroups::of_mounts(&mount);
+        let processes = super::super::processes::Processes::new(cgroups);
+        let sources = super::super::sources::Sources::connecting(&[]);
+        let context = Arc::new(Context::new(outbox, processes, sources));
+        let mut found = || {
+            let mut names = Vec::new();
+            while let Ok(evidence) = told.try_recv() {
+                if let Fact::Container(found) = evidence.fact {
+                    names.push(found.container.name);
+                }
+            }
+            names
+        };
+        let made = |cgroup: &str| container_made(Arc::clone(&context), cgroup.to_owned());
+        made(NAMED).await;
+        assert_eq!(found(), [Some("web".to_owned())]);
+        made(NAMED).await;
+        made(UNNAMED).await;
+        assert!(found().is_empty(), "known, or not to be known yet");
+        let owner = CgroupOwner::of(UNNAMED);
+        container(&context, Some(UNNAMED.to_owned()), &owner, Look::AtProcess).await;
+        assert_eq!(found(), [None], "looked at once more");
     }
 }

@@ -24,6 +24,7 @@ use super::targets::{self, Found, Matcher, NoTarget};
 use super::titles::Titles;
 use super::unit_target::UnitAnswer;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
+use crate::evidence::cgroup_path::cgroup_of_container;
 use crate::evidence::{
     ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
     Source,
@@ -31,6 +32,9 @@ use crate::evidence::{
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
+
+/// How many new containers are looked at at once.
+const MAX_NEW_CONTAINERS: usize = 64;
 
 /// Programs that ask a service manager, logind or the daemon of containers for something. Whose they are and what they are
 /// part of is looked up at once, and not only when it has led to an end: it may be gone by then.
@@ -81,6 +85,8 @@ pub struct Witnesses {
     users: HashSet<u32>,
     /// Held by each look-up under way that any verdict can wait for.
     asked: Arc<()>,
+    /// Held by each look-up of a new container.
+    new_containers: Arc<()>,
     /// Held by those that the verdict on one target alone can wait for.
     asked_for: HashMap<ProcessId, Arc<()>>,
 }
@@ -130,6 +136,7 @@ impl Witnesses {
             targets: HashSet::new(),
             users: HashSet::new(),
             asked: Arc::default(),
+            new_containers: Arc::default(),
             asked_for: HashMap::new(),
         })
     }
@@ -261,6 +268,7 @@ impl Witnesses {
                 self.witness(connection.task.id);
             }
             Fact::OomVictim(victim) => self.oom(victim),
+            Fact::Cgroup(change) if !change.removed => self.made(change.path.as_deref()),
             _ => {}
         }
     }
@@ -313,6 +321,20 @@ impl Witnesses {
             // Seen before as a witness: it is known, but not what a target needs.
             self.runtime.spawn(dossier::target(Arc::clone(&self.context), process));
         }
+    }
+
+    /// A cgroup has been made: of a container it tells which that is, while that can be known.
+    fn made(&self, path: Option<&str>) {
+        let is_containers = |path: &&str| cgroup_of_container(path).as_deref() == Some(*path);
+        let Some(path) = path.filter(is_containers) else { return };
+        // A user can make cgroups with such names faster than they are looked at.
+        if Arc::strong_count(&self.new_containers) > MAX_NEW_CONTAINERS {
+            return;
+        }
+        self.ask(
+            &self.new_containers,
+            dossier::container_made(Arc::clone(&self.context), path.to_owned()),
+        );
     }
 
     fn witness(&mut self, id: ProcessId) {
