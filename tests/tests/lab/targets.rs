@@ -92,3 +92,35 @@ fn an_alias_in_a_users_manager() {
     assert_eq!(death["cause"]["id"], "unit-stop-requested", "{death}");
     tracer.stop().expect("it ends, and a replay agrees");
 }
+
+/// What a user's own podman runs, by the name that it has in that user's files: one that runs already, and one that comes.
+#[test]
+fn a_users_container_by_its_name() {
+    const STORAGE: &str = "/home/alice/.local/share/containers/storage/overlay-containers";
+    let ids = ["ab12", "cd34"].map(|part| part.repeat(16));
+    let lab = lab(&kill_user_processes("no"));
+    let list = ids.clone().map(|id| format!(r#"{{"id":"{id}","names":["box"]}}"#)).join(",");
+    lab.write(&format!("{STORAGE}/containers.json"), &format!("[{list}]")).expect("written");
+    lab.exec(&["chown", "-R", "alice:", "/home/alice/.local"]).expect("they are hers");
+    lab.exec(&["chmod", "700", "/home/alice"]).expect("nobody else's");
+    let mut login = lab.login().expect("alice logs in");
+    let mut run = |id: &String| -> u32 {
+        let scope = format!("systemd-run --user --scope --quiet --unit=libpod-{id} sleep 1000");
+        let told = login.run(&format!("{scope} >/dev/null 2>&1 & echo $!")).expect("started");
+        // The shell tells the number of the job before.
+        let pid = told.split_whitespace().last().unwrap_or_default();
+        let is_in = format!("until grep -q libpod-{id} /proc/{pid}/cgroup; do sleep 0.1; done");
+        login.run(&is_in).expect("it is in its scope");
+        pid.parse().expect("a pid")
+    };
+    let one = run(&ids[0]);
+    let mut tracer = Killtrace::start(&lab, &["--target", "container:box"]).expect("it traces");
+    for pid in [one, run(&ids[1])] {
+        lab.exec(&["kill", "-9", &pid.to_string()]).expect("killed");
+        let death = tracer.death_of(pid).expect("its end is told");
+        assert_eq!(death["victim"]["container"]["name"], "box", "{death}");
+        assert_eq!(death["victim"]["container"]["named_by"], 1000, "{death}");
+    }
+    let report = tracer.stop().expect("it ends, and a replay agrees");
+    assert!(!report.stderr.contains("nothing matches"), "{}", report.stderr);
+}
