@@ -3,7 +3,7 @@
 use super::{Process, base_name, is_comm_of, set_off};
 
 /// Programs that go by the name that they are started by, and so have many. Of some that is the beginning.
-const OF_MANY_NAMES: [&str; 13] = [
+const OF_MANY_NAMES: [&str; 14] = [
     "busybox",
     "toybox",
     "coreutils",
@@ -16,6 +16,7 @@ const OF_MANY_NAMES: [&str; 13] = [
     "ip6tables-",
     // These run programs of another machine's kind, or by hand, which then go by their own names.
     "qemu-",
+    "box64",
     "ld-",
     "wine",
 ];
