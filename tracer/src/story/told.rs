@@ -10,7 +10,7 @@ use super::people::{Known, People};
 use super::relay::{FOLLOWED, is_order, order_before};
 use super::unit_command::UnitCommand;
 use super::world::{Seen, SeenSignal};
-use crate::evidence::{Exit, ProcessId, S, sig};
+use crate::evidence::{Exit, MS, ProcessId, S, sig};
 
 /// How soon after a signal that need not ask for any end a worker ends by what its parent made of it.
 const AT_ONCE: u64 = 2 * S;
@@ -127,10 +127,14 @@ impl<'a> Generation<'a> {
 /// some for those that end are a server's everyday, and so are some for each client. `born_ns`: when the victim was started,
 /// and with it, it may be, all of its own generation.
 fn begun_beside(workers: &[&Known], born_ns: u64, told_ns: u64, until_ns: u64) -> Option<usize> {
+    // `/proc` rounds down.
+    const TICK: u64 = 10 * MS;
+    let start =
+        |it: &Known| it.start_ns + if it.start_ns.is_multiple_of(TICK) { TICK - 1 } else { 0 };
     let born =
-        |from: u64, to: u64| workers.iter().filter(move |it| (from..to).contains(&it.start_ns));
+        |from: u64, to: u64| workers.iter().filter(move |it| (from..to).contains(&start(it)));
     let new = || born(told_ns, until_ns.min(told_ns.saturating_add(FOLLOWED)));
-    let last_ns = new().map(|it| it.start_ns).max()?;
+    let last_ns = new().map(|it| start(it)).max()?;
     let began_before = born(0, told_ns);
     let had: Vec<_> =
         began_before.filter(|it| it.ended_ns.is_none_or(|ended| ended > told_ns)).collect();

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -26,8 +27,8 @@ use crate::evidence::cgroup_path::{
     CgroupOwner, cgroup_of_container, unit_of_cgroup, units_around,
 };
 use crate::evidence::{
-    ContainerFound, Fact, Manager, Moment, ProcessSnapshot, S, Setting, Source, UnitProperties,
-    User, template_of,
+    ContainerFound, Fact, Manager, Moment, ProcessId, ProcessSnapshot, S, Setting, Source,
+    UnitProperties, User, template_of,
 };
 
 /// Properties of a unit, as its manager has them.
@@ -161,6 +162,20 @@ async fn home_of(uid: u32) -> Option<String> {
 pub async fn container_made(context: Arc<Context>, cgroup: String) {
     let owner = CgroupOwner::of(&cgroup);
     container(&context, Some(cgroup), &owner, Look::AtNew).await;
+}
+
+/// Gathers about a process that has just been told something which it may answer by starting others beside those that it has,
+/// as a server does that reads its settings anew: which it has a moment later, and when it has surely read them.
+pub async fn workers(context: Arc<Context>, parent: ProcessId) {
+    const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+    for pause in LOOKS {
+        tokio::time::sleep(pause).await;
+        let (at, processes) = (clock::now(), context.processes.clone());
+        let read = tokio::task::spawn_blocking(move || processes.workers(parent)).await;
+        for worker in read.unwrap_or_default() {
+            context.outbox.say_at(at, Source::Proc, Fact::Process(Box::new(worker)));
+        }
+    }
 }
 
 /// When a container is looked at.

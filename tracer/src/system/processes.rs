@@ -147,6 +147,25 @@ impl Processes {
         Ok(line)
     }
 
+    /// The children of a process that have its name, as the workers of a server do; some of them where they are many.
+    pub fn workers(&self, parent: ProcessId) -> Vec<ProcessSnapshot> {
+        const MANY: usize = 64;
+        let Ok(line) = self.look_up(parent.pid) else { return Vec::new() };
+        if line[0].id() != parent {
+            return Vec::new();
+        }
+        let parents: Vec<ProcessId> = line.iter().map(ProcessSnapshot::id).collect();
+        let is_worker = |pid: &u32| {
+            let stat = self.stat(*pid);
+            stat.is_ok_and(|stat| stat.ppid == parent.pid && stat.comm == line[0].comm)
+        };
+        let workers = self.pids().into_iter().filter(is_worker).take(MANY);
+        let looked_at = workers.filter_map(|pid| self.look(pid).ok());
+        let is_still = |child: &ProcessSnapshot| child.ppid == parent.pid;
+        let looked_at = looked_at.filter(is_still);
+        looked_at.map(|child| ProcessSnapshot { parents: parents.clone(), ..child }).collect()
+    }
+
     /// A process and those that it has forked, and so on, as far as they are there: itself first.
     pub fn with_children(&self, pid: u32) -> Vec<u32> {
         let parent = |pid: u32| self.stat(pid).ok().map(|stat| (pid, stat.ppid));
@@ -404,6 +423,32 @@ mod tests {
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
         child.wait().expect("it has ended");
+    }
+
+    /// A shell's subshells have its name, and what it runs has another.
+    #[test]
+    fn workers_are_children_of_the_same_name() {
+        let processes = Processes::new(Cgroups::detect());
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", "w() { sleep 1000; :; }; w & w & sleep 1000 & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut line = [0];
+        Read::read_exact(shell.stdout.as_mut().expect("its output"), &mut line).expect("it runs");
+        let id = processes.identify(shell.id()).expect("it is there");
+        let workers = processes.workers(id);
+        let other = ProcessId { start_ns: id.start_ns + 1_000_000_000, ..id };
+        let of_other = processes.workers(other);
+        for pid in processes.with_children(shell.id()) {
+            let pid = libc::pid_t::try_from(pid).expect("a process id");
+            // SAFETY: a signal to this test's own children.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        shell.wait().expect("it has ended");
+        assert_eq!(workers.len(), 2, "{workers:#?}");
+        assert!(workers.iter().all(|worker| worker.parents[0] == id), "{workers:#?}");
+        assert!(of_other.is_empty(), "who had the pid before has no children by now");
     }
 
     #[test]

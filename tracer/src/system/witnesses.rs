@@ -26,8 +26,8 @@ use super::unit_target::UnitAnswer;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::cgroup_path::cgroup_of_container;
 use crate::evidence::{
-    ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
-    Source,
+    ATTACHED, CgroupOwner, Disposition, Evidence, Fact, Manager, OomVictim, ProcessId,
+    ProcessSnapshot, S, SignalInfo, SignalSent, Source, sig,
 };
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
@@ -85,6 +85,8 @@ pub struct Witnesses {
     users: HashSet<u32>,
     /// Held by each look-up under way that any verdict can wait for.
     asked: Arc<()>,
+    /// Those that may start others by now, since when.
+    renewing: HashMap<ProcessId, Instant>,
     /// Held by each look-up of a new container.
     new_containers: Arc<()>,
     /// Held by those that the verdict on one target alone can wait for.
@@ -136,6 +138,7 @@ impl Witnesses {
             targets: HashSet::new(),
             users: HashSet::new(),
             asked: Arc::default(),
+            renewing: HashMap::new(),
             new_containers: Arc::default(),
             asked_for: HashMap::new(),
         })
@@ -245,6 +248,7 @@ impl Witnesses {
                     self.witness(signal.sender.id);
                 }
                 if signal.is_target {
+                    self.may_renew(signal);
                     self.target(signal.target.id);
                     self.unit_of_sender(signal.target.id, signal.sender.cgroup.as_deref());
                 } else {
@@ -320,6 +324,25 @@ impl Witnesses {
         } else if new && let Ok(process) = self.context.processes.look(id.pid) {
             // Seen before as a witness: it is known, but not what a target needs.
             self.runtime.spawn(dossier::target(Arc::clone(&self.context), process));
+        }
+    }
+
+    /// A process has caught what servers take for a wish to read their settings anew.
+    fn may_renew(&mut self, signal: &SignalSent) {
+        /// One that gets such signals all the time is no server that starts anew.
+        const EVERY: Duration = Duration::from_secs(10);
+        const MANY: usize = 256;
+        let is_wish = matches!(signal.number, sig::SIGHUP | sig::SIGUSR2 | sig::SIGQUIT)
+            && signal.disposition == Some(Disposition::Handler)
+            && matches!(signal.info, SignalInfo::Real { .. })
+            && signal.to_process
+            && signal.sender.id != signal.target.id;
+        let now = Instant::now();
+        self.renewing.retain(|_, at| now.duration_since(*at) < EVERY);
+        let id = signal.target.id;
+        if is_wish && self.renewing.len() < MANY && !self.renewing.contains_key(&id) {
+            self.renewing.insert(id, now);
+            self.runtime.spawn(dossier::workers(Arc::clone(&self.context), id));
         }
     }
 

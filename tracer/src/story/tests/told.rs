@@ -529,6 +529,33 @@ fn a_worker_that_new_ones_were_started_beside_was_told_to_end() {
     );
 }
 
+/// Where forks are not followed, `/proc` tells of the new ones, to a hundredth of a second.
+#[test]
+fn workers_that_proc_tells_of_are_a_generation_too() {
+    let of = Server::new();
+    let worker = ProcessSnapshot {
+        pid: 70,
+        start_ns: at(20_000).boot_ns,
+        ppid: 50,
+        comm: "web".to_owned(),
+        exe: Some("/usr/sbin/web".to_owned()),
+        cgroup: Some(CGROUP.to_owned()),
+        parents: vec![of.main.id, systemd().id],
+        ..ProcessSnapshot::default()
+    };
+    let death = of
+        .scene()
+        .signal(20_004, of.got(sig::SIGHUP, &root(90, "kill")))
+        .add(25_004, Source::Proc, Fact::Process(Box::new(worker)))
+        .exit(140_000, of.worker.clone(), 0, true)
+        .death();
+    assert_told(
+        &death,
+        CauseId::UserCommand,
+        &["then started a new worker while web[60] was there"],
+    );
+}
+
 #[test]
 fn workers_that_are_started_every_day_are_no_new_generation() {
     let told = || Renewing::told(sig::SIGHUP);
