@@ -17,13 +17,6 @@ pub fn asked(case: &Case<'_>) -> Option<Opinion> {
     let orders = supervised(case, sender, first.ns());
     let newest_ns = orders.last()?.ran_ns;
     let escalated = first.ns() < blow.signal.ns();
-    let waited = escalated.then(|| {
-        format!(
-            " It had first sent {}; {} later came SIGKILL.",
-            signal_name(first.value.number),
-            words::span(blow.signal.ns().saturating_sub(first.ns()))
-        )
-    });
     // What the supervisor had been told by a signal since is told with that.
     if Relay::of(case, blow).is_some_and(|relay| relay.heard_ns() > newest_ns) {
         return None;
@@ -34,11 +27,10 @@ pub fn asked(case: &Case<'_>) -> Option<Opinion> {
         // That the command led to it is a conclusion.
         Grade::Inferred,
         format!(
-            "{} got {} from {}, which supervises it.{}{}{}",
+            "{} got {} from {}, which supervises it.{}{}",
             words::name_pid(&case.victim_process()),
             signal_name(blow.signal.value.number),
             by_program(case, sender),
-            waited.unwrap_or_default(),
             aim(case),
             way(case)
         ),
