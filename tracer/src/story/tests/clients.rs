@@ -3,12 +3,12 @@
 use super::scene::{Scene, caught, root, signal, task};
 use crate::evidence::{
     Ancestor, Disposition, Fact, Grade, ProcessId, ProcessSnapshot, SignalInfo, SignalSent, Source,
-    Syscall, TargetReason, Task, Terminal, sig,
+    Syscall, TargetReason, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
 /// A terminal's other end is closed by who holds it.
-fn hangup(holder: &Task, victim: &Task) -> SignalSent {
+pub(super) fn hangup(holder: &Task, victim: &Task) -> SignalSent {
     let parent = Ancestor { id: task(30, "init").id, comm: "init".to_owned(), uid: 0 };
     SignalSent {
         stack: ["__tty_hangup", "tty_vhangup", "pty_close", "tty_release"]
@@ -21,12 +21,12 @@ fn hangup(holder: &Task, victim: &Task) -> SignalSent {
     }
 }
 
-fn server() -> Task {
+pub(super) fn server() -> Task {
     task(50, "tmux: server")
 }
 
 /// What `/proc` says of a process that a server has started.
-fn looked_at(
+pub(super) fn looked_at(
     task: &Task,
     cmdline: &[&str],
     environment: &[(&str, &str)],
@@ -63,7 +63,7 @@ fn pane(server_words: &[&str], client: &Task, words: &[&str], above: &[&Task]) -
         .death()
 }
 
-fn names(death: &Death, words: &str) -> bool {
+pub(super) fn names(death: &Death, words: &str) -> bool {
     death.cause.explanation.contains(words)
 }
 
@@ -254,103 +254,6 @@ fn of_two_commands_the_one_for_this_program_is_told() {
     assert_eq!(play(&[]), (true, true));
 }
 
-/// What a supervisor does at somebody's request is that one's doing; by itself it is the supervisor's own.
-#[test]
-fn what_a_supervisor_was_asked_for_is_a_command() {
-    let victim = task(42, "web");
-    let play = |server: &str, words: &[&str]| {
-        let supervisor = root(task(50, server));
-        let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "shop")];
-        Scene::watching(&victim)
-            .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
-            .exec(5, root(task(81, words[0])), words, &[])
-            .signal(9, signal(sig::SIGTERM, supervisor, victim.clone()))
-            .exit(10, victim.clone(), 15, true)
-            .death()
-    };
-    let death = play("supervisord", &["supervisorctl", "stop", "shop:web"]);
-    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
-    assert!(
-        names(&death, "supervisord[50]") && names(&death, "which supervises it."),
-        "{death:#?}"
-    );
-    assert!(names(&death, "root ran \"supervisorctl stop shop:web\""), "{death:#?}");
-    assert_eq!(death.fixes[0].commands, ["sudo supervisorctl start shop:web"]);
-    let of_other = play(
-        "supervisord",
-        &["supervisorctl", "-c", "/srv/my s.conf", "-p", "pw", "stop", "shop:web"],
-    );
-    assert_eq!(
-        of_other.fixes[0].commands,
-        ["sudo supervisorctl -c '/srv/my s.conf' start shop:web"]
-    );
-    for (server, words) in [
-        ("supervisord", &["supervisorctl", "reload"][..]),
-        ("runsv", &["sv", "restart", "web"]),
-        ("s6-supervise", &["s6-svc", "-t", "web"]),
-        ("supervise", &["svc", "-d", "web"]),
-    ] {
-        let death = play(server, words);
-        assert_eq!(death.cause.id, CauseId::UserCommand, "{words:?} {death:#?}");
-        assert_eq!(death.cause.evidence, Grade::Inferred, "{words:?}");
-        let again = |fix: &crate::story::verdict::Fix| fix.title.starts_with("start the");
-        assert!(!death.fixes.iter().any(again), "{death:#?}");
-    }
-    assert_eq!(play("runsv", &["sv", "stop", "web"]).fixes[0].commands, ["sudo sv up web"]);
-    for (server, words) in [
-        ("supervisord", &["supervisorctl", "status"][..]),
-        ("supervisord", &["supervisorctl", "-s", "http://192.0.2.7:9001", "stop", "shop:web"]),
-        ("runsv", &["sv", "up", "web"]),
-        ("s6-supervise", &["s6-svc", "-u", "web"]),
-        ("supervise", &["svc", "-o", "web"]),
-    ] {
-        let death = play(server, words);
-        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{words:?} {death:#?}");
-    }
-}
-
-/// What does not end by the first signal is killed when its time is over: by the same command.
-#[test]
-fn a_supervisor_that_waited_before_it_killed_had_been_asked_before_that() {
-    let (victim, supervisor) = (task(42, "web"), root(task(50, "supervisord")));
-    let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "web")];
-    let ignored = SignalSent {
-        disposition: Some(Disposition::Handler),
-        fatal: false,
-        ..signal(sig::SIGTERM, supervisor.clone(), victim.clone())
-    };
-    let client = root(task(81, "supervisorctl"));
-    let death = Scene::watching(&victim)
-        .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
-        .exec(5, client.clone(), &["supervisorctl", "stop", "web"], &[])
-        .signal(9, ignored)
-        .signal(10_020, signal(sig::SIGKILL, supervisor, victim.clone()))
-        .exit(10_021, victim, 9, true)
-        .death();
-    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
-    assert!(names(&death, "10 s before, the same supervisord["), "{death:#?}");
-    assert!(names(&death, "10 s before that, root ran \"supervisorctl stop web\""), "{death:#?}");
-    assert!(death.fixes[0].commands[0].contains("[program:web]:  stopwaitsecs="), "{death:#?}");
-    assert_eq!(death.fixes[1].commands, ["sudo supervisorctl start web"]);
-}
-
-#[test]
-fn supervisors_are_told_from_each_other_by_their_directory() {
-    let (supervisor, victim) = (task(50, "runsv"), task(42, "web"));
-    let told = |arg: &str| {
-        let death = Scene::default()
-            .add(0, Source::Proc, looked_at(&supervisor, &["runsv", "web"], &[], &[]))
-            .target(&victim, TargetReason::Pid)
-            .exec(5, task(81, "sv"), &["sv", "stop", arg], &[&task(70, "bash")])
-            .signal(9, signal(sig::SIGTERM, supervisor.clone(), victim.clone()))
-            .exit(10, victim.clone(), 15, true)
-            .death();
-        names(&death, "seems to be")
-    };
-    assert!(told("web") && told("/etc/service/web/") && told("."));
-    assert!(!told("/etc/service/db"));
-}
-
 #[test]
 fn a_job_that_was_not_named_was_not_cancelled() {
     let cgroup = "/system.slice/slurmstepd.scope/job_17/step_0";
@@ -367,127 +270,6 @@ fn a_job_that_was_not_named_was_not_cancelled() {
     };
     assert!(told(&["17"]) && told(&["-s", "9", "17.0"]) && told(&["-u", "alice"]));
     assert!(!told(&["18"]));
-}
-
-/// The signal of a key that comes out of the other end of a terminal.
-fn key_signal(number: u8, victim: &Task) -> SignalSent {
-    SignalSent {
-        stack: ["kill_pgrp", "isig", "n_tty_receive_signal_char"].map(str::to_owned).to_vec(),
-        info: SignalInfo::Privileged,
-        syscall: None,
-        tty: Some("pts1".to_owned()),
-        ..signal(number, Task { kernel_thread: true, ..task(9, "kworker/u8:5") }, victim.clone())
-    }
-}
-
-/// The terminal of the session of `looked_at`.
-fn terminal(holders: Vec<ProcessId>) -> Terminal {
-    Terminal {
-        tty: "pts1".to_owned(),
-        session_leader: None,
-        holders,
-        unsure: false,
-        watched: false,
-    }
-}
-
-/// A key that comes out of the other end of a terminal, 4 ms after that command was run.
-fn key(number: u8, holder: &str, words: &[&str]) -> Death {
-    let (victim, holder) = (task(42, "make"), task(50, holder));
-    let terminal = terminal(vec![holder.id]);
-    let key = key_signal(number, &victim);
-    let client = task(81, words.first().copied().unwrap_or_default());
-    Scene::watching(&victim)
-        .add(0, Source::Proc, looked_at(&holder, &["tmux"], &[], &[]))
-        .add(0, Source::Proc, looked_at(&victim, &["make"], &[("TMUX_PANE", "%3")], &[&holder]))
-        .add(0, Source::Proc, Fact::Terminal(terminal))
-        .exec(5, client, words, &[&task(70, "bash")])
-        .signal(9, key)
-        .exit(10, victim, u32::from(number), true)
-        .death()
-}
-
-#[test]
-fn a_key_that_a_command_has_typed_is_told_as_its_doing() {
-    let told = |words: &[&str]| {
-        let death = key(sig::SIGINT, "tmux: server", words);
-        assert_eq!(death.cause.id, CauseId::TerminalInterrupt, "{death:#?}");
-        let named = names(&death, "4 ms before, alice ran \"tmux") && names(&death, "seems to be");
-        assert_eq!(death.cause.evidence, if named { Grade::Inferred } else { Grade::Observed });
-        named
-    };
-    assert!(told(&["tmux", "send-keys", "-t", "k", "C-c"]));
-    assert!(told(&["tmux", "send", "-t", "%3", "^C"]));
-    assert!(!told(&["tmux", "send-keys", "-t", "%4", "C-c"]), "another pane");
-    assert!(!told(&["tmux", "send-keys", "make", "Enter"]), "another key");
-    assert!(!told(&["tmux", "send-keys", "C-\\"]), "another key");
-    assert!(!told(&["tmux", "kill-pane"]), "another command");
-    let death = key(sig::SIGQUIT, "screen", &["screen", "-X", "stuff", "\u{1c}"]);
-    assert!(names(&death, "alice ran \"screen -X stuff"), "{}", death.cause.explanation);
-}
-
-#[test]
-fn who_typed_a_key_is_not_made_up() {
-    let words = "a program wrote it";
-    assert!(names(&key(sig::SIGINT, "tmux: server", &["true"]), words));
-    assert!(names(&key(sig::SIGINT, "expect", &["true"]), words));
-    assert!(names(&key(sig::SIGINT, "sshd", &["true"]), "somebody typed Ctrl-C"));
-    // Who holds the other end had ended, and another has a terminal of that name.
-    let victim = task(42, "make");
-    let holders = vec![task(50, "script").id];
-    let terminal = terminal(holders);
-    let death = Scene::watching(&victim)
-        .add(0, Source::Proc, Fact::Terminal(terminal))
-        .exit(5, task(50, "script"), 0, false)
-        .signal(9, key_signal(sig::SIGINT, &victim))
-        .exit(10, victim, u32::from(sig::SIGINT), true)
-        .death();
-    assert!(names(&death, words) && !names(&death, "script"), "{}", death.cause.explanation);
-}
-
-/// Each container numbers its own terminals.
-#[test]
-fn of_terminals_of_one_name_the_one_of_the_session_is_meant() {
-    let victim = task(42, "make");
-    let led_by = |leader: ProcessId, holder: &Task| Terminal {
-        session_leader: Some(leader),
-        ..terminal(vec![holder.id])
-    };
-    let on = |pid: u32, holder: &Task| led_by(ProcessId { pid, ..victim.id }, holder);
-    let told = |terminals: &[Terminal]| {
-        let snapshot = ProcessSnapshot {
-            pid: 42,
-            start_ns: victim.id.start_ns,
-            session_leader: 40,
-            ..ProcessSnapshot::default()
-        };
-        let mut scene = Scene::watching(&victim);
-        scene = scene.add(0, Source::Proc, Fact::Process(Box::new(snapshot)));
-        for holder in [task(50, "script"), task(51, "perl")] {
-            scene = scene.add(0, Source::Proc, looked_at(&holder, &[&holder.comm], &[], &[]));
-        }
-        for terminal in terminals {
-            scene = scene.add(0, Source::Proc, Fact::Terminal(terminal.clone()));
-        }
-        let scene = scene.signal(9, key_signal(sig::SIGINT, &victim));
-        scene.exit(10, victim.clone(), u32::from(sig::SIGINT), true).death()
-    };
-    let (own, other) = (on(40, &task(50, "script")), on(60, &task(51, "perl")));
-    for terminals in [[own.clone(), other.clone()], [other.clone(), own.clone()]] {
-        let death = told(&terminals);
-        assert!(names(&death, "which script[50] holds:"), "{}", death.cause.explanation);
-        assert_eq!(death.cause.evidence, Grade::Observed);
-    }
-    assert!(!names(&told(&[other]), "perl"));
-    // The leader of an earlier session had the same pid, and one of a later session got it.
-    let start_ns = victim.id.start_ns;
-    let [earlier, later] = [start_ns / 2, start_ns * 2]
-        .map(|start_ns| led_by(ProcessId { pid: 40, start_ns }, &task(51, "perl")));
-    let death = told(&[earlier, own.clone(), later]);
-    assert!(names(&death, "which script[50] holds:"), "{}", death.cause.explanation);
-    let death = told(&[Terminal { unsure: true, ..own }]);
-    assert!(names(&death, "(or that of another terminal of that name"), "{death:#?}");
-    assert_eq!(death.cause.evidence, Grade::Inferred);
 }
 
 /// What happened to a program in a terminal's window before the terminal emulator let go of it.
@@ -608,122 +390,4 @@ fn a_script_that_signals_its_own_group() {
     let words = "It went to the sender's whole process group (kill 0, which scripts often have in a trap on EXIT).";
     assert!(other.cause.explanation.contains(words), "{other:#?}");
     assert_eq!(other.killer.process.as_ref().map(|it| it.pid), Some(50), "{other:#?}");
-}
-
-/// Two servers of one kind, one of which ended by itself right after that command was run.
-struct Servers {
-    victim: Task,
-    client: Task,
-    scene: Scene,
-}
-
-impl Servers {
-    fn new(name: &str, words: &[&str]) -> Self {
-        let (victim, client) = (root(task(42, name)), root(task(90, "x")));
-        let scene =
-            Scene::watching(&victim).add(0, Source::Proc, looked_at(&victim, words, &[], &[]));
-        Self { victim, client, scene }
-    }
-
-    fn and(mut self, words: &[&str]) -> Self {
-        let other = root(task(43, &self.victim.comm));
-        self.scene = self.scene.add(0, Source::Proc, looked_at(&other, words, &[], &[]));
-        self
-    }
-
-    fn ran(mut self, words: &[&str]) -> Self {
-        self.client.comm = words[0].to_owned();
-        self.scene = self.scene.exec(4970, self.client.clone(), words, &[]);
-        self
-    }
-
-    fn then(mut self, change: impl FnOnce(Scene, Task) -> Scene) -> Self {
-        self.scene = change(self.scene, self.client.clone());
-        self
-    }
-
-    fn death(self) -> Death {
-        self.scene.exit(5000, self.victim, 0, true).death()
-    }
-}
-
-/// `redis-cli -p 7777 shutdown`, which succeeded elsewhere.
-#[test]
-fn a_client_of_another_server_is_not_why_this_one_ended() {
-    let cache = |own: &str, words: &[&str]| Servers::new("redis-server", &[own]).ran(words).death();
-    let (client, own) = ("redis-cli", "redis-server *:6379");
-    assert!(names(&cache(own, &[client, "shutdown"]), "which seems to be why"));
-    assert!(names(&cache(own, &[client, "-p", "6379", "shutdown"]), "which seems to be why"));
-    let other = cache(own, &[client, "-p", "7777", "shutdown"]);
-    assert!(!names(&other, "redis-cli") && other.cause.evidence == Grade::Observed, "{other:#?}");
-    assert!(!other.chain.iter().any(|link| link.text.contains("redis-cli")), "{other:#?}");
-    // Where it cannot be known it is said.
-    let unknown = cache("redis-server", &[client, "-p", "7777", "shutdown"]);
-    let doubt =
-        "or may have meant another server: on which port redis-server[42] listens was not seen.";
-    assert!(names(&unknown, doubt) && !names(&unknown, "seems to be why"), "{unknown:#?}");
-    assert_eq!(unknown.cause.evidence, Grade::Inferred);
-    let host = cache(own, &[client, "-h", "192.0.2.7", "shutdown"]);
-    assert!(
-        names(&host, "whether the host that it named is this machine is not known"),
-        "{host:#?}"
-    );
-}
-
-#[test]
-fn of_two_servers_of_a_kind_the_one_that_was_not_meant_is_not_told_as_it() {
-    let of = |own: &[&str], other: &[&str], words: &[&str]| {
-        Servers::new("mysqld", own).and(other).ran(words).death()
-    };
-    let (plain, client) = (&["mysqld"][..], "mysqladmin");
-    let either = of(plain, plain, &[client, "shutdown"]);
-    assert!(
-        names(&either, "may have meant another server: mysqld[43] was running then, too"),
-        "{either:#?}"
-    );
-    let named =
-        of(plain, &["mysqld", "--socket=/tmp/b.sock"], &[client, "-S", "/tmp/b.sock", "shutdown"]);
-    assert!(!names(&named, "mysqladmin"), "{named:#?}");
-    let own = of(&["mysqld", "--port", "3307"], plain, &[client, "-P", "3307", "shutdown"]);
-    assert!(names(&own, "which seems to be why"), "{own:#?}");
-    let excluded = of(plain, &["mysqld", "--port=3310"], &[client, "-P", "3307", "shutdown"]);
-    assert!(names(&excluded, "on which port mysqld[42] listens was not seen"), "{excluded:#?}");
-    assert!(!names(&excluded, "mysqld[43]"), "{excluded:#?}");
-}
-
-/// `nginx -c other -s quit`, `apachectl -f other stop`: what they send to whom is seen.
-#[test]
-fn a_command_that_asks_by_signals_asked_whom_it_signalled() {
-    let web = || Servers::new("nginx", &["nginx"]);
-    let quit = web().ran(&["nginx", "-c", "other", "-s", "quit"]).death();
-    assert!(!names(&quit, "-s quit"), "{quit:#?}");
-    let script = |below: &str, words: &[&str]| {
-        let child = root(task(91, below));
-        let ran = web().ran(&["nginx-ctl", "stop"]);
-        ran.then(|scene, client| scene.exec(4980, child, words, &[&client])).death()
-    };
-    assert!(!names(&script("kill", &["kill", "43"]), "nginx-ctl"));
-    assert!(!names(&script("nginx", &["nginx", "-s", "stop"]), "nginx-ctl"));
-    assert!(names(&script("sleep", &["sleep", "1"]), "nginx-ctl stop"));
-    let stops = |words: &[&str]| web().ran(words).death();
-    assert!(names(&stops(&["nginx-ctl", "--stop"]), "nginx-ctl --stop"));
-    let signalled = web().ran(&["nginx-ctl", "stop"]).then(|scene, client| {
-        let other =
-            SignalSent { is_target: false, ..signal(sig::SIGTERM, client, task(43, "nginx")) };
-        scene.signal(4990, other)
-    });
-    assert!(!names(&signalled.death(), "nginx-ctl"));
-}
-
-/// What screen was asked has its own words for whom.
-#[test]
-fn a_server_of_the_table_is_meant_as_that_has_it() {
-    let ended = |name: &str| {
-        let words = ["screen", "-S", name, "-X", "quit"];
-        names(
-            &Servers::new("screen", &["SCREEN", "-S", "work"]).ran(&words).death(),
-            "seems to be why",
-        )
-    };
-    assert!(ended("work") && ended("42.work") && !ended("play"));
 }

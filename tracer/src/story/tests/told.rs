@@ -10,23 +10,23 @@ use crate::evidence::{
 };
 use crate::story::verdict::{CauseId, Death, KillerKind, LinkEvent};
 
-const CGROUP: &str = "/system.slice/web.service";
-const FILE: &str = "/etc/systemd/system/web.service";
+pub(super) const CGROUP: &str = "/system.slice/web.service";
+pub(super) const FILE: &str = "/etc/systemd/system/web.service";
 
 /// A server of a unit, and a worker of its.
-struct Server {
-    main: Task,
-    worker: Task,
+pub(super) struct Server {
+    pub(super) main: Task,
+    pub(super) worker: Task,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let main = Task { uid: 0, euid: 0, ..task_in(50, "web", CGROUP) };
         Self { worker: Task { ppid: 50, ..task_in(60, "web", CGROUP) }, main }
     }
 
     /// What runs before anything happens.
-    fn scene(&self) -> Scene {
+    pub(super) fn scene(&self) -> Scene {
         let snapshot = |task: &Task, parents: &[&Task]| {
             Fact::Process(Box::new(ProcessSnapshot {
                 pid: task.id.pid,
@@ -50,12 +50,12 @@ impl Server {
     }
 
     /// The server catches a signal, and goes on.
-    fn got(&self, number: u8, sender: &Task) -> SignalSent {
+    pub(super) fn got(&self, number: u8, sender: &Task) -> SignalSent {
         SignalSent { is_target: false, ..caught(number, sender.clone(), self.main.clone()) }
     }
 
     /// Root had it reloaded, or stopped, by a command that its unit has for that.
-    fn asked(&self, verb: &str, option: &str, number: u8) -> Scene {
+    pub(super) fn asked(&self, verb: &str, option: &str, number: u8) -> Scene {
         let kill = born(1010, Task { uid: 0, euid: 0, ..task_in(160, "kill", CGROUP) });
         self.scene()
             .exec(1000, root(80, "systemctl"), &["systemctl", verb, "web"], &[])
@@ -65,11 +65,11 @@ impl Server {
     }
 }
 
-fn told(death: &Death) -> &str {
+pub(super) fn told(death: &Death) -> &str {
     &death.cause.explanation
 }
 
-fn assert_told(death: &Death, id: CauseId, words: &[&str]) {
+pub(super) fn assert_told(death: &Death, id: CauseId, words: &[&str]) {
     assert_eq!(death.cause.id, id, "{death:#?}");
     assert_eq!(death.cause.evidence, Grade::Inferred, "{death:#?}");
     for words in words {
@@ -77,7 +77,7 @@ fn assert_told(death: &Death, id: CauseId, words: &[&str]) {
     }
 }
 
-fn assert_setting(death: &Death, name: &str, line: u32) {
+pub(super) fn assert_setting(death: &Death, name: &str, line: u32) {
     let has = |setting: &crate::story::verdict::DecidingSetting| {
         (setting.name.as_str(), setting.file.as_deref(), setting.line)
             == (name, Some(FILE), Some(line))
@@ -415,204 +415,4 @@ fn a_worker_that_ends_with_others_was_told_to_rather_than_one_alone() {
     assert_told(&play(sig::SIGHUP, false), CauseId::UserCommand, &alone);
     // Logs are opened anew at that.
     assert_told(&play(sig::SIGUSR1, false), CauseId::ExitedByItself, &alone);
-}
-
-/// `systemctl reload nginx`, by certbot every other month: the request is as old as the reload.
-#[test]
-fn a_worker_that_outlived_a_reload_for_long_has_that_as_its_cause() {
-    let of = Server::new();
-    let scene = of.asked("reload", "-HUP", sig::SIGHUP);
-    let of = Renewing { scene, of }.forks(1080, 70);
-    let death = of.death();
-    assert_told(
-        &death,
-        CauseId::UnitReload,
-        &[
-            "and then started a new worker while web[60] was there",
-            "a command that systemd[1] ran for ExecReload= of web.service",
-            "root ran \"systemctl reload web\"",
-        ],
-    );
-    assert_setting(&death, "ExecReload", 4);
-    assert!(!death.fixes.is_empty(), "{death:#?}");
-}
-
-/// nginx was started, and reloaded a moment later.
-#[test]
-fn workers_that_were_started_together_are_one_generation() {
-    let of = Renewing::told(sig::SIGHUP).forks(10_000, 80).forks(10_004, 81);
-    let worker = born(10_000, Task { ppid: 50, ..task_in(80, "web", CGROUP) });
-    let scene = of.forks(20_080, 70).forks(20_082, 71).scene;
-    let scene = scene.target(&worker, TargetReason::Running).exit(60_000, worker, 0, true);
-    let death = scene.death();
-    let words = "then started 2 new workers while web[80] was there";
-    assert!(told(&death).contains(words), "{}", told(&death));
-}
-
-/// A server that has been told to read its settings anew, and has these workers beside [`Server::worker`].
-struct Renewing {
-    of: Server,
-    scene: Scene,
-}
-
-impl Renewing {
-    fn told(number: u8) -> Self {
-        let of = Server::new();
-        let scene = of.scene().signal(20_000, of.got(number, &root(90, "kill")));
-        Self { scene, of }
-    }
-
-    fn forks(mut self, ms: u64, pid: u32) -> Self {
-        let child = born(ms, Task { ppid: 50, ..task_in(pid, "web", CGROUP) });
-        let fork = crate::evidence::Fork { child, parent: self.of.main.id, is_target: false };
-        self.scene = self.scene.add(ms, Source::Kernel, Fact::Fork(fork));
-        self
-    }
-
-    fn ends(mut self, ms: u64, born_ms: u64, pid: u32) -> Self {
-        let child = born(born_ms, Task { ppid: 50, ..task_in(pid, "web", CGROUP) });
-        self.scene = self.scene.exit(ms, child, 0, false);
-        self
-    }
-
-    /// The worker's end, two minutes later.
-    fn death(self) -> Death {
-        self.scene.exit(140_000, self.of.worker, 0, true).death()
-    }
-}
-
-/// nginx: what a worker is at may take hours after a reload.
-#[test]
-fn a_worker_that_new_ones_were_started_beside_was_told_to_end() {
-    for number in [sig::SIGHUP, sig::SIGUSR2, sig::SIGQUIT] {
-        let death = Renewing::told(number).forks(20_080, 70).forks(20_082, 71).death();
-        assert_told(
-            &death,
-            CauseId::UserCommand,
-            &[
-                "2 min before, its parent web[50] had got SIG",
-                "then started 2 new workers while web[60] was there, which it seems to have told to end as soon as its work is done",
-                "kill[90]",
-            ],
-        );
-        assert!(!told(&death).contains("nobody killed it"), "{}", told(&death));
-        assert!(
-            death.chain.iter().any(|link| link.event == LinkEvent::Signal),
-            "{:#?}",
-            death.chain
-        );
-    }
-    // One that has just been started is no client's; and that the server is to end, too, changes nothing for it.
-    let of = Renewing::told(sig::SIGHUP).forks(20_080, 70);
-    let quit = of.scene.signal(139_000, of.of.got(sig::SIGQUIT, &root(91, "kill")));
-    let death = Renewing { scene: quit, ..of }.death();
-    assert!(
-        told(&death).contains("kill[90]") && told(&death).contains("a new worker"),
-        "{}",
-        told(&death)
-    );
-    let of = Renewing::told(sig::SIGHUP).forks(20_080, 70);
-    let ended = of.scene.signal(139_000, of.of.got(sig::SIGTERM, &root(91, "kill")));
-    let death = Renewing { scene: ended, ..of }.death();
-    assert!(told(&death).contains("kill[91]"), "{}", told(&death));
-    // The first time counts.
-    let second = Renewing::told(sig::SIGHUP).forks(20_080, 70);
-    let second = Renewing {
-        scene: second.scene.signal(60_000, second.of.got(sig::SIGHUP, &root(91, "kill"))),
-        ..second
-    };
-    let death = second.forks(60_080, 71).death();
-    assert!(
-        told(&death).contains("kill[90]") && !told(&death).contains("kill[91]"),
-        "{}",
-        told(&death)
-    );
-}
-
-/// Where forks are not followed, `/proc` tells of the new ones, to a hundredth of a second.
-#[test]
-fn workers_that_proc_tells_of_are_a_generation_too() {
-    let of = Server::new();
-    let worker = ProcessSnapshot {
-        pid: 70,
-        start_ns: at(20_000).boot_ns,
-        ppid: 50,
-        comm: "web".to_owned(),
-        exe: Some("/usr/sbin/web".to_owned()),
-        cgroup: Some(CGROUP.to_owned()),
-        parents: vec![of.main.id, systemd().id],
-        ..ProcessSnapshot::default()
-    };
-    let death = of
-        .scene()
-        .signal(20_004, of.got(sig::SIGHUP, &root(90, "kill")))
-        .add(25_004, Source::Proc, Fact::Process(Box::new(worker)))
-        .exit(140_000, of.worker.clone(), 0, true)
-        .death();
-    assert_told(
-        &death,
-        CauseId::UserCommand,
-        &["then started a new worker while web[60] was there"],
-    );
-}
-
-#[test]
-fn workers_that_are_started_every_day_are_no_new_generation() {
-    let told = || Renewing::told(sig::SIGHUP);
-    let scenes = [
-        ("none", told()),
-        ("much later", told().forks(60_000, 70)),
-        ("one for each client", told().forks(19_000, 70).forks(20_080, 71)),
-        ("one of many", told().forks(2, 62).forks(3, 63).forks(4, 64).forks(20_080, 71)),
-        ("one for one that ended", told().forks(2, 62).ends(20_050, 2, 62).forks(20_080, 71)),
-        ("more of them", Renewing::told(sig::SIGTTIN).forks(20_080, 71)),
-    ];
-    for (what, scene) in scenes {
-        let death = scene.death();
-        assert_eq!(death.cause.id, CauseId::ExitedByItself, "{what}: {death:#?}");
-        assert_eq!(death.cause.evidence, Grade::Observed, "{what}: {death:#?}");
-    }
-}
-
-/// `nginx -s quit`: the server waits for its workers, and they for their clients.
-#[test]
-fn a_worker_of_a_server_that_was_to_end_is_not_said_to_have_ended_by_nobodys_doing() {
-    let death = Renewing::told(sig::SIGQUIT).death();
-    let words = "2 min before, its parent web[50] had caught SIGQUIT from kill[90]; whether it was told to end then";
-    assert_told(&death, CauseId::ExitedByItself, &[words]);
-    assert!(!told(&death).contains("nobody killed it"), "{}", told(&death));
-}
-
-/// The server itself, which ends when its last worker has.
-#[test]
-fn a_server_that_waits_for_its_workers_ends_by_what_asked_it_to() {
-    let play = |number: u8, worker_ms: u64, forks: bool| {
-        let of = Renewing::told(number);
-        let of = if forks { of.forks(30_000, 70) } else { of };
-        let (main, worker) = (of.of.main, of.of.worker);
-        of.scene
-            .target(&main, TargetReason::Running)
-            .exit(worker_ms, worker, 0, false)
-            .exit(140_000, main, 0, true)
-            .deaths()
-            .into_iter()
-            .find(|death| death.victim.pid == 50)
-            .expect("its death")
-    };
-    let death = play(sig::SIGQUIT, 139_990, false);
-    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
-    assert_eq!(death.killer.process.as_ref().map(|it| it.pid), Some(90));
-    assert!(
-        told(&death).contains("It caught the signal, and exited 2 min later."),
-        "{}",
-        told(&death)
-    );
-    for (number, worker_ms, forks) in [
-        (sig::SIGQUIT, 100_000, false),
-        (sig::SIGQUIT, 139_990, true),
-        (sig::SIGHUP, 139_990, false),
-    ] {
-        let death = play(number, worker_ms, forks);
-        assert_eq!(death.cause.id, CauseId::ExitedByItself, "{number} {worker_ms} {death:#?}");
-    }
 }

@@ -1,0 +1,171 @@
+//! Why the kubelet ended a container.
+
+use super::containers::ID;
+use super::scene::{Scene, caught, signal, task, task_in};
+use crate::evidence::{Fact, Grade, JournalLine, Source, TargetReason, Task, sig};
+use crate::story::verdict::{CauseId, Death};
+
+const POD: &str = "1c2d3e4f-0000-1111-2222-333344445555";
+
+/// Container `web` of pod `shop/web-0`, which its shim stops at 5 s: what the kubelet logged, and when.
+fn stopped(lines: &[(u64, &str)], from: &str) -> Death {
+    pod_with(lines, from, &[])
+}
+
+/// The same with a SIGKILL at these times after that.
+fn pod_with(lines: &[(u64, &str)], from: &str, killed_ms: &[u64]) -> Death {
+    let victim = task_in(42, "web", &format!("/kubepods/burstable/pod{POD}/{ID}"));
+    let shim = Task { uid: 0, euid: 0, ..task(70, "containerd-shim") };
+    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    for (ms, message) in lines {
+        let line = JournalLine {
+            from_unit: Some(from.to_owned()),
+            pid: Some(60),
+            uid: Some(0),
+            message: (*message).to_owned(),
+            ..JournalLine::default()
+        };
+        scene = scene.add(*ms, Source::Journal, Fact::Journal(line));
+    }
+    match killed_ms {
+        [] => scene
+            .signal(5000, signal(sig::SIGTERM, shim, victim.clone()))
+            .exit(5002, victim, 15, true)
+            .death(),
+        [ms, ..] => scene
+            .signal(5000, caught(sig::SIGTERM, shim.clone(), victim.clone()))
+            .signal(*ms, signal(sig::SIGKILL, shim, victim.clone()))
+            .exit(ms + 2, victim, 9, true)
+            .death(),
+    }
+}
+
+/// `I1130 12:00:00.000000     60 x.go:1] "message" …`
+fn klog(rest: &str) -> String {
+    format!("I1130 12:00:00.000000     60 kubelet.go:2407] {rest}")
+}
+
+const KUBELET: &str = "kubelet.service";
+
+/// That kubelet has the container killed, in its words.
+fn killing(seconds: u32) -> String {
+    klog(&format!(
+        "\"Killing container with a grace period\" pod=\"shop/web-0\" podUID=\"{POD}\" containerName=\"web\" \
+         containerID=\"containerd://{ID}\" gracePeriod={seconds}"
+    ))
+}
+
+fn message(id: &str, said: &str) -> String {
+    klog(&format!(
+        "\"Message for Container of pod\" containerName=\"web\" containerStatusID={{\"Type\":\"containerd\",\"ID\":\"{id}\"}} \
+         pod=\"shop/web-0\" containerMessage=\"Container web {said}\""
+    ))
+}
+
+#[test]
+fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
+    let failed = message(ID, "failed liveness probe, will be restarted");
+    let death = stopped(&[(4000, &failed)], KUBELET);
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    let text = &death.cause.explanation;
+    assert!(
+        text.contains("containerd had it do for the kubelet. Kubernetes restarts it, since"),
+        "{text}"
+    );
+    assert!(text.contains("failed its liveness probe") && death.gaps.is_empty(), "{death:#?}");
+    assert!(death.chain.iter().any(|link| link.text.starts_with("kubelet logged")), "{death:#?}");
+    assert!(death.fixes[0].commands[0].contains("livenessProbe"), "{death:#?}");
+    // k3s has it in its own service; and a probe that failed can be all that is logged.
+    let probe = klog(&format!(
+        "\"Probe failed\" probeType=\"Startup\" pod=\"shop/web-0\" podUID=\"{POD}\" containerName=\"web\""
+    ));
+    let of_k3s = stopped(&[(4000, &probe)], "k3s.service");
+    assert!(of_k3s.cause.explanation.contains("failed its startup probe"), "{of_k3s:#?}");
+    // Of another container of the pod, of another pod, of something else, or by somebody else.
+    let other = message(&"0".repeat(64), "failed liveness probe, will be restarted");
+    let forged = klog(&format!("\"x\" output=\"podUID=\\\"{POD}\\\" \\\"Probe failed\\\"\""));
+    for (said, from) in [
+        (other, KUBELET),
+        (probe.replace(POD, "another"), KUBELET),
+        (klog(&format!("\"SyncLoop\" podUID=\"{POD}\"")), KUBELET),
+        (forged, KUBELET),
+        (failed, "web.service"),
+    ] {
+        let death = stopped(&[(4000, &said)], from);
+        let text = &death.cause.explanation;
+        assert!(!text.contains("probe (") && text.contains("kubelet's request"), "{said}: {text}");
+        assert!(death.fixes[0].commands[0].starts_with("kubectl describe pod"), "{death:#?}");
+    }
+}
+
+#[test]
+fn why_kubernetes_ended_a_pod_is_told() {
+    let killing = killing(30);
+    let deleted = klog("\"SyncLoop DELETE\" source=\"api\" pods=[\"shop/db-0\",\"shop/web-0\"]");
+    let ranked =
+        klog("\"Eviction manager: pods ranked for eviction\" pods=[\"shop/web-0\",\"shop/db-0\"]");
+    let reclaim =
+        klog("\"Eviction manager: must evict pod(s) to reclaim\" resourceName=\"memory\"");
+    let going =
+        klog("\"Shutdown manager killing pod with gracePeriod\" pod=\"shop/web-0\" gracePeriod=10");
+    let preempts = klog(&format!(
+        "\"Preempting pod to free up resources\" pod=\"shop/web-0\" podUID=\"{POD}\""
+    ));
+    let changed = message(ID, "definition changed, will be restarted");
+    for (lines, words, remedy) in [
+        (
+            &[&deleted][..],
+            "Its pod shop/web-0 had been deleted: by whom",
+            "kubectl get events -n shop --field",
+        ),
+        (
+            &[&reclaim, &ranked],
+            "evicted its pod shop/web-0, since the node was running out of memory (the thresholds are evictionHard",
+            "kubectl describe node",
+        ),
+        (&[&ranked], "running out of something", "kubectl describe node"),
+        (&[&going], "since the node was going down (shutdownGracePeriod", "kubectl describe pod"),
+        (&[&preempts], "to make room for a critical one", "kubectl describe pod"),
+        (
+            &[&changed],
+            "its specification in its pod shop/web-0 had been changed",
+            "kubectl describe pod",
+        ),
+    ] {
+        let lines: Vec<(u64, &str)> =
+            lines.iter().map(|it| (4000, it.as_str())).chain([(4998, killing.as_str())]).collect();
+        let death = stopped(&lines, KUBELET);
+        let text = &death.cause.explanation;
+        assert!(
+            text.contains(words) && text.contains("had it do for the kubelet. "),
+            "{words}: {text}"
+        );
+        assert_eq!(death.cause.evidence, Grade::Inferred);
+        assert!(death.fixes[0].commands[0].starts_with(remedy), "{death:#?}");
+        assert!(death.gaps.is_empty(), "{death:#?}");
+    }
+    // Others of the same words, and what came when that was under way.
+    let other = deleted.replace("web-0", "web-1");
+    let first = ranked.replace("shop/web-0", "shop/web-1");
+    for lines in [
+        &[(4000, other.as_str()), (4998, &killing)][..],
+        &[(4000, &first), (4998, &killing)],
+        &[(4998, &killing), (5100, &deleted)],
+    ] {
+        let death = stopped(lines, KUBELET);
+        let text = &death.cause.explanation;
+        assert!(text.contains("had it do for the kubelet; why that asked"), "{text}");
+        assert!(!death.gaps.is_empty(), "{death:#?}");
+    }
+}
+
+#[test]
+fn the_grace_period_that_the_kubelet_gave_is_told() {
+    let told = |seconds: u32| {
+        let death = pod_with(&[(4998, &killing(seconds))], KUBELET, &[35_010]);
+        death.cause.explanation
+    };
+    let words = ", since the kubelet gave it 30 s (terminationGracePeriodSeconds of its pod";
+    assert!(told(30).contains(words), "{}", told(30));
+    assert!(!told(60).contains("the kubelet gave it"), "{}", told(60));
+}

@@ -1,0 +1,103 @@
+//! What supervisors beside systemd were asked for.
+
+use super::clients::{looked_at, names};
+use super::scene::{Scene, root, signal, task};
+use crate::evidence::{Disposition, Grade, SignalSent, Source, TargetReason, sig};
+use crate::story::verdict::CauseId;
+
+/// What a supervisor does at somebody's request is that one's doing; by itself it is the supervisor's own.
+#[test]
+fn what_a_supervisor_was_asked_for_is_a_command() {
+    let victim = task(42, "web");
+    let play = |server: &str, words: &[&str]| {
+        let supervisor = root(task(50, server));
+        let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "shop")];
+        Scene::watching(&victim)
+            .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+            .exec(5, root(task(81, words[0])), words, &[])
+            .signal(9, signal(sig::SIGTERM, supervisor, victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death()
+    };
+    let death = play("supervisord", &["supervisorctl", "stop", "shop:web"]);
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert!(
+        names(&death, "supervisord[50]") && names(&death, "which supervises it."),
+        "{death:#?}"
+    );
+    assert!(names(&death, "root ran \"supervisorctl stop shop:web\""), "{death:#?}");
+    assert_eq!(death.fixes[0].commands, ["sudo supervisorctl start shop:web"]);
+    let of_other = play(
+        "supervisord",
+        &["supervisorctl", "-c", "/srv/my s.conf", "-p", "pw", "stop", "shop:web"],
+    );
+    assert_eq!(
+        of_other.fixes[0].commands,
+        ["sudo supervisorctl -c '/srv/my s.conf' start shop:web"]
+    );
+    for (server, words) in [
+        ("supervisord", &["supervisorctl", "reload"][..]),
+        ("runsv", &["sv", "restart", "web"]),
+        ("s6-supervise", &["s6-svc", "-t", "web"]),
+        ("supervise", &["svc", "-d", "web"]),
+    ] {
+        let death = play(server, words);
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{words:?} {death:#?}");
+        assert_eq!(death.cause.evidence, Grade::Inferred, "{words:?}");
+        let again = |fix: &crate::story::verdict::Fix| fix.title.starts_with("start the");
+        assert!(!death.fixes.iter().any(again), "{death:#?}");
+    }
+    assert_eq!(play("runsv", &["sv", "stop", "web"]).fixes[0].commands, ["sudo sv up web"]);
+    for (server, words) in [
+        ("supervisord", &["supervisorctl", "status"][..]),
+        ("supervisord", &["supervisorctl", "-s", "http://192.0.2.7:9001", "stop", "shop:web"]),
+        ("runsv", &["sv", "up", "web"]),
+        ("s6-supervise", &["s6-svc", "-u", "web"]),
+        ("supervise", &["svc", "-o", "web"]),
+    ] {
+        let death = play(server, words);
+        assert_eq!(death.cause.id, CauseId::ProcessSignal, "{words:?} {death:#?}");
+    }
+}
+
+/// What does not end by the first signal is killed when its time is over: by the same command.
+#[test]
+fn a_supervisor_that_waited_before_it_killed_had_been_asked_before_that() {
+    let (victim, supervisor) = (task(42, "web"), root(task(50, "supervisord")));
+    let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "web")];
+    let ignored = SignalSent {
+        disposition: Some(Disposition::Handler),
+        fatal: false,
+        ..signal(sig::SIGTERM, supervisor.clone(), victim.clone())
+    };
+    let client = root(task(81, "supervisorctl"));
+    let death = Scene::watching(&victim)
+        .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+        .exec(5, client.clone(), &["supervisorctl", "stop", "web"], &[])
+        .signal(9, ignored)
+        .signal(10_020, signal(sig::SIGKILL, supervisor, victim.clone()))
+        .exit(10_021, victim, 9, true)
+        .death();
+    assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+    assert!(names(&death, "10 s before, the same supervisord["), "{death:#?}");
+    assert!(names(&death, "10 s before that, root ran \"supervisorctl stop web\""), "{death:#?}");
+    assert!(death.fixes[0].commands[0].contains("[program:web]:  stopwaitsecs="), "{death:#?}");
+    assert_eq!(death.fixes[1].commands, ["sudo supervisorctl start web"]);
+}
+
+#[test]
+fn supervisors_are_told_from_each_other_by_their_directory() {
+    let (supervisor, victim) = (task(50, "runsv"), task(42, "web"));
+    let told = |arg: &str| {
+        let death = Scene::default()
+            .add(0, Source::Proc, looked_at(&supervisor, &["runsv", "web"], &[], &[]))
+            .target(&victim, TargetReason::Pid)
+            .exec(5, task(81, "sv"), &["sv", "stop", arg], &[&task(70, "bash")])
+            .signal(9, signal(sig::SIGTERM, supervisor.clone(), victim.clone()))
+            .exit(10, victim.clone(), 15, true)
+            .death();
+        names(&death, "seems to be")
+    };
+    assert!(told("web") && told("/etc/service/web/") && told("."));
+    assert!(!told("/etc/service/db"));
+}
