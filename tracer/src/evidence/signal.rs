@@ -37,6 +37,8 @@ pub mod sig {
     pub const SIGIO: u8 = 29;
     pub const SIGPWR: u8 = 30;
     pub const SIGSYS: u8 = 31;
+    /// Those that ask a process to end which catches them.
+    pub const ASKING: [u8; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
     /// Those that stop a process that does not catch them.
     pub const STOPS: [u8; 4] = [SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU];
     /// First real-time signal as the kernel counts (libc keeps two for itself and calls 34 `SIGRTMIN`).

@@ -181,6 +181,7 @@ impl Decoder {
             args: arguments(&record.args[..len]),
             truncated: record.flags & flag::TRUNCATED != 0,
             is_target: record.flags & flag::TARGET != 0,
+            is_named: record.flags & flag::NAME_MATCHED != 0,
         })
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::cgroups::Cgroups;
 use crate::clock;
-use crate::evidence::{ProcessId, ProcessSnapshot, TICK_NS};
+use crate::evidence::{ProcessId, ProcessSnapshot, TICK_NS, sig};
 
 /// How much of `cmdline` and `environ` is read.
 const MAX_TEXT: u64 = 32 << 10;
@@ -98,8 +98,8 @@ impl Processes {
     /// `NotFound` when it is gone, or hidden by `hidepid`; others as the kernel gives them.
     pub fn look(&self, pid: u32) -> io::Result<ProcessSnapshot> {
         let stat = self.stat(pid)?;
-        let (uid, ns_pids) =
-            parse_status(&self.text(pid, "status")).ok_or(io::ErrorKind::NotFound)?;
+        let status = self.text(pid, "status");
+        let (uid, ns_pids) = parse_status(&status).ok_or(io::ErrorKind::NotFound)?;
         let cgroup = self.cgroups.systemd_path(&self.text(pid, "cgroup"));
         let snapshot = ProcessSnapshot {
             pid,
@@ -116,6 +116,8 @@ impl Processes {
             process_group: stat.process_group,
             environment: parse_environment(&self.bytes(pid, "environ")),
             parents: Vec::new(),
+            pending: signals_in(&status, ["ShdPnd:", "SigPnd:"]),
+            answers: Some(answered(&status)),
         };
         // What was read in between belongs to the same process only if that still has the pid.
         let still = self.stat(pid)?;
@@ -357,6 +359,22 @@ fn parse_status(text: &str) -> Option<(u32, Vec<u32>)> {
     Some((uid, ns_pids.collect()))
 }
 
+/// The signals that ask a process to end which it catches or holds up.
+fn answered(status: &str) -> Vec<u8> {
+    let taken = signals_in(status, ["SigCgt:", "SigBlk:"]);
+    taken.into_iter().filter(|number| sig::ASKING.contains(number)).collect()
+}
+
+/// Signals in either of two masks whose lowest bit is signal 1, in order of number.
+fn signals_in(status: &str, masks: [&str; 2]) -> Vec<u8> {
+    let mask = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        u64::from_str_radix(mask.trim(), 16).unwrap_or_default()
+    };
+    let both = masks.map(mask).into_iter().fold(0, |both, mask| both | mask);
+    (1..=sig::SIGRTMAX).filter(|number| both >> (number - 1) & 1 == 1).collect()
+}
+
 /// Arguments end in NUL; a rewritten title leaves many empty ones behind it.
 fn parse_cmdline(bytes: &[u8]) -> Vec<String> {
     let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
@@ -483,6 +501,18 @@ mod tests {
             b"HOME=/root\0TMUX=/tmp/x,1,0\0SSH_CONNECTION=1.2.3.4 5 6.7.8.9 22\0noequals\0",
         );
         assert_eq!(environment.keys().collect::<Vec<_>>(), ["SSH_CONNECTION", "TMUX"]);
+    }
+
+    #[test]
+    fn signals_that_wait_or_are_caught_are_read() {
+        let status = "Name:\tx\nSigQ:\t1/7\nSigPnd:\t0000000000000001\nShdPnd:\t8000000000004000\n";
+        let pending = |status: &str| signals_in(status, ["ShdPnd:", "SigPnd:"]);
+        assert_eq!(pending(status), [sig::SIGHUP, sig::SIGTERM, 64]);
+        assert_eq!(pending("SigPnd:\tx\n"), Vec::<u8>::new());
+        // SIGCHLD is caught as well, which asks nobody to end.
+        let status =
+            "SigBlk:\t0000000000000002\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000014000\n";
+        assert_eq!(answered(status), [sig::SIGINT, sig::SIGTERM]);
     }
 
     #[test]

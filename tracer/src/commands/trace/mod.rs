@@ -1,6 +1,7 @@
 //! `killtrace`: attach, follow, tell.
 
 mod child;
+mod heirs;
 mod hints;
 mod left_out;
 mod live;

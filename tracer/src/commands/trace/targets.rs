@@ -14,6 +14,7 @@ use crate::system::{
     Found, Matcher, NoTarget, Titles, UnitAnswer, UnitTarget, running_processes, told_to_run,
 };
 
+use super::heirs::Heirs;
 use super::{hints, one_line};
 
 /// How many services of slices that are targets are kept.
@@ -62,6 +63,8 @@ pub struct Wanted {
     perhaps_within: HashMap<String, Vec<u32>>,
     /// Units whose manager was asked by what other names it has them.
     asked_names: HashSet<(Manager, String)>,
+    /// What processes fork that match by their file's name alone.
+    pub heirs: Heirs,
     follow: bool,
 }
 
@@ -93,7 +96,11 @@ impl Wanted {
                 services.filter_map(|service| Some((service, matcher.unit()?.name.clone()))),
             );
         }
+        let only_names = plan.pids.is_empty() && command.is_none() && !plan.follow;
+        let only_names = only_names && names(&specs).count() == specs.len();
+        let named = names(&specs).filter(|_| only_names).map(str::to_owned);
         Ok(Self {
+            heirs: Heirs::new(named.collect()),
             within,
             perhaps_within: HashMap::new(),
             pids: plan.pids.iter().map(|pid| identify(*pid)).collect::<Result<_, _>>()?,
@@ -402,6 +409,7 @@ mod tests {
             within: HashMap::new(),
             perhaps_within: HashMap::new(),
             asked_names: HashSet::new(),
+            heirs: Heirs::new(Vec::new()),
             follow: false,
         }
     }

@@ -206,6 +206,9 @@ pub struct Exec {
     pub truncated: bool,
     /// It is one of the targets.
     pub is_target: bool,
+    /// It, or the file, is called like a target that was named, as far as the kernel compares names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_named: bool,
 }
 
 /// A followed target made a child.

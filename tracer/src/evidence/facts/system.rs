@@ -41,6 +41,13 @@ pub struct ProcessSnapshot {
     pub environment: BTreeMap<String, String>,
     /// Its parents as `/proc` has them, nearest first; each has a snapshot of its own.
     pub parents: Vec<ProcessId>,
+    /// Signals that had been sent to it, or to its first thread, and that it had not taken yet (`ShdPnd`, `SigPnd`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<u8>,
+    /// Of the signals that ask a process to end (SIGHUP, SIGINT, SIGQUIT, SIGTERM) those that it, or its first thread, caught or
+    /// held up (`SigCgt`, `SigBlk`); `null` where the recording is of a version that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Vec<u8>>,
 }
 
 impl ProcessSnapshot {

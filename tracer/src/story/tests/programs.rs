@@ -24,6 +24,8 @@ fn what_proc_says_too_late_is_not_told_of_the_killer() {
         process_group: 70,
         environment: std::collections::BTreeMap::new(),
         parents: Vec::new(),
+        pending: Vec::new(),
+        answers: None,
     };
     let words = ["bash", "-c", "kill 42; exec date"];
     let death = Scene::default()
@@ -202,6 +204,7 @@ fn a_program_of_two_paths_keeps_its_time() {
         args: vec!["bash".to_owned()],
         truncated: false,
         is_target: false,
+        is_named: false,
     };
     let mut people = crate::story::people::People::default();
     let executed = at(5, crate::evidence::Fact::Exec(exec));

@@ -205,6 +205,7 @@ impl Scene {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             truncated: false,
             is_target: false,
+            is_named: false,
             ancestors,
             task,
         };

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use super::super::heirs::Heir;
 use super::super::one_line;
 use super::super::targets::Running;
 use super::Live;
@@ -34,7 +35,9 @@ impl Live<'_> {
         }
         let mut seen = Vec::new();
         for process in &running {
-            self.add_target(process.id, self.plan.follow)?;
+            let is_by_file =
+                process.found.as_ref().is_some_and(|process| self.wanted.heirs.found(process));
+            self.add_target(process.id, self.plan.follow || is_by_file)?;
         }
         while let Ok(heard) = self.heard.try_recv() {
             for process in self.run_elsewhere(&heard.fact)? {
@@ -129,6 +132,13 @@ impl Live<'_> {
 
     /// Tells of a target that the kernel side has found by itself.
     pub(super) fn new_target(&mut self, evidence: &mut Evidence) -> Result<(), Failure> {
+        let is_titled = matches!(&evidence.fact, Fact::Exec(exec) if self.wanted.is_titled(exec));
+        match self.wanted.heirs.consider(&mut evidence.fact, is_titled) {
+            Some(Heir::Begins(id)) => self.add_target(id, true)?,
+            Some(Heir::Stays(id)) => self.add_target(id, false)?,
+            Some(Heir::Ends(id)) => self.kernel.forget(id.pid),
+            None => {}
+        }
         let (id, reason) = match &mut evidence.fact {
             Fact::Exec(exec) if exec.is_target => {
                 if self.wanted.is_mistaken(exec) {
