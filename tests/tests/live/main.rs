@@ -3,6 +3,7 @@
 //! Each test watches processes of its own and disturbs no other. When one fails it prints the
 //! verdict and where the recording is, which `killtrace replay` repeats.
 
+mod before;
 mod cgroups;
 mod commands;
 mod crashes;

@@ -87,7 +87,7 @@ impl Engine {
         let sees_connections = hook.is_some_and(|state| state == ATTACHED);
         Self {
             header,
-            world: World::new(sees_connections),
+            world: World::new(sees_connections, last.boot_ns),
             pending: Vec::new(),
             fold: None,
             parties: None,
@@ -153,7 +153,7 @@ impl Engine {
             let known = self.world.people.get(*id);
             self.world.ended.contains(id) || known.is_some_and(|known| known.ended_ns.is_some())
         };
-        self.world.targets.keys().copied().filter(move |id| !was_seen_to_end(id))
+        self.world.targets().filter(move |id| !was_seen_to_end(id))
     }
 
     /// Whether a target that is alive was asked or made to end since then (`CLOCK_BOOTTIME`, nanoseconds), and may be about to.
@@ -249,7 +249,8 @@ impl Engine {
         }
         self.ended = true;
         let is_command = |id: &ProcessId| {
-            reason == End::NOT_STARTED && self.world.targets.get(id) == Some(&TargetReason::Command)
+            reason == End::NOT_STARTED
+                && self.world.target_reason(*id) == Some(TargetReason::Command)
         };
         records.push(Record::Summary(Summary {
             at: self.last,
@@ -400,7 +401,7 @@ impl Engine {
             return decided;
         }
         let named = matches!(
-            self.world.targets.get(&id),
+            self.world.target_reason(id),
             Some(TargetReason::Pid | TargetReason::Command | TargetReason::Running)
         );
         named || self.world.signals_to(id).iter().any(|signal| was_caught(&signal.value))

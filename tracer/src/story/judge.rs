@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::case::Case;
 use super::causes::{self, Finding, Opinion};
 use super::decide::{self, Blow, Way};
+use super::halts::stopped_at;
 use super::manager::{UnitStop, manager_of};
 use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, LongStop, Overrun};
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
@@ -12,8 +13,8 @@ use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
 use super::{fixes, mechanism, patience, relay, signals, unseen, words};
 use crate::evidence::{
-    ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, MS, Manager, Mechanism, S, SignalSent,
-    sig, signal_name,
+    ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, MS, Manager, Mechanism, S, sig,
+    signal_name,
 };
 
 /// The verdict on an end. `gaps` are those that the trace itself knows of (losses).
@@ -196,10 +197,17 @@ fn tell_escalation(case: &Case<'_>, finding: &mut Finding) {
         finding.fixes.splice(place..place, fix.flatten());
     }
     let ran_out = overrun.is_some();
+    let halt = overrun.as_ref().and_then(|overrun| overrun.halt(case));
     if let Some(overrun) = overrun.filter(|_| finding.id != CauseId::UnitStopTimeout) {
         finding.explanation.extend(overrun.clause(case, &stop));
+        finding.explanation.extend(overrun.extended(case, &stop));
         finding.settings.extend(overrun.settings(case, &stop));
         finding.fixes.extend(overrun.fixes(case, &stop));
+    }
+    // It may have kept it from what it was to do before, too.
+    if let Some(halt) = halt.filter(|halt| !halt.is_told(&finding.links)) {
+        finding.explanation.push_str(&halt.sentence(case));
+        finding.links.extend(halt.links(case));
     }
     if let Some(inner) = AskedByOwnManager::of(case, &stop).filter(|_| ran_out) {
         finding.explanation.push_str(&inner.clause(case));
@@ -397,17 +405,9 @@ fn asked_by_others(case: &Case<'_>, blow: Blow<'_>) -> Vec<Link> {
 /// Whether a process had been stopped when a signal came, and nothing let it go on before the blow, as far as the signals
 /// tell: no handler of its ran.
 fn was_stopped(case: &Case<'_>, came: &SeenSignal, blow: Blow<'_>) -> bool {
-    let stops = |sent: &SignalSent| match sent.number {
-        sig::SIGSTOP => true,
-        sig::SIGTSTP | sig::SIGTTIN | sig::SIGTTOU => {
-            sent.disposition == Some(Disposition::Default) && !sent.blocked
-        }
-        _ => false,
-    };
-    let before = case.world.signals_to(case.victim).iter().rev();
-    let mut before = before.filter(|signal| signal.ns() < blow.signal.ns());
-    let newest = before.find(|it| it.value.number == sig::SIGCONT || stops(&it.value));
-    newest.is_some_and(|it| it.value.number != sig::SIGCONT && it.ns() <= came.ns())
+    let struck_ns = blow.signal.ns().saturating_sub(1);
+    let stopped = stopped_at(case.world, case.victim, struck_ns);
+    stopped.is_some_and(|stop| stop.ns() <= came.ns())
 }
 
 /// What came over the bus or from the journal has the time at which it was read, which may be after what

@@ -14,6 +14,7 @@ mod decide;
 mod ending;
 mod engine;
 mod fixes;
+mod halts;
 mod idle;
 mod init_script;
 mod journal;

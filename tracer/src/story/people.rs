@@ -9,8 +9,8 @@ use crate::evidence::{
     Ancestor, AncestorProcess, CgroupOwner, Container, Evidence, Exec, Fact, Process, ProcessId,
     ProcessSnapshot, Session, Task, User,
 };
+use known::{AtFirst, PROCESS, weight};
 pub use known::{Known, Program};
-use known::{PROCESS, weight};
 
 /// How many processes that have ended are remembered: parents of senders, commands long gone.
 const ENDED_KEPT: usize = 4096;
@@ -239,6 +239,11 @@ impl People {
         known.tty = snapshot.tty.clone().or(known.tty.take());
         known.session_leader = Some(snapshot.session_leader);
         known.environment.extend(snapshot.environment.clone());
+        known.at_first.get_or_insert_with(|| AtFirst {
+            ns: at_ns,
+            pending: snapshot.pending.clone(),
+            answers: snapshot.answers.clone(),
+        });
         if known.parents.is_empty() {
             known.parents.clone_from(&snapshot.parents);
         }

@@ -8,6 +8,7 @@ use super::causes::containers::Asker;
 use super::causes::{Finding, Fit, logind};
 use super::clients::Order;
 use super::decide::Blow;
+use super::halts::stopped_at;
 use super::judge::Verdict;
 use super::manager::manager_of;
 use super::patience::{is_caught, reached};
@@ -18,7 +19,7 @@ use super::verdict::{CauseId, Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{clients, decide, mechanism, signals, words};
 use crate::evidence::{
-    Disposition, Grade, MS, Mechanism, ProcessId, S, SignalSent, Source, Task, sig, signal_name,
+    Grade, MS, Mechanism, ProcessId, S, SignalSent, Source, Task, sig, signal_name,
 };
 
 /// How long before a process did something a signal came to it that may have told it to do so. A handler acts at once; an
@@ -392,7 +393,7 @@ fn told(case: &Case<'_>, hop: &Hop<'_>) -> String {
 }
 
 /// Where a signal came from, in words that end a sentence; `on` follows the name.
-fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> String {
+pub fn from(case: &Case<'_>, got: &SeenSignal, mechanism: Mechanism, on: &str) -> String {
     let originator = signals::originator(&got.value, mechanism).1;
     let way = mechanism::words(&got.value, mechanism);
     match (originator, mechanism.is_kernels_own()) {
@@ -430,14 +431,9 @@ fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     if number == sig::SIGKILL || blow.mechanism.is_kernels_own() {
         return;
     }
-    let signals = || case.world.signals_to(case.victim).iter();
-    let is_turn = |seen: &&SeenSignal| {
-        let number = seen.value.number;
-        number == sig::SIGCONT || sig::STOPS.contains(&number) && !is_ignored(&seen.value)
-    };
-    let before = signals().filter(is_turn).rfind(|seen| seen.ns() <= blow.signal.ns());
-    let Some(stop) = before.filter(|seen| seen.value.number != sig::SIGCONT) else { return };
-    let woken = signals().find(|seen| {
+    let stopped = stopped_at(case.world, case.victim, blow.signal.ns());
+    let Some(stop) = stopped else { return };
+    let woken = case.world.signals_to(case.victim).iter().find(|seen| {
         seen.value.number == sig::SIGCONT
             && seen.ns() > blow.signal.ns()
             && seen.ns() <= case.exit.ns()
@@ -464,11 +460,6 @@ fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     ));
     let links = [stop, woken].map(|seen| case.signal_link(seen, mechanism::of(&seen.value)));
     finding.links.extend(links);
-}
-
-fn is_ignored(signal: &SignalSent) -> bool {
-    !reached(signal)
-        || signal.number != sig::SIGSTOP && signal.disposition != Some(Disposition::Default)
 }
 
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the

@@ -2,14 +2,17 @@
 //! runs out is in `overrun`, what a stop has to do with an end of another making in `meanwhile`.
 
 mod command;
+mod extended;
 mod meanwhile;
 mod overrun;
 
 pub use self::command::{FailedStop, LongStop};
+pub use self::extended::extended;
 pub use self::meanwhile::{AskedByOwnManager, AskedToEnd, Hanging, Notice, Unheeded};
 pub use self::overrun::Overrun;
 use super::case::Case;
 use super::manager::UnitStop;
+use super::manager::main_process::was_named_main;
 use super::unit_jobs::job_type;
 use super::units::{cited, property_setting, unit_setting};
 use super::upstream::End;
@@ -26,6 +29,8 @@ fn aborts(case: &Case<'_>, stop: &UnitStop<'_>, name: &str) -> Option<DecidingSe
 pub enum Choice {
     /// `KillMode=mixed`: only the main process is asked, the others are killed when it has ended.
     Mixed(DecidingSetting),
+    /// `KillMode=control-group` that a file says: what the main process had started is asked to end with it.
+    Group(DecidingSetting),
     /// `SendSIGHUP=yes`: SIGHUP comes right after the signal that asks, which did not end it.
     Hangup(DecidingSetting),
 }
@@ -40,6 +45,13 @@ impl Choice {
             let mode = unit_setting(case, stop, "KillMode", "KillMode")?;
             return (mode.value == "mixed").then_some(Self::Mixed(mode));
         }
+        if number == first && !was_named_main(case.world, stop.manager, &stop.unit, case.victim) {
+            let mode = unit_setting(case, stop, "KillMode", "KillMode")?;
+            let is_chosen = mode.value == "control-group" && mode.file.is_some();
+            // What was started to help with the stop is asked to end for its own time.
+            let was_there = case.victim.start_ns < stop.began_ns;
+            return (is_chosen && was_there).then_some(Self::Group(mode));
+        }
         if number == sig::SIGHUP && first != sig::SIGHUP {
             let hangup = unit_setting(case, stop, "SendSIGHUP", "SendSIGHUP")?;
             return is_true(&hangup.value).then_some(Self::Hangup(hangup));
@@ -50,7 +62,7 @@ impl Choice {
     /// The setting.
     pub const fn setting(&self) -> &DecidingSetting {
         match self {
-            Self::Mixed(setting) | Self::Hangup(setting) => setting,
+            Self::Mixed(setting) | Self::Group(setting) | Self::Hangup(setting) => setting,
         }
     }
 
@@ -69,6 +81,13 @@ impl Choice {
                 stop.unit,
                 cited(setting)
             ),
+            Self::Group(setting) => {
+                format!(
+                    " Whatever {} has started is ended with it ({}).",
+                    stop.unit,
+                    cited(setting)
+                )
+            }
             Self::Hangup(setting) => format!(
                 " {} had not ended it, SIGHUP right after that did ({}).",
                 signal_name(stop.first.value.number),

@@ -24,7 +24,7 @@ use crate::evidence::{
     BusCall, BusReply, CgroupLimits, EngineConnection, Evidence, Exit, Fact, Job, JournalLine,
     KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
     SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
-    Unavailable, User,
+    Unavailable, User, unit_template,
 };
 
 /// A map whose order is the same each time that the same was put into it: where two things are as good as each other a
@@ -80,8 +80,10 @@ pub struct World {
     pub losses: Recent<Lost>,
     /// What could not be found out.
     pub unavailable: Recent<Unavailable>,
-    /// Targets and why they are.
-    pub targets: HashMap<ProcessId, TargetReason>,
+    /// Targets, since when they are and why.
+    targets: HashMap<ProcessId, Seen<TargetReason>>,
+    /// When tracing began: `CLOCK_BOOTTIME`, nanoseconds.
+    began_ns: u64,
     /// Those among them that have ended.
     pub ended: HashSet<ProcessId>,
     /// The newest piece of evidence, where it was a signal.
@@ -91,8 +93,8 @@ pub struct World {
 
 impl World {
     /// One of which nothing is known yet.
-    pub fn new(sees_connections: bool) -> Self {
-        Self { sees_connections, ..Self::default() }
+    pub fn new(sees_connections: bool, began_ns: u64) -> Self {
+        Self { sees_connections, began_ns, ..Self::default() }
     }
 
     /// A job may be told twice: at once, and with its type when the manager has answered.
@@ -176,7 +178,8 @@ impl World {
             Fact::Lost(lost) => self.losses.push(at, source, lost.clone()),
             Fact::Unavailable(what) => self.unavailable.push(at, source, what.clone()),
             Fact::Target(target) => {
-                self.targets.entry(target.id).or_insert(target.reason);
+                let seen = Seen { at, source, value: target.reason };
+                self.targets.entry(target.id).or_insert(seen);
             }
             Fact::Exec(_)
             | Fact::Fork(_)
@@ -244,6 +247,25 @@ impl World {
     pub fn prune(&mut self, now_ns: u64) {
         self.signals.prune(now_ns, |id| self.targets.contains_key(&id));
         self.people.prune();
+    }
+
+    /// Every target.
+    pub fn targets(&self) -> impl Iterator<Item = ProcessId> {
+        self.targets.keys().copied()
+    }
+
+    /// Why a process is a target.
+    pub fn target_reason(&self, id: ProcessId) -> Option<TargetReason> {
+        self.targets.get(&id).map(|target| target.value)
+    }
+
+    /// Since when the signals to a process are seen that was there before tracing began; `None` of others, and of the command,
+    /// which waits until everything is in place.
+    pub fn traced_since(&self, id: ProcessId) -> Option<u64> {
+        let target = self.targets.get(&id);
+        let is_command = target.is_some_and(|target| target.value == TargetReason::Command);
+        let since_ns = target.map_or(self.began_ns, Seen::ns);
+        (id.start_ns < self.began_ns && !is_command).then_some(since_ns)
     }
 
     /// Signals sent to a process, in order of time.
@@ -323,6 +345,19 @@ impl World {
     ) -> Option<&Setting> {
         let own = self.settings.at(Some(manager), unit, name, ns);
         own.or_else(|| self.settings.at(None, unit, name, ns))
+    }
+
+    /// The settings that a file says of this very instance of a template, and of no other.
+    pub fn set_for_instance(&self, manager: Manager, unit: &str) -> Vec<String> {
+        if unit_template(unit) == unit {
+            return Vec::new();
+        }
+        let directory = format!("/{unit}.d/");
+        let is_own = |setting: &Setting| {
+            setting.file.as_deref().is_some_and(|file| file.contains(&directory))
+        };
+        let known = self.settings.of(Some(manager), unit).chain(self.settings.of(None, unit));
+        known.filter(|it| is_own(it)).map(|it| it.name.clone()).collect()
     }
 
     /// Every line of those settings of a manager's units that add up over several lines, oldest first.

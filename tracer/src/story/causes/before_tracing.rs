@@ -1,7 +1,8 @@
-//! Ends of processes whose unit was being ended already when it was first looked at: what asked them to end came before.
+//! Ends that something from before the trace led to: a stop of the unit that was under way when that was first looked at, a
+//! signal that was waiting for the process.
 
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, Source};
+use crate::evidence::{Grade, S, Source, sig, signal_name};
 use crate::story::case::Case;
 use crate::story::fixes::UnitAt;
 use crate::story::manager::began_unseen;
@@ -10,7 +11,8 @@ use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::UnitCommand;
 use crate::story::unit_jobs::stop_job;
 use crate::story::verdict::{CauseId, LinkEvent, Outcome};
-use crate::story::{decide, fixes, units, words};
+use crate::story::world::SeenSignal;
+use crate::story::{decide, fixes, mechanism, relay, units, words};
 
 /// It exited, and no signal since tracing began decided it, but its unit had begun to end before.
 pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
@@ -67,4 +69,82 @@ pub fn asked_before(case: &Case<'_>) -> Option<Opinion> {
     .fixes(fixes::look_at_unit(&UnitAt::of(case.world, manager, unit)))
     .gap(format!("what had happened to {unit} before killtrace looked at it first was not seen"))
     .answer()
+}
+
+/// A signal that waited for a process when that was first looked at, and whose sending was not seen.
+struct Waiting<'a> {
+    number: u8,
+    /// When it was found waiting: `CLOCK_BOOTTIME`, nanoseconds.
+    found_ns: u64,
+    /// What had the process, which was stopped, go on, and so let the signal in.
+    woken: Option<&'a SeenSignal>,
+}
+
+impl<'a> Waiting<'a> {
+    /// How long a process may take to tidy up after it was asked to end.
+    const TIDIES_WITHIN: u64 = 300 * S;
+
+    fn of(case: &Case<'a>) -> Option<Self> {
+        let found = case.world.people.get(case.victim)?.at_first.as_ref()?;
+        let signals = || case.world.signals_to(case.victim).iter();
+        let was_unseen = |number: u8| {
+            let is_it = |seen: &SeenSignal| seen.value.number == number && seen.ns() <= found.ns;
+            found.pending.contains(&number) && !signals().any(is_it)
+        };
+        let number = match case.outcome {
+            Outcome::Signaled { .. } => {
+                case.exit.value.killed_by().filter(|number| was_unseen(*number))?
+            }
+            Outcome::Exited { .. } => {
+                let never_taken = &case.exit.value.pending;
+                // SIGTERM is the plainest.
+                let mut asking = sig::ASKING.into_iter().rev();
+                asking.find(|number| !never_taken.contains(number) && was_unseen(*number))?
+            }
+            Outcome::Unknown => return None,
+        };
+        let woken = signals().find(|seen| {
+            seen.value.number == sig::SIGCONT && (found.ns..=case.exit.ns()).contains(&seen.ns())
+        });
+        let let_in_ns = woken.map_or(found.ns, SeenSignal::ns);
+        let is_soon = case.exit.ns().saturating_sub(let_in_ns) < Self::TIDIES_WITHIN;
+        let is_killed = matches!(case.outcome, Outcome::Signaled { .. });
+        (is_killed || is_soon).then_some(Self { number, found_ns: found.ns, woken })
+    }
+
+    /// Who let it in, as a sentence after a space.
+    fn let_in(&self, case: &Case<'_>) -> String {
+        let Some(woken) = self.woken else { return String::new() };
+        let span = words::span(case.exit.ns().saturating_sub(woken.ns()));
+        let from = relay::from(case, woken, mechanism::of(&woken.value), "");
+        format!(" It had been stopped: SIGCONT let it go on, {span} before its end, from {from}.")
+    }
+}
+
+/// A signal that would end it, or ask it to, was waiting for it when it was first looked at: it had been stopped, say, or held
+/// the signal up.
+pub fn waited_before(case: &Case<'_>) -> Option<Opinion> {
+    if case.blow.is_some() || decide::undecided(case.world, case.exit).is_some() {
+        return None;
+    }
+    let waiting = Waiting::of(case)?;
+    let (victim, signal) = (case.victim_name(), signal_name(waiting.number));
+    let span = words::span(case.exit.ns().saturating_sub(waiting.found_ns));
+    let seems = match case.outcome {
+        Outcome::Exited { .. } => ", which seems to be why it ended",
+        _ => "",
+    };
+    let text = format!(
+        "{victim} {}. {signal} was waiting for it already when killtrace first looked at it, {span} before its end{seems}; \
+         who had sent that was not seen.{}",
+        case.outcome.clause(),
+        waiting.let_in(case),
+    );
+    let at = case.exit.at.shifted(waiting.found_ns);
+    let told = format!("{signal} was waiting for {victim}");
+    Finding::new(CauseId::Unknown, Fit::Program, Grade::Inferred, text)
+        .links([case.link(at, LinkEvent::Signal, Source::Proc, None, told)])
+        .links(waiting.woken.map(|woken| case.signal_link(woken, mechanism::of(&woken.value))))
+        .gap(format!("who sent {signal} to {victim} was not seen: that was before it was traced"))
+        .answer()
 }

@@ -210,6 +210,7 @@ pub const ALL: &[Ask] = &[
     commands::process_signal,
     commands::injected,
     before_tracing::asked_before,
+    before_tracing::waited_before,
     nothing::by_itself,
     nothing::unknown,
 ];

@@ -32,6 +32,10 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
         None if asked.is_some() => {
             format!("{victim} exited by itself with status {status}; no signal ended it.")
         }
+        None if let Some(doubt) = asked_before(case) => {
+            grade = Grade::Inferred;
+            format!("{victim} exited with status {status}; {doubt}")
+        }
         None => format!("{victim} exited by itself with status {status}; nobody killed it."),
     };
     if signal.is_some() || asked.is_some() || lost_before(case) {
@@ -45,6 +49,33 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
     Finding::new(CauseId::ExitedByItself, Fit::Mechanism, grade, explanation)
         .links(command.map(|it| it.link(case)))
         .answer()
+}
+
+/// Why it is not certain that nobody had asked it to end: it was there before tracing began, which was not long ago, and what it
+/// was sent then it may have answered since.
+fn asked_before(case: &Case<'_>) -> Option<String> {
+    /// What `docker stop` gives a process to end, from SIGTERM on; whoever uses more of `TimeoutStopSec=` is rare.
+    const ANSWERS_WITHIN: u64 = 10 * S;
+    let traced_ns = case.exit.ns().checked_sub(case.world.traced_since(case.victim)?)?;
+    let at_first = case.world.people.get(case.victim).and_then(|known| known.at_first.as_ref());
+    // An older recording has nothing of that.
+    let answers = at_first.map(|found| found.answers.as_deref().unwrap_or_default());
+    let which = match answers {
+        // It was gone before it could be looked at.
+        None => String::new(),
+        Some([]) => return None,
+        Some(numbers) => {
+            let names: Vec<String> = numbers.iter().map(|it| signal_name(*it)).collect();
+            format!(": it had a way of its own with {}", words::list(&names))
+        }
+    };
+    (traced_ns < ANSWERS_WITHIN).then(|| {
+        format!(
+            "no signal that ended it was seen in the {} that it was traced. Whether one from before had asked it to end is \
+             not known{which}.",
+            words::span(traced_ns)
+        )
+    })
 }
 
 /// A caught signal that might be thought the reason: its number, and what to say of it.
@@ -133,7 +164,7 @@ fn convention(case: &Case<'_>, status: u8) -> String {
     });
     // Children of one that is followed are told of; of others only some are.
     let followed = matches!(
-        case.world.targets.get(&case.victim),
+        case.world.target_reason(case.victim),
         Some(TargetReason::Command | TargetReason::Child)
     );
     told.unwrap_or_else(|| {

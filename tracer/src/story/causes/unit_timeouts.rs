@@ -3,10 +3,11 @@
 use super::units::request_links;
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{
-    Grade, JournalLine, Moment, Process, S, Source, base_name, sig, signal_name,
+    Grade, JournalLine, Moment, Process, ProcessId, S, Source, base_name, sig, signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
+use crate::story::halts::Halt;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::stopping::{self, Overrun};
@@ -30,11 +31,12 @@ pub fn stop_timeout(case: &Case<'_>) -> Option<Opinion> {
         Fit::Mechanism,
         Grade::Observed,
         format!(
-            "{} was killed by {}: {} was being stopped, and it {}.",
+            "{} was killed by {}: {} was being stopped, and it {}.{}",
             case.victim_name(),
             stop.manager_name(case),
             words::unit(&stop.unit),
-            overrun.hung(case, &stop)
+            overrun.hung(case, &stop),
+            overrun.extended(case, &stop).unwrap_or_default()
         ),
     )
     .settings(overrun.settings(case, &stop).into_iter().map(Some))
@@ -124,7 +126,7 @@ impl Limit {
                 vec![setting("Type").filter(|kind| GETS_READY.contains(&kind.value.as_str()))]
             }
             CauseId::UnitRuntimeMax => {
-                let extra = setting("RuntimeRandomizedExtraSec");
+                let extra = setting(EXTRA);
                 vec![extra.filter(|extra| extra.file.is_some())]
             }
             _ => Vec::new(),
@@ -146,6 +148,9 @@ impl Limit {
         }
     }
 }
+
+/// By how much the run time may be longer than its limit, at random.
+const EXTRA: &str = "RuntimeRandomizedExtraSec";
 
 /// The values of `Type=` by which a service is started only when it is ready.
 const GETS_READY: [&str; 4] = ["notify", "notify-reload", "forking", "dbus"];
@@ -305,6 +310,8 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
         command,
         failure_mode(case, &stop, limit, line),
         asked_for(case, &stop, limit),
+        halted(case, &stop, limit, line),
+        extended(case, &stop, limit, line),
     ];
     let (made_by, made_link) = scope_made(case, &stop).unzip();
     let told: String = details.iter().flatten().map(|detail| detail.text.as_str()).collect();
@@ -471,6 +478,56 @@ fn asked_for(case: &Case<'_>, stop: &UnitStop<'_>, limit: &Limit) -> Option<Deta
     let text = format!(" The stop was asked for: {}.", request.sentence(case)?);
     let links = request_links(case, stop, request);
     Some(Detail { text, links, ..Detail::default() })
+}
+
+/// That somebody had stopped the process whose sign of life, word or end was waited for: the victim, or the unit's main
+/// process. No other limit than that of its run time counts on what a process does.
+fn halted(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    limit: &Limit,
+    ran_out: &Seen<JournalLine>,
+) -> Option<Detail> {
+    if limit.id == CauseId::UnitRuntimeMax || limit.said == REQUEST {
+        return None;
+    }
+    // It is logged right before the signal, and may be read late.
+    let until_ns = ran_out.ns().min(stop.first.ns());
+    let main = main_at(case, stop, until_ns).filter(|main| *main != case.victim);
+    let halt = Halt::of(case, [Some(case.victim), main].into_iter().flatten(), until_ns)?;
+    let (text, links) = (halt.sentence(case), halt.links(case));
+    Some(Detail { text, links, ..Detail::default() })
+}
+
+/// The main process that a unit had at this time, by the word of its manager.
+fn main_at(case: &Case<'_>, stop: &UnitStop<'_>, ns: u64) -> Option<ProcessId> {
+    let mut changes = stop.history?.changes.iter().rev().filter(|change| change.ns() <= ns);
+    let pid = changes.find_map(|change| change.value.get("MainPID")?.as_u64())?;
+    case.world.people.at(u32::try_from(pid).ok().filter(|pid| *pid != 0)?, ns)
+}
+
+/// That the limit had been put off, where it is known from when on it counts.
+fn extended(
+    case: &Case<'_>,
+    stop: &UnitStop<'_>,
+    limit: &Limit,
+    ran_out: &Seen<JournalLine>,
+) -> Option<Detail> {
+    let history = stop.history?;
+    let is_started = ran_out.value.message.contains(": start operation timed out");
+    // Of the other types a command starts it.
+    let gets_ready = || matches!(history.text("Type"), Some("notify" | "notify-reload" | "dbus"));
+    let has_extra = || units::unit_setting(case, stop, EXTRA, EXTRA).is_some();
+    let since = match limit.id {
+        CauseId::UnitStartTimeout if is_started && gets_ready() => "ExecMainStartTimestamp",
+        CauseId::UnitRuntimeMax if !has_extra() => "ActiveEnterTimestamp",
+        _ => return None,
+    };
+    // Microseconds of the time of day.
+    let since_us = history.now.get(since)?.as_u64().filter(|since| *since != 0)?;
+    let ran_out_us = u64::try_from(ran_out.at.time.unix_ns() / 1_000).ok()?;
+    let text = stopping::extended(stop, ran_out_us.checked_sub(since_us)?, limit.property)?;
+    Some(Detail { text, ..Detail::default() })
 }
 
 /// Who had a scope made by systemd-run(1), and the link of it: that goes on as the first process of the scope, by executing

@@ -91,6 +91,9 @@ pub struct UnitAt {
     pub user: Option<Whose>,
     /// It was made by a program (`systemd-run`, logind): there is no file of its to change.
     pub transient: bool,
+    /// The settings that a drop-in of this very instance of a template says, or the manager was told of it alone: what is said
+    /// to all instances does not count against that.
+    pub own_settings: Vec<String>,
     /// Its own file, where that is gone: nothing can be changed, and it cannot be started, before that is back.
     pub lost_file: Option<String>,
 }
@@ -104,6 +107,7 @@ impl UnitAt {
             instance: unit.to_owned(),
             user: None,
             transient: false,
+            own_settings: Vec::new(),
             lost_file: None,
         }
     }
@@ -121,6 +125,7 @@ impl UnitAt {
             instance: unit.to_owned(),
             user,
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
+            own_settings: world.set_for_instance(manager, unit),
             lost_file: None,
         }
     }
@@ -171,7 +176,9 @@ impl UnitAt {
 
     /// The commands that set one line.
     pub(super) fn set(&self, section: &str, line: &str) -> Vec<String> {
-        let name = self.drop_in_name();
+        let setting = line.split_once('=').map_or(line, |(name, _)| name);
+        let is_own = self.own_settings.iter().any(|own| own == setting);
+        let name = if is_own { self.instance.clone() } else { self.drop_in_name() };
         if self.transient && name == self.unit {
             return vec![self.made_anew(&format!("with: {} -p {line} …", self.run()))];
         }
@@ -180,7 +187,6 @@ impl UnitAt {
             None => format!("sudo {command} {}", quoted(&format!("/etc/systemd/system/{file}"))),
         };
         let directory = format!("{name}.d");
-        let setting = line.split_once('=').map_or(line, |(name, _)| name);
         // A file for each setting: one remedy does not undo another. The last by its name has the last word, also over
         // `systemctl edit`'s override.conf.
         let file = there("tee", &format!("{directory}/zz-killtrace-{setting}.conf"));

@@ -2,7 +2,7 @@
 
 use super::super::stopping::Choice;
 use super::super::unit_command::UnitCommand;
-use super::super::verdict::{Fix, counts_from_start};
+use super::super::verdict::{DecidingSetting, Fix, counts_from_start};
 use super::sessions::multiplexer;
 use super::unit_at::{UnitAt, journal};
 use super::{LOOKS, fix, operand, quoted, remark, run_by_systemd};
@@ -106,6 +106,7 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
         .but("the helpers of a main process that ends them itself, in an order of its own, get SIGTERM from systemd as well")
         .check(at.show("KillMode"))
         .see("systemd.kill(5)"),
+        Choice::Group(setting) => leave_started(at, setting),
         Choice::Hangup(_) => fix(
             "send it no SIGHUP when the unit is stopped",
             at.set(at.section(), "SendSIGHUP=no"),
@@ -115,6 +116,23 @@ pub fn other_choice(at: &UnitAt, choice: &Choice) -> Option<Fix> {
         .check(at.show("SendSIGHUP"))
         .see("systemd.kill(5)"),
     })
+}
+
+/// What the main process has started is left alone by a stop, as services want it whose work that is: cron, sshd.
+fn leave_started(at: &UnitAt, group: &DecidingSetting) -> Fix {
+    let drop_in = group.place().filter(|place| place.contains(".d/"));
+    let over = drop_in.map(|place| {
+        remark(&format!(
+            "{place} stands over the unit's own file, which may say otherwise: {}",
+            at.systemctl(&format!("cat {}", quoted(&at.unit)))
+        ))
+    });
+    let fix = kill_mode_process(at);
+    Fix {
+        title: "let what it has started go on when it is stopped".to_owned(),
+        commands: over.into_iter().chain(fix.commands).collect(),
+        ..fix
+    }
 }
 
 /// A unit of its own for a helper, which runs as `user` where that is not root. `program`: its name; `command`: what

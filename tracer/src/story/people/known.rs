@@ -49,6 +49,8 @@ pub struct Known {
     pub ended_ns: Option<u64>,
     /// The programs that it ran before, oldest first.
     pub earlier: Vec<Program>,
+    /// How it stood to signals when `/proc` was first looked at.
+    pub at_first: Option<AtFirst>,
     /// When what it runs now was first told of. What `/proc` says has the time of having been read, and is there
     /// before the kernel's records of earlier moments are.
     pub(super) told_ns: u64,
@@ -176,6 +178,17 @@ impl Known {
             uid: self.uid,
         })
     }
+}
+
+/// How a process stood to signals when it was first looked at.
+#[derive(Clone, Debug)]
+pub struct AtFirst {
+    /// When that was.
+    pub ns: u64,
+    /// Signals that it had not taken yet.
+    pub pending: Vec<u8>,
+    /// Signals that ask to end which it caught or held up, where that was looked at.
+    pub answers: Option<Vec<u8>>,
 }
 
 /// How much memory texts take, bytes.

@@ -3,6 +3,7 @@
 use super::{abort_timeout_setting, aborts, is_true, signal_setting, timeout_setting};
 use crate::evidence::{Grade, JournalLine, MS, S, SignalResult, Source, sig, signal_name};
 use crate::story::case::Case;
+use crate::story::halts::Halt;
 use crate::story::journal::said_of_run;
 use crate::story::manager::main_process::asked_to_end;
 use crate::story::manager::{UnitStop, is_last_resort};
@@ -101,6 +102,12 @@ impl<'a> Overrun<'a> {
         if self.abort.is_some() {
             found.extend(timeout_setting(case, stop));
         }
+        // Of the others it may be the first that they got.
+        let is_aborting =
+            |said: &Seen<JournalLine>| said.value.message.contains("timed out. Aborting");
+        if self.first.is_none() && self.said.is_some_and(is_aborting) {
+            found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
+        }
         // By a watchdog a unit is aborted that nobody stops.
         if self.abort.is_some() || self.limit == Limit::Abort && stop.job.is_some() {
             found.extend(aborts(case, stop, "TimeoutStopFailureMode"));
@@ -134,6 +141,20 @@ impl<'a> Overrun<'a> {
                 vec![fixes::stop_timeout(&at, &name(abort)), fixes::abort_timeout(&at, &last)]
             }
         }
+    }
+
+    /// That the process which was asked to end had been stopped since.
+    pub fn halt(&self, case: &Case<'a>) -> Option<Halt<'a>> {
+        let asked = self.abort.or(self.first).or(self.main)?;
+        let until_ns = case.blow?.signal.ns().saturating_sub(1);
+        Halt::of(case, [asked.value.target.id], until_ns)
+    }
+
+    /// That the limit of the stop had been put off.
+    pub fn extended(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
+        let first = self.first.filter(|_| self.limit == Limit::Stop && self.abort.is_none())?;
+        let waited_ns = case.blow?.signal.ns().saturating_sub(first.ns());
+        super::extended(stop, waited_ns / 1_000, "TimeoutStopUSec")
     }
 
     /// How it reads: ` It had not ended 90 s after SIGTERM, so SIGKILL followed (TimeoutStopSec=1min 30s, …).`

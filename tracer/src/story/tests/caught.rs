@@ -246,7 +246,7 @@ fn an_exit_under_a_debugger() {
         };
         let scene = Scene::default().target(&victim, TargetReason::Pid);
         let scene = scene.exec(1, tracer, &[comm, "-p", "42"], &[]);
-        scene.add(10, Source::Kernel, Fact::Exit(exit)).death().cause
+        scene.add(60_000, Source::Kernel, Fact::Exit(exit)).death().cause
     };
     let cause = under("gdb");
     assert_eq!((cause.id, cause.evidence), (CauseId::ExitedByItself, Grade::Inferred));

@@ -53,4 +53,5 @@ mod unasked;
 mod unexplained;
 mod unit_helpers;
 mod unit_timeouts;
+mod waiting;
 mod who_shut_down;

@@ -571,3 +571,60 @@ fn a_survived_reload_is_no_part_of_a_later_stop() {
     let text = &death.cause.explanation;
     assert!(text.contains("which stopped v.service: root ran \"systemctl stop v\""), "{text}");
 }
+
+/// What a drop-in changed is why the work of a service that leaves it alone by itself is ended.
+#[test]
+fn a_kill_mode_that_takes_along_what_was_started_is_told() {
+    let told = |pid: u32, mode: &str, place: Option<(&str, u32)>| {
+        let victim = task_in(pid, "job", CGROUP);
+        Scene::watching(&victim)
+            .unit(1, "v.service", &[("MainPID", Value::from(142))])
+            .setting("v.service", "KillMode", mode, place)
+            .exec(4900, root(90, "systemctl"), &["systemctl", "restart", "v"], &[])
+            .job(4950, 700, "restart", "v.service")
+            .ended_by(systemd(), victim)
+    };
+    let place = Some(("/run/systemd/system/v.service.d/k.conf", 2));
+    let death = told(150, "control-group", place);
+    assert_eq!(death.cause.id, CauseId::UnitStopRequested, "{death:#?}");
+    let words = "Whatever v.service has started is ended with it (KillMode=control-group, set in \
+                 /run/systemd/system/v.service.d/k.conf:2).";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert_eq!(death.cause.settings[0].line, Some(2), "{death:#?}");
+    let fix = death.fixes.iter().find(|fix| fix.title.contains("go on when it is stopped"));
+    let fix = fix.expect("a remedy");
+    assert!(fix.commands[0].contains("k.conf:2 stands over the unit's own file"), "{fix:#?}");
+    assert!(fix.commands.concat().contains("KillMode=process"), "{fix:#?}");
+    // The default is nobody's choice, and the main process is asked in any case.
+    for death in [
+        told(150, "control-group", None),
+        told(142, "control-group", place),
+        told(150, "process", place),
+    ] {
+        assert!(!death.cause.explanation.contains("Whatever"), "{death:#?}");
+    }
+}
+
+/// What is said to all instances does not count against what is said to one.
+#[test]
+fn a_limit_of_one_instance_is_changed_there() {
+    let told = |file: &str| {
+        let victim = task_in(150, "job", "/system.slice/system-nm.slice/nm@x.service");
+        let line = JournalLine {
+            message: "nm@x.service: Service reached runtime time limit. Stopping.".to_owned(),
+            pid: Some(1),
+            uid: Some(0),
+            about_unit: Some("nm@x.service".to_owned()),
+            ..JournalLine::default()
+        };
+        let death = Scene::watching(&victim)
+            .setting("nm@x.service", "RuntimeMaxSec", "2", Some((file, 3)))
+            .add(4999, Source::Journal, Fact::Journal(line))
+            .ended_by(systemd(), victim);
+        death.fixes[0].commands[0].clone()
+    };
+    let of_one = told("/etc/systemd/system/nm@x.service.d/b.conf");
+    assert_eq!(of_one, "sudo mkdir -p /etc/systemd/system/nm@x.service.d");
+    let of_all = told("/etc/systemd/system/nm@.service.d/b.conf");
+    assert_eq!(of_all, "sudo mkdir -p /etc/systemd/system/nm@.service.d");
+}

@@ -314,8 +314,9 @@ fn a_command_that_asks_a_server_to_shut_down_is_told() {
     let server = task_in(42, "cache-server", "/system.slice/cache.service");
     let play = |args: &[&str], ran_ms: u64, uid: u32| {
         let client = Task { uid, euid: uid, ..task(90, args[0]) };
-        let scene = Scene::watching(&server).exec(ran_ms, client, args, &[]);
-        scene.exit(5000, server.clone(), 0, true).death()
+        // It has been traced for longer than the answer to anything takes.
+        let scene = Scene::watching(&server).exec(60_000 + ran_ms, client, args, &[]);
+        scene.exit(65_000, server.clone(), 0, true).death()
     };
     let death = play(&["cache-cli", "SHUTDOWN", "nosave"], 4970, 0);
     assert_told(

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::scene::{Scene, at, root, signal, systemd, task_in};
-use crate::evidence::{Fact, Gone, JournalLine, ProcessSnapshot, Source, TargetReason, Task, sig};
+use crate::evidence::{
+    Disposition, Fact, Gone, JournalLine, ProcessSnapshot, SignalResult, SignalSent, Source,
+    TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death};
 
 const FILE: &str = "/etc/systemd/system/v.service";
@@ -195,4 +198,138 @@ fn a_program_that_goes_to_the_background_is_told_as_that() {
     for death in [told("simple", 140), told("forking", 142), lost] {
         assert!(!death.cause.explanation.contains("background"), "{}", death.cause.explanation);
     }
+}
+
+/// Who cannot run gives no sign of life: who stopped it is the reason.
+#[test]
+fn a_watchdog_that_barks_at_a_process_that_was_stopped() {
+    let told = |goes_on: bool, message: &str, number: u8| {
+        let pkill = root(task_in(90, "pkill", "/user.slice/x.scope"));
+        let stop = |number| SignalSent { fatal: false, ..signal(number, pkill.clone(), victim()) };
+        let scene = Scene::default()
+            .user(0, "root")
+            .exec(1990, pkill.clone(), &["pkill", "-STOP", "v"], &[])
+            .signal(2000, stop(sig::SIGSTOP));
+        let scene = if goes_on { scene.signal(2500, stop(sig::SIGCONT)) } else { scene };
+        timed_out(scene, &victim(), &[("WatchdogSec", "3")], (message, number))
+    };
+    let watchdog = "Watchdog timeout (limit 3s)!";
+    let death = told(false, watchdog, sig::SIGABRT);
+    assert_eq!(death.cause.id, CauseId::UnitWatchdog, "{death:#?}");
+    let words = "v[142] was stopped then, and could do nothing: 3 s before, it had got SIGSTOP from pkill[90]: root ran \
+                 \"pkill -STOP v\"";
+    let text = &death.cause.explanation;
+    assert!(text.contains(words), "{text}");
+    let texts: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
+    assert!(texts[0].contains("pkill -STOP v") && texts[1].contains("SIGSTOP"), "{texts:?}");
+    for death in [
+        told(true, watchdog, sig::SIGABRT),
+        told(false, "Service reached runtime time limit. Stopping.", sig::SIGTERM),
+    ] {
+        assert!(!death.cause.explanation.contains("SIGSTOP"), "{death:#?}");
+    }
+}
+
+#[test]
+fn a_limit_that_was_put_off_is_told() {
+    let told = |took_ms: i128, access: &str| {
+        let ran_out_us = at(5000).time.unix_ns() / 1000;
+        let since = u64::try_from(ran_out_us - took_ms * 1000).expect("a time");
+        let properties = [
+            ("Type", json!("notify")),
+            ("NotifyAccess", json!(access)),
+            ("TimeoutStartUSec", json!(3_000_000)),
+            ("ExecMainStartTimestamp", json!(since)),
+        ];
+        let scene = Scene::default().unit(500, "v.service", &properties);
+        let started = ("start operation timed out. Terminating.", sig::SIGTERM);
+        timed_out(scene, &victim(), &[("TimeoutStartSec", "3")], started).cause.explanation
+    };
+    let words = "It was given 6.3 s, 3.3 s more than that limit: it seems that a process of its own had asked for more time \
+                 (EXTEND_TIMEOUT_USEC=, sd_notify(3); NotifyAccess=all).";
+    assert!(told(6300, "all").contains(words), "{}", told(6300, "all"));
+    for text in [told(3100, "all"), told(6300, "none")] {
+        assert!(!text.contains("EXTEND_TIMEOUT_USEC"), "{text}");
+    }
+}
+
+#[test]
+fn a_stop_that_was_put_off_is_told() {
+    let told = |access: &str| {
+        let properties = [("NotifyAccess", json!(access)), ("TimeoutStopUSec", json!(2_000_000))];
+        let asked = SignalSent {
+            disposition: Some(Disposition::Ignore),
+            result: SignalResult::Ignored,
+            fatal: false,
+            ..signal(sig::SIGTERM, systemd(), victim())
+        };
+        Scene::watching(&victim())
+            .unit(1, "v.service", &properties)
+            .job(1000, 7, "stop", "v.service")
+            .signal(1001, asked)
+            .signal(6001, signal(sig::SIGKILL, systemd(), victim()))
+            .exit(6002, victim(), 9, true)
+            .death()
+            .cause
+            .explanation
+    };
+    let text = told("main");
+    assert!(text.contains("It was given 5 s, 3 s more than that limit"), "{text}");
+    assert!(!told("none").contains("more than that limit"), "{}", told("none"));
+}
+
+/// After SIGTERM systemd sends SIGCONT; who stops it after that keeps it from ending.
+#[test]
+fn a_process_that_was_stopped_when_it_was_to_end() {
+    let told = |goes_on: bool| {
+        let sent = |number, sender: Task| SignalSent {
+            disposition: Some(Disposition::Handler),
+            fatal: false,
+            ..signal(number, sender, victim())
+        };
+        let kill = task_in(90, "kill", "/user.slice/x.scope");
+        let scene = Scene::watching(&victim())
+            .unit(1, "v.service", &[("TimeoutStopUSec", json!(3_000_000))])
+            .job(1000, 7, "stop", "v.service")
+            .signal(1001, sent(sig::SIGTERM, systemd()))
+            .exec(1100, kill.clone(), &["kill", "-STOP", "142"], &[])
+            .signal(1110, sent(sig::SIGSTOP, kill.clone()));
+        let scene = if goes_on { scene.signal(1200, sent(sig::SIGCONT, kill)) } else { scene };
+        scene
+            .signal(4001, signal(sig::SIGKILL, systemd(), victim()))
+            .exit(4002, victim(), 9, true)
+            .death()
+    };
+    let death = told(false);
+    let words = "v[142] was stopped then, and could do nothing: 2.8 s before, it had got SIGSTOP from kill[90]: alice ran \
+                 \"kill -STOP 142\"";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert!(death.chain.iter().any(|link| link.text.contains("sent SIGSTOP")), "{death:#?}");
+    assert!(!told(true).cause.explanation.contains("SIGSTOP"));
+}
+
+/// What was born while the unit was being stopped is aborted with the rest.
+#[test]
+fn the_mode_that_aborts_is_told_of_what_was_not_asked_before() {
+    let told = |then: &str| {
+        let mut late = victim();
+        late.id.start_ns = at(3000).boot_ns;
+        let line = JournalLine {
+            message: format!("v.service: State 'stop-sigterm' timed out. {then}."),
+            pid: Some(1),
+            uid: Some(0),
+            about_unit: Some("v.service".to_owned()),
+            ..JournalLine::default()
+        };
+        let death = Scene::watching(&late)
+            .unit(1, "v.service", &[("MainPID", json!(140)), ("FinalKillSignal", json!(9))])
+            .setting("v.service", "TimeoutStopFailureMode", "abort", Some((FILE, 4)))
+            .job(1000, 7, "stop", "v.service")
+            .add(5000, Source::Journal, Fact::Journal(line))
+            .signal(5001, signal(sig::SIGKILL, systemd(), late.clone()))
+            .exit(5002, late, 9, true)
+            .death();
+        has_setting(&death, "TimeoutStopFailureMode", 4)
+    };
+    assert!(told("Aborting") && !told("Killing"));
 }

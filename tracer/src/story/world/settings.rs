@@ -88,6 +88,15 @@ impl Settings {
         Some(&seen.value)
     }
 
+    /// The newest value of each setting of a unit, in the order of their names.
+    pub fn of(&self, manager: Option<Manager>, unit: &str) -> impl Iterator<Item = &Setting> {
+        let scope = self.0.get(&manager).and_then(|known| known.values.get(unit));
+        let newest = scope.into_iter().flat_map(|scope| scope.values.values());
+        let mut newest: Vec<_> = newest.filter_map(|values| Some(&values.last()?.value)).collect();
+        newest.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        newest.into_iter()
+    }
+
     /// Every line of those of which every line is told, oldest first.
     pub fn lines(
         &self,
