@@ -153,6 +153,11 @@ const MAX_PART: usize = 3;
 /// How much longer than the kernel's a name is shown.
 const MAX_NAME: usize = 64;
 
+/// Whether a name has such letters, and no sentence.
+fn is_of_name(letter: char) -> bool {
+    letter.is_alphanumeric() || "._+-".contains(letter)
+}
+
 impl Process {
     /// Its name: `comm`, and where the kernel cut that off, the executable's, which goes on from there. Whoever calls a
     /// program so chooses the rest of it as well: only what looks like a name, and no sentence, is taken from there.
@@ -161,15 +166,27 @@ impl Process {
         let comm = self.comm.as_deref().filter(|comm| !comm.is_empty())?;
         let exe = self.exe.as_deref().map(base_name).unwrap_or_default();
         let whole = exe.strip_suffix(" (deleted)").unwrap_or(exe);
+        if self.is_called_by_number(comm, whole) {
+            return Some(whole);
+        }
         // It can have been cut within a letter: then up to three bytes of that are left, and are told as one.
         let begin = comm.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(comm);
         let rest = whole.strip_prefix(begin);
-        let is_name = |rest: &str| {
-            rest.chars().all(|letter| letter.is_alphanumeric() || "._+-".contains(letter))
-        };
+        let is_name = |rest: &str| rest.chars().all(is_of_name);
         let is_cut =
             comm.len() >= COMM_LEN && begin.len() >= COMM_LEN - MAX_PART && whole.len() <= MAX_NAME;
         Some(if is_cut && rest.is_some_and(is_name) { whole } else { comm })
+    }
+
+    /// Whether a name is that of the file descriptor by which a program was executed (fexecve(3)), before Linux 6.14: its first
+    /// argument and the kernel agree on another.
+    fn is_called_by_number(&self, comm: &str, exe: &str) -> bool {
+        let first = self.cmdline.iter().flatten().next().map(|first| base_name(first));
+        comm.bytes().all(|byte| byte.is_ascii_digit())
+            && !exe.is_empty()
+            && exe.len() <= MAX_NAME
+            && exe.chars().all(is_of_name)
+            && first == Some(exe)
     }
 
     /// What its program is called by whoever starts it: its name where that is the program's or one of the words that it was
@@ -304,6 +321,27 @@ mod tests {
         called(&none, "/tmp/systemd", &none);
         let few = format!("sys{}", "\u{fffd}".repeat(4));
         called(&few, "/tmp/systemd", &few);
+    }
+
+    #[test]
+    fn a_program_that_a_descriptor_was_executed_of_has_its_own_name() {
+        let called = |comm: &str, exe: &str, first: &str| {
+            let process = Process {
+                comm: Some(comm.to_owned()),
+                exe: Some(exe.to_owned()),
+                cmdline: Some(vec![first.to_owned(), "--deserialize".to_owned()]),
+                ..Process::default()
+            };
+            process.name().map(str::to_owned)
+        };
+        let executor = "/usr/lib/systemd/systemd-executor";
+        assert_eq!(called("8", executor, executor).as_deref(), Some("systemd-executor"));
+        // By a link of that name, and by what nobody says.
+        assert_eq!(called("8", executor, "/tmp/8").as_deref(), Some("8"));
+        assert_eq!(called("8", "/tmp/8", "/tmp/8").as_deref(), Some("8"));
+        let sentence = "/tmp/x was ended by root";
+        assert_eq!(called("8", sentence, sentence).as_deref(), Some("8"));
+        assert_eq!(called("8x", executor, executor).as_deref(), Some("8x"));
     }
 
     #[test]

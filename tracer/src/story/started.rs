@@ -3,6 +3,8 @@
 //!
 //! Such a process is the manager's child. Who is behind it is no parent of it, but whoever asked the manager.
 
+use std::net::SocketAddr;
+
 use super::actor::Actor;
 use super::case::Case;
 use super::links::call_link;
@@ -67,6 +69,7 @@ impl Started {
         by_person
             .or_else(|| timer.as_ref().map(|(unit, at)| run.by_trigger(unit, *at)))
             .or_else(|| run.by_job(hops))
+            .or_else(|| run.by_connection())
     }
 
     /// The unit of a process where something had just started it for what it did, by the jobs that were seen.
@@ -237,6 +240,18 @@ impl<'c, 'a> Run<'c, 'a> {
         Started { by, links: vec![self.trigger_link(trigger, at)] }
     }
 
+    /// A socket that starts an instance for each connection (`Accept=yes`): its name has both ends.
+    fn by_connection(&self) -> Option<Started> {
+        let (socket, peer) = connection_of(&self.unit)?;
+        let begun = self.case.exit.at.shifted(self.began_ns());
+        let text = format!("{socket} started {} for a connection from {peer}", self.unit);
+        let source = crate::evidence::Source::Kernel;
+        let mut link = self.case.link(begun, LinkEvent::UnitState, source, None, text);
+        link.evidence = Grade::Inferred;
+        let clause = format!("started by {socket}, it seems, for a connection from {peer}");
+        Some(Started { by: By::Cause(clause), links: vec![link] })
+    }
+
     fn trigger_link(&self, trigger: &str, at: Moment) -> Link {
         let text = format!("{trigger} started {}", self.unit);
         let source = crate::evidence::Source::Bus;
@@ -332,6 +347,22 @@ impl<'c, 'a> Run<'c, 'a> {
         let by = By::Cause(what);
         Started { by, links }
     }
+}
+
+/// The socket that a unit was started by for one connection, and its other end, by the unit's name:
+/// `ks@0-127.0.0.1:7777-127.0.0.1:50964.service` (`instance_from_socket` in `src/core/socket.c`).
+fn connection_of(unit: &str) -> Option<(String, SocketAddr)> {
+    let (prefix, instance) = unit.strip_suffix(".service")?.split_once('@')?;
+    let mut parts = instance.split('-');
+    let (number, local, remote) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_it = parts.next().is_none() && number.parse::<u64>().is_ok() && end(local).is_some();
+    is_it.then_some((format!("{prefix}.socket"), end(remote)?))
+}
+
+/// One end of a connection as such a name has it: an IPv6 address stands there without brackets.
+fn end(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.rsplit_once(':')?;
+    Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
 }
 
 /// Who had a unit started, as a clause that stands in brackets itself.

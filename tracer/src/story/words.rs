@@ -58,17 +58,17 @@ fn in_quotes(text: &str) -> String {
 /// The command line as one would type it, to stand between quotes; or `comm` where the arguments are unknown.
 pub fn command_line(process: &Process) -> String {
     match &process.cmdline {
-        Some(args) if !args.is_empty() => shortened(args, MAX_COMMAND),
+        Some(args) if !args.is_empty() => shortened(args, MAX_COMMAND, in_quotes),
         _ => in_quotes(process.name().unwrap_or("?")),
     }
 }
 
-/// The same for a remark on its own, where its end matters as well.
+/// The same for a remark on its own, where no quotation marks are around it and its end matters as well.
 pub fn whole_command_line(process: &Process) -> String {
     /// Nobody reads more.
     const MOST: usize = 1000;
     match &process.cmdline {
-        Some(args) if !args.is_empty() => shortened(args, MOST),
+        Some(args) if !args.is_empty() => shortened(args, MOST, str::to_owned),
         _ => command_line(process),
     }
 }
@@ -89,7 +89,7 @@ pub fn shell_command(process: &Process) -> Option<String> {
     (known && line.chars().count() <= MAX_COMMAND).then_some(line)
 }
 
-fn shortened(args: &[String], max: usize) -> String {
+fn shortened(args: &[String], max: usize, escaped: fn(&str) -> String) -> String {
     // A rewritten title leaves empty arguments behind, or blanks.
     let is_blank = |arg: &String| arg.bytes().all(|byte| byte == b' ');
     // A title without a colon has all that is left in its first word: `npm start`.
@@ -107,7 +107,7 @@ fn shortened(args: &[String], max: usize) -> String {
         }
         // A rewritten title (`sshd: alice@pts/0`) is one argument and no word to quote.
         let word = if args.len() == 1 { arg.trim_end().to_owned() } else { quoted(arg) };
-        line.push_str(&with_short_ids(&in_quotes(&word)));
+        line.push_str(&with_short_ids(&escaped(&word)));
         if let Some((end, _)) = line.char_indices().nth(max) {
             line.truncate(end);
             line.push('…');
@@ -212,9 +212,12 @@ mod tests {
     fn ids_of_containers_are_short_in_a_sentence() {
         let id = "4fa6e0f0c6786287e131c3852c58a2e01cc697a68231826813597e4994f1d6e2";
         let args = ["runc".to_owned(), "kill".to_owned(), id.to_owned(), "KILL".to_owned()];
-        assert_eq!(shortened(&args, MAX_COMMAND), "runc kill 4fa6e0f0c678… KILL");
+        assert_eq!(shortened(&args, MAX_COMMAND, in_quotes), "runc kill 4fa6e0f0c678… KILL");
         let script = ["sh".to_owned(), "-c".to_owned(), format!("runc kill {id} 9; sleep 1")];
-        assert_eq!(shortened(&script, MAX_COMMAND), "sh -c 'runc kill 4fa6e0f0c678… 9; sleep 1'");
+        assert_eq!(
+            shortened(&script, MAX_COMMAND, in_quotes),
+            "sh -c 'runc kill 4fa6e0f0c678… 9; sleep 1'"
+        );
         for other in ["deadbeef", &format!("x{id}"), &format!("{id}0"), "naïve f00"] {
             assert_eq!(with_short_ids(other), *other);
         }
@@ -223,7 +226,11 @@ mod tests {
     #[test]
     fn a_title_ends_with_its_last_word() {
         let line = |args: &[&str]| {
-            shortened(&args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(), MAX_COMMAND)
+            shortened(
+                &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(),
+                MAX_COMMAND,
+                in_quotes,
+            )
         };
         assert_eq!(line(&["a daemon --serve", "      ", " "]), "a daemon --serve");
         assert_eq!(line(&["nginx: worker  ", ""]), "nginx: worker");
@@ -232,6 +239,14 @@ mod tests {
         assert_eq!(line(&["/opt/a b", "c", ""]), "'/opt/a b' c ''");
         assert_eq!(line(&["grep", "-r", ""]), "grep -r ''");
         assert_eq!(line(&[" "]), "");
+    }
+
+    #[test]
+    fn quotation_marks_are_escaped_within_such_alone() {
+        let args = ["timeout", "1", "sh", "-c", "trap \"\" TERM"].map(str::to_owned);
+        let process = Process { cmdline: Some(args.to_vec()), ..Process::default() };
+        assert_eq!(command_line(&process), r#"timeout 1 sh -c 'trap \"\" TERM'"#);
+        assert_eq!(whole_command_line(&process), r#"timeout 1 sh -c 'trap "" TERM'"#);
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl Actor {
         self.service.is_some() && self.started.is_none()
     }
 
+    /// Whether a service did it that acts by itself.
+    pub const fn is_of_service(&self) -> bool {
+        self.service.is_some()
+    }
+
     /// Whether it was part of what somebody is known to have had a service manager run.
     pub const fn is_run_through_unit(&self) -> bool {
         self.through.is_some()

@@ -2,7 +2,7 @@
 
 use super::{Finding, Fit, Opinion, unit_remedies};
 use crate::evidence::{
-    Exit, Grade, MS, Manager, Mechanism, Moment, S, Task, base_name, sig, signal_name,
+    CgroupOwner, Exit, Grade, MS, Manager, Mechanism, Moment, S, Task, base_name, sig, signal_name,
 };
 use crate::story::actor::{Actor, Place, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
@@ -15,7 +15,7 @@ use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
 use crate::story::told::is_by_unit;
 use crate::story::upstream::End;
-use crate::story::verdict::{CauseId, Fix, Link, Outcome};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{fixes, mechanism, newborn, units, words};
 
@@ -116,12 +116,24 @@ pub fn user_command(case: &Case<'_>) -> Option<Opinion> {
             way(case)
         ),
     )
+    .settings([service_line(case, &actor)])
     .links(units::command_links(case, &actor))
     .fixes(match script {
         Some(script) => Some(script.fix()),
         None => look_at_asker(case, &actor),
     })
     .answer()
+}
+
+/// The line that has a service run who did so of its own accord.
+fn service_line(case: &Case<'_>, actor: &Actor) -> Option<DecidingSetting> {
+    let owner = CgroupOwner::of(actor.command.cgroup.as_deref()?);
+    let (manager, unit) = owner.innermost_unit()?;
+    // A daemon is no command, and does what it does for reasons that are not there.
+    let task = &case.blow?.signal.value.sender;
+    let is_command =
+        actor.is_of_service() && case.world.people.get(task.id)?.parents.first()?.pid == 1;
+    is_command.then(|| units::only_line(case, manager, unit, "ExecStart")).flatten()
 }
 
 /// To look at the job or the unit that did so of its own accord. Among its own processes a unit does as it likes.

@@ -9,10 +9,11 @@ use crate::evidence::{
 use crate::story::actor::Actor;
 use crate::story::case::Case;
 use crate::story::decide::{Blow, Way};
+use crate::story::fixes::UnitAt;
 use crate::story::stopping::AskedToEnd;
-use crate::story::verdict::{CauseId, Link, LinkEvent};
+use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, LinkEvent};
 use crate::story::world::Seen;
-use crate::story::{fixes, mechanism, si_code, signals, words};
+use crate::story::{fixes, mechanism, si_code, signals, units, words};
 
 /// The lowest address that can be mapped (`vm.mmap_min_addr` on most machines): what is below comes of a null
 /// pointer, with the place of a field added to it.
@@ -329,13 +330,19 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     } else {
         ""
     };
+    let set = if grows { unit_limits(case) } else { Vec::new() };
+    let set_told = set.iter().map(units::cited).collect::<Vec<_>>();
+    let set_told = match &set_told[..] {
+        [] => String::new(),
+        told => format!(" Its unit has {}.", words::list(told)),
+    };
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
     let shortened = missing.filter(|file| file.offset >= file.size);
     let writer = shortened.and_then(|file| overwriter(case, file, blow.signal.ns()));
     let written = writer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
     let explanation =
-        format!("{text}.{meaning}{written}{place}{end}{meddled}{}{stopped}", core(case));
+        format!("{text}.{meaning}{set_told}{written}{place}{end}{meddled}{}{stopped}", core(case));
     // A program's own data is its own affair.
     let is_code = hit.is_some_and(|hit| hit.permissions.contains('x'));
     // Of a path that could not be taken whole the beginning is missing.
@@ -355,8 +362,24 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .fixes(replaced.map(|file| fixes::replace_file(&file.path)))
         .fixes(missing.filter(|file| is_huge_pages(file)).map(|_| fixes::huge_pages()))
         .fixes([core_fix(case)])
+        .fixes(set.iter().filter_map(|limit| raised(case, limit)))
         .fixes(limit)
+        .settings(set.into_iter().map(Some))
         .answer()
+}
+
+/// The limits that keep a stack from growing and that a file gives to the victim's unit.
+fn unit_limits(case: &Case<'_>) -> Vec<DecidingSetting> {
+    let Some((manager, unit)) = case.unit() else { return Vec::new() };
+    let set = ["LimitSTACK", "LimitAS"].map(|name| case.unit_setting(manager, unit, name));
+    let is_limit = |limit: &DecidingSetting| limit.file.is_some() && limit.value != "infinity";
+    set.into_iter().flatten().filter(is_limit).collect()
+}
+
+/// How to raise such a limit.
+fn raised(case: &Case<'_>, limit: &DecidingSetting) -> Option<Fix> {
+    let (manager, unit) = case.unit()?;
+    Some(fixes::unit_limit(&UnitAt::of(case.world, manager, unit), &limit.name))
 }
 
 /// How a fault led to an end that came otherwise than by its own signal.

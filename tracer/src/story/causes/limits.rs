@@ -183,7 +183,7 @@ impl Origin {
                 actor.sentence()
             ),
             links: links.into_iter().map(|it| Link { evidence: Grade::Inferred, ..it }).collect(),
-            fixes: vec![fixes::commanded_limit(&words::command_line(&actor.process))],
+            fixes: vec![fixes::commanded_limit(&words::whole_command_line(&actor.process))],
             ..Self::default()
         })
     }

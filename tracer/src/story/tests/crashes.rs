@@ -286,3 +286,28 @@ fn who_overwrote_a_library_is_named_with_the_remedy() {
         assert_eq!(death.fixes[0].commands, [remedy], "code is to be replaced as a whole");
     }
 }
+
+/// A stack that cannot grow has a limit, and a unit's file may say which.
+#[test]
+fn the_limit_of_the_unit_that_a_stack_ran_into_is_told() {
+    let victim = task_in(42, "program", "/system.slice/v.service");
+    let fault = SignalSent {
+        info: SignalInfo::Real { code: 1, errno: 0, fields: [STACK - 8, 0] },
+        syscall: None,
+        place: Some(CodePlace { instruction: CODE, stack: STACK }),
+        ..signal(sig::SIGSEGV, victim.clone(), victim.clone())
+    };
+    let told = |value: &str| {
+        Scene::watching(&victim)
+            .setting("v.service", "LimitSTACK", value, Some(("/etc/v.service", 4)))
+            .signal(5000, fault.clone())
+            .exit(5001, victim.clone(), u32::from(sig::SIGSEGV), true)
+            .death()
+    };
+    let death = told("512K");
+    let words = "Its unit has LimitSTACK=512K, set in /etc/v.service:4.";
+    assert!(death.cause.explanation.contains(words), "{}", death.cause.explanation);
+    assert_eq!(death.cause.settings[0].line, Some(4), "{death:#?}");
+    assert!(death.fixes.iter().any(|fix| fix.title == "raise LimitSTACK= of v.service"));
+    assert!(!told("infinity").cause.explanation.contains("LimitSTACK"));
+}

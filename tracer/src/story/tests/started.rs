@@ -436,3 +436,39 @@ fn a_restart_that_was_asked_for_later_did_not_start_it() {
     let text = death(1550).cause.explanation;
     assert!(!text.contains("systemctl restart rot.service"), "{text}");
 }
+
+/// `Accept=yes`: the name of the instance has both ends of the connection.
+#[test]
+fn an_instance_that_a_connection_started() {
+    let told = |instance: &str| {
+        let unit = format!("ks@{instance}.service");
+        let cgroup = format!("/system.slice/system-ks.slice/{unit}");
+        let pkill = Task { ppid: 1, ..root(task_in(700, "pkill", &cgroup)) };
+        let start_ns = at(1990).boot_ns;
+        let pkill = Task { id: crate::evidence::ProcessId { start_ns, ..pkill.id }, ..pkill };
+        let place = Some(("/etc/systemd/system/ks@.service", 2));
+        Scene::watching(&victim())
+            .setting(&unit, "ExecStart", "/usr/bin/pkill nginx", place)
+            .job(1990, 960, "start", &unit)
+            .exec(2000, pkill.clone(), &["/usr/bin/pkill", "nginx"], &[&root(systemd())])
+            .signal(2011, signal(sig::SIGTERM, pkill, victim()))
+            .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+            .death()
+    };
+    for (instance, peer) in [
+        ("0-127.0.0.1:7777-127.0.0.1:50964", "127.0.0.1:50964"),
+        ("17-fe80::1:22-2001:db8::7:50964", "[2001:db8::7]:50964"),
+    ] {
+        let death = told(instance);
+        let text = &death.cause.explanation;
+        let words = format!("started by ks.socket, it seems, for a connection from {peer}");
+        assert!(text.contains(&words), "{text}");
+        assert!(death.chain[0].text.contains(&format!("a connection from {peer}")), "{death:#?}");
+        assert!(death.gaps.is_empty(), "{death:#?}");
+        assert_eq!(death.cause.settings[0].name, "ExecStart", "{death:#?}");
+    }
+    for instance in ["x", "0-a-b", "0-127.0.0.1:7777", "0-1:2-127.0.0.1:1-127.0.0.1:2"] {
+        let death = told(instance);
+        assert!(!death.cause.explanation.contains("ks.socket"), "{death:#?}");
+    }
+}

@@ -7,7 +7,7 @@ use crate::evidence::{Manager, Setting, template_of};
 
 /// Settings with one value that decide when and how a unit's processes end
 /// (`src/core/load-fragment-gperf.gperf.in`).
-const ONE: [(&str, Kind); 46] = [
+const ONE: [(&str, Kind); 49] = [
     // An empty one resets it from v246 on; before, it was ignored.
     ("KillMode", Kind::Word(&["", "control-group", "process", "mixed", "none"])),
     ("KillSignal", Kind::Text),
@@ -50,6 +50,9 @@ const ONE: [(&str, Kind); 46] = [
     ("NotifyAccess", Kind::Text),
     ("LimitCPU", Kind::Text),
     ("LimitFSIZE", Kind::Text),
+    ("LimitRTTIME", Kind::Text),
+    ("LimitSTACK", Kind::Text),
+    ("LimitAS", Kind::Text),
     ("MemoryMax", Kind::Resets),
     ("MemoryHigh", Kind::Resets),
     ("ManagedOOMSwap", Kind::Resets),
@@ -239,7 +242,7 @@ mod tests {
         let (_tree, root) = root(&[
             (
                 "etc/systemd/system/a.service",
-                "[Unit]\nRequiresMountsFor=/m/data\n[Service]\nLimitCPU=1\n",
+                "[Unit]\nRequiresMountsFor=/m/data\n[Service]\nLimitCPU=1\nLimitSTACK=512K\nLimitAS=1G\n",
             ),
             ("etc/systemd/system/a.service.requires/base.service", ""),
         ]);
@@ -253,7 +256,9 @@ mod tests {
         let link = "/etc/systemd/system/a.service.requires/base.service".to_owned();
         assert_eq!(find("RequiresMountsFor"), Some(("/m/data".to_owned(), file.clone(), Some(2))));
         assert_eq!(find("Requires"), Some(("base.service".to_owned(), link, None)));
-        assert_eq!(find("LimitCPU"), Some(("1".to_owned(), file, Some(4))));
+        assert_eq!(find("LimitCPU"), Some(("1".to_owned(), file.clone(), Some(4))));
+        assert_eq!(find("LimitSTACK"), Some(("512K".to_owned(), file.clone(), Some(5))));
+        assert_eq!(find("LimitAS"), Some(("1G".to_owned(), file, Some(6))));
     }
 
     #[test]
