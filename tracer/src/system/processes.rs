@@ -455,7 +455,15 @@ mod tests {
         let mut line = [0];
         Read::read_exact(shell.stdout.as_mut().expect("its output"), &mut line).expect("it runs");
         let id = processes.identify(shell.id()).expect("it is there");
-        let workers = processes.workers(id);
+        let mut workers = processes.workers(id);
+        // What is to be another program may still be a subshell.
+        for _ in 0..500 {
+            if workers.len() <= 2 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            workers = processes.workers(id);
+        }
         let other = ProcessId { start_ns: id.start_ns + 1_000_000_000, ..id };
         let of_other = processes.workers(other);
         for pid in processes.with_children(shell.id()) {
