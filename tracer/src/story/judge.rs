@@ -320,11 +320,11 @@ fn chain(case: &Case<'_>, mut links: Vec<Link>) -> Vec<Link> {
 /// How many earlier signals of the same sender are told.
 const EARLIER: usize = 3;
 
-/// What the same sender had tried before, in vain: SIGTERM before SIGKILL. The oldest first.
+/// What the same sender had tried before, in vain: SIGTERM before SIGKILL. The newest first.
 fn earlier_blows<'a>(case: &Case<'a>, blow: Blow<'a>) -> impl Iterator<Item = &'a SeenSignal> {
     let sender = blow.signal.value.sender.id;
     let is_others = !blow.mechanism.is_kernels_own() && sender != case.victim;
-    let before = case.world.signals_to(case.victim).iter().filter(move |signal| {
+    let before = case.world.signals_to(case.victim).iter().rev().filter(move |signal| {
         signal.ns() < blow.signal.ns()
             && signal.ns() + LOOKED_BACK > blow.signal.ns()
             && signal.value.sender.id == sender
@@ -341,8 +341,10 @@ fn earlier_blows<'a>(case: &Case<'a>, blow: Blow<'a>) -> impl Iterator<Item = &'
 fn tell_earlier(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     let is_plain = matches!(finding.id, CauseId::ProcessSignal | CauseId::UserCommand);
     let is_last_resort = blow.way == Way::Killed && blow.signal.value.number == sig::SIGKILL;
-    let Some(asked) = earlier_blows(case, blow).last().filter(|_| is_plain && is_last_resort)
-    else {
+    let mut tried = earlier_blows(case, blow);
+    // SIGHUP has many read their settings anew.
+    let asked = tried.find(|tried| tried.value.number != sig::SIGHUP);
+    let Some(asked) = asked.filter(|_| is_plain && is_last_resort) else {
         return;
     };
     let sent = &asked.value;

@@ -181,6 +181,7 @@ pub fn session(world: &World, id: &str) -> Option<Session> {
         id: state.id,
     })
 }
+
 /// Why a signal that asks for an end can have had no effect, as a clause after its name; empty where that is not known.
 pub fn unheard(sent: &SignalSent) -> &'static str {
     let is_dropped = sent.result == SignalResult::Ignored;

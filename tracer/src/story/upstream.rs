@@ -17,7 +17,8 @@ use super::windows::{AT_START, END_SEEN_LATE};
 use super::words;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{
-    CgroupOwner, Exit, Grade, Mechanism, Moment, ProcessId, S, Task, sig, signal_name,
+    CgroupOwner, Exit, Grade, Mechanism, Moment, ProcessId, S, Task, base_name, sig, signal_name,
+    signal_number,
 };
 
 /// Whose end the kernel answered by a signal.
@@ -133,8 +134,7 @@ impl<'a> End<'a> {
             });
         let commands = commands.filter(|links| !links.is_empty()).or_else(|| {
             let (killer, _) = self.command_aimed_at_it(case)?;
-            let at_ns = self.blow.map_or(self.ns(), |blow| blow.signal.ns());
-            let actor = Actor::within(case, killer, at_ns, hops);
+            let actor = Actor::within(case, killer, self.blow?.signal.ns(), hops);
             let links = command_links(case, &actor);
             Some(links.into_iter().map(|link| Link { evidence: Grade::Inferred, ..link }).collect())
         });
@@ -187,14 +187,7 @@ impl<'a> End<'a> {
             let limit = idle::Limit::of(case, &self.exit.value.task, alarm);
             return format!("{how}, having got no input for {limit}, it seems");
         }
-        let Some(blow) = self.blow else {
-            let aimed = self.command_aimed_at_it(case).map(|(killer, ran_ns)| {
-                let lead = words::span(self.ns().saturating_sub(ran_ns));
-                let told = Actor::behind_at(case, killer, self.ns()).told();
-                format!("; {lead} before, {told}, which seems to be why")
-            });
-            return format!("{how}{}", aimed.unwrap_or_default());
-        };
+        let Some(blow) = self.blow else { return how };
         let signal = signal_name(blow.signal.value.number);
         // An exit after a signal has not named that signal yet.
         let after = match outcome {
@@ -256,37 +249,33 @@ impl<'a> End<'a> {
     }
 
     /// The command that had just been run to kill it, by its words, and when; where all that was seen is that it ended by
-    /// sending itself a signal, as whoever catches one does to end, or by one that was not seen: what comes to a process is
-    /// not recorded of everybody.
+    /// sending itself a signal, as whoever catches one does to end: what it had caught itself is not recorded of everybody.
     fn command_aimed_at_it(&self, case: &Case<'_>) -> Option<(ProcessId, u64)> {
-        let task = &self.exit.value.task;
-        let number = self.exit.value.killed_by()?;
-        let sent = match self.blow {
-            Some(blow) => {
-                let sent = &*blow.signal.value;
-                let by_itself = !blow.mechanism.is_kernels_own() && sent.sender.id == task.id;
-                Some(sent).filter(|sent| by_itself && sent.number == number)
-            }
-            None => None,
-        };
-        if self.blow.is_some() && sent.is_none() {
+        let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
+        let (sent, task) = (&blow.signal.value, &self.exit.value.task);
+        if sent.sender.id != task.id || self.exit.value.killed_by() != Some(sent.number) {
             return None;
         }
-        let struck_ns = self.blow.map_or(self.exit.ns(), |blow| blow.signal.ns());
-        let tty =
-            sent.and_then(|sent| sent.tty.as_deref()).map(|tty| tty.replacen("pts", "pts/", 1));
+        let tty = sent.tty.as_deref().map(|tty| tty.replacen("pts", "pts/", 1));
         let user = case.world.user(task.uid).map(|user| user.name.clone());
-        let pids = [task.id.pid, task.ns_pid].map(|pid| pid.to_string());
-        let names: Vec<String> =
-            pids.into_iter().chain([task.comm.clone()]).chain(tty).chain(user).collect();
+        let of_all = [tty, user];
+        let container = case.process(task.id).container.map(|container| container.id);
         let aimed = case.world.people.iter().filter_map(|(id, known)| {
-            let ran_ns = known.exec_ns.filter(|ran| *ran <= struck_ns)?;
-            let is_recent = ran_ns + JUST_RUN >= struck_ns;
+            let ran_ns = known.exec_ns.filter(|ran| *ran <= blow.signal.ns())?;
+            let is_recent = ran_ns + JUST_RUN >= blow.signal.ns();
             let may = known.uid.is_some_and(|uid| uid == 0 || uid == task.uid);
-            let words = known.cmdline.as_deref()?;
-            let is_killer = KILLERS.contains(&known.comm.as_deref()?);
-            let named = words.iter().skip(1).any(|word| names.contains(word));
-            (is_recent && may && is_killer && named).then_some((id, ran_ns))
+            let (program, args) = (known.comm.as_deref()?, known.cmdline.as_deref()?);
+            let sends = KILLERS.contains(&program)
+                && asked_signal(program, args).is_none_or(|number| number == sent.number);
+            if !is_recent || !may || !sends {
+                return None;
+            }
+            // In another container the same number is another's.
+            let there = case.process_at(id, blow.signal.ns()).container.map(|it| it.id);
+            let pid = if container.is_some() { task.ns_pid } else { task.id.pid };
+            let names = [pid.to_string(), task.comm.clone()];
+            let is_meant = there == container && is_aimed(args, &names, &of_all);
+            is_meant.then_some((id, ran_ns))
         });
         aimed.max_by_key(|(_, ran_ns)| *ran_ns)
     }
@@ -314,5 +303,103 @@ impl<'a> End<'a> {
         let blow = self.blow.filter(|blow| !blow.mechanism.is_kernels_own())?;
         let sender = &blow.signal.value.sender;
         (sender.id != self.exit.value.task.id).then_some((sender, blow.signal.ns()))
+    }
+}
+
+/// The signal that the arguments of such a command ask for; `None` where somebody chooses it in the program.
+fn asked_signal(program: &str, args: &[String]) -> Option<u8> {
+    let by_default = match program {
+        "fuser" => sig::SIGKILL,
+        "xkill" | "htop" | "top" => return None,
+        _ => sig::SIGTERM,
+    };
+    let named = args.iter().enumerate().skip(1).find_map(|(at, arg)| match arg.as_str() {
+        "-s" | "-n" | "--signal" => signal_number(args.get(at + 1)?),
+        other => other
+            .strip_prefix("--signal=")
+            .or_else(|| other.strip_prefix('-'))
+            .and_then(signal_number),
+    });
+    Some(named.unwrap_or(by_default))
+}
+
+/// Whether a command's operands name one of these; or where it has none but options that name all of a user or a terminal,
+/// one of those.
+fn is_aimed(args: &[String], names: &[String], of_all: &[Option<String>]) -> bool {
+    const WITH_VALUE: [&str; 12] = [
+        "-u",
+        "-U",
+        "-t",
+        "-s",
+        "-n",
+        "-g",
+        "-G",
+        "-P",
+        "--signal",
+        "--euid",
+        "--uid",
+        "--terminal",
+    ];
+    let is_value = |at: usize| at > 0 && WITH_VALUE.contains(&args[at - 1].as_str());
+    let words = || args.iter().enumerate().skip(1);
+    let mut operands = words().filter(|(at, arg)| !arg.starts_with('-') && !is_value(*at));
+    let Some(first) = operands.next() else {
+        let mut chosen = words().filter(|(at, _)| is_value(*at)).map(|(_, arg)| arg);
+        return chosen.any(|arg| of_all.iter().flatten().any(|all| all == arg));
+    };
+    // `skill` has a terminal or a user as its operand.
+    let by_all =
+        args.first().is_some_and(|program| ["skill", "slay"].contains(&base_name(program)));
+    let named = |arg: &String| {
+        names.contains(arg) || by_all && of_all.iter().flatten().any(|all| all == arg)
+    };
+    std::iter::once(first).chain(operands).any(|(_, arg)| named(arg))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_command_says_which_signal_it_sends() {
+        for (line, number) in [
+            ("kill 1250", Some(sig::SIGTERM)),
+            ("kill -9 1250", Some(sig::SIGKILL)),
+            ("pkill -HUP tee", Some(sig::SIGHUP)),
+            ("pkill -0 tee", Some(0)),
+            ("killall -s INT tee", Some(sig::SIGINT)),
+            ("pkill --signal=USR1 tee", Some(sig::SIGUSR1)),
+            ("pkill -x tee", Some(sig::SIGTERM)),
+            ("fuser -k /tmp/x", Some(sig::SIGKILL)),
+            ("htop", None),
+        ] {
+            let args = args(line);
+            assert_eq!(asked_signal(&args[0], &args), number, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_aimed_at_what_its_operands_name() {
+        let names = ["1250".to_owned(), "tee".to_owned()];
+        let of_all = [Some("pts/3".to_owned()), Some("alice".to_owned())];
+        let aimed = |line: &str| is_aimed(&args(line), &names, &of_all);
+        for line in [
+            "kill 1250",
+            "kill -9 7 1250",
+            "pkill -x tee",
+            "pkill -u alice",
+            "pkill -t pts/3",
+            "pkill -u alice tee",
+            "skill alice",
+        ] {
+            assert!(aimed(line), "{line}");
+        }
+        for line in ["pkill -u alice firefox", "pkill -u bob", "kill 12", "kill", "pkill alice"] {
+            assert!(!aimed(line), "{line}");
+        }
     }
 }

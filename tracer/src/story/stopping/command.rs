@@ -34,12 +34,11 @@ impl<'a> FailedStop<'a> {
         };
         let exits = case.world.exits.iter().rev().filter(failed);
         let mut exits = exits.take_while(|_| stop.by_command.is_none());
-        let (exit, command) =
-            exits.find_map(|exit| Some((exit, stop_command(case, stop, exit)?)))?;
-        // What it had started was part of it.
-        if case.world.people.parents(case.victim).contains(&command.command) {
-            return None;
-        }
+        // What one had started was part of it.
+        let parents = case.world.people.parents(case.victim);
+        let is_other = |command: &UnitCommand<'_>| !parents.contains(&command.command);
+        let (exit, command) = exits
+            .find_map(|exit| Some((exit, stop_command(case, stop, exit).filter(is_other)?)))?;
         let may_fail = command.line.as_ref().is_some_and(|line| {
             line.value.chars().take_while(|letter| "-@:+!|".contains(*letter)).any(|it| it == '-')
         });

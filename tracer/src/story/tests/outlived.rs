@@ -90,3 +90,21 @@ fn what_the_killer_itself_had_tried_before_is_told() {
     let text = told(3000, caught(sig::SIGUSR1, killer.clone(), victim.clone()));
     assert!(!text.contains("before, the same"), "{text}");
 }
+
+/// A supervisor has its program read its settings anew, many times, and ends it one day.
+#[test]
+fn what_asked_for_an_end_is_told_rather_than_what_came_long_before() {
+    let victim = task(42, "program");
+    let killer = task(91, "watchdog");
+    let sent = |number| caught(number, killer.clone(), victim.clone());
+    let mut scene = Scene::watching(&victim);
+    for minute in 0..4 {
+        scene = scene.signal(60_000 * minute + 1000, sent(sig::SIGHUP));
+    }
+    let kill = signal(sig::SIGKILL, killer.clone(), victim.clone());
+    let scene = scene.signal(300_000, sent(sig::SIGTERM)).signal(310_000, kill);
+    let death = scene.exit(310_001, victim.clone(), 9, true).death();
+    let text = &death.cause.explanation;
+    assert!(text.contains("10 s before, the same watchdog[91] had sent it SIGTERM"), "{text}");
+    assert!(death.chain.iter().any(|link| link.text.contains("sent SIGTERM")), "{death:#?}");
+}
