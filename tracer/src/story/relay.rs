@@ -2,25 +2,26 @@
 //!
 //! That both happened is observed; that the one is why the other is a conclusion, and said to be.
 
+mod behind;
+mod ordered;
+
+use self::behind::{stopped_before, told_by_unit};
+use self::ordered::Ordered;
 use super::actor::Actor;
 use super::case::Case;
 use super::causes::containers::Asker;
 use super::causes::{Finding, Fit, logind};
-use super::clients::Order;
 use super::decide::Blow;
 use super::halts::stopped_at;
-use super::judge::Verdict;
 use super::manager::manager_of;
 use super::patience::{is_caught, reached};
-use super::told::{Told, is_by_unit};
+use super::told::is_by_unit;
 use super::units::command_links;
 use super::upstream::{End, at_its_work};
-use super::verdict::{CauseId, Link, LinkEvent};
+use super::verdict::{CauseId, Link};
 use super::world::{SeenSignal, World};
-use super::{clients, decide, mechanism, signals, words};
-use crate::evidence::{
-    Grade, MS, Mechanism, ProcessId, S, SignalSent, Source, Task, sig, signal_name,
-};
+use super::{decide, mechanism, signals, words};
+use crate::evidence::{Grade, MS, Mechanism, ProcessId, S, SignalSent, Task, sig, signal_name};
 
 /// How long before a process did something a signal came to it that may have told it to do so. A handler acts at once; an
 /// interpreter does between two commands (a shell's trap, Python's handlers), an event loop after what it is at: on a busy
@@ -521,124 +522,4 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     if let Some(above) = above {
         above.tell(case, finding);
     }
-}
-
-/// A server's act, and the commands that can have asked for it.
-struct Ordered<'a> {
-    server: &'a Task,
-    acted: &'a SeenSignal,
-    /// Oldest first; never empty.
-    orders: Vec<Order>,
-}
-
-impl<'a> Ordered<'a> {
-    fn of(case: &Case<'a>, acted: &'a SeenSignal, mechanism: Mechanism) -> Option<Self> {
-        let server = signals::originator(&acted.value, mechanism).1?;
-        // Whoever was being killed did nothing on request.
-        let struck = case.world.exit_of(server.id).filter(|_| server.exiting);
-        let struck = struck.and_then(|exit| decide::decide(case.world, exit));
-        if struck.is_some_and(|struck| struck.signal.value.sender.id != server.id) {
-            return None;
-        }
-        let orders = clients::orders(case, server, clients::first_of(case, acted).ns());
-        (!orders.is_empty()).then_some(Self { server, acted, orders })
-    }
-
-    /// When the newest of the commands was run.
-    fn ran_ns(&self) -> u64 {
-        self.orders.last().map_or(0, |order| order.ran_ns)
-    }
-
-    /// That one of the commands led to the act is concluded from its words and its time.
-    fn tell(&self, case: &Case<'_>, finding: &mut Finding) {
-        let server = words::name_pid(&case.task(self.server));
-        let told = |order: &Order| Actor::behind(case, order.client).told();
-        let lead = |order: &Order| words::span(self.acted.ns().saturating_sub(order.ran_ns));
-        let sentences: Vec<String> = self
-            .orders
-            .iter()
-            .map(|order| format!("{} before that, {}", lead(order), told(order)))
-            .collect();
-        let which = if sentences.len() == 1 {
-            format!(", which seems to be what made {server} do it")
-        } else {
-            format!("; one of these seems to be what made {server} do it")
-        };
-        finding.explanation.push_str(&format!(" {}{which}.", words::list(&sentences)));
-        finding.links.extend(self.orders.iter().map(|order| {
-            let at = case.exit.at.shifted(order.ran_ns);
-            let client = Some(case.process(order.client));
-            let mut link = case.link(at, LinkEvent::Command, Source::Kernel, client, told(order));
-            link.evidence = Grade::Inferred;
-            link
-        }));
-    }
-}
-
-/// Whoever did it had been told to by a service manager, or by what one ran for a unit: that story is the reason for this
-/// one, and its cause is this one's, too. Whether it was so.
-fn told_by_unit(case: &Case<'_>, hop: &Hop<'_>, finding: &mut Finding) -> bool {
-    if hop.mechanism.is_kernels_own()
-        || hop.by_way_of == ByWayOf::Terminal
-        || !is_by_unit(case, hop.got)
-    {
-        return false;
-    }
-    adopt(Told::why(case, hop.got), case, finding);
-    true
-}
-
-/// Adds a story to the one that it led to.
-fn adopt(told: Told<'_>, case: &Case<'_>, finding: &mut Finding) {
-    let reason = told.reason;
-    finding.explanation.push(' ');
-    finding.explanation.push_str(&reason.explanation);
-    // That a signal was passed on is a conclusion.
-    finding.grade = finding.grade.min(reason.grade).min(Grade::Inferred);
-    if matches!(finding.id, CauseId::ProcessSignal | CauseId::UserCommand)
-        && reason.id != CauseId::Unknown
-    {
-        finding.id = reason.id;
-    }
-    finding.settings.extend(reason.settings);
-    finding.links.extend(reason.links);
-    // At the same moment, what led to it was first.
-    finding.links.push(case.signal_link(told.got, mechanism::of(&told.got.value)));
-    finding.gaps.extend(reason.gaps);
-    // What keeps that one from being ended helps this one, too.
-    finding.fixes.splice(0..0, reason.fixes);
-}
-
-/// Whoever did it, or whose end it came from, was being ended by a service manager at that time: that story is the
-/// reason for this one. Whether there was one.
-fn stopped_before(case: &Case<'_>, moved: &Task, blow: Blow<'_>, finding: &mut Finding) -> bool {
-    if moved.id == case.victim || manager_of(moved).is_some() {
-        return false;
-    }
-    let Some(exit) = case.world.exit_of(moved.id) else { return false };
-    let above = Case::new(case.world, exit);
-    // Nobody runs what holds a login's terminal by hand.
-    let is_login = moved.comm.starts_with("sshd") || moved.comm == "login";
-    let above = if is_login { above.on_behalf_of(case) } else { above };
-    let by_manager = |sender: &Task| manager_of(sender).is_some();
-    let Some(struck) = above.blow.filter(|struck| by_manager(&struck.signal.value.sender)) else {
-        return false;
-    };
-    let lead = blow.signal.ns().checked_sub(struck.signal.ns());
-    if lead.is_none_or(|lead| lead > FOLLOWED) {
-        return false;
-    }
-    let reason = Verdict::on(&above).finding;
-    finding.explanation.push(' ');
-    finding.explanation.push_str(&reason.explanation);
-    // No better proven than what it rests on.
-    finding.grade = finding.grade.min(reason.grade);
-    finding.settings.extend(reason.settings);
-    finding.links.extend(reason.links);
-    // At the same moment, what led to it was first.
-    finding.links.push(above.signal_link(struck.signal, struck.mechanism));
-    finding.gaps.extend(reason.gaps);
-    // What keeps that one from being ended helps this one, too.
-    finding.fixes.splice(0..0, reason.fixes);
-    true
 }
