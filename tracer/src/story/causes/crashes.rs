@@ -316,26 +316,9 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
     let meddled = tracer.as_ref().map(|(words, _)| words.as_str()).unwrap_or_default();
     // Where a guard page was hit, the thread has a stack of a size of its own.
     let grows = overflow && code == si_code::SEGV_MAPERR;
-    let meaning = if let Some(file) = missing {
-        missing_page_reason(file)
-    } else if grows {
-        " What keeps a stack from growing is its own limit (RLIMIT_STACK), or that of the whole address space \
-         (RLIMIT_AS)."
-    } else if number == sig::SIGTRAP {
-        " Programs stop at one of their own on purpose, where a check of theirs fails or memory runs out, as V8 (node) \
-         and Chromium do; what it wrote to its standard error may say which."
-    } else if number == sig::SIGILL {
-        " Compilers put one in where a program is to stop on purpose (__builtin_trap of gcc and clang, UBSan, aborts of Rust \
-         and Swift); else it was built for another processor."
-    } else {
-        ""
-    };
+    let meaning = missing.map_or_else(|| meaning(number, grows), missing_page_reason);
     let set = if grows { unit_limits(case) } else { Vec::new() };
-    let set_told = set.iter().map(units::cited).collect::<Vec<_>>();
-    let set_told = match &set_told[..] {
-        [] => String::new(),
-        told => format!(" Its unit has {}.", words::list(told)),
-    };
+    let set_told = limits_told(&set);
     let stop = AskedToEnd::before(case);
     let stopped = stop.as_ref().map(|stop| stop.clause(case)).unwrap_or_default();
     let shortened = missing.filter(|file| file.offset >= file.size);
@@ -366,6 +349,34 @@ pub fn crash(case: &Case<'_>) -> Option<Opinion> {
         .fixes(limit)
         .settings(set.into_iter().map(Some))
         .answer()
+}
+
+/// What a fault can mean, after its own words; `grows`: of a stack that reached its end.
+const fn meaning(number: u8, grows: bool) -> &'static str {
+    if grows {
+        return " What keeps a stack from growing is its own limit (RLIMIT_STACK), or that of the whole address space \
+                (RLIMIT_AS).";
+    }
+    match number {
+        sig::SIGTRAP => {
+            " Programs stop at one of their own on purpose, where a check of theirs fails or memory runs out, as V8 (node) \
+             and Chromium do; what it wrote to its standard error may say which."
+        }
+        sig::SIGILL => {
+            " Compilers put one in where a program is to stop on purpose (__builtin_trap of gcc and clang, UBSan, aborts of \
+             Rust and Swift); else it was built for another processor."
+        }
+        _ => "",
+    }
+}
+
+/// Limits of the victim's unit as a sentence after a space; empty where there are none.
+fn limits_told(limits: &[DecidingSetting]) -> String {
+    let told: Vec<_> = limits.iter().map(units::cited).collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    format!(" Its unit has {}.", words::list(&told))
 }
 
 /// The limits that keep a stack from growing and that a file gives to the victim's unit.
