@@ -15,6 +15,7 @@ use super::decide::Blow;
 use super::halts::stopped_at;
 use super::manager::manager_of;
 use super::patience::{is_caught, reached};
+use super::stopping::Hanging;
 use super::told::is_by_unit;
 use super::units::command_links;
 use super::upstream::{End, at_its_work};
@@ -463,6 +464,12 @@ fn tell_wait(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     finding.links.extend(links);
 }
 
+/// Whether what a process had got, before it struck itself, is the signal of a stop that is told with that already.
+fn is_told_as_a_stop(case: &Case<'_>, blow: Blow<'_>, relay: &Relay<'_>) -> bool {
+    let by_manager = manager_of(&relay.hops[0].got.value.sender).is_some();
+    blow.signal.value.sender.id == case.victim && by_manager && Hanging::of(case).is_some()
+}
+
 /// Adds to a story of a kill what had made the killer do it, and to one of a process whose end or whose act the
 /// kernel answered by a signal what had ended that one.
 pub fn tell(case: &Case<'_>, finding: &mut Finding) {
@@ -488,7 +495,8 @@ pub fn tell(case: &Case<'_>, finding: &mut Finding) {
     let own = Ordered::of(case, act, mechanism::of(&act.value)).filter(|_| ordered);
     // Of a signal and a command the later one is the reason.
     let relay = Relay::of(case, blow)
-        .filter(|relay| own.as_ref().is_none_or(|own| relay.hops[0].got.ns() > own.ran_ns()));
+        .filter(|relay| own.as_ref().is_none_or(|own| relay.hops[0].got.ns() > own.ran_ns()))
+        .filter(|relay| !is_told_as_a_stop(case, blow, relay));
     if let Some(relay) = &relay {
         finding.explanation.push_str(&relay.sentence(case));
         let struck = relay.holder_struck(case);
