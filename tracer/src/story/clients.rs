@@ -349,13 +349,15 @@ pub fn orders(case: &Case<'_>, server: &Task, acted_ns: u64) -> Vec<Order> {
     found
 }
 
-/// The signal by which a server had begun what it ended by SIGKILL: it had asked for the same by another one first.
+/// The signal by which a server had begun what it ended by SIGKILL: it had asked for the same by another one first. The newest,
+/// and one that asks for an end: what it passed on before that somebody else had wanted, or it asked for no more than a reload.
 pub fn first_of<'a>(case: &Case<'a>, acted: &'a SeenSignal) -> &'a SeenSignal {
-    const GRACE: u64 = 3600 * S;
+    // supervisord waits 10 s, runit 7 s, where nothing else is set.
+    const GRACE: u64 = 120 * S;
     let SignalSent { sender, target, number, .. } = &*acted.value;
-    let earlier = case.world.signals_to(target.id).iter().find(|first| {
+    let earlier = case.world.signals_to(target.id).iter().rfind(|first| {
         first.value.sender.id == sender.id
-            && matches!(first.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT | sig::SIGHUP)
+            && matches!(first.value.number, sig::SIGTERM | sig::SIGINT | sig::SIGQUIT)
             && (acted.ns().saturating_sub(GRACE)..acted.ns()).contains(&first.ns())
     });
     earlier.filter(|_| *number == sig::SIGKILL).unwrap_or(acted)

@@ -85,6 +85,39 @@ fn a_supervisor_that_waited_before_it_killed_had_been_asked_before_that() {
     assert_eq!(death.fixes[1].commands, ["sudo supervisorctl start web"]);
 }
 
+/// What somebody else had it pass on long before, or a reload, is not why it is ended now.
+#[test]
+fn what_a_supervisor_was_asked_for_before_is_not_why_it_kills() {
+    let (victim, supervisor) = (task(42, "web"), root(task(50, "supervisord")));
+    let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "web")];
+    let passed_on = |number: u8| SignalSent {
+        disposition: Some(Disposition::Handler),
+        fatal: false,
+        ..signal(number, supervisor.clone(), victim.clone())
+    };
+    let play = |number: u8, ms: u64| {
+        Scene::watching(&victim)
+            .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+            .exec(5, root(task(81, "supervisorctl")), &["supervisorctl", "signal", "X", "web"], &[])
+            .signal(9, passed_on(number))
+            .exec(
+                ms - 10_010,
+                root(task(82, "supervisorctl")),
+                &["supervisorctl", "stop", "all"],
+                &[],
+            )
+            .signal(ms - 10_000, passed_on(sig::SIGTERM))
+            .signal(ms, signal(sig::SIGKILL, supervisor.clone(), victim.clone()))
+            .exit(ms + 1, victim.clone(), 9, true)
+            .death()
+    };
+    for (number, ms) in [(sig::SIGHUP, 40_000), (sig::SIGTERM, 3_000_000)] {
+        let death = play(number, ms);
+        assert!(!names(&death, "supervisorctl signal"), "{death:#?}");
+        assert!(names(&death, "supervisorctl stop all"), "{death:#?}");
+    }
+}
+
 #[test]
 fn supervisors_are_told_from_each_other_by_their_directory() {
     let (supervisor, victim) = (task(50, "runsv"), task(42, "web"));
