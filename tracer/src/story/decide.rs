@@ -5,6 +5,8 @@ use super::mechanism;
 use super::patience::{
     HANDLED, Program, is_caught, is_everyday, is_own, patience, reached, said_so,
 };
+use super::servers;
+use super::told::is_worker_of;
 use super::world::{Seen, SeenSignal, World};
 use crate::evidence::{Disposition, Exit, Grade, MS, Mechanism, ProcessId, S, SignalSent, sig};
 
@@ -261,26 +263,31 @@ impl OwnEnd<'_> {
         })
     }
 
-    /// Whether it ended with the last of those that it had when SIGQUIT came, and has started nobody since: nginx, gunicorn,
-    /// php-fpm let their workers do what they are at, however long that takes. Others take SIGQUIT for no such thing.
-    fn waited_for_workers(&self, signal: &SeenSignal) -> bool {
+    /// When it started the last of its workers, where it is a server that ends by SIGQUIT when they have done what they are at
+    /// (nginx, php-fpm), and ended with the last of them.
+    fn waited_for_workers(&self, own: ProcessId) -> Option<u64> {
         const REAPED: u64 = 100 * MS;
-        let is_told = signal.value.number == sig::SIGQUIT
+        let people = &self.world.people;
+        people.get(own).filter(|server| servers::waits_after_quit(server))?;
+        let (mut born_ns, mut is_last) = (None, false);
+        let children = people.iter().filter(|(_, child)| child.parents.first() == Some(&own));
+        for (id, child) in children.filter(|(id, _)| is_worker_of(people, *id, own, self.ns)) {
+            let ended = child.ended_ns.filter(|ended| *ended <= self.ns);
+            is_last |= ended.is_some_and(|ended| ended + REAPED >= self.ns);
+            born_ns = born_ns.max(Some(child.start_ns.max(id.start_ns)));
+        }
+        born_ns.filter(|_| is_last)
+    }
+
+    /// Whether a signal is SIGQUIT and came when it had all the workers that it then waited for; `born_ns`: when it had started
+    /// the last of them. How long those take is up to them; but what came very long before may have had another answer.
+    fn quits_after_workers(&self, signal: &SeenSignal, born_ns: u64) -> bool {
+        const LONGEST: u64 = 600 * S;
+        signal.value.number == sig::SIGQUIT
+            && born_ns <= signal.ns()
+            && self.delay(signal) <= LONGEST
             && !is_own(&signal.value)
             && !mechanism::of(&signal.value).is_kernels_own()
-            && !self.program.is_shell()
-            && !self.program.java;
-        let (own, people) = (signal.value.target.id, &self.world.people);
-        let children = || {
-            people
-                .iter()
-                .map(|(_, child)| child)
-                .filter(|child| child.parents.first() == Some(&own))
-        };
-        let is_last = |ended: u64| ended <= self.ns && ended + REAPED >= self.ns;
-        is_told
-            && children().any(|child| child.ended_ns.is_some_and(is_last))
-            && !children().any(|child| child.start_ns > signal.ns())
     }
 
     fn is_by_descendant(&self, signal: &SeenSignal) -> bool {
@@ -315,9 +322,11 @@ fn exited<'a>(signals: &[&'a SeenSignal], end: OwnEnd<'_>) -> Option<Blow<'a>> {
     let all: Vec<(u64, u8)> =
         caught.iter().map(|signal| (signal.ns(), signal.value.number)).collect();
     let status = end.status.unwrap_or_default();
+    let quit = caught.iter().find(|it| status == 0 && it.value.number == sig::SIGQUIT);
+    let waited = quit.and_then(|quit| end.waited_for_workers(quit.value.target.id));
     let in_time = |signal: &SeenSignal| {
         end.delay(signal) < patience(&signal.value, signal.ns(), status, end.program, &all)
-            || status == 0 && end.waited_for_workers(signal)
+            || waited.is_some_and(|born_ns| end.quits_after_workers(signal, born_ns))
     };
     let asked: Vec<_> = caught.iter().copied().filter(|signal| in_time(signal)).collect();
     let (signal, rival) = reason(&asked, &caught, end)?;

@@ -29,6 +29,7 @@ mod people;
 mod pulls;
 mod relay;
 mod requests;
+mod servers;
 mod sessions;
 mod si_code;
 mod signals;

@@ -8,6 +8,7 @@ use super::judge::Verdict;
 use super::manager::{is_manager, manager_of};
 use super::people::{Known, People};
 use super::relay::{FOLLOWED, is_order, order_before};
+use super::servers;
 use super::unit_command::UnitCommand;
 use super::world::{Seen, SeenSignal};
 use crate::evidence::{Exit, MS, ProcessId, S, sig};
@@ -60,18 +61,38 @@ impl<'a> Told<'a> {
         within(AT_ONCE).or_else(|| within(FOLLOWED).filter(|got| asks(got)))
     }
 
-    /// What had asked a worker's parent to end in the hour before: such a server waits until its workers have done what
-    /// they are at.
+    /// What had asked a worker's parent to end in the hour before, where that has begun to: such a server waits until its workers
+    /// have done what they are at.
     pub fn parent_to_end(case: &Case<'a>) -> Option<&'a SeenSignal> {
         const LONGEST: u64 = 3600 * S;
         let parent = *case.world.people.parents(case.victim).first().filter(|_| is_worker(case))?;
-        case.world.signals_to(parent).iter().rev().find(|got| {
+        let got = case.world.signals_to(parent).iter().rev().find(|got| {
             (case.victim.start_ns..=case.struck_ns()).contains(&got.ns())
                 && got.ns() + LONGEST >= case.struck_ns()
                 && (hurries(got) || got.value.number == sig::SIGQUIT)
                 && is_order(got)
-        })
+        })?;
+        is_ending(case, parent, got.ns()).then_some(got)
     }
+}
+
+/// Whether a server that had been told something ended with the victim, or has let others of its workers end since and started
+/// no new ones: else it went on.
+fn is_ending(case: &Case<'_>, server: ProcessId, told_ns: u64) -> bool {
+    const WITHIN: u64 = 5 * S;
+    let people = &case.world.people;
+    let ended = people.get(server).and_then(|server| server.ended_ns);
+    if ended.is_some_and(|ended| ended <= case.exit.ns().saturating_add(WITHIN)) {
+        return true;
+    }
+    let (mut others_ended, mut started) = (false, false);
+    for (id, child) in people.iter().filter(|(_, it)| it.parents.first() == Some(&server)) {
+        if id != case.victim && is_worker_of(people, id, server, case.exit.ns()) {
+            others_ended |= child.ended_ns.is_some_and(|ended| ended > told_ns);
+            started |= child.start_ns > told_ns;
+        }
+    }
+    others_ended && !started
 }
 
 /// Whether a signal asks for an end at once: SIGQUIT lets nginx's workers do first what they are at.
@@ -79,15 +100,17 @@ pub fn hurries(got: &SeenSignal) -> bool {
     matches!(got.value.number, sig::SIGINT | sig::SIGTERM)
 }
 
-/// New workers that a server started beside those that it had, when it had been told something: so a server does that reads
-/// its settings anew without breaking off what its workers are at (nginx, gunicorn). How long the old ones have to do then is
-/// up to them.
+/// New workers that a server started beside those that it had, when it had been told something, whereupon the old ones ended: so
+/// a server does that reads its settings anew without breaking off what its workers are at (nginx, gunicorn). How long the old
+/// ones have to do then is up to them.
 #[derive(Debug)]
 pub struct Generation<'a> {
     /// What the server had got.
     pub got: &'a SeenSignal,
     /// How many it started.
     pub begun: usize,
+    /// Whether the server is known to do so by that signal.
+    pub is_known: bool,
 }
 
 impl<'a> Generation<'a> {
@@ -100,10 +123,13 @@ impl<'a> Generation<'a> {
         }
         let ended_ns = case.exit.ns();
         let born_ns = people.get(case.victim)?.start_ns;
+        let server = people.get(parent)?;
+        let is_known = |got: &SeenSignal| servers::renews(server, got.value.number);
         let renews = |got: &&SeenSignal| {
-            let number = got.value.number;
-            matches!(number, sig::SIGHUP | sig::SIGUSR1 | sig::SIGUSR2 | sig::SIGQUIT)
+            let longest = if is_known(got) { LONGEST_KNOWN } else { LONGEST_OTHER };
+            (is_known(got) || matches!(got.value.number, sig::SIGHUP | sig::SIGUSR2))
                 && (born_ns..=ended_ns).contains(&got.ns())
+                && got.ns() + longest >= ended_ns
                 && is_order(got)
         };
         let mut told = case.world.signals_to(parent).iter().filter(renews).peekable();
@@ -118,19 +144,45 @@ impl<'a> Generation<'a> {
             .collect();
         told.find_map(|got| {
             let begun = begun_beside(&workers, born_ns, got.ns(), ended_ns)?;
-            Some(Self { got, begun })
+            let is_known = is_known(got);
+            old_ended(&workers, got.ns(), ended_ns, is_known).then_some(Self {
+                got,
+                begun,
+                is_known,
+            })
         })
     }
+}
+
+/// How long a worker of a server that is known to renew them may be at something: downloads and open sockets take hours.
+const LONGEST_KNOWN: u64 = 24 * 3600 * S;
+
+/// The same of any other server.
+const LONGEST_OTHER: u64 = 3600 * S;
+
+/// Whether others that were there when a server was told something have ended since, as a whole generation does, and were not
+/// replaced one by one, as those are that have served enough. One that had been alone is judged by itself where its server is
+/// known to renew its workers so.
+fn old_ended(workers: &[&Known], told_ns: u64, ended_ns: u64, is_known: bool) -> bool {
+    let is_replaced = |ended: u64| {
+        let soon = ended..=ended.saturating_add(S);
+        workers.iter().any(|it| start(it) > told_ns && soon.contains(&start(it)))
+    };
+    let mut old = workers
+        .iter()
+        .filter(|it| start(it) <= told_ns && it.ended_ns.is_none_or(|ended| ended > told_ns));
+    let until_ns = ended_ns.saturating_add(FOLLOWED);
+    let has_ended = |ended: u64| ended <= until_ns && !is_replaced(ended);
+    // The victim is one of them.
+    let ended = old.clone().filter(|it| it.ended_ns.is_some_and(has_ended)).count();
+    let is_alone = old.nth(1).is_none();
+    !is_replaced(ended_ns) && (ended > 1 || is_alone && is_known)
 }
 
 /// How many workers were started right after that time beside those that were there, where that is a new generation of them:
 /// some for those that end are a server's everyday, and so are some for each client. `born_ns`: when the victim was started,
 /// and with it, it may be, all of its own generation.
 fn begun_beside(workers: &[&Known], born_ns: u64, told_ns: u64, until_ns: u64) -> Option<usize> {
-    // `/proc` rounds down.
-    const TICK: u64 = 10 * MS;
-    let start =
-        |it: &Known| it.start_ns + if it.start_ns.is_multiple_of(TICK) { TICK - 1 } else { 0 };
     let born =
         |from: u64, to: u64| workers.iter().filter(move |it| (from..to).contains(&start(it)));
     let new = || born(told_ns, until_ns.min(told_ns.saturating_add(FOLLOWED)));
@@ -143,6 +195,12 @@ fn begun_beside(workers: &[&Known], born_ns: u64, told_ns: u64, until_ns: u64) -
     let is_everyday = before.any(|it| it.start_ns.abs_diff(born_ns) > S);
     let begun = new().count();
     (!is_everyday && begun > ended && begun * 2 >= had.len()).then_some(begun)
+}
+
+/// When a process can have been started at the latest: `/proc` rounds down.
+const fn start(known: &Known) -> u64 {
+    const TICK: u64 = 10 * MS;
+    known.start_ns + if known.start_ns.is_multiple_of(TICK) { TICK - 1 } else { 0 }
 }
 
 /// Whether a signal is one of those that ask for an end, or for a new beginning.
@@ -172,7 +230,7 @@ pub fn is_worker(case: &Case<'_>) -> bool {
 }
 
 /// The same of any process and its parent, at a time.
-fn is_worker_of(people: &People, id: ProcessId, parent_id: ProcessId, at_ns: u64) -> bool {
+pub fn is_worker_of(people: &People, id: ProcessId, parent_id: ProcessId, at_ns: u64) -> bool {
     let Some((own, parent)) = people.get(id).zip(people.get(parent_id)) else { return false };
     let differ = |own: Option<&String>, parent: Option<&String>| {
         own.zip(parent).is_some_and(|(own, parent)| own != parent)

@@ -32,15 +32,15 @@ pub fn by_parent(case: &Case<'_>) -> Option<Opinion> {
     let reason = Told::why(case, got).reason;
     let parent = words::name_pid(&case.task(&got.value.target));
     let victim = case.victim_name();
-    let together = renewed.is_some() || ended_with_others(case, got);
+    let together = renewed.as_ref().map_or_else(|| ended_with_others(case, got), |it| it.is_known);
     let seems = match &renewed {
-        Some(Generation { begun, .. }) => format!(
-            "then started {} while {victim} was there, which it seems to have told to end as soon as its work is done: that \
-             is a conclusion",
+        Some(Generation { begun, is_known, .. }) => format!(
+            "then started {} while {victim} was there, which it {} to end as soon as its work is done: that is a conclusion",
             match begun {
                 1 => "a new worker".to_owned(),
                 begun => format!("{begun} new workers"),
-            }
+            },
+            if *is_known { "seems to have told" } else { "may have told" }
         ),
         None if together => "seems to have told it to end: that is a conclusion".to_owned(),
         None => "may have told it to end; as no other of its children was seen to end then, it may as well have ended by \
@@ -58,7 +58,7 @@ pub fn by_parent(case: &Case<'_>) -> Option<Opinion> {
     let id = match reason.id {
         CauseId::ProcessSignal | CauseId::Unknown => CauseId::ExitedByItself,
         // Most programs make something else of that: they open their logs anew, say.
-        _ if !together && !asks(got) => CauseId::ExitedByItself,
+        _ if !together && (renewed.is_some() || !asks(got)) => CauseId::ExitedByItself,
         other => other,
     };
     let mut finding = Finding::new(id, Fit::Circumstance, Grade::Inferred, text)

@@ -21,8 +21,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new() -> Self {
-        let main = Task { uid: 0, euid: 0, ..task_in(50, "web", CGROUP) };
-        Self { worker: Task { ppid: 50, ..task_in(60, "web", CGROUP) }, main }
+        Self::called("web")
+    }
+
+    pub(super) fn called(name: &str) -> Self {
+        let main = Task { uid: 0, euid: 0, ..task_in(50, name, CGROUP) };
+        Self { worker: Task { ppid: 50, ..task_in(60, name, CGROUP) }, main }
     }
 
     /// What runs before anything happens.
@@ -33,8 +37,8 @@ impl Server {
                 start_ns: task.id.start_ns,
                 ppid: task.ppid,
                 comm: task.comm.clone(),
-                exe: Some("/usr/sbin/web".to_owned()),
-                cmdline: vec!["/usr/sbin/web".to_owned()],
+                exe: Some(format!("/usr/sbin/{}", task.comm)),
+                cmdline: vec![format!("/usr/sbin/{}", task.comm)],
                 uid: task.uid,
                 cgroup: task.cgroup.clone(),
                 parents: parents.iter().map(|parent| parent.id).collect(),
