@@ -157,20 +157,54 @@ const TYPISTS: &[Service] = &[
     ),
 ];
 
-/// `sv restart web`: what neither starts nor only looks.
+/// What sv is to do: the first word that is none of its options (`-v`, `-w SECONDS`).
+pub fn sv_verb<'a>(args: &[&'a str]) -> Option<&'a str> {
+    let mut words = args.iter().copied();
+    loop {
+        match words.next()? {
+            "-w" => words.next().map(drop)?,
+            option if option.starts_with('-') => {}
+            verb => return Some(verb),
+        }
+    }
+}
+
+/// `sv restart web`: what neither starts nor only looks. Of words that it does not know whole sv takes the first letter, `s` as
+/// status (sv(8)).
 fn ends_by_sv(args: &[&str]) -> bool {
-    const OTHERS: [&str; 8] = ["status", "check", "start", "up", "once", "cont", "pause", "alarm"];
-    !asks_for(args, &OTHERS)
+    const WORDS: [&str; 8] = [
+        "restart",
+        "reload",
+        "try-restart",
+        "force-stop",
+        "force-reload",
+        "force-restart",
+        "force-shutdown",
+        "shutdown",
+    ];
+    let ends = |verb: &str| {
+        let letter = verb.starts_with(|letter| "hiq12tkT".contains(letter));
+        letter || WORDS.contains(&verb) || stops_by_sv(verb)
+    };
+    sv_verb(args).is_some_and(ends)
+}
+
+/// Whether a word has sv end a service for good.
+pub fn stops_by_sv(verb: &str) -> bool {
+    verb.starts_with(|letter| "dxeDXE".contains(letter))
+        || ["stop", "shutdown", "force-stop", "force-shutdown"].contains(&verb)
 }
 
 /// `s6-svc -d`, `svc -t`: any of the letters that end what runs or signal it, and none that only lets it run.
 fn ends_by_letter(args: &[&str]) -> bool {
-    let mut letters = args.iter().filter_map(|arg| arg.strip_prefix('-')).flat_map(str::chars);
+    // `-wr`, `-T 1000`: what follows these letters is for what s6-svc itself waits, or which signal.
+    let options = args.iter().filter_map(|arg| arg.strip_prefix('-'));
+    let mut letters = options.flat_map(|it| it.chars().take_while(|it| !"wTs".contains(*it)));
     letters.any(|letter| "dxtkhiqr12abDXQ".contains(letter))
 }
 
 /// What ends a program of supervisord's.
-const SUPERVISOR: &[&str] =
+pub const SUPERVISOR: &[&str] =
     &["stop", "restart", "shutdown", "reload", "update", "signal", "remove"];
 
 /// Whether a word stands for a key typed with Ctrl: `C-c`, `^C`, or the character itself.

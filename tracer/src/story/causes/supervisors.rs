@@ -2,9 +2,9 @@
 
 use super::commands::{aim, by_program, dealt, way};
 use super::{Finding, Fit, Opinion};
-use crate::evidence::{Grade, signal_name};
+use crate::evidence::{Grade, ProcessId, Task, signal_name};
 use crate::story::case::Case;
-use crate::story::clients::{Order, first_of, supervised};
+use crate::story::clients::{Order, SUPERVISOR, first_of, stops_by_sv, supervised, sv_verb};
 use crate::story::relay::Relay;
 use crate::story::verdict::{CauseId, Fix};
 use crate::story::{fixes, words};
@@ -35,7 +35,7 @@ pub fn asked(case: &Case<'_>) -> Option<Opinion> {
             way(case)
         ),
     )
-    .fixes(remedies(case, &orders, escalated))
+    .fixes(remedies(case, sender, &orders, escalated))
     .answer()
 }
 
@@ -47,33 +47,74 @@ fn supervisor_name(case: &Case<'_>) -> Option<String> {
     Some(group.map_or_else(|| name.clone(), |group| format!("{group}:{name}")))
 }
 
-/// `sudo supervisorctl`, with the options by which the only command said which supervisord it meant.
-fn supervisorctl(args: &[&str]) -> String {
+/// supervisorctl with the rights of who runs this supervisord, and with the options by which the only command said which one it
+/// meant, where those are that user's own words and mean the same to whoever reads them: a file that another one names would be
+/// read with those rights. `None` where which one it was cannot be said so.
+fn supervisorctl(case: &Case<'_>, server: &Task, order: &Order, args: &[&str]) -> Option<String> {
     const WHICH: [&str; 4] = ["-c", "--configuration", "-s", "--serverurl"];
-    let options = args.windows(2).filter(|pair| WHICH.contains(&pair[0]));
-    let options = options.map(|pair| format!(" {} {}", pair[0], fixes::quoted(pair[1])));
-    format!("sudo supervisorctl{}", options.collect::<String>())
+    let before = args.iter().take_while(|arg| !SUPERVISOR.contains(*arg)).count();
+    let mut options = String::new();
+    let mut words = args[..before].iter();
+    while let Some(word) = words.next() {
+        if !WHICH.iter().any(|name| word.starts_with(name)) {
+            continue;
+        }
+        let value = words.next().filter(|_| WHICH.contains(word))?;
+        let is_plain =
+            if word.contains('s') { value.contains("://") } else { value.starts_with('/') };
+        let asker = case.world.people.get(order.client).and_then(|client| client.uid);
+        if !is_plain || asker != Some(server.uid) {
+            return None;
+        }
+        options.push_str(&format!(" {word} {}", fixes::quoted(value)));
+    }
+    Some(with_rights_of(case, server, &format!("supervisorctl{options}")))
+}
+
+/// A command with the rights of who runs a supervisor: what a user's says or names is none for root.
+fn with_rights_of(case: &Case<'_>, server: &Task, command: &str) -> String {
+    match server.uid {
+        0 => format!("sudo {command}"),
+        uid => fixes::Whose::of(case.world, uid).sudo(command),
+    }
+}
+
+/// The directory of a service of runit's: runsv was started with it, or with its name below that of runsvdir.
+fn runit_service(case: &Case<'_>, runsv: &Task) -> Option<String> {
+    let people = &case.world.people;
+    let words = |id: ProcessId| people.get(id).and_then(|known| known.cmdline.as_deref());
+    let own = words(runsv.id)?.get(1..)?.last()?;
+    if own.starts_with('/') {
+        return Some(own.clone());
+    }
+    let above = *people.parents(runsv.id).first()?;
+    let is_runsvdir = people.get(above)?.comm.as_deref() == Some("runsvdir");
+    let directory = words(above)?.iter().skip(1).find(|word| !word.starts_with('-'))?;
+    let is_name = !own.contains('/') && !own.starts_with('.');
+    (is_runsvdir && is_name && directory.starts_with('/'))
+        .then(|| format!("{}/{own}", directory.trim_end_matches('/')))
 }
 
 /// To have it end by itself in time, where supervisord waited for that; and to start it again, where the only command was one to
 /// stop it.
-fn remedies(case: &Case<'_>, orders: &[Order], escalated: bool) -> Vec<Fix> {
+fn remedies(case: &Case<'_>, server: &Task, orders: &[Order], escalated: bool) -> Vec<Fix> {
     let [order] = orders else { return Vec::new() };
     let Some((client, args)) = order.said() else { return Vec::new() };
     match client {
         "supervisorctl" => {
-            let Some(name) = supervisor_name(case) else { return Vec::new() };
-            let command = supervisorctl(&args);
+            let name = supervisor_name(case).filter(|name| !name.starts_with('-'));
+            let command = supervisorctl(case, server, order, &args);
+            let Some((name, command)) = name.zip(command) else { return Vec::new() };
             let patience = escalated.then(|| fixes::supervisor_patience(&command, &name));
             let again = || fixes::supervisor_program_again(&command, &name);
             patience.into_iter().chain(args.contains(&"stop").then(again)).collect()
         }
         "sv" => {
-            const STOPS: [&str; 6] =
-                ["stop", "down", "exit", "shutdown", "force-stop", "force-shutdown"];
-            let at = args.iter().position(|arg| STOPS.contains(arg));
-            let service = at.and_then(|at| args.get(at + 1));
-            service.map(|service| fixes::runit_service_again(service)).into_iter().collect()
+            let stops = sv_verb(&args).is_some_and(stops_by_sv);
+            let service = runit_service(case, server).filter(|_| stops);
+            let command = with_rights_of(case, server, "sv");
+            let again = |service: String| fixes::runit_service_again(&command, &service);
+            service.map(again).into_iter().collect()
         }
         _ => Vec::new(),
     }

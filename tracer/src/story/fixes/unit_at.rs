@@ -38,6 +38,11 @@ impl Whose {
         self.name.clone().unwrap_or_else(|| format!("'#{}'", self.uid))
     }
 
+    /// A command with that user's rights.
+    pub fn sudo(&self, command: &str) -> String {
+        format!("sudo -u {} {command}", self.sudo_name())
+    }
+
     /// A command about a file below that user's home directory, whoever calls it.
     fn at_home(&self, command: &str, file: &str) -> String {
         let user = self.sudo_name();

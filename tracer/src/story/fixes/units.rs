@@ -50,15 +50,15 @@ pub fn supervisor_patience(command: &str, name: &str) -> Fix {
     .see("http://supervisord.org/configuration.html")
 }
 
-/// A service of runit's that somebody stopped.
-pub fn runit_service_again(service: &str) -> Fix {
+/// A service of runit's that somebody stopped; `command` is sv with the rights of who runs it.
+pub fn runit_service_again(command: &str, service: &str) -> Fix {
     fix(
         "start the service again",
-        vec![format!("sudo sv up {}", quoted(service))],
+        vec![format!("{command} up {}", operand(service))],
         "runsv runs it, and starts it again when it ends",
     )
     .but("whoever stopped it may have had a reason: ask first")
-    .check(format!("sudo sv status {}", quoted(service)))
+    .check(format!("{command} status {}", operand(service)))
     .see("sv(8)")
 }
 

@@ -2,7 +2,7 @@
 
 use super::clients::{looked_at, names};
 use super::scene::{Scene, root, signal, task};
-use crate::evidence::{Disposition, Grade, SignalSent, Source, TargetReason, sig};
+use crate::evidence::{Disposition, Grade, SignalSent, Source, TargetReason, Task, sig};
 use crate::story::verdict::CauseId;
 
 /// What a supervisor does at somebody's request is that one's doing; by itself it is the supervisor's own.
@@ -38,6 +38,8 @@ fn what_a_supervisor_was_asked_for_is_a_command() {
     for (server, words) in [
         ("supervisord", &["supervisorctl", "reload"][..]),
         ("runsv", &["sv", "restart", "web"]),
+        ("runsv", &["sv", "-v", "t", "web"]),
+        ("s6-supervise", &["s6-svc", "-wR", "-r", "web"]),
         ("s6-supervise", &["s6-svc", "-t", "web"]),
         ("supervise", &["svc", "-d", "web"]),
     ] {
@@ -47,17 +49,93 @@ fn what_a_supervisor_was_asked_for_is_a_command() {
         let again = |fix: &crate::story::verdict::Fix| fix.title.starts_with("start the");
         assert!(!death.fixes.iter().any(again), "{death:#?}");
     }
-    assert_eq!(play("runsv", &["sv", "stop", "web"]).fixes[0].commands, ["sudo sv up web"]);
+    // Where its directory is was not seen.
+    let stopped = play("runsv", &["sv", "stop", "/srv/sv/web"]);
+    assert!(!stopped.fixes.iter().any(|fix| fix.title.starts_with("start the")), "{stopped:#?}");
     for (server, words) in [
         ("supervisord", &["supervisorctl", "status"][..]),
         ("supervisord", &["supervisorctl", "-s", "http://192.0.2.7:9001", "stop", "shop:web"]),
         ("runsv", &["sv", "up", "web"]),
+        ("runsv", &["sv", "u", "web"]),
+        ("runsv", &["sv", "-w", "9", "s", "web"]),
+        ("runsv", &["sv", "stat", "web"]),
+        ("s6-supervise", &["s6-svc", "-wr", "-u", "web"]),
+        ("s6-supervise", &["s6-svc", "-uwD", "-T1000", "web"]),
         ("s6-supervise", &["s6-svc", "-u", "web"]),
         ("supervise", &["svc", "-o", "web"]),
     ] {
         let death = play(server, words);
         assert_eq!(death.cause.id, CauseId::ProcessSignal, "{words:?} {death:#?}");
     }
+}
+
+/// What a user's supervisor is told, and a file that a user names, is nothing for root.
+#[test]
+fn remedies_for_a_users_supervisor_have_that_users_rights() {
+    let environment = [("SUPERVISOR_PROCESS_NAME", "web"), ("SUPERVISOR_GROUP_NAME", "web")];
+    let commands = |supervisor_uid: u32, client_uid: u32, which: &[&str], name: &str| {
+        let victim = task(42, "web");
+        let supervisor = Task { uid: supervisor_uid, ..task(50, "supervisord") };
+        let client = Task { uid: client_uid, ..task(81, "supervisorctl") };
+        let environment = environment.map(|(key, _)| (key, name));
+        let words = [&["supervisorctl"], which, &["stop", name]].concat();
+        let death = Scene::watching(&victim)
+            .user(1000, "alice")
+            .add(0, Source::Proc, looked_at(&victim, &["web"], &environment, &[&supervisor]))
+            .exec(5, client, &words, &[])
+            .signal(9, signal(sig::SIGTERM, supervisor, victim.clone()))
+            .exit(10, victim, 15, true)
+            .death();
+        let again = death.fixes.into_iter().find(|fix| fix.title.starts_with("start the"));
+        again.map(|fix| fix.commands)
+    };
+    let said = |command: &str| Some(vec![command.to_owned()]);
+    let own = ["-c", "/home/alice/s.conf"];
+    assert_eq!(
+        commands(1000, 1000, &own, "web"),
+        said("sudo -u alice supervisorctl -c /home/alice/s.conf start web")
+    );
+    assert_eq!(commands(1000, 0, &[], "web"), said("sudo -u alice supervisorctl start web"));
+    assert_eq!(
+        commands(1000, 1000, &["-s", "unix:///home/alice/sock"], "web"),
+        said("sudo -u alice supervisorctl -s unix:///home/alice/sock start web")
+    );
+    // Another's file; one that is another to each reader; which one it was is not told as it can be quoted; an option.
+    assert_eq!(commands(1000, 0, &own, "web"), None);
+    assert_eq!(commands(0, 0, &["-c", "s.conf"], "web"), None);
+    assert_eq!(commands(0, 0, &["--configuration=/srv/s.conf"], "web"), None);
+    assert_eq!(commands(0, 0, &[], "--configuration=/home/alice/x"), None);
+}
+
+/// `sv stop …/db …/web`: the one that ended, wherever the reader is.
+#[test]
+fn a_service_of_runits_is_named_by_its_directory() {
+    let commands = |uid: u32, runsv_words: &[&str], runsvdir_words: &[&str]| {
+        let (victim, above) = (task(42, "web"), Task { uid, ..task(49, "runsvdir") });
+        let runsv = Task { uid, ..task(50, "runsv") };
+        let client = Task { uid, ..task(81, "sv") };
+        let death = Scene::watching(&victim)
+            .user(1000, "alice")
+            .add(0, Source::Proc, looked_at(&above, runsvdir_words, &[], &[]))
+            .add(0, Source::Proc, looked_at(&runsv, runsv_words, &[], &[&above]))
+            .add(0, Source::Proc, looked_at(&victim, &["web"], &[], &[&runsv, &above]))
+            .exec(5, client, &["sv", "stop", "/srv/sv/db", "/srv/sv/web"], &[])
+            .signal(9, signal(sig::SIGTERM, runsv, victim.clone()))
+            .exit(10, victim, 15, true)
+            .death();
+        assert_eq!(death.cause.id, CauseId::UserCommand, "{death:#?}");
+        let again = death.fixes.into_iter().find(|fix| fix.title.starts_with("start the"));
+        again.map(|fix| fix.commands.concat())
+    };
+    let all = ["runsvdir", "-P", "/etc/service", "log: ..."];
+    let said = |command: &str| Some(command.to_owned());
+    assert_eq!(commands(0, &["runsv", "web"], &all), said("sudo sv up /etc/service/web"));
+    assert_eq!(commands(0, &["runsv", "/srv/web"], &all), said("sudo sv up /srv/web"));
+    assert_eq!(
+        commands(1000, &["runsv", "web"], &["runsvdir", "/home/alice/my sv"]),
+        said("sudo -u alice sv up '/home/alice/my sv/web'")
+    );
+    assert_eq!(commands(0, &["runsv", "web"], &["runsvdir", "sv"]), None);
 }
 
 /// What does not end by the first signal is killed when its time is over: by the same command.
