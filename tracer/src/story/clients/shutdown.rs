@@ -17,6 +17,9 @@ const RUN_BEFORE: u64 = 3 * S;
 /// How long after the end of the one that asked.
 const ENDS_AFTER: u64 = S;
 
+/// How many of the newest commands are looked at, where most of them may have failed.
+const LOOKED_AT: usize = 64;
+
 /// Words that ask for the end of whom they are said to, where none follows that says of what.
 const LAST_WORDS: [&str; 4] = ["stop", "quit", "exit", "terminate"];
 
@@ -36,16 +39,15 @@ pub struct Shutdown {
 impl Shutdown {
     /// The last one that was run right before, by who may ask for that, rather one that can have meant no other server.
     pub fn of(case: &Case<'_>) -> Option<Self> {
-        let names = names(case);
-        let asked = case.world.people.iter().filter_map(|(client, known)| {
-            let ran_ns = asked_at(case, client, known)?;
-            let program = program(known)?;
-            if !names.iter().any(|name| is_alike(name, program))
-                || acts_by_signals(case, client, ran_ns)
-            {
+        let asked = candidates(case);
+        let begun = started_by(case, &asked);
+        let namesakes = namesakes(case);
+        let asked = asked.iter().zip(begun).filter_map(|(asked, begun)| {
+            let Candidate { client, known, ran_ns } = *asked;
+            if acts_by_signals(case, client, &begun, ran_ns) {
                 return None;
             }
-            let doubt = match aim(case, client, known, ran_ns) {
+            let doubt = match aim(case, client, known, ran_ns, &namesakes) {
                 Fit::Other => return None,
                 Fit::Open(why) => Some(why),
                 Fit::Meant | Fit::Unsaid => None,
@@ -82,29 +84,70 @@ impl Shutdown {
     }
 }
 
+/// A command that is of the victim's kind and asks something to end.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    client: ProcessId,
+    known: &'a Known,
+    ran_ns: u64,
+}
+
+/// Those that can have asked the victim; the newest of them, where somebody ran very many.
+fn candidates<'a>(case: &Case<'a>) -> Vec<Candidate<'a>> {
+    const NEWEST: usize = 16;
+    let names = names(case);
+    let above = case.world.people.parents(case.victim);
+    let asked = case.world.people.iter().filter_map(|(client, known)| {
+        let ran_ns = asked_at(case, client, known)?;
+        let program = program(known)?;
+        let is_its_kind = names.iter().any(|name| is_alike(name, program));
+        (is_its_kind && !above.contains(&client)).then_some(Candidate { client, known, ran_ns })
+    });
+    let mut asked: Vec<_> = asked.collect();
+    asked.sort_by_key(|asked| std::cmp::Reverse((asked.ran_ns, asked.client.pid)));
+    let can_ask = |asked: &Candidate<'_>| {
+        // One that could not ask, or was refused, says so by its status.
+        let failed = case.world.exit_of(asked.client).is_some_and(|exit| exit.value.status != 0);
+        !failed && !case.world.people.parents(asked.client).contains(&case.victim)
+    };
+    asked.into_iter().take(LOOKED_AT).filter(can_ask).take(NEWEST).collect()
+}
+
+/// What each of these commands started, in one pass over all that are known.
+fn started_by(case: &Case<'_>, asked: &[Candidate<'_>]) -> Vec<Vec<ProcessId>> {
+    let mut started = vec![Vec::new(); asked.len()];
+    if asked.is_empty() {
+        return started;
+    }
+    let people = &case.world.people;
+    for (id, _) in people.iter() {
+        let parents = people.parents(id);
+        for (asked, its) in asked.iter().zip(&mut started) {
+            if id == asked.client || parents.contains(&asked.client) {
+                its.push(id);
+            }
+        }
+    }
+    started
+}
+
 /// When a process was run that asks something to end, and can have asked the victim.
 fn asked_at(case: &Case<'_>, client: ProcessId, known: &Known) -> Option<u64> {
     let struck_ns = case.struck_ns();
     let ran_ns = known.exec_ns.filter(|ran| *ran <= struck_ns && ran + RUN_BEFORE >= struck_ns)?;
     let was_there = known.ended_ns.is_none_or(|ended| ended + ENDS_AFTER >= struck_ns);
     let may_ask = known.uid.is_some_and(|uid| uid == 0 || uid == case.exit.value.task.uid);
-    let people = &case.world.people;
-    let is_kin = client == case.victim
-        || people.parents(case.victim).contains(&client)
-        || people.parents(client).contains(&case.victim);
-    // One that could not ask, or was refused, says so by its status.
-    let failed = case.world.exit_of(client).is_some_and(|exit| exit.value.status != 0);
     let args = known.cmdline.as_deref()?;
-    (was_there && may_ask && !is_kin && !failed && asks(args.get(1..)?)).then_some(ran_ns)
+    (was_there && may_ask && client != case.victim && asks(args.get(1..)?)).then_some(ran_ns)
 }
 
-/// Whether a command, or what it runs, asks by signals, as `nginx -s quit` does: those to the victim are seen, and there
-/// was none of its.
-fn acts_by_signals(case: &Case<'_>, client: ProcessId, ran_ns: u64) -> bool {
+/// Whether a command, or what it runs (`begun`), asks by signals, as `nginx -s quit` does: those to the victim are seen, and
+/// there was none of its.
+fn acts_by_signals(case: &Case<'_>, client: ProcessId, begun: &[ProcessId], ran_ns: u64) -> bool {
     const SENDERS: [&str; 4] = ["kill", "pkill", "killall", "start-stop-daem"];
     let people = &case.world.people;
     let is_its = |id: ProcessId| id == client || people.parents(id).contains(&client);
-    people.iter().filter(|(id, _)| is_its(*id)).any(|(id, known)| {
+    begun.iter().filter_map(|id| Some((*id, people.get(*id)?))).any(|(id, known)| {
         let is_called =
             |names: &[&str]| known.comm.as_deref().is_some_and(|it| names.contains(&it));
         let process = case.process(id);
@@ -117,7 +160,13 @@ fn acts_by_signals(case: &Case<'_>, client: ProcessId, ran_ns: u64) -> bool {
 }
 
 /// Whether a command can have meant the victim, rather than another server.
-fn aim(case: &Case<'_>, client: ProcessId, known: &Known, ran_ns: u64) -> Fit {
+fn aim(
+    case: &Case<'_>,
+    client: ProcessId,
+    known: &Known,
+    ran_ns: u64,
+    namesakes: &[ProcessId],
+) -> Fit {
     let Some(words) = known.cmdline.as_deref() else { return Fit::Other };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let victim = &case.exit.value.task;
@@ -143,7 +192,7 @@ fn aim(case: &Case<'_>, client: ProcessId, known: &Known, ran_ns: u64) -> Fit {
     if matches!(own, Fit::Other | Fit::Meant) {
         return own;
     }
-    let others: Vec<(ProcessId, Fit)> = others_of_its_kind(case, client, ran_ns)
+    let others: Vec<(ProcessId, Fit)> = others_of_its_kind(case, client, ran_ns, namesakes)
         .map(|other| (other, fits(other)))
         .filter(|(_, fit)| *fit != Fit::Other)
         .collect();
@@ -173,20 +222,29 @@ fn server_words<'a>(case: &Case<'a>, server: ProcessId) -> Vec<&'a str> {
     executed.iter().skip(1).map(String::as_str).chain(shown).collect()
 }
 
+/// Others with the victim's name, where that is no interpreter's.
+fn namesakes(case: &Case<'_>) -> Vec<ProcessId> {
+    let comm = case.exit.value.task.comm.as_str();
+    if is_interpreter(comm) {
+        return Vec::new();
+    }
+    let all = case.world.people.iter();
+    let others =
+        all.filter(|(id, known)| known.comm.as_deref() == Some(comm) && *id != case.victim);
+    others.map(|(id, _)| id).collect()
+}
+
 /// Other servers with the victim's name that were there when a command was run; their workers are none.
 fn others_of_its_kind<'a>(
     case: &Case<'a>,
     client: ProcessId,
     ran_ns: u64,
-) -> impl Iterator<Item = ProcessId> + use<'a> {
+    namesakes: &'a [ProcessId],
+) -> impl Iterator<Item = ProcessId> {
     let people = &case.world.people;
     let victim = case.victim;
-    let comm = case.exit.value.task.comm.clone();
-    let others = people.iter().filter(move |(id, known)| {
-        let has_name = known.comm.as_deref() == Some(comm.as_str());
-        has_name && *id != victim && *id != client && !is_interpreter(&comm)
-    });
-    let there = others.filter(move |(id, known)| {
+    let others = namesakes.iter().filter(move |id| **id != client);
+    let there = others.filter_map(|id| Some((*id, people.get(*id)?))).filter(move |(id, known)| {
         id.start_ns < ran_ns && known.ended_ns.is_none_or(|ended| ended >= ran_ns)
     });
     let apart = there.filter(move |(id, known)| {
