@@ -169,7 +169,9 @@ fn who_asked(
 ) -> String {
     let for_kubelet = |kubelet: &Kubelet<'_>| match kubelet.has_reason() {
         true => "",
-        false => "; why that asked (a deletion, an eviction, a new version) it did not log",
+        false => {
+            "; why that asked (a deletion, an eviction, a new version) was not found in the journal"
+        }
     };
     match (kubelet, asker.daemon()) {
         (Some(kubelet), Some(daemon)) => {

@@ -98,6 +98,28 @@ fn a_failed_probe_is_why_kubernetes_restarts_a_container() {
     }
 }
 
+/// kubectl finds no pod by its number.
+#[test]
+fn a_pod_whose_name_was_not_seen_is_not_looked_for() {
+    let probe = |pod: &str| {
+        let failed = klog(&format!(
+            "\"Probe failed\" probeType=\"Liveness\" {pod}podUID=\"{POD}\" containerName=\"web\""
+        ));
+        stopped(
+            &[(4000, &failed), (4998, &killing(30).replace("pod=\"shop/web-0\" ", ""))],
+            KUBELET,
+        )
+    };
+    let is_more_patient = |death: &Death| {
+        death.fixes.iter().any(|fix| fix.title.contains("to answer its liveness probe"))
+    };
+    let named = probe("pod=\"shop/web-0\" ");
+    assert!(is_more_patient(&named), "{named:#?}");
+    let unnamed = probe("");
+    assert!(unnamed.cause.explanation.contains("liveness probe"), "{unnamed:#?}");
+    assert!(!is_more_patient(&unnamed), "{unnamed:#?}");
+}
+
 #[test]
 fn why_kubernetes_ended_a_pod_is_told() {
     let killing = killing(30);
@@ -155,6 +177,7 @@ fn why_kubernetes_ended_a_pod_is_told() {
         let death = stopped(lines, KUBELET);
         let text = &death.cause.explanation;
         assert!(text.contains("had it do for the kubelet; why that asked"), "{text}");
+        assert!(text.contains("was not found in the journal"), "{text}");
         assert!(!death.gaps.is_empty(), "{death:#?}");
     }
 }

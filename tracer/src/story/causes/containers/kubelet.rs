@@ -143,10 +143,11 @@ impl<'a> Kubelet<'a> {
     /// What helps against the reason.
     pub fn remedy(&self, container: &Container) -> Option<Fix> {
         let (reason, _) = self.reason.as_ref()?;
-        let (namespace, pod) = self.pod.as_deref().and_then(|pod| pod.split_once('/')).unzip();
+        // By its number alone kubectl finds no pod.
+        let (namespace, pod) = self.pod.as_deref()?.split_once('/')?;
         let named = Container {
-            pod: pod.map(str::to_owned).or_else(|| container.pod.clone()),
-            namespace: namespace.map(str::to_owned).or_else(|| container.namespace.clone()),
+            pod: Some(pod.to_owned()),
+            namespace: Some(namespace.to_owned()),
             ..container.clone()
         };
         match reason {
