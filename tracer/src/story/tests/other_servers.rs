@@ -86,6 +86,31 @@ fn of_two_servers_of_a_kind_the_one_that_was_not_meant_is_not_told_as_it() {
     assert!(!names(&excluded, "mysqld[43]"), "{excluded:#?}");
 }
 
+/// Each command costs time, and anybody can run thousands: the newest are looked at, unless they failed.
+#[test]
+fn of_very_many_commands_the_newest_are_looked_at() {
+    let play = |more: u32, failed: bool| {
+        let of = Servers::new("redis-server", &["redis-server *:6379"]);
+        let of = of.ran(&["redis-cli", "shutdown"]).then(|mut scene, _| {
+            for number in 0..more {
+                let client = root(task(100 + number, "redis-cli"));
+                let words = ["redis-cli", "-h", "192.0.2.7", "shutdown"];
+                scene = scene.exec(4971, client.clone(), &words, &[]);
+                if failed {
+                    scene = scene.exit(4972, client, 1, false);
+                }
+            }
+            scene
+        });
+        of.death()
+    };
+    let own = "which seems to be why";
+    assert!(names(&play(5, false), own));
+    assert!(names(&play(40, true), own));
+    let many = play(40, false);
+    assert!(!names(&many, own) && names(&many, "which may be why"), "{many:#?}");
+}
+
 /// `nginx -c other -s quit`, `apachectl -f other stop`: what they send to whom is seen.
 #[test]
 fn a_command_that_asks_by_signals_asked_whom_it_signalled() {
