@@ -164,9 +164,12 @@ const LONGEST_OTHER: u64 = 3600 * S;
 /// replaced one by one, as those are that have served enough. One that had been alone is judged by itself where its server is
 /// known to renew its workers so.
 fn old_ended(workers: &[&Known], told_ns: u64, ended_ns: u64, is_known: bool) -> bool {
+    let mut begun: Vec<u64> =
+        workers.iter().map(|it| start(it)).filter(|it| *it > told_ns).collect();
+    begun.sort_unstable();
     let is_replaced = |ended: u64| {
-        let soon = ended..=ended.saturating_add(S);
-        workers.iter().any(|it| start(it) > told_ns && soon.contains(&start(it)))
+        let next = begun.get(begun.partition_point(|it| *it < ended));
+        next.is_some_and(|next| *next <= ended.saturating_add(S))
     };
     let mut old = workers
         .iter()
