@@ -7,15 +7,15 @@ mod telling;
 pub use self::place::Place;
 use self::place::{Service, login_user, place, service};
 use self::programs::{
-    CONTAINER_CLIENTS, changes_user, is_outermost, is_roots, is_scheduler, is_updater, is_wrapper,
-    lends_rights, runs_script,
+    CONTAINER_CLIENTS, changes_user, interprets, is_outermost, is_roots, is_scheduler, is_updater,
+    is_wrapper, lends_rights, runs_script,
 };
 pub use self::programs::{asks_daemon, is_interactive, is_shell, runs_shell};
 use super::case::Case;
 use super::started::{By, Started};
 use super::verdict::{Link, LinkEvent};
 use super::words;
-use crate::evidence::{Grade, Mechanism, Process, ProcessId, Source, base_name, fits};
+use crate::evidence::{CgroupOwner, Grade, Mechanism, Process, ProcessId, Source, base_name, fits};
 
 /// How many starts of units are followed up: one had another made, which had a third.
 pub const STARTS: usize = 3;
@@ -284,6 +284,10 @@ impl Above {
         // some daemon, which is not what somebody has just run.
         if above.is_by_hand() {
             above.command = outermost.clone();
+        } else if above.command.pid == process.pid
+            && let Some(parent) = parents.first().filter(|parent| acts_by(process, parent))
+        {
+            above.command = parent.clone();
         }
         above
     }
@@ -292,6 +296,19 @@ impl Above {
     const fn is_by_hand(&self) -> bool {
         self.shell.is_some() || self.scheduler.is_some()
     }
+}
+
+/// Whether a command is what its parent did of its own accord: a daemon or a script in the background. A service is told as
+/// that, a shell with what had run it.
+fn acts_by(process: &Process, parent: &Process) -> bool {
+    let in_service = |it: &Process| {
+        let owner = CgroupOwner::of(it.cgroup.as_deref().unwrap_or_default());
+        owner.user_unit.or(owner.unit).is_some_and(|unit| unit.ends_with(".service"))
+    };
+    let comm = parent.comm.as_deref().unwrap_or_default();
+    let is_way = is_outermost(parent) || is_scheduler(comm) || changes_user(parent);
+    let in_container = process.container.is_some() || parent.container.is_some();
+    !is_way && !runs_shell(process) && !in_container && !in_service(process) && !in_service(parent)
 }
 
 /// Whether the words that a process shows are neither those that it was executed with nor name the program that it runs,
@@ -348,6 +365,6 @@ fn script(process: &Process, command: &Process, between: &[Process]) -> Option<P
     };
     let comm = |it: &Process| it.comm.clone().unwrap_or_default();
     let client = between.iter().rev().find(|it| CONTAINER_CLIENTS.contains(&comm(it).as_str()));
-    let script = || between.iter().find(|it| runs_shell(it));
+    let script = || between.iter().find(|it| runs_shell(it) || interprets(it));
     client.filter(is_new).or_else(|| script().filter(is_new)).cloned()
 }

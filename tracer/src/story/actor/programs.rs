@@ -91,6 +91,24 @@ pub fn is_shell_script(process: &Process) -> bool {
         && args.iter().skip(1).take(2).any(is_named)
 }
 
+/// Whether a process is an interpreter at somebody's script, or what carries out somebody's rules; no shell. By its executable
+/// or its first word: of a script the one may be the script's own file, the other what that gave it.
+pub fn interprets(process: &Process) -> bool {
+    const PROGRAMS: [&str; 14] = [
+        "python", "pypy", "perl", "ruby", "node", "php", "lua", "luajit", "tclsh", "wish",
+        "expect", "pwsh", "make", "gmake",
+    ];
+    let args = process.cmdline.as_deref().unwrap_or_default();
+    let version = |rest: &str| rest.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let is_named = |program: &str| {
+        let rest = |name: &&str| base_name(program).strip_prefix(*name).map(str::to_owned);
+        PROGRAMS.iter().filter_map(rest).any(|rest| version(&rest))
+    };
+    let is_one = [process.exe.as_deref(), args.first().map(String::as_str)];
+    let is_one = is_one.into_iter().flatten().any(is_named);
+    is_one && args.len() > 1
+}
+
 /// `bash script.sh` and `sh -c …` act for whoever started them; a bare shell is somebody typing.
 pub fn runs_script(shell: &Process) -> bool {
     shell

@@ -317,3 +317,25 @@ fn who_becomes_another_user_did_it_as_who_it_was() {
     let told: Vec<_> = death.chain.iter().map(|link| link.text.as_str()).collect();
     assert!(!told.concat().contains("nobody"), "{told:#?}");
 }
+
+/// A script that runs `kill` itself, by system(3) with a list of words: no shell is between the two.
+#[test]
+fn a_script_of_another_language_is_told_with_what_it_ran() {
+    let victim = task(42, "sleep");
+    let (outer, perl) = (root(task(70, "outer.sh")), root(task(71, "sk.pl")));
+    let kill = root(task(80, "kill"));
+    let told = |above: &[&Task]| {
+        let scene = Scene::watching(&victim)
+            .exec(1, outer.clone(), &["/bin/bash", "./outer.sh"], &[])
+            .exec(2, perl.clone(), &["/usr/bin/perl", "./sk.pl", "42"], above)
+            .exec(4, kill.clone(), &["kill", "42"], &[&[&perl], above].concat());
+        let scene = scene.signal(6, signal(sig::SIGTERM, kill.clone(), victim.clone()));
+        scene.exit(7, victim.clone(), 15, true).death().cause.explanation
+    };
+    let text = told(&[&outer]);
+    let words = "ran \"kill 42\", part of \"/usr/bin/perl ./sk.pl 42\", which is part of \"/bin/bash ./outer.sh\"";
+    assert!(text.contains(words), "{text}");
+    // In the background, with nobody above.
+    let text = told(&[]);
+    assert!(text.contains("ran \"kill 42\", part of \"/usr/bin/perl ./sk.pl 42\""), "{text}");
+}
