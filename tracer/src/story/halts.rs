@@ -7,7 +7,7 @@ use super::patience::reached;
 use super::verdict::{Link, LinkEvent};
 use super::world::{SeenSignal, World};
 use super::{mechanism, relay, signals, units, words};
-use crate::evidence::{Disposition, ProcessId, SignalSent, sig, signal_name};
+use crate::evidence::{Disposition, ProcessId, S, SignalSent, sig, signal_name};
 
 /// A process that was stopped when something was waited for that it was to do.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +59,16 @@ impl<'a> Halt<'a> {
     }
 }
 
-/// The signal by which a process was stopped at this time, as far as the signals tell: nothing had let it go on by then.
+/// The signal by which a process was stopped at this time, as far as the signals tell: nothing had let it go on by then, and
+/// no event was lost since, which may have been that.
 pub fn stopped_at(world: &World, id: ProcessId, ns: u64) -> Option<&SeenSignal> {
     let mut before = world.signals_to(id).iter().rev().filter(|seen| seen.ns() <= ns);
     let newest = before.find(|seen| seen.value.number == sig::SIGCONT || stops(&seen.value))?;
-    (newest.value.number != sig::SIGCONT).then_some(newest)
+    let is_heard = !world.losses.iter().any(|loss| {
+        let since = newest.ns()..=ns.saturating_add(S);
+        loss.value.dropped > 0 && loss.value.place.is_in_kernel() && since.contains(&loss.ns())
+    });
+    (newest.value.number != sig::SIGCONT && is_heard).then_some(newest)
 }
 
 /// Whether a signal stopped the process that it was sent to.
@@ -72,5 +77,6 @@ fn stops(signal: &SignalSent) -> bool {
         signal.number == sig::SIGSTOP
             || signal.disposition == Some(Disposition::Default) && !signal.blocked
     };
-    sig::STOPS.contains(&signal.number) && reached(signal) && has_effect()
+    // A tracer (gdb, gcore) lets it go on without a signal.
+    sig::STOPS.contains(&signal.number) && !signal.ptraced && reached(signal) && has_effect()
 }

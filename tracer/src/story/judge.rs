@@ -342,8 +342,9 @@ fn tell_earlier(case: &Case<'_>, blow: Blow<'_>, finding: &mut Finding) {
     let is_plain = matches!(finding.id, CauseId::ProcessSignal | CauseId::UserCommand);
     let is_last_resort = blow.way == Way::Killed && blow.signal.value.number == sig::SIGKILL;
     let mut tried = earlier_blows(case, blow);
-    // SIGHUP has many read their settings anew.
-    let asked = tried.find(|tried| tried.value.number != sig::SIGHUP);
+    // SIGHUP has many read their settings anew, SIGQUIT has others tell what they are at.
+    let asks = |tried: &&SeenSignal| matches!(tried.value.number, sig::SIGTERM | sig::SIGINT);
+    let asked = tried.find(asks);
     let Some(asked) = asked.filter(|_| is_plain && is_last_resort) else {
         return;
     };

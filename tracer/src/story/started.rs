@@ -243,6 +243,10 @@ impl<'c, 'a> Run<'c, 'a> {
     /// A socket that starts an instance for each connection (`Accept=yes`): its name has both ends.
     fn by_connection(&self) -> Option<Started> {
         let (socket, peer) = connection_of(&self.unit)?;
+        // A name that a user has chosen tells nothing.
+        if self.manager != Manager::System {
+            return None;
+        }
         let begun = self.case.exit.at.shifted(self.began_ns());
         let text = format!("{socket} started {} for a connection from {peer}", self.unit);
         let source = crate::evidence::Source::Kernel;

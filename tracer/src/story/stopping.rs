@@ -17,6 +17,7 @@ use super::unit_jobs::job_type;
 use super::units::{cited, property_setting, unit_setting};
 use super::upstream::End;
 use super::verdict::{DecidingSetting, Link};
+use super::world::UnitHistory;
 use crate::evidence::{sig, signal_name};
 
 /// This setting, where it has a unit that takes too long aborted.
@@ -35,6 +36,12 @@ pub enum Choice {
     Hangup(DecidingSetting),
 }
 
+/// Whether its manager has said which process a unit's main one is.
+fn knows_main(history: &UnitHistory) -> bool {
+    let named = |pid: &serde_json::Value| pid.as_u64().is_some_and(|pid| pid != 0);
+    history.changes.iter().any(|change| change.value.get("MainPID").is_some_and(named))
+}
+
 impl Choice {
     /// Where the deciding signal is such a one.
     pub fn of(case: &Case<'_>, stop: &UnitStop<'_>) -> Option<Self> {
@@ -45,7 +52,9 @@ impl Choice {
             let mode = unit_setting(case, stop, "KillMode", "KillMode")?;
             return (mode.value == "mixed").then_some(Self::Mixed(mode));
         }
-        if number == first && !was_named_main(case.world, stop.manager, &stop.unit, case.victim) {
+        let is_other = case.world.unit_of(stop.manager, &stop.unit).is_some_and(knows_main)
+            && !was_named_main(case.world, stop.manager, &stop.unit, case.victim);
+        if number == first && is_other {
             let mode = unit_setting(case, stop, "KillMode", "KillMode")?;
             let is_chosen = mode.value == "control-group" && mode.file.is_some();
             // What was started to help with the stop is asked to end for its own time.

@@ -265,8 +265,8 @@ impl<'a> End<'a> {
             let is_recent = ran_ns + JUST_RUN >= blow.signal.ns();
             let may = known.uid.is_some_and(|uid| uid == 0 || uid == task.uid);
             let (program, args) = (known.comm.as_deref()?, known.cmdline.as_deref()?);
-            let sends = KILLERS.contains(&program)
-                && asked_signal(program, args).is_none_or(|number| number == sent.number);
+            let sends =
+                KILLERS.contains(&program) && asked_signal(program, args) == Some(sent.number);
             if !is_recent || !may || !sends {
                 return None;
             }
@@ -306,13 +306,19 @@ impl<'a> End<'a> {
     }
 }
 
-/// The signal that the arguments of such a command ask for; `None` where somebody chooses it in the program.
+/// The signal that the arguments of such a command ask for; `None` where they ask for none, or somebody chooses it in the program.
 fn asked_signal(program: &str, args: &[String]) -> Option<u8> {
+    const LISTS_OR_INVERTS: [&str; 7] =
+        ["-l", "-L", "--list", "--table", "-v", "--inverse", "--help"];
     let by_default = match program {
         "fuser" => sig::SIGKILL,
+        // What is done in them their arguments do not say.
         "xkill" | "htop" | "top" => return None,
         _ => sig::SIGTERM,
     };
+    if args.iter().any(|arg| LISTS_OR_INVERTS.contains(&arg.as_str())) {
+        return None;
+    }
     let named = args.iter().enumerate().skip(1).find_map(|(at, arg)| match arg.as_str() {
         "-s" | "-n" | "--signal" => signal_number(args.get(at + 1)?),
         other => other
@@ -326,25 +332,14 @@ fn asked_signal(program: &str, args: &[String]) -> Option<u8> {
 /// Whether a command's operands name one of these; or where it has none but options that name all of a user or a terminal,
 /// one of those.
 fn is_aimed(args: &[String], names: &[String], of_all: &[Option<String>]) -> bool {
-    const WITH_VALUE: [&str; 12] = [
-        "-u",
-        "-U",
-        "-t",
-        "-s",
-        "-n",
-        "-g",
-        "-G",
-        "-P",
-        "--signal",
-        "--euid",
-        "--uid",
-        "--terminal",
-    ];
-    let is_value = |at: usize| at > 0 && WITH_VALUE.contains(&args[at - 1].as_str());
+    const ALL_OF: [&str; 6] = ["-u", "-U", "-t", "--euid", "--uid", "--terminal"];
+    const WITH_VALUE: [&str; 4] = ["-s", "-G", "-P", "--signal"];
+    let follows = |at: usize, options: &[&str]| at > 0 && options.contains(&args[at - 1].as_str());
+    let is_value = |at: usize| follows(at, &ALL_OF) || follows(at, &WITH_VALUE);
     let words = || args.iter().enumerate().skip(1);
     let mut operands = words().filter(|(at, arg)| !arg.starts_with('-') && !is_value(*at));
     let Some(first) = operands.next() else {
-        let mut chosen = words().filter(|(at, _)| is_value(*at)).map(|(_, arg)| arg);
+        let mut chosen = words().filter(|(at, _)| follows(*at, &ALL_OF)).map(|(_, arg)| arg);
         return chosen.any(|arg| of_all.iter().flatten().any(|all| all == arg));
     };
     // `skill` has a terminal or a user as its operand.
@@ -376,6 +371,8 @@ mod tests {
             ("pkill -x tee", Some(sig::SIGTERM)),
             ("fuser -k /tmp/x", Some(sig::SIGKILL)),
             ("htop", None),
+            ("kill -l 1250", None),
+            ("pkill -HUP -v bash", None),
         ] {
             let args = args(line);
             assert_eq!(asked_signal(&args[0], &args), number, "{line}");
@@ -398,7 +395,14 @@ mod tests {
         ] {
             assert!(aimed(line), "{line}");
         }
-        for line in ["pkill -u alice firefox", "pkill -u bob", "kill 12", "kill", "pkill alice"] {
+        for line in [
+            "pkill -u alice firefox",
+            "pkill -u bob",
+            "kill 12",
+            "kill",
+            "pkill alice",
+            "pkill -n alice",
+        ] {
             assert!(!aimed(line), "{line}");
         }
     }

@@ -82,7 +82,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     /// How long a process may take to tidy up after it was asked to end.
-    const TIDIES_WITHIN: u64 = 300 * S;
+    const TIDIES_WITHIN: u64 = 10 * S;
 
     fn of(case: &Case<'a>) -> Option<Self> {
         let found = case.world.people.get(case.victim)?.at_first.as_ref()?;
@@ -98,7 +98,8 @@ impl<'a> Waiting<'a> {
             Outcome::Exited { .. } => {
                 let never_taken = &case.exit.value.pending;
                 // SIGTERM is the plainest.
-                let mut asking = sig::ASKING.into_iter().rev();
+                let asks = [sig::SIGTERM, sig::SIGINT];
+                let mut asking = asks.into_iter();
                 asking.find(|number| !never_taken.contains(number) && was_unseen(*number))?
             }
             Outcome::Unknown => return None,
@@ -117,7 +118,9 @@ impl<'a> Waiting<'a> {
         let Some(woken) = self.woken else { return String::new() };
         let span = words::span(case.exit.ns().saturating_sub(woken.ns()));
         let from = relay::from(case, woken, mechanism::of(&woken.value), "");
-        format!(" It had been stopped: SIGCONT let it go on, {span} before its end, from {from}.")
+        format!(
+            " SIGCONT, which lets a stopped process go on, came {span} before its end, from {from}."
+        )
     }
 }
 

@@ -506,7 +506,8 @@ fn main_at(case: &Case<'_>, stop: &UnitStop<'_>, ns: u64) -> Option<ProcessId> {
     case.world.people.at(u32::try_from(pid).ok().filter(|pid| *pid != 0)?, ns)
 }
 
-/// That the limit had been put off, where it is known from when on it counts.
+/// That the limit had been put off, where it is known from when on it counts: of what was started while it was traced. A time
+/// of day may be another's by the end, where the clock was set.
 fn extended(
     case: &Case<'_>,
     stop: &UnitStop<'_>,
@@ -517,16 +518,10 @@ fn extended(
     let is_started = ran_out.value.message.contains(": start operation timed out");
     // Of the other types a command starts it.
     let gets_ready = || matches!(history.text("Type"), Some("notify" | "notify-reload" | "dbus"));
-    let has_extra = || units::unit_setting(case, stop, EXTRA, EXTRA).is_some();
-    let since = match limit.id {
-        CauseId::UnitStartTimeout if is_started && gets_ready() => "ExecMainStartTimestamp",
-        CauseId::UnitRuntimeMax if !has_extra() => "ActiveEnterTimestamp",
-        _ => return None,
-    };
-    // Microseconds of the time of day.
-    let since_us = history.now.get(since)?.as_u64().filter(|since| *since != 0)?;
-    let ran_out_us = u64::try_from(ran_out.at.time.unix_ns() / 1_000).ok()?;
-    let text = stopping::extended(stop, ran_out_us.checked_sub(since_us)?, limit.property)?;
+    let is_it = limit.id == CauseId::UnitStartTimeout && is_started && gets_ready();
+    let main = main_at(case, stop, stop.first.ns()).filter(|_| is_it)?;
+    let took_ns = stop.first.ns().checked_sub(main.start_ns)?;
+    let text = stopping::extended(stop, took_ns / 1_000, limit.property)?;
     Some(Detail { text, ..Detail::default() })
 }
 

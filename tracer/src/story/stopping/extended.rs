@@ -15,8 +15,8 @@ pub fn extended(stop: &UnitStop<'_>, took_us: u64, property: &str) -> Option<Str
     let over_us = took_us.checked_sub(limit_us).filter(|over| *over >= LATE_US)?;
     let span = |micros: u64| words::span(micros.saturating_mul(1_000));
     Some(format!(
-        " It was given {}, {} more than that limit: it seems that a process of its own had asked for more time \
-         (EXTEND_TIMEOUT_USEC=, sd_notify(3); NotifyAccess={access}).",
+        " It was given {}, {} more than that limit: a process of its own may have asked for more time \
+         (EXTEND_TIMEOUT_USEC=, sd_notify(3); NotifyAccess={access}), or the machine slept meanwhile.",
         span(took_us),
         span(over_us)
     ))

@@ -152,8 +152,17 @@ impl<'a> Overrun<'a> {
 
     /// That the limit of the stop had been put off.
     pub fn extended(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<String> {
-        let first = self.first.filter(|_| self.limit == Limit::Stop && self.abort.is_none())?;
-        let waited_ns = case.blow?.signal.ns().saturating_sub(first.ns());
+        let plain = self.limit == Limit::Stop && self.abort.is_none();
+        // After the main process's end the clock begins anew for what is left.
+        let is_it = self.said?.value.message.contains("State 'stop-sigterm' timed out");
+        let struck_ns = case.blow?.signal.ns();
+        let asked = case.world.signals_to(case.victim).iter().rev().find(|signal| {
+            signal.ns() < struck_ns
+                && signal.value.number != sig::SIGCONT
+                && signal.value.sender.id == stop.first.value.sender.id
+        });
+        let asked = asked.filter(|_| plain && is_it)?;
+        let waited_ns = struck_ns.saturating_sub(asked.ns());
         super::extended(stop, waited_ns / 1_000, "TimeoutStopUSec")
     }
 

@@ -56,7 +56,7 @@ fn a_signal_that_waited_is_told_with_who_let_it_in() {
     for words in [
         "SIGTERM was waiting for it already when killtrace first looked at it, 60 s before its end, which seems to be why \
          it ended; who had sent that was not seen.",
-        "SIGCONT let it go on, 1 s before its end, from kill[80]: alice ran \"kill -CONT 42\"",
+        "SIGCONT, which lets a stopped process go on, came 1 s before its end, from kill[80]: alice ran \"kill -CONT 42\"",
     ] {
         assert!(text.contains(words), "{text}");
     }
