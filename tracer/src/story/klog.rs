@@ -49,12 +49,25 @@ impl<'a> Line<'a> {
     }
 }
 
-/// `I0507 11:59:34.518822    3224 kubelet.go:745`: severity and date, time, thread, place.
+/// `I0507 11:59:34.518822    3224 kubelet.go:745`: severity and date, time, thread, place, and spaces between them. It begins
+/// the line: klog puts a tabulator before each line of a text that others wrote, and journald makes an entry of each.
 fn is_header((header, _): &(&str, &str)) -> bool {
-    let mut words = header.split_ascii_whitespace();
-    let date = words.next().unwrap_or_default();
-    let digits = date.strip_prefix(['I', 'W', 'E', 'F']).unwrap_or_default();
-    digits.len() == 4 && digits.bytes().all(|it| it.is_ascii_digit()) && words.count() == 3
+    let mut words = header.split(' ').filter(|word| !word.is_empty());
+    let mut word = || words.next().unwrap_or_default();
+    let (date, time, thread, place) = (word(), word(), word(), word());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    let shape = |text: &str| -> String {
+        text.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect()
+    };
+    let is_place = place.rsplit_once(':').is_some_and(|(file, line)| {
+        !file.is_empty() && !file.contains(char::is_control) && is_number(line)
+    });
+    header.starts_with(['I', 'W', 'E', 'F'])
+        && shape(&date[1..]) == "0000"
+        && shape(time) == "00:00:00.000000"
+        && is_number(thread)
+        && is_place
+        && words.next().is_none()
 }
 
 /// What stands between the quotes that a text begins with, and what is behind them.
@@ -146,8 +159,26 @@ mod tests {
             "text \"SyncLoop\" pod=\"a/b\"",
             "x] \"SyncLoop\" pod=\"a/b\"",
             "I05 1 2 3] \"SyncLoop\"",
+            "I0507 1 2 3] \"SyncLoop\"",
+            "I0507 11:59:34.518822 3224 kubelet.go] \"SyncLoop\"",
+            "I0507 11:59:34.518822 3224 kubelet.go:745 x] \"SyncLoop\"",
+            "I0507 11:59:34.518822\t3224 kubelet.go:745] \"SyncLoop\"",
+            "I0507 11:59:34.518822 3224 \nkubelet.go:745] \"SyncLoop\"",
+            "X0507 11:59:34.518822 3224 kubelet.go:745] \"SyncLoop\"",
+            "ü0507 11:59:34.518822 3224 kubelet.go:745] \"SyncLoop\"",
         ] {
             assert_eq!(Line::of(text), None, "{text}");
+        }
+        // Each line of such output is an entry of the journal's.
+        let forged =
+            "I0507 11:59:34.518822    3224 kubelet.go:745] \"SyncLoop DELETE\" pods=[\"a/b\"]";
+        assert!(Line::of(forged).is_some());
+        for before in [
+            "\t", " ", "  ", "\u{b}", "\u{c}", "\r", "\n", "\0", "\u{a0}", "\u{200b}", "\u{1b}[m",
+            "x",
+        ] {
+            assert_eq!(Line::of(&format!("{before}{forged}")), None, "{before:?}");
+            assert_eq!(Line::of(&format!("{before}\"SyncLoop DELETE\"")), None, "{before:?}");
         }
         for text in [
             "\"m\" pod=\"",

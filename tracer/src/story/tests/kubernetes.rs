@@ -2,7 +2,9 @@
 
 use super::containers::ID;
 use super::scene::{Scene, caught, signal, task, task_in};
-use crate::evidence::{Fact, Grade, JournalLine, Source, TargetReason, Task, sig};
+use crate::evidence::{
+    Container, ContainerFound, Fact, Grade, JournalLine, Source, TargetReason, Task, sig,
+};
 use crate::story::verdict::{CauseId, Death};
 
 const POD: &str = "1c2d3e4f-0000-1111-2222-333344445555";
@@ -14,9 +16,18 @@ fn stopped(lines: &[(u64, &str)], from: &str) -> Death {
 
 /// The same with a SIGKILL at these times after that.
 fn pod_with(lines: &[(u64, &str)], from: &str, killed_ms: &[u64]) -> Death {
-    let victim = task_in(42, "web", &format!("/kubepods/burstable/pod{POD}/{ID}"));
+    pod_in(Scene::default(), lines, from, killed_ms)
+}
+
+fn cgroup() -> String {
+    format!("/kubepods/burstable/pod{POD}/{ID}")
+}
+
+/// The same where more is known.
+fn pod_in(scene: Scene, lines: &[(u64, &str)], from: &str, killed_ms: &[u64]) -> Death {
+    let victim = task_in(42, "web", &cgroup());
     let shim = Task { uid: 0, euid: 0, ..task(70, "containerd-shim") };
-    let mut scene = Scene::default().target(&victim, TargetReason::Pid);
+    let mut scene = scene.target(&victim, TargetReason::Pid);
     for (ms, message) in lines {
         let line = JournalLine {
             from_unit: Some(from.to_owned()),
@@ -179,6 +190,54 @@ fn why_kubernetes_ended_a_pod_is_told() {
         assert!(text.contains("had it do for the kubelet; why that asked"), "{text}");
         assert!(text.contains("was not found in the journal"), "{text}");
         assert!(!death.gaps.is_empty(), "{death:#?}");
+    }
+}
+
+/// Of two containers of a pod one's name can be a part of the other's.
+#[test]
+fn the_probe_of_another_container_is_not_why() {
+    let probe = |of: &str| {
+        klog(&format!(
+            "\"Probe failed\" probeType=\"Liveness\" pod=\"shop/web-0\" podUID=\"{POD}\" containerName=\"{of}\""
+        ))
+    };
+    let is_why = |called: &str, of: &str| {
+        let container = Container {
+            runtime: "containerd".to_owned(),
+            id: ID.to_owned(),
+            name: Some(called.to_owned()),
+            pod: Some("web-0".to_owned()),
+            namespace: Some("shop".to_owned()),
+            named_by: None,
+        };
+        let found = ContainerFound { cgroup: cgroup(), container };
+        let scene = Scene::default().add(0, Source::CgroupFs, Fact::Container(found));
+        let death = pod_in(scene, &[(4000, &probe(of))], KUBELET, &[]);
+        death.cause.explanation.contains("failed its liveness probe")
+    };
+    for called in ["app", "k8s_app_web-0_shop_1c2d_0"] {
+        assert!(is_why(called, "app"), "{called}");
+    }
+    for called in
+        ["app-proxy", "my-app", "k8s_app-proxy_web-0_shop_1c2d_0", "k8s_my-app_app_x_1c2d_0"]
+    {
+        assert!(!is_why(called, "app"), "{called}");
+    }
+}
+
+/// The kubelet logs what a probe's command wrote, each line with a tabulator before it, and journald takes each for an entry.
+#[test]
+fn what_a_probe_wrote_is_not_the_kubelets_word() {
+    let deleted = klog("\"SyncLoop DELETE\" source=\"api\" pods=[\"shop/web-0\"]");
+    let told = |said: &str| {
+        stopped(&[(3900, said), (4000, &killing(30))], KUBELET)
+            .cause
+            .explanation
+            .contains("deleted")
+    };
+    assert!(told(&deleted));
+    for before in ["\t", " ", "\u{b}", "> "] {
+        assert!(!told(&format!("{before}{deleted}")), "{before:?}");
     }
 }
 

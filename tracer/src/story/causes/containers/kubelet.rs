@@ -222,7 +222,7 @@ impl<'c> Pod<'c> {
             return self.has_container(line);
         }
         let of_other = line.get("containerName").zip(self.container.name.as_deref());
-        if of_other.is_some_and(|(named, name)| !name.contains(named)) {
+        if of_other.is_some_and(|(named, name)| !is_name_of(named, name)) {
             return false;
         }
         if line.get("podUID").is_some() && self.uid.is_some() {
@@ -234,6 +234,13 @@ impl<'c> Pod<'c> {
     fn is_named(&self, pod: Option<&str>) -> bool {
         pod.is_some() && pod == self.name.as_deref()
     }
+}
+
+/// Whether a container that its runtime calls so is the one of its pod of that name: with Docker and CRI-O it is
+/// `k8s_NAME_POD_…`, and no name has an underscore.
+fn is_name_of(named: &str, name: &str) -> bool {
+    let of_pod = name.strip_prefix("k8s_").and_then(|name| name.split('_').next());
+    name == named || of_pod == Some(named)
 }
 
 /// Why, where a line says so of this pod.
