@@ -3,7 +3,7 @@
 use super::{Process, base_name, is_comm_of, set_off};
 
 /// Programs that go by the name that they are started by, and so have many. Of some that is the beginning.
-const OF_MANY_NAMES: [&str; 14] = [
+const OF_MANY_NAMES: [&str; 13] = [
     "busybox",
     "toybox",
     "coreutils",
@@ -17,7 +17,6 @@ const OF_MANY_NAMES: [&str; 14] = [
     // These run programs of another machine's kind, or by hand, which then go by their own names.
     "qemu-",
     "box64",
-    "ld-",
     "wine",
 ];
 
@@ -37,9 +36,6 @@ const LINKS: [(&str, &str); 12] = [
     ("kvm", "qemu"),
 ];
 
-/// How many words of a command line can be the script that an interpreter was given: options come before it.
-const WORDS: usize = 8;
-
 impl Process {
     /// Its name and process id: `tmux: server[2041]`.
     #[must_use]
@@ -52,7 +48,8 @@ impl Process {
     }
 
     /// The program that it really runs, where it goes by a name that neither this nor a script that this was given has.
-    /// `None` also where that is in doubt: a deleted program, one that was started by a file descriptor, an unknown one.
+    /// `None` also where that is in doubt: a deleted program, one that was started by a file descriptor, an unknown one. It is a
+    /// help against mistakes and no protection: a program can be given any name, and can write over its command line.
     #[must_use]
     pub fn really(&self) -> Option<&str> {
         let exe = self.exe.as_deref()?;
@@ -62,8 +59,10 @@ impl Process {
             || ["/memfd:", "/dev/fd/", "/proc/"].iter().any(|place| exe.starts_with(place))
             || self.pid == 1;
         let name = self.name().filter(|_| !is_doubtful)?;
-        let given = self.cmdline.iter().flatten().take(WORDS).skip(1);
-        let is_script = given.map(|word| base_name(word)).any(|word| is_named_by(name, word));
+        // `#!` lets an interpreter have one option before the script.
+        let mut given = self.cmdline.iter().flatten().skip(1);
+        let script = given.find(|word| !word.starts_with('-'));
+        let is_script = script.is_some_and(|script| is_named_by(name, base_name(script)));
         (!is_script && !fits(name, program)).then_some(exe)
     }
 }
@@ -132,6 +131,10 @@ mod tests {
             ("systemd", perl, &["/lib/systemd/systemd --system"]),
             ("sshd", perl, &["sshd: alice@pts/0"]),
             ("(sd-pam)", perl, &["(sd-pam)"]),
+            // What a script or a program is told is not its name.
+            ("systemd", perl, &["perl", "x.pl", "systemd"]),
+            ("systemd", perl, &["perl", "-w", "x.pl", "/lib/systemd/systemd"]),
+            ("systemd", "/usr/lib64/ld-linux-x86-64.so.2", &["ld.so", "/tmp/miner"]),
             // Written to /proc/self/comm.
             ("systemd", "/usr/bin/bash", &["bash", "x.sh"]),
             ("gunicorn", "/usr/bin/python3.11", &["gunicorn: master [app]"]),
@@ -162,6 +165,9 @@ mod tests {
             ("python3", "/usr/bin/python3.11", &["python3", "-m", "http.server"]),
             ("job.py", "/usr/bin/python3.11", &["/usr/bin/python3", "-u", "/srv/job.py"]),
             ("unattended-upgr", "/usr/bin/python3.11", &["python3", "/x/unattended-upgrades"]),
+            ("rules.nft", "/usr/sbin/nft", &["/usr/sbin/nft", "-f", "/etc/rules.nft", "x"]),
+            ("sleep", "/usr/lib/ld-musl-x86_64.so.1", &["ld.so", "--preload", "/bin/sleep", "5"]),
+            ("ld-linux-x86-64", "/usr/lib64/ld-linux-x86-64.so.2", &["ld.so", "/bin/sleep"]),
             ("sleep", "/bin/busybox", &["sleep", "5"]),
             ("tmux: server", "/usr/bin/tmux", &["tmux", "new"]),
             ("php-fpm8.2", "/usr/sbin/php-fpm8.2", &["php-fpm: pool www"]),

@@ -49,6 +49,14 @@ fn a_name_that_is_not_the_program_s_is_told_with_the_program() {
         told(perl, "sshd", "sshd[4242] (alice) was ended by itself."),
         "sshd[4242] (really /usr/bin/perl; alice) was ended by itself."
     );
+    // Within another's name, another's words or another word it is not named.
+    let others =
+        "\"x sshd[4242]\"[9] ran \"a \\\" sshd[4242] x\" in my-sshd[4242] (\"sshd[4242]\")";
+    assert_eq!(told(perl, "sshd", others), others);
+    assert_eq!(
+        told(perl, "sshd", &format!("{others} for its parent (sshd[4242]).")),
+        format!("{others} for its parent (sshd[4242] (really /usr/bin/perl)).")
+    );
     for honest in ["perl", "perl5.36"] {
         let sentence = format!("{honest}[4242] was ended.");
         assert_eq!(told(perl, honest, &sentence), sentence);

@@ -44,7 +44,7 @@ pub fn explanation(death: &Death) -> String {
     let named = std::iter::once(&death.victim).chain(&death.killer.process).chain(actors);
     for (process, exe) in named.filter_map(|it| Some((it, it.really()?))) {
         let name = process.name_pid();
-        let Some(end) = sentence.find(&name).map(|at| at + name.len()) else { continue };
+        let Some(end) = named_at(&sentence, &name).map(|at| at + name.len()) else { continue };
         let is_said = || sentence.contains(&format!("\"{exe}\" (which calls itself"));
         if process.pid == 0 || !told.insert(name) || is_said() {
             continue;
@@ -57,6 +57,23 @@ pub fn explanation(death: &Death) -> String {
         }
     }
     sentence
+}
+
+/// Where a sentence first names a process: at a word's beginning, and not within what stands in quotes, as another process's name
+/// (`"x web[7]"[9]`) and everybody's words do. A quotation mark of theirs has a backslash before it.
+fn named_at(sentence: &str, name: &str) -> Option<usize> {
+    let (mut is_quoted, mut before) = (false, ' ');
+    for (at, c) in sentence.char_indices() {
+        let is_beginning = !is_quoted && (before.is_whitespace() || before == '(');
+        if is_beginning && sentence[at..].starts_with(name) {
+            return Some(at);
+        }
+        if c == '"' && !(is_quoted && before == '\\') {
+            is_quoted = !is_quoted;
+        }
+        before = c;
+    }
+    None
 }
 
 /// The path of a program, in quotes that it cannot leave where it could be read as more.
