@@ -51,11 +51,11 @@ pub fn by_itself(case: &Case<'_>) -> Option<Opinion> {
         .answer()
 }
 
-/// Why it is not certain that nobody had asked it to end: it was there before tracing began, which was not long ago, and what it
-/// was sent then it may have answered since.
+/// Why it is not certain that nobody had asked it to end: it was there before tracing began, a moment before its end, and it has
+/// a way of its own with SIGTERM, which it may have been sent before. What waited for it then is told as that.
 fn asked_before(case: &Case<'_>) -> Option<String> {
-    /// What `docker stop` gives a process to end, from SIGTERM on; whoever uses more of `TimeoutStopSec=` is rare.
-    const ANSWERS_WITHIN: u64 = 10 * S;
+    /// What ends when it is asked to has mostly done so by then.
+    const ANSWERS_WITHIN: u64 = 5 * S;
     let traced_ns = case.exit.ns().checked_sub(case.world.traced_since(case.victim)?)?;
     let at_first = case.world.people.get(case.victim).and_then(|known| known.at_first.as_ref());
     // An older recording has nothing of that.
@@ -63,7 +63,8 @@ fn asked_before(case: &Case<'_>) -> Option<String> {
     let which = match answers {
         // It was gone before it could be looked at.
         None => String::new(),
-        Some([]) => return None,
+        // Shells catch or hold up SIGINT and its kind in any case.
+        Some(numbers) if !numbers.contains(&sig::SIGTERM) => return None,
         Some(numbers) => {
             let names: Vec<String> = numbers.iter().map(|it| signal_name(*it)).collect();
             format!(": it had a way of its own with {}", words::list(&names))

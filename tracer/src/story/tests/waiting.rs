@@ -112,13 +112,15 @@ fn an_exit_right_after_tracing_began_may_answer_what_came_before() {
     // Nothing is unknown of what would have died of it, or has been traced for longer, or from its start on.
     let plain = found_with(&[], Some(&[])).exit(2500, victim(), 0, true).death();
     let by_older = found_with(&[], None).exit(2500, victim(), 0, true).death();
-    let long = found(&[]).exit(60_000, victim(), 0, true).death();
+    let others = [sig::SIGHUP, sig::SIGINT, sig::SIGQUIT];
+    let shell = found_with(&[], Some(&others)).exit(2500, victim(), 3 << 8, true).death();
+    let long = found(&[]).exit(5100, victim(), 0, true).death();
     let id = ProcessId { start_ns: super::scene::at(100).boot_ns, ..victim().id };
     let born = Task { id, ..victim() };
     let born = Scene::watching(&born).exit(2500, born, 0, true).death();
     let command = Scene::default().target(&victim(), TargetReason::Command);
     let command = command.exit(2500, victim(), 0, true).death();
-    for death in [plain, by_older, long, born, command] {
+    for death in [plain, by_older, shell, long, born, command] {
         assert_eq!(death.cause.evidence, Grade::Observed, "{death:#?}");
         assert!(death.cause.explanation.contains("nobody killed it"), "{death:#?}");
     }
