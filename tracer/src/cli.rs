@@ -153,7 +153,8 @@ pub struct TraceArgs {
     /// (comm) and a leading `name:` in a rewritten title such as `tmux: server`. What is not there
     /// yet, be it a name, a unit, a cgroup or a container, is waited for. A unit can be given by any
     /// of its names, or by a pattern, as systemctl takes them; unit:getty@ is all that is made of
-    /// that template. For a name that looks like something else, write name:NAME.
+    /// that template. container:NAME is root's, and a user's own where root has none of that name,
+    /// which is said. For a name that looks like something else, write name:NAME.
     #[arg(long = "target", value_name = "T", action = ArgAction::Append)]
     pub targets: Vec<TargetSpec>,
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 pub use comparing::OWN_FILE;
 use comparing::as_logind_has_them;
@@ -157,20 +158,27 @@ async fn home_of(uid: u32) -> Option<String> {
 }
 
 /// Gathers about a container whose cgroup has just been made: one that is removed when it ends may leave nothing to look up
-/// when something has happened to it.
-pub async fn container_made(context: Arc<Context>, cgroup: String) {
+/// when something has happened to it. Where it may be a target by its name, that this is not known is told.
+pub async fn container_made(context: Arc<Context>, cgroup: String, is_name_wanted: bool) {
     let owner = CgroupOwner::of(&cgroup);
-    container(&context, Some(cgroup), &owner, Look::AtNew).await;
+    container(&context, Some(cgroup), &owner, Look::AtNew { is_name_wanted }).await;
+}
+
+/// Tells that it is not known what a user calls containers of the user's.
+pub fn tell_unnamed(context: &Context, uid: u32, why: impl Into<String>) {
+    context.outbox.unavailable(format!("names of the containers of user {uid}"), why);
 }
 
 /// Gathers about a process that has just been told something which it may answer by starting others beside those that it has,
 /// as a server does that reads its settings anew: which it has a moment later, and when it has surely read them.
-pub async fn workers(context: Arc<Context>, parent: ProcessId) {
+pub async fn workers(context: Arc<Context>, parent: ProcessId, turns: Arc<Semaphore>) {
     const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
     for pause in LOOKS {
         tokio::time::sleep(pause).await;
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
         let (at, processes) = (clock::now(), context.processes.clone());
         let read = tokio::task::spawn_blocking(move || processes.workers(parent)).await;
+        drop(turn);
         for worker in read.unwrap_or_default() {
             context.outbox.say_at(at, Source::Proc, Fact::Process(Box::new(worker)));
         }
@@ -181,7 +189,7 @@ pub async fn workers(context: Arc<Context>, parent: ProcessId) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
     /// Its cgroup has just been made: its runtime may not have written down all of it yet.
-    AtNew,
+    AtNew { is_name_wanted: bool },
     /// A process of it matters.
     AtProcess,
 }
@@ -223,7 +231,13 @@ async fn container(
     };
     let (container, missed) = described.unwrap_or_else(|error| (named, Some(error.to_string())));
     // It is looked at again when one of its processes matters, unless all is known.
-    if look == Look::AtNew && (container.name.is_none() || !is_first()) {
+    if let Look::AtNew { is_name_wanted } = look
+        && (container.name.is_none() || !is_first())
+    {
+        let unnamed = container.named_by.zip(missed).filter(|_| container.name.is_none());
+        if let Some((uid, why)) = unnamed.filter(|_| is_name_wanted) {
+            tell_unnamed(context, uid, why);
+        }
         return;
     }
     if container.named_by.is_none() {
@@ -374,7 +388,7 @@ mod tests {
             }
             names
         };
-        let made = |cgroup: &str| container_made(Arc::clone(&context), cgroup.to_owned());
+        let made = |cgroup: &str| container_made(Arc::clone(&context), cgroup.to_owned(), false);
         made(NAMED).await;
         assert_eq!(found(), [Some("web".to_owned())]);
         made(NAMED).await;

@@ -161,11 +161,35 @@ impl Processes {
             let stat = self.stat(*pid);
             stat.is_ok_and(|stat| stat.ppid == parent.pid && stat.comm == line[0].comm)
         };
-        let workers = self.pids().into_iter().filter(is_worker).take(MANY);
+        let children = self.children(parent.pid).unwrap_or_else(|| self.pids());
+        let workers = children.into_iter().filter(is_worker).take(MANY);
         let looked_at = workers.filter_map(|pid| self.look(pid).ok());
         let is_still = |child: &ProcessSnapshot| child.ppid == parent.pid;
         let looked_at = looked_at.filter(is_still);
         looked_at.map(|child| ProcessSnapshot { parents: parents.clone(), ..child }).collect()
+    }
+
+    /// Those that each of its threads has forked; `None` where the kernel does not list them (`CONFIG_PROC_CHILDREN`).
+    fn children(&self, pid: u32) -> Option<Vec<u32>> {
+        let threads = fs::read_dir(self.root.join(pid.to_string()).join("task")).ok()?;
+        let mut children = Vec::new();
+        let mut are_listed = false;
+        for thread in threads.flatten() {
+            match fs::read_to_string(thread.path().join("children")) {
+                Ok(listed) => {
+                    are_listed = true;
+                    children.extend(
+                        listed.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()),
+                    );
+                }
+                // The thread has ended meanwhile: its children are another's.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && thread.path().exists() => {
+                    return None;
+                }
+                Err(_) => {}
+            }
+        }
+        are_listed.then_some(children)
     }
 
     /// A process and those that it has forked, and so on, as far as they are there: itself first.
@@ -466,6 +490,8 @@ mod tests {
         }
         let other = ProcessId { start_ns: id.start_ns + 1_000_000_000, ..id };
         let of_other = processes.workers(other);
+        let children = processes.children(shell.id());
+        let has_list = Path::new("/proc/thread-self/children").exists();
         for pid in processes.with_children(shell.id()) {
             let pid = libc::pid_t::try_from(pid).expect("a process id");
             // SAFETY: a signal to this test's own children.
@@ -473,6 +499,7 @@ mod tests {
         }
         shell.wait().expect("it has ended");
         assert_eq!(workers.len(), 2, "{workers:#?}");
+        assert_eq!(children.map(|it| it.len()), has_list.then_some(3));
         assert!(workers.iter().all(|worker| worker.parents[0] == id), "{workers:#?}");
         assert!(of_other.is_empty(), "who had the pid before has no children by now");
     }

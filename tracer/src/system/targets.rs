@@ -1,29 +1,24 @@
 //! Which processes a `--target` means, among those that run now.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use thiserror::Error;
 
 use super::cgroups::Cgroups;
-use super::context::lock;
+use super::container_target::{ContainerTarget, UsersContainer, is_roots, users_container};
 use super::processes::Processes;
 use super::titles::is_titled;
 use super::unit_target::UnitTarget;
 use super::users;
 use super::{as_user, containers};
-use crate::evidence::cgroup_path::{CgroupOwner, cgroup_of_container, slices, unescape};
+use crate::evidence::cgroup_path::{CgroupOwner, slices, unescape};
 use crate::evidence::{Container, Manager, ProcessSnapshot, UnitProperties, is_comm_of};
 
 /// How many cgroups below a target's are looked for: more than the kernel side has room for, which tells that there are more.
 const MAX_CGROUPS: usize = 2 * killtrace_ebpf::MAX_CGROUPS as usize;
-
-/// Shortest beginning of a container's id that is taken for one.
-pub const MIN_CONTAINER_ID: usize = 4;
 
 /// What a target is named by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +34,7 @@ pub enum Matcher {
     /// Name or number of a user.
     User(String),
     /// Name or beginning of the id of a container.
-    Container(String),
+    Container(ContainerTarget),
 }
 
 /// What was found for a target.
@@ -54,6 +49,12 @@ pub struct Found {
     /// Services of PID 1's that are in a slice that is the target, and whose cgroups are empty: PAM takes what they run
     /// elsewhere (`PAMName=`).
     pub empty_services: Vec<String>,
+    /// Whether the container that is the target is root's.
+    pub is_roots: bool,
+    /// Users' own containers that have its name.
+    pub of_users: BTreeSet<UsersContainer>,
+    /// The users whose files did not answer when they were asked for the names of theirs.
+    pub silent: BTreeSet<u32>,
 }
 
 /// Why there is no such target, and none can come.
@@ -146,20 +147,23 @@ impl Matcher {
             Self::Name(_) | Self::Pid(_) | Self::User(_) => false,
             Self::Unit(unit) => unit.owns(&owner()),
             Self::Cgroup(path) => is_below(cgroup, path),
-            Self::Container(wanted) => {
-                let owner = owner();
-                let called = |container: &Container| {
-                    let name = match namer(cgroup) {
-                        Some(None) => containers::describe(container, None).0.name,
-                        Some(Some(uid)) => name_by_user(uid, container),
-                        None => None,
-                    };
-                    name.as_deref() == Some(wanted.as_str())
-                };
-                owner
-                    .innermost_container()
-                    .is_some_and(|container| is_id(&container.id, wanted) || called(container))
-            }
+            Self::Container(target) => target.owns(cgroup),
+        }
+    }
+
+    /// The container that is the target.
+    pub fn container(&self) -> Option<&ContainerTarget> {
+        match self {
+            Self::Container(container) => Some(container),
+            _ => None,
+        }
+    }
+
+    /// The same, to learn more of.
+    pub fn container_mut(&mut self) -> Option<&mut ContainerTarget> {
+        match self {
+            Self::Container(container) => Some(container),
+            _ => None,
         }
     }
 }
@@ -213,7 +217,7 @@ fn gone_or_hidden(pid: u32) -> NoTarget {
     let Ok(number) = libc::pid_t::try_from(pid) else { return NoTarget::NoProcess(pid) };
     // SAFETY: signal 0 is none; the kernel only says whether there is such a process.
     let asked = unsafe { libc::kill(number, 0) };
-    let error = std::io::Error::last_os_error().raw_os_error();
+    let error = io::Error::last_os_error().raw_os_error();
     let there = asked == 0 || error == Some(libc::EPERM);
     if there && !Path::new(&format!("/proc/{pid}")).exists() {
         NoTarget::Hidden(pid)
@@ -308,13 +312,22 @@ fn empty_services(processes: &Processes, matcher: &Matcher, slice: &str) -> Vec<
     services
 }
 
-fn of_container(processes: &Processes, matcher: &Matcher, wanted: &str) -> Result<Found, NoTarget> {
+fn of_container(
+    processes: &Processes,
+    matcher: &Matcher,
+    target: &ContainerTarget,
+) -> Result<Found, NoTarget> {
     let mut found = all(processes, matcher);
-    // What a user gave the same id does not stand in the way of the system's.
+    // What a user gave the same id or name does not stand in the way of the system's.
     let cgroup = |process: &ProcessSnapshot| process.cgroup.clone().unwrap_or_default();
-    let (roots, others): (Vec<_>, Vec<_>) =
-        found.processes.into_iter().partition(|process| is_roots(&cgroup(process)));
-    found.processes = if roots.is_empty() { others } else { roots };
+    let (roots, mut others): (Vec<_>, Vec<_>) = std::mem::take(&mut found.processes)
+        .into_iter()
+        .partition(|process| is_roots(&cgroup(process)));
+    found.is_roots = !roots.is_empty();
+    if !found.is_roots && target.takes_users() {
+        others.extend(called_by_users(processes, target, &mut found));
+    }
+    found.processes = if found.is_roots { roots } else { others };
     let mut ids = BTreeSet::new();
     let mut paths = BTreeSet::new();
     for process in &found.processes {
@@ -325,56 +338,68 @@ fn of_container(processes: &Processes, matcher: &Matcher, wanted: &str) -> Resul
         }
     }
     if ids.len() > 1 {
-        return Err(NoTarget::AmbiguousContainer(wanted.to_owned()));
+        return Err(NoTarget::AmbiguousContainer(target.named.clone()));
     }
     found.cgroups = paths.iter().flat_map(|path| subtree(processes, path)).collect();
     Ok(found)
 }
 
-/// Whether only root could choose the name of a container's cgroup.
-fn is_roots(cgroup: &str) -> bool {
-    namer(cgroup) == Some(None)
-}
-
-/// The user, not root, who could choose the name of a container's cgroup; `None` where that is not to be seen.
-fn namer(cgroup: &str) -> Option<Option<u32>> {
-    static CGROUPS: LazyLock<Cgroups> = LazyLock::new(Cgroups::detect);
-    let user = cgroup_of_container(cgroup).map(|own| CGROUPS.named_by(&own));
-    match user {
-        Some(Ok(user)) => Some(user),
-        // What the path alone tells.
-        _ => {
-            let owner = CgroupOwner::of(cgroup);
-            let uid = owner.rootless_uid();
-            owner.told_container().map(|told| told.named_by.or(uid))
+/// The processes of users' own containers that these call so, which their files tell; those are waited for, each user's for a
+/// moment. Nothing is being traced yet.
+fn called_by_users(
+    processes: &Processes,
+    target: &ContainerTarget,
+    found: &mut Found,
+) -> Vec<ProcessSnapshot> {
+    let mut names: HashMap<(u32, String), Option<String>> = HashMap::new();
+    let mut called = Vec::new();
+    let own = std::process::id();
+    let looked = processes.pids().into_iter().filter(|pid| *pid != own);
+    for process in looked.filter_map(|pid| processes.look(pid).ok()) {
+        let path = process.cgroup.as_deref().unwrap_or_default();
+        if target.owns(path) || has_ended(processes, &process) {
+            continue;
+        }
+        let Some((uid, container)) = users_container(path) else { continue };
+        let name = names.entry((uid, container.id.clone())).or_insert_with(|| {
+            // What is late may have that name.
+            name_by_user(uid, &container).unwrap_or_else(|_| {
+                found.silent.insert(uid);
+                None
+            })
+        });
+        if name.as_deref() == Some(target.named.as_str()) {
+            let Container { runtime, id, .. } = container;
+            found.of_users.insert(UsersContainer { uid, runtime, id });
+            called.push(process);
         }
     }
+    called
 }
 
-/// What a user's own runtime calls a container, by the user's own files, which are read with that user's rights. What was
-/// read a moment ago counts: a container has many processes.
-fn name_by_user(uid: u32, container: &Container) -> Option<String> {
-    const MOMENT: Duration = Duration::from_secs(2);
-    const MOST: usize = 256;
-    type Names = HashMap<(u32, String), (Instant, Option<String>)>;
-    static READ: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
-    let key = (uid, container.id.clone());
-    let known = lock(&READ).get(&key).filter(|(at, _)| at.elapsed() < MOMENT).cloned();
-    if let Some((_, name)) = known {
-        return name;
-    }
+/// What a user's own runtime calls a container, by the user's own files, which are read with that user's rights.
+fn name_by_user(uid: u32, container: &Container) -> io::Result<Option<String>> {
     let container = Container { named_by: Some(uid), ..container.clone() };
-    let read = as_user::run_at_once(uid, move || {
+    as_user::run_at_once(uid, move || {
         let home = users::by_uid(uid)?.home?;
         containers::describe(&container, Some(&home)).0.name
-    });
-    let name = read.ok().flatten();
-    let mut names = lock(&READ);
-    if names.len() >= MOST {
-        names.clear();
+    })
+}
+
+/// The processes in a cgroup and in those below it, and their ids.
+pub fn inside(processes: &Processes, path: &str) -> Found {
+    let mut found = Found::default();
+    let mut left: Vec<_> = processes.cgroups().unified_directory(path).into_iter().collect();
+    while let Some(directory) = left.pop().filter(|_| found.cgroups.len() < MAX_CGROUPS) {
+        let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        let pids = pids.lines().filter_map(|pid| pid.parse().ok());
+        found.processes.extend(pids.filter_map(|pid| processes.look(pid).ok()));
+        found.cgroups.extend(fs::metadata(&directory).ok().map(|metadata| metadata.ino()));
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        left.extend(below.map(|entry| entry.path()));
     }
-    names.insert(key, (Instant::now(), name.clone()));
-    name
+    found
 }
 
 /// Ids of a cgroup and of all below it.
@@ -450,10 +475,6 @@ fn is_below(path: &str, top: &str) -> bool {
     path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn is_id(id: &str, wanted: &str) -> bool {
-    id == wanted || (wanted.len() >= MIN_CONTAINER_ID && id.len() == 64 && id.starts_with(wanted))
-}
-
 fn uid_of(user: &str) -> Option<u32> {
     user.parse().ok().or_else(|| users::named_on_machine(user).map(|user| user.uid))
 }
@@ -497,8 +518,8 @@ mod tests {
         assert!(Matcher::Cgroup("/user.slice/user-1000.slice".to_owned()).matches(&one));
         assert!(!Matcher::Cgroup("/user.slice/user-100".to_owned()).matches(&one));
         let contained = process("x", "/x", "x", &format!("/system.slice/docker-{id}.scope/sub"));
-        assert!(Matcher::Container(id[..12].to_owned()).matches(&contained));
-        assert!(!Matcher::Container(id[..3].to_owned()).matches(&contained));
+        assert!(Matcher::Container(ContainerTarget::new(&id[..12])).matches(&contained));
+        assert!(!Matcher::Container(ContainerTarget::new(&id[..3])).matches(&contained));
         assert_eq!(up_to(user, &UnitTarget::new("x.service")).as_deref(), Some(user));
         assert_eq!(
             up_to_containing("/a/docker-7.scope/b", "7").as_deref(),
@@ -576,7 +597,7 @@ mod tests {
             Matcher::Name(name()),
             Matcher::Unit(UnitTarget::new("no-such-name.service")),
             Matcher::Cgroup(name()),
-            Matcher::Container(name()),
+            Matcher::Container(ContainerTarget::new(&name())),
         ] {
             assert_eq!(find(&processes, &matcher), Ok(Found::default()), "{matcher:?}");
         }

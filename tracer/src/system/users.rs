@@ -74,6 +74,12 @@ pub fn on_machine(uid: u32) -> Option<User> {
     }
 }
 
+/// What the machine's own user database calls a user. No name service is asked: it may be slow.
+pub fn name_in_file(uid: u32) -> Option<String> {
+    let tree = if presence::has_other_files() { MACHINE } else { "/" };
+    in_tree(Path::new(tree), |entry| entry.uid == uid).map(|user| user.name)
+}
+
 /// The machine's user with this name, as [`on_machine`].
 pub fn named_on_machine(name: &str) -> Option<User> {
     if presence::has_other_files() {
@@ -311,6 +317,8 @@ mod tests {
         // In the tree of the machine itself both ways say the same.
         assert_eq!(on_machine(0).map(|user| user.name).as_deref(), Some("root"));
         assert_eq!(named_on_machine("no such user"), None);
+        assert_eq!(name_in_file(0).as_deref(), Some("root"));
+        assert_eq!(name_in_file(4_000_000_001), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::cgroups::Cgroups;
 use super::context::Context;
@@ -33,8 +33,12 @@ use crate::evidence::{
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
 
-/// How many new containers are looked at at once.
+/// How many new containers are looked at at once: root's, and those of each user, which are looked at one by one.
 const MAX_NEW_CONTAINERS: usize = 64;
+const MAX_NEW_OF_USER: usize = 16;
+
+/// How many processes are looked at at once for what they have started.
+const MAX_RENEWING: usize = 8;
 
 /// Programs that ask a service manager, logind or the daemon of containers for something. Whose they are and what they are
 /// part of is looked up at once, and not only when it has led to an end: it may be gone by then.
@@ -87,8 +91,12 @@ pub struct Witnesses {
     asked: Arc<()>,
     /// Those that may start others by now, since when.
     renewing: HashMap<ProcessId, Instant>,
-    /// Held by each look-up of a new container.
-    new_containers: Arc<()>,
+    /// Taken by each look at what one of them has started.
+    renewing_turns: Arc<Semaphore>,
+    /// Held by each look-up of a new container of a user's, or of root's (`None`).
+    new_containers: HashMap<Option<u32>, Arc<()>>,
+    /// Whether a target may be a user's container by its name.
+    names_containers: bool,
     /// Held by those that the verdict on one target alone can wait for.
     asked_for: HashMap<ProcessId, Arc<()>>,
 }
@@ -139,7 +147,9 @@ impl Witnesses {
             users: HashSet::new(),
             asked: Arc::default(),
             renewing: HashMap::new(),
-            new_containers: Arc::default(),
+            renewing_turns: Arc::new(Semaphore::new(MAX_RENEWING)),
+            new_containers: HashMap::new(),
+            names_containers: false,
             asked_for: HashMap::new(),
         })
     }
@@ -198,6 +208,21 @@ impl Witnesses {
     pub fn ask_for_names(&self, manager: Manager, unit: String, wanted: Vec<String>) {
         let asked = names::tell_if_called(Arc::clone(&self.context), manager, unit, wanted);
         self.runtime.spawn(asked);
+    }
+
+    /// What runs in a cgroup and below it, and the cgroups there.
+    pub fn inside(&self, cgroup: &str) -> Found {
+        targets::inside(&self.context.processes, cgroup)
+    }
+
+    /// Whether it matters from now on where a user's container has no name that can be known.
+    pub const fn names_containers(&mut self, matters: bool) {
+        self.names_containers = matters;
+    }
+
+    /// Tells that a user's files did not say in time what the user's containers are called.
+    pub fn tell_unnamed(&self, uid: u32) {
+        dossier::tell_unnamed(&self.context, uid, format!("what is user {uid}'s does not answer"));
     }
 
     /// A process as `/proc` has it, without its parents; `None` where it is gone.
@@ -342,22 +367,39 @@ impl Witnesses {
         let id = signal.target.id;
         if is_wish && self.renewing.len() < MANY && !self.renewing.contains_key(&id) {
             self.renewing.insert(id, now);
-            self.runtime.spawn(dossier::workers(Arc::clone(&self.context), id));
+            self.runtime.spawn(dossier::workers(
+                Arc::clone(&self.context),
+                id,
+                Arc::clone(&self.renewing_turns),
+            ));
         }
     }
 
     /// A cgroup has been made: of a container it tells which that is, while that can be known.
-    fn made(&self, path: Option<&str>) {
+    fn made(&mut self, path: Option<&str>) {
         let is_containers = |path: &&str| cgroup_of_container(path).as_deref() == Some(*path);
         let Some(path) = path.filter(is_containers) else { return };
-        // A user can make cgroups with such names faster than they are looked at.
-        if Arc::strong_count(&self.new_containers) > MAX_NEW_CONTAINERS {
-            return;
+        let owner = self.context.processes.cgroups().named_by(path);
+        let owner = owner.unwrap_or_else(|_| CgroupOwner::of(path).rootless_uid());
+        let Some(under_way) = self.place_for_container(owner) else { return };
+        let is_name_wanted = self.names_containers;
+        let made =
+            dossier::container_made(Arc::clone(&self.context), path.to_owned(), is_name_wanted);
+        self.ask(&under_way, made);
+    }
+
+    /// A user can make cgroups with such names faster than they are looked at: that takes no place from others.
+    fn place_for_container(&mut self, owner: Option<u32>) -> Option<Arc<()>> {
+        let most = if owner.is_none() { MAX_NEW_CONTAINERS } else { MAX_NEW_OF_USER };
+        self.new_containers.retain(|_, under_way| Arc::strong_count(under_way) > 1);
+        let under_way = self.new_containers.entry(owner).or_default();
+        if Arc::strong_count(under_way) <= most {
+            return Some(Arc::clone(under_way));
         }
-        self.ask(
-            &self.new_containers,
-            dossier::container_made(Arc::clone(&self.context), path.to_owned()),
-        );
+        if let Some(uid) = owner.filter(|_| self.names_containers) {
+            dossier::tell_unnamed(&self.context, uid, "there were too many at once");
+        }
+        None
     }
 
     fn witness(&mut self, id: ProcessId) {
@@ -565,6 +607,34 @@ mod tests {
         witnesses.ask(&asked, std::future::pending());
         drop(asked);
         assert!(witnesses.are_asked(one) && witnesses.are_asked(other), "a user's name, say");
+    }
+
+    /// Who makes containers all the time takes no place from others, and that some have no name is told where it matters.
+    #[tokio::test]
+    async fn one_users_new_containers_take_no_place_from_others() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let options = Options { bus: false, journal: false, kernel_log: false };
+        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
+        let mut places = Vec::new();
+        let mut fill = |witnesses: &mut Witnesses, owner| {
+            while let Some(place) = witnesses.place_for_container(owner) {
+                places.push(place);
+                assert!(places.len() < 1000, "there is an end");
+            }
+            places.len()
+        };
+        assert_eq!(fill(&mut witnesses, Some(4001)), MAX_NEW_OF_USER);
+        assert!(receiver.try_recv().is_err(), "no target can be one of them");
+        witnesses.names_containers(true);
+        assert_eq!(fill(&mut witnesses, Some(4002)), 2 * MAX_NEW_OF_USER);
+        assert_eq!(fill(&mut witnesses, None), 2 * MAX_NEW_OF_USER + MAX_NEW_CONTAINERS);
+        let Ok(Fact::Unavailable(told)) = receiver.try_recv().map(|it| it.fact) else {
+            panic!("that is told")
+        };
+        assert_eq!(told.what, "names of the containers of user 4002");
+        assert!(receiver.try_recv().is_err(), "of users' alone, once");
+        places.clear();
+        assert!(witnesses.place_for_container(Some(4001)).is_some(), "there is room again");
     }
 
     #[tokio::test]

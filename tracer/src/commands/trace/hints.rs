@@ -11,7 +11,7 @@ const MAX_NAMED: usize = 3;
 pub fn of(matcher: &Matcher) -> Option<String> {
     match matcher {
         Matcher::Cgroup(path) => of_cgroup(path, cgroups_ending(path)?),
-        Matcher::Container(named) => of_container(named),
+        Matcher::Container(container) => of_container(&container.named),
         Matcher::User(named) => named.parse().ok().and_then(of_user),
         _ => None,
     }
@@ -46,8 +46,8 @@ fn of_container(named: &str) -> Option<String> {
         ));
     }
     (!is_id).then(|| {
-        "a container of a user's own (rootless) is found by its name where that user's files are where podman and docker \
-         have them by default; else by its id, which is in that user's `podman ps` or `docker ps`"
+        "a container of a user's own (rootless) is found by its name where root has none of that name, and that user's files \
+         are where podman and docker have them by default; else by its id, which is in that user's `podman ps` or `docker ps`"
             .to_owned()
     })
 }

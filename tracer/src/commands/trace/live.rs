@@ -144,8 +144,10 @@ impl<'a> Live<'a> {
         // Whoever waits for the header may kill a target the moment it comes: they are looked at first.
         let answers = live.witnesses.ask_of_units(live.wanted.units(), UNITS).await;
         let told = answers.iter().filter_map(|answer| live.wanted.answered(answer));
-        let told: Vec<String> = told.collect();
-        let (running, seen) = live.look_at_running()?;
+        let mut told: Vec<String> = told.collect();
+        live.witnesses.names_containers(live.wanted.takes_users_containers());
+        let (running, seen, of_containers) = live.look_at_running()?;
+        told.extend(of_containers);
         live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|it| it.id));
         if let Some(path) = plan.report.record.as_deref() {
             live.recorder = Some(Recorder::create(path, &header)?);
@@ -167,7 +169,7 @@ impl<'a> Live<'a> {
     }
 
     /// Says that tracing has begun, and of what.
-    fn announce(&mut self, running: &[Running], of_units: &[String]) {
+    fn announce(&mut self, running: &[Running], of_targets: &[String]) {
         let waiting = self.wanted.wait(running);
         let found: Vec<String> = running
             .iter()
@@ -175,7 +177,7 @@ impl<'a> Live<'a> {
             .map(|process| format!("{}[{}]", process.comm, process.pid))
             .collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
-        for sentence in of_units {
+        for sentence in of_targets {
             tell(sentence);
         }
         say_unlikely(&self.plan.targets);
@@ -335,6 +337,7 @@ impl<'a> Live<'a> {
         }
         let mut elsewhere = self.run_elsewhere(&evidence.fact)?;
         elsewhere.extend(self.named_otherwise(&evidence.fact)?);
+        elsewhere.extend(self.called_by_user(&evidence.fact)?);
         let evidence = match &mut self.redactor {
             Some(redactor) => redactor.evidence(evidence),
             None => evidence,

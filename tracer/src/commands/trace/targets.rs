@@ -1,17 +1,18 @@
 //! The targets: what was asked for, what runs of it, what matches later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::cli::TargetSpec;
 use crate::commands::Failure;
 use crate::commands::plan::Plan;
-use crate::evidence::cgroup_path::unit_of_cgroup;
+use crate::evidence::cgroup_path::{cgroup_of_container, unit_of_cgroup};
 use crate::evidence::{
     COMM_LEN, Exec, Fact, Manager, ProcessId, ProcessSnapshot, TargetReason, base_name, sig,
 };
 use crate::kernel::Selection;
 use crate::system::{
-    Found, Matcher, NoTarget, Titles, UnitAnswer, UnitTarget, running_processes, told_to_run,
+    ContainerTarget, Found, Matcher, NoTarget, Titles, UnitAnswer, UnitTarget, UsersContainer,
+    running_processes, told_to_run, users,
 };
 
 use super::heirs::Heirs;
@@ -63,6 +64,8 @@ pub struct Wanted {
     perhaps_within: HashMap<String, Vec<u32>>,
     /// Units whose manager was asked by what other names it has them.
     asked_names: HashSet<(Manager, String)>,
+    /// Users whose containers the targets turned out to be, and that was told.
+    told_users: HashSet<(String, u32)>,
     /// What processes fork that match by their file's name alone.
     pub heirs: Heirs,
     follow: bool,
@@ -111,6 +114,7 @@ impl Wanted {
             waiting: Vec::new(),
             unit_processes: HashMap::new(),
             asked_names: HashSet::new(),
+            told_users: HashSet::new(),
             follow: plan.follow,
         })
     }
@@ -133,24 +137,37 @@ impl Wanted {
         }
     }
 
-    /// The processes that run, each once, with why they are targets; and the cgroups that are there.
-    pub fn running(&self) -> (Vec<Running>, Vec<u64>) {
+    /// The processes that run, each once, with why they are targets; the cgroups that are there; and what is to be said of
+    /// containers.
+    pub fn running(&mut self) -> (Vec<Running>, Vec<u64>, OfContainers) {
         let mut known = HashSet::new();
         let given = |reason| move |id: &ProcessId| Running { id: *id, reason, found: None };
         let named = self.pids.iter().map(given(TargetReason::Pid));
         let command = self.command.iter().map(given(TargetReason::Command));
         // Once more: what has come since the first look was missed by it, and may have been there
         // before the hooks were.
-        let found = self.specs.iter().filter_map(|(_, matcher)| running_processes(matcher).ok());
+        let found: Vec<Found> = self
+            .specs
+            .iter()
+            .map(|(_, matcher)| running_processes(matcher).unwrap_or_default())
+            .collect();
+        let mut of_containers = OfContainers::default();
+        for ((spec, matcher), found) in self.specs.iter_mut().zip(&found) {
+            of_containers.silent.extend(&found.silent);
+            let Some(container) = matcher.container_mut() else { continue };
+            let new = container.learn(found.is_roots, &found.of_users);
+            let told = new.iter().filter_map(|its| is_whose(spec, its, &mut self.told_users));
+            of_containers.told.extend(told);
+        }
         let (processes, cgroups): (Vec<_>, Vec<_>) =
-            found.map(|found| (found.processes, found.cgroups)).unzip();
+            found.into_iter().map(|found| (found.processes, found.cgroups)).unzip();
         let found = processes.into_iter().flatten().map(|process| Running {
             id: process.id(),
             reason: TargetReason::Running,
             found: Some(process),
         });
         let running = named.chain(command).chain(found).filter(|it| known.insert(it.id));
-        (running.collect(), cgroups.concat())
+        (running.collect(), cgroups.concat(), of_containers)
     }
 
     /// Waits for the specs that nothing matches among these processes; tells them, and what may be wrong with them.
@@ -335,10 +352,53 @@ impl Wanted {
         self.specs.iter().any(|(_, matcher)| matcher.owns(path))
     }
 
+    /// Takes note that a target's cgroup is there.
+    pub fn has_come(&mut self, path: &str) {
+        let containers = self.specs.iter_mut().filter_map(|(_, matcher)| matcher.container_mut());
+        containers.filter(|it| it.owns(path)).for_each(|container| container.has_come(path));
+    }
+
+    /// Whether it matters what users call their containers.
+    pub fn takes_users_containers(&self) -> bool {
+        let mut containers = self.specs.iter().filter_map(|(_, matcher)| matcher.container());
+        containers.any(ContainerTarget::takes_users)
+    }
+
+    /// Where this tells that a user's container has the name of a target: its cgroup, and a sentence where that is news.
+    pub fn is_users_container(&mut self, fact: &Fact) -> Option<(String, Option<String>)> {
+        let Fact::Container(told) = fact else { return None };
+        let mut of_target = None;
+        for (spec, matcher) in &mut self.specs {
+            if let Some(its) = matcher.container_mut().and_then(|it| it.is_called(told)) {
+                of_target = Some(is_whose(spec, &its, &mut self.told_users));
+            }
+        }
+        let cgroup = cgroup_of_container(&told.cgroup)?;
+        of_target.map(|sentence| (cgroup, sentence))
+    }
+
     /// Whether the trace is over when these processes have ended: `-p` and nothing else.
     pub fn only_pids(&self) -> bool {
         self.specs.is_empty() && self.command.is_none() && !self.pids.is_empty()
     }
+}
+
+/// What is to be said of containers that are targets.
+#[derive(Debug, Default)]
+pub struct OfContainers {
+    /// Sentences.
+    pub told: Vec<String>,
+    /// Users whose files did not tell in time what they call theirs.
+    pub silent: BTreeSet<u32>,
+}
+
+/// `container:web is alice's (podman)`: a user's own has the name, once for each user.
+fn is_whose(spec: &str, its: &UsersContainer, told: &mut HashSet<(String, u32)>) -> Option<String> {
+    let is_new = told.insert((spec.to_owned(), its.uid));
+    is_new.then(|| {
+        let whose = users::name_in_file(its.uid).unwrap_or_else(|| format!("user {}", its.uid));
+        one_line(&format!("{spec} is {whose}'s ({})", its.runtime))
+    })
 }
 
 /// What a unit is called that somebody names otherwise.
@@ -378,7 +438,7 @@ fn matcher(spec: &TargetSpec) -> Matcher {
         TargetSpec::Unit(name) => Matcher::Unit(UnitTarget::new(name)),
         TargetSpec::Cgroup(path) => Matcher::Cgroup(path.clone()),
         TargetSpec::User(name) => Matcher::User(name.clone()),
-        TargetSpec::Container(name) => Matcher::Container(name.clone()),
+        TargetSpec::Container(name) => Matcher::Container(ContainerTarget::new(name)),
     }
 }
 
@@ -394,7 +454,7 @@ fn muted(plan: &Plan) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{CgroupChange, UnitProperties};
+    use crate::evidence::{CgroupChange, Container, ContainerFound, UnitProperties};
 
     /// Of one unit, which is waited for.
     fn wanted(unit: &str) -> Wanted {
@@ -409,6 +469,7 @@ mod tests {
             within: HashMap::new(),
             perhaps_within: HashMap::new(),
             asked_names: HashSet::new(),
+            told_users: HashSet::new(),
             heirs: Heirs::new(Vec::new()),
             follow: false,
         }
@@ -466,6 +527,45 @@ mod tests {
         assert!(late.has_cgroup(path) && late.is_named_by(&told).is_empty());
         late.waiting.clear();
         assert_eq!(late.may_be_named_otherwise("/system.slice/other.service"), None);
+    }
+
+    #[test]
+    fn whose_container_it_is_is_told_once_its_name_is_known() {
+        let mut wanted = wanted("x.service");
+        let web = Matcher::Container(ContainerTarget::new("web"));
+        wanted.specs = vec![("container:web".to_owned(), web)];
+        let id = |digit: &str| digit.repeat(64);
+        let cgroup = |id: &str| {
+            let user = "/user.slice/user-4001.slice/user@4001.service/user.slice";
+            format!("{user}/libpod-{id}.scope")
+        };
+        let told = |id: &str, name: &str| {
+            let container = Container {
+                runtime: "podman".to_owned(),
+                id: id.to_owned(),
+                name: Some(name.to_owned()),
+                named_by: Some(4001),
+                ..Container::default()
+            };
+            let cgroup = format!("{}/container", cgroup(id));
+            Fact::Container(ContainerFound { cgroup, container })
+        };
+        assert!(wanted.takes_users_containers() && !wanted.has_cgroup(&cgroup(&id("a"))));
+        assert_eq!(wanted.is_users_container(&told(&id("b"), "db")), None);
+        let sentence = Some("container:web is user 4001's (podman)".to_owned());
+        let its = wanted.is_users_container(&told(&id("a"), "web"));
+        assert_eq!(its, Some((cgroup(&id("a")), sentence)));
+        assert!(wanted.has_cgroup(&cgroup(&id("a"))));
+        let its = wanted.is_users_container(&told(&id("c"), "web"));
+        assert_eq!(its, Some((cgroup(&id("c")), None)), "it has been told of this user");
+        // Root's has come: users' are others.
+        let roots = format!("/docker/{}", id("d"));
+        let by_id = Matcher::Container(ContainerTarget::new(&id("d")));
+        wanted.specs.push(("container:d".to_owned(), by_id));
+        wanted.has_come(&roots);
+        assert!(wanted.takes_users_containers(), "of another target");
+        wanted.specs.remove(0);
+        assert!(!wanted.takes_users_containers());
     }
 
     #[test]

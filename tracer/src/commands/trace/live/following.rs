@@ -27,9 +27,15 @@ fn no_room(what: LeftOut) -> String {
 }
 
 impl Live<'_> {
-    /// Makes the processes that run now targets; what `/proc` says of them comes back.
-    pub(super) fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
-        let (mut running, cgroups) = self.wanted.running();
+    /// Makes the processes that run now targets; what `/proc` says of them comes back, and sentences about those that may be
+    /// others than was thought.
+    pub(super) fn look_at_running(
+        &mut self,
+    ) -> Result<(Vec<Running>, Vec<Evidence>, Vec<String>), Failure> {
+        let (mut running, cgroups, of_containers) = self.wanted.running();
+        for uid in of_containers.silent {
+            self.witnesses.tell_unnamed(uid);
+        }
         for id in cgroups {
             self.add_cgroup(id, false)?;
         }
@@ -50,7 +56,7 @@ impl Live<'_> {
         for process in &running {
             seen.extend(self.target(process.id, process.reason));
         }
-        Ok((running, seen))
+        Ok((running, seen, of_containers.told))
     }
 
     /// Makes a process a target, if there is room for it.
@@ -130,6 +136,26 @@ impl Live<'_> {
         Ok(processes)
     }
 
+    /// Where this tells that a user's container has the name of a target: what runs in it by now comes back, and is followed.
+    pub(super) fn called_by_user(&mut self, fact: &Fact) -> Result<Vec<ProcessSnapshot>, Failure> {
+        let Some((cgroup, sentence)) = self.wanted.is_users_container(fact) else {
+            return Ok(Vec::new());
+        };
+        for spec in self.wanted.arrived(|matcher| matcher.owns(&cgroup)) {
+            tell(&format!("{} appeared", one_line(&spec)));
+        }
+        sentence.iter().for_each(|sentence| tell(sentence));
+        for id in self.witnesses.inside(&cgroup).cgroups {
+            self.add_cgroup(id, false)?;
+        }
+        // What starts in them from now on the kernel side finds.
+        let processes = self.witnesses.inside(&cgroup).processes;
+        for process in &processes {
+            self.add_target(process.id(), self.plan.follow)?;
+        }
+        Ok(processes)
+    }
+
     /// Tells of a target that the kernel side has found by itself.
     pub(super) fn new_target(&mut self, evidence: &mut Evidence) -> Result<(), Failure> {
         let is_titled = matches!(&evidence.fact, Fact::Exec(exec) if self.wanted.is_titled(exec));
@@ -161,6 +187,7 @@ impl Live<'_> {
                     let parent = path.rsplit_once('/').map(|(parent, _)| parent);
                     let is_below = parent.is_some_and(|parent| self.wanted.has_cgroup(parent));
                     self.add_cgroup(change.id, is_below)?;
+                    self.wanted.has_come(path);
                     for spec in self.wanted.arrived(|matcher| matcher.owns(path)) {
                         tell(&format!("{} appeared", one_line(&spec)));
                     }
