@@ -146,8 +146,8 @@ impl<'a> Live<'a> {
         let told = answers.iter().filter_map(|answer| live.wanted.answered(answer));
         let mut told: Vec<String> = told.collect();
         live.witnesses.names_containers(live.wanted.takes_users_containers());
-        let (running, seen, of_containers) = live.look_at_running()?;
-        told.extend(of_containers);
+        let (running, seen) = live.look_at_running()?;
+        told.append(&mut live.wanted.of_containers.told);
         live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|it| it.id));
         if let Some(path) = plan.report.record.as_deref() {
             live.recorder = Some(Recorder::create(path, &header)?);

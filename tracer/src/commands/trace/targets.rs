@@ -64,6 +64,8 @@ pub struct Wanted {
     perhaps_within: HashMap<String, Vec<u32>>,
     /// Units whose manager was asked by what other names it has them.
     asked_names: HashSet<(Manager, String)>,
+    /// What is to be said of containers among those that run.
+    pub of_containers: OfContainers,
     /// Users whose containers the targets turned out to be, and that was told.
     told_users: HashSet<(String, u32)>,
     /// What processes fork that match by their file's name alone.
@@ -114,6 +116,7 @@ impl Wanted {
             waiting: Vec::new(),
             unit_processes: HashMap::new(),
             asked_names: HashSet::new(),
+            of_containers: OfContainers::default(),
             told_users: HashSet::new(),
             follow: plan.follow,
         })
@@ -137,9 +140,8 @@ impl Wanted {
         }
     }
 
-    /// The processes that run, each once, with why they are targets; the cgroups that are there; and what is to be said of
-    /// containers.
-    pub fn running(&mut self) -> (Vec<Running>, Vec<u64>, OfContainers) {
+    /// The processes that run, each once, with why they are targets; and the cgroups that are there.
+    pub fn running(&mut self) -> (Vec<Running>, Vec<u64>) {
         let mut known = HashSet::new();
         let given = |reason| move |id: &ProcessId| Running { id: *id, reason, found: None };
         let named = self.pids.iter().map(given(TargetReason::Pid));
@@ -151,7 +153,7 @@ impl Wanted {
             .iter()
             .map(|(_, matcher)| running_processes(matcher).unwrap_or_default())
             .collect();
-        let mut of_containers = OfContainers::default();
+        let of_containers = &mut self.of_containers;
         for ((spec, matcher), found) in self.specs.iter_mut().zip(&found) {
             of_containers.silent.extend(&found.silent);
             let Some(container) = matcher.container_mut() else { continue };
@@ -167,7 +169,7 @@ impl Wanted {
             found: Some(process),
         });
         let running = named.chain(command).chain(found).filter(|it| known.insert(it.id));
-        (running.collect(), cgroups.concat(), of_containers)
+        (running.collect(), cgroups.concat())
     }
 
     /// Waits for the specs that nothing matches among these processes; tells them, and what may be wrong with them.
@@ -469,6 +471,7 @@ mod tests {
             within: HashMap::new(),
             perhaps_within: HashMap::new(),
             asked_names: HashSet::new(),
+            of_containers: OfContainers::default(),
             told_users: HashSet::new(),
             heirs: Heirs::new(Vec::new()),
             follow: false,

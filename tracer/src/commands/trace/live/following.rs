@@ -27,13 +27,10 @@ fn no_room(what: LeftOut) -> String {
 }
 
 impl Live<'_> {
-    /// Makes the processes that run now targets; what `/proc` says of them comes back, and sentences about those that may be
-    /// others than was thought.
-    pub(super) fn look_at_running(
-        &mut self,
-    ) -> Result<(Vec<Running>, Vec<Evidence>, Vec<String>), Failure> {
-        let (mut running, cgroups, of_containers) = self.wanted.running();
-        for uid in of_containers.silent {
+    /// Makes the processes that run now targets; what `/proc` says of them comes back.
+    pub(super) fn look_at_running(&mut self) -> Result<(Vec<Running>, Vec<Evidence>), Failure> {
+        let (mut running, cgroups) = self.wanted.running();
+        for uid in std::mem::take(&mut self.wanted.of_containers.silent) {
             self.witnesses.tell_unnamed(uid);
         }
         for id in cgroups {
@@ -56,7 +53,7 @@ impl Live<'_> {
         for process in &running {
             seen.extend(self.target(process.id, process.reason));
         }
-        Ok((running, seen, of_containers.told))
+        Ok((running, seen))
     }
 
     /// Makes a process a target, if there is room for it.
