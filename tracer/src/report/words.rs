@@ -44,9 +44,11 @@ pub fn explanation(death: &Death) -> String {
     let named = std::iter::once(&death.victim).chain(&death.killer.process).chain(actors);
     for (process, exe) in named.filter_map(|it| Some((it, it.really()?))) {
         let name = process.name_pid();
+        if process.pid == 0 || !told.insert(name.clone()) {
+            continue;
+        }
         let Some(end) = named_at(&sentence, &name).map(|at| at + name.len()) else { continue };
-        let is_said = || sentence.contains(&format!("\"{exe}\" (which calls itself"));
-        if process.pid == 0 || !told.insert(name) || is_said() {
+        if sentence.contains(&format!("\"{exe}\" (which calls itself")) {
             continue;
         }
         let really = format!(" (really {}", program(exe));
