@@ -38,11 +38,12 @@ const EXAMPLES: &str = "  Who keeps killing tmux?
       sudo killtrace --all
 
   Wait for it overnight, keep the evidence, tell the story again elsewhere:
-      sudo killtrace --target tmux --once --record tmux.kill.zst
+      sudo killtrace --target tmux --record tmux.kill.zst      # Ctrl-C ends it
       killtrace replay tmux.kill.zst
 
   Across your own logout, where it must not go as well: in a unit of its own
-      sudo systemd-run killtrace --target tmux --once --record /var/tmp/tmux.kill.zst
+      sudo systemd-run --unit=killtrace killtrace --target tmux --record /var/tmp/tmux.kill.zst
+      sudo systemctl stop killtrace                            # when you are back
 
   For a bug report, without names and addresses:
       killtrace replay tmux.kill.zst --redact --format markdown";
@@ -183,7 +184,7 @@ pub struct TraceArgs {
     #[arg(short = 'u', long = "user", value_name = "USER", requires = "command", value_hint = ValueHint::Username)]
     pub user: Option<String>,
 
-    /// Stop after the first death reported.
+    /// Stop after the first death reported, also one that nobody caused.
     #[arg(long)]
     pub once: bool,
 

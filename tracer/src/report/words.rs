@@ -140,6 +140,9 @@ pub fn fate(signal: &Signal) -> Cow<'static, str> {
         SignalResult::Ignored if signal.number == sig::SIGKILL => {
             "dropped: dying already, or the init of its pid namespace"
         }
+        SignalResult::Ignored if is_dropped(signal) => {
+            "ignored: dying already, or the init of its pid namespace"
+        }
         SignalResult::Ignored => "ignored",
         SignalResult::AlreadyPending => "already pending",
         SignalResult::Blocked => "blocked for now",
@@ -157,6 +160,15 @@ pub fn fate(signal: &Signal) -> Cow<'static, str> {
         (_, Some(Disposition::Default)) => default_action(signal.number),
     };
     format!("{result}, {then}").into()
+}
+
+/// Whether a signal that had no effect was not ignored by its target's choice, nor by default: it came too late, or the target is
+/// the init of its pid namespace.
+fn is_dropped(signal: &Signal) -> bool {
+    const WITHOUT_EFFECT: [u8; 4] = [sig::SIGCHLD, sig::SIGCONT, sig::SIGURG, sig::SIGWINCH];
+    let by_default = signal.disposition == Some(Disposition::Default);
+    let has_effect = signal.number != 0 && !WITHOUT_EFFECT.contains(&signal.number);
+    by_default && has_effect
 }
 
 /// What a signal does by default, signal(7).

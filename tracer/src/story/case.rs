@@ -306,7 +306,8 @@ impl<'a> Case<'a> {
         let who = actor.as_ref().map_or_else(|| "the kernel".to_owned(), words::name_pid);
         let text = if mechanism.is_kernels_own() {
             let way = mechanism::words(&seen.value, mechanism);
-            kernel_sent(&signal.name, &victim, way, actor.as_ref())
+            let through = actor.as_ref().filter(|_| originator.map(|it| it.id) != Some(target.id));
+            kernel_sent(&signal.name, &victim, way, through)
         } else {
             let way = match mechanism {
                 Mechanism::Kill => String::new(),

@@ -113,7 +113,7 @@ pub fn described(process: &Process) -> String {
     if let Some(unit) = process.user_unit.as_ref().or(process.unit.as_ref()) {
         parts.push(format!("in {}", escape::shortened(unit, 256)));
     } else if let Some(cgroup) = &process.cgroup {
-        parts.push(format!("in {}", escape::shortened(cgroup, 256)));
+        parts.push(format!("cgroup {}", escape::shortened(cgroup, 256)));
     }
     if let Some(container) = &process.container {
         let name = container.name.as_ref().unwrap_or(&container.id);
@@ -187,10 +187,10 @@ pub fn header(header: &Header) -> Line {
     Line::default().with(Tone::Faint, text)
 }
 
-/// `no target ended; 14 signals; 1 target still alive (interrupted)`
+/// `no end to report; 14 signals; 1 target still alive (interrupted)`: ends of their own accord are told with `--exits`.
 pub fn summary(summary: &Summary) -> Line {
     let mut parts = vec![match summary.deaths {
-        0 => "no target ended".to_owned(),
+        0 => "no end to report".to_owned(),
         deaths => words::counted(deaths, "death"),
     }];
     parts.push(words::counted(summary.signals, "signal"));
