@@ -126,7 +126,7 @@ fn a_signal_that_waited() {
         let text = &death.cause.explanation;
         assert_eq!(death.cause.id, CauseId::Unknown, "{text} {}", ended.complaint());
         assert!(text.contains("SIGTERM was waiting for it already"), "{text}");
-        assert!(text.contains("SIGCONT let it go on"), "{text}");
+        assert!(text.contains("SIGCONT, which lets a stopped process go on"), "{text}");
     }
 }
 
