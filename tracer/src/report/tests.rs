@@ -89,6 +89,7 @@ fn summary(deaths: u64, losses: u64) -> Record {
         at: at(20_000),
         signals: 14,
         deaths,
+        untold: 0,
         losses,
         alive: 1,
         reason: "interrupted".into(),

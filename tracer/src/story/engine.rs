@@ -34,6 +34,8 @@ pub struct Engine {
     managed_ns: Option<u64>,
     signals: u64,
     deaths: u64,
+    /// Ends of targets that are told with `--exits` alone.
+    untold: u64,
     losses: u64,
     observed: u64,
     last: Moment,
@@ -96,6 +98,7 @@ impl Engine {
             managed_ns: None,
             signals: 0,
             deaths: 0,
+            untold: 0,
             losses: 0,
             observed: 0,
             last,
@@ -256,6 +259,7 @@ impl Engine {
             at: self.last,
             signals: self.signals,
             deaths: self.deaths,
+            untold: self.untold,
             losses: self.losses,
             alive: self.alive().filter(|id| !is_command(id)).count() as u64,
             reason: reason.to_owned(),
@@ -345,6 +349,8 @@ impl Engine {
             return;
         }
         if !self.is_reported(&exit) {
+            // Of everything that ends on the machine nobody wants to hear.
+            self.untold += u64::from(exit.value.is_target && !self.header.options.all);
             self.world.retire(id);
             return;
         }

@@ -401,6 +401,9 @@ pub struct Summary {
     pub signals: u64,
     /// Deaths reported.
     pub deaths: u64,
+    /// Ends of targets that no signal had preceded, and that are reported with `--exits` alone.
+    #[serde(default)]
+    pub untold: u64,
     /// Events lost.
     pub losses: u64,
     /// Targets still alive at the end.

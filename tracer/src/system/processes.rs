@@ -421,6 +421,8 @@ fn parse_environment(bytes: &[u8]) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[test]
@@ -474,6 +476,9 @@ mod tests {
         let mut shell = std::process::Command::new("sh")
             .args(["-c", "w() { sleep 1000; :; }; w & w & sleep 1000 & echo; wait"])
             .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            // A subshell may be just about to fork: all of it ends together.
+            .process_group(0)
             .spawn()
             .expect("a shell");
         let mut line = [0];
@@ -492,11 +497,9 @@ mod tests {
         let of_other = processes.workers(other);
         let children = processes.children(shell.id());
         let has_list = Path::new("/proc/thread-self/children").exists();
-        for pid in processes.with_children(shell.id()) {
-            let pid = libc::pid_t::try_from(pid).expect("a process id");
-            // SAFETY: a signal to this test's own children.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-        }
+        let group = libc::pid_t::try_from(shell.id()).expect("a process id");
+        // SAFETY: a signal to the group of this test's own children.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
         shell.wait().expect("it has ended");
         assert_eq!(workers.len(), 2, "{workers:#?}");
         assert_eq!(children.map(|it| it.len()), has_list.then_some(3));

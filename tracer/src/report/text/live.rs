@@ -197,6 +197,10 @@ pub fn summary(summary: &Summary) -> Line {
     if summary.alive > 0 {
         parts.push(format!("{} still alive", words::counted(summary.alive, "target")));
     }
+    if summary.untold > 0 {
+        let ends = words::counted(summary.untold, "end");
+        parts.push(format!("{ends} without a signal not shown (--exits shows them)"));
+    }
     let mut line = Line::default();
     if summary.losses > 0 {
         line.push(
