@@ -138,8 +138,7 @@ impl Kernel {
     /// Where there are too many targets.
     pub fn add_witness(&mut self, id: ProcessId) -> io::Result<()> {
         // What is there for an earlier process of that pid is not it.
-        let is_its = |ticks: u64| ticks == 0 || ticks == id.start_ticks();
-        if self.watched.get(&id.pid, 0).is_ok_and(|known| is_its(known.0.start_ticks)) {
+        if self.is_watched(id) {
             return Ok(());
         }
         watch(&mut self.watched, id, flag::WITNESS).map_err(io::Error::other)
@@ -171,9 +170,17 @@ impl Kernel {
     }
 
     /// Makes a process neither target nor witness any more.
-    pub fn forget(&mut self, pid: u32) {
-        // The kernel side has done so by itself where the process has ended.
-        let _ = self.watched.remove(&pid);
+    pub fn forget(&mut self, id: ProcessId) {
+        // The kernel side has done so by itself where the process has ended; another may have its pid by now.
+        if self.is_watched(id) {
+            let _ = self.watched.remove(&id.pid);
+        }
+    }
+
+    /// Whether what is kept for its pid is this process, or was added whoever has it.
+    fn is_watched(&self, id: ProcessId) -> bool {
+        let is_its = |ticks: u64| ticks == 0 || ticks == id.start_ticks();
+        self.watched.get(&id.pid, 0).is_ok_and(|known| is_its(known.0.start_ticks))
     }
 
     /// Has the next record wake the reader, or not. Returns whether it was so already.

@@ -159,14 +159,14 @@ impl Live<'_> {
         match self.wanted.heirs.consider(&mut evidence.fact, is_titled) {
             Some(Heir::Begins(id)) => self.add_target(id, true)?,
             Some(Heir::Stays(id)) => self.add_target(id, false)?,
-            Some(Heir::Ends(id)) => self.kernel.forget(id.pid),
+            Some(Heir::Ends(id)) => self.kernel.forget(id),
             None => {}
         }
         let (id, reason) = match &mut evidence.fact {
             Fact::Exec(exec) if exec.is_target => {
                 if self.wanted.is_mistaken(exec) {
                     exec.is_target = false;
-                    self.kernel.forget(exec.task.id.pid);
+                    self.kernel.forget(exec.task.id);
                     return Ok(());
                 }
                 (exec.task.id, TargetReason::Matched)
