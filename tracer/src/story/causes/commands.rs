@@ -1,23 +1,25 @@
 //! Deaths by somebody's command or another program.
 
+mod failed;
+mod to_itself;
+
+use self::failed::Failed;
+pub(super) use self::to_itself::child_ended_alike;
+use self::to_itself::to_itself;
 use super::{Finding, Fit, Opinion, unit_remedies};
-use crate::evidence::{
-    CgroupOwner, Exit, Grade, MS, Manager, Mechanism, Moment, S, Task, base_name, sig, signal_name,
-};
+use crate::evidence::{CgroupOwner, Grade, Manager, Mechanism, Task, base_name, signal_name};
 use crate::story::actor::{Actor, Place, asks_daemon, is_shell, is_titled, runs_shell};
 use crate::story::case::Case;
-use crate::story::clients::Shutdown;
-use crate::story::decide::{Blow, Way, decide};
+use crate::story::decide::{Blow, Way};
 use crate::story::init_script::InitScript;
 use crate::story::manager::manager_of;
 use crate::story::patience::HANDLED;
 use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
 use crate::story::told::is_by_unit;
-use crate::story::upstream::End;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
-use crate::story::world::{Seen, SeenSignal};
-use crate::story::{fixes, mechanism, newborn, units, words};
+use crate::story::world::SeenSignal;
+use crate::story::{mechanism, newborn, units, words};
 
 /// Programs that people send signals by.
 pub const KILLERS: [&str; 11] = [
@@ -131,9 +133,14 @@ fn service_line(case: &Case<'_>, actor: &Actor) -> Option<DecidingSetting> {
     let (manager, unit) = owner.innermost_unit()?;
     // A daemon is no command, and does what it does for reasons that are not there.
     let task = &case.blow?.signal.value.sender;
-    let is_command =
-        actor.is_of_service() && case.world.people.get(task.id)?.parents.first()?.pid == 1;
-    is_command.then(|| units::only_line(case, manager, unit, "ExecStart")).flatten()
+    let known = case.world.people.get(task.id)?;
+    let is_command = actor.is_of_service() && known.parents.first()?.pid == 1;
+    let line = units::only_line(case, manager, unit, "ExecStart").filter(|_| is_command)?;
+    // What a daemon's script has left behind is a child of PID 1 as well, but not what the line runs.
+    let program =
+        line.value.split_whitespace().next()?.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+    let own = known.cmdline.as_ref()?.first()?;
+    (base_name(own) == base_name(program)).then_some(line)
 }
 
 /// To look at the job or the unit that did so of its own accord. Among its own processes a unit does as it likes.
@@ -311,111 +318,6 @@ pub fn process_signal(case: &Case<'_>) -> Option<Opinion> {
     .answer()
 }
 
-/// It sent the signal to itself: perhaps since a time limit of its own was up, to end as its child had, or as its message
-/// bus was gone.
-fn to_itself(case: &Case<'_>, blow: Blow<'_>) -> Option<Opinion> {
-    let victim = words::name_pid(&case.victim_process());
-    let signal = signal_name(blow.signal.value.number);
-    let way = blow.mechanism.words();
-    let child = child_ended_alike(case, blow);
-    let alarm = own_alarm(case.world, case.victim, blow.signal.ns()).filter(|_| child.is_none());
-    let bus = message_bus_gone(case, blow).filter(|_| child.is_none() && alarm.is_none());
-    let command = Shutdown::of(case)
-        .filter(|_| child.is_none() && alarm.is_none() && blow.signal.value.number != sig::SIGABRT);
-    let lead = |ns: u64| words::span(blow.signal.ns().saturating_sub(ns));
-    let why = if let Some(command) = &command {
-        command.sentence(case)
-    } else if let Some(child) = &child {
-        format!(" So it seems to end as what it ran had ended: {}.", child.sentence(case))
-    } else if let Some(alarm) = alarm {
-        let lead = lead(alarm.ns());
-        format!(" {lead} before, a timer of its own had run out (SIGALRM), which may be why.")
-    } else if let Some(bus) = &bus {
-        format!(
-            " That may be since its message bus was gone: {} before, {}. Programs of GLib's (GTK, GNOME) end themselves \
-             so when they lose that (exit-on-close of GDBus).",
-            lead(bus.ns()),
-            bus.sentence(case)
-        )
-    } else {
-        String::new()
-    };
-    let before = own_group_before(case, blow);
-    let group = before.and_then(|sent| sent.value.aim()).or_else(|| group_aimed_at(case));
-    let what = match group {
-        Some(-1) | None => format!("{victim} sent {signal} to itself ({way}).{}", aim(case)),
-        Some(group) => to_own_group(case, &format!("{victim} sent {signal}"), group),
-    };
-    let script = group.is_some_and(|group| group != -1) && sent_by_shell(case);
-    let concluded = child.is_some() || bus.is_some() || command.is_some();
-    let grade = if concluded { Grade::Inferred } else { Grade::Observed };
-    let ends = child.into_iter().chain(bus);
-    Finding::new(CauseId::ProcessSignal, Fit::Fallback, grade, format!("{what}{why}"))
-        .fixes(script.then(fixes::narrower_script))
-        .links(alarm.map(|alarm| case.signal_link(alarm, Mechanism::Timer)))
-        .links(command.map(|command| command.link(case)))
-        .links(ends.flat_map(|end| end.links(case, blow.signal.at)))
-        .answer()
-}
-
-/// The same signal, which it had sent to its own process group and caught itself right before: bash, which cleans up first,
-/// then ends itself by it (`termsig_handler` in its sig.c).
-fn own_group_before<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<&'a SeenSignal> {
-    let (number, struck_ns) = (blow.signal.value.number, blow.signal.ns());
-    case.world.signals_to(case.victim).iter().rev().find(|sent| {
-        sent.value.number == number
-            && sent.value.sender.id == case.victim
-            && sent.value.aim().is_some_and(|aim| aim <= 0 && aim != -1)
-            && sent.ns() < struck_ns
-            && sent.ns() + S > struck_ns
-    })
-}
-
-/// That a process signalled its own process group, and so was hit as well.
-fn to_own_group(case: &Case<'_>, who: &str, group: i32) -> String {
-    // `kill -15` would be a signal.
-    let argument =
-        if group == 0 { "0".to_owned() } else { format!("-- -{}", group.unsigned_abs()) };
-    let script = if sent_by_shell(case) { ", as scripts often do in a trap on EXIT" } else { "" };
-    format!(
-        "{who} to its own whole process group, and so to itself and to what it had started there (kill {argument}){script}."
-    )
-}
-
-/// The end of the user's or the system's message bus right before a process raised SIGTERM itself: `exit-on-close` of
-/// GDBus, which is on by default (`on_worker_closed` of gio/gdbusconnection.c).
-fn message_bus_gone<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
-    /// GDBus hears of it at once, by a thread of its own.
-    const HEARD: u64 = 200 * MS;
-    let raised = matches!(blow.mechanism, Mechanism::Tgkill | Mechanism::Tkill);
-    if !raised || blow.signal.value.number != sig::SIGTERM {
-        return None;
-    }
-    let uid = blow.signal.value.sender.uid;
-    let exit = case.world.exits.iter().rev().find(|exit| {
-        let task = &exit.value.task;
-        let is_bus = ["dbus-daemon", "dbus-broker"].contains(&task.comm.as_str());
-        // The system's own runs as a user of the system's; a container has another one.
-        let is_its = task.uid == uid || task.uid < 1000;
-        let near = exit.ns() <= blow.signal.ns() && exit.ns() + HEARD >= blow.signal.ns();
-        is_bus && is_its && near && case.task(task).container == case.victim_process().container
-    })?;
-    End::of(case, exit.value.task.id)
-}
-
-/// The child that had been killed by the same signal right before: timeout, sudo and their kind end as what they ran.
-pub(super) fn child_ended_alike<'a>(case: &Case<'a>, blow: Blow<'a>) -> Option<End<'a>> {
-    let exit = case.world.exits.iter().rev().find(|exit| {
-        exit.ns() <= blow.signal.ns()
-            && exit.ns() + REAPED >= blow.signal.ns()
-            && exit.value.killed_by() == Some(blow.signal.value.number)
-            && case.world.people.parents(exit.value.task.id).first() == Some(&case.victim)
-    })?;
-    // What it ended itself it does not end as.
-    let end = End::of(case, exit.value.task.id)?;
-    end.killer().is_none_or(|killer| killer.id != case.victim).then_some(end)
-}
-
 /// What had told the sender to do it right before: its own timer, or a signal that no relay explains, as one of a child of
 /// its own, the victim itself among them. What children tell is mostly about themselves, and no order: it is only told where
 /// the sender did this on its heels.
@@ -442,88 +344,6 @@ fn after_told(case: &Case<'_>, blow: Blow<'_>, got: &SeenSignal) -> (String, Lin
         format!("{name} had caught {signal} from {from}: {told}")
     };
     (format!(" {lead} before, {what}, which may be why."), case.signal_link(got, way))
-}
-
-/// How soon whoever waits for its children has acted on the end of one, by ending the others or itself: the waking takes
-/// less than 2 ms (GNU parallel, a shell's `wait -n`, Python's pools), but some look only every 10 to 40 ms.
-const REAPED: u64 = 50 * MS;
-
-/// Another child of whoever ended the victim, its parent, too, that had failed before without being ended by it: runners
-/// of several jobs end the others then. It is no reason to end one that was started only after that.
-struct Failed<'a> {
-    exit: &'a Seen<Exit>,
-    /// It came right before, so that it may be why; else it is only told.
-    right_before: bool,
-}
-
-impl<'a> Failed<'a> {
-    fn before(case: &Case<'a>, sender: &Task) -> Option<Self> {
-        const BEFORE: u64 = 500 * MS;
-        /// What runs for less is a command that was asked something, rather than a job.
-        const JOB: u64 = S;
-        let parents = case.world.people.parents(case.victim);
-        if !parents.contains(&sender.id) {
-            return None;
-        }
-        let struck_ns = case.struck_ns();
-        let by_sender = |exit: &Seen<Exit>| {
-            let blow = decide(case.world, exit);
-            blow.is_some_and(|blow| blow.signal.value.sender.id == sender.id)
-        };
-        let is_child = |exit: &Seen<Exit>| {
-            let own = case.world.people.parents(exit.value.task.id);
-            own.first() == Some(&sender.id)
-        };
-        let exit = case.world.exits.iter().rev().find(|exit| {
-            let id = exit.value.task.id;
-            exit.ns() <= struck_ns
-                && exit.ns() + BEFORE >= struck_ns
-                && case.victim.start_ns <= exit.ns()
-                && exit.value.status != 0
-                && !exit.value.unseen
-                && id != case.victim
-                && !parents.contains(&id)
-                && is_child(exit)
-                && !by_sender(exit)
-        })?;
-        let right_before = exit.ns() + REAPED >= acted_after(case, sender, exit.ns());
-        let ran = exit.ns().saturating_sub(exit.value.task.id.start_ns);
-        let was_job = ran >= JOB || exit.value.killed_by().is_some();
-        (right_before || was_job).then_some(Self { exit, right_before })
-    }
-
-    fn sentence(&self, case: &Case<'_>) -> String {
-        let sibling = case.task(&self.exit.value.task);
-        let how = match Outcome::of(&self.exit.value) {
-            Outcome::Exited { status } => format!("exited with {status}"),
-            Outcome::Signaled { signal, .. } => format!("been killed by {signal}"),
-            Outcome::Unknown => "ended".to_owned(),
-        };
-        let lead = words::span(case.struck_ns().saturating_sub(self.exit.ns()));
-        let (name, command) = (words::name_pid(&sibling), words::command_line(&sibling));
-        let why = if self.right_before { ", which may be why" } else { "" };
-        // Who had done that is the beginning of this story.
-        let end = End::of(case, self.exit.value.task.id).filter(|end| end.killer().is_some());
-        let (how, by) = match end.filter(|_| self.right_before) {
-            Some(end) => ("ended".to_owned(), format!(": {}", end.sentence(case))),
-            None => (how, String::new()),
-        };
-        format!(" {lead} before that, its sibling {name}, \"{command}\", had {how}{why}{by}.")
-    }
-
-    /// What ended it, and its end: that was seen, whether or not it is why.
-    fn links(&self, case: &Case<'a>, effect: Moment) -> Vec<Link> {
-        let end = End::of(case, self.exit.value.task.id).filter(|_| self.right_before);
-        end.map(|end| end.links(case, effect)).unwrap_or_default()
-    }
-}
-
-/// When the sender of the blow first signalled a child of its after that time: it may end one after the other, or repeat
-/// what it sends.
-fn acted_after(case: &Case<'_>, sender: &Task, ns: u64) -> u64 {
-    let is_child = |id| case.world.people.parents(id).contains(&sender.id);
-    let mut acts = case.world.sent_since(sender.id, ns);
-    acts.find(|(_, target)| is_child(*target)).map_or_else(|| case.struck_ns(), |(sent, _)| sent)
 }
 
 /// A service manager did it, and no reason of its was seen.

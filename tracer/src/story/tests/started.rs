@@ -437,6 +437,24 @@ fn a_restart_that_was_asked_for_later_did_not_start_it() {
     assert!(!text.contains("systemctl restart rot.service"), "{text}");
 }
 
+/// PID 1 has taken in what a daemon's script left behind: it is not what the daemon's line runs.
+#[test]
+fn the_line_of_a_daemon_is_not_that_of_an_orphan_of_its() {
+    let told = |line: &str| {
+        let cgroup = "/system.slice/d.service";
+        let pkill = Task { ppid: 1, ..root(task_in(700, "pkill", cgroup)) };
+        let death = Scene::watching(&victim())
+            .setting("d.service", "ExecStart", line, Some(("/etc/d.service", 2)))
+            .exec(2000, pkill.clone(), &["/usr/bin/pkill", "nginx"], &[&root(systemd())])
+            .signal(2011, signal(sig::SIGTERM, pkill, victim()))
+            .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+            .death();
+        death.cause.settings.iter().any(|setting| setting.name == "ExecStart")
+    };
+    assert!(told("-/usr/bin/pkill nginx"));
+    assert!(!told("/usr/sbin/daemon"));
+}
+
 /// `Accept=yes`: the name of the instance has both ends of the connection.
 #[test]
 fn an_instance_that_a_connection_started() {
