@@ -3,6 +3,10 @@
 //! The witnesses have a thread and a runtime of their own: what they hear is stamped with the time at which
 //! it came, however busy the rest of the tracer is, and nothing of theirs can hold up the trace.
 
+mod bounds;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -11,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
+use self::bounds::{NewContainers, Renewing};
 use super::cgroups::Cgroups;
 use super::context::Context;
 use super::outbox::Outbox;
@@ -26,19 +31,12 @@ use super::unit_target::UnitAnswer;
 use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, systemd};
 use crate::evidence::cgroup_path::cgroup_of_container;
 use crate::evidence::{
-    ATTACHED, CgroupOwner, Disposition, Evidence, Fact, Manager, OomVictim, ProcessId,
-    ProcessSnapshot, S, SignalInfo, SignalSent, Source, sig,
+    ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
+    SignalSent, Source,
 };
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
 const MAX_SEEN: usize = 1 << 16;
-
-/// How many new containers are looked at at once: root's, and those of each user, which are looked at one by one.
-const MAX_NEW_CONTAINERS: usize = 64;
-const MAX_NEW_OF_USER: usize = 16;
-
-/// How many processes are looked at at once for what they have started.
-const MAX_RENEWING: usize = 8;
 
 /// Programs that ask a service manager, logind or the daemon of containers for something. Whose they are and what they are
 /// part of is looked up at once, and not only when it has led to an end: it may be gone by then.
@@ -89,12 +87,8 @@ pub struct Witnesses {
     users: HashSet<u32>,
     /// Held by each look-up under way that any verdict can wait for.
     asked: Arc<()>,
-    /// Those that may start others by now, since when.
-    renewing: HashMap<ProcessId, Instant>,
-    /// Taken by each look at what one of them has started.
-    renewing_turns: Arc<Semaphore>,
-    /// Held by each look-up of a new container of a user's, or of root's (`None`).
-    new_containers: HashMap<Option<u32>, Arc<()>>,
+    renewing: Renewing,
+    new_containers: NewContainers,
     /// Whether a target may be a user's container by its name.
     names_containers: bool,
     /// Held by those that the verdict on one target alone can wait for.
@@ -146,9 +140,8 @@ impl Witnesses {
             targets: HashSet::new(),
             users: HashSet::new(),
             asked: Arc::default(),
-            renewing: HashMap::new(),
-            renewing_turns: Arc::new(Semaphore::new(MAX_RENEWING)),
-            new_containers: HashMap::new(),
+            renewing: Renewing::new(),
+            new_containers: NewContainers::default(),
             names_containers: false,
             asked_for: HashMap::new(),
         })
@@ -354,24 +347,10 @@ impl Witnesses {
 
     /// A process has caught what servers take for a wish to read their settings anew.
     fn may_renew(&mut self, signal: &SignalSent) {
-        /// One that gets such signals all the time is no server that starts anew.
-        const EVERY: Duration = Duration::from_secs(10);
-        const MANY: usize = 256;
-        let is_wish = matches!(signal.number, sig::SIGHUP | sig::SIGUSR2 | sig::SIGQUIT)
-            && signal.disposition == Some(Disposition::Handler)
-            && matches!(signal.info, SignalInfo::Real { .. })
-            && signal.to_process
-            && signal.sender.id != signal.target.id;
-        let now = Instant::now();
-        self.renewing.retain(|_, at| now.duration_since(*at) < EVERY);
-        let id = signal.target.id;
-        if is_wish && self.renewing.len() < MANY && !self.renewing.contains_key(&id) {
-            self.renewing.insert(id, now);
-            self.runtime.spawn(dossier::workers(
-                Arc::clone(&self.context),
-                id,
-                Arc::clone(&self.renewing_turns),
-            ));
+        if self.renewing.is_due(signal) {
+            let turns = Arc::clone(&self.renewing.turns);
+            let looked = dossier::workers(Arc::clone(&self.context), signal.target.id, turns);
+            self.runtime.spawn(looked);
         }
     }
 
@@ -388,18 +367,15 @@ impl Witnesses {
         self.ask(&under_way, made);
     }
 
-    /// A user can make cgroups with such names faster than they are looked at: that takes no place from others.
+    /// What a look-up of a new container has to hold. That there is no place is told where a target may be such a one.
     fn place_for_container(&mut self, owner: Option<u32>) -> Option<Arc<()>> {
-        let most = if owner.is_none() { MAX_NEW_CONTAINERS } else { MAX_NEW_OF_USER };
-        self.new_containers.retain(|_, under_way| Arc::strong_count(under_way) > 1);
-        let under_way = self.new_containers.entry(owner).or_default();
-        if Arc::strong_count(under_way) <= most {
-            return Some(Arc::clone(under_way));
-        }
-        if let Some(uid) = owner.filter(|_| self.names_containers) {
+        let place = self.new_containers.place(owner);
+        if place.is_none()
+            && let Some(uid) = owner.filter(|_| self.names_containers)
+        {
             dossier::tell_unnamed(&self.context, uid, "there were too many at once");
         }
-        None
+        place
     }
 
     fn witness(&mut self, id: ProcessId) {
@@ -582,106 +558,5 @@ fn start_all(context: &Arc<Context>, options: Options) {
         }
         context.system_bus.down(NOT_WANTED);
         context.manager(Manager::System).0.down(NOT_WANTED);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evidence::{Target, TargetReason};
-
-    /// A user's manager that never answers is waited for by those alone whom its units signalled.
-    #[tokio::test]
-    async fn what_one_target_waits_for_holds_up_no_other() {
-        let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
-        let options = Options { bus: false, journal: false, kernel_log: false };
-        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
-        let [one, other] = [7, 8].map(|pid| ProcessId { pid, start_ns: 1 });
-        let asked = Arc::clone(witnesses.asked_for.entry(one).or_default());
-        witnesses.ask(&asked, std::future::pending());
-        drop(asked);
-        assert!(witnesses.are_asked(one) && !witnesses.are_asked(other));
-        witnesses.settled(one);
-        assert!(!witnesses.are_asked(one));
-        let asked = Arc::clone(&witnesses.asked);
-        witnesses.ask(&asked, std::future::pending());
-        drop(asked);
-        assert!(witnesses.are_asked(one) && witnesses.are_asked(other), "a user's name, say");
-    }
-
-    /// Who makes containers all the time takes no place from others, and that some have no name is told where it matters.
-    #[tokio::test]
-    async fn one_users_new_containers_take_no_place_from_others() {
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let options = Options { bus: false, journal: false, kernel_log: false };
-        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
-        let mut places = Vec::new();
-        let mut fill = |witnesses: &mut Witnesses, owner| {
-            while let Some(place) = witnesses.place_for_container(owner) {
-                places.push(place);
-                assert!(places.len() < 1000, "there is an end");
-            }
-            places.len()
-        };
-        assert_eq!(fill(&mut witnesses, Some(4001)), MAX_NEW_OF_USER);
-        assert!(receiver.try_recv().is_err(), "no target can be one of them");
-        witnesses.names_containers(true);
-        assert_eq!(fill(&mut witnesses, Some(4002)), 2 * MAX_NEW_OF_USER);
-        assert_eq!(fill(&mut witnesses, None), 2 * MAX_NEW_OF_USER + MAX_NEW_CONTAINERS);
-        let Ok(Fact::Unavailable(told)) = receiver.try_recv().map(|it| it.fact) else {
-            panic!("that is told")
-        };
-        assert_eq!(told.what, "names of the containers of user 4002");
-        assert!(receiver.try_recv().is_err(), "of users' alone, once");
-        places.clear();
-        assert!(witnesses.place_for_container(Some(4001)).is_some(), "there is room again");
-    }
-
-    #[tokio::test]
-    async fn a_target_is_looked_at_before_anything_else_happens() {
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let options = Options { bus: false, journal: false, kernel_log: false };
-        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
-        let pid = std::process::id();
-        let found = witnesses.find(&Matcher::Pid(pid)).expect("this process");
-        let id = found.processes[0].id();
-        let fact = Fact::Target(Target { id, reason: TargetReason::Pid });
-        witnesses.consider(&fact.at(clock::now(), Source::Tracer));
-        let first = receiver.try_recv().expect("a snapshot, at once");
-        let Fact::Process(process) = first.fact else { panic!("{first:?}") };
-        assert_eq!(process.id(), id);
-        witnesses.ready(Duration::from_secs(5)).await;
-        let mut sources = witnesses.sources();
-        sources.remove("processes");
-        assert!(sources.values().all(|state| state == "not asked for"), "{sources:?}");
-        let user = async {
-            while let Some(evidence) = receiver.recv().await {
-                if let Fact::User(user) = evidence.fact {
-                    return user;
-                }
-            }
-            panic!("the witnesses stopped")
-        };
-        let user = tokio::time::timeout(Duration::from_secs(5), user).await.expect("a user");
-        assert_eq!(user.uid, process.uid);
-    }
-
-    #[test]
-    fn a_process_that_is_gone_is_said_to_be_so_once() {
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let options = Options { bus: false, journal: false, kernel_log: false };
-        let mut witnesses = Witnesses::start(sender, options).expect("a thread");
-        let id = ProcessId { pid: u32::MAX, start_ns: 1 };
-        for _ in 0..2 {
-            let fact = Fact::Target(Target { id, reason: TargetReason::Matched });
-            witnesses.consider(&fact.at(clock::now(), Source::Tracer));
-        }
-        drop(witnesses);
-        let mut said = 0;
-        while let Ok(evidence) = receiver.try_recv() {
-            assert!(matches!(evidence.fact, Fact::Unavailable(_)), "{evidence:?}");
-            said += 1;
-        }
-        assert_eq!(said, 1);
     }
 }
