@@ -55,17 +55,23 @@ pub fn look_at_sender(sender: &Sender<'_>) -> Option<Fix> {
         check = format!("sudo {runtime} inspect {name}");
         see = "docker-logs(1), podman-logs(1)";
     }
+    let has_log = !commands.is_empty();
     let script = sender.script.map(|script| remark(&format!("the script that did it: {script}")));
     commands.extend(script);
+    let effect = if has_log {
+        "shows what it said around that moment, and where it is written what it does"
+    } else {
+        "what it does, and when, is written there"
+    };
+    if let Some(file) = sender.script.filter(|file| !has_log && file.starts_with('/')) {
+        check = format!("ls -l {}", quoted(file));
+        see = "ls(1)";
+    }
     (!commands.is_empty()).then(|| {
-        fix(
-            "see why the program that sent it did so",
-            commands,
-            "shows what it said around that moment, and where it is written what it does",
-        )
-        .but(LOOKS)
-        .check(check)
-        .see(see)
+        fix("see why the program that sent it did so", commands, effect)
+            .but(LOOKS)
+            .check(check)
+            .see(see)
     })
 }
 
@@ -112,6 +118,13 @@ mod tests {
         );
         let script = looked_at(|it| it.script = Some("/opt/dog\n.py")).expect("a remedy");
         assert_eq!(script, ["# the script that did it: /opt/dog .py"]);
+        let at = samples::at(0);
+        let known = Sender { pid: 70, unit: None, container: None, script: Some("/opt/dog"), at };
+        let fix = look_at_sender(&known).expect("a remedy");
+        assert_eq!(
+            (fix.effect.as_str(), fix.verify.as_deref()),
+            ("what it does, and when, is written there", Some("ls -l /opt/dog"))
+        );
     }
 
     #[test]
