@@ -199,15 +199,19 @@ pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
     let name = words::name_pid(&process);
     let parent = case.world.people.parents(case.victim).first() == Some(&sender.id);
     let relation = if parent { ", its parent" } else { kinship(case, sender) };
-    // What it calls itself is no program where its executable says otherwise.
+    // What it calls itself is no program where its executable says otherwise, or was not seen.
+    let executed = case.world.people.executed_at(sender.id, case.struck_ns());
+    let line = words::command_line(&process);
     let command = if is_titled(case, sender.id, case.struck_ns()) {
-        actor.said(&actor.process)
+        format!("the program {}", actor.said(&actor.process))
+    } else if process.exe.is_none() && executed.is_none() && process.cmdline.is_some() {
+        format!("which called itself \"{line}\" (what it ran was not seen),")
     } else {
-        format!("\"{}\"", words::command_line(&process))
+        format!("the program \"{line}\"")
     };
     let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
     let owner = owner + words::lent_rights(sender);
-    let by = format!("{name}{relation}, the program {command}{owner} {}", actor.whereabouts());
+    let by = format!("{name}{relation}, {command}{owner} {}", actor.whereabouts());
     by.trim_end().to_owned()
 }
 

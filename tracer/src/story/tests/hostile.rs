@@ -310,3 +310,36 @@ fn a_users_unit_says_nothing_of_the_systems_unit_of_that_name() {
     let told = death.cause.settings.iter().map(|it| (it.name.as_str(), it.value.as_str()));
     assert!(told.into_iter().any(|it| it == set), "{death:#?}");
 }
+
+/// A sender that was ending when it was looked at shows its title, but no executable any more.
+#[test]
+fn a_title_is_no_program_where_no_program_was_seen() {
+    let (victim, sender) = (task(42, "sleep"), task(70, "systemd[1]"));
+    let told = |exe: Option<&str>, was_seen_to_execute: bool| {
+        let looked_at = ProcessSnapshot {
+            pid: 70,
+            start_ns: sender.id.start_ns,
+            comm: sender.comm.clone(),
+            exe: exe.map(str::to_owned),
+            cmdline: vec!["systemd[1]".to_owned()],
+            uid: sender.uid,
+            ..ProcessSnapshot::default()
+        };
+        let scene = Scene::watching(&victim);
+        let scene = if was_seen_to_execute {
+            scene.exec(1, sender.clone(), &["systemd[1]"], &[])
+        } else {
+            scene.add(1, Source::Proc, Fact::Process(Box::new(looked_at)))
+        };
+        scene.ended_by(sender.clone(), victim.clone()).cause.explanation
+    };
+    let text = told(None, false);
+    assert!(
+        text.contains("which called itself \"systemd[1]\" (what it ran was not seen)"),
+        "{text}"
+    );
+    let text = told(Some("/usr/bin/perl"), false);
+    assert!(text.contains("/usr/bin/perl") && !text.contains("was not seen"), "{text}");
+    let text = told(None, true);
+    assert!(text.contains("the program \"systemd[1]\""), "{text}");
+}
