@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_the_schema_does_not_allow_is_told() {
         let summary = r#"{"type":"summary","time":"2026-10-01T05:01:58.818Z","boot_ns":1,
-            "signals":0,"deaths":1,"losses":0,"alive":0,"reason":"once"}"#;
+            "signals":0,"deaths":1,"untold":0,"losses":0,"alive":0,"reason":"once"}"#;
         check_report(summary).expect("allowed");
         for (part, other) in [
             ("\"deaths\":1", "\"deaths\":-1"),

@@ -21,6 +21,17 @@ fn with(text: &str) -> Lab {
 fn traced_late(lab: &Lab, begin: impl FnOnce() -> Option<Child>) -> Death {
     start(lab, &["victim.service"]);
     let pid = main_pid(lab, "victim.service");
+    // Its shell does not care about SIGTERM, or catches it, once it has come to its trap.
+    wait_for("its trap", PATIENCE, || {
+        let status = lab.exec(&["cat", &format!("/proc/{pid}/status")])?;
+        let mask = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+        };
+        const SIGTERM: u64 = 1 << 14;
+        Ok(((mask("SigIgn:") | mask("SigCgt:")) & SIGTERM != 0).then_some(()))
+    })
+    .expect("it comes to its trap");
     let begun = begin();
     let state = ["systemctl", "show", "-P", "ActiveState", "victim.service"];
     wait_for("the unit to be ending", PATIENCE, || {

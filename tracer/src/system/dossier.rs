@@ -28,7 +28,7 @@ use crate::evidence::cgroup_path::{
     CgroupOwner, cgroup_of_container, unit_of_cgroup, units_around,
 };
 use crate::evidence::{
-    ContainerFound, Fact, Manager, ProcessId, ProcessSnapshot, S, Setting, Source, User,
+    CONNECTING, ContainerFound, Fact, Manager, ProcessId, ProcessSnapshot, S, Setting, Source, User,
 };
 
 /// Properties of a unit, as its manager has them.
@@ -352,8 +352,20 @@ fn tell_settings(context: &Context, settings: impl IntoIterator<Item = Setting>)
     }
 }
 
+/// Listens to a user's manager and bus, where there are such; the names of what is connecting then.
+pub fn listen_to_user(context: &Arc<Context>, uid: u32) -> Vec<String> {
+    let manager = Manager::User(uid);
+    if !Path::new(&bus::user_socket(uid)).exists() {
+        return Vec::new();
+    }
+    listen_to_user_bus(context, uid);
+    systemd::link(context, manager);
+    vec![bus::source(manager), systemd::source(manager)]
+}
+
 fn listen_to_user_bus(context: &Arc<Context>, uid: u32) {
     if Path::new(&bus::user_socket(uid)).exists() && context.outbox.first_time(("user bus", uid)) {
+        context.sources.set(&bus::source(Manager::User(uid)), CONNECTING);
         tokio::spawn(bus::listen(Arc::clone(context), Manager::User(uid)));
     }
 }

@@ -52,8 +52,14 @@ impl Sources {
 
     /// Waits until none is connecting any more, or the time is over.
     pub async fn settled(&self, limit: Duration) {
+        self.settled_of(limit, |_| true).await;
+    }
+
+    /// The same of those by these names alone.
+    pub async fn settled_of(&self, limit: Duration, is_meant: impl Fn(&str) -> bool) {
         let mut all = self.0.subscribe();
-        let settled = all.wait_for(|all| all.values().all(|state| state != CONNECTING));
+        let settled = all
+            .wait_for(|all| all.iter().all(|(name, state)| state != CONNECTING || !is_meant(name)));
         // Over time the caller looks at what there is.
         let _ = tokio::time::timeout(limit, settled).await;
     }

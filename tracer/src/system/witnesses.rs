@@ -157,6 +157,16 @@ impl Witnesses {
         self.context.sources.settled(limit).await;
     }
 
+    /// Listens to the managers of these users, and waits until they are heard, at most so long.
+    pub async fn hear_users(&self, uids: impl IntoIterator<Item = u32>, limit: Duration) {
+        let connecting: Vec<String> = {
+            let _inside = self.runtime.enter();
+            uids.into_iter().flat_map(|uid| dossier::listen_to_user(&self.context, uid)).collect()
+        };
+        let is_meant = |name: &str| connecting.iter().any(|it| it == name);
+        self.context.sources.settled_of(limit, is_meant).await;
+    }
+
     /// Whether what was written to the journal since the beginning is still to come.
     pub fn opens_journal(&self) -> bool {
         self.context.sources.is_connecting("journal")

@@ -3,7 +3,7 @@
 
 mod following;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,8 +20,8 @@ use crate::commands::output::{Output, Reader};
 use crate::commands::plan::Plan;
 use crate::commands::{Failure, tell};
 use crate::evidence::{
-    ATTACHED, End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled, Source,
-    TargetReason,
+    ATTACHED, CgroupOwner, End, Evidence, Fact, Gone, Header, ProcessId, S, SCHEMA, Settled,
+    Source, TargetReason,
 };
 use crate::kernel::{Kernel, LeftOut, function_names};
 use crate::recording::Recorder;
@@ -48,6 +48,10 @@ const FOLDED_NS: u64 = 1_100_000_000;
 /// How long the header waits for the sources of userspace to answer: they have had the time that
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
+
+/// How long to wait for the managers of users whose processes are targets: whoever reads that tracing has begun may stop one
+/// of their units at once. A connection takes some milliseconds.
+const USERS: Duration = Duration::from_millis(500);
 
 /// How long the header waits for PID 1 to say what it runs for the units that are targets.
 const UNITS: Duration = Duration::from_millis(500);
@@ -146,9 +150,14 @@ impl<'a> Live<'a> {
         let told = answers.iter().filter_map(|answer| live.wanted.answered(answer));
         let mut told: Vec<String> = told.collect();
         live.witnesses.names_containers(live.wanted.takes_users_containers());
+        // What is there by now is new no more; what comes after that may take a title at once.
+        if live.wanted.titles.are_wanted() {
+            live.look_at_titles()?;
+        }
         let (running, seen) = live.look_at_running()?;
         told.append(&mut live.wanted.of_containers.told);
         live.roll_call = RollCall::starting(Instant::now(), running.iter().map(|it| it.id));
+        live.witnesses.hear_users(live.owners(&running), USERS).await;
         if let Some(path) = plan.report.record.as_deref() {
             live.recorder = Some(Recorder::create(path, &header)?);
         }
@@ -166,6 +175,16 @@ impl<'a> Live<'a> {
             live.kernel.add_port(port).context("cannot watch another port")?;
         }
         Ok(live)
+    }
+
+    /// The users whose service managers run these, as their cgroups have it.
+    fn owners(&self, running: &[Running]) -> BTreeSet<u32> {
+        let owner = |process: &Running| {
+            let looked_at = || self.witnesses.process(process.id.pid);
+            let cgroup = process.found.clone().or_else(looked_at)?.cgroup?;
+            CgroupOwner::of(&cgroup).owner_uid
+        };
+        running.iter().filter_map(owner).collect()
     }
 
     /// Says that tracing has begun, and of what.

@@ -90,7 +90,7 @@ pub fn user_socket(uid: u32) -> String {
 }
 
 /// Its name among the sources.
-fn source(bus: Manager) -> String {
+pub fn source(bus: Manager) -> String {
     match bus {
         Manager::System => "bus".to_owned(),
         Manager::User(uid) => format!("bus of user {uid}"),

@@ -31,7 +31,7 @@ use private_socket::PrivateSocket;
 
 use crate::evidence::cgroup_path::{bus_label_escape, bus_label_unescape, is_unit_name};
 use crate::evidence::{
-    ATTACHED, Fact, Job, LossPlace, Manager, Moment, S, Source, UnitProperties, weight,
+    ATTACHED, CONNECTING, Fact, Job, LossPlace, Manager, Moment, S, Source, UnitProperties, weight,
 };
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -49,6 +49,9 @@ const MAX_PROPERTIES: usize = 64 << 10;
 
 /// Longest result of a job, bytes: they are words such as `dependency`.
 const MAX_RESULT: usize = 64;
+
+/// How long a manager may take for its first answer; it is listened to in any case.
+const GREETING: Duration = Duration::from_millis(300);
 
 /// How long a manager may take to answer.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -98,6 +101,9 @@ pub fn source(manager: Manager) -> String {
 pub fn link(context: &Arc<Context>, manager: Manager) -> Link {
     let (link, first) = context.manager(manager);
     if first {
+        if manager != Manager::System {
+            context.sources.set(&source(manager), CONNECTING);
+        }
         tokio::spawn(listen(Arc::clone(context), manager, link.clone()));
     }
     link
@@ -196,6 +202,13 @@ async fn connect(
     let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
     let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
     let stream = MessageStream::from(&connection);
+    // It tells its news to none of whom it does not know yet that they are ready (`bus_foreach_bus` in `src/core/dbus.c`):
+    // whoever has had an answer is.
+    let asked =
+        connection.call_method(Some(SERVICE), PATH, Some("org.freedesktop.DBus.Peer"), "Ping", &());
+    if tokio::time::timeout(GREETING, asked).await.is_err() {
+        tracing::debug!("{} did not answer at once", source(manager));
+    }
     Ok((connection, stream))
 }
 
