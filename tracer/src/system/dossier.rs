@@ -353,14 +353,13 @@ fn tell_settings(context: &Context, settings: impl IntoIterator<Item = Setting>)
 }
 
 /// Listens to a user's manager and bus, where there are such; the names of what is connecting then.
-pub fn listen_to_user(context: &Arc<Context>, uid: u32) -> Vec<String> {
+pub fn listen_to_user(context: &Arc<Context>, uid: u32) -> [String; 2] {
     let manager = Manager::User(uid);
-    if !Path::new(&bus::user_socket(uid)).exists() {
-        return Vec::new();
-    }
     listen_to_user_bus(context, uid);
-    systemd::link(context, manager);
-    vec![bus::source(manager), systemd::source(manager)]
+    if Path::new(&systemd::socket(manager)).exists() {
+        systemd::link(context, manager);
+    }
+    [bus::source(manager), systemd::source(manager)]
 }
 
 fn listen_to_user_bus(context: &Arc<Context>, uid: u32) {

@@ -302,7 +302,7 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     let link = case.link(line.at, LinkEvent::Timeout, line.source, None, said).before(stop.begun);
     // Where it is such a command that took too long, its line says which.
     let own = UnitCommand::of(case, &case.exit.value.task);
-    let ran = own.as_ref().map(|own| own.link(case, 0, link.at));
+    let ran = own.as_ref().map(|own| own.link(case, job_heard_late(case, &stop, own), link.at));
     let command = waited_for(case, &stop, line, own.as_ref());
     let own_line = own.and_then(|own| own.line).filter(|_| command.is_none());
     let details = [
@@ -338,11 +338,18 @@ pub fn time_ran_out(case: &Case<'_>) -> Option<Opinion> {
     finding
         .links(made_link)
         .links(ending)
-        .links(ran)
         .links([link])
         .links(units::stop_links(case, &stop))
+        .links(ran)
         .fixes([limit.fix(&stop)])
         .answer()
+}
+
+/// When the job was heard of that a command is run for, where that was a moment after the command had begun; 0 otherwise.
+fn job_heard_late(case: &Case<'_>, stop: &UnitStop<'_>, command: &UnitCommand<'_>) -> u64 {
+    let ran_ns = command.ran_ns(case);
+    let is_its = |job: &u64| (ran_ns..ran_ns.saturating_add(BUS_LAG)).contains(job);
+    stop.job.map(Seen::ns).filter(is_its).unwrap_or_default()
 }
 
 /// What else there is to tell of a limit that ran out.

@@ -101,15 +101,25 @@ fn why_a_stop_that_hangs_is_aborted_and_who_wanted_it() {
         ("ExecStop", "/bin/sleep 60"),
     ];
     let systemctl = root(task_in(90, "systemctl", "/user.slice/x.scope"));
-    let scene = Scene::default()
-        .user(0, "root")
-        .exec(2990, systemctl, &["systemctl", "stop", "v"], &[])
-        .job(3000, 645, "stop", "v.service");
     // A helper of the stop.
     let mut helper = victim();
     helper.id.start_ns = at(3010).boot_ns;
-    let told = ("Stopping timed out. Aborting.", sig::SIGABRT);
-    let death = timed_out(scene, &helper, &lines, told);
+    helper.comm = "sleep".to_owned();
+    let told = |heard_ms: u64| {
+        let scene = Scene::default()
+            .user(0, "root")
+            .exec(2990, systemctl.clone(), &["systemctl", "stop", "v"], &[])
+            .exec(3010, helper.clone(), &["/bin/sleep", "60"], &[&systemd()])
+            .job(heard_ms, 645, "stop", "v.service");
+        timed_out(scene, &helper, &lines, ("Stopping timed out. Aborting.", sig::SIGABRT))
+    };
+    // The job may be heard of when what it led to has begun.
+    for death in [3000, 3012].map(told) {
+        let find = |words: &str| death.chain.iter().position(|link| link.text.contains(words));
+        assert!(find("job 645 stop v.service") < find("for ExecStop= of"), "{death:#?}");
+        assert!(find("for ExecStop= of").is_some(), "{death:#?}");
+    }
+    let death = told(3000);
     assert_eq!(death.cause.id, CauseId::UnitStopTimeout, "{death:#?}");
     let text = &death.cause.explanation;
     for words in [

@@ -169,7 +169,8 @@ async fn read_along(context: &Arc<Context>, manager: Manager, mut stream: Messag
     ended
 }
 
-fn socket(manager: Manager) -> String {
+/// Where a manager listens.
+pub fn socket(manager: Manager) -> String {
     match manager {
         Manager::System => SYSTEM_SOCKET.to_owned(),
         Manager::User(uid) => format!("/run/user/{uid}/systemd/private"),
