@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use crate::evidence::{Header, is_missing};
 use crate::story::verdict::{
-    Death, DecidingSetting, Fix, LossRecord, Record, SignalRecord, Summary, contradicted,
+    Death, DecidingSetting, Fix, Link, LossRecord, Record, SignalRecord, Summary, contradicted,
 };
 
+use super::alike::{self, Told};
 use super::text::{Clock, ClockStyle};
 use super::{escape, json, words};
 
@@ -21,6 +22,7 @@ pub struct Markdown {
     header: Option<Box<Header>>,
     /// The last signals, of all targets.
     signals: VecDeque<SignalRecord>,
+    told: Told,
 }
 
 impl Markdown {
@@ -56,11 +58,18 @@ impl Markdown {
         let victim = escape::markdown_code(&words::process(&death.victim));
         let mut out =
             format!("## {victim} {}\n\n", escape::markdown(&words::outcome(&death.outcome)));
+        if let Some(told) = self.told.like(death) {
+            out.push_str(&format!("{}\n\n", escape::markdown(&alike::sentence(told, death))));
+            out.push_str(&self.chain(death, alike::own_links(told, death)));
+            out.push_str(&self.evidence(death));
+            return out;
+        }
+        self.told.remember(death);
         out.push_str(&format!("**{}**\n\n", escape::markdown(&words::explanation(death))));
         out.push_str(&facts(death));
         if !death.chain.is_empty() {
             out.push_str("\n### How it came about\n\n");
-            out.push_str(&self.chain(death));
+            out.push_str(&self.chain(death, &death.chain));
             out.push('\n');
             out.push_str(&diagram::sequence(death));
         }
@@ -85,11 +94,11 @@ impl Markdown {
         out
     }
 
-    fn chain(&self, death: &Death) -> String {
+    fn chain<'l>(&self, death: &Death, links: impl IntoIterator<Item = &'l Link>) -> String {
         let clock = self.clock();
         let mut out = String::from("| time | evidence | what happened |\n|---|---|---|\n");
         let mut day = clock.date(death.at);
-        for link in &death.chain {
+        for link in links {
             let date = clock.date(link.at);
             let time = clock.show(link.at, None);
             let shown = if date == day {

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alike;
 pub mod checkup;
 pub mod escape;
 mod json;

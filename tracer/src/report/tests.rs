@@ -252,3 +252,56 @@ fn a_reader_that_went_away_is_told_apart() {
     let error = Reporter::new(Gone, &text(None, false)).record(&signal(|_| ())).expect_err("gone");
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
 }
+
+/// The sample's death for another process of the same program.
+fn of_another(pid: u32, later_ns: u64) -> crate::story::verdict::Death {
+    let mut death = samples::death();
+    let (name, other) = ("tmux: server[2041]", format!("tmux: server[{pid}]"));
+    death.victim.pid = pid;
+    death.cause.explanation = death.cause.explanation.replace(name, &other);
+    for link in &mut death.chain {
+        link.text = link.text.replace(name, &other);
+        link.at = link.at.shifted(link.at.boot_ns + later_ns);
+    }
+    death
+}
+
+#[test]
+fn what_is_said_of_one_is_not_said_of_each_of_forty() {
+    let told = |second: crate::story::verdict::Death, options: &ReportOptions| {
+        report(options, &[header(), death(samples::death()), death(second)])
+    };
+    let plain = text(None, false);
+    let folded = told(of_another(2050, 700_000), &plain);
+    let more = "tmux: server[2050] ended as tmux: server[2041] above did, for the same reason \
+                (logind-kill-user-processes, reported).";
+    assert!(folded.contains(more), "{folded}");
+    assert!(folded.contains("sent SIGTERM to tmux: server[2050]"), "{folded}");
+    assert_eq!(folded.matches("StopUnit").count(), 1, "{folded}");
+    assert_eq!(folded.matches("enable-linger").count(), 1, "{folded}");
+    let pasted = told(
+        of_another(2050, 700_000),
+        &ReportOptions { form: ReportForm::Markdown, ..ReportOptions::default() },
+    );
+    assert!(pasted.contains("ended as tmux: server\\[2041\\] above did"), "{pasted}");
+    assert_eq!(pasted.matches("### What to do").count(), 1, "{pasted}");
+    assert_eq!(pasted.matches("<summary>Evidence").count(), 2, "{pasted}");
+    // Who wants all gets all; and what differs is told.
+    let verbose = ReportOptions { verbosity: Verbosity::Verbose, ..plain };
+    assert!(!told(of_another(2050, 0), &verbose).contains("above"));
+    let differing: [&dyn Fn(&mut crate::story::verdict::Death); 7] = [
+        &|it| it.cause.settings[0].line = Some(13),
+        &|it| it.cause.explanation.push_str(" It was late."),
+        &|it| it.chain[0].text.push('x'),
+        &|it| it.gaps.push("something was lost".into()),
+        &|it| it.victim.cmdline = Some(vec!["tmux".into(), "new".into()]),
+        &|it| it.killer.process = Some(samples::process("systemd", 99)),
+        &|it| it.considered.clear(),
+    ];
+    for (number, change) in differing.into_iter().enumerate() {
+        let mut second = of_another(2050, 0);
+        change(&mut second);
+        assert!(!told(second, &plain).contains("above"), "{number}");
+    }
+    assert!(!told(of_another(2050, 2_000_000_000), &plain).contains("above"));
+}

@@ -9,6 +9,7 @@ pub use clock::{Clock, ClockStyle};
 pub use line::{Layout, Line, Tone};
 
 use crate::evidence::Moment;
+use crate::report::alike::Told;
 use crate::report::{ReportOptions, Verbosity, words};
 use crate::story::verdict::{Death, Record, SignalRecord, Summary};
 
@@ -22,6 +23,7 @@ pub struct Text {
     /// Time of the last live line, on `CLOCK_BOOTTIME`.
     previous: Option<u64>,
     names: live::Names,
+    told: Told,
     /// The last line written was empty, or nothing has been written.
     after_gap: bool,
 }
@@ -36,6 +38,7 @@ impl Text {
             clock: Clock::new(options.clock, 0),
             previous: None,
             names: live::Names::default(),
+            told: Told::default(),
             after_gap: true,
         }
     }
@@ -108,7 +111,13 @@ impl Text {
         }
         let scene =
             verdict::Scene { layout: self.layout, verbosity: self.verbosity, clock: &self.clock };
-        scene.death(out, death);
+        match self.told.like(death).filter(|_| self.verbosity != Verbosity::Verbose) {
+            Some(told) => scene.one_more(out, told, death),
+            None => {
+                scene.death(out, death);
+                self.told.remember(death);
+            }
+        }
         out.push('\n');
         self.after_gap = true;
     }

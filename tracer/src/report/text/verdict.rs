@@ -1,7 +1,7 @@
 //! The verdict: what happened, how it came about with what proves each step, and what to do.
 
 use crate::evidence::{Grade, Process};
-use crate::report::{Verbosity, escape, words};
+use crate::report::{Verbosity, alike, escape, words};
 use crate::story::verdict::{
     Considered, Death, DecidingSetting, Fix, KillerKind, Link, contradicted,
 };
@@ -49,6 +49,18 @@ impl Scene<'_> {
                 if number == 0 { "gaps" } else { "" },
                 Line::default().with(Tone::Warning, gap),
             );
+        }
+    }
+
+    /// Writes the verdict on a death of which one told before says the same: what is its own alone.
+    pub fn one_more(&self, out: &mut String, told: &Death, death: &Death) {
+        let sentence = alike::sentence(told, death);
+        Line::default().with(Tone::Verdict, sentence).write(out, self.layout, 0);
+        out.push('\n');
+        let mut previous = None;
+        for link in alike::own_links(told, death) {
+            self.link(out, link, previous);
+            previous = Some(link.at.boot_ns);
         }
     }
 
