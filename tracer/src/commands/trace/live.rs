@@ -190,11 +190,13 @@ impl<'a> Live<'a> {
     /// Says that tracing has begun, and of what.
     fn announce(&mut self, running: &[Running], of_targets: &[String]) {
         let waiting = self.wanted.wait(running);
-        let found: Vec<String> = running
-            .iter()
-            .filter_map(|it| it.found.as_ref())
-            .map(|process| format!("{}[{}]", process.comm, process.pid))
-            .collect();
+        let name = |process: &Running| {
+            let by_pid = || self.witnesses.process(process.id.pid);
+            let is_by_pid = process.reason == TargetReason::Pid;
+            let found = process.found.clone().or_else(|| is_by_pid.then(by_pid).flatten())?;
+            Some(format!("{}[{}]", found.comm, found.pid))
+        };
+        let found: Vec<String> = running.iter().filter_map(name).collect();
         say_tracing(&self.engine.header().targets, &found, &waiting);
         for sentence in of_targets {
             tell(sentence);
