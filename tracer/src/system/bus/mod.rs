@@ -123,6 +123,10 @@ async fn connect(
     let stream = MessageStream::from(&connection);
     become_monitor(&connection).await?;
     peers.prime().await;
+    tokio::spawn({
+        let peers = Arc::clone(&peers);
+        async move { peers.get_to_know().await }
+    });
     Ok((Arc::new(Monitor::new(Arc::clone(context), bus, peers, own)), stream))
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::OnceCell;
+use zbus::zvariant::DynamicType;
 use zbus::{Connection, Variant};
 
 use super::super::context::lock;
@@ -13,6 +15,9 @@ use crate::evidence::{BusPeer, Manager};
 
 /// How many peers are remembered; then those that left are forgotten.
 const MAX_PEERS: usize = 8192;
+
+/// How many of those that were there before are got to know.
+const MAX_FIRST: usize = 512;
 
 /// How long the bus may take to say who a peer is.
 const ASK_LIMIT: Duration = Duration::from_millis(500);
@@ -52,12 +57,22 @@ impl Peers {
     /// Finds out who owns the names that matter.
     pub async fn prime(&self) {
         for service in SERVICES {
-            let asked = ask(&self.connection, "GetNameOwner", service).await;
+            let asked = ask(&self.connection, "GetNameOwner", &service).await;
             let owner = asked.and_then(|reply| reply.body().deserialize::<String>().ok());
             if let Some(owner) = owner {
                 lock(&self.owners).insert(service.to_owned(), owner.clone());
                 self.identify(&owner).await;
             }
+        }
+    }
+
+    /// Gets to know those who are there already: whoever acts as it ends is gone before the bus could name it.
+    pub async fn get_to_know(&self) {
+        let asked = ask(&self.connection, "ListNames", &()).await;
+        let names = asked.and_then(|reply| reply.body().deserialize::<Vec<String>>().ok());
+        let unique = names.into_iter().flatten().filter(|name| name.starts_with(':'));
+        for name in unique.take(MAX_FIRST) {
+            self.identify(&name).await;
         }
     }
 
@@ -129,7 +144,7 @@ impl Peers {
 
     async fn ask_credentials(&self, unique: &str) -> BusPeer {
         let mut peer = BusPeer { name: unique.to_owned(), ..BusPeer::default() };
-        let Some(reply) = ask(&self.connection, "GetConnectionCredentials", unique).await else {
+        let Some(reply) = ask(&self.connection, "GetConnectionCredentials", &unique).await else {
             return peer;
         };
         let body = reply.body();
@@ -165,9 +180,14 @@ impl Peers {
 }
 
 /// One question to the bus itself; `None` where it has no answer in time.
-async fn ask(connection: &Connection, method: &str, name: &str) -> Option<zbus::Message> {
+async fn ask(
+    connection: &Connection,
+    method: &str,
+    arguments: &(impl Serialize + DynamicType + Sync),
+) -> Option<zbus::Message> {
     let bus = "org.freedesktop.DBus";
-    let call = connection.call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), method, &name);
+    let call =
+        connection.call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), method, arguments);
     tokio::time::timeout(ASK_LIMIT, call).await.ok()?.ok()
 }
 
