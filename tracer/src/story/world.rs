@@ -20,10 +20,11 @@ use self::signals::Signals;
 pub use self::units::UnitHistory;
 use self::units::Units;
 use super::people::People;
+use super::windows::BUS_LAG;
 use crate::evidence::{
     BusCall, BusReply, CgroupLimits, EngineConnection, Evidence, Exit, Fact, Job, JournalLine,
-    KernelLogLine, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim, ProcessId,
-    SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
+    KernelLogLine, LossPlace, Lost, Manager, ManagerConnection, Mappings, Moment, OomVictim,
+    ProcessId, SessionState, Setting, SignalSent, Source, TargetReason, Task, TcpChange, Terminal,
     Unavailable, User, unit_template,
 };
 
@@ -207,6 +208,17 @@ impl World {
         } else {
             self.calls.0.retain(|call| !answered(&call.value));
         }
+    }
+
+    /// The calls on all buses, oldest first, that may have had an effect by then: one that has long been open had none.
+    pub fn calls_by(&self, at_ns: u64) -> impl DoubleEndedIterator<Item = &Seen<BusCall>> {
+        let lost = self.losses.iter().rev().find(|loss| loss.value.place == LossPlace::Bus);
+        let lost_ns = lost.map_or(0, Seen::ns);
+        // Its answer may be what was lost.
+        self.calls.iter().filter(move |call| {
+            let is_new = call.ns().saturating_add(BUS_LAG) >= at_ns;
+            is_new || !call.is_open() || call.ns() <= lost_ns
+        })
     }
 
     /// Whether this is a signal whose sender and target are, in all that is told of them, those of the

@@ -99,6 +99,9 @@ pub struct BusCall {
     /// The caller's own number of it.
     #[serde(default)]
     pub serial: u32,
+    /// The caller wanted no answer, and there was none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_reply: bool,
     /// When it was granted: `CLOCK_BOOTTIME`, nanoseconds; `null` where that was not seen, or only
     /// later (a fact `bus-reply`).
     #[serde(default)]

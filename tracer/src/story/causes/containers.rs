@@ -397,7 +397,7 @@ pub fn machines_call<'a>(case: &Case<'a>) -> Option<&'a Seen<BusCall>> {
     const RECENT: u64 = 120 * S;
     let name = case.placement.machine.clone().filter(|_| !is_by_its_own(case))?;
     let object = format!("/org/freedesktop/machine1/machine/{}", bus_label_escape(&name));
-    case.world.calls.iter().rev().find(|seen| {
+    case.world.calls_by(case.struck_ns()).rev().find(|seen| {
         let call = &seen.value;
         let first = call.args.first().and_then(|arg| arg.as_str());
         call.is_to_machined()

@@ -61,7 +61,7 @@ impl<'a> Asked<'a> {
 
 /// The units that anybody has asked to isolate, as far as is known, newest first.
 fn named(case: &Case<'_>) -> Vec<String> {
-    let calls = case.world.calls.iter().rev().map(|call| &call.value);
+    let calls = case.world.calls_by(case.struck_ns()).rev().map(|call| &call.value);
     let isolating =
         calls.filter(|call| call.args.iter().any(|arg| arg.as_str() == Some("isolate")));
     let mut commands: Vec<(u64, String)> = case

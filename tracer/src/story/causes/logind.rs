@@ -64,7 +64,7 @@ fn terminate_call<'a>(
     before_ns: u64,
 ) -> Option<&'a Seen<BusCall>> {
     let seat = session.and_then(|id| case.world.session(id)?.seat);
-    case.world.calls.iter().rev().find(|seen| {
+    case.world.calls_by(before_ns).rev().find(|seen| {
         let call = &seen.value;
         if !call.is_to_logind()
             || seen.ns() > before_ns + S

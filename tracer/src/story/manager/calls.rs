@@ -114,7 +114,7 @@ pub fn calls_before(
         };
         world.jobs.iter().find(is_it)
     };
-    world.calls.iter().filter(move |call| {
+    world.calls_by(at_ns).filter(move |call| {
         let near =
             |from_ns: u64, until_ns: u64| from_ns <= at_ns + BUS_LAG && until_ns + 5 * S >= at_ns;
         let in_time = || match job_of(&call.value) {

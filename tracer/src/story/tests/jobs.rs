@@ -20,7 +20,7 @@ fn stopped_over_the_bus(called_ms: u64, answered: impl FnOnce(Scene, &str) -> Sc
         .user(1000, "alice")
         .target(&sleeper, TargetReason::Running)
         .exec(100, systemctl.clone(), &["/opt/ours/stopper"], &[])
-        .call(called_ms, client, "StopUnit", &["job.service", "replace"]);
+        .call_as(called_ms, client, ("StopUnit", &["job.service", "replace"]), |_| ());
     answered(scene, ":1.6")
         .exit(60_000, systemctl, 0, false)
         .job(60_110, 700, "stop", "job.service")
@@ -40,9 +40,39 @@ fn a_call_that_waited_for_a_password_is_the_request() {
     for refused in [
         stopped_over_the_bus(59_000, |scene, client| scene.reply(60_000, client, false, None)),
         stopped_over_the_bus(105, |scene, _| scene),
+        // The password has not been given yet.
+        stopped_over_the_bus(58_000, |scene, _| scene),
     ] {
         assert!(!refused.cause.explanation.contains("stopper"), "{refused:#?}");
     }
+}
+
+/// dbus-send(1) as a script of root's runs it; what is refused to others nobody hears then.
+#[test]
+fn who_wants_no_answer_is_granted_what_root_may() {
+    let told = |uid: u32| {
+        let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+        let client = BusPeer {
+            name: ":1.6".to_owned(),
+            pid: Some(3000),
+            uid: Some(uid),
+            ..BusPeer::default()
+        };
+        let call = ("StopUnit", &["job.service", "replace"][..]);
+        Scene::default()
+            .user(uid, "alice")
+            .target(&sleeper, TargetReason::Running)
+            .exec(100, task_in(3000, "stopper", SCOPE), &["/opt/ours/stopper"], &[])
+            .call_as(58_000, client, call, |call| call.no_reply = true)
+            .job(60_110, 700, "stop", "job.service")
+            .signal(60_114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+            .exit(60_115, sleeper, u32::from(sig::SIGTERM), true)
+            .death()
+            .cause
+            .explanation
+    };
+    assert!(told(0).contains("stopper"), "{}", told(0));
+    assert!(!told(1000).contains("stopper"), "{}", told(1000));
 }
 
 /// Jobs are told over systemd's own socket, and a busy bus is read after that.

@@ -255,12 +255,24 @@ impl Scene {
     }
 
     pub fn call(self, ms: u64, sender: BusPeer, member: &str, args: &[&str]) -> Self {
+        let granted = |call: &mut BusCall| call.granted_ns = Some(at(ms).boot_ns);
+        self.call_as(ms, sender, (member, args), granted)
+    }
+
+    /// One that has no answer yet, but for what is changed in it.
+    pub fn call_as(
+        self,
+        ms: u64,
+        sender: BusPeer,
+        (member, args): (&str, &[&str]),
+        change: impl FnOnce(&mut BusCall),
+    ) -> Self {
         let path = if member.ends_with("Unit") {
             "/org/freedesktop/systemd1"
         } else {
             "/org/freedesktop/login1"
         };
-        let call = BusCall {
+        let mut call = BusCall {
             bus: Manager::System,
             sender,
             destination: BusPeer { comm: Some("systemd".to_owned()), ..BusPeer::default() },
@@ -271,6 +283,7 @@ impl Scene {
             serial: 7,
             ..BusCall::default()
         };
+        change(&mut call);
         self.add(ms, Source::Bus, Fact::BusCall(call))
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::KEPT;
-use crate::evidence::{BusCall, Moment, SignalSent, Source};
+use crate::evidence::{BusCall, Manager, Moment, SignalSent, Source};
 
 /// A value with when and from where it was learned.
 #[derive(Clone, Debug)]
@@ -31,6 +31,14 @@ impl Seen<BusCall> {
     /// When the call began to have an effect, as far as is known: polkit may have asked for a password first.
     pub fn granted_ns(&self) -> u64 {
         self.value.granted_ns.map_or_else(|| self.ns(), possible)
+    }
+
+    /// Whether it had no answer by now, though whoever is asked answers at once: nothing came of it, or not yet, as
+    /// where polkit asks for a password. Not where no answer was wanted: root's calls are granted.
+    pub fn is_open(&self) -> bool {
+        let call = &self.value;
+        let unasked = || call.bus != Manager::System || call.sender.uid == Some(0);
+        call.granted_ns.is_none() && !(call.no_reply && unasked())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use zbus::Message;
-use zbus::message::{Header, Type};
+use zbus::message::{Flags, Header, Type};
 use zbus::names::InterfaceName;
 
 use super::super::clock;
@@ -309,6 +309,7 @@ fn call_of(bus: Manager, header: &Header<'_>) -> BusCall {
         interface: header.interface().map(|interface| interface.as_str().to_owned()),
         member: header.member().map(|member| member.as_str().to_owned()).unwrap_or_default(),
         serial: header.primary().serial_num().get(),
+        no_reply: header.primary().flags().contains(Flags::NO_REPLY_EXPECTED),
         ..BusCall::default()
     }
 }

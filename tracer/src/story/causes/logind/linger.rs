@@ -129,7 +129,7 @@ impl<'a> Linger<'a> {
 
 /// What logind was told last of a user's lingering before that time.
 fn linger_call<'a>(case: &Case<'a>, uid: u32, at_ns: u64) -> Option<(&'a Seen<BusCall>, bool)> {
-    case.world.calls.iter().rev().find_map(|seen| {
+    case.world.calls_by(at_ns).rev().find_map(|seen| {
         let call = &seen.value;
         let fits = call.is_to_logind() && call.member == "SetUserLinger" && seen.ns() <= at_ns + S;
         // The user -1 is the caller.

@@ -23,7 +23,7 @@ pub const SCHEDULE: &str = "ScheduleShutdown";
 /// The request of whoever is behind it, rather than what logind then asks of systemd. A shutdown can have been
 /// scheduled long ago.
 pub fn client_call<'a>(case: &Case<'a>, began_ns: u64) -> Option<&'a Seen<BusCall>> {
-    let calls = || case.world.calls.iter().rev().filter(|call| call.ns() <= began_ns + S);
+    let calls = || case.world.calls_by(began_ns).rev().filter(|call| call.ns() <= began_ns + S);
     let recent = calls().find(|call| {
         asks(&call.value)
             && call.value.member != SCHEDULE
