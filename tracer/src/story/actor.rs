@@ -79,6 +79,9 @@ impl Actor {
 
     /// The same with no more than so many starts of units followed up.
     pub fn within(case: &Case<'_>, id: ProcessId, at_ns: u64, hops: usize) -> Self {
+        // What its parents became after its end is none of its own.
+        let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
+        let at_ns = ended_ns.map_or(at_ns, |ended_ns| at_ns.min(ended_ns));
         let own = Self::below_manager(case, id, at_ns);
         let line: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
         // What a scheduler runs is told by that.

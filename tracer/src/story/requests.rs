@@ -9,7 +9,7 @@ use super::case::Case;
 use super::manager;
 use super::manager::calls::{calls_before, likeliest_call};
 use super::people::Known;
-use super::unit_jobs::had_another;
+use super::unit_jobs::had_other_answer;
 use super::unit_names::Names;
 use super::units::{asking_link, command_links};
 use super::verdict::{Link, LinkEvent};
@@ -84,12 +84,13 @@ impl<'a> Request<'a> {
     ) -> Option<Self> {
         let name = (manager, unit);
         let unit = &Names::of(case.world, manager, unit);
-        // One that is gone had its answer, which was an earlier job than this where there was one.
+        // One that is gone had its answer: an earlier job than this where there was one, and none where this was made later.
         let had_its_own = |id: ProcessId| {
             let known = case.world.people.get(id);
-            let gone = known.and_then(|known| known.ended_ns).is_some_and(|ended| ended < at_ns);
+            let ended_ns = known.and_then(|known| known.ended_ns).filter(|ended| *ended < at_ns);
+            let (Some(ended_ns), Some(job)) = (ended_ns, job) else { return false };
             let ran_ns = known.and_then(|known| known.exec_ns).unwrap_or(id.start_ns);
-            gone && job.is_some() && had_another(case.world, name, job, ran_ns, at_ns)
+            had_other_answer(case.world, name, job, ran_ns..ended_ns, at_ns)
         };
         let calls =
             calls_before(case.world, manager, at_ns).filter(|call| wish.is_call(&call.value, unit));

@@ -6,6 +6,7 @@
 //! there, unless the unit had gone down before it was made.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -175,17 +176,22 @@ pub fn may_have_been(world: &World, job: &Seen<Job>, at_ns: u64, looked: Looked)
     })
 }
 
-/// Whether a unit had a job, other than this one, that was made since `asked_ns` and was done with by `at_ns`: what had been
-/// asked for then, and waited for no longer, was that.
-pub fn had_another(
+/// Whether who asked for something of a unit, in that time, and was gone at `at_ns`, had another answer than this job: an
+/// earlier one, or none, as this was made only later. A client goes when it has its answer.
+pub fn had_other_answer(
     world: &World,
     (manager, unit): (Manager, &str),
-    job: Option<u32>,
-    asked_ns: u64,
+    job: u32,
+    asked: Range<u64>,
     at_ns: u64,
 ) -> bool {
     told(world, manager, unit).iter().any(|told| {
-        Some(told.id) != job && told.made_ns >= asked_ns && !told.cancelled && told.had_ended(at_ns)
+        if told.id == job {
+            // One that had been there when it was looked for may be much older.
+            let was_heard = told.seen.source == Source::Bus;
+            return was_heard && asked.end.saturating_add(BUS_LAG) < told.made_ns;
+        }
+        told.made_ns >= asked.start && !told.cancelled && told.had_ended(at_ns)
     })
 }
 

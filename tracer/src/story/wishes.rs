@@ -62,7 +62,7 @@ impl Wish {
 
     /// Whether a command's arguments say so, of whatever manager here.
     pub fn is_said(self, args: &[String], unit: &Names<'_>) -> bool {
-        if is_elsewhere(args) {
+        if asks_nothing_here(args) {
             return false;
         }
         if self == Self::Start && makes_at_once(args, unit) {
@@ -120,7 +120,7 @@ pub fn is_for_marked(args: &[String], manager: Manager) -> bool {
     let is_users = matches!(manager, Manager::User(_));
     let of_users = has("--user") || has("--global") || one_of(&OF_USERS);
     let verbs = if is_users { OF_USERS } else { OF_SYSTEM };
-    of_users == is_users && (one_of(&EITHER) || one_of(&verbs)) && !is_elsewhere(args)
+    of_users == is_users && (one_of(&EITHER) || one_of(&verbs)) && !asks_nothing_here(args)
 }
 
 /// The unit that a command isolates, by its arguments, as systemctl(1) and telinit(8) read them.
@@ -184,8 +184,8 @@ fn runlevel(args: &[String]) -> Option<&'static str> {
     }
 }
 
-/// Whether a systemctl was told to speak to another machine, or to change files of an image alone.
-fn is_elsewhere(args: &[String]) -> bool {
+/// Whether a systemctl was told to speak to another machine, to change files of an image alone, or to say how it is used.
+fn asks_nothing_here(args: &[String]) -> bool {
     // `-M alice@` and `-M alice@.host` are a user of this one.
     let is_here = |machine: &str| {
         let host = machine.split_once('@').map_or(machine, |(_, host)| host);
@@ -200,15 +200,17 @@ fn is_elsewhere(args: &[String]) -> bool {
             let (name, value) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
             let value = value.or_else(|| rest.clone().next().map(String::as_str));
             match name {
-                "host" | "root" | "image" | "capsule" => return true,
+                "host" | "root" | "image" | "capsule" | "help" | "version" => return true,
                 "machine" => return !value.is_some_and(is_here),
                 _ => {}
             }
         } else if let Some(letters) = arg.strip_prefix('-') {
             // The first letter that takes a value ends the row of them.
-            let Some(at) = letters.find(['H', 'M', 'C', 't', 'p', 'P', 's', 'n', 'o']) else {
-                continue;
-            };
+            let at = letters.find(['H', 'M', 'C', 't', 'p', 'P', 's', 'n', 'o']);
+            if letters[..at.unwrap_or(letters.len())].contains('h') {
+                return true;
+            }
+            let Some(at) = at else { continue };
             let (option, value) = letters[at..].split_at(1);
             let value = Some(value).filter(|value| !value.is_empty());
             let value = value.or_else(|| rest.next().map(String::as_str));
@@ -238,6 +240,12 @@ mod tests {
         assert!(stops("systemctl --no-block restart b.service a.service"));
         assert!(stops("/usr/sbin/service a restart"));
         assert!(stops("systemctl stop a*"));
+        for asks_nothing in
+            ["systemctl stop a --help", "systemctl -qh stop a", "systemctl --version stop a"]
+        {
+            assert!(!stops(asks_nothing), "{asks_nothing}");
+        }
+        assert!(stops("systemctl -q stop a -- --help"));
         assert!(stops("systemctl stop ?.service"));
         assert!(!stops("systemctl stop b"));
         assert!(!stops("systemctl status a"));

@@ -47,6 +47,29 @@ fn a_call_that_waited_for_a_password_is_the_request() {
     }
 }
 
+/// `systemctl stop job --help`, and one in a chroot: they are gone before there is a job.
+#[test]
+fn who_is_gone_before_there_is_a_job_has_not_asked_for_it() {
+    let told = |gone_ms: u64| {
+        let sleeper = task_in(2041, "sleep", "/system.slice/job.service");
+        let mut systemctl = task_in(3000, "systemctl", SCOPE);
+        (systemctl.uid, systemctl.euid) = (0, 0);
+        Scene::default()
+            .target(&sleeper, TargetReason::Running)
+            .exec(58_000, systemctl.clone(), &["systemctl", "stop", "--no-block", "job"], &[])
+            .exit(gone_ms, systemctl, 0, false)
+            .job(60_110, 700, "stop", "job.service")
+            .signal(60_114, signal(sig::SIGTERM, systemd(), sleeper.clone()))
+            .exit(60_115, sleeper, u32::from(sig::SIGTERM), true)
+            .death()
+            .cause
+            .explanation
+    };
+    // The bus is heard a moment late.
+    assert!(told(60_000).contains("systemctl stop --no-block job"), "{}", told(60_000));
+    assert!(!told(59_800).contains("systemctl"), "{}", told(59_800));
+}
+
 /// dbus-send(1) as a script of root's runs it; what is refused to others nobody hears then.
 #[test]
 fn who_wants_no_answer_is_granted_what_root_may() {
