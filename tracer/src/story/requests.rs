@@ -15,7 +15,7 @@ use super::units::{asking_link, command_links};
 use super::verdict::{Link, LinkEvent};
 use super::windows::{LOOKED_BACK, SEEN_LATE};
 pub use super::wishes::Wish;
-use super::wishes::{RUNNERS, names_unit};
+use super::wishes::{RUNNERS, can_make, names_unit};
 use super::words;
 use super::world::Seen;
 use crate::evidence::{
@@ -71,8 +71,8 @@ impl<'a> Request<'a> {
 
     /// The request that a job was made for, which came before `at_ns`: none that systemd answered with another job.
     pub fn for_job(case: &Case<'a>, wish: Wish, job: &Seen<Job>, at_ns: u64) -> Option<Self> {
-        let Job { manager, unit, id, .. } = &job.value;
-        Self::find_for(case, wish, (*manager, unit), at_ns, Some(*id))
+        let Job { manager, unit, .. } = &job.value;
+        Self::find_for(case, wish, (*manager, unit), at_ns, Some(&job.value))
     }
 
     fn find_for(
@@ -80,9 +80,11 @@ impl<'a> Request<'a> {
         wish: Wish,
         (manager, unit): (Manager, &str),
         at_ns: u64,
-        job: Option<u32>,
+        made: Option<&Job>,
     ) -> Option<Self> {
         let name = (manager, unit);
+        let job = made.map(|job| job.id);
+        let kind = made.and_then(|job| job.job_type.as_deref()).unwrap_or_default();
         let unit = &Names::of(case.world, manager, unit);
         // One that is gone had its answer: an earlier job than this where there was one, and none where this was made later.
         let had_its_own = |id: ProcessId| {
@@ -102,14 +104,16 @@ impl<'a> Request<'a> {
             let client = case.process_at(seen.value.task.id, seen.ns());
             was_there(case, seen.value.task.id, at_ns)
                 && !had_its_own(seen.value.task.id)
-                && client.cmdline.is_some_and(|args| wish.is_said(&args, unit))
+                && client
+                    .cmdline
+                    .is_some_and(|args| wish.is_said(&args, unit) && can_make(&args, kind))
         };
         let connected = connections(case, manager, at_ns, COMMAND_TO_ACT).rfind(says_so);
         if let Some(seen) = connected {
             return Some(Self::by_command(case, seen.value.task.id, manager, at_ns));
         }
         let says = |id: ProcessId, args: &[String]| {
-            wish.is_command(args, manager, unit) && !had_its_own(id)
+            wish.is_command(args, manager, unit) && can_make(args, kind) && !had_its_own(id)
         };
         let (process, alone) = command(case, manager, at_ns, says)?;
         let request = Self::by_command(case, process, manager, at_ns);

@@ -80,6 +80,25 @@ impl Wish {
     }
 }
 
+/// Whether what a command asks for, by its verb, can have led to a job of this type: a stop is no restart.
+pub fn can_make(args: &[String], job_type: &str) -> bool {
+    const RESTART: [&str; 6] = [
+        "restart",
+        "try-restart",
+        "condrestart",
+        "reload-or-restart",
+        "try-reload-or-restart",
+        "force-reload",
+    ];
+    const STOP: [&str; 5] = ["stop", "disable", "mask", "remove-units", "remove-system-units"];
+    let has = |verbs: &[&str]| args.iter().any(|arg| verbs.contains(&arg.as_str()));
+    match job_type {
+        "stop" => has(&STOP) || !has(&RESTART),
+        "restart" => has(&RESTART) || !has(&STOP),
+        _ => true,
+    }
+}
+
 /// What has a manager make a unit and run something in it.
 pub const RUNNERS: [&str; 2] = ["systemd-run", "run0"];
 
@@ -240,6 +259,15 @@ mod tests {
         assert!(stops("systemctl --no-block restart b.service a.service"));
         assert!(stops("/usr/sbin/service a restart"));
         assert!(stops("systemctl stop a*"));
+        for (line, stop, restart) in [
+            ("systemctl stop a", true, false),
+            ("systemctl try-restart a", false, true),
+            ("systemctl start a", true, true),
+            ("invoke-rc.d restart stop", true, true),
+        ] {
+            let can = ["stop", "restart", "start"].map(|kind| can_make(&args(line), kind));
+            assert_eq!(can, [stop, restart, true], "{line}");
+        }
         for asks_nothing in
             ["systemctl stop a --help", "systemctl -qh stop a", "systemctl --version stop a"]
         {

@@ -59,7 +59,7 @@ fn restarted_before(gone: bool) -> Death {
         .add(4510, Source::Bus, Fact::Job(done));
     let scene = if gone { scene.exit(4520, systemctl, 0, false) } else { scene };
     scene
-        .job(5000, 8, "stop", UNIT)
+        .job(5000, 8, "restart", UNIT)
         .signal(5001, signal(sig::SIGTERM, systemd(), victim.clone()))
         .exit(5002, victim, u32::from(sig::SIGTERM), true)
         .death()

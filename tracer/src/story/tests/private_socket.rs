@@ -70,14 +70,20 @@ fn of_two_commands_the_one_that_connected_is_named() {
     let (first, second) = (client(80, "systemctl"), client(81, "systemctl"));
     let scene = begin()
         .exec(4800, first.clone(), &["systemctl", "stop", "nginx.service"], &[])
-        .exec(4900, second, &["systemctl", "restart", "nginx"], &[]);
-    says(&stopped(scene), Grade::Inferred, &["restart nginx", BY_ARGUMENTS]);
+        .exec(4900, second, &["systemctl", "stop", "nginx"], &[]);
+    says(&stopped(scene), Grade::Inferred, &["stop nginx\"", BY_ARGUMENTS]);
 
     let scene = begin()
         .exec(4800, first.clone(), &["systemctl", "stop", "nginx.service"], &[])
-        .exec(4900, client(81, "systemctl"), &["systemctl", "restart", "nginx"], &[])
+        .exec(4900, client(81, "systemctl"), &["systemctl", "stop", "nginx"], &[])
         .connects(4950, first, Manager::System);
     says(&stopped(scene), Grade::Observed, &["stop nginx.service", OVER_THE_SOCKET]);
+
+    // One alone asks for what was done.
+    let scene = begin()
+        .exec(4800, client(80, "systemctl"), &["systemctl", "stop", "nginx.service"], &[])
+        .exec(4900, client(81, "systemctl"), &["systemctl", "restart", "nginx"], &[]);
+    says(&stopped(scene), Grade::Inferred, &["stop nginx.service"]);
 }
 
 /// What it waits for, it has asked for: the only one that names the unit, where the bus was heard.
