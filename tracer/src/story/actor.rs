@@ -166,7 +166,7 @@ impl Actor {
         let acted_as = process.user.clone().filter(|acted_as| {
             process.uid != Some(0)
                 && user.as_ref() != Some(acted_as)
-                && between.iter().any(changes_user)
+                && parents.iter().any(changes_user)
         });
         let command_id = command.start_ns.map(|start_ns| ProcessId { pid: command.pid, start_ns });
         let killed_cgroup = case
@@ -272,8 +272,11 @@ impl Above {
                 updaters.push(comm.to_owned());
                 command = parent;
                 scripted = true;
-            } else if scripted && lends_rights(comm) && command.pid == below {
-                // By this the script could do it.
+            } else if scripted
+                && (lends_rights(comm) || changes_user(parent))
+                && command.pid == below
+            {
+                // By this the script could do it, or is another's.
                 command = parent;
             } else if !scripted && (is_wrapper(comm) || runs_shell(parent)) {
                 // The nearest script is what did it; what started that one is another story.

@@ -73,8 +73,11 @@ pub fn login_user(case: &Case<'_>, ids: &[ProcessId], command: &Process) -> Opti
         return Some(user);
     }
     let session = ids.iter().filter_map(|id| session_come_from(case, *id)?.user).next();
+    // Who has no login: whoever ran the outermost change of user.
+    let mut changes = ids.windows(2).filter(|pair| changes_user(&case.process(pair[0])));
+    let caller = || changes.next_back().and_then(|pair| case.process(pair[1]).user);
     let roots = || is_roots(command).then(|| "root".to_owned());
-    session.or_else(|| command.user.clone()).or_else(roots)
+    session.or_else(caller).or_else(|| command.user.clone()).or_else(roots)
 }
 
 /// The login session that a process came from: not the one that su(1) opened for whom it runs something as, and whose
@@ -83,6 +86,11 @@ fn session_come_from(case: &Case<'_>, id: ProcessId) -> Option<Session> {
     let process = case.process(id);
     let session = process.session.clone()?;
     let leader = case.world.session(&session.id).and_then(|state| state.leader);
+    let parents = case.world.people.parents(id);
+    let led_by = parents.iter().find(|parent| Some(parent.pid) == leader);
+    if led_by.is_some_and(|leader| changes_user(&case.process(*leader))) {
+        return None;
+    }
     let opened = changes_user(&process)
         && match leader {
             Some(leader) => leader == id.pid,

@@ -113,7 +113,9 @@ impl Actor {
             Some(was) => format!("{}, which became {said}", self.said(was)),
             None => said,
         };
-        format!("{} ran {said}{between}{rest}", self.subject(started))
+        let whom = self.acted_as.as_ref().filter(|_| self.command.pid == self.process.pid);
+        let whom = whom.map(|user| format!(" as {user}")).unwrap_or_default();
+        format!("{} ran {said}{whom}{between}{rest}", self.subject(started))
     }
 
     /// What the command had been before it executed itself anew, as a clause; empty where it was nothing else.
@@ -182,7 +184,8 @@ impl Actor {
             let place = self.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
             let started = self.started.as_ref().map(|started| format!(", {started}"));
             let started = started.unwrap_or_default();
-            let user = self.user.as_ref().map(|user| format!(" ({user}{place}{started})"));
+            let whom = self.acted_as.as_ref().map(|user| format!(" as {user}")).unwrap_or_default();
+            let user = self.user.as_ref().map(|user| format!(" ({user}{whom}{place}{started})"));
             let user = user.unwrap_or_default();
             let kind = if is_shell_script(&self.process) { "shell script" } else { "shell" };
             let by = if self.killed_cgroup.is_some() { "the" } else { "a kill builtin of the" };
@@ -191,7 +194,13 @@ impl Actor {
             });
             let runner = runner.unwrap_or_default();
             let been = self.had_been();
-            return format!("{by} {kind} {name}, {command}{been}{runner}{user}{}", self.wrote());
+            let is_part = !whom.is_empty() && !self.is_said();
+            let via = is_part.then(|| format!(", part of {}", self.said(&self.command)));
+            let via = via.unwrap_or_default();
+            return format!(
+                "{by} {kind} {name}, {command}{been}{runner}{via}{user}{}",
+                self.wrote()
+            );
         }
         let who = self.subject(&self.started());
         // sudo(8) watches what it runs as a child of its own, with the same words.

@@ -15,6 +15,15 @@ fn root(task: Task) -> Task {
 
 /// root's script becomes alice by su(1), which opens a session for her; `asks` is what has nginx stopped.
 fn stopped_by(asks: &Task, args: &[&str], parents: &[&Task]) -> String {
+    stopped_after(|scene| scene, asks, args, parents)
+}
+
+fn stopped_after(
+    before: impl FnOnce(Scene) -> Scene,
+    asks: &Task,
+    args: &[&str],
+    parents: &[&Task],
+) -> String {
     let victim = task_in(500, "nginx", "/system.slice/nginx.service");
     let session = SessionState {
         id: "c8".to_owned(),
@@ -25,13 +34,14 @@ fn stopped_by(asks: &Task, args: &[&str], parents: &[&Task]) -> String {
         ..SessionState::default()
     };
     let client = BusPeer { process: Some(asks.id), uid: Some(asks.uid), ..BusPeer::default() };
-    Scene::default()
+    let scene = Scene::default()
         .user(0, "root")
         .user(1000, "alice")
         .add(0, Source::BusProperty, Fact::Session(session))
         .target(&victim, TargetReason::Running)
         .exec(10, script(), &["bash", "/root/s.sh"], &[])
-        .exec(20, su(), &["su", "-l", "alice", "-c", "sh x"], &[&script()])
+        .exec(20, su(), &["su", "-l", "alice", "-c", "sh x"], &[&script()]);
+    before(scene)
         .exec(30, asks.clone(), args, parents)
         .call(40, client, "StopUnit", &["nginx.service", "replace"])
         .job(41, 700, "stop", "nginx.service")
@@ -60,11 +70,22 @@ fn a_script_that_runs_su_is_not_of_the_user_that_it_becomes() {
 }
 
 #[test]
-fn what_is_below_su_is_the_users() {
+fn what_is_typed_below_su_is_of_who_ran_su() {
     let (shell, systemctl) = (task_in(65, "bash", OPENED), task_in(70, "systemctl", OPENED));
     let parents = [&shell, &su(), &script()];
     let told = stopped_by(&systemctl, &["systemctl", "stop", "nginx"], &parents);
-    assert!(told.contains("alice ran \"systemctl stop nginx\" in session c8"), "{told}");
+    assert!(told.contains("root ran \"systemctl stop nginx\" as alice"), "{told}");
+    // So it is of what is given to su.
+    let sh = task_in(65, "sh", OPENED);
+    let said = ["sh", "-c", "systemctl stop nginx; true"];
+    let told = stopped_after(
+        |scene| scene.exec(25, sh.clone(), &said, &[&su(), &script()]),
+        &systemctl,
+        &["systemctl", "stop", "nginx"],
+        &[&sh, &su(), &script()],
+    );
+    let words = "which ran \"sh -c 'systemctl stop nginx; true'\", and that \"systemctl stop nginx\" as alice";
+    assert!(told.contains("root ran \"su -l alice") && told.contains(words), "{told}");
 }
 
 #[test]

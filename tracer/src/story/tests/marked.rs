@@ -95,17 +95,17 @@ fn what_systemds_helper_restarts_names_the_upgrade() {
 #[test]
 fn a_script_that_sudo_runs_is_told_with_sudo() {
     let victim = root(task_in(42, "sleep", "/system.slice/victim.service"));
-    let (su, sudo) = (root(task_in(70, "su", SCOPE)), root(task_in(79, "sudo", SCOPE)));
+    let (sshd, sudo) = (root(task_in(70, "sshd", SCOPE)), root(task_in(79, "sudo", SCOPE)));
     let sh = root(task_in(80, "sh", SCOPE));
     let words = ["sh", "-c", "systemctl restart victim; true"];
     let of_sudo = ["sudo", "sh", "-c", "systemctl restart victim; true"];
     let systemctl = root(task_in(82, "systemctl", SCOPE));
     let death = Scene::watching(&victim)
         .session("3", 70)
-        .exec(90, su.clone(), &["su", "-l", "alice"], &[])
-        .exec(4880, sudo.clone(), &of_sudo, &[&su])
-        .exec(4890, sh.clone(), &words, &[&sudo, &su])
-        .exec(4900, systemctl, &["systemctl", "restart", "victim"], &[&sh, &sudo, &su])
+        .exec(90, sshd.clone(), &["sshd: alice [priv]"], &[])
+        .exec(4880, sudo.clone(), &of_sudo, &[&sshd])
+        .exec(4890, sh.clone(), &words, &[&sudo, &sshd])
+        .exec(4900, systemctl, &["systemctl", "restart", "victim"], &[&sh, &sudo, &sshd])
         .job(4999, 194, "restart", "victim.service")
         .ended_by(systemd(), victim);
     let text = &death.cause.explanation;
