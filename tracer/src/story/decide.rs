@@ -1,5 +1,6 @@
 //! Which signal decided a death.
 
+use super::journal::said_for_client;
 use super::manager::manager_of;
 use super::mechanism;
 use super::patience::{
@@ -369,7 +370,7 @@ fn reason<'a>(
     let in_row = candidates.into_iter().filter(|signal| signal.ns() >= first);
     let best = in_row.min_by_key(|signal| (rank(signal.value.number), signal.ns()))?;
     let Some(later) = Later::of(caught, best, end) else {
-        return Some((best, as_plain(asked, best)));
+        return Some((best, as_plain(asked, best, end.world)));
     };
     let nearer = later.signal;
     let asks = rank(nearer.value.number) < rank(sig::SIGUSR1);
@@ -379,26 +380,34 @@ fn reason<'a>(
         || end.delay(nearer) < HANDLED
             && (asks || is_new() && end.acted_on_the_second(best, nearer));
     let is_named = end.names(best) && !end.names(nearer);
-    if later.is_clear && cuts_short && !is_named && !is_by_manager(best) {
+    if later.is_clear && cuts_short && !is_named && !is_of_stop(end.world, best) {
         return Some((nearer, Some(best)));
     }
     Some((best, Some(nearer)))
 }
 
 /// The newest of the others that asked as plainly for the end as the one that is taken for its reason.
-fn as_plain<'a>(asked: &[&'a SeenSignal], best: &SeenSignal) -> Option<&'a SeenSignal> {
+fn as_plain<'a>(
+    asked: &[&'a SeenSignal],
+    best: &SeenSignal,
+    world: &World,
+) -> Option<&'a SeenSignal> {
     let newest = asked.iter().copied().rfind(|signal| {
         rank(signal.value.number) <= rank(best.value.number)
             && !is_own(&signal.value)
-            && !is_one_request(signal, best)
+            && !is_one_request(world, signal, best)
     });
-    newest.filter(|_| !is_by_manager(best))
+    newest.filter(|_| !is_of_stop(world, best))
 }
 
 /// Whether a signal is another of the same request: sent again by the same one, or come by two ways.
-fn is_one_request(signal: &SeenSignal, other: &SeenSignal) -> bool {
+fn is_one_request(world: &World, signal: &SeenSignal, other: &SeenSignal) -> bool {
+    // A manager sends what several ask for.
+    let by_one = || {
+        is_by_same(signal, other) && (!is_by_manager(signal) || is_one_stop(world, signal, other))
+    };
     signal.value.number == other.value.number
-        && (is_by_same(signal, other) || signal.ns().abs_diff(other.ns()) < ONE_REQUEST)
+        && (signal.ns().abs_diff(other.ns()) < ONE_REQUEST || by_one())
 }
 
 fn is_by_same(one: &SeenSignal, other: &SeenSignal) -> bool {
@@ -410,6 +419,16 @@ fn is_by_same(one: &SeenSignal, other: &SeenSignal) -> bool {
 
 fn is_by_manager(signal: &SeenSignal) -> bool {
     manager_of(&signal.value.sender).is_some()
+}
+
+/// Whether a manager stopped the process, rather than sent what a client had asked for.
+fn is_of_stop(world: &World, signal: &SeenSignal) -> bool {
+    is_by_manager(signal) && said_for_client(world, signal).is_none()
+}
+
+/// Whether a manager sent both for one stop, as it sends SIGHUP along (`SendSIGHUP=`).
+fn is_one_stop(world: &World, one: &SeenSignal, other: &SeenSignal) -> bool {
+    is_by_same(one, other) && is_of_stop(world, one) && is_of_stop(world, other)
 }
 
 /// Which of several caught signals is the likelier reason; smaller is likelier.
@@ -443,9 +462,8 @@ impl<'a> Later<'a> {
         let is_no_other = |signal: &SeenSignal| {
             is_everyday(signal.value.number)
                 || is_own(&signal.value)
-                || is_one_request(signal, best)
-                // What a manager sends along (`SendSIGHUP=`) is part of one stop.
-                || is_by_manager(best) && is_by_same(signal, best)
+                || is_one_request(end.world, signal, best)
+                || is_one_stop(end.world, signal, best)
         };
         let mut others =
             caught.iter().copied().filter(|signal| lived(signal) > 0 && !is_no_other(signal));

@@ -1,8 +1,8 @@
 //! Who wrote a line of the journal, by what journald says of the writer, and what service managers log.
 
 use super::manager::UnitStop;
-use super::world::{Seen, World};
-use crate::evidence::{JournalLine, Manager, ProcessId, S};
+use super::world::{Seen, SeenSignal, World};
+use crate::evidence::{JournalLine, Manager, ProcessId, S, SignalSent};
 
 /// How long after an end what was logged before it may be heard, nanoseconds.
 const LOGGED: u64 = 2 * S;
@@ -38,7 +38,7 @@ pub fn said_of_run(line: &Seen<JournalLine>, stop: &UnitStop<'_>) -> bool {
 
 /// Whether a manager logged that it passed this signal on to a process of these numbers, or to the whole unit: `Sent
 /// signal SIGKILL to main process 108 (x) on client request.`, `Killed unit cgroup 'x' with SIGKILL on client request.`
-pub fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
+fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
     // systemd counts real-time signals as glibc does, which keeps two of the kernel's for itself.
     const SIGRTMIN: u8 = 34;
     let signal = match number.checked_sub(SIGRTMIN) {
@@ -51,6 +51,23 @@ pub fn passed_on(message: &str, number: u8, process: &[Option<u32>]) -> bool {
     let pid = pid.and_then(|pid| pid.parse::<u32>().ok());
     let is_it = pid.is_none_or(|pid| process.contains(&Some(pid)));
     named && message.contains("on client request") && is_it
+}
+
+/// What a manager logged when it sent this very signal for a client: of several alike the line is about the nearest.
+pub fn said_for_client<'a>(world: &'a World, sent: &SeenSignal) -> Option<&'a Seen<JournalLine>> {
+    let SignalSent { number, sender, target, .. } = &*sent.value;
+    let own = [Some(target.id.pid), Some(target.ns_pid)];
+    let alike = world
+        .signals_to(target.id)
+        .iter()
+        .filter(|other| other.value.number == *number && other.value.sender.id == sender.id);
+    world.journal.iter().rev().find(|line| {
+        let apart_ns = line.ns().abs_diff(sent.ns());
+        line.value.pid == Some(sender.id.pid)
+            && apart_ns <= LOGGED
+            && passed_on(&line.value.message, *number, &own)
+            && alike.clone().all(|other| other.ns().abs_diff(line.ns()) >= apart_ns)
+    })
 }
 
 /// The unit for whose main or control process PID 1 logged that it passed a signal on to it, while that was there: `Sent

@@ -90,13 +90,10 @@ impl<'a> Order<'a> {
         });
         // A reload by `systemctl kill -s HUP` a moment ago is another story.
         let asked = asked.filter(|(_, request)| request.signal(case).is_none_or(|it| it == number));
-        let victim = case.victim_process();
-        let own = [Some(victim.pid), victim.ns_pid];
         // The signals of a job are near, too.
         let near = if stop.job.is_some() { 100 * MS } else { 2 * S };
-        let said = case.world.journal.iter().rev().find(|line| {
+        let said = journal::said_for_client(case.world, case.blow?.signal).filter(|line| {
             around.iter().any(|unit| journal::manager_said(&line.value, stop, unit))
-                && journal::passed_on(&line.value.message, number, &own)
                 && line.ns().abs_diff(case.struck_ns()) <= near
         });
         let at_once = case.blow_by(Mechanism::CgroupKill).is_some();

@@ -9,7 +9,7 @@ use crate::evidence::{
     CgroupOwner, Exit, Manager, ProcessId, S, SignalSent, Task, sig, unit_template,
 };
 use crate::story::case::Case;
-use crate::story::journal::passed_on;
+use crate::story::journal::said_for_client;
 use crate::story::requests::{Request, Wish};
 use crate::story::unit_command::was_control;
 use crate::story::unit_jobs::stop_job;
@@ -174,13 +174,8 @@ pub fn struck_by_manager<'a>(
 /// Whether a client had asked the manager to send this signal to a unit's main process: `systemctl kill`.
 pub fn is_passed_on(case: &Case<'_>, manager: Manager, unit: &str, sent: &SeenSignal) -> bool {
     let SignalSent { number, target, .. } = &*sent.value;
-    let own = [Some(target.id.pid), Some(target.ns_pid)];
-    let said = case.world.journal.iter().any(|line| {
-        line.value.pid == Some(sent.value.sender.id.pid)
-            && line.value.about_unit.as_deref() == Some(unit)
-            && line.ns().abs_diff(sent.ns()) <= 2 * S
-            && passed_on(&line.value.message, *number, &own)
-    });
+    let said = said_for_client(case.world, sent)
+        .is_some_and(|line| line.value.about_unit.as_deref() == Some(unit));
     let asked = || Request::find(case, Wish::Kill, manager, unit, sent.ns());
     let is_its = |request: Request<'_>| request.signal(case).is_none_or(|it| it == *number);
     let stopping = || stop_job(case.world, manager, unit, sent.ns(), target.id.start_ns).is_some();

@@ -48,6 +48,7 @@ mod supervisors;
 mod terminals;
 mod time_limits;
 mod told;
+mod two_requests;
 mod typed_keys;
 mod unasked;
 mod unexplained;
