@@ -47,6 +47,15 @@ impl ProcessId {
     pub const fn start_ticks(self) -> u64 {
         self.start_ns / TICK_NS
     }
+
+    /// When it had been made at the latest, `CLOCK_BOOTTIME` nanoseconds: where only the tick is known, at its end.
+    pub const fn made_by_ns(self) -> u64 {
+        if self.start_ns.is_multiple_of(TICK_NS) {
+            self.start_ns.saturating_add(TICK_NS)
+        } else {
+            self.start_ns
+        }
+    }
 }
 
 impl PartialEq for ProcessId {

@@ -79,9 +79,6 @@ impl Actor {
 
     /// The same with no more than so many starts of units followed up.
     pub fn within(case: &Case<'_>, id: ProcessId, at_ns: u64, hops: usize) -> Self {
-        // What its parents became after its end is none of its own.
-        let ended_ns = case.world.people.get(id).and_then(|known| known.ended_ns);
-        let at_ns = ended_ns.map_or(at_ns, |ended_ns| at_ns.min(ended_ns));
         let own = Self::below_manager(case, id, at_ns);
         let line: Vec<_> = std::iter::once(id).chain(case.world.people.parents(id)).collect();
         // What a scheduler runs is told by that.
@@ -155,7 +152,11 @@ impl Actor {
         let people = &case.world.people;
         let process = as_executed(case, id, at_ns);
         let ids: Vec<_> = std::iter::once(id).chain(people.parents(id)).collect();
-        let parents: Vec<_> = ids[1..].iter().map(|id| as_executed(case, *id, at_ns)).collect();
+        // A parent may have executed another program since it made its child.
+        let acts = std::iter::once(at_ns).chain(ids.iter().map(|id| id.made_by_ns().min(at_ns)));
+        let acts: Vec<_> = ids.iter().copied().zip(acts).collect();
+        let parents: Vec<_> =
+            acts[1..].iter().map(|(id, ns)| as_executed(case, *id, *ns)).collect();
         let above = Above::of(&process, &parents);
         let by_hand = above.is_by_hand();
         let Above { command, shell, scheduler, updaters } = above;
@@ -168,7 +169,7 @@ impl Actor {
                 && user.as_ref() != Some(acted_as)
                 && parents.iter().any(changes_user)
         });
-        let command_id = command.start_ns.map(|start_ns| ProcessId { pid: command.pid, start_ns });
+        let (command_id, ran_at_ns) = acts[from];
         let killed_cgroup = case
             .blow_by(Mechanism::CgroupKill)
             .filter(|blow| blow.signal.value.sender.id == id)
@@ -180,16 +181,16 @@ impl Actor {
                 .first()
                 .filter(|parent| ids[1] != case.victim && is_runner(parent, &process))
                 .cloned(),
-            was: command_id.and_then(|id| first_program(case, id, at_ns)),
-            ran_ns: command_id.and_then(|id| people.exec_ns_at(id, at_ns)),
+            was: first_program(case, command_id, ran_at_ns),
+            ran_ns: people.exec_ns_at(command_id, ran_at_ns),
             acted_ns: people.exec_ns_at(id, at_ns),
             place: place(case, &ids[from..], scheduler.as_deref()),
-            titled: ids
+            titled: acts
                 .iter()
-                .filter(|id| {
-                    people.executed_at(**id, at_ns).is_none() && is_titled(case, **id, at_ns)
+                .filter(|(id, ns)| {
+                    people.executed_at(*id, *ns).is_none() && is_titled(case, *id, *ns)
                 })
-                .map(|id| id.pid)
+                .map(|(id, _)| id.pid)
                 .collect(),
             grade: service.as_ref().map_or(Grade::Observed, |service| service.grade),
             service,

@@ -1,6 +1,6 @@
 //! Who is said to have run what: a command and the user that is named belong together.
 
-use super::scene::{Scene, signal, systemd, task, task_in};
+use super::scene::{Scene, at, signal, systemd, task, task_in};
 use crate::evidence::{
     BusPeer, Fact, Grade, ProcessId, ProcessSnapshot, SessionState, SignalSent, Source,
     TargetReason, Task, sig,
@@ -139,6 +139,23 @@ fn the_client_of_a_containers_runtime_is_named() {
     let words =
         "root ran \"bash x.sh\" (which ran \"podman kill web\", and that \"runc kill 1b2c 15\")";
     assert!(told.contains(words), "{told}");
+}
+
+/// `(sleep 1; pkill work) & exec sleep 9`: what the parent has executed since did not run its child.
+#[test]
+fn what_a_parent_has_become_since_is_not_what_ran_it() {
+    let victim = task_in(500, "work", "/");
+    let (shell, killer) = (task_in(60, "bash", "/"), task_in(90, "pkill", "/"));
+    let became = Task { comm: "sleep".to_owned(), ..shell.clone() };
+    let line = ["bash", "-c", "(sleep 1; pkill work) & exec sleep 9"];
+    let child = Task { id: ProcessId { pid: 90, start_ns: at(15).boot_ns }, ..killer };
+    let death = Scene::watching(&victim)
+        .exec(10, shell.clone(), &line, &[])
+        .exec(20, became, &["sleep", "9"], &[])
+        .exec(4990, child.clone(), &["pkill", "work"], &[&shell])
+        .ended_by(child, victim);
+    let words = "ran \"pkill work\", part of \"bash -c '(sleep 1; pkill work) & exec sleep 9'\"";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
 }
 
 /// A program that gives itself a name and a title was still run as it was.

@@ -99,12 +99,17 @@ async fn messages_without_end_are_heard_late() {
     let flood = signal(0).repeat(100);
     tokio::spawn(async move { while theirs.write_all(&flood).await.is_ok() {} });
     let begun = Instant::now();
-    let number = MESSAGES.at_once + MESSAGES.each_second;
-    for _ in 0..number {
+    // A busy machine may take them more slowly than is allowed for a while.
+    let (mut number, mut gap) = (0, None);
+    while gap.is_none() || number < MESSAGES.at_once + MESSAGES.each_second {
         stream.next().await.expect("a message").expect("a message");
+        number += 1;
+        gap = gap.or_else(|| facts.try_recv().ok());
     }
-    assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
-    let Fact::Unavailable(gap) = facts.try_recv().expect("a gap").fact else { panic!("no gap") };
+    let beyond = u32::try_from((number - MESSAGES.at_once) * 1000 / MESSAGES.each_second);
+    let least = Duration::from_millis(beyond.expect("some seconds").into()) / 2;
+    assert!(begun.elapsed() > least, "{number} in {:?}", begun.elapsed());
+    let Some(Fact::Unavailable(gap)) = gap.map(|gap| gap.fact) else { panic!("no gap") };
     assert_eq!(gap.what, "systemd of user 1000");
     assert!(facts.try_recv().is_err(), "it is said once");
 }
