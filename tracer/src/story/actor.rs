@@ -217,7 +217,8 @@ fn first_program(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Option<Process> 
     let wanted = command.cmdline.as_deref().filter(|args| args.len() > 1)?.last();
     let earlier = known.earlier.iter().filter(|program| program.until_ns <= at_ns);
     let executed = earlier.filter(|program| program.exec_ns.is_some());
-    let mut programs = executed.map(|program| as_executed(case, id, program.until_ns - 1));
+    let mut programs =
+        executed.map(|program| as_executed(case, id, program.until_ns.saturating_sub(1)));
     programs.find(|program| {
         let comm = program.comm.as_deref().unwrap_or_default();
         let args = program.cmdline.as_deref().unwrap_or_default();

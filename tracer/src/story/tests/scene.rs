@@ -139,6 +139,12 @@ impl Scene {
         self
     }
 
+    /// What was added last is from the moment of boot: only who wrote the recording can have it so.
+    pub fn at_boot(mut self) -> Self {
+        self.evidence.last_mut().expect("something was added").at.boot_ns = 0;
+        self
+    }
+
     /// With root, alice (1000) and bob (1001), and a target that had been running.
     pub fn watching(victim: &Task) -> Self {
         let scene = Self::default().user(0, "root").user(1000, "alice").user(1001, "bob");

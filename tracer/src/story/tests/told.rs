@@ -374,6 +374,19 @@ fn what_a_command_had_been_before_is_told() {
     assert!(!told(&death).contains("which had been"), "{}", told(&death));
 }
 
+#[test]
+fn programs_of_the_moment_of_boot_are_survived() {
+    let (victim, script) = (task(42, "master"), root(90, "mail-script"));
+    let mail = Task { comm: "mail".to_owned(), ..script.clone() };
+    let death = Scene::watching(&victim)
+        .exec(0, mail, &["mail", "stop"], &[])
+        .at_boot()
+        .exec(0, script.clone(), &["/bin/sh", "/usr/lib/mail-script", "stop"], &[])
+        .at_boot()
+        .ended_by(script, victim);
+    assert!(told(&death).contains("mail-script"), "{}", told(&death));
+}
+
 /// A signal that is to be ignored waits where it is blocked, and may end the process when that is over.
 #[test]
 fn a_signal_that_is_held_up_is_not_said_to_be_ignored() {
