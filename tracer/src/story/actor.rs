@@ -338,6 +338,22 @@ pub fn is_titled(case: &Case<'_>, id: ProcessId, at_ns: u64) -> bool {
     !as_executed && !is_named && !is_script
 }
 
+/// The script that a command line has an interpreter run: what follows the options, where it is a path.
+pub fn script_of(args: &[String]) -> Option<&str> {
+    const INTERPRETERS: [&str; 8] =
+        ["python", "perl", "ruby", "node", "php", "lua", "tclsh", "pwsh"];
+    let (program, rest) = args.split_first()?;
+    let program = base_name(program).trim_start_matches('-');
+    let by_shell = is_shell(program);
+    let is_interpreter = by_shell || INTERPRETERS.iter().any(|known| program.starts_with(known));
+    let script = rest.iter().find(|arg| !arg.starts_with(['-', '+']))?;
+    // Code of its own (`-c`, `-e`), or a module by its name (`-m`).
+    let code: &[char] = if by_shell { &['c', 's'] } else { &['c', 'e', 'm', 'r'] };
+    let mut options = rest.iter().take_while(|arg| *arg != script);
+    let is_code = options.any(|arg| !arg.starts_with("--") && arg.contains(code));
+    (is_interpreter && !is_code && script.contains('/')).then_some(script.as_str())
+}
+
 /// A process with the arguments that it was executed with: nobody ran the title that it may have written over them.
 fn as_executed(case: &Case<'_>, id: ProcessId, at_ns: u64) -> Process {
     let process = case.process_at(id, at_ns);

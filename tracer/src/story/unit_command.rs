@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::actor::{is_shell, script_of};
 use super::case::Case;
 use super::manager::main_process::service_that_ran;
 use super::manager::{self, is_manager};
@@ -259,6 +260,24 @@ pub fn was_control(history: &UnitHistory, id: ProcessId) -> bool {
         change.value.get("ControlPID").and_then(Value::as_u64) == Some(u64::from(id.pid))
             && change.ns() + HEARD_AFTER >= id.start_ns
     })
+}
+
+/// Whether a line of a unit has this process run, by what it has executed: the line's program, or the interpreter of
+/// the script that the line names. A shell may have executed the last command of its line in its own place.
+pub fn is_run_by(case: &Case<'_>, id: ProcessId, line: &DecidingSetting) -> bool {
+    let commands = split(&line.value);
+    let is_it = |process: &Process| {
+        let args = process.cmdline.as_deref().unwrap_or_default();
+        let script = script_of(args);
+        commands.iter().any(|words| {
+            let Some(program) = words.first() else { return false };
+            // Every other line of a shell's is run by the same program.
+            let is_shell = is_shell(base_name(program));
+            let least = if is_shell { Match::Arguments } else { Match::Program };
+            script == Some(program.as_str()) || fit(words, args) >= Some(least)
+        })
+    };
+    programs(case, id).iter().any(is_it)
 }
 
 /// Whether a process was the unit's main one.

@@ -17,6 +17,7 @@ use crate::story::patience::HANDLED;
 use crate::story::relay::{Relay, order_before, own_alarm};
 use crate::story::signals;
 use crate::story::told::is_by_unit;
+use crate::story::unit_command::is_run_by;
 use crate::story::verdict::{CauseId, DecidingSetting, Fix, Link, Outcome};
 use crate::story::world::SeenSignal;
 use crate::story::{mechanism, newborn, units, words};
@@ -133,14 +134,11 @@ fn service_line(case: &Case<'_>, actor: &Actor) -> Option<DecidingSetting> {
     let (manager, unit) = owner.innermost_unit()?;
     // A daemon is no command, and does what it does for reasons that are not there.
     let task = &case.blow?.signal.value.sender;
-    let known = case.world.people.get(task.id)?;
-    let is_command = actor.is_of_service() && known.parents.first()?.pid == 1;
-    let line = units::only_line(case, manager, unit, "ExecStart").filter(|_| is_command)?;
+    let of_manager = case.world.people.parents(task.id).first()?.pid == 1;
+    let line = units::only_line(case, manager, unit, "ExecStart")?;
     // What a daemon's script has left behind is a child of PID 1 as well, but not what the line runs.
-    let program =
-        line.value.split_whitespace().next()?.trim_start_matches(['-', '@', ':', '+', '!', '|']);
-    let own = known.cmdline.as_ref()?.first()?;
-    (base_name(own) == base_name(program)).then_some(line)
+    let is_command = actor.is_of_service() && of_manager && is_run_by(case, task.id, &line);
+    is_command.then_some(line)
 }
 
 /// To look at the job or the unit that did so of its own accord. Among its own processes a unit does as it likes.

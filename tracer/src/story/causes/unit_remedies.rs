@@ -2,8 +2,8 @@
 
 use super::logind;
 use crate::evidence::cgroup_path::CgroupOwner;
-use crate::evidence::{Manager, Process, ProcessId, Setting, base_name, template_of};
-use crate::story::actor::{Actor, Place, is_shell, is_titled};
+use crate::evidence::{Manager, Process, ProcessId, Setting, template_of};
+use crate::story::actor::{Actor, Place, is_titled, script_of};
 use crate::story::case::Case;
 use crate::story::fixes::{self, Asker, Kept, Whose};
 use crate::story::manager::UnitStop;
@@ -113,22 +113,6 @@ pub fn of_sender(case: &Case<'_>, actor: &Actor) -> Option<Fix> {
         script: args.as_deref().and_then(script_of),
         at: blow.signal.at,
     })
-}
-
-/// The script that a command line has an interpreter run: what follows the options, where it is a path.
-fn script_of(args: &[String]) -> Option<&str> {
-    const INTERPRETERS: [&str; 8] =
-        ["python", "perl", "ruby", "node", "php", "lua", "tclsh", "pwsh"];
-    let (program, rest) = args.split_first()?;
-    let program = base_name(program).trim_start_matches('-');
-    let by_shell = is_shell(program);
-    let is_interpreter = by_shell || INTERPRETERS.iter().any(|known| program.starts_with(known));
-    let script = rest.iter().find(|arg| !arg.starts_with(['-', '+']))?;
-    // Code of its own (`-c`, `-e`), or a module by its name (`-m`).
-    let code: &[char] = if by_shell { &['c', 's'] } else { &['c', 'e', 'm', 'r'] };
-    let mut options = rest.iter().take_while(|arg| *arg != script);
-    let is_code = options.any(|arg| !arg.starts_with("--") && arg.contains(code));
-    (is_interpreter && !is_code && script.contains('/')).then_some(script.as_str())
 }
 
 /// What keeps the unit from being started again, by what systemctl was told and what the manager says.

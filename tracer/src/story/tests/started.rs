@@ -455,6 +455,45 @@ fn the_line_of_a_daemon_is_not_that_of_an_orphan_of_its() {
     assert!(!told("/usr/sbin/daemon"));
 }
 
+/// A script is shown with its interpreter, and a shell executes the last command of its line in its own place.
+#[test]
+fn the_line_of_a_script_is_that_of_what_it_does() {
+    let told = |line: &str, made_by: &str, programs: &[&[&str]]| {
+        let cgroup = "/system.slice/d.service";
+        let daemon = root(task_in(690, made_by, cgroup));
+        let parent = if made_by == "systemd" { root(systemd()) } else { daemon };
+        let born = Task { ppid: 1, ..root(task_in(700, made_by, cgroup)) };
+        let fork = |scene: Scene| {
+            let child = born.clone();
+            let fork = crate::evidence::Fork { child, parent: parent.id, is_target: false };
+            scene.add(1905, Source::Kernel, Fact::Fork(fork))
+        };
+        let scene = Scene::watching(&victim())
+            .setting("d.service", "ExecStart", line, Some(("/etc/d.service", 2)))
+            .exec(1900, parent.clone(), &[&format!("/usr/sbin/{made_by}")], &[]);
+        let (mut scene, mut sender) = (fork(scene), born.clone());
+        for (ms, args) in (2000..).zip(programs) {
+            sender.comm = args[0].rsplit('/').next().unwrap_or_default().to_owned();
+            scene = scene.exec(ms, sender.clone(), args, &[&root(systemd())]);
+        }
+        let death = scene
+            .signal(2011, signal(sig::SIGTERM, sender, victim()))
+            .exit(2012, victim(), u32::from(sig::SIGTERM), true)
+            .death();
+        death.cause.settings.iter().any(|setting| setting.name == "ExecStart")
+    };
+    let line = "/bin/sh -c 'sleep 5; pkill nginx'";
+    let (shell, pkill) = (["/bin/sh", "-c", "sleep 5; pkill nginx"], ["pkill", "nginx"]);
+    assert!(told(line, "systemd", &[&shell, &pkill]), "in the shell's place");
+    assert!(told("/opt/dog.sh -v", "systemd", &[&["/bin/sh", "/opt/dog.sh", "-v"]]), "a script");
+    assert!(!told("/opt/cat.sh", "systemd", &[&["/bin/sh", "/opt/dog.sh"]]), "another");
+    assert!(
+        !told(line, "systemd", &[&["/bin/sh", "-c", "pkill nginx"]]),
+        "another line of a shell"
+    );
+    assert!(!told("/usr/sbin/daemon", "daemon", &[&pkill]), "an orphan of the daemon's");
+}
+
 /// `Accept=yes`: the name of the instance has both ends of the connection.
 #[test]
 fn an_instance_that_a_connection_started() {
