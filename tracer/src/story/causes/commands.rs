@@ -200,17 +200,19 @@ pub(super) fn by_program(case: &Case<'_>, sender: &Task) -> String {
     // What it calls itself is no program where its executable says otherwise, or was not seen.
     let executed = case.world.people.executed_at(sender.id, case.struck_ns());
     let line = words::command_line(&process);
+    let was_unseen = process.exe.is_none() && executed.is_none() && !sender.kernel_thread;
     let command = if is_titled(case, sender.id, case.struck_ns()) {
         format!("the program {}", actor.said(&actor.process))
-    } else if process.exe.is_none() && executed.is_none() && process.cmdline.is_some() {
-        format!("which called itself \"{line}\" (what it ran was not seen),")
+    } else if was_unseen {
+        format!("which called itself \"{line}\" (what it ran was not seen)")
     } else {
         format!("the program \"{line}\"")
     };
     let owner = process.user.map(|user| format!(" of {user}")).unwrap_or_default();
-    let owner = owner + words::lent_rights(sender);
-    let by = format!("{name}{relation}, {command}{owner} {}", actor.whereabouts());
-    by.trim_end().to_owned()
+    let whose = format!("{owner}{} {}", words::lent_rights(sender), actor.whereabouts());
+    let whose = whose.trim_end();
+    let comma = if was_unseen && !whose.is_empty() { "," } else { "" };
+    format!("{name}{relation}, {command}{comma}{whose}")
 }
 
 /// Who else kill(2) was aimed at: a process group, or everybody. Only its argument tells.

@@ -342,4 +342,11 @@ fn a_title_is_no_program_where_no_program_was_seen() {
     assert!(text.contains("/usr/bin/perl") && !text.contains("was not seen"), "{text}");
     let text = told(None, true);
     assert!(text.contains("the program \"systemd[1]\""), "{text}");
+    // Gone before it was looked at: what it is called by it can have chosen as well.
+    let death = Scene::default()
+        .target(&victim, TargetReason::Running)
+        .ended_by(Task { uid: 4001, ..sender.clone() }, victim.clone());
+    let text = &death.cause.explanation;
+    let words = "which called itself \"systemd[1]\" (what it ran was not seen).";
+    assert!(text.contains(words), "{text}");
 }
