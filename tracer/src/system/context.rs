@@ -44,6 +44,9 @@ const MAX_INVOCATIONS: u32 = 8;
 /// And of all users but root: one can have the ids of many (`/etc/subuid`).
 const MAX_USERS_INVOCATIONS: u32 = 64;
 
+/// How often in a second it is looked whether a user has a bus: it takes a thread with the user's rights.
+const MAX_BUS_LOOKS: u32 = 8;
+
 /// How many units that have ended are remembered.
 const MAX_ENDED: usize = 16;
 
@@ -93,6 +96,8 @@ pub struct Context {
     newcomers: Mutex<HashMap<Manager, InSecond>>,
     /// How many invocation IDs of a user's processes were asked for in a second, and of all users'.
     invocations: Mutex<HashMap<Option<u32>, InSecond>>,
+    /// How often it was looked in a second whether a user has a bus.
+    bus_looks: Mutex<HashMap<u32, InSecond>>,
     /// The managers that are about to read all files again.
     reloading: Mutex<HashSet<Manager>>,
     /// The units that ended last, of whichever manager, and when (`CLOCK_BOOTTIME` nanoseconds).
@@ -148,6 +153,7 @@ impl Context {
             settings: Mutex::default(),
             newcomers: Mutex::default(),
             invocations: Mutex::default(),
+            bus_looks: Mutex::default(),
             reloading: Mutex::default(),
             ended: Mutex::default(),
             entries: Mutex::default(),
@@ -362,6 +368,15 @@ impl Context {
                 || invocations.entry(None).or_default().admits(second, MAX_USERS_INVOCATIONS))
     }
 
+    /// Whether it is to be looked once more in this second, counted from boot, whether a user has a bus.
+    pub fn looks_for_bus(&self, uid: u32, second: u64) -> bool {
+        let mut looks = lock(&self.bus_looks);
+        if looks.len() >= MAX_KNOWN {
+            looks.clear();
+        }
+        looks.entry(uid).or_default().admits(second, MAX_BUS_LOOKS)
+    }
+
     /// Plans to ask for the properties of a watched unit again. Returns whether that was not planned yet.
     pub fn plan_refresh(&self, manager: Manager, unit: &str) -> bool {
         let mut watched = lock(&self.watched);
@@ -408,6 +423,14 @@ mod tests {
         let of_all = (100_000..165_536).filter(|uid| context.asks_for_invocation(*uid, 9));
         assert_eq!(of_all.count(), 64);
         assert!(context.asks_for_invocation(0, 9), "root's");
+    }
+
+    #[test]
+    fn a_user_with_many_processes_takes_few_threads() {
+        let context = context();
+        let looks = |second| (0..100).filter(|_| context.looks_for_bus(1000, second)).count();
+        assert_eq!([looks(7), looks(7), looks(8)], [8, 0, 8]);
+        assert!(context.looks_for_bus(1001, 8), "another user's");
     }
 
     #[test]

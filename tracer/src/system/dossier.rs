@@ -7,7 +7,6 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +69,11 @@ pub async fn target(context: Arc<Context>, process: ProcessSnapshot) {
     if let Some(uid) = owner.owner_uid {
         units.push((Manager::System, format!("user@{uid}.service")));
         units.extend(owner.user_unit.map(|unit| (Manager::User(uid), unit)));
-        listen_to_user_bus(&context, uid);
+        // A user's processes may be made faster than it is found out whether there is a bus.
+        if context.looks_for_bus(uid, clock::now().boot_ns / S) {
+            let context = Arc::clone(&context);
+            tokio::spawn(async move { listen_to_user_bus(&context, uid).await });
+        }
     }
     for (manager, unit) in units {
         if context.watch(manager, &unit) {
@@ -352,19 +355,23 @@ fn tell_settings(context: &Context, settings: impl IntoIterator<Item = Setting>)
     }
 }
 
-/// Listens to a user's manager and bus, where there are such; the names of what is connecting then.
-pub fn listen_to_user(context: &Arc<Context>, uid: u32) -> [String; 2] {
+/// Begins to listen to a user's manager and bus, where there are such.
+pub async fn listen_to_user(context: Arc<Context>, uid: u32) {
+    listen_to_user_bus(&context, uid).await;
     let manager = Manager::User(uid);
-    listen_to_user_bus(context, uid);
-    if Path::new(&systemd::socket(manager)).exists() {
-        systemd::link(context, manager);
+    if bus::is_there(&context, uid, systemd::socket(manager)).await {
+        systemd::link(&context, manager);
     }
-    [bus::source(manager), systemd::source(manager)]
 }
 
-fn listen_to_user_bus(context: &Arc<Context>, uid: u32) {
-    if Path::new(&bus::user_socket(uid)).exists() && context.outbox.first_time(("user bus", uid)) {
-        context.sources.set(&bus::source(Manager::User(uid)), CONNECTING);
+async fn listen_to_user_bus(context: &Arc<Context>, uid: u32) {
+    let source = bus::source(Manager::User(uid));
+    if context.sources.is_connecting(&source) || context.sources.is_attached(&source) {
+        return;
+    }
+    let is_there = bus::is_there(context, uid, bus::user_socket(uid)).await;
+    if is_there && context.outbox.first_time(("user bus", uid)) {
+        context.sources.set(&source, CONNECTING);
         tokio::spawn(bus::listen(Arc::clone(context), Manager::User(uid)));
     }
 }

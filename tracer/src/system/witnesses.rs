@@ -157,14 +157,22 @@ impl Witnesses {
         self.context.sources.settled(limit).await;
     }
 
-    /// Listens to the managers of these users, and waits until they are heard, at most so long.
+    /// Listens to the managers and buses of these users, and waits until they are heard, at most so long.
     pub async fn hear_users(&self, uids: impl IntoIterator<Item = u32>, limit: Duration) {
-        let connecting: Vec<String> = {
-            let _inside = self.runtime.enter();
-            uids.into_iter().flat_map(|uid| dossier::listen_to_user(&self.context, uid)).collect()
+        let uids: Vec<u32> = uids.into_iter().collect();
+        let listen = |uid: &u32| dossier::listen_to_user(Arc::clone(&self.context), *uid);
+        let begun: Vec<_> = uids.iter().map(|uid| self.runtime.spawn(listen(uid))).collect();
+        let users = uids.iter().map(|uid| Manager::User(*uid));
+        let names: HashSet<String> =
+            users.flat_map(|user| [bus::source(user), systemd::source(user)]).collect();
+        let heard = async {
+            for begun in begun {
+                let _ = begun.await;
+            }
+            self.context.sources.settled_of(limit, |name| names.contains(name)).await;
         };
-        let is_meant = |name: &str| connecting.iter().any(|it| it == name);
-        self.context.sources.settled_of(limit, is_meant).await;
+        // Over time they are heard later.
+        let _ = tokio::time::timeout(limit, heard).await;
     }
 
     /// Whether what was written to the journal since the beginning is still to come.

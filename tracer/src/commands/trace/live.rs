@@ -49,7 +49,7 @@ const FOLDED_NS: u64 = 1_100_000_000;
 /// attaching took, and what they tell later is told in the death.
 const SOURCES: Duration = Duration::from_millis(25);
 
-/// How long to wait for the managers of users whose processes are targets: whoever reads that tracing has begun may stop one
+/// How long to wait for the managers and buses of users whose processes are targets: whoever reads that tracing has begun may stop one
 /// of their units at once. A connection takes some milliseconds.
 const USERS: Duration = Duration::from_millis(500);
 
@@ -177,7 +177,7 @@ impl<'a> Live<'a> {
         Ok(live)
     }
 
-    /// The users whose service managers run these, as their cgroups have it.
+    /// The users in whose slices these are.
     fn owners(&self, running: &[Running]) -> BTreeSet<u32> {
         let owner = |process: &Running| {
             let looked_at = || self.witnesses.process(process.id.pid);

@@ -76,7 +76,9 @@ pub async fn listen(context: Arc<Context>, bus: Manager) {
             context.outbox.unavailable(source(bus), why);
         }
         was_attached = false;
-        if matches!(bus, Manager::User(uid) if !Path::new(&user_socket(uid)).exists()) {
+        if let Manager::User(uid) = bus
+            && !is_there(&context, uid, user_socket(uid)).await
+        {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -87,6 +89,13 @@ pub async fn listen(context: Arc<Context>, bus: Manager) {
 /// Where a user's bus listens.
 pub fn user_socket(uid: u32) -> String {
     format!("/run/user/{uid}/bus")
+}
+
+/// Whether a user's socket is there, as that user can see: the way to it may lead to a file system that never answers. It may
+/// be there as well where that cannot be said.
+pub async fn is_there(context: &Context, uid: u32, path: String) -> bool {
+    let look = move || Path::new(&path).exists();
+    context.user_sockets.run(uid, look).await.unwrap_or(true)
 }
 
 /// Its name among the sources.
@@ -194,6 +203,7 @@ pub async fn connect_as(context: &Context, uid: u32, path: String) -> io::Result
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -201,6 +211,33 @@ mod tests {
     use crate::system::outbox::Outbox;
     use crate::system::processes::Processes;
     use crate::system::sources::Sources;
+
+    /// What root sees is not asked: a user can have root wait for a file system of the user's.
+    #[tokio::test]
+    async fn whether_a_socket_is_there_is_seen_by_its_user() {
+        let (sender, _receiver) = tokio::sync::mpsc::unbounded_channel();
+        let processes = Processes::new(Cgroups::detect());
+        let context = Context::new(Outbox::new(sender), processes, Sources::connecting(&[]));
+        let tree = tempfile::tempdir().expect("temporary directory");
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        let closed = tree.path().join("closed");
+        std::fs::create_dir(&closed).expect("directory");
+        for file in [closed.join("bus"), tree.path().join("bus")] {
+            std::fs::write(file, "").expect("a file");
+        }
+        std::fs::set_permissions(tree.path(), mode(0o755)).expect("open to all");
+        std::fs::set_permissions(&closed, mode(0o000)).expect("closed to all");
+        // SAFETY: geteuid takes nothing and cannot fail.
+        let uid = match unsafe { libc::geteuid() } {
+            0 => 65534,
+            own => own,
+        };
+        for (name, is_seen) in [("bus", true), ("closed/bus", false), ("none", false)] {
+            let path = tree.path().join(name).to_string_lossy().into_owned();
+            assert_eq!(is_there(&context, uid, path).await, is_seen, "{name}");
+        }
+        std::fs::set_permissions(&closed, mode(0o700)).expect("open again");
+    }
 
     #[tokio::test]
     async fn a_socket_that_lets_nobody_in_is_not_waited_for() {

@@ -9,7 +9,6 @@ pub(super) mod private_socket;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,7 +138,12 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         }
         // A user's manager that is gone does not come back for this trace's targets, and one that said more than is
         // taken would say it again.
-        if refused || manager != Manager::System && !Path::new(&path).exists() {
+        if refused {
+            return;
+        }
+        if let Manager::User(uid) = manager
+            && !bus::is_there(&context, uid, path.clone()).await
+        {
             return;
         }
         tokio::time::sleep(pause).await;

@@ -9,7 +9,7 @@ use crate::evidence::Manager;
 use crate::evidence::cgroup_path::{bus_label_escape, is_unit_name};
 use crate::system::context::Context;
 use crate::system::unit_target::UnitAnswer;
-use crate::system::{dossier, presence};
+use crate::system::{bus, dossier, presence};
 
 /// How many users' managers are asked for a unit.
 const MAX_USERS: usize = 64;
@@ -23,7 +23,7 @@ pub async fn look_up(context: Arc<Context>, name: String) -> Vec<UnitAnswer> {
     if of_system.as_ref().is_none_or(|answer| answer.load_state != NOT_FOUND) {
         return of_system.into_iter().collect();
     }
-    let (users, are_all) = users_with_manager();
+    let (users, are_all) = users_with_manager(&context).await;
     let users = users.into_iter().map(|uid| {
         let (context, name) = (Arc::clone(&context), name.clone());
         tokio::spawn(async move { answer(&context, Manager::User(uid), &name).await })
@@ -98,15 +98,25 @@ pub async fn tell_if_called(
 }
 
 /// Users whose service manager runs, and whether those are all.
-fn users_with_manager() -> (Vec<u32>, bool) {
+async fn users_with_manager(context: &Arc<Context>) -> (Vec<u32>, bool) {
     let directory = std::fs::read_dir("/run/user");
     let is_read =
         directory.as_ref().err().is_none_or(|error| error.kind() == std::io::ErrorKind::NotFound);
     let entries = directory.into_iter().flatten().flatten();
     let uids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut uids = uids.filter(|uid| std::path::Path::new(&socket(Manager::User(*uid))).exists());
-    let first: Vec<u32> = uids.by_ref().take(MAX_USERS).collect();
-    (first, is_read && uids.next().is_none())
+    let look = |uid| {
+        let context = Arc::clone(context);
+        let path = socket(Manager::User(uid));
+        tokio::spawn(async move { bus::is_there(&context, uid, path).await.then_some(uid) })
+    };
+    let looks: Vec<_> = uids.map(look).collect();
+    let mut uids = Vec::new();
+    for look in looks {
+        uids.extend(look.await.ok().flatten());
+    }
+    let are_all = is_read && uids.len() <= MAX_USERS;
+    uids.truncate(MAX_USERS);
+    (uids, are_all)
 }
 
 #[cfg(test)]
