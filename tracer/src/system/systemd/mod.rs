@@ -118,9 +118,8 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         let why = match connect(&context, manager, &path).await {
             Ok((connection, stream)) => {
                 (attached, pause) = (true, RETRY_FIRST);
-                link.up(connection);
-                context.sources.set(&source(manager), ATTACHED);
-                let ended = read_along(&context, manager, stream).await;
+                link.up(connection.clone());
+                let ended = hear(&context, manager, &connection, stream).await;
                 refused = matches!(ended, Ended::TooMuch(_));
                 let (Ended::Closed(why) | Ended::TooMuch(why)) = ended;
                 why
@@ -148,6 +147,30 @@ async fn listen(context: Arc<Context>, manager: Manager, link: Link) {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
+    }
+}
+
+/// Hears all that a manager says. What it says before its first answer is stamped as it comes, too.
+async fn hear(
+    context: &Arc<Context>,
+    manager: Manager,
+    connection: &Connection,
+    stream: MessageStream,
+) -> Ended {
+    let greeted = async {
+        greet(manager, connection).await;
+        context.sources.set(&source(manager), ATTACHED);
+    };
+    tokio::join!(read_along(context, manager, stream), greeted).0
+}
+
+/// It tells its news to none of whom it does not know yet that they are ready (`bus_foreach_bus` in `src/core/dbus.c`):
+/// whoever has had an answer is.
+async fn greet(manager: Manager, connection: &Connection) {
+    let peer = Some("org.freedesktop.DBus.Peer");
+    let asked = connection.call_method(Some(SERVICE), PATH, peer, "Ping", &());
+    if tokio::time::timeout(GREETING, asked).await.is_err() {
+        tracing::debug!("{} did not answer at once", source(manager));
     }
 }
 
@@ -207,13 +230,6 @@ async fn connect(
     let connection = built.map_err(|_| format!("{path} did not answer in time"))?;
     let connection = connection.map_err(|error| format!("{path} refused: {error}"))?;
     let stream = MessageStream::from(&connection);
-    // It tells its news to none of whom it does not know yet that they are ready (`bus_foreach_bus` in `src/core/dbus.c`):
-    // whoever has had an answer is.
-    let asked =
-        connection.call_method(Some(SERVICE), PATH, Some("org.freedesktop.DBus.Peer"), "Ping", &());
-    if tokio::time::timeout(GREETING, asked).await.is_err() {
-        tracing::debug!("{} did not answer at once", source(manager));
-    }
     Ok((connection, stream))
 }
 
@@ -530,6 +546,43 @@ async fn connection(context: &Arc<Context>, manager: Manager) -> Result<Connecti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::cgroups::Cgroups;
+    use crate::system::outbox::Outbox;
+    use crate::system::processes::Processes;
+    use crate::system::sources::Sources;
+
+    #[tokio::test]
+    async fn what_is_said_before_the_first_answer_is_taken_as_it_comes() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let processes = Processes::new(Cgroups::detect());
+        let context = Context::new(Outbox::new(sender), processes, Sources::connecting(&[]));
+        let context = Arc::new(context);
+        let (own, its) = UnixStream::pair().expect("a pair of sockets");
+        let connected = async |socket| {
+            let guid = zbus::Guid::generate();
+            let builder = Builder::authenticated_socket(PrivateSocket(socket), guid);
+            builder.p2p().build().await.expect("a connection")
+        };
+        let (own, its) = (connected(own).await, connected(its).await);
+        let stream = MessageStream::from(&own);
+        // It answers nothing.
+        let job = OwnedObjectPath::try_from("/org/freedesktop/systemd1/job/7").expect("a path");
+        let body = (7u32, job, "x.service", "done");
+        its.emit_signal(None::<&str>, PATH, MANAGER, "JobRemoved", &body).await.expect("said");
+        let begun = std::time::Instant::now();
+        let heard = async {
+            while let Some(evidence) = receiver.recv().await {
+                if matches!(&evidence.fact, Fact::Job(job) if job.id == 7) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            ended = hear(&context, Manager::User(7), &own, stream) => panic!("{ended:?}"),
+            () = heard => {}
+        }
+        assert!(begun.elapsed() < GREETING / 2, "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn invocation_ids() {
