@@ -201,7 +201,7 @@ fn the_link_of_a_command_has_the_time_of_what_acted() {
         .exec(4000, pkill.clone(), &["pkill", "work"], &[&script, &shell])
         .ended_by(pkill, victim);
     let link = death.chain.iter().find(|link| link.text.contains("which ran")).expect("a link");
-    assert_eq!(link.at.boot_ns, super::scene::at(4000).boot_ns);
+    assert_eq!(link.at.boot_ns, at(4000).boot_ns);
 }
 
 /// sudo(8) has a child with its own words that waits for the command.
@@ -283,7 +283,7 @@ fn a_service_that_its_init_script_stops_is_told_with_its_remedy() {
 /// What is told of a kill by a process that had been there before tracing began: its name, its executable and its words.
 fn killed_by_running(comm: &str, exe: &str, words: &[&str]) -> Death {
     let victim = task_in(500, "work", "/");
-    let id = ProcessId { pid: 90, start_ns: super::scene::at(10).boot_ns };
+    let id = ProcessId { pid: 90, start_ns: at(10).boot_ns };
     let killer = Task { id, ..task_in(90, comm, "/") };
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let snapshot = ProcessSnapshot {
