@@ -58,7 +58,9 @@ impl Started {
         let hops = hops.checked_sub(1)?;
         let run = Run::of(case, line, at_ns)?;
         let history = case.world.unit_of(run.manager, &run.unit);
-        let timer = history.and_then(|history| run.trigger(history));
+        // What had triggered an earlier start may still be told of this one, which somebody asked for.
+        let timer =
+            history.and_then(|history| run.trigger(history)).filter(|_| !run.is_asked_for());
         let own = Some(run.unit.as_str()).filter(|_| !run.is_later());
         let made = own.into_iter().chain(timer.as_ref().map(|(unit, _)| &**unit));
         let by_person = made.filter_map(|unit| run.by_person(unit, hops)).next();
@@ -140,6 +142,16 @@ impl<'c, 'a> Run<'c, 'a> {
         let request = || Request::for_job(self.case, Wish::Start, job, job.ns());
         let ran_ns = || request().and_then(|request| request.ran_ns(self.case));
         job.ns() > began_ns && ran_ns().is_some_and(|ran_ns| ran_ns > began_ns)
+    }
+
+    /// Whether somebody had asked for this start.
+    fn is_asked_for(&self) -> bool {
+        let (case, wish) = (self.case, Wish::Start);
+        let request = match self.starts().next_back() {
+            Some(job) => Request::for_job(case, wish, job, job.ns()),
+            None => Request::find(case, wish, self.manager, &self.unit, self.began_ns()),
+        };
+        request.is_some()
     }
 
     /// Whether the unit had been started before, or was started by a request of its own: whoever made it did not have this

@@ -184,6 +184,20 @@ fn nobody_ran_what_a_timer_did() {
     assert_eq!(death.chain[0].text, "rot.timer started rot.service");
 }
 
+/// The manager goes on telling what had triggered the start before this one.
+#[test]
+fn a_start_that_somebody_asked_for_is_no_timers() {
+    let details = json!([["trigger_unit", "rot.timer"]]);
+    let scene = asked(&["ls"])
+        .exec(1480, root(task_in(250, "systemctl", SESSION)), &["systemctl", "start", "rot"], &[])
+        .job(1490, 640, "start", "rot.service")
+        .unit(1510, "rot.service", &[("ActivationDetails", details)]);
+    let death = stopped(scene, acting("/system.slice/rot.service"));
+    let told = &death.cause.explanation;
+    assert!(told.contains("ran \"systemctl start rot\""), "{told}");
+    assert!(!told.contains("rot.timer"), "{told}");
+}
+
 #[test]
 fn what_a_daemon_ran_is_the_daemons() {
     let monit = root(task_in(868, "monit", "/system.slice/monit.service"));
