@@ -292,3 +292,18 @@ fn a_kill_by_a_cron_job() {
     let found = crate::remedies::carried_out(&lab, death.fix_with("cron job that does so"));
     assert!(found.contains(&format!("/etc/cron.d/reaper:1:@reboot root {command}")), "{found}");
 }
+
+/// Whose it is cron has told the kernel, though root's processes do it.
+#[test]
+fn a_restart_by_a_cron_job_that_runs_sudo() {
+    let sleeps = "[Service]\nExecStart=/bin/sleep 1000\n";
+    let options = unit(Options::default(), "victim.service", sleeps)
+        .file("/etc/cron.d/night", "@reboot alice sudo systemctl restart victim\n");
+    let lab = lab(&options);
+    let pid = start(&lab, &["victim.service"]);
+    let death = verdict(&lab, pid, || {
+        lab.exec(&["systemctl", "start", "cron.service"]).expect("cron starts");
+    });
+    assert_eq!(death.cause(), "unit-stop-requested", "{death}");
+    death.assert_says(&["alice ran", "sudo systemctl restart victim", "in a cron job"]);
+}

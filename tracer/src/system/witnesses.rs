@@ -32,7 +32,7 @@ use super::{bus, clock, dossier, journal, kernel_log, logind, presence, ssh, sys
 use crate::evidence::cgroup_path::cgroup_of_container;
 use crate::evidence::{
     ATTACHED, CgroupOwner, Evidence, Fact, Manager, OomVictim, ProcessId, ProcessSnapshot, S,
-    SignalSent, Source,
+    SignalSent, Source, Task,
 };
 
 /// How many processes are remembered as seen; beyond that some are looked at again.
@@ -262,7 +262,7 @@ impl Witnesses {
             Fact::Fork(fork) if fork.is_target => self.target(fork.child.id),
             Fact::Exec(exec) => {
                 if exec.is_target {
-                    self.names(exec.task.uid);
+                    self.names(&exec.task);
                 }
                 // Another program, another command line.
                 let known = self.seen.remove(&exec.task.id);
@@ -273,13 +273,13 @@ impl Witnesses {
                     self.witness(exec.task.id);
                 }
                 if asks {
-                    self.names(exec.task.uid);
+                    self.names(&exec.task);
                     self.unit_of_asker(exec.task.cgroup.as_deref());
                 }
             }
             Fact::Signal(signal) if signal.is_target || signal.fatal => {
-                self.names(signal.sender.uid);
-                self.names(signal.target.uid);
+                self.names(&signal.sender);
+                self.names(&signal.target);
                 if !signal.sender.kernel_thread {
                     self.witness(signal.sender.id);
                 }
@@ -299,12 +299,12 @@ impl Witnesses {
             }
             // Who asked for a stop, it may be. What it is can be looked up until it has its answer.
             Fact::ManagerConnection(connection) => {
-                self.names(connection.task.uid);
+                self.names(&connection.task);
                 self.witness(connection.task.id);
                 self.unit_of_asker(connection.task.cgroup.as_deref());
             }
             Fact::EngineConnection(connection) => {
-                self.names(connection.task.uid);
+                self.names(&connection.task);
                 self.witness(connection.task.id);
             }
             Fact::OomVictim(victim) => self.oom(victim),
@@ -335,13 +335,16 @@ impl Witnesses {
         });
     }
 
-    /// Tells a user's name, also of those whose processes are gone before anybody can look.
-    fn names(&mut self, uid: u32) {
-        if self.users.insert(uid) {
-            let context = Arc::clone(&self.context);
-            self.ask(&self.asked, async move {
-                dossier::user_soon(&context, uid).await;
-            });
+    /// Tells whose a process is, and who had logged in where it comes from, also of those that are gone before anybody
+    /// can look.
+    fn names(&mut self, task: &Task) {
+        for uid in std::iter::once(task.uid).chain(task.login_uid) {
+            if self.users.insert(uid) {
+                let context = Arc::clone(&self.context);
+                self.ask(&self.asked, async move {
+                    dossier::user_soon(&context, uid).await;
+                });
+            }
         }
     }
 
