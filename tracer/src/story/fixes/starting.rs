@@ -214,7 +214,11 @@ pub fn updates(
         commands,
         "the package stays as it is, so that no upgrade restarts the unit",
     )
-    .but("it gets no security updates meanwhile; a shorter restart is often the better cure")
+    .but(if tool == Some(PackageTool::Apt) {
+        "it gets no security updates meanwhile; dpkg itself does not heed a hold, and a shorter restart is often the better cure"
+    } else {
+        "it gets no security updates meanwhile; a shorter restart is often the better cure"
+    })
     .check(at.about("status"))
     .see(see)
 }

@@ -2,7 +2,7 @@
 
 use super::super::world::World;
 use super::{operand, quoted, remark};
-use crate::evidence::{Manager, unit_template};
+use crate::evidence::{Manager, base_name, unit_template};
 
 /// A user to whose service manager a command is to speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,16 @@ impl Whose {
     }
 }
 
+/// The last of some drop-ins by its name, without what a remedy appended to that: the directories do not matter (systemd.unit(5)).
+fn last_drop_in(paths: &[serde_json::Value]) -> Option<String> {
+    let is_plain =
+        |name: &str| name.chars().all(|it| it.is_ascii_alphanumeric() || "-_.@".contains(it));
+    let names = paths.iter().filter_map(|path| Some(base_name(path.as_str()?)));
+    let others = names.filter(|name| is_plain(name) && !name.starts_with("zz-killtrace-"));
+    let last = others.max()?;
+    Some(last.split(".killtrace-").next().unwrap_or(last).to_owned())
+}
+
 /// A unit and where its settings can be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitAt {
@@ -101,6 +111,8 @@ pub struct UnitAt {
     pub own_settings: Vec<String>,
     /// Its own file, where that is gone: nothing can be changed, and it cannot be started, before that is back.
     pub lost_file: Option<String>,
+    /// The drop-in of its that has the last word, by its name, where that is none of such a remedy's.
+    pub last_drop_in: Option<String>,
 }
 
 impl UnitAt {
@@ -114,6 +126,7 @@ impl UnitAt {
             transient: false,
             own_settings: Vec::new(),
             lost_file: None,
+            last_drop_in: None,
         }
     }
 
@@ -132,6 +145,9 @@ impl UnitAt {
             transient: transient.and_then(serde_json::Value::as_bool) == Some(true),
             own_settings: world.set_for_instance(manager, unit),
             lost_file: None,
+            last_drop_in: history
+                .and_then(|history| history.now.get("DropInPaths")?.as_array())
+                .and_then(|paths| last_drop_in(paths)),
         }
     }
 
@@ -194,7 +210,10 @@ impl UnitAt {
         let directory = format!("{name}.d");
         // A file for each setting: one remedy does not undo another. The last by its name has the last word, also over
         // `systemctl edit`'s override.conf.
-        let file = there("tee", &format!("{directory}/zz-killtrace-{setting}.conf"));
+        let usual = format!("zz-killtrace-{setting}.conf");
+        let last = self.last_drop_in.as_deref().filter(|last| *last > usual.as_str());
+        let name = last.map_or(usual.clone(), |last| format!("{last}.killtrace-{setting}.conf"));
+        let file = there("tee", &format!("{directory}/{name}"));
         let commands = [
             there("mkdir -p", &directory),
             format!("printf '[{section}]\\n{line}\\n' | {file}"),
@@ -330,6 +349,28 @@ mod tests {
             assert!(tee.ends_with(&format!("| {their} 'tee {file}'")), "{tee}");
             assert_eq!(reload, &format!("{BY_NUMBER} daemon-reload"));
         }
+    }
+
+    /// Its name decides, in whatever directory it is.
+    #[test]
+    fn a_remedy_has_the_last_word() {
+        let file = |paths: &[&str]| {
+            let paths: Vec<_> = paths.iter().map(|path| serde_json::Value::from(*path)).collect();
+            let at =
+                UnitAt { last_drop_in: last_drop_in(&paths), ..UnitAt::of_system("a.service") };
+            let tee = at.set("Service", "KillMode=process")[1].clone();
+            tee.rsplit_once('/').map(|(_, file)| file.to_owned()).expect("a path")
+        };
+        let usual = "zz-killtrace-KillMode.conf";
+        assert_eq!(file(&[]), usual);
+        assert_eq!(file(&["/etc/systemd/system/a.service.d/override.conf"]), usual);
+        assert_eq!(file(&["/etc/systemd/system/a.service.d/zz-killtrace-Restart.conf"]), usual);
+        assert_eq!(file(&["/run/x/zzz; reboot.conf"]), usual);
+        let later =
+            ["/run/systemd/system/service.d/zzz.conf", "/etc/systemd/system/a.service.d/b.conf"];
+        let ours = file(&later);
+        assert!(ours.as_str() > "zzz.conf" && ours.ends_with(".conf"), "{ours}");
+        assert_eq!(file(&["/run/x/zzz.conf", &format!("/etc/x/{ours}")]), ours);
     }
 
     #[test]
