@@ -1,5 +1,9 @@
-//! Lines of Kubernetes' structured log (klog): `I0507 11:59:34.518822    3224 kubelet.go:745] "Killing container" pod="shop/web"`.
-//! What is in them can come from anybody: only what stands where klog puts it counts.
+//! Lines of Kubernetes' structured log (klog): `I0507 11:59:34.518822    3224 kubelet.go:745] "Killing container" pod="shop/web"`,
+//! and what `json.rs` reads. What is in them can come from anybody: only what stands where klog puts it counts.
+
+mod json;
+
+use std::borrow::Cow;
 
 /// No longer line is looked at, bytes, nor more fields of one.
 const LONGEST: usize = 16 << 10;
@@ -9,14 +13,17 @@ const FIELDS: usize = 32;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The message.
-    pub message: &'a str,
-    fields: Vec<(&'a str, &'a str)>,
+    pub message: Cow<'a, str>,
+    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Line<'a> {
-    /// A line with or without klog's header.
+    /// A line with or without klog's header, or one of its JSON (`--logging-format=json`).
     pub fn of(text: &'a str) -> Option<Self> {
         let text = (text.len() <= LONGEST).then_some(text)?;
+        if text.starts_with('{') {
+            return json::line(text);
+        }
         let is_bare = text.starts_with('"');
         let said = if is_bare { text } else { text.split_once("] ").filter(is_header)?.1 };
         let (message, mut rest) = quoted(said)?;
@@ -29,19 +36,19 @@ impl<'a> Line<'a> {
                 break;
             }
             let Some((value, behind)) = value_of(value) else { break };
-            fields.push((name, value));
+            fields.push((name.into(), value.into()));
             rest = behind;
         }
-        Some(Self { message, fields })
+        Some(Self { message: message.into(), fields })
     }
 
     /// A field's value, without quotes around it.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
     /// The elements of a field that is a list: `["a/b","c/d"]`, or `[a/b c/d]` as older ones have it.
-    pub fn list(&self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub fn list(&self, name: &str) -> impl Iterator<Item = &str> {
         let value = self.get(name).unwrap_or_default();
         let inside =
             value.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or_default();

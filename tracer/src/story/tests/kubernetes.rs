@@ -251,3 +251,61 @@ fn the_grace_period_that_the_kubelet_gave_is_told() {
     assert!(told(30).contains(words), "{}", told(30));
     assert!(!told(60).contains("the kubelet gave it"), "{}", told(60));
 }
+
+/// The same words from a kubelet that logs JSON (`--logging-format=json`).
+#[test]
+fn what_the_kubelet_logs_as_json_is_read() {
+    let json = |message: &str, fields: &str| {
+        format!(
+            "{{\"ts\":1714900000123.4567,\"caller\":\"kubelet/kubelet.go:2407\",\"msg\":\"{message}\",\"v\":2,{fields}}}"
+        )
+    };
+    let pod = r#""pod":{"name":"web-0","namespace":"shop"}"#;
+    let killing = json(
+        "Killing container with a grace period",
+        &format!(
+            r#"{pod},"podUID":"{POD}","containerName":"web","containerID":"containerd://{ID}","gracePeriod":30"#
+        ),
+    );
+    let deleted = json(
+        "SyncLoop DELETE",
+        r#""source":"api","pods":[{"name":"db-0","namespace":"shop"},{"name":"web-0","namespace":"shop"}]"#,
+    );
+    let failed = |id: &str| {
+        json(
+            "Message for Container of pod",
+            &format!(
+                r#""containerName":"web","containerStatusID":{{"Type":"containerd","ID":"{id}"}},{pod},"containerMessage":"Container web failed liveness probe, will be restarted""#
+            ),
+        )
+    };
+    let reclaim =
+        json("Eviction manager: must evict pod(s) to reclaim", r#""resourceName":"memory""#);
+    let ranked = json(
+        "Eviction manager: pods ranked for eviction",
+        r#""pods":[{"name":"web-0","namespace":"shop"},{"name":"db-0","namespace":"shop"}]"#,
+    );
+    let told = |lines: &[&str]| {
+        let lines: Vec<(u64, &str)> =
+            lines.iter().map(|it| (4000, *it)).chain([(4998, killing.as_str())]).collect();
+        stopped(&lines, KUBELET).cause.explanation
+    };
+    for (lines, words) in [
+        (&[deleted.as_str()][..], "Its pod shop/web-0 had been deleted: by whom"),
+        (&[&failed(ID)], "failed its liveness probe (livenessProbe of its pod shop/web-0)"),
+        (&[&reclaim, &ranked], "the node was running out of memory (the thresholds"),
+    ] {
+        let text = told(lines);
+        assert!(text.contains("had it do for the kubelet. ") && text.contains(words), "{text}");
+    }
+    let patience = pod_with(&[(4998, &killing)], KUBELET, &[35_010]);
+    let words = ", since the kubelet gave it 30 s";
+    assert!(patience.cause.explanation.contains(words), "{patience:#?}");
+    // Of others, or what others wrote.
+    let inside = json("x", &format!("\"output\":{:?}", format!("\n{deleted}")));
+    let other = failed(&"0".repeat(64));
+    for said in [&deleted.replace("web-0", "web-1"), &other, &inside, &format!("\t{deleted}")] {
+        let text = told(&[said]);
+        assert!(text.contains("why that asked"), "{said}: {text}");
+    }
+}

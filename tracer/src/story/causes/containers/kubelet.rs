@@ -250,7 +250,7 @@ fn reason_of(
     said: &[(Line<'_>, &Seen<JournalLine>)],
 ) -> Option<Reason> {
     let is_meant = || pod.is_meant(line);
-    match line.message {
+    match &*line.message {
         "Message for Container of pod" if is_meant() => {
             let message = line.get("containerMessage")?;
             let is_restarted = message.ends_with("will be restarted");
