@@ -13,8 +13,8 @@ use self::manner::Manner;
 use super::{Finding, Fit, Opinion, unit_remedies, unit_signalled};
 use crate::evidence::cgroup_path::bus_label_escape;
 use crate::evidence::{
-    BusCall, CgroupOwner, Container, Grade, Mechanism, Moment, S, Setting, Task, sig, signal_name,
-    signal_number,
+    BusCall, CgroupOwner, Container, Grade, Manager, Mechanism, Moment, S, Setting, Task, sig,
+    signal_name, signal_number,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -191,7 +191,9 @@ fn remedies(
 ) -> Vec<Fix> {
     let time_up =
         asker.is_time_up().then(|| fixes::longer_limit_of("podman", "--timeout", "podman run …"));
-    let live = asker.is_daemons_own().then(fixes::live_restore);
+    // That a user's own containers could outlive what holds their namespaces is not known.
+    let is_roots = asker.going().is_none_or(|going| !going.is_users());
+    let live = (asker.is_daemons_own() && is_roots).then(fixes::live_restore);
     let grace = container.filter(|_| escalated).map(fixes::container_grace);
     let again = container.and_then(|container| manner.remedy(case.world, container));
     [time_up, live, grace, again].into_iter().flatten().collect()
@@ -277,7 +279,7 @@ pub fn unit_stopped(case: &Case<'_>) -> Option<Opinion> {
     let (nspawn, order) = itself.or_else(|| unit_signalled::ordered_by_nspawn(case))?;
     let own = nspawn.cgroup.as_deref().and_then(|cgroup| CgroupOwner::of(cgroup).unit);
     let mut units = own.into_iter().chain(case.placement.unit.clone());
-    let going = units.find_map(|unit| UnitGoing::of(case, unit, signal.ns()))?;
+    let going = units.find_map(|unit| UnitGoing::of(case, Manager::System, unit, signal.ns()))?;
     let victim = case.victim_process();
     let name = victim.container.as_ref().map_or_else(|| "its machine".to_owned(), words::container);
     let request = going.request;

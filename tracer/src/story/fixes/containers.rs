@@ -1,7 +1,7 @@
 //! Remedies around containers and pid namespaces.
 
 use super::super::verdict::Fix;
-use super::{LOOKS, fix, operand, quoted, remark};
+use super::{LOOKS, Whose, fix, operand, quoted, remark};
 use crate::evidence::Container;
 
 /// A container that somebody stopped is not gone; a pod tells why.
@@ -54,10 +54,16 @@ pub fn container_of_user(container: &Container) -> Fix {
     .see("podman-start(1), podman-systemd.unit(5)")
 }
 
-/// One that was stopped since docker's daemon was; some are started again with that by themselves.
-pub fn container_with_daemon(container: &Container, by_itself: bool) -> Option<Fix> {
+/// One that was stopped since docker's daemon was, root's or a user's own; some are started again with that by themselves.
+pub fn container_with_daemon(
+    container: &Container,
+    by_itself: bool,
+    user: Option<&Whose>,
+) -> Option<Fix> {
     let again = container_again(container)?;
-    let mut commands = vec!["sudo systemctl start docker.service".to_owned()];
+    let start = "start docker.service";
+    let mut commands =
+        vec![user.map_or_else(|| format!("sudo systemctl {start}"), |user| user.systemctl(start))];
     if !by_itself {
         commands.extend(again.commands.iter().cloned());
     }

@@ -2,8 +2,8 @@
 
 use super::scene::{Scene, caught, root, signal, task, task_in};
 use crate::evidence::{
-    Ancestor, Container, ContainerFound, Fact, Grade, ProcessSnapshot, Setting, SignalResult,
-    SignalSent, Source, TargetReason, Task, sig,
+    Ancestor, Container, ContainerFound, Fact, Grade, Job, Manager, ProcessSnapshot, Setting,
+    SignalResult, SignalSent, Source, TargetReason, Task, sig,
 };
 use crate::story::verdict::{CauseId, Death, LinkEvent};
 
@@ -171,6 +171,79 @@ fn who_asked_a_users_own_docker_is_told() {
     );
     // Another user's program of that name is no daemon of this one's.
     assert!(!play(1001, 1000).contains("who asked docker"));
+}
+
+/// `systemctl --user stop docker`: the user's own manager stops that user's daemon, and that its containers.
+#[test]
+fn who_stopped_a_users_own_docker_is_told() {
+    let service = "/user.slice/user-1000.slice/user@1000.service/app.slice/docker.service";
+    let cgroup =
+        format!("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{ID}.scope");
+    let victim = Task { pid_ns: 2, ns_pid: 1, ..task_in(42, "web", &cgroup) };
+    let container = Container {
+        runtime: "docker".to_owned(),
+        id: ID.to_owned(),
+        name: Some("web".to_owned()),
+        named_by: Some(1000),
+        ..Container::default()
+    };
+    let play = |manager: Manager, unit: &str, words: &[&str]| {
+        let (runc, shim) = (task_in(90, "runc", service), task_in(30, SHIM, service));
+        let above = Ancestor { id: shim.id, comm: shim.comm.clone(), uid: 1000 };
+        let blow = SignalSent {
+            ancestors: vec![above].into(),
+            ..signal(sig::SIGTERM, runc.clone(), victim.clone())
+        };
+        let found = ContainerFound { cgroup: cgroup.clone(), container: container.clone() };
+        let job = Job {
+            manager,
+            id: 31,
+            unit: unit.to_owned(),
+            job_type: Some("stop".to_owned()),
+            result: None,
+        };
+        Scene::watching(&victim)
+            .user(1000, "alice")
+            .add(0, Source::CgroupFs, Fact::Container(found))
+            .exec(4800, task(81, "systemctl"), words, &[&task(70, "bash")])
+            .add(4850, Source::Bus, Fact::Job(job))
+            .exec(4990, runc, &["runc", "kill"], &[&shim])
+            .signal(5000, blow)
+            .exit(5001, victim.clone(), 15, true)
+            .death()
+    };
+    let own = Manager::User(1000);
+    let stop: &[&str] = &["systemctl", "--user", "stop", "docker"];
+    let death = play(own, "docker.service", stop);
+    let text = &death.cause.explanation;
+    assert_eq!(death.cause.id, CauseId::ContainerStop, "{death:#?}");
+    assert!(
+        text.contains(
+            "as alice's docker.service was stopped: alice ran \"systemctl --user stop docker\""
+        ),
+        "{text}"
+    );
+    assert!(death.chain.iter().any(|link| link.event == LinkEvent::Job), "{death:#?}");
+    let commands: Vec<_> = death.fixes.iter().flat_map(|fix| &fix.commands).collect();
+    assert!(!commands.iter().any(|it| it.contains("live-restore")), "{death:#?}");
+    assert!(
+        commands.iter().any(|it| it.contains("systemctl --user start docker.service")),
+        "{death:#?}"
+    );
+    // Root's docker, another user's, and another unit are not this user's docker.
+    for (manager, unit) in [
+        (Manager::System, "docker.service"),
+        (Manager::User(1001), "docker.service"),
+        (own, "web.service"),
+    ] {
+        let death = play(manager, unit, stop);
+        assert!(!death.cause.explanation.contains("service was"), "{manager:?} {unit} {death:#?}");
+    }
+    // The job was seen, who asked for it was not.
+    let unasked = play(own, "docker.service", &["systemctl", "--user", "status"]);
+    let text = &unasked.cause.explanation;
+    assert!(text.contains("docker.service was stopped; who asked for that was not seen"), "{text}");
+    assert!(!unasked.gaps.is_empty(), "{unasked:#?}");
 }
 
 /// One that docker would not talk with has ended long before anything happens.

@@ -5,8 +5,8 @@ use super::connected::{self, Connected, connection_of, is_nobody};
 use super::going::UnitGoing;
 use super::{DOCKER, PODMAN, is_runtime};
 use crate::evidence::{
-    Container, EngineConnection, Exit, Grade, Moment, Process, ProcessId, S, Source, Task, sig,
-    signal_name,
+    Container, EngineConnection, Exit, Grade, Manager, Moment, Process, ProcessId, S, Source, Task,
+    sig, signal_name,
 };
 use crate::story::actor::Actor;
 use crate::story::case::Case;
@@ -68,7 +68,7 @@ impl<'a> Asker<'a> {
         let Self::Clients(asked, _) = self else { return None };
         let [one] = asked.as_slice() else { return None };
         let unit = case.process_at(one.order.client, first.ns()).unit?;
-        UnitGoing::of(case, unit, first.ns())
+        UnitGoing::of(case, Manager::System, unit, first.ns())
     }
 
     /// The same without a look at what is being stopped.

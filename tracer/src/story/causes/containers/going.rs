@@ -1,4 +1,4 @@
-//! Units of the system that are stopped, and end a container with that: of its runtime's daemon, of systemd-nspawn.
+//! Units that are stopped, and end a container with that: of its runtime's daemon, a user's own one too, of systemd-nspawn.
 
 use super::{DOCKER, DOCKERD};
 use crate::evidence::{CgroupOwner, Container, Job, Manager, Moment, S, sig};
@@ -11,8 +11,9 @@ use crate::story::windows::BUS_LAG;
 use crate::story::world::{Seen, SeenSignal};
 use crate::story::{mechanism, units};
 
-/// A unit of the system that was being stopped when it, or what it controls, ended a container.
+/// A unit that was being stopped when it, or what it controls, ended a container.
 pub struct UnitGoing<'a> {
+    manager: Manager,
     unit: String,
     job: &'a Seen<Job>,
     /// Who asked for it.
@@ -33,22 +34,36 @@ impl<'a> UnitGoing<'a> {
         let sender = first.value.sender.id;
         let line = std::iter::once(sender).chain(case.world.people.parents(sender));
         let mut line = line.map(|id| case.process(id));
+        // Rootless docker: all of it is that user's, and a unit of that user's manager.
+        let owner = container.and_then(|container| container.named_by).filter(|uid| *uid != 0);
         let daemon = line.find(|process| {
-            process.uid == Some(0)
+            (process.uid == Some(0) || process.uid.is_some() && process.uid == owner)
                 && process.comm.as_deref().is_some_and(|comm| DAEMONS.contains(&comm))
         })?;
+        let (manager, own) = match owner.filter(|_| daemon.uid == owner) {
+            Some(uid) => (Manager::User(uid), daemon.user_unit),
+            None => (Manager::System, daemon.unit),
+        };
         let of_docker = container.filter(|container| container.runtime == DOCKER).map(|_| DOCKERD);
-        let units = daemon.unit.into_iter().chain(of_docker.map(str::to_owned));
+        let units = own.into_iter().chain(of_docker.map(str::to_owned));
         units
             .filter(|unit| unit.ends_with(".service"))
-            .find_map(|unit| Self::of(case, unit, first.ns()))
+            .find_map(|unit| Self::of(case, manager, unit, first.ns()))
     }
 
     /// Whether a unit was being stopped at a time, or was as much as asked to.
-    pub fn of(case: &Case<'a>, unit: String, at_ns: u64) -> Option<Self> {
+    pub fn of(case: &Case<'a>, manager: Manager, unit: String, at_ns: u64) -> Option<Self> {
         const RECENT: u64 = 120 * S;
-        let job = stop_job(case.world, Manager::System, &unit, at_ns, case.victim.start_ns)?;
-        let is_in = |cgroup: &str| CgroupOwner::of(cgroup).unit.as_deref() == Some(&unit);
+        let job = stop_job(case.world, manager, &unit, at_ns, case.victim.start_ns)?;
+        let is_in = |cgroup: &str| {
+            let owner = CgroupOwner::of(cgroup);
+            match manager {
+                Manager::System => owner.unit.as_deref() == Some(&unit),
+                Manager::User(uid) => {
+                    owner.owner_uid == Some(uid) && owner.user_unit.as_deref() == Some(&unit)
+                }
+            }
+        };
         let people = case.world.people.iter();
         let own = people.filter(|(_, known)| known.cgroup.as_deref().is_some_and(is_in));
         let signals = own.flat_map(|(id, _)| case.world.signals_to(id));
@@ -56,7 +71,7 @@ impl<'a> UnitGoing<'a> {
             signal.ns() <= at_ns
                 && signal.ns() + RECENT >= at_ns
                 && signal.value.number != sig::SIGCONT
-                && manager_of(&signal.value.sender) == Some(Manager::System)
+                && manager_of(&signal.value.sender) == Some(manager)
         });
         let told = told.min_by_key(|signal| signal.ns());
         let began_ns = job.ns().min(told.map_or(at_ns, Seen::ns));
@@ -71,7 +86,7 @@ impl<'a> UnitGoing<'a> {
         if told.is_none() && job.ns() > at_ns && !(job.ns() <= at_ns + BUS_LAG && asked_before()) {
             return None;
         }
-        Some(Self { unit, job, request, told })
+        Some(Self { manager, unit, job, request, told })
     }
 
     /// When the process began that asked for it; 0 where that is not known.
@@ -89,6 +104,11 @@ impl<'a> UnitGoing<'a> {
         const DAEMONS: [&str; 5] =
             [DOCKERD, "containerd.service", "crio.service", "podman.service", "kubelet.service"];
         DAEMONS.contains(&self.unit.as_str())
+    }
+
+    /// Whether it is one of a user's manager.
+    pub const fn is_users(&self) -> bool {
+        matches!(self.manager, Manager::User(_))
     }
 
     /// Whether it is that of docker's daemon.
@@ -109,7 +129,11 @@ impl<'a> UnitGoing<'a> {
             || "; who asked for that was not seen".to_owned(),
             |who| format!(": {who}"),
         );
-        format!("{} was {done}{who}", self.unit)
+        let whose = match self.manager {
+            Manager::User(uid) => case.world.user(uid).map(|user| format!("{}'s ", user.name)),
+            Manager::System => None,
+        };
+        format!("{}{} was {done}{who}", whose.unwrap_or_default(), self.unit)
     }
 
     /// Who asked, the job, and what the manager sent.

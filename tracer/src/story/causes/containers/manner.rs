@@ -144,7 +144,11 @@ impl<'a> Manner<'a> {
                 (true, true) => None,
                 (true, false) => fixes::container_again(container),
                 // What is started again by itself needs the daemon alone.
-                (false, by_itself) => fixes::container_with_daemon(container, by_itself),
+                (false, by_itself) => {
+                    let owner = container.named_by.filter(|uid| *uid != 0);
+                    let user = owner.map(|uid| fixes::Whose::of(world, uid));
+                    fixes::container_with_daemon(container, by_itself, user.as_ref())
+                }
             };
         }
         if let Some(unit) = self.unit {
