@@ -4,6 +4,8 @@
 
 mod address;
 pub mod containers;
+pub mod monit;
+pub mod pm2;
 mod shutdown;
 mod tmux;
 
@@ -91,6 +93,10 @@ const SERVICES: &[Service] = &[
     // `reload` restarts all of it.
     .answering_but(&["shutdown", "reload"])
     .supervising(),
+    Service::new(pm2::DAEMON, "pm2", pm2::ends, pm2::can_mean).answering().supervising(),
+    // It is answered at once, and says nothing of itself to what it runs.
+    Service::new("circusd", "circusctl", |args| verb(args, CIRCUS).is_some(), |_| true)
+        .supervising(),
     // Debian's name, and everybody else's.
     Service::new("apache2", "apache2", asks_apache, means_configuration),
     Service::new("httpd", "httpd", asks_apache, means_configuration),
@@ -206,6 +212,10 @@ fn ends_by_letter(args: &[&str]) -> bool {
 /// What ends a program of supervisord's.
 pub const SUPERVISOR: &[&str] =
     &["stop", "restart", "shutdown", "reload", "update", "signal", "remove"];
+
+/// What ends a program of circus's, or signals it.
+pub const CIRCUS: &[&str] =
+    &["stop", "restart", "reload", "quit", "rm", "decr", "kill", "signal", "reloadconfig"];
 
 /// Whether a word stands for a key typed with Ctrl: `C-c`, `^C`, or the character itself.
 fn is_key(word: &str, key: Option<char>) -> bool {

@@ -11,7 +11,7 @@ use super::stopping::{self, AskedByOwnManager, Choice, FailedStop, Hanging, Long
 use super::verdict::{Cause, CauseId, Considered, Death, Fix, Link, LinkEvent, Outcome};
 use super::windows::LOOKED_BACK;
 use super::world::{Seen, SeenSignal, World};
-use super::{fixes, mechanism, patience, relay, signals, unseen, words};
+use super::{fixes, mechanism, monit, patience, relay, signals, unseen, words};
 use crate::evidence::{
     ATTACHED, CONNECTING, Disposition, Exit, Grade, Header, MS, Manager, Mechanism, S, sig,
     signal_name,
@@ -22,6 +22,7 @@ pub fn judge(world: &World, header: &Header, exit: &Seen<Exit>, gaps: Vec<String
     let case = Case::new(world, exit);
     let Verdict { mut finding, others: findings, mut considered } = Verdict::on(&case);
     relay::tell(&case, &mut finding);
+    monit::tell(&case, &mut finding);
     considered.extend(findings.iter().filter(|other| other.fit >= causes::Fit::Program).map(
         |other| Considered {
             id: other.id,

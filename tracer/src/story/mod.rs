@@ -23,6 +23,7 @@ mod klog;
 mod links;
 mod manager;
 mod mechanism;
+mod monit;
 mod newborn;
 mod patience;
 mod people;

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::cgroups::Cgroups;
 use crate::clock;
 use crate::evidence::{ProcessId, ProcessSnapshot, TICK_NS, sig};
@@ -16,7 +18,7 @@ const MAX_TEXT: u64 = 32 << 10;
 const MAX_PARENTS: usize = 32;
 
 /// The variables of [`ProcessSnapshot::environment`].
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 15] = [
     "SSH_CONNECTION",
     "SSH_TTY",
     "XDG_SESSION_ID",
@@ -27,10 +29,16 @@ const VARIABLES: [&str; 13] = [
     "TMUX_PANE",
     "SUPERVISOR_PROCESS_NAME",
     "SUPERVISOR_GROUP_NAME",
+    "MONIT_SERVICE",
+    "MONIT_EVENT",
     "STY",
     "TMOUT",
     "SLURM_JOB_ID",
 ];
+
+/// The same of what PM2 runs, which has `pm_id`; elsewhere these can be anything.
+const OF_PM2: [&str; 7] =
+    ["pm_id", "name", "namespace", "kill_timeout", "max_memory_restart", "watch", "cron_restart"];
 
 /// The process file system.
 #[derive(Clone, Debug)]
@@ -411,12 +419,34 @@ fn parse_cmdline(bytes: &[u8]) -> Vec<String> {
 }
 
 fn parse_environment(bytes: &[u8]) -> BTreeMap<String, String> {
-    let pairs = bytes.split(|byte| *byte == 0).filter_map(|entry| {
+    let mut found: BTreeMap<String, String> = variables(bytes, &VARIABLES).collect();
+    let of_pm2: BTreeMap<String, String> = variables(bytes, &OF_PM2).collect();
+    if of_pm2.contains_key("pm_id") {
+        found.extend(of_pm2);
+    } else if let Some((_, cluster)) = variables(bytes, &["pm2_env"]).next() {
+        found.extend(variables_of_cluster(&cluster));
+    }
+    found
+}
+
+/// Those of these names, and their values.
+fn variables(bytes: &[u8], names: &[&str]) -> impl Iterator<Item = (String, String)> {
+    bytes.split(|byte| *byte == 0).filter_map(|entry| {
         let at = entry.iter().position(|byte| *byte == b'=')?;
-        let name = VARIABLES.into_iter().find(|name| name.as_bytes() == &entry[..at])?;
-        Some((name.to_owned(), String::from_utf8_lossy(&entry[at + 1..]).into_owned()))
-    });
-    pairs.collect()
+        let name = names.iter().find(|name| name.as_bytes() == &entry[..at])?;
+        Some(((*name).to_owned(), String::from_utf8_lossy(&entry[at + 1..]).into_owned()))
+    })
+}
+
+/// The same of what PM2 runs in its cluster mode: it hands them over as one JSON object.
+fn variables_of_cluster(text: &str) -> Vec<(String, String)> {
+    let Ok(Value::Object(object)) = serde_json::from_str(text) else { return Vec::new() };
+    let value = |name: &str| match object.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        it @ (Value::Bool(_) | Value::Number(_)) => Some(it.to_string()),
+        _ => None,
+    };
+    OF_PM2.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect()
 }
 
 #[cfg(test)]
@@ -424,6 +454,23 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
 
     use super::*;
+
+    /// `name` and `watch` are anybody's, but for what PM2 runs, which has them as variables or, in a cluster, as an object.
+    #[test]
+    fn what_pm2_runs_is_told_by_its_variables() {
+        let told = |bytes: &[u8]| -> Vec<String> {
+            let found = parse_environment(bytes).into_iter();
+            found.map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        let own = b"name=web\0watch=true\0pm_id=3\0kill_timeout=2500\0secret=x\0";
+        assert_eq!(told(own), ["kill_timeout=2500", "name=web", "pm_id=3", "watch=true"]);
+        assert!(told(b"name=web\0namespace=x\0watch=true\0").is_empty());
+        let cluster = br#"pm2_env={"name":"web","pm_id":3,"watch":["a"],"env":{"secret":"x"},"kill_timeout":2500}"#;
+        assert_eq!(told(cluster), ["kill_timeout=2500", "name=web", "pm_id=3"]);
+        for text in ["pm2_env={", "pm2_env=[1]", "pm2_env="] {
+            assert!(told(text.as_bytes()).is_empty());
+        }
+    }
 
     #[test]
     fn a_variable_is_found_by_its_whole_name() {

@@ -37,7 +37,9 @@ pub struct ProcessSnapshot {
     pub process_group: u32,
     /// Those of its environment variables that tell where it came from: `SSH_CONNECTION`, `SSH_TTY`,
     /// `XDG_SESSION_ID`, `INVOCATION_ID`, `SUDO_USER`, `SUDO_COMMAND`, `TMUX`, `TMUX_PANE`, `STY`,
-    /// `SUPERVISOR_PROCESS_NAME`, `SUPERVISOR_GROUP_NAME`, `TMOUT`, `SLURM_JOB_ID`.
+    /// `SUPERVISOR_PROCESS_NAME`, `SUPERVISOR_GROUP_NAME`, `TMOUT`, `SLURM_JOB_ID`, `MONIT_SERVICE`,
+    /// `MONIT_EVENT`; of what PM2 runs also `pm_id`, `name`,
+    /// `namespace`, `kill_timeout`, `max_memory_restart`, `watch`, `cron_restart`.
     pub environment: BTreeMap<String, String>,
     /// Its parents as `/proc` has them, nearest first; each has a snapshot of its own.
     pub parents: Vec<ProcessId>,

@@ -203,6 +203,7 @@ pub const ALL: &[Ask] = &[
     containers::passed_on,
     batch::ended,
     supervisors::asked,
+    supervisors::unasked,
     unit_helpers::of_start,
     time_limits::timeout,
     commands::user_command,

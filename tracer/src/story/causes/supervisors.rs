@@ -1,5 +1,9 @@
-//! Programs that a supervisor beside systemd ended since somebody had asked it to: supervisord, runit, s6, daemontools.
+//! Programs that a supervisor beside systemd ended since somebody had asked it to: supervisord, runit, s6, daemontools, PM2,
+//! circus.
 
+mod pm2;
+
+pub use self::pm2::unasked;
 use super::commands::{aim, by_program, dealt, way};
 use super::{Finding, Fit, Opinion};
 use crate::evidence::{Grade, ProcessId, Task, signal_name};
@@ -27,10 +31,12 @@ pub fn asked(case: &Case<'_>) -> Option<Opinion> {
         // That the command led to it is a conclusion.
         Grade::Inferred,
         format!(
-            "{} got {} from {}, which supervises it.{}{}",
+            "{} got {} from {}, which supervises it{}.{}{}{}",
             words::name_pid(&case.victim_process()),
             signal_name(blow.signal.value.number),
             by_program(case, sender),
+            pm2::called(case, sender),
+            pm2::patience(case, blow),
             aim(case),
             way(case)
         ),
@@ -95,6 +101,31 @@ fn runit_service(case: &Case<'_>, runsv: &Task) -> Option<String> {
         .then(|| format!("{}/{own}", directory.trim_end_matches('/')))
 }
 
+/// circusctl with the rights of who runs this circusd, and where it was asked, where that is a user's own word.
+fn circusctl(case: &Case<'_>, server: &Task, order: &Order, args: &[&str]) -> Option<String> {
+    let at = args.iter().position(|arg| arg.starts_with("--endpoint"));
+    let endpoint = match at {
+        None => String::new(),
+        Some(at) => {
+            let asker = case.world.people.get(order.client).and_then(|client| client.uid);
+            let value = match args[at].strip_prefix("--endpoint=") {
+                Some(value) => value,
+                None => args.get(at + 1)?,
+            };
+            let is_plain = asker == Some(server.uid) && value.contains("://");
+            is_plain.then(|| format!(" --endpoint {}", fixes::quoted(value)))?
+        }
+    };
+    Some(with_rights_of(case, server, &format!("circusctl{endpoint}")))
+}
+
+/// The only watcher that circus was told to stop.
+fn stopped_watcher<'a>(args: &[&'a str]) -> Option<&'a str> {
+    let at = args.iter().position(|arg| *arg == "stop")?;
+    let mut names = args[at + 1..].iter().filter(|arg| !arg.starts_with('-'));
+    names.next().copied().filter(|_| names.next().is_none())
+}
+
 /// To have it end by itself in time, where supervisord waited for that; and to start it again, where the only command was one to
 /// stop it.
 fn remedies(case: &Case<'_>, server: &Task, orders: &[Order], escalated: bool) -> Vec<Fix> {
@@ -115,6 +146,13 @@ fn remedies(case: &Case<'_>, server: &Task, orders: &[Order], escalated: bool) -
             let command = with_rights_of(case, server, "sv");
             let again = |service: String| fixes::runit_service_again(&command, &service);
             service.map(again).into_iter().collect()
+        }
+        "pm2" => pm2::remedies(case, server, &args, escalated),
+        "circusctl" => {
+            let watcher = stopped_watcher(&args).zip(circusctl(case, server, order, &args));
+            let again =
+                |(name, command): (&str, String)| fixes::circus_watcher_again(&command, name);
+            watcher.map(again).into_iter().collect()
         }
         _ => Vec::new(),
     }

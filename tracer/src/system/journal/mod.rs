@@ -20,7 +20,7 @@ use entry::Entry;
 
 /// The programs whose words matter, by their `comm` (15 bytes at most): service managers, logind, sshd,
 /// OOM daemons, schedulers, container runtimes, what runs commands for others.
-const SPEAKERS: [&str; 39] = [
+const SPEAKERS: [&str; 40] = [
     "systemd",
     "systemd-logind",
     "systemd-oomd",
@@ -52,6 +52,7 @@ const SPEAKERS: [&str; 39] = [
     "conmon",
     "crio",
     "kubelet",
+    "monit",
     "k3s-server",
     "k3s-agent",
     "kubelite",
