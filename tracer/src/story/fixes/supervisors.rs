@@ -34,6 +34,7 @@ pub fn pm2_patience(command: &str, name: &str) -> Fix {
 pub fn pm2_log(command: &str) -> Fix {
     fix("see why PM2 ended it", vec![command.to_owned()], "what PM2 did, and why, stands there")
         .but(LOOKS)
+        .check("what stands right before \"Stopping app:\" there names the reason")
         .see("https://pm2.keymetrics.io/docs/usage/log-management/")
 }
 
