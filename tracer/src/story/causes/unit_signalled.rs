@@ -1,12 +1,15 @@
 //! Deaths by a signal that a client had a service manager send to a unit: `systemctl kill` and its methods.
 
 use super::{Finding, Fit, Opinion, containers, is_not, logind, unit_remedies};
-use crate::evidence::{Grade, JournalLine, MS, Manager, Mechanism, Process, S, signal_name};
+use crate::evidence::{
+    BusCall, Grade, JournalLine, MS, Manager, Mechanism, Process, S, signal_name,
+};
 use crate::story::case::Case;
 use crate::story::links::call_link;
 use crate::story::manager::UnitStop;
 use crate::story::requests::{Request, Wish};
 use crate::story::verdict::{CauseId, Fix, Link, LinkEvent};
+use crate::story::windows::BUS_LAG;
 use crate::story::world::Seen;
 use crate::story::{journal, units, words};
 
@@ -104,7 +107,11 @@ impl<'a> Order<'a> {
             return None;
         }
         let by_call = |request: &Request<'_>| request.call.is_some() && !is_late(case, request);
-        let asked = asked.filter(|(_, it)| proven || stop.job.is_none() || by_call(it));
+        // What is called for is sent at once.
+        let is_old = |call: &Seen<BusCall>| call.granted_ns() + BUS_LAG < case.struck_ns();
+        let asked = asked
+            .filter(|(_, it)| !it.call.is_some_and(is_old))
+            .filter(|(_, it)| proven || stop.job.is_none() || by_call(it));
         let (unit, request) = asked.unzip();
         let unit = unit.unwrap_or(&stop.unit).clone();
         (proven || request.is_some()).then_some(Self { unit, request, said, at_once })
