@@ -88,9 +88,18 @@ impl<'a> Overrun<'a> {
         Some(words::span(blow.signal.ns().saturating_sub(asked.ns())))
     }
 
+    /// Whether it came sooner than the manager's limit is as far as is known: one that was changed meanwhile ran out.
+    fn is_early(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> bool {
+        let limit_us = || stop.history?.now.get("TimeoutStopUSec")?.as_u64();
+        let waited = || Some(case.blow?.signal.ns().saturating_sub(self.first?.ns()));
+        let early = waited().zip(limit_us());
+        early.is_some_and(|(ns, us)| ns.saturating_add(SLACK) < us.saturating_mul(1_000))
+    }
+
     /// The limit that ran out.
     fn setting(&self, case: &Case<'_>, stop: &UnitStop<'_>) -> Option<DecidingSetting> {
         match self.limit {
+            Limit::Stop if self.is_early(case, stop) => None,
             Limit::Stop => timeout_setting(case, stop),
             Limit::Abort => abort_timeout_setting(case, stop),
         }
@@ -180,8 +189,13 @@ impl<'a> Overrun<'a> {
             ),
             (Some(first), None, Some(waited)) => {
                 let unheard = signals::unheard(&first.value);
+                let changed = if self.limit == Limit::Stop && self.is_early(case, stop) {
+                    " That is sooner than TimeoutStopSec= as it is known here: it was another then, it seems."
+                } else {
+                    ""
+                };
                 format!(
-                    " It had not ended {waited} after {}{unheard}, so {last} followed{limit}.",
+                    " It had not ended {waited} after {}{unheard}, so {last} followed{limit}.{changed}",
                     name(first)
                 )
             }

@@ -85,6 +85,35 @@ fn a_signal_for_a_client_while_it_is_stopped_may_be_why() {
     assert!(text.contains("had caught SIGINT from systemd[1] as well, which may be why"), "{text}");
 }
 
+/// A limit that is longer than it took is not what ran out: it was changed, and read again, meanwhile.
+#[test]
+fn a_limit_that_cannot_have_run_out_is_not_told_as_that() {
+    let told = |limit_s: u64| {
+        let micros = serde_json::Value::from(limit_s * 1_000_000);
+        let scene = Scene::default()
+            .user(0, "root")
+            .target(&victim(), TargetReason::Running)
+            .setting(
+                "v.service",
+                "TimeoutStopSec",
+                "30",
+                Some(("/etc/systemd/system/v.service", 2)),
+            )
+            .unit(3000, "v.service", &[("TimeoutStopUSec", micros)]);
+        let scene = systemctl(scene, 3990, 90, &["systemctl", "stop", "v"])
+            .job(4000, 8, "stop", "v.service")
+            .signal(4001, sent(sig::SIGTERM, Disposition::Ignore));
+        let scene = logged(scene, 5500, "State 'stop-sigterm' timed out. Killing.")
+            .signal(5501, sent(sig::SIGKILL, Disposition::Default));
+        scene.exit(5502, victim(), u32::from(sig::SIGKILL), true).death()
+    };
+    let death = told(30);
+    assert!(death.cause.settings.is_empty(), "{death:#?}");
+    let words = "1.5 s after SIGTERM, so SIGKILL followed. That is sooner than TimeoutStopSec=";
+    assert!(death.cause.explanation.contains(words), "{death:#?}");
+    assert!(told(1).cause.explanation.contains("(TimeoutStopSec=30"), "{:#?}", told(1));
+}
+
 /// The time limit's SIGTERM is none that the client had asked for, though its line of the journal is near that, too.
 #[test]
 fn a_time_limit_after_a_signal_that_it_ignores_is_the_reason() {
