@@ -152,20 +152,24 @@ fn say_unlikely(targets: &[TargetSpec]) {
 
 /// Says on standard error that tracing has begun, in the one line that scripts wait for.
 fn say_tracing(targets: &[String], found: &[String], waiting: &[(&str, Option<String>)]) {
-    let what = one_line(&targets.join(", "));
-    let now = match found {
-        [] => String::new(),
-        [one] => format!(": {one}"),
-        many if many.len() <= 8 => format!(": {}", many.join(", ")),
-        many => format!(": {} processes", many.len()),
-    };
-    tell(&format!("tracing {what}{now} (Ctrl-C ends it)"));
+    tell(&tracing(targets, found));
     for (name, hint) in waiting {
         tell(&format!("nothing matches {} yet; waiting for it", one_line(name)));
         if let Some(hint) = hint {
             tell(hint);
         }
     }
+}
+
+/// That tracing has begun, in one line: scripts wait for it.
+fn tracing(targets: &[String], found: &[String]) -> String {
+    let now = match found {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        many if many.len() <= 8 => format!(": {}", many.join(", ")),
+        many => format!(": {} processes", many.len()),
+    };
+    one_line(&format!("tracing {}{now} (Ctrl-C ends it)", targets.join(", ")))
 }
 
 /// One line, whatever is in a name or an argument.
@@ -176,6 +180,12 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_tracing_has_begun_is_one_line() {
+        let told = tracing(&["a\nb".to_owned()], &["x\ny[7]".to_owned()]);
+        assert_eq!(told, "tracing a\\nb: x\\ny[7] (Ctrl-C ends it)");
+    }
 
     #[test]
     fn who_is_in_no_database_is_taken_by_number_or_not_at_all() {
